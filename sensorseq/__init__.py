@@ -1,0 +1,64 @@
+"""Classify robot sensor sequences with an LSTM that is fast, honest and explains itself.
+
+Names are loaded when first used, so that `import sensorseq` stays light: nothing imports torch
+before a feature that needs it is touched.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.fluctuation.report import FluctuationReport
+    from sensorseq.history import History
+    from sensorseq.preprocessing.pipeline import PreparePipeline
+    from sensorseq.preprocessing.transformers import (
+        ChannelScaler,
+        ClassBalancer,
+        Resampler,
+        Windower,
+    )
+    from sensorseq.recording import Channel, Recording
+    from sensorseq.windows import WindowSet
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Channel": "recording",
+    "ChannelScaler": "preprocessing.transformers",
+    "ClassBalancer": "preprocessing.transformers",
+    "FluctuationReport": "fluctuation.report",
+    "History": "history",
+    "PreparePipeline": "preprocessing.pipeline",
+    "Recording": "recording",
+    "Resampler": "preprocessing.transformers",
+    "SensorLSTMClassifier": "estimator",
+    "WindowSet": "windows",
+    "Windower": "preprocessing.transformers",
+}
+__all__ = [
+    "Channel",
+    "ChannelScaler",
+    "ClassBalancer",
+    "FluctuationReport",
+    "History",
+    "PreparePipeline",
+    "Recording",
+    "Resampler",
+    "SensorLSTMClassifier",
+    "WindowSet",
+    "Windower",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sensorseq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sensorseq.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,75 @@
+"""SensorseqError and its children; bad input is a ValueError too."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SensorseqError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(SensorseqError, ValueError):
+    """Data or an argument given by the user cannot be used as it is."""
+
+
+class ArgumentError(InputError):
+    """An argument has a value outside what it accepts."""
+
+
+class RecordingError(InputError):
+    """A recording contradicts itself or cannot be read."""
+
+
+class SignalError(InputError):
+    """Samples cannot be processed: NaN, a clock that goes backwards, an impossible rate."""
+
+
+class WindowError(InputError):
+    """A set of windows contradicts itself, or no window can be cut."""
+
+
+class ModelFileError(InputError):
+    """A file is not a model this version can read: truncated, foreign or of a newer format."""
+
+
+class ConfigurationError(InputError):
+    """A configuration file has an unknown key or a value that does not fit."""
+
+
+class NotYetError(SensorseqError, NotImplementedError):
+    """A documented argument that this version does not serve yet."""
+
+
+class EnvironmentProblemError(SensorseqError, RuntimeError):
+    """The installation lacks something: the compiled library, an extra, a GPU."""
+
+
+def nearest_known(value: object, known: Iterable[str]) -> str | None:
+    """Return the known name that reads most like `value`, or None when none comes close."""
+    found = difflib.get_close_matches(str(value).lower(), list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
+    """Return `value` when it is one of `known`, else raise an error that names the nearest.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the message.
+    value : object
+        What the user gave.
+    known : iterable of str
+        Accepted values.
+
+    Raises
+    ------
+    ArgumentError
+        If `value` is not one of `known`.
+    """
+    names = list(known)
+    if isinstance(value, str) and value in names:
+        return value
+    nearest = nearest_known(value, names)
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    raise ArgumentError(f"{argument}={value!r} is not known.{hint} Known: {', '.join(names)}.")

@@ -1,0 +1,204 @@
+"""Recording and Channel: what one log holds, frozen, checked when made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One measured quantity.
+
+    Parameters
+    ----------
+    name : str
+        Column name, unique within a recording.
+    unit : str
+        Unit as text, for example ``"A"`` or ``"rad/s"``; empty when unknown.
+    """
+
+    name: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Samples of several channels on one clock, with what is known about where they come from.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_channels), float32 or float64
+        NaN marks a missing sample.
+    timestamps_s : ndarray of shape (n_samples,), float64
+        Seconds, strictly increasing. Use `evenly_sampled` when only a rate is known.
+    channels : sequence of Channel or str
+        One per column of `values`.
+    recording_id : str
+        Unique among the recordings used together.
+    group : str, optional
+        What must stay on one side of a split (robot, day, site). `recording_id` when not given.
+    label : str, optional
+        Class of the whole recording; None when unknown.
+
+    Raises
+    ------
+    RecordingError
+        If shapes disagree, the clock stands still or runs backwards, a name is used twice, or a
+        value is infinite.
+    """
+
+    values: NDArray[np.floating]
+    timestamps_s: NDArray[np.float64]
+    channels: tuple[Channel, ...]
+    recording_id: str
+    group: str = ""
+    label: str | None = None
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        if values.dtype not in (np.float32, np.float64):
+            values = self._as_float(values)
+        name = f"recording {self.recording_id!r}"
+        if values.ndim != 2:
+            raise RecordingError(
+                f"{name}: values have shape {values.shape}; expected (n_samples, n_channels)."
+                " A single channel is values.reshape(-1, 1)."
+            )
+        timestamps_s = np.asarray(self.timestamps_s, dtype=np.float64)
+        if timestamps_s.shape != values.shape[:1]:
+            raise RecordingError(
+                f"{name}: {timestamps_s.shape} timestamps for {values.shape[0]} samples;"
+                " one timestamp per sample is needed."
+            )
+        channels = tuple(
+            channel if isinstance(channel, Channel) else Channel(str(channel))
+            for channel in self.channels
+        )
+        names = [channel.name for channel in channels]
+        if len(channels) != values.shape[1]:
+            raise RecordingError(
+                f"{name}: {len(channels)} channel names ({', '.join(names)}) for"
+                f" {values.shape[1]} columns of values."
+            )
+        if len(set(names)) != len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise RecordingError(f"{name}: channel name {twice!r} is used more than once.")
+        if not np.isfinite(timestamps_s).all():
+            row = int(np.flatnonzero(~np.isfinite(timestamps_s))[0])
+            raise RecordingError(f"{name}: timestamp of sample {row} is {timestamps_s[row]}.")
+        backwards = np.flatnonzero(np.diff(timestamps_s) <= 0)
+        if backwards.size:
+            row = int(backwards[0]) + 1
+            before, now = timestamps_s[row - 1], timestamps_s[row]
+            what = "repeats" if now == before else "goes back"
+            raise RecordingError(
+                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s);"
+                " sort and deduplicate the samples first."
+            )
+        infinite = np.argwhere(np.isinf(values))
+        if infinite.size:
+            row, column = (int(i) for i in infinite[0])
+            raise RecordingError(
+                f"{name}: channel {names[column]!r} is infinite at sample {row};"
+                " mark missing samples as NaN."
+            )
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "timestamps_s", timestamps_s)
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "group", str(self.group) or self.recording_id)
+
+    def _as_float(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
+        try:
+            return values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise RecordingError(
+                f"recording {self.recording_id!r}: values of type {values.dtype} are not numbers"
+                f" ({error})."
+            ) from error
+
+    @classmethod
+    def evenly_sampled(
+        cls,
+        values: NDArray[np.floating],
+        sample_rate_hz: float,
+        channels: Sequence[Channel | str],
+        recording_id: str,
+        *,
+        group: str = "",
+        label: str | None = None,
+        start_s: float = 0.0,
+    ) -> "Recording":
+        """Make a recording from samples that are `1 / sample_rate_hz` seconds apart.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_channels)
+            The samples.
+        sample_rate_hz : float
+            Rate in Hz, above zero.
+        channels, recording_id, group, label
+            As in the class.
+        start_s : float, default=0.0
+            Time of the first sample in seconds.
+        """
+        if not (np.isfinite(sample_rate_hz) and sample_rate_hz > 0):
+            raise RecordingError(
+                f"recording {recording_id!r}: sample_rate_hz={sample_rate_hz!r} is not a"
+                " positive rate."
+            )
+        timestamps_s = start_s + np.arange(len(values)) / sample_rate_hz
+        named = tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in channels)
+        return cls(values, timestamps_s, named, recording_id, group, label)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.values)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, in column order."""
+        return tuple(channel.name for channel in self.channels)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first sample to the last; 0 for fewer than two samples."""
+        return float(self.timestamps_s[-1] - self.timestamps_s[0]) if self.n_samples > 1 else 0.0
+
+    @property
+    def median_sample_rate_hz(self) -> float:
+        """One over the median distance of neighbouring stamps; NaN for fewer than two samples."""
+        if self.n_samples < 2:
+            return float("nan")
+        return float(1.0 / np.median(np.diff(self.timestamps_s)))
+
+    def select(self, names: Sequence[str]) -> "Recording":
+        """Keep only the named channels, in the order given.
+
+        Raises
+        ------
+        RecordingError
+            If a name is not a channel of this recording.
+        """
+        missing = [n for n in names if n not in self.channel_names]
+        if missing:
+            raise RecordingError(
+                f"recording {self.recording_id!r} has no channel {missing[0]!r};"
+                f" it has {', '.join(self.channel_names)}."
+            )
+        columns = [self.channel_names.index(n) for n in names]
+        return replace(
+            self,
+            values=self.values[:, columns],
+            channels=tuple(self.channels[column] for column in columns),
+        )

@@ -1,0 +1,167 @@
+"""WindowSet: windows, lengths, labels, groups, split."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import WindowError
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSet:
+    """Windows of equal padded length, and for each where it was cut and what it is.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
+        Unscaled samples. Steps at and beyond `lengths` are padding.
+    lengths : ndarray of shape (n_windows,), int64, optional
+        Valid steps of each window, 0 to n_timesteps; all of them when not given.
+    y : ndarray of shape (n_windows,), optional
+        Labels; None for windows that are to be predicted.
+    groups : ndarray of shape (n_windows,), optional
+        What must stay on one side of a split. `recording_id` when not given.
+    recording_id : ndarray of shape (n_windows,), optional
+        The recording each window was cut from.
+    start_s : ndarray of shape (n_windows,), float64, optional
+        Time of the first sample of each window on its recording's clock, in seconds.
+    split : ndarray of shape (n_windows,), optional
+        ``"train"``, ``"validation"`` or ``"test"`` for each window; None before a split.
+    channels : sequence of str
+        Names of the channels; ``channel_0 ...`` when not given.
+    sample_rate_hz : float, optional
+        Distance of neighbouring steps is ``1 / sample_rate_hz`` seconds.
+    provenance : mapping
+        How the windows were made: configuration, digests of sources, what was dropped.
+
+    Raises
+    ------
+    WindowError
+        If shapes disagree or a length or a part is outside its range.
+    """
+
+    X: NDArray[np.float32]
+    lengths: NDArray[np.int64] | None = None
+    y: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
+    recording_id: NDArray[Any] | None = None
+    start_s: NDArray[np.float64] | None = None
+    split: NDArray[Any] | None = None
+    channels: tuple[str, ...] = ()
+    sample_rate_hz: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        X = np.asarray(self.X, dtype=np.float32)
+        if X.ndim != 3:
+            raise WindowError(
+                f"X has shape {X.shape}; expected (n_windows, n_timesteps, n_channels)."
+            )
+        n_windows, n_timesteps, n_channels = X.shape
+        lengths = (
+            np.full(n_windows, n_timesteps, np.int64)
+            if self.lengths is None
+            else np.asarray(self.lengths, np.int64)
+        )
+        object.__setattr__(self, "X", X)
+        object.__setattr__(self, "lengths", lengths)
+        if self.groups is None:
+            object.__setattr__(self, "groups", self.recording_id)
+        for name in ("lengths", *_PER_WINDOW):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            array = np.asarray(value)
+            object.__setattr__(self, name, array)
+            if array.shape != (n_windows,):
+                raise WindowError(
+                    f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},)."
+                )
+        outside = np.flatnonzero((lengths < 0) | (lengths > n_timesteps))
+        if outside.size:
+            row = int(outside[0])
+            raise WindowError(f"lengths[{row}] is {lengths[row]}; it must lie in 0..{n_timesteps}.")
+        if self.split is not None:
+            unknown = sorted(set(np.unique(self.split).tolist()) - set(PARTS))
+            if unknown:
+                raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}.")
+        channels = tuple(str(c) for c in self.channels) or tuple(
+            f"channel_{i}" for i in range(n_channels)
+        )
+        if len(channels) != n_channels:
+            raise WindowError(f"{len(channels)} channel names for {n_channels} channels.")
+        object.__setattr__(self, "channels", channels)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def n_timesteps(self) -> int:
+        """Padded length of every window, in steps."""
+        return int(self.X.shape[1])
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return int(self.X.shape[2])
+
+    def take(self, indices: ArrayLike) -> "WindowSet":
+        """Return the windows at `indices` (integers or a mask), in that order."""
+        rows = np.asarray(indices)
+        picked = {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in ("X", "lengths", *_PER_WINDOW)
+        }
+        return replace(self, **picked)
+
+    def part(self, name: str) -> "WindowSet":
+        """Return the windows of one part of the split: train, validation or test.
+
+        Raises
+        ------
+        WindowError
+            If the windows are not split, or `name` is not a part.
+        """
+        if name not in PARTS:
+            raise WindowError(f"part {name!r} is not known; expected {', '.join(PARTS)}.")
+        if self.split is None:
+            raise WindowError("these windows are not split yet; see preprocessing.split.")
+        return self.take(np.flatnonzero(self.split == name))
+
+    @classmethod
+    def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
+        """Join window sets of equal length, channels and rate, in order.
+
+        Raises
+        ------
+        WindowError
+            If there is none, or they differ in timesteps, channels, rate or in which of the
+            arrays they carry.
+        """
+        parts: Sequence[WindowSet] = list(sets)
+        if not parts:
+            raise WindowError("no window sets to join.")
+        first = parts[0]
+        for other in parts[1:]:
+            for name in ("n_timesteps", "channels", "sample_rate_hz"):
+                if getattr(other, name) != getattr(first, name):
+                    raise WindowError(
+                        f"window sets differ in {name}: {getattr(first, name)!r} and"
+                        f" {getattr(other, name)!r}."
+                    )
+        joined: dict[str, Any] = {}
+        for name in ("X", "lengths", *_PER_WINDOW):
+            arrays = [getattr(part, name) for part in parts]
+            absent = [array is None for array in arrays]
+            if any(absent) and not all(absent):
+                raise WindowError(f"some window sets have {name} and some have none.")
+            joined[name] = None if all(absent) else np.concatenate(arrays)
+        return replace(first, **joined)
+
+
+_PER_WINDOW = ("y", "groups", "recording_id", "start_s", "split")

@@ -1,0 +1,67 @@
+"""Imports point one way, and each heavy library has one home. Needs no built extension."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = """errors _signal < recording windows history ops
+           < simulate storage preprocessing nn < readers < datasets training deploy
+           < fluctuation < estimator < model_selection evaluation prepare adapters < cli"""
+DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
+HOME = {  # library: where it may be imported, as path prefixes
+    "h5py": ("storage/_hdf5.py",),
+    "sklearn": (
+        "estimator.py",
+        "model_selection.py",
+        "evaluation/",
+        "adapters/",
+        "preprocessing/transformers.py",
+        "preprocessing/split.py",
+        "fluctuation/probe.py",
+    ),
+    "torch": (
+        "ops/",
+        "nn.py",
+        "training/",
+        "fluctuation/probe.py",
+        "fluctuation/monitor.py",
+        "estimator.py",
+        "model_selection.py",
+        "deploy/",
+        "adapters/",
+    ),
+    "typer": ("cli.py",),
+    "rich": ("cli.py", "training/progress.py"),
+    "onnx": ("deploy/onnx.py",),
+    "dask": ("prepare.py",),
+}
+FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
+
+
+def imported_names(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the import in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sensorseq").rglob("*.py")), ids=str)
+def test_imports_point_downwards_and_stay_at_home(path):
+    file = path.relative_to(ROOT / "sensorseq").as_posix()
+    own = file.split("/")[0].removesuffix(".py")
+    for library, *rest in (name.split(".") for name in imported_names(path)):
+        assert file.startswith(HOME.get(library, "")), f"{file} may not import {library}"
+        if library == "sensorseq" and file != "__init__.py" and rest[0] != own:
+            assert DEPTH[rest[0]] < DEPTH[own], f"{file} imports upwards: {rest[0]}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "csrc").rglob("*.*")), ids=str)
+def test_only_bindings_see_a_framework(path):
+    assert path.name.endswith("bindings.cpp") or not FRAMEWORK_INCLUDE.search(
+        path.read_text("utf-8")
+    )
