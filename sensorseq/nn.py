@@ -1,0 +1,345 @@
+"""LSTMLinear: parameters and forward."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.ops import POOLINGS, lstm, lstm_linear, pooled_size, reference
+
+HEAD_NORMS = ("none", "batch", "layer")
+
+
+class _LSTMParameters(nn.Module):
+    """The weights of a stack of LSTM layers under the names `torch.nn.LSTM` gives them."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int, n_directions: int, **factory: Any
+    ) -> None:
+        super().__init__()
+        for layer in range(num_layers):
+            n_inputs = input_size if layer == 0 else hidden_size * n_directions
+            for direction in range(n_directions):
+                suffix = _suffix(layer, direction)
+                for name, shape in (
+                    ("weight_ih", (4 * hidden_size, n_inputs)),
+                    ("weight_hh", (4 * hidden_size, hidden_size)),
+                    ("bias_ih", (4 * hidden_size,)),
+                    ("bias_hh", (4 * hidden_size,)),
+                ):
+                    self.register_parameter(
+                        name + suffix, nn.Parameter(torch.empty(shape, **factory))
+                    )
+
+    def layer(self, layer: int, n_directions: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weight_ih, weight_hh and the summed bias of one layer, directions stacked."""
+        parts = [
+            [getattr(self, name + _suffix(layer, direction)) for direction in range(n_directions)]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        weight_ih, weight_hh, bias_ih, bias_hh = (torch.stack(part)[None] for part in parts)
+        return weight_ih, weight_hh, bias_ih + bias_hh
+
+
+def _suffix(layer: int, direction: int) -> str:
+    return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+class LSTMLinear(nn.Module):
+    """Stacked LSTM, pooling over time and a linear head, on the fused kernels.
+
+    A module with the mathematics and the state-dict names of ``torch.nn.LSTM`` (under ``lstm.``)
+    followed by ``torch.nn.Linear`` (under ``linear.``).
+
+    Parameters
+    ----------
+    input_size : int
+        Channels of the input, C.
+    hidden_size : int
+        Hidden units of each layer and direction, H.
+    num_classes : int
+        Outputs of the head, K.
+    num_layers : int, default=1
+        Stacked layers.
+    bidirectional : bool, default=False
+        Also read every sequence backwards.
+    pooling : {"last", "mean", "max", "meanmax"}, default="last"
+        How hidden states become one vector, over valid steps only. ``"last"`` is the usual torch
+        idiom: the final state of each direction. ``"meanmax"`` is the mean followed by the
+        maximum.
+    dropout : float, default=0.0
+        Probability of dropping an input of every layer after the first, and of the head, in
+        training.
+    recurrent_dropout : float, default=0.0
+        Probability of dropping a hidden unit on its way into the gates, one mask per sequence
+        (Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
+        Networks, 2016), in training.
+    head_norm : {"none", "batch", "layer"}, default="none"
+        Normalization of the pooled vector before the head.
+    device, dtype : optional
+        As in every torch module.
+
+    Raises
+    ------
+    ArgumentError
+        If a size is below one, a probability outside [0, 1), or a name unknown.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_classes: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str = "last",
+        dropout: float = 0.0,
+        *,
+        recurrent_dropout: float = 0.0,
+        head_norm: str = "none",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_classes": num_classes,
+            "num_layers": num_layers,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ArgumentError(f"{name}={size} must be at least 1.")
+        for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not 0.0 <= share < 1.0:
+                raise ArgumentError(f"{name}={share} must lie in [0, 1).")
+        check_choice("pooling", pooling, POOLINGS)
+        check_choice("head_norm", head_norm, HEAD_NORMS)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_classes = num_classes
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.head_norm = head_norm
+        self._n_directions = 2 if bidirectional else 1
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        width = pooled_size(pooling, hidden_size, self._n_directions)
+        self.lstm = _LSTMParameters(
+            input_size, hidden_size, num_layers, self._n_directions, **factory
+        )
+        self.norm: nn.Module | None = None
+        if head_norm == "batch":
+            self.norm = nn.BatchNorm1d(width, **factory)
+        elif head_norm == "layer":
+            self.norm = nn.LayerNorm(width, **factory)
+        self.linear = nn.Linear(width, num_classes, **factory)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew, as `torch.nn.LSTM` and `torch.nn.Linear` do."""
+        bound = self.hidden_size**-0.5
+        for parameter in self.lstm.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+        if self.norm is not None:
+            self.norm.reset_parameters()  # type: ignore[operator]
+        self.linear.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        state: tuple[Tensor, Tensor] | None = None,
+        return_state: bool = False,
+    ) -> Any:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, T, C)
+            Sequences, batch first.
+        lengths : Tensor of shape (N,), int64, optional
+            Valid steps of each row, 0 to T; later steps are neither read nor counted.
+        state : pair of Tensor of shape (num_layers * D, N, H), optional
+            (h_0, c_0) in torch's layout; zeros when not given.
+        return_state : bool, default=False
+            Also return the state after the last step, to go on from it.
+
+        Returns
+        -------
+        logits : Tensor of shape (N, K)
+            With `return_state`, the pair ``(logits, (h_n, c_n))``.
+
+        Raises
+        ------
+        InputError
+            If the shape of `x` or of a state does not fit.
+        """
+        if x.dim() != 3 or x.shape[-1] != self.input_size:
+            raise InputError(
+                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps,"
+                f" {self.input_size})."
+            )
+        h_0, c_0 = self._split_state(state, x.shape[0])
+        mask = self._recurrent_masks(x)
+        sequence = x[None]
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        top = self.num_layers - 1
+        for layer in range(top):
+            sequence, h, c = lstm(
+                sequence,
+                *self.lstm.layer(layer, self._n_directions),
+                lengths=lengths,
+                h_0=h_0[layer],
+                c_0=c_0[layer],
+                recurrent_mask=mask[layer],
+            )
+            sequence = functional.dropout(sequence, self.dropout, self.training)
+            h_n.append(h)
+            c_n.append(c)
+        weights = self.lstm.layer(top, self._n_directions)
+        states: dict[str, Any] = {
+            "lengths": lengths,
+            "h_0": h_0[top],
+            "c_0": c_0[top],
+            "recurrent_mask": mask[top],
+        }
+        if self.norm is None and not (self.training and self.dropout > 0.0):
+            logits, h, c = lstm_linear(
+                sequence,
+                *weights,
+                self.linear.weight[None],
+                self.linear.bias[None],
+                pooling=self.pooling,
+                **states,
+            )
+            logits = logits[0]
+        else:
+            hidden, h, c = lstm(sequence, *weights, **states)
+            pooled = reference.pool(hidden, h, lengths, self.pooling)[0]
+            if self.norm is not None:
+                pooled = self.norm(pooled)
+            logits = self.linear(functional.dropout(pooled, self.dropout, self.training))
+        if not return_state:
+            return logits
+        h_n.append(h)
+        c_n.append(c)
+        return logits, (_to_torch_layout(h_n), _to_torch_layout(c_n))
+
+    def _split_state(
+        self, state: tuple[Tensor, Tensor] | None, n_windows: int
+    ) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        if state is None:
+            return [None] * self.num_layers, [None] * self.num_layers
+        wanted = (self.num_layers * self._n_directions, n_windows, self.hidden_size)
+        for name, part in zip(("h_0", "c_0"), state, strict=True):
+            if tuple(part.shape) != wanted:
+                raise InputError(f"{name} has shape {tuple(part.shape)}; expected {wanted}.")
+        h_0, c_0 = (
+            part.reshape(self.num_layers, self._n_directions, n_windows, self.hidden_size)
+            .transpose(1, 2)
+            .unsqueeze(1)
+            for part in state
+        )
+        return list(h_0.unbind()), list(c_0.unbind())
+
+    def _recurrent_masks(self, x: Tensor) -> list[Tensor | None]:
+        if not (self.training and self.recurrent_dropout > 0.0):
+            return [None] * self.num_layers
+        shape = (self.num_layers, 1, x.shape[0], self._n_directions, self.hidden_size)
+        ones = torch.ones(shape, dtype=self.linear.weight.dtype, device=x.device)
+        return list(functional.dropout(ones, self.recurrent_dropout).unbind())
+
+    @classmethod
+    def from_torch(cls, lstm: nn.LSTM, linear: nn.Linear, pooling: str = "last") -> "LSTMLinear":
+        """Take over the weights of a `torch.nn.LSTM` and the linear layer behind it.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection. `batch_first` does not matter: x is batch first
+            here.
+        linear : torch.nn.Linear
+            With a bias.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            What stands between the two.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias, a projection, or the sizes do not fit each other.
+        """
+        if not lstm.bias or linear.bias is None:
+            raise ArgumentError("lstm and linear must have biases; bias=False is not served.")
+        if lstm.proj_size:
+            raise ArgumentError(f"lstm has proj_size={lstm.proj_size}; only 0 is served.")
+        check_choice("pooling", pooling, POOLINGS)
+        width = pooled_size(pooling, lstm.hidden_size, 2 if lstm.bidirectional else 1)
+        if linear.in_features != width:
+            raise ArgumentError(
+                f"linear takes {linear.in_features} features; pooling={pooling!r} over this lstm"
+                f" gives {width}."
+            )
+        module = cls(
+            lstm.input_size,
+            lstm.hidden_size,
+            linear.out_features,
+            lstm.num_layers,
+            lstm.bidirectional,
+            pooling,
+            lstm.dropout,
+            device=linear.weight.device,
+            dtype=linear.weight.dtype,
+        )
+        module.lstm.load_state_dict(lstm.state_dict())
+        module.linear.load_state_dict(linear.state_dict())
+        return module.train(lstm.training)
+
+    def to_torch(self) -> tuple[nn.LSTM, nn.Linear]:
+        """Return a `torch.nn.LSTM` (batch first) and a `torch.nn.Linear` with these weights.
+
+        Raises
+        ------
+        ArgumentError
+            If there is a head norm or recurrent dropout, which those two cannot express.
+        """
+        if self.norm is not None or self.recurrent_dropout:
+            raise ArgumentError(
+                "head_norm and recurrent_dropout have no counterpart in nn.LSTM and nn.Linear."
+            )
+        factory: dict[str, Any] = {
+            "device": self.linear.weight.device,
+            "dtype": self.linear.weight.dtype,
+        }
+        recurrent = nn.LSTM(
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            batch_first=True,
+            # torch warns about dropout on a single layer, where it does nothing
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
+            bidirectional=self.bidirectional,
+            **factory,
+        )
+        linear = nn.Linear(self.linear.in_features, self.num_classes, **factory)
+        recurrent.load_state_dict(self.lstm.state_dict())
+        linear.load_state_dict(self.linear.state_dict())
+        return recurrent.train(self.training), linear.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Say the sizes, as torch's modules do."""
+        return (
+            f"{self.input_size}, {self.hidden_size}, {self.num_classes},"
+            f" num_layers={self.num_layers}, bidirectional={self.bidirectional},"
+            f" pooling={self.pooling!r}"
+        )
+
+
+def _to_torch_layout(states: list[Tensor]) -> Tensor:
+    """Join the (1, N, D, H) states of the layers to torch's (layers * D, N, H)."""
+    return torch.cat([state[0].transpose(0, 1) for state in states])

@@ -1,0 +1,168 @@
+"""The same mathematics in plain torch, any dtype.
+
+Every kernel is held to this file, and a test ties this file to `torch.nn.LSTM` and
+`torch.nn.Linear`. It also serves what no kernel serves: other devices and dtypes, and second
+derivatives. Shape letters: M models, N windows, T timesteps, C channels, H hidden size,
+D directions, K classes.
+"""
+
+import torch
+from torch import Tensor
+
+
+def lstm(
+    x: Tensor,
+    lengths: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    h_0: Tensor | None = None,
+    c_0: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one LSTM layer in each direction.
+
+    Parameters
+    ----------
+    x : Tensor of shape (M or 1, N, T, C)
+        Sequences. Steps at and beyond `lengths` are not read: they may be NaN.
+    lengths : Tensor of shape (N,), int64, or None
+        Valid steps of each window; None means T for all.
+    weight_ih : Tensor of shape (M, D, 4H, C)
+        Gates in the order i, f, g, o.
+    weight_hh : Tensor of shape (M, D, 4H, H)
+        Likewise.
+    bias : Tensor of shape (M, D, 4H)
+        Sum of torch's two biases.
+    h_0, c_0 : Tensor of shape (M, N, D, H) or None
+        States before the first step; None means zeros.
+    recurrent_mask : Tensor of shape (M, N, D, H) or None
+        Factor on the hidden state wherever it enters the gates, the same at every step
+        (recurrent dropout).
+
+    Returns
+    -------
+    hidden : Tensor of shape (M, N, T, D * H)
+        Hidden state after every valid step, zero beyond; the reverse direction's is stored at the
+        step it was computed for, as in `torch.nn.LSTM`.
+    h_n, c_n : Tensor of shape (M, N, D, H)
+        States of each direction after its last step.
+    """
+    n_models, n_directions, _, hidden_size = weight_hh.shape
+    _, n_windows, n_timesteps, n_channels = x.shape
+    x = x.expand(n_models, n_windows, n_timesteps, n_channels)
+    steps = torch.arange(n_timesteps, device=x.device)
+    if lengths is None:
+        valid = torch.ones(n_windows, n_timesteps, dtype=torch.bool, device=x.device)
+        backwards = (n_timesteps - 1 - steps).expand(n_windows, n_timesteps)
+    else:
+        valid = steps < lengths[:, None]
+        # its own inverse: padding stays where it is, the valid steps change places
+        backwards = torch.where(valid, lengths[:, None] - 1 - steps, steps)
+    x = torch.where(valid[None, :, :, None], x, x.new_zeros(()))
+
+    outputs, last_h, last_c = [], [], []
+    for direction in range(n_directions):
+        projected = x @ weight_ih[:, direction, None].mT + bias[:, direction, None, None]
+        order = backwards[None, :, :, None]
+        if direction == 1:
+            projected = projected.gather(2, order.expand_as(projected))
+        zeros = x.new_zeros(n_models, n_windows, hidden_size)
+        h = zeros if h_0 is None else h_0[:, :, direction]
+        c = zeros if c_0 is None else c_0[:, :, direction]
+        hidden = []
+        for step in range(n_timesteps):
+            recurrent = h if recurrent_mask is None else h * recurrent_mask[:, :, direction]
+            gates = projected[:, :, step] + recurrent @ weight_hh[:, direction].mT
+            i, f, g, o = gates.chunk(4, dim=-1)
+            new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            new_h = o.sigmoid() * new_c.tanh()
+            alive = valid[None, :, step, None]
+            c = torch.where(alive, new_c, c)
+            h = torch.where(alive, new_h, h)
+            hidden.append(torch.where(alive, new_h, new_h.new_zeros(())))
+        sequence = (
+            torch.stack(hidden, dim=2)
+            if hidden
+            else x.new_zeros(n_models, n_windows, 0, hidden_size)
+        )
+        if direction == 1:
+            sequence = sequence.gather(2, order.expand_as(sequence))
+        outputs.append(sequence)
+        last_h.append(h)
+        last_c.append(c)
+    return torch.cat(outputs, dim=-1), torch.stack(last_h, dim=2), torch.stack(last_c, dim=2)
+
+
+def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> Tensor:
+    """Reduce the hidden sequence to one vector per window; a window of length 0 gives zeros.
+
+    Parameters
+    ----------
+    hidden : Tensor of shape (M, N, T, D * H)
+        As `lstm` returns it.
+    h_n : Tensor of shape (M, N, D, H)
+        As `lstm` returns it.
+    lengths : Tensor of shape (N,) or None
+        Valid steps.
+    pooling : {"last", "mean", "max", "meanmax"}
+        `last` is each direction's final state; `meanmax` is the mean followed by the maximum.
+
+    Returns
+    -------
+    Tensor of shape (M, N, D * H), or (M, N, 2 * D * H) for ``"meanmax"``
+    """
+    n_models, n_windows, n_timesteps, width = hidden.shape
+    if lengths is None:
+        lengths = torch.full((n_windows,), n_timesteps, device=hidden.device)
+    some = (lengths > 0)[None, :, None]
+    zero = hidden.new_zeros(())
+    if pooling == "last":
+        return torch.where(some, h_n.flatten(2), zero)
+    mean = hidden.sum(dim=2) / lengths.clamp(min=1).to(hidden.dtype)[None, :, None]
+    if pooling == "mean":
+        return mean
+    if n_timesteps == 0:
+        largest = hidden.new_zeros(n_models, n_windows, width)
+    else:
+        steps = torch.arange(n_timesteps, device=hidden.device)
+        beyond = (steps >= lengths[:, None])[None, :, :, None]
+        largest = hidden.masked_fill(beyond, -torch.inf).max(dim=2).values
+        largest = torch.where(some, largest, zero)
+    return largest if pooling == "max" else torch.cat([mean, largest], dim=-1)
+
+
+def lstm_linear(
+    x: Tensor,
+    lengths: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    h_0: Tensor | None = None,
+    c_0: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    pooling: str = "last",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one LSTM layer, pool its hidden states and apply a linear head.
+
+    Parameters
+    ----------
+    x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask
+        As in `lstm`.
+    weight_out : Tensor of shape (M, K, P)
+        P is the width of the pooled vector, see `pool`.
+    bias_out : Tensor of shape (M, K)
+        Added to the logits.
+    pooling : {"last", "mean", "max", "meanmax"}, default="last"
+        See `pool`.
+
+    Returns
+    -------
+    logits : Tensor of shape (M, N, K)
+    h_n, c_n : Tensor of shape (M, N, D, H)
+    """
+    hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
+    pooled = pool(hidden, h_n, lengths, pooling)
+    return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
