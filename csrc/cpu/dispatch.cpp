@@ -1,0 +1,126 @@
+// Instruction sets best first, and the functions of the contract, which check and then delegate.
+#include "cpu/dispatch.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace sensorseq {
+
+#if defined(__x86_64__)
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx2Kernels;
+#endif
+extern const Kernels kBaselineKernels;
+
+namespace {
+
+const Kernels* const kTable[] = {
+#if defined(__x86_64__)
+    &kAvx512Kernels,
+    &kAvx2Kernels,
+#endif
+    &kBaselineKernels,
+};
+constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
+
+template <typename Real>
+Status CheckShape(const LstmShape& s, const int64_t* lengths) {
+  const bool has_head = s.pooling != Pooling::kNone;
+  if (s.n_models < 0 || (s.n_x_models != s.n_models && s.n_x_models != 1) || s.n_windows < 0 ||
+      s.n_timesteps < 0 || s.n_channels < 0 || s.hidden_size < 1 || s.n_directions < 1 ||
+      s.n_directions > 2 || s.n_classes < 0 || (!has_head && s.n_classes != 0)) {
+    return Status::kInvalidShape;
+  }
+  for (int64_t n = 0; lengths != nullptr && n < s.n_windows; ++n) {
+    if (lengths[n] < 0 || lengths[n] > s.n_timesteps) return Status::kLengthOutOfRange;
+  }
+  return Status::kOk;
+}
+
+void Call(const Kernels& k, const LstmForward<float>& args) { k.lstm_forward_f32(args); }
+void Call(const Kernels& k, const LstmForward<double>& args) { k.lstm_forward_f64(args); }
+void Call(const Kernels& k, const LstmBackward<float>& args) { k.lstm_backward_f32(args); }
+void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_f64(args); }
+
+template <typename Real, template <typename> class Args>
+Status CheckAndCall(const Args<Real>& args) {
+  Status status = CheckShape<Real>(args.shape, args.in.lengths);
+  if (status != Status::kOk) return status;
+  const Kernels* kernels = ActiveKernels(&status);
+  if (kernels != nullptr) Call(*kernels, args);
+  return status;
+}
+
+}  // namespace
+
+KernelTable AllKernels() { return {kTable, kTableRows}; }
+
+const Kernels* ActiveKernels(Status* status) {
+  *status = Status::kOk;
+  const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
+  for (int64_t i = 0; i < kTableRows; ++i) {
+    if (forced == nullptr || *forced == '\0') {
+      if (kTable[i]->is_supported()) return kTable[i];
+    } else if (std::strcmp(forced, kTable[i]->name) == 0) {
+      if (kTable[i]->is_supported()) return kTable[i];
+      *status = Status::kIsaNotSupported;
+      return nullptr;
+    }
+  }
+  *status = Status::kUnknownIsa;
+  return nullptr;
+}
+
+ForwardLayout LayoutForward(const LstmShape& s) {
+  const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
+  ForwardLayout layout;
+  layout.packed_stride = Aligned(padded * width * kGates);
+  layout.scratch_offset = s.n_models * s.n_directions * layout.packed_stride;
+  // h_in, h, c, mask, sum, largest, and a row of zeros in place of x
+  layout.scratch_stride = Aligned(6 * kTileRows * padded + s.n_channels);
+  layout.total =
+      layout.scratch_offset + s.n_models * TileCount(s.n_windows) * layout.scratch_stride;
+  return layout;
+}
+
+BackwardLayout LayoutBackward(const LstmShape& s) {
+  const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
+  const int64_t n_tasks = s.n_models * SlotCount(s.n_windows), P = PooledSize(s);
+  const int64_t columns = padded + Padded(s.n_channels);
+  BackwardLayout layout;
+  layout.packed_stride = Aligned(kGates * s.hidden_size * columns);
+  layout.slots_offset = s.n_models * s.n_directions * layout.packed_stride;
+  layout.slot_stride = Aligned(padded * width * kGates);
+  layout.heads_offset = layout.slots_offset + n_tasks * s.n_directions * layout.slot_stride;
+  layout.head_stride = Aligned(s.n_classes * (P + 1));
+  layout.scratch_offset = layout.heads_offset + n_tasks * layout.head_stride;
+  const int64_t largest_at = 2 * kTileRows * padded;  // int64, in units of the smaller Real
+  layout.scratch_stride =
+      Aligned(kBlockSteps * kTileRows * (kGates * padded + width) + kTileRows * columns +
+              5 * kTileRows * padded + largest_at + Aligned(kTileRows * P));
+  layout.total = layout.scratch_offset + n_tasks * layout.scratch_stride;
+  return layout;
+}
+
+size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes) {
+  return static_cast<size_t>(LayoutForward(shape).total) * real_bytes;
+}
+
+size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes) {
+  return static_cast<size_t>(LayoutBackward(shape).total) * real_bytes;
+}
+
+template <typename Real>
+Status lstm_forward(const LstmForward<Real>& args) {
+  return CheckAndCall<Real, LstmForward>(args);
+}
+template <typename Real>
+Status lstm_backward(const LstmBackward<Real>& args) {
+  return CheckAndCall<Real, LstmBackward>(args);
+}
+template Status lstm_forward(const LstmForward<float>&);
+template Status lstm_forward(const LstmForward<double>&);
+template Status lstm_backward(const LstmBackward<float>&);
+template Status lstm_backward(const LstmBackward<double>&);
+
+}  // namespace sensorseq

@@ -1,0 +1,88 @@
+// One row of function pointers per instruction set, and the choice among them.
+#pragma once
+
+#include "gates.h"
+#include "lstm_linear.h"
+
+namespace sensorseq {
+
+struct Kernels {
+  const char* name;  // as in SENSORSEQ_CPU_ISA
+  bool (*is_supported)();
+  void (*lstm_forward_f32)(const LstmForward<float>&);
+  void (*lstm_forward_f64)(const LstmForward<double>&);
+  void (*lstm_backward_f32)(const LstmBackward<float>&);
+  void (*lstm_backward_f64)(const LstmBackward<double>&);
+  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]); what the gates use, for tests of their error
+  void (*sigmoid_f32)(const float* x, float* y, int64_t n);
+  void (*tanh_f32)(const float* x, float* y, int64_t n);
+};
+
+// Every instruction set of this build, best first.
+struct KernelTable {
+  const Kernels* const* rows;
+  int64_t n_rows;
+};
+KernelTable AllKernels();
+
+// The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
+// Read anew at each call, so that a test can force one row after the other. Null on error.
+const Kernels* ActiveKernels(Status* status);
+
+// Rows of windows that one task takes through time together, and slots of weight gradients. Part of
+// the contract of bits, so the same on every instruction set.
+constexpr int64_t kTileRows = 6;
+constexpr int64_t kMaxSlots = 8;
+// Timesteps whose gate gradients are collected before they are added to the weight gradients.
+constexpr int64_t kBlockSteps = 32;
+
+inline int64_t TileCount(int64_t n_windows) { return (n_windows + kTileRows - 1) / kTileRows; }
+inline int64_t SlotCount(int64_t n_windows) {
+  const int64_t n_tiles = TileCount(n_windows);
+  return n_tiles < kMaxSlots ? n_tiles : kMaxSlots;
+}
+// First of the windows of a tile: tiles differ by one row at most.
+inline int64_t TileBegin(int64_t tile, int64_t n_windows) {
+  const int64_t n_tiles = TileCount(n_windows);
+  return n_tiles == 0 ? 0 : tile * n_windows / n_tiles;
+}
+// First of the tiles of a slot.
+inline int64_t SlotBegin(int64_t slot, int64_t n_windows) {
+  const int64_t n_slots = SlotCount(n_windows);
+  return n_slots == 0 ? 0 : slot * TileCount(n_windows) / n_slots;
+}
+
+inline void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task,
+                     void* context) {
+  if (parallel.run != nullptr && n_tasks > 1) {
+    parallel.run(parallel.pool, n_tasks, task, context);
+  } else {
+    for (int64_t i = 0; i < n_tasks; ++i) task(context, i);
+  }
+}
+
+// Where each piece of the workspace lies, in units of Real from its start. One place computes it
+// for the size that callers ask for and for the bodies that use it.
+struct ForwardLayout {
+  int64_t packed_stride;   // per (model, direction)
+  int64_t scratch_offset;  // after the packed weights
+  int64_t scratch_stride;  // per task (model, tile)
+  int64_t total;
+};
+struct BackwardLayout {
+  int64_t packed_stride;    // per (model, direction)
+  int64_t slots_offset;
+  int64_t slot_stride;      // per (model, slot, direction)
+  int64_t heads_offset;
+  int64_t head_stride;      // per (model, slot)
+  int64_t scratch_offset;
+  int64_t scratch_stride;   // per task (model, slot)
+  int64_t total;
+};
+ForwardLayout LayoutForward(const LstmShape& shape);
+BackwardLayout LayoutBackward(const LstmShape& shape);
+
+constexpr int64_t kAlignment = 64;  // Reals; whole cache lines for float and double
+inline int64_t Aligned(int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace sensorseq

@@ -1,0 +1,11 @@
+// Lists the bodies and fills one row of the table. Included by an ISA file last.
+
+#include "cpu/activations-inl.h"
+#include "cpu/lstm_forward-inl.h"
+#include "cpu/lstm_backward-inl.h"
+
+// constexpr, so that no code of this region runs when the library is loaded
+constexpr Kernels kKernels = {
+    SENSORSEQ_ISA_NAME, &IsSupported,     &Forward<float>, &Forward<double>,
+    &Backward<float>,   &Backward<double>, &SigmoidArray,   &TanhArray,
+};

@@ -1,0 +1,17 @@
+// Opening and closing a region compiled for one instruction set, in GCC and in Clang. The region
+// opens after every other include: an inline function of the standard library compiled in it could
+// be the copy that the linker keeps for an older processor.
+#pragma once
+
+#define SENSORSEQ_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define SENSORSEQ_BEGIN_TARGET(isa) \
+  SENSORSEQ_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#define SENSORSEQ_END_TARGET SENSORSEQ_PRAGMA(clang attribute pop)
+#else
+#define SENSORSEQ_BEGIN_TARGET(isa) \
+  SENSORSEQ_PRAGMA(GCC push_options) SENSORSEQ_PRAGMA(GCC target(isa))
+#define SENSORSEQ_END_TARGET SENSORSEQ_PRAGMA(GCC pop_options)
+#endif
+
+#define SENSORSEQ_INLINE inline __attribute__((always_inline))

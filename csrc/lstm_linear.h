@@ -1,0 +1,130 @@
+// The contract of the native core: one LSTM layer in one or two directions, optionally followed by
+// pooling over time and a linear head, forward and backward. No framework type appears here.
+//
+// Every array is dense and row-major. Letters: M models, Mx models of x, N windows, T timesteps,
+// C channels, H hidden size, D directions, K classes, P width of the pooled vector (D*H, for
+// meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
+//
+// The functions allocate and throw nothing, and are thread-safe between calls that share no written
+// pointer. No output may overlap an input unless its line says so.
+//
+// Bits: what belongs to one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) is
+// accumulated in an order that depends on nothing but H and C, so it is the same whatever the batch,
+// the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the
+// first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, then in slot order.
+// All this holds on one instruction set; another may differ in the last bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "status.h"
+
+namespace sensorseq {
+
+// How a call runs its tasks. `run` calls task(context, i) once for every i in [0, n_tasks), on any
+// threads and in any order, and returns when all are done. Null: in order on the calling thread.
+struct Parallel {
+  using Task = void (*)(void* context, int64_t index);
+  void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
+  void* pool = nullptr;
+};
+
+enum class Pooling : int32_t {
+  kNone = 0,  // no pooled vector and no head
+  kLast,      // each direction's state after its last step
+  kMean,      // over valid steps
+  kMax,       // over valid steps; the gradient goes to the earliest step that attains it
+  kMeanMax,   // the mean (D*H), then the maximum (D*H)
+};
+
+struct LstmShape {
+  int64_t n_models = 1;    // M
+  int64_t n_x_models = 1;  // Mx: M, or 1 when every model reads the same x
+  int64_t n_windows = 0;   // N
+  int64_t n_timesteps = 0;    // T
+  int64_t n_channels = 0;     // C
+  int64_t hidden_size = 0;    // H, at least 1
+  int64_t n_directions = 1;   // D, 1 or 2
+  int64_t n_classes = 0;      // K; 0 with Pooling::kNone
+  Pooling pooling = Pooling::kNone;
+};
+
+// What both directions of the computation read.
+template <typename Real>
+struct LstmInputs {
+  const Real* x;           // (Mx, N, T, C)   steps t >= lengths[n] are never read
+  const int64_t* lengths;  // (N)             each in [0, T]; null: all T
+  const Real* weight_ih;   // (M, D, 4H, C)
+  const Real* weight_hh;   // (M, D, 4H, H)
+  const Real* bias;        // (M, D, 4H)      b_ih + b_hh, summed by the caller
+  const Real* h_0;         // (M, N, D, H)    null: zeros
+  const Real* c_0;         // (M, N, D, H)    null: zeros
+  const Real* recurrent_mask;  // (M, N, D, H) factor on h wherever it enters the gates; null: ones
+  const Real* weight_out;      // (M, K, P)    null without a head
+};
+
+template <typename Real>
+struct LstmForward {
+  LstmShape shape;
+  LstmInputs<Real> in;
+  const Real* bias_out;  // (M, K)            null without a head
+  Real* hidden;          // (M, N, T, D*H)    written, zero beyond lengths; null: not wanted
+  Real* h_n;             // (M, N, D, H)      written; may be the same pointer as in.h_0
+  Real* c_n;             // (M, N, D, H)      written; may be the same pointer as in.c_0
+  Real* pooled;          // (M, N, P)         written; null with Pooling::kNone
+  Real* logits;          // (M, N, K)         written; null without a head
+  Real* saved;           // (M, D, N, T, 6, Padded(H))  written for the backward pass, zero
+                         //                   beyond lengths; null at inference
+  void* workspace;       // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
+  Parallel parallel;
+};
+
+template <typename Real>
+struct LstmBackward {
+  LstmShape shape;
+  LstmInputs<Real> in;       // as given to the forward pass
+  const Real* pooled;        // (M, N, P)       as the forward pass wrote it; null with kNone
+  const Real* saved;         // (M, D, N, T, 6, Padded(H))  likewise
+  const Real* grad_hidden;   // (M, N, T, D*H)  read at valid steps only; null: zeros
+  const Real* grad_h_n;      // (M, N, D, H)    null: zeros
+  const Real* grad_c_n;      // (M, N, D, H)    null: zeros
+  const Real* grad_logits;   // (M, N, K)       null without a head
+  Real* grad_x;              // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
+                             //                 Mx = 1 the caller sums over M
+  Real* grad_weight_ih;      // (M, D, 4H, C)   written
+  Real* grad_weight_hh;      // (M, D, 4H, H)   written
+  Real* grad_bias;           // (M, D, 4H)      written
+  Real* grad_h_0;            // (M, N, D, H)    written; null: not wanted
+  Real* grad_c_0;            // (M, N, D, H)    written; null: not wanted
+  Real* grad_weight_out;     // (M, K, P)       written; null without a head
+  Real* grad_bias_out;       // (M, K)          written; null without a head
+  void* workspace;           // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
+  Parallel parallel;
+};
+
+// Bytes of workspace for a shape, the same on every instruction set: the packed weights and what
+// the tasks need, O(M * N * H) forward.
+size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
+size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
+
+template <typename Real>
+Status lstm_forward(const LstmForward<Real>& args);
+
+template <typename Real>
+Status lstm_backward(const LstmBackward<Real>& args);
+
+// Width of the pooled vector, P.
+inline int64_t PooledSize(const LstmShape& shape) {
+  const int64_t width = shape.n_directions * shape.hidden_size;
+  switch (shape.pooling) {
+    case Pooling::kNone:
+      return 0;
+    case Pooling::kMeanMax:
+      return 2 * width;
+    default:
+      return width;
+  }
+}
+
+}  // namespace sensorseq

@@ -1,0 +1,54 @@
+"""Loads the compiled library once; says which instruction set serves."""
+
+import functools
+from pathlib import Path
+
+import torch
+
+from sensorseq.errors import EnvironmentProblemError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@functools.cache
+def load() -> Path:
+    """Load the native library, once, and return its path.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If it was not built, or does not load under this torch.
+    """
+    # the builder's tag may change with its version; the name before the dot does not
+    libraries = sorted(_PACKAGE.glob("_ops*.so"))
+    if not libraries:
+        raise EnvironmentProblemError(
+            "the compiled core sensorseq._ops is missing. In a source checkout, `make build`"
+            " makes it; otherwise reinstall sensorseq with a C++17 compiler at hand."
+        )
+    try:
+        torch.ops.load_library(libraries[0])
+    except OSError as error:
+        raise EnvironmentProblemError(
+            f"{libraries[0].name} does not load under torch {torch.__version__}"
+            f" (2.11 or later is needed): {error}"
+        ) from error
+    return libraries[0]
+
+
+def cpu_isa() -> str:
+    """Name the instruction set that serves: the fastest here, or what SENSORSEQ_CPU_ISA forces.
+
+    Raises
+    ------
+    RuntimeError
+        If SENSORSEQ_CPU_ISA names none of this build, or one that this processor lacks.
+    """
+    load()
+    return str(torch.ops.sensorseq.cpu_isa())
+
+
+def cpu_isas() -> tuple[str, ...]:
+    """Name every instruction set of this build that this processor supports, best first."""
+    load()
+    return tuple(str(torch.ops.sensorseq.cpu_isas()).split(","))
