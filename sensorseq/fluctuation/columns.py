@@ -1,0 +1,142 @@
+"""A history of any accepted shape to columns of numbers, with every value checked."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError
+from sensorseq.history import History
+
+Floats = NDArray[np.float64]
+
+COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
+NEEDED = ("loss", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a history.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs,), float64
+        NaN where nothing was recorded, and where what was recorded is not a number.
+    recorded : ndarray of shape (n_epochs,), bool
+        Which epochs recorded something, be it NaN or infinity.
+    """
+
+    values: Floats
+    recorded: NDArray[np.bool_]
+
+
+def read_columns(history: Any) -> tuple[dict[str, Column], int]:
+    """Return the columns named in `COLUMNS` of a history, and its number of epochs.
+
+    Parameters
+    ----------
+    history : History, mapping of lists, or iterable of mappings
+        None is "not recorded". NaN in a loss is a loss that is not a number; in an accuracy, which
+        cannot diverge, it is "not recorded" too.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no epochs, none of the columns to judge by, or a value that does not fit.
+    """
+    rows = _read_rows(history)
+    if not rows:
+        raise ArgumentError("history has no epochs; fit for at least one.")
+    columns: dict[str, Column] = {}
+    for name in COLUMNS:
+        read = [_read_number(row.get(name), name, epoch) for epoch, row in enumerate(rows, 1)]
+        values = np.array([math.nan if value is None else value for value in read], np.float64)
+        recorded = np.array([value is not None for value in read])
+        if name.endswith("accuracy"):
+            _check_accuracy(name, values)
+            recorded = np.isfinite(values)
+        columns[name] = Column(values, recorded)
+    if not any(columns[name].recorded.any() for name in NEEDED):
+        have = ", ".join(dict.fromkeys(str(name) for row in rows for name in row)) or "nothing"
+        raise ArgumentError(
+            f"history has {have}; it needs at least one of {', '.join(NEEDED)} to be judged."
+        )
+    return columns, len(rows)
+
+
+def _read_rows(history: Any) -> list[Mapping[str, Any]]:
+    if isinstance(history, History):
+        return list(history.to_rows())
+    if isinstance(history, Mapping):
+        lists = {str(name): list(values) for name, values in history.items() if name in COLUMNS}
+        lengths = {name: len(values) for name, values in lists.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ArgumentError(
+                f"columns of history differ in length: {told}. Fill epochs without a value with"
+                " None."
+            )
+        if not lists and history:
+            return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
+        return [
+            dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)
+        ]
+    rows = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else None
+    if rows is None or not all(isinstance(row, Mapping) for row in rows):
+        raise ArgumentError(
+            f"history is a {type(history).__name__}; expected a History, a mapping of lists (for"
+            " Keras: its History object's .history) or a list of rows."
+        )
+    return rows
+
+
+def _read_number(value: Any, name: str, epoch: int) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"history: {name} of epoch {epoch} is {value!r}; expected a number."
+        ) from error
+
+
+def _check_accuracy(name: str, values: Floats) -> None:
+    outside = np.flatnonzero((values < 0) | (values > 1))
+    if outside.size:
+        raise ArgumentError(
+            f"history: {name} of epoch {outside[0] + 1} is {values[outside[0]]:g}; expected a"
+            " fraction, 0 to 1. Divide percentages by 100."
+        )
+
+
+def check_count(name: str, value: int | None, least: int = 1) -> int | None:
+    """Return a count that may be absent, or raise an error that names it."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ArgumentError(f"{name}={value!r}; expected a whole number of at least {least}.")
+    return int(value)
+
+
+def check_fraction(name: str, value: float | None) -> float | None:
+    """Return a fraction that may be absent, or raise an error that names it."""
+    if value is None:
+        return None
+    if not 0 < value <= 1:
+        raise ArgumentError(f"{name}={value!r}; expected a fraction above 0 and at most 1.")
+    return float(value)
+
+
+def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
+    """Return the epoch whose weights were kept, counted from 1, or raise an error."""
+    checked = check_count("best_epoch", best_epoch)
+    if checked is not None and checked > n_epochs:
+        raise ArgumentError(
+            f"best_epoch={best_epoch}, but history has {n_epochs} epoch(s); epochs are"
+            " counted from 1."
+        )
+    return checked

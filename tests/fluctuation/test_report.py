@@ -1,0 +1,452 @@
+import doctest
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation import report as report_module
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.history import History
+
+N_CLASSES = 6
+
+
+def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
+    """A decaying loss with 1.5 % of noise, and validation windows that err now and then.
+
+    With `persistence`, a window that is misjudged in one epoch mostly is in the next as well.
+    """
+    rng = np.random.default_rng(seed)
+    t = np.arange(n_epochs)
+    final, tau = rng.uniform(0.05, 0.8), rng.uniform(2, 12)
+    smooth = final + (math.log(N_CLASSES) - final) * np.exp(-t / tau)
+    p = rng.uniform(0.6, 0.95)
+    accuracy = p + (1 / N_CLASSES - p) * np.exp(-t / tau)
+
+    def share_correct(n):
+        z = np.zeros((n_epochs, n))
+        z[0] = rng.normal(size=n)
+        for epoch in range(1, n_epochs):
+            fresh = rng.normal(size=n)
+            z[epoch] = persistence * z[epoch - 1] + math.sqrt(1 - persistence**2) * fresh
+        threshold = np.array([np.quantile(z, level) for level in accuracy])
+        return (z < threshold[:, None]).mean(axis=1)
+
+    return {
+        "loss": smooth * (1 + 0.015 * rng.normal(size=n_epochs)),
+        "val_loss": 1.1 * smooth * (1 + 0.1 / math.sqrt(n_val) * rng.normal(size=n_epochs)),
+        "accuracy": share_correct(n_train),
+        "val_accuracy": share_correct(n_val),
+    }
+
+
+def oscillating_curve(seed, n_val, n_epochs=40):
+    """The same, thrown about by 0.2 nats and 8 points around a plateau."""
+    rng = np.random.default_rng(seed)
+    curve = healthy_curve(seed, n_val, n_epochs)
+    t = np.arange(n_epochs)
+    plateau = 0.8 + (math.log(N_CLASSES) - 0.8) * np.exp(-t / 4)
+    swing = 0.2 * rng.normal(size=n_epochs)
+    curve["loss"] = np.abs(plateau + swing)
+    curve["val_loss"] = np.abs(plateau + 0.2 * rng.normal(size=n_epochs))
+    curve["val_accuracy"] = np.clip(curve["val_accuracy"] - 0.4 * swing, 0, 1)
+    return curve
+
+
+def verdict_of(curve, n_val, **keywords):
+    keywords = {"n_train": 300, "n_classes": N_CLASSES} | keywords
+    return FluctuationReport.from_history(curve, n_val, **keywords)
+
+
+# --- calibration --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.8])
+def test_healthy_curves_raise_few_false_alarms_whatever_the_validation_size(persistence):
+    alarms = []
+    for seed in range(150):
+        n_val = (20, 42, 100, 300, 1000)[seed % 5]
+        n_epochs = (24, 40, 60)[seed % 3]
+        curve = healthy_curve(seed, n_val, n_epochs, persistence)
+        if verdict_of(curve, n_val).verdict != "normal":
+            alarms.append((seed, n_val, n_epochs))
+    assert len(alarms) <= 0.03 * 150, alarms
+
+
+def test_healthy_curves_without_a_training_loss_raise_few_false_alarms():
+    alarms = 0
+    for seed in range(150):
+        n_val = (20, 42, 100, 300, 1000)[seed % 5]
+        curve = healthy_curve(seed, n_val)
+        del curve["loss"], curve["accuracy"]
+        alarms += verdict_of(curve, n_val).verdict == "fluctuating"
+    assert alarms <= 0.03 * 150
+
+
+@pytest.mark.parametrize("n_epochs", [24, 40, 60])
+def test_oscillating_curves_are_flagged(n_epochs):
+    verdicts = [
+        verdict_of(oscillating_curve(seed, n_val := (20, 100, 300)[seed % 3], n_epochs), n_val)
+        for seed in range(100)
+    ]
+    assert np.mean([report.verdict == "fluctuating" for report in verdicts]) >= 0.95
+    assert np.mean([report.severity == "strong" for report in verdicts]) >= 0.9
+
+
+def test_oscillation_is_flagged_from_the_training_loss_alone():
+    for seed in range(20):
+        report = FluctuationReport.from_history({"loss": oscillating_curve(seed, 100)["loss"]})
+        assert report.verdict == "fluctuating"
+        assert any("validation" in sentence for sentence in report.explanation)
+
+
+def test_guessing_is_not_learning_however_calm():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        curve = {
+            "loss": 1.79 + 0.001 * rng.normal(size=40),
+            "val_loss": 1.79 + 0.001 * rng.normal(size=40),
+            "accuracy": rng.binomial(300, 1 / 6, 40) / 300,
+            "val_accuracy": rng.binomial(100, 1 / 6, 40) / 100,
+        }
+        assert verdict_of(curve, 100).verdict == "not_learning"
+
+
+# --- verdicts -----------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_is_divergence_from_that_epoch_on():
+    curve = healthy_curve(0, 100)
+    curve["loss"][25:] = np.nan
+    report = verdict_of(curve, 100)
+    assert report.verdict == "diverged"
+    assert "from epoch 26 on" in report.explanation[0]
+    curve["loss"][25:] = np.inf
+    assert "infinite" in verdict_of(curve, 100).explanation[0]
+
+
+def test_a_loss_that_is_a_number_again_is_not_said_to_have_none_from_then_on():
+    curve = healthy_curve(0, 100)
+    curve["loss"][25] = np.nan
+    report = verdict_of(curve, 100)
+    assert report.verdict == "diverged"
+    assert report.explanation[0] == "The training loss is not a number (NaN) in epoch 26."
+
+
+def test_a_validation_loss_that_is_no_number_points_at_the_validation_windows():
+    curve = healthy_curve(0, 100)
+    curve["val_loss"][:] = np.nan
+    report = verdict_of(curve, 100)
+    assert report.verdict == "diverged"
+    assert "validation windows" in " ".join(report.explanation)
+
+
+def test_a_loss_ten_times_its_start_is_divergence():
+    curve = healthy_curve(0, 100)
+    curve["loss"][30:] = 40.0
+    assert verdict_of(curve, 100).verdict == "diverged"
+
+
+def test_a_model_that_falls_back_to_guessing_has_collapsed():
+    curve = healthy_curve(0, 100)
+    curve["accuracy"][34:] = 1 / 6
+    report = verdict_of(curve, 100)
+    assert report.verdict == "diverged"
+    assert "collapsed" in report.explanation[0]
+
+
+def test_a_warm_start_at_a_tiny_loss_is_no_divergence():
+    curve = healthy_curve(1, 300)
+    curve["loss"] = np.full(40, 0.02)
+    curve["loss"][0] = 0.001
+    curve["accuracy"][:] = 0.99
+    assert verdict_of(curve, 300).verdict == "normal"
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 5, 14])
+def test_few_epochs_are_too_short_to_tell(n_epochs):
+    report = verdict_of(healthy_curve(0, 100, n_epochs), 100)
+    assert report.verdict == "too_short_to_tell"
+    assert "12" in report.explanation[0]
+
+
+def test_eighteen_epochs_are_enough_as_the_message_says():
+    assert verdict_of(healthy_curve(0, 300, 18), 300).verdict == "normal"
+
+
+def test_ripples_of_a_vanishing_loss_are_harmless():
+    rng = np.random.default_rng(0)
+    curve = healthy_curve(0, 300)
+    curve["loss"] = 0.004 * np.exp(rng.normal(size=40))
+    assert verdict_of(curve, 300).verdict == "normal"
+
+
+def test_large_but_relatively_small_ripples_of_a_large_loss_are_harmless():
+    curve = healthy_curve(0, 300)
+    curve["loss"] = 8 + 0.1 * np.random.default_rng(0).normal(size=40)
+    curve["accuracy"][:] = curve["accuracy"][-1]
+    assert verdict_of(curve, 300).verdict == "normal"
+
+
+def test_a_training_loss_noisy_by_dropout_alone_needs_no_repair():
+    curve = healthy_curve(3, 300)
+    plateau = 0.8 + np.exp(-np.arange(40) / 4)
+    curve["loss"] = plateau + 0.12 * np.random.default_rng(0).normal(size=40)
+    report = verdict_of(curve, 300)
+    assert report.verdict == "normal"
+    assert "Dropout" in report.explanation[0]
+
+
+def test_noise_that_dies_away_under_a_decaying_rate_is_normal():
+    rng = np.random.default_rng(0)
+    t = np.arange(60)
+    decay = 0.5 * (1 + np.cos(np.pi * t / 60))
+    curve = healthy_curve(0, 100, 60)
+    curve["loss"] = 0.7 + np.exp(-t / 5) + 0.3 * decay * rng.normal(size=60)
+    curve["val_loss"] = curve["loss"] + 0.3 * decay * rng.normal(size=60)
+    report = verdict_of(curve, 100)
+    assert report.verdict == "normal"
+    assert "calmed down" in report.explanation[0]
+
+
+def test_leaps_of_single_epochs_are_found_and_named():
+    curve = healthy_curve(0, 300, 60)
+    curve["loss"][[30, 41, 52]] += 2.0
+    report = verdict_of(curve, 300)
+    assert (report.verdict, report.severity) == ("fluctuating", "mild")
+    assert "(31, 42, 53)" in report.explanation[0]
+
+
+def test_a_validation_curve_beyond_sampling_is_flagged_although_training_is_calm():
+    rng = np.random.default_rng(0)
+    curve = healthy_curve(0, 1000)
+    curve["val_accuracy"] = np.clip(curve["val_accuracy"] + 0.08 * rng.normal(size=40), 0, 1)
+    curve["val_loss"] = curve["val_loss"] * (1 + 0.15 * rng.normal(size=40))
+    report = verdict_of(curve, 1000)
+    assert report.verdict == "fluctuating"
+    assert "more than its size can explain" in report.explanation[0]
+
+
+def test_overfitting_is_said():
+    curve = healthy_curve(0, 300)
+    curve["val_loss"] = curve["val_loss"] + np.linspace(0, 2, 40)
+    text = " ".join(verdict_of(curve, 300, best_epoch=9).explanation)
+    assert "overfits" in text
+    assert "those of epoch 9 of 40" in text
+
+
+def test_learning_that_does_not_carry_over_is_not_learning():
+    curve = healthy_curve(0, 100)
+    curve["accuracy"] = np.linspace(0.2, 1, 40)
+    curve["val_accuracy"] = np.random.default_rng(0).binomial(100, 1 / 6, 40) / 100
+    report = verdict_of(curve, 100)
+    assert report.verdict == "not_learning"
+    assert "does not carry over" in report.explanation[0]
+
+
+def test_a_small_validation_set_cannot_prove_that_nothing_carries_over():
+    curve = healthy_curve(0, 20)
+    curve["val_accuracy"] = np.full(40, 0.45)
+    report = verdict_of(curve, 20, majority_fraction=0.3)
+    assert report.verdict == "normal"
+    assert any("cannot be told from guessing with 20" in line for line in report.explanation)
+
+
+def test_a_late_start_is_learning():
+    t = np.arange(20)
+    curve = {
+        "loss": np.where(t < 10, 1.79 - 0.005 * t, 1.74 - 0.02 * (t - 10)),
+        "accuracy": np.where(t < 10, 0.2, 0.2 + 0.012 * (t - 10)),
+    }
+    report = verdict_of(curve, None, majority_fraction=0.3)
+    assert report.verdict == "normal"
+    assert any("but rising" in sentence for sentence in report.explanation)
+
+
+def test_a_loss_that_never_falls_is_not_learning_where_accuracy_is_not_known():
+    report = FluctuationReport.from_history({"loss": [1.79] * 30})
+    assert report.verdict == "not_learning"
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
+    curve = healthy_curve(4, 25)
+    report = verdict_of(curve, 25)
+    assert report.verdict == "normal"
+    text = " ".join(report.explanation)
+    p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
+    assert f"+-{100 * math.sqrt(p * (1 - p) / 25):.1f} points is what 25 validation windows" in text
+    assert "one window is 4.0 points" in text
+    assert "on the training windows the model moves by" in text
+
+
+@pytest.mark.parametrize(
+    ("drop", "n_val", "says"),
+    [
+        (("val_loss", "val_accuracy"), None, "Without validation figures"),
+        ((), None, "give n_val"),
+        (("loss", "accuracy"), 100, "without a training loss"),
+    ],
+)
+def test_what_a_history_cannot_tell_is_said(drop, n_val, says):
+    curve = {name: values for name, values in healthy_curve(0, 100).items() if name not in drop}
+    text = " ".join(FluctuationReport.from_history(curve, n_val).explanation)
+    assert says in text
+    assert "kept is not recorded" in text
+    if "val_accuracy" in curve:
+        assert "beats guessing cannot be told" in text
+
+
+def test_validation_results_too_few_to_judge_are_said():
+    curve = healthy_curve(0, 100)
+    for name in ("val_loss", "val_accuracy"):
+        curve[name] = [v if t % 5 == 0 else None for t, v in enumerate(curve[name])]
+    text = " ".join(verdict_of(curve, 100).explanation)
+    assert "too few to judge" in text
+
+
+@pytest.mark.parametrize(
+    ("growth", "sd", "word"),
+    [(0.97, 0.6, "falling"), (1.0, 0.3, "constant"), (1.04, 0.3, "rising")],
+)
+def test_whether_the_noise_falls_stays_or_rises_is_said(growth, sd, word):
+    t = np.arange(80)
+    noise = sd * growth ** (t - 40) * np.random.default_rng(1).normal(size=80)
+    report = FluctuationReport.from_history({"loss": np.abs(4 + np.exp(-t / 3) + noise)})
+    assert report.verdict == "fluctuating"
+    assert any(f"The noise is {word}" in sentence for sentence in report.explanation)
+
+
+def test_a_best_epoch_within_luck_is_no_decline_and_one_beyond_it_is():
+    lucky = " ".join(verdict_of(healthy_curve(4, 25), 25).explanation)
+    assert "the model got worse" not in lucky
+    curve = healthy_curve(0, 1000)
+    curve["val_accuracy"] = 0.9 - 0.2 * np.linspace(0, 1, 40)
+    assert "the model got worse" in " ".join(verdict_of(curve, 1000).explanation)
+
+
+# --- shape of the report ------------------------------------------------------------------------
+
+fraction = st.floats(0, 1)
+losses = st.floats(0, 12) | st.just(math.nan) | st.just(math.inf) | st.none()
+curves = st.integers(1, 45).flatmap(
+    lambda n: st.fixed_dictionaries(
+        {"loss": st.lists(losses, min_size=n, max_size=n)},
+        optional={
+            "val_loss": st.lists(losses, min_size=n, max_size=n),
+            "accuracy": st.lists(fraction, min_size=n, max_size=n),
+            "val_accuracy": st.lists(fraction | st.none(), min_size=n, max_size=n),
+        },
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(curve=curves, n_val=st.none() | st.integers(1, 2000), n_classes=st.none() | st.just(4))
+def test_every_report_fits_a_terminal_and_json_and_says_something(curve, n_val, n_classes):
+    if not any(
+        value is not None
+        for name in ("loss", "val_loss", "val_accuracy")
+        for value in curve.get(name, ())
+    ):
+        with pytest.raises(ArgumentError, match="needs at least one of"):
+            FluctuationReport.from_history(curve, n_val)
+        return
+    report = FluctuationReport.from_history(curve, n_val, n_classes=n_classes, best_epoch=1)
+    lines = str(report).split("\n")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert report.explanation
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
+    assert (report.severity is None) == (report.verdict != "fluctuating")
+    assert all(sentence[-1] in ".)" for sentence in report.explanation)
+
+
+def test_a_report_too_long_for_a_screen_says_that_there_is_more():
+    sentence = "A sentence of this kind goes on for quite a while, and then for a while more. "
+    report = FluctuationReport("normal", None, tuple(sentence * 2 for _ in range(20)))
+    lines = str(report).split("\n")
+    assert len(lines) <= 24
+    assert "more: print(*report.explanation" in lines[-1]
+
+
+def test_causes_are_empty_when_only_the_history_was_looked_at():
+    report = verdict_of(healthy_curve(0, 100), 100)
+    assert report.causes == ()
+    assert report.to_dict()["causes"] == []
+
+
+def test_statistics_carry_their_floor():
+    report = verdict_of(healthy_curve(0, 100), 100)
+    noise = report.statistics["val_accuracy_noise"]
+    assert noise.unit == "fraction"
+    assert 0 < noise.floor < 0.06
+    assert report.statistics["train_loss_noise_nats"].floor == 0.03
+
+
+def test_history_columns_and_rows_give_one_report():
+    curve = {name: list(map(float, v)) for name, v in healthy_curve(0, 100).items()}
+    rows = [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
+    reports = [
+        verdict_of(shape, 100).to_dict() for shape in (curve, rows, History(rows), iter(rows))
+    ]
+    assert all(report == reports[0] for report in reports)
+
+
+def test_equal_histories_give_equal_reports():
+    first, second = (verdict_of(healthy_curve(5, 42), 42) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+
+
+def test_columns_of_no_concern_change_nothing():
+    curve = healthy_curve(0, 100)
+    more = curve | {"learning_rate": [1e-3] * 40, "epoch": range(1, 41)}
+    assert verdict_of(more, 100).to_dict() == verdict_of(curve, 100).to_dict()
+
+
+def test_an_epoch_without_a_record_is_a_gap_not_a_divergence():
+    curve = {name: list(values) for name, values in healthy_curve(0, 100).items()}
+    curve["loss"][20] = curve["val_loss"][21] = curve["val_accuracy"][22] = None
+    assert verdict_of(curve, 100).verdict == "normal"
+
+
+def test_the_example_in_the_docstring_is_true():
+    outcome = doctest.testmod(report_module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("history", "keywords", "says"),
+    [
+        ([], {}, "no epochs"),
+        ({"loss": []}, {}, "no epochs"),
+        ({"accuracy": [0.5]}, {}, "history has .*; it needs at least one of"),
+        ({"cost": [0.5]}, {}, "history has cost; it needs"),
+        ({"loss": [1.0, 2.0], "val_loss": [1.0]}, {}, "loss 2, val_loss 1"),
+        ({"loss": [1.0, "high"]}, {}, "loss of epoch 2 is 'high'"),
+        ({"loss": [1.0], "val_accuracy": [87.0]}, {}, "epoch 1 is 87.*Divide percentages by 100"),
+        ({"loss": [-9.0] * 30}, {}, "cross-entropy"),
+        ("run.csv", {}, "is a str"),
+        (3, {}, "is a int"),
+        ([1.0, 2.0], {}, "a list of rows"),
+        ({"loss": [1.0]}, {"n_val": 0}, "n_val=0"),
+        ({"loss": [1.0]}, {"n_val": 2.5}, "n_val=2.5"),
+        ({"loss": [1.0]}, {"n_train": True}, "n_train=True"),
+        ({"loss": [1.0]}, {"n_classes": 1}, "n_classes=1"),
+        ({"loss": [1.0]}, {"majority_fraction": 20}, "majority_fraction=20"),
+        ({"loss": [1.0]}, {"best_epoch": 2}, "best_epoch=2, but history has 1 epoch"),
+    ],
+)
+def test_bad_input_is_named_with_the_way_out(history, keywords, says):
+    with pytest.raises(ArgumentError, match=says):
+        FluctuationReport.from_history(history, **keywords)
