@@ -45,18 +45,19 @@ inline void PackBackward(const LstmShape& s, const LstmInputs<Real>& in, int64_t
   }
 }
 
-// out[r][0 .. width) = grad_gates[r] @ panel; gates of a row lie `gate_stride` apart.
+// out[r][0 .. width) = grad_gates[r] @ panel; gates of a row lie `gate_stride` apart. One sum for
+// each gate, then their sum: a single chain of 4H products had up to 3 times torch's error.
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, int64_t gate_stride,
                          Real* out, int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
-  Vec<Real> sums[kRows][kWidth];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kWidth; ++j) sums[r][j] = Vec<Real>{};
-  }
   for (int64_t gate = 0; gate < kGates; ++gate) {
+    Vec<Real> sums[kRows][kWidth];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kWidth; ++j) sums[r][j] = Vec<Real>{};
+    }
     const Real* a = grad_gates + gate * gate_stride;
     for (int64_t k = 0; k < H; ++k, panel += kWidth * V) {
 #pragma GCC unroll 8
@@ -68,11 +69,14 @@ inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, i
         }
       }
     }
-  }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kWidth; ++j) Store(out + r * out_stride + j * V, sums[r][j]);
+      for (int j = 0; j < kWidth; ++j) {
+        Real* to = out + r * out_stride + j * V;
+        Store(to, gate == 0 ? sums[r][j] : Load(to) + sums[r][j]);
+      }
+    }
   }
 }
 
@@ -153,6 +157,10 @@ inline void WeightProduct(const Real* inputs, int64_t input_stride, const Real* 
   }
 }
 
+// Products summed in registers before they are added to memory. Short runs keep the rounding error
+// of long sums at that of a pairwise sum: with runs of 192 it was 2 to 3 times torch's.
+constexpr int64_t kRunEntries = 24;
+
 template <typename Real>
 inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Real* grad_gates,
                                int64_t gate_stride, int64_t n_entries, Real* grad_weights) {
@@ -162,13 +170,17 @@ inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Rea
   for (int64_t block = 0; block < UnitBlocks<Real>(s.hidden_size); ++block) {
     const Real* gates = grad_gates + block * V;
     Real* to = grad_weights + block * K * kGates * V;
-    int64_t k = 0;
-    for (; k + kColumns <= K; k += kColumns) {
-      WeightProduct<Real, kColumns>(inputs + k, K, gates, gate_stride, n_entries,
-                                    to + k * kGates * V);
-    }
-    for (; k < K; ++k) {
-      WeightProduct<Real, 1>(inputs + k, K, gates, gate_stride, n_entries, to + k * kGates * V);
+    for (int64_t entry = 0; entry < n_entries; entry += kRunEntries) {
+      const int64_t left = n_entries - entry, n = left < kRunEntries ? left : kRunEntries;
+      const Real* a = inputs + entry * K;
+      const Real* b = gates + entry * kGates * gate_stride;
+      int64_t k = 0;
+      for (; k + kColumns <= K; k += kColumns) {
+        WeightProduct<Real, kColumns>(a + k, K, b, gate_stride, n, to + k * kGates * V);
+      }
+      for (; k < K; ++k) {
+        WeightProduct<Real, 1>(a + k, K, b, gate_stride, n, to + k * kGates * V);
+      }
     }
   }
 }

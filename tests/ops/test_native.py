@@ -1,0 +1,358 @@
+"""The native ops against the reference, and the laws they promise, on every instruction set."""
+
+import pytest
+import torch
+from budget import assert_within_budget
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sensorseq import ops
+from sensorseq.errors import ArgumentError
+from sensorseq.ops import _extension, reference
+
+ISAS = _extension.cpu_isas()
+LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
+# around the lanes of every instruction set, in float and in double
+HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
+TILE = 6  # windows that go through time together
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, monkeypatch):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
+    return request.param
+
+
+class Problem:
+    """Random arguments of lstm_linear, drawn by one seed."""
+
+    def __init__(
+        self,
+        n_windows,
+        n_timesteps,
+        n_channels,
+        hidden_size,
+        *,
+        n_directions=1,
+        n_models=1,
+        shared_x=True,
+        n_classes=3,
+        pooling="last",
+        lengths=None,
+        states=True,
+        mask=False,
+        seed=0,
+        scale=0.4,
+    ):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+        M, N, T, C, H, D = (
+            n_models,
+            n_windows,
+            n_timesteps,
+            n_channels,
+            hidden_size,
+            n_directions,
+        )
+        self.pooling = pooling
+        self.x = draw(1 if shared_x else M, N, T, C)
+        self.weights = [
+            draw(M, D, 4 * H, C) * scale,
+            draw(M, D, 4 * H, H) * scale / H**0.5,
+            draw(M, D, 4 * H) * scale,
+        ]
+        width = ops.pooled_size(pooling, H, D)
+        self.head = [draw(M, n_classes, width) / width**0.5, draw(M, n_classes)]
+        self.states = [draw(M, N, D, H), draw(M, N, D, H)] if states else [None, None]
+        self.mask = (draw(M, N, D, H) > -0.5).double() / 0.7 if mask else None
+        self.lengths = {
+            None: None,
+            "zero": torch.zeros(N, dtype=torch.int64),
+            "full": torch.full((N,), T),
+            "mixed": torch.randint(0, T + 1, (N,), generator=generator),
+        }[lengths]
+        self.gradients = [draw(M, N, n_classes), draw(M, N, D, H), draw(M, N, D, H)]
+        self.grad_hidden = draw(M, N, T, D * H)
+
+    def cast(self, dtype):
+        tensors = [self.x, *self.weights, *self.head, *self.states]
+        return [None if t is None else t.to(dtype).requires_grad_() for t in tensors]
+
+    def run(self, dtype, kind, head=True):
+        """Outputs and gradients of the native op or of the reference."""
+        x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves = self.cast(dtype)
+        mask = None if self.mask is None else self.mask.to(dtype)
+        states = {"lengths": self.lengths, "h_0": h_0, "c_0": c_0, "recurrent_mask": mask}
+        function = getattr(
+            ops if kind == "native" else reference, "lstm_linear" if head else "lstm"
+        )
+        if head:
+            arguments = {"weight_out": w_out, "bias_out": b_out, "pooling": self.pooling}
+        else:
+            arguments = {}
+        outputs = function(x=x, weight_ih=w_ih, weight_hh=w_hh, bias=bias, **arguments, **states)
+        of = [self.gradients[0] if head else self.grad_hidden, *self.gradients[1:]]
+        # with no timesteps, the reference's outputs depend on nothing
+        reached = [(o, g.to(dtype)) for o, g in zip(outputs, of, strict=True) if o.requires_grad]
+        if reached:
+            torch.autograd.backward(*map(list, zip(*reached, strict=True)))
+        used = [*leaves[:4], *(leaves[4:6] if head else []), *leaves[6:]]
+        grads = [
+            torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+            for leaf in used
+            if leaf is not None
+        ]
+        return [*(o.detach() for o in outputs), *grads]
+
+
+def run_torch(problem):
+    """The same as Problem.run in single precision, by torch.nn.LSTM and torch.nn.Linear."""
+    x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves = problem.cast(torch.float32)
+    _, n_directions, _, n_channels = w_ih.shape
+    lstm = nn.LSTM(n_channels, w_hh.shape[3], batch_first=True, bidirectional=n_directions == 2)
+    suffixes = ["", "_reverse"][:n_directions]
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for name, value in zip(names, (w_ih, w_hh, bias, torch.zeros_like(bias)), strict=True):
+        for direction, suffix in enumerate(suffixes):
+            getattr(lstm, f"{name}_l0{suffix}").data.copy_(value[0, direction])
+    hidden, (h_n, c_n) = lstm(x[0], (h_0[0].transpose(0, 1), c_0[0].transpose(0, 1)))
+    h_n, c_n = h_n.transpose(0, 1)[None], c_n.transpose(0, 1)[None]
+    pooled = reference.pool(hidden[None], h_n, None, problem.pooling)
+    outputs = [nn.functional.linear(pooled[0], w_out[0], b_out[0])[None], h_n, c_n]
+    torch.autograd.backward(outputs, [g.float() for g in problem.gradients])
+    of_lstm = [
+        torch.stack([getattr(lstm, f"{name}_l0{suffix}").grad for suffix in suffixes])[None]
+        for name in names[:3]
+    ]
+    of_others = [leaf.grad for leaf in (w_out, b_out, h_0, c_0)]
+    return [*(o.detach() for o in outputs), leaves[0].grad, *of_lstm, *of_others]
+
+
+def test_the_forced_instruction_set_is_the_one_that_runs(isa):
+    assert _extension.cpu_isa() == isa
+
+
+def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones(monkeypatch):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", "haswell")
+    with pytest.raises(RuntimeError, match=r"Known: .*baseline"):
+        Problem(1, 2, 1, 3).run(torch.float32, "native")
+    with pytest.raises(RuntimeError, match=r"Known: .*baseline"):
+        _extension.cpu_isa()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    isa=st.sampled_from(ISAS),
+    n_windows=st.sampled_from([0, 1, TILE - 1, TILE, TILE + 1, 8 * TILE + 1]),
+    n_timesteps=st.sampled_from([0, 1, 2, 33]),
+    n_channels=st.sampled_from([1, 2, 17]),
+    hidden_size=st.sampled_from(HIDDEN_SIZES),
+    n_directions=st.sampled_from([1, 2]),
+    models=st.sampled_from([(1, True), (2, True), (2, False)]),
+    pooling=st.sampled_from(ops.POOLINGS),
+    lengths=st.sampled_from([None, "zero", "full", "mixed"]),
+    states=st.booleans(),
+    mask=st.booleans(),
+    head=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_in_double_precision_outputs_and_gradients_are_the_references(
+    isa, models, head, n_windows, n_timesteps, n_channels, hidden_size, **options
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        problem = Problem(
+            n_windows,
+            n_timesteps,
+            n_channels,
+            hidden_size,
+            n_models=models[0],
+            shared_x=models[1],
+            **options,
+        )
+        ours = problem.run(torch.float64, "native", head)
+        theirs = problem.run(torch.float64, "reference", head)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_directions", [1, 2])
+@pytest.mark.parametrize(
+    "shape", [(7, 40, 3, 17), (1, 60, 1, 32), (13, 25, 1, 64)], ids=lambda s: "x".join(map(str, s))
+)
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_directions, pooling):
+    runs = []
+    for seed in range(6):
+        problem = Problem(*shape, n_directions=n_directions, pooling=pooling, seed=seed)
+        runs.append(
+            list(
+                zip(
+                    problem.run(torch.float32, "native"),
+                    run_torch(problem),
+                    problem.run(torch.float64, "reference"),
+                    strict=True,
+                )
+            )
+        )
+    for pairs in zip(*runs, strict=True):
+        assert_within_budget(pairs)
+
+
+# Laws that hold bit for bit
+
+EDGES = {
+    "n_timesteps": st.sampled_from([1, 7, 40]),
+    "n_channels": st.sampled_from([1, 3]),
+    "hidden_size": st.sampled_from([1, 8, 17, 33]),
+    "n_directions": st.sampled_from([1, 2]),
+    "pooling": st.sampled_from(ops.POOLINGS),
+    "isa": st.sampled_from(ISAS),
+    "seed": st.integers(0, 100),
+}
+
+
+def native(problem, rows=slice(None), model=slice(None), dtype=torch.float32, **changes):
+    """lstm_linear on some rows and models of a problem, without gradients."""
+    x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = problem.cast(dtype)
+    shared = x.shape[0] == 1
+    arguments = {
+        "x": x[:, rows] if shared else x[model, rows],
+        "weight_ih": w_ih[model],
+        "weight_hh": w_hh[model],
+        "bias": bias[model],
+        "weight_out": w_out[model],
+        "bias_out": b_out[model],
+        "pooling": problem.pooling,
+        "lengths": None if problem.lengths is None else problem.lengths[rows],
+        "h_0": None if h_0 is None else h_0[model, rows],
+        "c_0": None if c_0 is None else c_0[model, rows],
+    }
+    with torch.no_grad():
+        return ops.lstm_linear(**{**arguments, **changes})
+
+
+def assert_same_bits(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n_windows=st.integers(2, 14), data=st.data(), **EDGES)
+def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        problem = Problem(n_windows, lengths="mixed", **options)
+        row = data.draw(st.integers(0, n_windows - 1))
+        whole = native(problem)
+        alone = native(problem, rows=slice(row, row + 1))
+        assert_same_bits([w[:, row : row + 1] for w in whole], alone)
+
+
+@settings(deadline=None, max_examples=20)
+@given(n_windows=st.integers(1, 14), shared_x=st.booleans(), **EDGES)
+def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        problem = Problem(n_windows, n_models=3, shared_x=shared_x, **options)
+        whole = native(problem)
+        for model in range(3):
+            alone = native(problem, model=slice(model, model + 1))
+            assert_same_bits([w[model : model + 1] for w in whole], alone)
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data(), n_timesteps=st.integers(2, 40), isa=st.sampled_from(ISAS))
+def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        problem = Problem(5, n_timesteps, 2, 19)
+        cut = data.draw(st.integers(0, n_timesteps))
+        x = problem.cast(torch.float32)[0]
+        whole = native(problem)
+        _, h, c = native(problem, x=x[:, :, :cut])
+        rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
+        # with nothing left there is nothing to pool, by contract
+        assert_same_bits(
+            whole[1:] if cut == n_timesteps else whole, rest[-3 + (cut == n_timesteps) :]
+        )
+
+
+@settings(deadline=None, max_examples=20)
+@given(n_windows=st.integers(1, 14), **EDGES)
+def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        problem = Problem(n_windows, lengths="mixed", **options)
+        x = problem.cast(torch.float32)[0].detach().clone()
+        for row, length in enumerate(problem.lengths.tolist()):
+            x[:, row, length:] = torch.nan
+        assert_same_bits(native(problem), native(problem, x=x))
+
+
+@pytest.mark.parametrize("n_windows", [1, TILE, 3 * TILE + 1, 20 * TILE])
+def test_gradients_have_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
+    problem = Problem(n_windows, 50, 3, 33, n_directions=2, pooling="meanmax", lengths="mixed")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = problem.run(torch.float32, "native")
+        torch.set_num_threads(3)
+        several = problem.run(torch.float32, "native")
+    finally:
+        torch.set_num_threads(before)
+    assert_same_bits(one, several)
+
+
+def test_training_and_inference_have_the_same_bits(isa):
+    problem = Problem(7, 30, 2, 33, n_directions=2, lengths="mixed", pooling="meanmax")
+    trained = problem.run(torch.float32, "native")[:3]
+    assert_same_bits(trained, native(problem))
+
+
+def test_inference_keeps_no_state():
+    problem = Problem(3, 50, 1, 16)
+    x, *weights, _, _ = problem.cast(torch.float32)
+    outputs = torch.ops.sensorseq.lstm_linear(
+        x, None, *weights[:5], None, None, None, "last", False
+    )
+    assert outputs[-1].numel() == 0
+
+
+def test_a_nan_in_the_input_reaches_its_own_row_and_no_other():
+    problem = Problem(8, 20, 2, 17, pooling="max")
+    x = problem.cast(torch.float32)[0].detach().clone()
+    x[0, 3, 5, 1] = torch.nan
+    logits, _, _ = native(problem, x=x)
+    assert logits[0, 3].isnan().all()
+    assert not logits[0, [0, 1, 2, 4, 5, 6, 7]].isnan().any()
+
+
+# Bad arguments
+
+
+def test_an_unknown_pooling_names_the_nearest():
+    with pytest.raises(ArgumentError, match="meanmax"):
+        native(Problem(1, 2, 1, 3), pooling="mean_max")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("weight_ih", torch.zeros(1, 1, 12, 5), r"weight_ih has shape \(1, 1, 12, 5\); expected"),
+        ("weight_out", torch.zeros(1, 3, 9), r"weight_out has shape"),
+        ("h_0", torch.zeros(1, 2, 1, 3), r"h_0 has shape \(1, 2, 1, 3\); expected \(1, 4, 1, 3\)"),
+        ("bias", torch.zeros(1, 1, 12, dtype=torch.float64), "bias has another dtype"),
+        ("lengths", torch.tensor([0, 1, 2, 9]), r"outside 0\.\.n_timesteps"),
+        ("lengths", torch.tensor([0, 1, 2, -1]), r"outside 0\.\.n_timesteps"),
+        ("lengths", torch.tensor([0.0, 1, 2, 1]), "lengths has another dtype"),
+        ("x", torch.zeros(2, 4, 6, 2), "x holds 2 models"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(name, value, message):
+    with pytest.raises(RuntimeError, match=message):
+        native(Problem(4, 6, 2, 3), **{name: value})
