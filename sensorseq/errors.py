@@ -28,6 +28,10 @@ class WindowError(InputError):
     """A set of windows contradicts itself, or no window can be cut."""
 
 
+class SplitError(InputError):
+    """Whole groups cannot be split such that every part has what it needs."""
+
+
 class ModelFileError(InputError):
     """A file is not a model this version can read: truncated, foreign or of a newer format."""
 
@@ -38,6 +42,10 @@ class ConfigurationError(InputError):
 
 class NotYetError(SensorseqError, NotImplementedError):
     """A documented argument that this version does not serve yet."""
+
+
+class DivergedError(SensorseqError, ArithmeticError):
+    """Training met a loss that is not finite before a single epoch was good."""
 
 
 class EnvironmentProblemError(SensorseqError, RuntimeError):

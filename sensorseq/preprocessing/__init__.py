@@ -1,0 +1,1 @@
+"""Recordings to windows that cannot leak: resample, window, split by group, scale, balance."""

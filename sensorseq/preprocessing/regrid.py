@@ -1,0 +1,206 @@
+"""Uneven stamps and missing samples to an even grid, in pieces between gaps."""
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+
+from sensorseq.errors import SignalError
+from sensorseq.preprocessing._checks import check_rate, check_signal
+from sensorseq.preprocessing.polyphase import resample_by_ratio
+
+GAP_PERIODS = 10.0  # sample periods after which a hole is a gap, unless `max_gap_s` says otherwise
+HOLE_PERIODS = 3.0  # a longer hole is bridged by a line: a cubic would swing out on noise
+EVEN_PERIODS = 0.02  # stamps this close to an even clock are taken for that clock's
+DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
+MERGE_PERIODS = 0.1  # samples closer than this count as one: their noise must not become a slope
+
+
+def regrid(
+    timestamps_s: ArrayLike,
+    values: ArrayLike,
+    sample_rate_hz: float,
+    max_gap_s: float | None = None,
+) -> list[tuple[float, NDArray[np.floating]]]:
+    """Bring samples with uneven stamps or missing values to an even grid, in pieces between gaps.
+
+    Stamps within 0.02 periods of an even clock (rows may be missing) are taken for that clock's and
+    filtered as in `resample`. Other stamps are believed: a cubic spline carries the samples to the
+    grid, or, when the rate goes down, to one at least twice as dense as the samples, from which the
+    same filter goes down. Holes of more than three periods are bridged by a straight line.
+
+    Parameters
+    ----------
+    timestamps_s : array-like of shape (n_samples,)
+        Seconds, strictly increasing.
+    values : array-like of shape (n_samples, n_channels), float32 or float64
+        NaN marks a missing sample; channels may miss different ones.
+    sample_rate_hz : float
+        Rate of the grid in Hz.
+    max_gap_s : float, optional
+        Two neighbouring samples of a channel further apart than this have a gap between them, which
+        ends the piece for all channels. By default ten of that channel's median sample periods.
+
+    Returns
+    -------
+    list of (start_s, ndarray of shape (n, n_channels))
+        One entry for each stretch of time in which every channel is known; sample `k` of a piece is
+        at `start_s + k / sample_rate_hz`, and `start_s` is one of `timestamps_s`. Same dtype as
+        `values`.
+
+    Raises
+    ------
+    SignalError
+        If shapes disagree, the clock does not increase, a value is infinite, a channel has no
+        valid sample, or `max_gap_s` is shorter than a sample period.
+    """
+    x = check_signal(values)
+    t = np.asarray(timestamps_s, dtype=np.float64)
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    if t.shape != x.shape[:1]:
+        raise SignalError(f"{t.shape} timestamps for {len(x)} samples; give one for each sample.")
+    if not (np.isfinite(t).all() and (np.diff(t) > 0).all()):
+        raise SignalError("timestamps must be finite and strictly increasing; sort them first.")
+    if np.isinf(x).any():
+        raise SignalError("values hold infinity; mark missing samples as NaN.")
+    if not len(x):
+        return []
+    channels = [_ChannelRuns(t, x[:, c], c, max_gap_s) for c in range(x.shape[1])]
+    period = float(np.median(np.diff(t))) if len(t) > 1 else 1 / rate
+    return [
+        (float(t[first]), _regrid_piece(t, x, channels, first, last, rate, period))
+        for first, last in _common_stretches(channels, len(t))
+    ]
+
+
+class _ChannelRuns:
+    """Valid samples of one channel, cut into runs where two of them are too far apart."""
+
+    def __init__(
+        self,
+        t: NDArray[np.float64],
+        x: NDArray[np.floating],
+        column: int,
+        max_gap_s: float | None,
+    ) -> None:
+        self.valid = np.flatnonzero(~np.isnan(x))
+        if not self.valid.size:
+            raise SignalError(f"channel {column} has no valid sample; leave it out.")
+        distance = np.diff(t[self.valid])
+        period = float(np.median(distance)) if distance.size else 0.0
+        if max_gap_s is None:
+            max_gap_s = GAP_PERIODS * period
+        elif not max_gap_s >= period:
+            raise SignalError(
+                f"max_gap_s={max_gap_s!r} is shorter than the sample period of channel {column},"
+                f" {period:.6g} s: every sample would be a piece of its own. Ten periods are"
+                f" {GAP_PERIODS * period:.6g} s."
+            )
+        breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
+        self._edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
+        self.starts = self.valid[self._edges[:-1]]
+        self.ends = self.valid[self._edges[1:] - 1]
+
+    def run_with(self, sample: int) -> NDArray[np.int64]:
+        """Return the valid samples of the run that covers `sample`."""
+        run = int(np.searchsorted(self.starts, sample, side="right")) - 1
+        return self.valid[self._edges[run] : self._edges[run + 1]]
+
+
+def _common_stretches(channels: list[_ChannelRuns], n_samples: int) -> list[tuple[int, int]]:
+    """Return (first, last) sample of every stretch in which each channel has a run."""
+    at_sample = np.zeros(n_samples + 1, np.int64)  # runs that begin here, less runs that ended
+    after_sample = np.zeros(n_samples + 1, np.int64)  # the same for the time up to the next sample
+    for channel in channels:
+        at_sample[channel.starts] += 1
+        at_sample[channel.ends + 1] -= 1
+        after_sample[channel.starts] += 1
+        after_sample[channel.ends] -= 1
+    covered = np.flatnonzero(np.cumsum(at_sample[:-1]) == len(channels))
+    if not covered.size:
+        return []
+    goes_on = np.cumsum(after_sample[:-1]) == len(channels)
+    cuts = np.flatnonzero((np.diff(covered) > 1) | ~goes_on[covered[:-1]])
+    firsts = covered[np.concatenate([[0], cuts + 1])]
+    lasts = covered[np.concatenate([cuts, [len(covered) - 1]])]
+    return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _regrid_piece(
+    t: NDArray[np.float64],
+    x: NDArray[np.floating],
+    channels: list[_ChannelRuns],
+    first: int,
+    last: int,
+    rate: float,
+    period: float,
+) -> NDArray[np.floating]:
+    """Regrid the samples first..last, which every channel covers."""
+    stamps = t[first : last + 1]
+    if first == last:
+        times, ratio, ticks = stamps, Fraction(1), np.zeros(1, np.int64)
+    elif (clock := _even_clock(stamps, period)) is not None:
+        ticks, period = clock
+        times = stamps[0] + np.arange(ticks[-1] + 1) * period
+        ratio = Fraction(rate) * Fraction(period)
+    else:
+        duration = float(stamps[-1] - stamps[0])
+        ends = [np.searchsorted(channel.valid, [first, last + 1]) for channel in channels]
+        input_rate = (max(int(stop - start) for start, stop in ends) - 1) / duration
+        goes_down = rate < (1 - EVEN_PERIODS) * input_rate
+        factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
+        times = stamps[0] + np.arange(int(duration * factor * rate + 1e-9) + 1) / (factor * rate)
+        ratio, ticks = Fraction(1, factor), None
+    even = np.empty((len(times), x.shape[1]))
+    for c, channel in enumerate(channels):
+        rows = channel.run_with(first)
+        here = rows[(rows >= first) & (rows <= last)]
+        if ticks is None or len(here) < len(times):
+            even[:, c] = _interpolate(t[rows], x[rows, c], times)
+        if ticks is not None:  # on an even clock, samples that are there stay as they are
+            even[ticks[here - first], c] = x[here, c]
+    return resample_by_ratio(even, ratio, DRIFT_PERIODS).astype(x.dtype, copy=False)
+
+
+def _even_clock(
+    t: NDArray[np.float64], usual_period: float
+) -> tuple[NDArray[np.int64], float] | None:
+    """Return each stamp's tick and the period when all lie on one even clock, else None."""
+    distance = np.diff(t)
+    # The usual period, so that two stamps around a missing row are not taken for a slower clock.
+    period = min(usual_period, float(np.median(distance)))
+    steps = np.rint(distance / period)
+    if steps.min() < 1:
+        return None
+    ticks = np.concatenate([[0.0], np.cumsum(steps)])
+    # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead.
+    offset, since = ticks - ticks.mean(), t - t[0]
+    period = float(offset @ since / (offset @ offset))
+    residual = offset * period - (since - since.mean())
+    if np.ptp(residual) > 2 * EVEN_PERIODS * period:
+        return None
+    return ticks.astype(np.int64), period
+
+
+def _interpolate(
+    t: NDArray[np.float64], x: NDArray[np.floating], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Cubic spline through (t, x) at `times`; straight across holes, flat beyond the ends."""
+    knots, heights = t, x.astype(np.float64)
+    period = float(np.median(np.diff(knots))) if len(knots) > 1 else 0.0
+    near = np.diff(knots) < MERGE_PERIODS * period
+    if near.any():
+        cluster = np.concatenate([[0], np.cumsum(~near)])
+        size = np.bincount(cluster)
+        knots = np.bincount(cluster, knots) / size
+        heights = np.bincount(cluster, heights) / size
+    if len(knots) == 1:
+        return np.full(len(times), heights[0])
+    at = np.clip(times, knots[0], knots[-1])
+    y: NDArray[np.float64] = CubicSpline(knots, heights)(at)
+    left = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
+    hole = np.diff(knots)[left] > HOLE_PERIODS * period
+    if hole.any():
+        y[hole] = np.interp(at[hole], knots, heights)
+    return y

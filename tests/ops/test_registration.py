@@ -1,0 +1,151 @@
+"""The ops as torch sees them: schemas, fake kernels, gradients, compile, autocast, linking."""
+
+import subprocess
+
+import pytest
+import torch
+
+from sensorseq import ops
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops import _extension
+
+
+def arguments(*, requires_grad, states=True, lengths=True, n_directions=2, n_models=2):
+    M, N, T, C, H, D, K = n_models, 3, 4, 2, 3, n_directions, 2
+
+    def draw(*shape):
+        return (0.5 * torch.randn(*shape, dtype=torch.float64)).requires_grad_(requires_grad)
+
+    weights = [draw(M, D, 4 * H, C), draw(M, D, 4 * H, H), draw(M, D, 4 * H)]
+    return {
+        "x": draw(1, N, T, C),
+        "lengths": torch.tensor([4, 0, 2]) if lengths else None,
+        "weights": weights,
+        "head": lambda pooling: [draw(M, K, ops.pooled_size(pooling, H, D)), draw(M, K)],
+        "states": [draw(M, N, D, H), draw(M, N, D, H)] if states else [None, None],
+    }
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+@pytest.mark.parametrize("states", [True, False])
+def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
+    a = arguments(requires_grad=requires_grad, states=states, lengths=states)
+    call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]
+    op = torch.ops.sensorseq.lstm_linear.default
+    torch.library.opcheck(op, (*call, None, "meanmax", requires_grad))
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_lstm_passes_torchs_own_op_check(requires_grad):
+    a = arguments(requires_grad=requires_grad)
+    call = [a["x"], a["lengths"], *a["weights"], *a["states"]]
+    torch.library.opcheck(torch.ops.sensorseq.lstm.default, (*call, None, requires_grad))
+
+
+def test_the_backward_op_passes_torchs_own_op_check():
+    a = arguments(requires_grad=False)
+    call = [a["x"], a["lengths"], *a["weights"], *a["head"]("max"), *a["states"], None]
+    logits, h_n, c_n, pooled, saved = torch.ops.sensorseq.lstm_linear(*call, "max", True)
+    del call[6]  # bias_out
+    grads = [torch.randn_like(t) for t in (logits, h_n, c_n)]
+    op = torch.ops.sensorseq.lstm_linear_backward.default
+    torch.library.opcheck(op, (*grads, *call, pooled, saved, "max", True))
+
+
+@pytest.mark.parametrize("pooling", ops.POOLINGS)
+def test_first_and_second_derivatives_agree_with_finite_differences(pooling):
+    a = arguments(requires_grad=True, n_models=1)
+    inputs = [a["x"], *a["weights"], *a["head"](pooling), *a["states"]]
+
+    def function(x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0):
+        return ops.lstm_linear(
+            *(x, w_ih, w_hh, bias, w_out, b_out),
+            pooling=pooling,
+            lengths=a["lengths"],
+            h_0=h_0,
+            c_0=c_0,
+        )
+
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+def test_the_hidden_sequence_has_first_and_second_derivatives_for_shared_and_own_inputs():
+    a = arguments(requires_grad=True)
+    inputs = [a["x"], *a["weights"], *a["states"]]
+
+    def function(x, w_ih, w_hh, bias, h_0, c_0):
+        return ops.lstm(x, w_ih, w_hh, bias, lengths=a["lengths"], h_0=h_0, c_0=c_0)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+def test_gradients_that_nobody_asked_for_are_none():
+    a = arguments(requires_grad=False)
+    weight_ih, weight_hh, bias = a["weights"]
+    weight_hh.requires_grad_()
+    hidden, _, _ = ops.lstm(a["x"], weight_ih, weight_hh, bias)
+    hidden.sum().backward()
+    assert weight_hh.grad is not None
+    assert weight_ih.grad is None
+    assert a["x"].grad is None
+
+
+@pytest.mark.slow
+def test_a_compiled_module_without_graph_breaks_gives_the_same_bits():
+    module = LSTMLinear(3, 8, 4, num_layers=2, bidirectional=True, pooling="meanmax")
+    compiled = torch.compile(module, fullgraph=True)
+    x, lengths = torch.randn(5, 12, 3), torch.tensor([12, 3, 0, 7, 12])
+    results = []
+    for forward in (module, compiled):
+        module.zero_grad()
+        logits = forward(x, lengths)
+        logits.sum().backward()
+        results.append([logits.detach(), *(p.grad.clone() for p in module.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(compiled(x, lengths), module(x, lengths))
+
+
+def test_traced_without_graph_breaks_the_module_gives_the_same_results():
+    module = LSTMLinear(3, 8, 4, pooling="meanmax").eval()
+    traced = torch.compile(module, fullgraph=True, backend="eager")
+    x = torch.randn(5, 12, 3)
+    torch.testing.assert_close(traced(x), module(x), rtol=0, atol=0)
+
+
+def test_under_autocast_the_core_computes_in_single_precision():
+    module = LSTMLinear(3, 8, 4, num_layers=2)
+    x = torch.randn(5, 12, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = module(x)
+        half = module(x.bfloat16())
+    assert logits.dtype == half.dtype == torch.float32
+    torch.testing.assert_close(logits, module(x), rtol=0, atol=0)
+    logits.sum().backward()
+    assert module.linear.weight.grad.dtype == torch.float32
+
+
+def test_what_no_kernel_serves_goes_to_the_reference():
+    assert ops.kernel_for("cpu", torch.float32) == "native"
+    assert ops.kernel_for("cpu", torch.float64) == "native"
+    assert ops.kernel_for("cpu", torch.bfloat16) == "reference"
+    assert ops.kernel_for("meta", torch.float32) == "reference"
+    module = LSTMLinear(3, 8, 4)
+    x = torch.randn(2, 6, 3)
+    half = LSTMLinear(3, 8, 4).bfloat16()
+    half.load_state_dict(module.state_dict())
+    torch.testing.assert_close(half(x.bfloat16()).float(), module(x), rtol=0.1, atol=0.05)
+
+
+def test_the_library_names_libtorch():
+    # Only then do the weak symbols of the CUDA shim resolve under a CUDA build of torch.
+    dynamic = subprocess.run(
+        ["readelf", "--dynamic", str(_extension.load())], capture_output=True, text=True, check=True
+    ).stdout
+    needed = [line for line in dynamic.splitlines() if "(NEEDED)" in line]
+    assert any("[libtorch.so]" in line for line in needed), needed
+    # no Python symbols: one binary serves every interpreter
+    assert not any("libpython" in line or "libtorch_python" in line for line in needed), needed

@@ -1,0 +1,204 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sensorseq.errors import ArgumentError, InputError, RecordingError, SplitError, WindowError
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.recording import Recording
+
+
+def drives(n_each=(5, 4, 6), seconds=20.0, rate=100.0, labelled=True, **more):
+    """Recordings of three surfaces, each of a mean and a length of its own."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for label, (surface, count) in enumerate(zip(("ice", "mud", "tar"), n_each, strict=True)):
+        for index in range(count):
+            n_samples = int((seconds + 3 * index) * rate)
+            values = rng.normal(label + index, 1.0 + label, (n_samples, 2))
+            recordings.append(
+                Recording.evenly_sampled(
+                    values,
+                    rate,
+                    ("current", "gyro"),
+                    f"{surface} {index}",
+                    label=surface if labelled else None,
+                    **more,
+                )
+            )
+    return recordings
+
+
+def test_windows_are_unscaled_unbalanced_and_split_by_group():
+    recordings = drives()
+    windows = PreparePipeline(sample_rate_hz=100.0, window_s=1.0, balance="undersample").prepare(
+        recordings
+    )
+    assert len(windows) == sum(r.n_samples // 100 for r in recordings)
+    np.testing.assert_array_equal(windows.X[0], recordings[0].values[:100].astype(np.float32))
+    for group in np.unique(windows.groups):
+        assert len(np.unique(windows.split[windows.groups == group])) == 1
+    for part in ("train", "validation", "test"):
+        assert set(windows.part(part).y) == {"ice", "mud", "tar"}
+
+
+@pytest.mark.parametrize("kind", ["standard", "quantile", None])
+def test_the_scaler_has_seen_training_windows_alone(kind):
+    pipeline = PreparePipeline(window_s=1.0, scale=kind)
+    windows = pipeline.prepare(drives())
+    expected = fit_scaler(windows.part("train").X, kind=kind)
+    np.testing.assert_array_equal(pipeline.scaler_.channel_center, expected.channel_center)
+    np.testing.assert_array_equal(pipeline.scaler_.channel_scale, expected.channel_scale)
+
+
+def test_values_of_held_out_recordings_change_nothing_that_is_learned():
+    pipeline = PreparePipeline(window_s=1.0, balance="oversample")
+    recordings = drives()
+    windows = pipeline.prepare(recordings)
+    scaler, indices = pipeline.scaler_, pipeline.sample_indices_
+    held_out = set(windows.recording_id[windows.split != "train"])
+    for recording in recordings:
+        if recording.recording_id in held_out:
+            recording.values[:] = 1e6
+    pipeline.prepare(recordings)
+    np.testing.assert_array_equal(pipeline.scaler_.channel_center, scaler.channel_center)
+    np.testing.assert_array_equal(pipeline.sample_indices_, indices)
+
+
+@pytest.mark.parametrize("strategy", ["undersample", "oversample", None])
+def test_sample_indices_are_training_windows_balanced_as_asked(strategy):
+    pipeline = PreparePipeline(window_s=1.0, balance=strategy)
+    windows = pipeline.prepare(drives())
+    chosen = windows.take(pipeline.sample_indices_)
+    assert set(chosen.split) == {"train"}
+    counts = np.unique(chosen.y, return_counts=True)[1]
+    if strategy:
+        assert len(set(counts)) == 1
+    else:
+        np.testing.assert_array_equal(
+            pipeline.sample_indices_, np.flatnonzero(windows.split == "train")
+        )
+
+
+def test_equal_seeds_give_equal_data():
+    first, again = (PreparePipeline(window_s=1.0, balance="undersample") for _ in range(2))
+    np.testing.assert_array_equal(first.prepare(drives()).split, again.prepare(drives()).split)
+    np.testing.assert_array_equal(first.sample_indices_, again.sample_indices_)
+
+
+def test_without_a_rate_the_median_is_used_and_said():
+    fast = Recording.evenly_sampled(
+        np.zeros((4000, 2)), 200.0, ("current", "gyro"), "fast", label="tar"
+    )
+    recordings = [*drives(n_each=(3, 3, 3), rate=50.0)[:8], fast]
+    windows = PreparePipeline(window_s=1.0).prepare(recordings)
+    assert windows.sample_rate_hz == 50.0
+    assert windows.provenance["sample_rate_hz"] == 50.0
+    assert windows.provenance["sample_rate_from"] == "median of the recordings"
+    assert windows.provenance["recordings"][-1]["sample_rate_hz"] == pytest.approx(200.0)
+    assert PreparePipeline(window_s=1.0, sample_rate_hz=25).prepare(recordings).X.shape[1] == 25
+
+
+def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
+    recordings = drives()
+    times = np.r_[np.arange(50), 1000 + np.arange(300)] / 100.0
+    recordings.append(Recording(np.ones((350, 2)), times, ("current", "gyro"), "torn", label="ice"))
+    never = np.full((200, 2), np.nan)
+    never[:50, 0], never[150:, 1] = 1.0, 1.0
+    recordings.append(
+        Recording.evenly_sampled(never, 100.0, ("current", "gyro"), "apart", label="ice")
+    )
+    pipeline = PreparePipeline(window_s=1.0)
+    provenance = json.loads(json.dumps(dict(pipeline.prepare(recordings).provenance)))
+    dropped = [(row["recording_id"], row["n_samples"]) for row in provenance["dropped"]]
+    assert dropped == [("torn", 50), ("apart", 0)]
+    assert all(row["reason"] == "shorter than a window" for row in provenance["dropped"])
+    torn, apart = provenance["recordings"][-2:]
+    assert (torn["n_samples"], torn["n_pieces"], torn["n_windows"]) == (350, 2, 3)
+    assert (apart["n_samples"], apart["n_pieces"], apart["n_windows"]) == (200, 0, 0)
+    assert provenance["configuration"] == pipeline.configuration
+    assert provenance["configuration"]["window"] == {"window_s": 1.0, "hop_s": None}
+
+
+def test_channels_are_selected_in_the_order_asked():
+    windows = PreparePipeline(window_s=1.0, channels=["gyro"]).prepare(drives())
+    assert windows.channels == ("gyro",)
+    np.testing.assert_array_equal(
+        windows.X[0, :, 0], drives()[0].values[:100, 1].astype(np.float32)
+    )
+    windows = PreparePipeline(window_s=1.0, channels=["gyro", "current"]).prepare(drives())
+    assert windows.channels == ("gyro", "current")
+
+
+def test_recordings_to_predict_are_windowed_without_learning_anything():
+    pipeline = PreparePipeline(window_s=1.0, split=None)
+    windows = pipeline.prepare(drives(labelled=False))
+    assert windows.split is None
+    assert windows.y is None
+    assert pipeline.scaler_ is None
+    assert pipeline.sample_indices_ is None
+
+
+def test_groups_of_recordings_stay_together():
+    recordings = [
+        Recording.evenly_sampled(
+            r.values, 100.0, r.channels, r.recording_id, group=f"day {i % 5}", label=r.label
+        )
+        for i, r in enumerate(drives(n_each=(5, 5, 5)))
+    ]
+    windows = PreparePipeline(window_s=1.0).prepare(recordings)
+    assert set(windows.groups) == {f"day {i}" for i in range(5)}
+    for day in set(windows.groups):
+        assert len(np.unique(windows.split[windows.groups == day])) == 1
+
+
+def test_what_does_not_fit_is_named():
+    pipeline = PreparePipeline(window_s=1.0)
+    with pytest.raises(WindowError, match="no recordings"):
+        pipeline.prepare([])
+    with pytest.raises(RecordingError, match=r"'ice 0' is used 2 times"):
+        pipeline.prepare([drives()[0], drives()[0]])
+    with pytest.raises(RecordingError, match=r"'ice 0' has no channel 'torque'"):
+        PreparePipeline(window_s=1.0, channels=["torque"]).prepare(drives())
+    with pytest.raises(SplitError, match=r"class 'mud': 2 group"):
+        pipeline.prepare(drives(n_each=(3, 2, 3)))
+    with pytest.raises(WindowError, match="none of 15"):
+        PreparePipeline(window_s=99.0).prepare(drives())
+    with pytest.raises(RecordingError, match="needs labels"):
+        PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labelled=False))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("window_s", 0),
+        ("sample_rate_hz", -1),
+        ("hop_s", np.nan),
+        ("max_gap_s", 0),
+        ("channels", "current"),
+        ("scale", "standart"),
+        ("balance", "smote"),
+        ("random_state", "seed"),
+        ("split", (0.5, 0.6, 0.1)),
+    ],
+)
+def test_an_argument_without_meaning_is_refused_at_once(argument, value):
+    with pytest.raises(InputError, match="fractions" if argument == "split" else argument):
+        PreparePipeline(**{"window_s": 1.0, argument: value})
+
+
+def test_balancing_without_a_split_is_impossible():
+    with pytest.raises(ArgumentError, match="only training windows"):
+        PreparePipeline(window_s=1.0, split=None, balance="undersample")
+
+
+def test_preparing_imports_neither_torch_nor_scikit_learn():
+    code = (
+        "import sys; from sensorseq import PreparePipeline; PreparePipeline(window_s=1);"
+        "print([m for m in ('torch', 'sklearn') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sensorseq.errors import SignalError, WindowError
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale import KINDS
+from sensorseq.preprocessing.transformers import (
+    ChannelScaler,
+    ClassBalancer,
+    Resampler,
+    Windower,
+)
+from sensorseq.recording import Recording
+from sensorseq.windows import WindowSet
+
+
+@parametrize_with_checks([ChannelScaler(kind) for kind in (*KINDS, None)])
+def test_scikit_learn_accepts_the_scaler(estimator, check):
+    check(estimator)
+
+
+def windows(n_windows=20, n_timesteps=30, n_channels=2, **more):
+    X = np.random.default_rng(0).normal(3, 2, (n_windows, n_timesteps, n_channels))
+    return WindowSet(X.astype(np.float32), **more)
+
+
+def recordings():
+    times = np.r_[np.arange(300), 400 + np.arange(200)] / 100.0
+    return [
+        Recording(np.sin(times + i)[:, None], times, ("current",), f"run {i}", label="ab"[i % 2])
+        for i in range(4)
+    ]
+
+
+def test_a_window_set_and_its_arrays_are_scaled_alike():
+    lengths = np.r_[np.full(15, 30), np.arange(5)]
+    given = windows(lengths=lengths, channels=("a", "b"), sample_rate_hz=50.0)
+    scaler = ChannelScaler()
+    scaled = scaler.fit_transform(given)
+    by_array = ChannelScaler().fit_transform(given.X, lengths=lengths)
+    np.testing.assert_array_equal(scaled.X, by_array)
+    assert (scaled.channels, scaled.sample_rate_hz) == (("a", "b"), 50.0)
+    valid = scaled.X[np.arange(30) < lengths[:, None]]
+    np.testing.assert_allclose(valid.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(valid.std(axis=0), 1, atol=1e-5)
+    back = scaler.inverse_transform(scaled)
+    np.testing.assert_allclose(back.X[:15], given.X[:15], atol=1e-5)
+    np.testing.assert_array_equal(scaler.channel_mean_, scaler.channel_center_)
+    assert scaler.n_features_in_ == 2
+
+
+def test_of_a_split_window_set_the_training_part_alone_is_learned_from():
+    split = np.repeat(["train", "validation", "test"], [12, 4, 4])
+    given = windows(split=split)
+    scaler = ChannelScaler().fit(given)
+    expected = ChannelScaler().fit(given.X[:12])
+    np.testing.assert_array_equal(scaler.channel_center_, expected.channel_center_)
+
+
+def test_windows_are_scaled_once():
+    scaled = ChannelScaler().fit_transform(windows())
+    for use in (ChannelScaler().fit, ChannelScaler().fit(windows()).transform):
+        with pytest.raises(WindowError, match="scaled already"):
+            use(scaled)
+
+
+def test_dimensions_are_those_of_fit():
+    X = windows().X
+    with pytest.raises(SignalError, match="newaxis"):
+        ChannelScaler().fit(X).transform(X[:, :, 0])
+    with pytest.raises(SignalError, match="newaxis"):
+        ChannelScaler().fit(X[:, :, 0]).transform(X)
+    with pytest.raises(SignalError, match="1 channels"):
+        ChannelScaler().fit(X).transform(X[:, :, :1])
+
+
+def test_padding_may_be_nan_when_lengths_are_given():
+    X = windows().X.copy()
+    X[:, 20:] = np.nan
+    lengths = np.full(20, 20)
+    assert np.isfinite(ChannelScaler().fit_transform(X, lengths=lengths)).all()
+    with pytest.raises(ValueError, match="NaN"):
+        ChannelScaler().fit(X)
+
+
+def test_lengths_are_routed_through_a_pipeline():
+    X = windows().X.copy()
+    X[:, 20:] = np.nan
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(ChannelScaler(), ChannelScaler())
+        lengths = np.full(20, 20)
+        scaled = pipeline.fit(X, lengths=lengths).transform(X, lengths=lengths)
+    assert np.isfinite(scaled).all()
+
+
+def test_resampler_and_windower_make_a_pipeline_of_recordings():
+    steps = make_pipeline(Resampler(50.0), Windower(0.5, hop_s=0.25))
+    cut = clone(steps).fit(recordings()).transform(recordings())
+    assert cut.X.shape[1:] == (25, 1)
+    assert cut.sample_rate_hz == 50.0
+    alike = PreparePipeline(sample_rate_hz=50.0, window_s=0.5, hop_s=0.25, split=None)
+    np.testing.assert_array_equal(cut.X, alike.prepare(recordings()).X)
+    assert set(cut.y) == {"a", "b"}
+
+
+@pytest.mark.parametrize("step", [Resampler(0.0), Resampler(50.0, -1), Windower(0), Windower(1, 0)])
+def test_arguments_are_checked_in_fit(step):
+    with pytest.raises(ValueError, match="is not a"):
+        clone(step).fit(recordings())
+
+
+@pytest.mark.parametrize("strategy", ["undersample", "oversample"])
+def test_balanced_rows_can_be_traced(strategy):
+    given = windows(y=np.repeat(["a", "b"], [14, 6]), recording_id=np.arange(20) // 2)
+    lengths = np.arange(20)
+    balancer = ClassBalancer(strategy=strategy, random_state=0)
+    X, y = balancer.fit_resample(given.X, given.y, groups=given.groups, lengths=lengths)
+    rows = balancer.sample_indices_
+    np.testing.assert_array_equal(X, given.X[rows])
+    np.testing.assert_array_equal(y, given.y[rows])
+    np.testing.assert_array_equal(balancer.groups_, given.groups[rows])
+    np.testing.assert_array_equal(balancer.lengths_, lengths[rows])
+    assert len(set(np.unique(y, return_counts=True)[1])) == 1
+    as_set, y_of_set = ClassBalancer(strategy=strategy, random_state=0).fit_resample(given)
+    np.testing.assert_array_equal(as_set.X, X)
+    np.testing.assert_array_equal(as_set.recording_id, balancer.groups_)
+    np.testing.assert_array_equal(y_of_set, y)
+
+
+def test_of_a_split_window_set_only_the_training_part_is_balanced():
+    given = windows(
+        y=np.repeat(["a", "b", "a"], [10, 5, 5]), split=np.repeat(["train", "test"], [15, 5])
+    )
+    balanced, _ = ClassBalancer(random_state=0).fit_resample(given)
+    assert list(np.unique(balanced.part("train").y, return_counts=True)[1]) == [5, 5]
+    np.testing.assert_array_equal(balanced.part("test").X, given.part("test").X)
+
+
+def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn():
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    steps = pipeline.make_pipeline(
+        ChannelScaler(),
+        ClassBalancer("oversample", random_state=0),
+        DummyClassifier(strategy="prior"),
+    )
+    y = np.repeat([0, 1], [16, 4])
+    steps.fit(windows().X[:, :, 0], y)
+    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
+
+
+def test_a_balancer_without_labels_or_with_too_few_says_so():
+    with pytest.raises(WindowError, match="needs labels"):
+        ClassBalancer().fit_resample(windows())
+    with pytest.raises(WindowError, match="20 windows, y 3"):
+        ClassBalancer().fit_resample(windows().X, [0, 1, 0])
+
+
+def test_parameters_survive_cloning():
+    for step in (ClassBalancer("oversample", 3), Resampler(50.0, 0.2), Windower(1.0, 0.5)):
+        assert clone(step).get_params() == step.get_params()

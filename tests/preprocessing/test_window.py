@@ -1,0 +1,205 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.window import (
+    make_windows,
+    window_recordings,
+    window_samples,
+    window_starts,
+)
+from sensorseq.recording import Recording
+
+
+def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
+    """A recording whose values tell the sample and channel they are from."""
+    values = np.arange(n_samples * n_channels, dtype=np.float64).reshape(n_samples, n_channels)
+    channels = [f"channel {c}" for c in range(n_channels)]
+    return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
+
+
+@given(n_samples=st.integers(0, 300), window_samples=st.integers(1, 40))
+def test_back_to_back_windows_rebuild_the_signal(n_samples, window_samples):
+    signal = np.arange(n_samples * 3.0).reshape(n_samples, 3)
+    windows = make_windows(signal, window_samples, hop_samples=window_samples)
+    kept = len(windows) * window_samples
+    np.testing.assert_array_equal(windows.reshape(-1, 3), signal[:kept])
+    assert 0 <= n_samples - kept < window_samples
+
+
+@given(
+    n_samples=st.integers(0, 200), window_samples=st.integers(1, 40), hop_samples=st.integers(1, 60)
+)
+def test_every_window_is_the_slice_it_claims_to_be(n_samples, window_samples, hop_samples):
+    signal = np.arange(n_samples * 2.0).reshape(n_samples, 2)
+    windows = make_windows(signal, window_samples, hop_samples)
+    starts = range(0, n_samples - window_samples + 1, hop_samples)
+    assert windows.shape == (len(starts), window_samples, 2)
+    for window, start in zip(windows, starts, strict=True):
+        np.testing.assert_array_equal(window, signal[start : start + window_samples])
+
+
+@given(
+    rate=st.sampled_from([1.0, 10.0, 33.3, 50.0, 99.9, 100.0, 1000.0, 1562.5]),
+    hop=st.sampled_from([0.1, 0.3, 0.7, 1.0, 1.1, 2.5]),
+    n_samples=st.integers(0, 5000),
+    length=st.integers(1, 100),
+)
+def test_starts_follow_time_and_never_run_over(rate, hop, n_samples, length):
+    if hop * rate < 1:
+        hop = 1.0
+    starts = window_starts(n_samples, length, hop, rate)
+    k = np.arange(len(starts))
+    assert (starts >= k * hop * rate - 1e-6).all()  # never before their time,
+    assert (starts < k * hop * rate + 1).all()  # and by less than a sample after it
+    assert (starts + length <= n_samples).all()
+    if n_samples >= length:
+        assert len(starts)
+        assert math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples  # no whole one left
+    assert (np.diff(starts) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("window_s", "rate", "expected"),
+    [(0.3, 10.0, 3), (1.1, 100.0, 110), (2.0, 1562.5, 3125), (0.0999, 10.0, None), (0.29, 100, 29)],
+)
+def test_window_samples_do_not_lose_one_to_rounding(window_s, rate, expected):
+    if expected is None:
+        with pytest.raises(ArgumentError, match=r"use at least 0\.1 s"):
+            window_samples(window_s, rate)
+    else:
+        assert window_samples(window_s, rate) == expected
+
+
+def test_starts_of_a_whole_hop_are_exact_after_a_million_windows():
+    starts = window_starts(3_000_001, 1, 0.3, 10.0)
+    np.testing.assert_array_equal(starts, np.arange(0, 3_000_001, 3))
+    starts = window_starts(10_000, 1, 1.0, 100.00000000000001)
+    np.testing.assert_array_equal(starts, np.arange(0, 10_000, 100))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, None])
+def test_counts_of_samples_are_integers_of_at_least_one(count):
+    with pytest.raises(ArgumentError, match="window_samples"):
+        make_windows(np.zeros((10, 1)), count)
+    if count is not None:
+        with pytest.raises(ArgumentError, match="hop_samples"):
+            make_windows(np.zeros((10, 1)), 2, count)
+
+
+def test_times_without_meaning_are_errors():
+    with pytest.raises(ArgumentError, match="window_s"):
+        window_samples(0, 10)
+    with pytest.raises(SignalError, match="sample_rate_hz"):
+        window_samples(1, -3)
+    with pytest.raises(ArgumentError, match="windows would repeat"):
+        window_starts(100, 5, 0.05, 10.0)
+    with pytest.raises(WindowError, match="reshape"):
+        make_windows(np.zeros(10), 2)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    window=st.integers(1, 20),
+    hop=st.integers(1, 25),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, window, hop):
+    recordings = [
+        counting(n, f"run {i}", group=f"group {i % 2}", label="ab"[i % 2], start_s=7.0 * i)
+        for i, n in enumerate(sizes)
+    ]
+    kept = [r for r in recordings if r.n_samples >= window]
+    if {r.label for r in kept} != {r.label for r in recordings} or max(sizes) < 2:
+        return
+    windows = window_recordings(recordings, window / 10, hop / 10)
+    row = 0
+    for recording in recordings:
+        for start in range(0, recording.n_samples - window + 1, hop):
+            np.testing.assert_array_equal(windows.X[row], recording.values[start : start + window])
+            assert windows.start_s[row] == recording.timestamps_s[start]
+            assert windows.recording_id[row] == recording.recording_id
+            assert windows.groups[row] == recording.group
+            assert windows.y[row] == recording.label
+            row += 1
+    assert row == len(windows)
+    assert windows.sample_rate_hz == 10.0
+    assert windows.channels == ("channel 0", "channel 1")
+    assert [d["recording_id"] for d in windows.provenance["dropped"]] == [
+        r.recording_id for r in recordings if r.n_samples < window
+    ]
+
+
+def test_no_window_crosses_a_gap():
+    times = np.r_[np.arange(35), 100 + np.arange(28)] / 10.0
+    values = np.r_[np.zeros(35), np.ones(28)][:, None]
+    recording = Recording(values, times, ("current",), "run", label="ice")
+    windows = window_recordings(resample_recording(recording, 10.0), 1.0)
+    assert all(len(np.unique(window)) == 1 for window in windows.X)
+    np.testing.assert_allclose(windows.start_s, [0, 1, 2, 10, 11])
+
+
+def test_unlabelled_recordings_give_windows_without_y():
+    windows = window_recordings([counting(20)], 1.0)
+    assert windows.y is None
+    np.testing.assert_array_equal(windows.groups, windows.recording_id)
+
+
+def test_stamps_since_1970_are_even_enough_and_have_their_rate():
+    recording = counting(1000, rate=1000.0, start_s=1.7e9)
+    windows = window_recordings([recording], 0.1)
+    assert len(windows) == 10
+    assert windows.sample_rate_hz == pytest.approx(1000.0, rel=1e-5)
+    assert window_recordings([recording], 0.1, sample_rate_hz=1000).sample_rate_hz == 1000.0
+
+
+def test_recordings_that_do_not_fit_together_are_named():
+    good = counting(50, "good", label="ice")
+    cases = {
+        r"'odd' has channels channel 0;": counting(50, "odd", n_channels=1, label="ice"),
+        r"'odd' has 20 Hz, but 'good' has 10 Hz": counting(30, "odd", rate=20.0, label="ice"),
+        r"'odd' has no label": counting(50, "odd"),
+        r"'good' is there twice": counting(50, "good", start_s=2.0, label="ice"),
+    }
+    for message, other in cases.items():
+        with pytest.raises(RecordingError, match=message):
+            window_recordings([good, other], 1.0)
+    with pytest.raises(RecordingError, match="'good' has 10 Hz, but sample_rate_hz is 20"):
+        window_recordings([good], 1.0, sample_rate_hz=20.0)
+
+
+def test_uneven_or_missing_samples_are_refused():
+    uneven = Recording(np.zeros((4, 1)), [0.0, 0.1, 0.2, 0.5], ("a",), "gap")
+    with pytest.raises(RecordingError, match=r"'gap'.*not evenly spaced.*resample_recording"):
+        window_recordings([uneven], 0.1)
+    missing = counting(30, "hole")
+    missing.values[7, 1] = np.nan
+    with pytest.raises(RecordingError, match=r"'hole': channel 'channel 1' is missing sample 7"):
+        window_recordings([missing], 0.1)
+
+
+def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
+    with pytest.raises(WindowError, match=r"none of 2 .* 'b', has 2.9 s.*shorter window_s"):
+        window_recordings([counting(10, "a"), counting(30, "b")], 5.0)
+    with pytest.raises(WindowError, match="no recordings"):
+        window_recordings([], 5.0)
+    with pytest.raises(WindowError, match="two samples"):
+        window_recordings([counting(1)], 5.0)
+
+
+def test_a_class_that_loses_every_recording_is_named():
+    with pytest.raises(WindowError, match="class 'mud'"):
+        window_recordings([counting(50, "a", label="ice"), counting(5, "b", label="mud")], 1.0)
+
+
+def test_windows_are_a_read_only_view():
+    signal = np.zeros((10, 1))
+    windows = make_windows(signal, 4)
+    assert np.shares_memory(windows, signal)
+    with pytest.raises(ValueError, match="read-only"):
+        windows[0] = 1

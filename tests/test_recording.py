@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import RecordingError
+from sensorseq.recording import Channel, Recording
+
+
+def recording(values=None, timestamps_s=None, channels=("current", "gyro"), **more):
+    values = np.arange(10.0).reshape(5, 2) if values is None else values
+    timestamps_s = np.arange(len(values)) if timestamps_s is None else timestamps_s
+    return Recording(values, timestamps_s, channels, "run", **more)
+
+
+@given(
+    n_samples=st.integers(0, 500),
+    rate=st.floats(0.01, 1e5),
+    start_s=st.sampled_from([0.0, -3.0, 12.5]),
+)
+def test_an_even_recording_has_its_rate_and_duration(n_samples, rate, start_s):
+    even = Recording.evenly_sampled(np.zeros((n_samples, 1)), rate, ["a"], "run", start_s=start_s)
+    assert (even.n_samples, even.n_channels) == (n_samples, 1)
+    if n_samples:
+        assert even.timestamps_s[0] == start_s
+    if n_samples > 1:
+        assert even.median_sample_rate_hz == pytest.approx(rate, rel=1e-6)
+        assert even.duration_s == pytest.approx((n_samples - 1) / rate, rel=1e-6)
+    else:
+        assert np.isnan(even.median_sample_rate_hz)
+        assert even.duration_s == 0.0
+
+
+def test_the_group_is_the_recording_unless_said_otherwise():
+    assert recording().group == "run"
+    assert recording(group="robot 3").group == "robot 3"
+
+
+def test_names_become_channels_and_channels_keep_their_unit():
+    made = recording(channels=(Channel("current", "A"), "gyro"))
+    assert made.channels == (Channel("current", "A"), Channel("gyro", ""))
+    assert made.channel_names == ("current", "gyro")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_stay_as_they_are_and_other_numbers_become_float64(dtype):
+    assert recording(np.zeros((5, 2), dtype)).values.dtype == dtype
+    for other in (np.int16, np.uint64, np.float16, bool):
+        assert recording(np.ones((5, 2), other)).values.dtype == np.float64
+
+
+def test_nan_is_a_missing_sample_and_infinity_is_an_error():
+    values = np.zeros((5, 2))
+    values[2, 1] = np.nan
+    assert np.isnan(recording(values).values[2, 1])
+    values[3, 1] = -np.inf
+    with pytest.raises(RecordingError, match=r"'run': channel 'gyro' is infinite at sample 3"):
+        recording(values)
+
+
+def test_selecting_keeps_the_order_asked_and_everything_else():
+    made = recording(channels=(Channel("current", "A"), "gyro"), group="g", label="ice")
+    one = made.select(["gyro"])
+    np.testing.assert_array_equal(one.values, made.values[:, 1:])
+    assert (one.channel_names, one.group, one.label) == (("gyro",), "g", "ice")
+    swapped = made.select(["gyro", "current"])
+    np.testing.assert_array_equal(swapped.values, made.values[:, ::-1])
+    assert swapped.channels == made.channels[::-1]
+    np.testing.assert_array_equal(swapped.select(made.channel_names).values, made.values)
+    with pytest.raises(RecordingError, match="no channel 'torque'; it has current, gyro"):
+        made.select(["torque"])
+    with pytest.raises(RecordingError, match="'gyro' is used more than once"):
+        made.select(["gyro", "gyro"])
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        (r"shape \(5,\).*reshape", {"values": np.zeros(5)}),
+        (r"timestamps for 5 samples", {"timestamps_s": np.arange(4)}),
+        (r"1 channel names \(current\) for 2 columns", {"channels": ("current",)}),
+        (r"'a' is used more than once", {"channels": ("a", "a")}),
+        (r"clock repeats at sample 2", {"timestamps_s": [0.0, 1.0, 1.0, 2.0, 3.0]}),
+        (r"clock goes back at sample 3", {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]}),
+        (r"timestamp of sample 1 is nan", {"timestamps_s": [0.0, np.nan, 1.0, 2.0, 3.0]}),
+        (r"are not numbers", {"values": np.full((5, 2), "x")}),
+    ],
+)
+def test_a_recording_that_contradicts_itself_is_an_error_that_names_it(message, arguments):
+    with pytest.raises(RecordingError, match=r"recording 'run'.*" + message):
+        recording(**arguments)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf])
+def test_an_impossible_rate_is_an_error(rate):
+    with pytest.raises(RecordingError, match="not a positive rate"):
+        Recording.evenly_sampled(np.zeros((3, 1)), rate, ["a"], "run")
+
+
+def test_fields_cannot_be_replaced_in_place():
+    with pytest.raises(AttributeError):
+        recording().label = "ice"
