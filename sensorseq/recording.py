@@ -60,25 +60,22 @@ class Recording:
     attributes: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values)
-        if values.dtype not in (np.float32, np.float64):
-            values = self._as_float(values)
         name = f"recording {self.recording_id!r}"
+        values = self._as_float(np.asarray(self.values), "values")
         if values.ndim != 2:
             raise RecordingError(
                 f"{name}: values have shape {values.shape}; expected (n_samples, n_channels)."
                 " A single channel is values.reshape(-1, 1)."
             )
-        timestamps_s = np.asarray(self.timestamps_s, dtype=np.float64)
+        timestamps_s = self._as_float(np.asarray(self.timestamps_s), "timestamps_s").astype(
+            np.float64, copy=False
+        )
         if timestamps_s.shape != values.shape[:1]:
             raise RecordingError(
                 f"{name}: {timestamps_s.shape} timestamps for {values.shape[0]} samples;"
                 " one timestamp per sample is needed."
             )
-        channels = tuple(
-            channel if isinstance(channel, Channel) else Channel(str(channel))
-            for channel in self.channels
-        )
+        channels = _as_channels(self.channels)
         names = [channel.name for channel in channels]
         if len(channels) != values.shape[1]:
             raise RecordingError(
@@ -112,14 +109,19 @@ class Recording:
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "group", str(self.group) or self.recording_id)
 
-    def _as_float(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        try:
-            return values.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise RecordingError(
-                f"recording {self.recording_id!r}: values of type {values.dtype} are not numbers"
-                f" ({error})."
-            ) from error
+    def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
+        if array.dtype in (np.float32, np.float64):
+            return array.astype(array.dtype, copy=False)
+        # datetimes would become nanoseconds called seconds, complex numbers lose a half
+        if array.dtype.kind in "biufO":
+            try:
+                return array.astype(np.float64)
+            except (TypeError, ValueError):
+                pass
+        raise RecordingError(
+            f"recording {self.recording_id!r}: {argument} has dtype {array.dtype}; expected real"
+            " numbers" + (" of seconds." if argument == "timestamps_s" else ".")
+        )
 
     @classmethod
     def evenly_sampled(
@@ -132,6 +134,7 @@ class Recording:
         group: str = "",
         label: str | None = None,
         start_s: float = 0.0,
+        attributes: dict[str, object] | None = None,
     ) -> "Recording":
         """Make a recording from samples that are `1 / sample_rate_hz` seconds apart.
 
@@ -145,6 +148,8 @@ class Recording:
             As in the class.
         start_s : float, default=0.0
             Time of the first sample in seconds.
+        attributes : dict, optional
+            Further facts to carry along.
         """
         if not (np.isfinite(sample_rate_hz) and sample_rate_hz > 0):
             raise RecordingError(
@@ -152,8 +157,8 @@ class Recording:
                 " positive rate."
             )
         timestamps_s = start_s + np.arange(len(values)) / sample_rate_hz
-        named = tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in channels)
-        return cls(values, timestamps_s, named, recording_id, group, label)
+        named = _as_channels(channels)
+        return cls(values, timestamps_s, named, recording_id, group, label, dict(attributes or {}))
 
     @property
     def n_samples(self) -> int:
@@ -190,6 +195,7 @@ class Recording:
         RecordingError
             If a name is not a channel of this recording.
         """
+        names = [names] if isinstance(names, str) else list(names)
         missing = [n for n in names if n not in self.channel_names]
         if missing:
             raise RecordingError(
@@ -202,3 +208,9 @@ class Recording:
             values=self.values[:, columns],
             channels=tuple(self.channels[column] for column in columns),
         )
+
+
+def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
+    """Make channels of names; one text is one name, not a list of letters."""
+    listed = [channels] if isinstance(channels, str) else channels
+    return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)

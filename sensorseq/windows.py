@@ -57,7 +57,7 @@ class WindowSet:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        X = np.asarray(self.X, dtype=np.float32)
+        X = _as_float32(self.X)
         if X.ndim != 3:
             raise WindowError(
                 f"X has shape {X.shape}; expected (n_windows, n_timesteps, n_channels)."
@@ -66,7 +66,7 @@ class WindowSet:
         lengths = (
             np.full(n_windows, n_timesteps, np.int64)
             if self.lengths is None
-            else np.asarray(self.lengths, np.int64)
+            else _as_int64(self.lengths)
         )
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "lengths", lengths)
@@ -87,7 +87,7 @@ class WindowSet:
             row = int(outside[0])
             raise WindowError(f"lengths[{row}] is {lengths[row]}; it must lie in 0..{n_timesteps}.")
         if self.split is not None:
-            unknown = sorted(set(np.unique(self.split).tolist()) - set(PARTS))
+            unknown = [part for part in self.split.tolist() if part not in PARTS]
             if unknown:
                 raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}.")
         channels = tuple(str(c) for c in self.channels) or tuple(
@@ -95,6 +95,12 @@ class WindowSet:
         )
         if len(channels) != n_channels:
             raise WindowError(f"{len(channels)} channel names for {n_channels} channels.")
+        if len(set(channels)) != n_channels:
+            twice = next(c for c in channels if channels.count(c) > 1)
+            raise WindowError(f"channel name {twice!r} is used more than once.")
+        rate = self.sample_rate_hz
+        if rate is not None and not (np.isfinite(rate) and rate > 0):
+            raise WindowError(f"sample_rate_hz={rate!r} is not a positive rate.")
         object.__setattr__(self, "channels", channels)
 
     def __len__(self) -> int:
@@ -113,7 +119,7 @@ class WindowSet:
     def take(self, indices: ArrayLike) -> "WindowSet":
         """Return the windows at `indices` (integers or a mask), in that order."""
         rows = np.asarray(indices)
-        picked = {
+        picked: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[rows]
             for name in ("X", "lengths", *_PER_WINDOW)
         }
@@ -136,6 +142,8 @@ class WindowSet:
     @classmethod
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
         """Join window sets of equal length, channels and rate, in order.
+
+        The provenance of each is kept: as it is when all agree, else as a list under ``"joined"``.
 
         Raises
         ------
@@ -161,7 +169,35 @@ class WindowSet:
             if any(absent) and not all(absent):
                 raise WindowError(f"some window sets have {name} and some have none.")
             joined[name] = None if all(absent) else np.concatenate(arrays)
+        origins = [dict(part.provenance) for part in parts]
+        agree = all(origin == origins[0] for origin in origins)
+        joined["provenance"] = origins[0] if agree else {"joined": origins}
         return replace(first, **joined)
+
+
+def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
+    if np.iscomplexobj(X):
+        raise WindowError("X is complex; windows hold real samples.")
+    try:
+        given = np.asarray(X)
+        with np.errstate(over="ignore"):
+            array = given.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise WindowError(
+            f"X cannot be read as numbers of shape (n_windows, n_timesteps, n_channels): {error}."
+        ) from error
+    overflown = np.isinf(array) & np.isfinite(given.astype(np.float64))
+    if overflown.any():
+        at = tuple(int(i) for i in np.argwhere(overflown)[0])
+        raise WindowError(f"X{list(at)} is {given[at]!r}, beyond the range of float32.")
+    return array
+
+
+def _as_int64(lengths: ArrayLike) -> NDArray[np.int64]:
+    given = np.asarray(lengths)
+    if given.dtype.kind not in "iu" and given.size:
+        raise WindowError(f"lengths has dtype {given.dtype}; counts of steps must be integers.")
+    return given.astype(np.int64)
 
 
 _PER_WINDOW = ("y", "groups", "recording_id", "start_s", "split")

@@ -83,7 +83,7 @@ def test_selecting_keeps_the_order_asked_and_everything_else():
         (r"clock repeats at sample 2", {"timestamps_s": [0.0, 1.0, 1.0, 2.0, 3.0]}),
         (r"clock goes back at sample 3", {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]}),
         (r"timestamp of sample 1 is nan", {"timestamps_s": [0.0, np.nan, 1.0, 2.0, 3.0]}),
-        (r"are not numbers", {"values": np.full((5, 2), "x")}),
+        (r"values has dtype", {"values": np.full((5, 2), "x")}),
     ],
 )
 def test_a_recording_that_contradicts_itself_is_an_error_that_names_it(message, arguments):
@@ -100,3 +100,23 @@ def test_an_impossible_rate_is_an_error(rate):
 def test_fields_cannot_be_replaced_in_place():
     with pytest.raises(AttributeError):
         recording().label = "ice"
+
+
+@pytest.mark.parametrize(
+    ("values", "timestamps_s", "message"),
+    [
+        (np.ones((2, 1), complex), [0.0, 1.0], "values has dtype complex128"),
+        (np.array([["a"], ["b"]]), [0.0, 1.0], "values has dtype"),
+        (np.ones((2, 1)), np.array(["2020-01-01", "2020-01-02"], "M8[s]"), "of seconds"),
+        (np.ones((2, 1)), ["zero", "one"], "'r': timestamps_s has dtype"),
+    ],
+)
+def test_what_is_not_a_real_number_is_refused(values, timestamps_s, message):
+    with pytest.raises(RecordingError, match=message):
+        Recording(values, timestamps_s, ("a",), "r")
+
+
+def test_one_text_is_one_channel_name():
+    recording = Recording(np.ones((2, 1)), [0.0, 1.0], "ab", "r")
+    assert recording.channel_names == ("ab",)
+    assert recording.select("ab").channel_names == ("ab",)

@@ -111,3 +111,27 @@ def test_only_alike_sets_are_joined():
             WindowSet.concatenate([whole, other])
     with pytest.raises(WindowError, match="no window sets"):
         WindowSet.concatenate([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"X": [["a"]]}, "X cannot be read as numbers"),
+        ({"X": np.ones((1, 2, 1), complex)}, "complex"),
+        ({"X": np.full((1, 2, 1), 1e300)}, r"X\[0, 0, 0\] is .*beyond the range"),
+        ({"lengths": [1.7]}, "must be integers"),
+        ({"split": np.array([None])}, "split holds None"),
+        ({"sample_rate_hz": 0.0}, r"sample_rate_hz=0\.0"),
+        ({"X": np.ones((1, 2, 2)), "channels": ("a", "a")}, "'a' is used more than once"),
+    ],
+)
+def test_what_cannot_be_windows_is_named(arguments, message):
+    with pytest.raises(WindowError, match=message):
+        WindowSet(**{"X": np.ones((1, 2, 1)), **arguments})
+
+
+def test_joining_keeps_where_each_set_came_from():
+    one, two = (WindowSet(np.ones((1, 2, 1)), provenance={"source": s}) for s in "ab")
+    assert WindowSet.concatenate([one, one]).provenance == {"source": "a"}
+    joined = WindowSet.concatenate([one, two]).provenance
+    assert joined == {"joined": [{"source": "a"}, {"source": "b"}]}
