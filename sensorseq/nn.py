@@ -35,12 +35,17 @@ class _LSTMParameters(nn.Module):
 
     def layer(self, layer: int, n_directions: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return weight_ih, weight_hh and the summed bias of one layer, directions stacked."""
-        parts = [
-            [getattr(self, name + _suffix(layer, direction)) for direction in range(n_directions)]
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
-        weight_ih, weight_hh, bias_ih, bias_hh = (torch.stack(part)[None] for part in parts)
-        return weight_ih, weight_hh, bias_ih + bias_hh
+
+        def part(name: str) -> list[Tensor]:
+            return [getattr(self, name + _suffix(layer, d)) for d in range(n_directions)]
+
+        # The biases are summed before they are stacked: summed after, both would get views of one
+        # gradient, and scaling it in place (gradient clipping) would scale it twice.
+        biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
+        weight_ih, weight_hh, bias = (
+            torch.stack(tensors)[None] for tensors in (part("weight_ih"), part("weight_hh"), biases)
+        )
+        return weight_ih, weight_hh, bias
 
 
 def _suffix(layer: int, direction: int) -> str:

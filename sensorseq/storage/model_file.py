@@ -1,0 +1,260 @@
+"""A model on disk: arrays and a description in one safetensors file, checked on the way in.
+
+Nothing in the file is executed. `format` and `version` say what it is; a SHA-256 over the arrays
+and the description says whether it is whole, so that a damaged file never becomes a model.
+"""
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, ModelFileError, nearest_known
+
+FORMAT = "sensorseq.model"
+VERSION = 1
+_KEYS = {"format", "version", "description", "sha256"}
+_TAGS = ("tuple", "dict")
+_LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, NDArray[Any]],
+    description: Mapping[str, Any],
+) -> None:
+    """Write a model file; it appears under its name when it is complete.
+
+    Parameters
+    ----------
+    path : str or path
+        Name of the file; one of that name is replaced.
+    arrays : mapping of str to ndarray
+        Weights and statistics.
+    description : mapping
+        JSON values, tuples, and mappings with keys of any of these; see `to_jsonable`.
+
+    Raises
+    ------
+    InputError
+        If the description holds something JSON cannot, named by its key.
+    """
+    text = json.dumps(to_jsonable(description))
+    # np.ascontiguousarray would turn a scalar into an array of one.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "description": text,
+        "sha256": _digest(contiguous, text),
+    }
+    content = _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `write_model` wrote.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        As written.
+    description : dict
+        As written.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is empty, truncated, damaged, of another program or of a newer version.
+    FileNotFoundError
+        If there is none.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"there is no model file {file}.")
+    metadata, arrays = _open(file)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{file} is a safetensors file of something else (format"
+            f" {metadata.get('format')!r}, expected {FORMAT!r}). {_WAY_OUT}"
+        )
+    version = metadata.get("version", "")
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > VERSION:
+        raise ModelFileError(
+            f"{file} has format version {version}; this version of sensorseq reads up to"
+            f" {VERSION}. Update sensorseq, or save the model again with the older version."
+        )
+    text = metadata.get("description", "")
+    whole = version == str(VERSION) and set(metadata) == _KEYS
+    if not whole or metadata["sha256"] != _digest(arrays, text):
+        raise ModelFileError(f"{file} is damaged: its content does not fit its sum. {_WAY_OUT}")
+    try:
+        description = from_jsonable(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
+    if not isinstance(description, dict):
+        raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
+    return arrays, description
+
+
+_WAY_OUT = "Give a file written by save(), or copy it again from where it came."
+
+
+def _open(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    if file.is_dir():
+        raise ModelFileError(f"{file} is a folder, not a model file. {_WAY_OUT}")
+    size = file.stat().st_size
+    if size == 0:
+        raise ModelFileError(f"{file} is empty. {_WAY_OUT}")
+    try:
+        with safetensors.safe_open(file, framework="numpy") as opened:
+            metadata = dict(opened.metadata() or {})
+            return metadata, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
+    except OSError:
+        raise
+    except Exception as error:  # whatever bytes make the library raise, they are no model
+        raise ModelFileError(
+            f"{file} ({size} bytes) is truncated, damaged or not a model file: {error}. {_WAY_OUT}"
+        ) from error
+
+
+def _in_fixed_order(content: bytes) -> bytes:
+    """Sort the header, whose order the library draws anew each time: equal models, equal files."""
+    size = int.from_bytes(content[:8], "little")
+    fields = json.loads(content[8 : 8 + size])
+    header = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        head = json.dumps([name, array.dtype.str, array.shape])
+        digest.update(f"{len(head)}:{head}".encode())
+        digest.update(array.tobytes())
+    digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def to_jsonable(value: Any, where: str = "description") -> Any:
+    """Turn a value into what JSON can hold; tuples and keys that are not text are tagged.
+
+    Raises
+    ------
+    InputError
+        If a value is something else (a function, an object), named by its place.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]
+    if isinstance(value, tuple):
+        return {"tuple": [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]}
+    if isinstance(value, Mapping):
+        parts = [
+            [to_jsonable(key, where), to_jsonable(part, f"{where}[{key!r}]")]
+            for key, part in value.items()
+        ]
+        plain = all(isinstance(key, str) for key in value)
+        return dict(parts) if plain and tuple(value) not in _TAGGED else {"dict": parts}
+    raise InputError(
+        f"{where} is {value!r}; a model file holds numbers, text, lists and dictionaries of them."
+    )
+
+
+_TAGGED = {(tag,) for tag in _TAGS}
+
+
+def from_jsonable(value: Any) -> Any:
+    """Undo `to_jsonable`."""
+    if isinstance(value, list):
+        return [from_jsonable(part) for part in value]
+    if isinstance(value, dict):
+        if set(value) == {"tuple"}:
+            return tuple(from_jsonable(part) for part in value["tuple"])
+        if set(value) == {"dict"}:
+            return {from_jsonable(key): from_jsonable(part) for key, part in value["dict"]}
+        return {key: from_jsonable(part) for key, part in value.items()}
+    return value
+
+
+def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
+    """Describe class labels so that `read_labels` gives them back with their type.
+
+    Raises
+    ------
+    InputError
+        If a label is not a number, a bool or text.
+    """
+    values = labels.tolist()
+    as_object = labels.dtype == object
+    if as_object and all(isinstance(value, str | bool | int | float) for value in values):
+        return {"dtype": "object", "values": values}
+    if not _LABEL_DTYPE.match(labels.dtype.str):
+        raise InputError(
+            f"classes_ of type {labels.dtype} cannot be saved; labels in a model file are text,"
+            " integers, floats or bools."
+        )
+    return {"dtype": labels.dtype.str, "values": values}
+
+
+def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
+    """Rebuild the labels `describe_labels` described.
+
+    Raises
+    ------
+    ValueError
+        If the description is of no known type.
+    """
+    dtype, values = description["dtype"], description["values"]
+    if dtype == "object":
+        labels = np.empty(len(values), object)
+        labels[:] = values
+        return labels
+    if not (isinstance(dtype, str) and _LABEL_DTYPE.match(dtype)):
+        raise ValueError(f"labels of type {dtype!r}")
+    return np.array(values, np.dtype(dtype))
+
+
+def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) -> Any:
+    """Return one field of a description.
+
+    Raises
+    ------
+    ModelFileError
+        If it is missing or of another type.
+    """
+    if name not in description:
+        nearest = nearest_known(name, [str(key) for key in description])
+        hint = f" (it has {nearest!r})" if nearest else ""
+        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {_WAY_OUT}")
+    value = description[name]
+    if not isinstance(value, kind):
+        expected = getattr(kind, "__name__", kind)
+        raise ModelFileError(
+            f"{path}: {name!r} is a {type(value).__name__}, expected {expected}. {_WAY_OUT}"
+        )
+    return value

@@ -1,0 +1,17 @@
+"""Windows to History: native epochs or autograd."""
+
+from sensorseq.training.callbacks import Callback
+from sensorseq.training.config import EngineChoice, TrainingConfig, choose_engine
+from sensorseq.training.data import TrainingData
+from sensorseq.training.engine import TrainingResult, evaluate, train_classifier
+
+__all__ = [
+    "Callback",
+    "EngineChoice",
+    "TrainingConfig",
+    "TrainingData",
+    "TrainingResult",
+    "choose_engine",
+    "evaluate",
+    "train_classifier",
+]

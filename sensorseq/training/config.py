@@ -1,0 +1,183 @@
+"""TrainingConfig: how to train, checked when made; which engine runs it, and why."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sensorseq.errors import ArgumentError, NotYetError, check_choice
+from sensorseq.training.arguments import check_flag, check_integer, check_keys, check_real
+
+LOSSES = ("cross_entropy", "focal", "mse")
+OPTIMIZERS = {  # the keys torch's optimizer of that name takes beside its own arguments here
+    "adam": ("betas", "eps", "amsgrad"),
+    "adamw": ("betas", "eps", "amsgrad"),
+    "rmsprop": ("alpha", "eps", "momentum", "centered"),
+    "sgd": ("dampening", "nesterov"),
+}
+SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
+SAMPLERS = ("shuffle", "balanced")
+LAST_BATCHES = ("keep", "merge", "drop")
+CLIPPINGS = ("norm", "value")
+CROPS = ("head", "tail", "centre", "random")
+MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
+DTYPES = ("float32", "float64")
+ENGINES = ("auto", "native", "autograd")
+
+
+class EngineChoice(NamedTuple):
+    """Which engine trained, and why that one."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def choose_engine(engine: str) -> EngineChoice:
+    """Say which engine serves `engine`.
+
+    Raises
+    ------
+    ArgumentError
+        If the name is unknown.
+    NotYetError
+        If the native engine is asked for.
+    """
+    check_choice("engine", engine, ENGINES)
+    if engine == "native":
+        raise NotYetError(
+            "engine='native' is not served yet; engine='auto' (the default) takes the autograd"
+            " engine."
+        )
+    if engine == "auto":
+        return EngineChoice("autograd", "the native epoch engine is not part of this version")
+    return EngineChoice("autograd", "asked for")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train: every field has the name and the meaning of the estimator's argument.
+
+    Parameters
+    ----------
+    n_classes : int
+        Outputs of the head, K.
+    loss : {"cross_entropy", "focal", "mse"} or callable
+        See `sensorseq.training.losses.make_loss`.
+    label_smoothing : float
+        In [0, 1).
+    optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1
+        See `sensorseq.training.optim`.
+    lr_schedule, warmup_epochs, ema_decay
+        See `sensorseq.training.optim` and `sensorseq.training.average`.
+    batch_size : int or None
+        None: the whole training part is one batch.
+    sampler, last_batch
+        See `sensorseq.training.batches`.
+    max_epochs : int
+        Upper limit of epochs.
+    max_grad_norm : float or None
+        Bound of the gradient before the optimizer sees it: on its global norm for
+        ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
+    max_timesteps : int or None
+        Bound on the steps of a window. Only ``crop="random"`` is carried out by the engine, anew
+        in each epoch; the other crops are fixed and belong before scaling.
+    early_stopping : bool
+        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+    restore_best : bool
+        Keep the weights of the best epoch instead of the last.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside what its argument accepts, or two arguments contradict each other.
+    """
+
+    n_classes: int
+    loss: str | Callable[..., Any] = "cross_entropy"
+    label_smoothing: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    optimizer_params: Mapping[str, Any] | None = None
+    lr_schedule: str = "cosine"
+    warmup_epochs: int = 0
+    ema_decay: float | None = None
+    batch_size: int | None = 32
+    sampler: str = "shuffle"
+    last_batch: str = "keep"
+    max_epochs: int = 200
+    max_grad_norm: float | None = 1.0
+    clip_by: str = "norm"
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    max_timesteps: int | None = None
+    crop: str = "head"
+    early_stopping: bool = True
+    patience: int = 20
+    tol: float = 1e-4
+    monitor: str = "val_loss"
+    restore_best: bool = True
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        check_integer("n_classes", self.n_classes, 2)
+        if not callable(self.loss):
+            check_choice("loss", self.loss, LOSSES)
+        check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        if callable(self.loss) and self.label_smoothing:
+            raise ArgumentError(
+                "label_smoothing has no effect on a callable loss; smooth inside the loss and"
+                " leave label_smoothing=0."
+            )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
+        check_real("momentum", self.momentum, 0.0, 1.0)
+        self._check_optimizer_params()
+        check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
+        check_integer("warmup_epochs", self.warmup_epochs, 0)
+        if self.warmup_epochs and self.lr_schedule == "one_cycle":
+            raise ArgumentError(
+                f"warmup_epochs={self.warmup_epochs} with lr_schedule='one_cycle': one_cycle rises"
+                " by itself over its first 30 %; leave warmup_epochs=0."
+            )
+        if self.ema_decay is not None:
+            check_real("ema_decay", self.ema_decay, 0.0, 1.0)
+        if self.batch_size is not None:
+            check_integer("batch_size", self.batch_size, 1)
+        check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("last_batch", self.last_batch, LAST_BATCHES)
+        check_integer("max_epochs", self.max_epochs, 1)
+        if self.max_grad_norm is not None:
+            check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
+        check_choice("clip_by", self.clip_by, CLIPPINGS)
+        check_real("weight_decay", self.weight_decay, 0.0)
+        check_real("l1", self.l1, 0.0)
+        if self.max_timesteps is not None:
+            check_integer("max_timesteps", self.max_timesteps, 1)
+        check_choice("crop", self.crop, CROPS)
+        check_flag("early_stopping", self.early_stopping)
+        check_integer("patience", self.patience, 1)
+        check_real("tol", self.tol, 0.0)
+        check_choice("monitor", self.monitor, MONITORS)
+        check_flag("restore_best", self.restore_best)
+        check_flag("deterministic", self.deterministic)
+
+    def _check_optimizer_params(self) -> None:
+        params = self.optimizer_params
+        if params is None:
+            return
+        if not isinstance(params, Mapping):
+            raise ArgumentError(
+                f"optimizer_params={params!r} must be a dictionary of torch's names, or None."
+            )
+        own = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
+        for key, argument in own.items():
+            if key in params and key not in OPTIMIZERS[self.optimizer]:
+                raise ArgumentError(
+                    f"optimizer_params holds {key!r}; give {argument}= to the estimator instead."
+                )
+        check_keys(
+            f"optimizer_params of optimizer={self.optimizer!r}", params, OPTIMIZERS[self.optimizer]
+        )

@@ -1,0 +1,75 @@
+"""TrainingData: one part of the windows as tensors, ready for the network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Below this a part lives on the GPU as a whole; above, each batch is copied there.
+RESIDENT_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Scaled windows of one part, training or validation.
+
+    Parameters
+    ----------
+    X : Tensor of shape (N, T, C)
+        Float, finite everywhere; padding holds zeros.
+    lengths : Tensor of shape (N,), int64, or None
+        Valid steps of each window, 1 to T; None when every window has T.
+    class_index : Tensor of shape (N,), int64
+        0 to K - 1.
+    weight : Tensor of shape (N,), or None
+        Factor on the loss of each window; None for one.
+    """
+
+    X: Tensor
+    lengths: Tensor | None
+    class_index: Tensor
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: NDArray[Any],
+        lengths: NDArray[np.int64],
+        class_index: NDArray[np.integer[Any]],
+        weight: NDArray[np.floating[Any]] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> "TrainingData":
+        """Copy arrays into tensors of `dtype`."""
+        return cls(
+            torch.tensor(X, dtype=dtype),
+            None if (lengths == X.shape[1]).all() else torch.tensor(lengths, dtype=torch.int64),
+            torch.tensor(class_index, dtype=torch.int64),
+            None if weight is None else torch.tensor(weight, dtype=dtype),
+        )
+
+    def to(self, device: torch.device) -> "TrainingData":
+        """Move to `device`, unless the windows are too many to live there."""
+        if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
+            return self
+        return TrainingData(
+            *(
+                None if part is None else part.to(device)
+                for part in (self.X, self.lengths, self.class_index, self.weight)
+            )  # type: ignore[arg-type]  # X and class_index are never None
+        )
+
+    def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
+        """Return the windows at `rows`, on `device`."""
+        rows = rows.to(self.X.device)
+        return TrainingData(
+            *(
+                None if part is None else part[rows].to(device)
+                for part in (self.X, self.lengths, self.class_index, self.weight)
+            )  # type: ignore[arg-type]  # X and class_index are never None
+        )

@@ -1,0 +1,282 @@
+"""The autograd engine: windows to History, one epoch after the other."""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sensorseq.errors import ArgumentError
+from sensorseq.history import History
+from sensorseq.training.average import WeightAverage
+from sensorseq.training.batches import BatchSampler
+from sensorseq.training.callbacks import notify
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.crop import crop_tensor
+from sensorseq.training.data import TrainingData
+from sensorseq.training.losses import LossFunction, make_loss
+from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.randomness import (
+    deterministic_algorithms,
+    integer_seed,
+    isolated_torch_rng,
+)
+from sensorseq.training.stopping import BestEpoch
+
+EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run recorded, and how it ended.
+
+    Parameters
+    ----------
+    history : History
+        One row for each finished epoch, and for the one in which training diverged.
+    best_epoch : int
+        The epoch whose weights the module holds, from 1; 0 when training diverged in its first.
+    best_score : float
+        The monitored value of that epoch.
+    ended_by : str
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
+        ``"interrupted"``.
+    """
+
+    history: History = field(default_factory=History)
+    best_epoch: int = 0
+    best_score: float = math.nan
+    ended_by: str = "max_epochs"
+
+
+def train_classifier(
+    module: nn.Module,
+    train: TrainingData,
+    validation: TrainingData | None,
+    config: TrainingConfig,
+    *,
+    seed: np.random.SeedSequence,
+    callbacks: Sequence[Any] = (),
+) -> TrainingResult:
+    """Train `module` in place.
+
+    Losses and accuracies of the training part are running values: each batch is measured before
+    its own step, in training mode. Those of the validation part are measured after the epoch in
+    evaluation mode, by the same loss without weights (neither class nor sample weights), so they
+    compare across weightings. Penalties (`l1`, `weight_decay`) are in neither.
+
+    Training ends early on a loss or gradient that is not finite; its row stays in the history.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ``module(X, lengths)`` gives logits (N, K). Its device is where training runs.
+    train : TrainingData
+        Scaled windows; `weight` has mean one.
+    validation : TrainingData or None
+        Scaled windows; None trains without validation columns.
+    config : TrainingConfig
+        How to train.
+    seed : numpy.random.SeedSequence
+        Decides order, crops and dropout; torch's global generator is left as it was.
+    callbacks : sequence, optional
+        See `sensorseq.training.callbacks`.
+
+    Returns
+    -------
+    TrainingResult
+        The module holds the weights of its `best_epoch`, and is in evaluation mode.
+
+    Raises
+    ------
+    ArgumentError
+        If the arguments leave nothing to monitor or no batch to train on.
+    KeyboardInterrupt
+        If interrupted before the first epoch ended; later, the result says so instead.
+    """
+    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
+        raise ArgumentError(
+            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
+            " give validation_fraction above 0 or X_val, or take early_stopping=False."
+        )
+    device = next(module.parameters()).device
+    order_seed, crop_seed, dropout_seed = seed.spawn(3)
+    with (
+        isolated_torch_rng(integer_seed(dropout_seed), device),
+        deterministic_algorithms(config.deterministic, device),
+    ):
+        run = _Run(module, train, validation, config, order_seed, crop_seed)
+        module.eval()
+        notify(callbacks, "on_fit_begin", module, config)
+        try:
+            ended_by = run.run(callbacks)
+            if run.best.epoch:
+                run.best.restore(module)
+        finally:
+            module.eval()
+            notify(callbacks, "on_fit_end", module, run.history)
+    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        train: TrainingData,
+        validation: TrainingData | None,
+        config: TrainingConfig,
+        order_seed: np.random.SeedSequence,
+        crop_seed: np.random.SeedSequence,
+    ) -> None:
+        self.device = next(module.parameters()).device
+        self.module = module
+        self.config = config
+        self.train = train.to(self.device)
+        self.validation = None if validation is None else validation.to(self.device)
+        self.loss = make_loss(config.loss, config.n_classes, config.label_smoothing)
+        self.parameters = list(module.parameters())
+        self.optimizer = make_optimizer(self.parameters, config)
+        self.batches = BatchSampler(
+            train.class_index.cpu().numpy(),
+            config.batch_size,
+            config.sampler,
+            config.last_batch,
+            np.random.default_rng(order_seed),
+            minimum_size=_minimum_batch(module, len(train), config.batch_size),
+        )
+        self.crop_rng = np.random.default_rng(crop_seed)
+        self.schedule = Schedule(config, self.batches.n_batches)
+        self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
+        self.best = BestEpoch(config, has_validation=validation is not None)
+        self.history = History()
+        self.n_steps = 0
+
+    def run(self, callbacks: Sequence[Any]) -> str:
+        """Train until something ends it; say what."""
+        try:
+            for epoch in range(1, self.config.max_epochs + 1):
+                started = time.perf_counter()
+                row: dict[str, Any] = {"epoch": epoch, **self.train_epoch()}
+                with self.averaged_weights():
+                    row.update(self.validate())
+                    row["duration_s"] = time.perf_counter() - started
+                    self.history.append(row)
+                    if not all(math.isfinite(value) for value in row.values()):
+                        return "diverged"
+                    self.schedule.end_epoch(improved=self.best.update(row, self.module))
+                    if notify(callbacks, "on_epoch_end", self.module, self.history):
+                        return "callback"
+                if self.config.early_stopping and self.best.exhausted:
+                    return "early_stopping"
+        except KeyboardInterrupt:
+            if not self.best.epoch:
+                raise
+            return "interrupted"
+        return "max_epochs"
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average
+
+    def train_epoch(self) -> dict[str, float]:
+        self.module.train()
+        steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
+        self.module.eval()
+        # Read once an epoch: on a GPU each single read would wait for all work before it.
+        total_loss, n_correct, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        n_windows = self.batches.n_windows
+        return {
+            "loss": total_loss / n_windows,
+            "accuracy": n_correct / n_windows,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": norm / len(steps),
+        }
+
+    def train_step(self, rows: Tensor) -> Tensor:
+        """Take one step; return its summed loss, correct predictions and gradient norm."""
+        batch = self.train.take(rows, self.device)
+        X, lengths = batch.X, batch.lengths
+        if self.config.max_timesteps is not None and self.config.crop == "random":
+            X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate(self.n_steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.module(X, lengths)
+        loss = _mean(self.loss(logits, batch.class_index), batch.weight)
+        objective = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
+        objective.backward()
+        norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        self.n_steps += 1
+        n_correct = (logits.detach().argmax(dim=1) == batch.class_index).sum()
+        return torch.stack([loss.detach() * len(rows), n_correct.to(loss.dtype), norm])
+
+    def validate(self) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        loss, accuracy = evaluate(self.module, self.validation, self.loss)
+        return {"val_loss": loss, "val_accuracy": accuracy}
+
+
+@torch.no_grad()
+def evaluate(module: nn.Module, data: TrainingData, loss: LossFunction) -> tuple[float, float]:
+    """Return mean loss (unweighted) and accuracy of `data`, in evaluation mode."""
+    device = next(module.parameters()).device
+    module.eval()
+    totals = torch.zeros(2, dtype=torch.float64)
+    for start in range(0, len(data), EVALUATION_BATCH):
+        rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
+        batch = data.take(rows, device)
+        logits = module(batch.X, batch.lengths)
+        batch_loss = _mean(loss(logits, batch.class_index), None) * len(rows)
+        n_correct = (logits.argmax(dim=1) == batch.class_index).sum()
+        totals += torch.stack([batch_loss.double(), n_correct.double()]).cpu()
+    mean_loss, accuracy = (totals / len(data)).tolist()
+    return mean_loss, accuracy
+
+
+@torch.no_grad()
+def predict_logits(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the logits (N, K) of `X` on the CPU, in evaluation mode and in batches."""
+    device = next(module.parameters()).device
+    module.eval()
+    logits = [
+        module(
+            X[start : start + EVALUATION_BATCH].to(device),
+            None if lengths is None else lengths[start : start + EVALUATION_BATCH].to(device),
+        ).cpu()
+        for start in range(0, len(X), EVALUATION_BATCH)
+    ]
+    return torch.cat(logits)
+
+
+def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """Average over the batch; dividing by its windows, not its weights, keeps batches unbiased."""
+    if weight is None:
+        return losses.mean()
+    if losses.ndim == 0:
+        raise ArgumentError(
+            "loss returned one number for the batch; sample_weight and class_weight need one for"
+            " each window. Return a tensor of shape (n_windows,)."
+        )
+    return (losses * weight).mean()
+
+
+def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:
+    """Return the fewest windows a step can have: two where a batch is normalized by itself."""
+    if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+        return 1
+    if n_windows < 2 or batch_size == 1:
+        raise ArgumentError(
+            f"head_norm='batch' needs two windows a step; batch_size={batch_size} and"
+            f" {n_windows} training windows give one. Take head_norm='layer'."
+        )
+    return 2

@@ -1,0 +1,317 @@
+"""What callers give as X, lengths, y and groups, as checked arrays of one shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, NotYetError
+from sensorseq.windows import WindowSet
+
+# A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
+FEW_TIMESTEPS = 16
+MANY_CHANNELS = 32
+LARGEST = float(np.finfo(np.float32).max)  # beyond, not even the square fits into a double
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Windows as given, before scaling.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, T, C), float32 or float64
+        Finite everywhere; padding holds zeros.
+    lengths : ndarray of shape (N,), int64
+        Valid steps of each window, 1 to T.
+    is_flat : bool
+        Given as (n, t): one channel, and the number of steps is part of the contract.
+    """
+
+    X: NDArray[Any]
+    lengths: NDArray[np.int64]
+    is_flat: bool = False
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
+        """Return the windows at `rows`."""
+        return Sequences(self.X[rows], self.lengths[rows], self.is_flat)
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is neither 3-D nor a list of sequences nor a WindowSet: scikit-learn's own case."""
+    if isinstance(X, WindowSet | str | Path) or _is_list_of_sequences(X):
+        return False
+    if hasattr(X, "toarray"):
+        return True
+    try:
+        return np.asarray(_without_torch(X)).ndim < 3
+    except ValueError:  # ragged
+        return False
+
+
+def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
+    """Bring X and lengths to (N, T, C).
+
+    Parameters
+    ----------
+    X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
+        A list is padded to its longest sequence. A WindowSet brings its own lengths.
+    lengths : array of shape (n,), int, optional
+        Valid steps of each window; what lies beyond may hold anything, even NaN.
+    name : str
+        Name of the argument, for messages.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, or a valid step holds NaN or infinity: the first one is named.
+    NotYetError
+        If X is the path of a prepared file.
+    """
+    lengths_name = "lengths" + name.removeprefix("X")
+    if isinstance(X, str | Path):
+        raise NotYetError(
+            f"{name}={str(X)!r}: a path to a prepared file is not served yet; give its windows as"
+            " an array or a WindowSet."
+        )
+    if isinstance(X, WindowSet) or _is_list_of_sequences(X):
+        if lengths is not None:
+            raise InputError(
+                f"{lengths_name} is given, and {name} brings its own; leave {lengths_name}=None."
+            )
+        array, lengths = (X.X, X.lengths) if isinstance(X, WindowSet) else _pad(X, name)
+    else:
+        array = _as_float(_without_torch(X), name)
+    is_flat = array.ndim == 2
+    if is_flat:
+        array = array[:, :, None]
+    if array.ndim != 3:
+        raise InputError(
+            f"{name} has shape {array.shape}; expected (n_windows, n_timesteps, n_channels), or"
+            " (n_windows, n_timesteps) for one channel."
+        )
+    for size, what in zip(array.shape, ("windows", "timesteps", "channels"), strict=True):
+        if size == 0:
+            raise InputError(f"{name} has shape {array.shape}: no {what}.")
+    valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
+    return Sequences(_finite_and_padded(array, valid_steps, name), valid_steps, is_flat)
+
+
+def check_channels(
+    sequences: Sequences, n_channels: int, n_timesteps: int | None, name: str = "X"
+) -> None:
+    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw.
+
+    Parameters
+    ----------
+    sequences : Sequences
+        What is to be predicted.
+    n_channels : int
+        Channels `fit` saw.
+    n_timesteps : int or None
+        Timesteps `fit` saw as its 2-D input; None when it saw 3-D input.
+    name : str
+        Name of the argument, for messages.
+    """
+    n, t, c = sequences.X.shape
+    if c != n_channels and sequences.is_flat:
+        single = (
+            f" A single window of shape (t, c) is {name}[np.newaxis]." if t == n_channels else ""
+        )
+        raise InputError(
+            f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
+            f" {n_channels} channels; expected (n_windows, n_timesteps, {n_channels}).{single}"
+        )
+    if c != n_channels:
+        swapped = (
+            f" If {name} is channel-first, (n, c, t), it holds windows of {c} steps and {t}"
+            f" channels: give {name}.transpose(0, 2, 1)."
+            if t == n_channels
+            else ""
+        )
+        raise InputError(
+            f"{name} has shape {(n, t, c)}, read as {n} windows of {t} steps and {c} channels, but"
+            f" fit saw {n_channels} channels.{swapped}"
+        )
+    if n_timesteps is not None and t != n_timesteps:
+        raise InputError(
+            f"{name} has {t} timesteps, but fit saw 2-D input of {n_timesteps}, which is strict;"
+            f" fit on {name}[:, :, np.newaxis] for windows of any length."
+        )
+
+
+def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
+    """Raise when a 3-D array looks like (n, c, t): at most 16 steps of at least 32 channels.
+
+    Windows that are so (few frames of many features) are accepted with `lengths`, as a list of
+    arrays, or as a WindowSet, where the axis of time is said.
+    """
+    if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
+        return
+    n, t, c = np.asarray(_without_torch(X)).shape
+    if t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS:
+        raise InputError(
+            f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of {t} steps and"
+            f" {c} channels; as (n, c, t) they are windows of {c} steps and {t} channels."
+            f" For the second give {name}.transpose(0, 2, 1). For the first say so with"
+            f" lengths=np.full({n}, {t})."
+        )
+
+
+def check_per_window(
+    values: Any, n_windows: int, name: str, owner: str = "X"
+) -> NDArray[Any] | None:
+    """Return a 1-D array of one value per window, or None for None."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (n_windows,):
+        count = f"{len(array)} values" if array.ndim == 1 else f"an array of shape {array.shape}"
+        raise InputError(f"{name} is {count} for the {n_windows} windows of {owner}.")
+    return array
+
+
+def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[Any] | None:
+    """Return the group of each window; a missing one (None, NaN) is an error with its row."""
+    groups = check_per_window(values, n_windows, name, owner)
+    if groups is None:
+        return None
+    missing = [i for i, group in enumerate(groups.tolist()) if group is None or group != group]
+    if missing:
+        raise InputError(
+            f"{name}[{missing[0]}] is {groups[missing[0]]!r}; every window needs a group, windows"
+            " of their own a group of their own."
+        )
+    return groups
+
+
+def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """Return the class index of each row of a one-hot array of shape (n, k).
+
+    Raises
+    ------
+    InputError
+        If a row is not one 1 among zeros: probabilities and several labels are not classes.
+    """
+    values = y.astype(np.float64) if y.dtype.kind in "biuf" else np.full(y.shape, np.nan)
+    is_one = values == 1.0
+    wrong = ~((is_one | (values == 0.0)).all(axis=1) & (is_one.sum(axis=1) == 1))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"{name} has shape {y.shape}, which is read as one-hot, but row {row} is"
+            f" {y[row].tolist()}: not one 1 among zeros ({int(wrong.sum())} such rows). Give one"
+            f" label per window, for example {name}.argmax(axis=1)."
+        )
+    return np.asarray(is_one.argmax(axis=1), np.int64)
+
+
+def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
+    """Return the labels; a missing or infinite one is an error with its row."""
+    values = y.tolist()
+    for row, label in enumerate(values):
+        if label is None or label != label or label in (float("inf"), float("-inf")):
+            raise InputError(f"{name}[{row}] is {label!r}, which is no label.")
+    kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
+    if len(kinds) > 1:
+        row = next(
+            i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
+        )
+        raise InputError(
+            f"{name} mixes text and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
+            f" {values[row]!r}; labels are of one type."
+        )
+    return y
+
+
+def _is_list_of_sequences(X: Any) -> bool:
+    if not isinstance(X, Sequence) or isinstance(X, str) or not len(X):
+        return False
+    if any(getattr(part, "ndim", 0) >= 2 for part in X):
+        return True
+    # Nested lists: rectangular ones are an array; a ragged one can only be a list of sequences.
+    nested = all(isinstance(part, Sequence) and len(part) for part in X)
+    return (
+        nested
+        and all(isinstance(part[0], Sequence | np.ndarray) for part in X)
+        and len({len(part) for part in X}) > 1
+    )
+
+
+def _pad(X: Sequence[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    parts = [_as_float(_without_torch(part), f"{name}[{i}]") for i, part in enumerate(X)]
+    for i, part in enumerate(parts):
+        if part.ndim != 2 or part.shape[1] != parts[0].shape[-1]:
+            raise InputError(
+                f"{name}[{i}] has shape {part.shape}; each sequence of the list is (n_timesteps,"
+                f" n_channels), with the channels of the first, whose shape is {parts[0].shape}."
+            )
+    lengths = np.array([len(part) for part in parts], np.int64)
+    dtype = np.result_type(*parts)
+    padded = np.zeros((len(parts), int(lengths.max()), parts[0].shape[1]), dtype)
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)] = part
+    return padded, lengths
+
+
+def _without_torch(X: Any) -> Any:
+    """Return a torch tensor as an array, without importing torch to find out."""
+    return X.detach().cpu().numpy() if hasattr(X, "detach") and hasattr(X, "cpu") else X
+
+
+def _as_float(X: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise InputError(
+            f"{name} is ragged and cannot be an array; windows of different lengths are a list of"
+            f" arrays of shape (n_timesteps, n_channels). ({error})"
+        ) from error
+    if array.dtype.kind == "c":
+        raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
+    if array.dtype in (np.float32, np.float64):
+        return array
+    try:
+        return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} has type {array.dtype} and is not numbers ({error}).") from error
+
+
+def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) -> NDArray[np.int64]:
+    if lengths is None:
+        return np.full(n_windows, n_timesteps, np.int64)
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name} has type {array.dtype}; lengths are integers, counted in steps.")
+    check_per_window(array, n_windows, name)
+    outside = np.flatnonzero((array < 1) | (array > n_timesteps))
+    if outside.size:
+        row = int(outside[0])
+        raise InputError(
+            f"{name}[{row}] is {array[row]}; a window of this set has 1 to {n_timesteps} steps."
+        )
+    return array.astype(np.int64)
+
+
+def _finite_and_padded(X: NDArray[Any], lengths: NDArray[np.int64], name: str) -> NDArray[Any]:
+    """Zero what lies beyond the lengths; raise at the first valid step that is not finite."""
+    n_timesteps = X.shape[1]
+    if (lengths < n_timesteps).any():
+        X = np.where((np.arange(n_timesteps) < lengths[:, None])[:, :, None], X, X.dtype.type(0))
+    usable = np.abs(X) <= LARGEST  # False for NaN
+    if not usable.all():
+        row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
+        value = X[row, step, channel]
+        what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
+        raise InputError(
+            f"{name} holds {what} in window {row}, step {step}, channel {channel}"
+            f" ({int((~usable).sum())} such values), which no sensor reads. Leave such windows out,"
+            " or fill the gaps before cutting windows."
+        )
+    return X

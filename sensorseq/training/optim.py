@@ -1,0 +1,123 @@
+"""Optimizer, learning-rate schedule and clipping, under torch's names and with its arithmetic."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorseq.errors import ArgumentError
+from sensorseq.training.config import TrainingConfig
+
+COSINE_END = 0.01  # share of learning_rate at the end of the cosine
+PLATEAU_FACTOR = 0.5
+ONE_CYCLE_RISE = 0.3  # this and the next two are the defaults of torch's OneCycleLR
+ONE_CYCLE_START = 1.0 / 25.0
+ONE_CYCLE_END = ONE_CYCLE_START / 1e4
+_CLASSES = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+
+
+def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
+    """Make torch's optimizer of that name.
+
+    `momentum` is sgd's; rmsprop takes its own through `optimizer_params`, as torch's default
+    there is none. `weight_decay` acts on every parameter, as in torch: decoupled in adamw, added
+    to the gradient in the others.
+
+    Raises
+    ------
+    ArgumentError
+        If torch refuses a value of `optimizer_params`.
+    """
+    options: dict[str, Any] = dict(config.optimizer_params or {})
+    if config.optimizer == "sgd":
+        options["momentum"] = config.momentum
+    try:
+        optimizer: torch.optim.Optimizer = _CLASSES[config.optimizer](
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, **options
+        )
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"optimizer_params={config.optimizer_params!r} does not suit"
+            f" optimizer={config.optimizer!r}: {error}."
+        ) from error
+    return optimizer
+
+
+class Schedule:
+    """The learning rate of each step.
+
+    - ``constant``: `learning_rate`.
+    - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it after `max_epochs`.
+    - ``plateau``: halved whenever the monitored value has not improved for a quarter of
+      `patience` epochs.
+    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps and far below it until
+      the last [1]_, with the shape of torch's ``OneCycleLR``.
+
+    The first three are preceded by `warmup_epochs` of linear rise.
+
+    References
+    ----------
+    .. [1] L. Smith, N. Topin, *Super-Convergence*, 2018.
+    """
+
+    def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
+        self._config = config
+        self._n_steps = config.max_epochs * steps_per_epoch
+        self._n_warmup = min(config.warmup_epochs * steps_per_epoch, self._n_steps)
+        self._plateau_scale = 1.0
+        self._plateau_patience = max(1, config.patience // 4)
+        self._n_stale = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of step `step`, counted from 0."""
+        peak = self._config.learning_rate
+        if self._config.lr_schedule == "one_cycle":
+            return peak * _one_cycle(step, self._n_steps)
+        if step < self._n_warmup:
+            return peak * (step + 1) / self._n_warmup
+        if self._config.lr_schedule == "cosine":
+            done = (step - self._n_warmup) / max(1, self._n_steps - self._n_warmup)
+            return peak * _cosine_between(1.0, COSINE_END, min(1.0, done))
+        return peak * self._plateau_scale
+
+    def end_epoch(self, *, improved: bool) -> None:
+        """Tell the schedule whether the monitored value improved in this epoch."""
+        self._n_stale = 0 if improved else self._n_stale + 1
+        if self._config.lr_schedule == "plateau" and self._n_stale >= self._plateau_patience:
+            self._plateau_scale *= PLATEAU_FACTOR
+            self._n_stale = 0
+
+
+def _cosine_between(start: float, end: float, done: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _one_cycle(step: int, n_steps: int) -> float:
+    top = ONE_CYCLE_RISE * n_steps - 1
+    if step <= top:
+        return _cosine_between(ONE_CYCLE_START, 1.0, step / top)
+    return _cosine_between(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (n_steps - 1 - top or 1.0)))
+
+
+def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:
+    """Bound the gradients in place; return their global norm from before, a scalar tensor."""
+    if bound is not None and clip_by == "norm":
+        return torch.nn.utils.clip_grad_norm_(parameters, bound)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if bound is not None:
+        torch.nn.utils.clip_grad_value_(parameters, bound)
+    return norm
+
+
+def l1_penalty(module: torch.nn.Module) -> Tensor:
+    """Return the sum of the absolute weights; biases and norms (one-dimensional) are left out."""
+    weights = [p for p in module.parameters() if p.ndim >= 2]
+    return torch.stack([weight.abs().sum() for weight in weights]).sum()

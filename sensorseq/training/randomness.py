@@ -1,0 +1,45 @@
+"""One seed, several independent streams, and torch's global generator left as it was."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+# torch's generator belongs to the process. Two fits in two threads (joblib's threading backend)
+# would draw from each other's stream, so one waits for the other; a fit inside a callback may
+# nest.
+_LOCK = threading.RLock()
+
+
+def integer_seed(sequence: np.random.SeedSequence) -> int:
+    """Return 63 bits of `sequence` as a seed for torch."""
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators for a block, then give them back their former state."""
+    cuda_devices = [device.index or 0] if device.type == "cuda" else []
+    with _LOCK, torch.random.fork_rng(devices=cuda_devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[None]:
+    """Let torch use only deterministic CUDA kernels in a block; CPU kernels always are."""
+    if not enabled or device.type != "cuda":
+        yield
+        return
+    # cuBLAS reads this when its handle is made; without it torch refuses deterministic products.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

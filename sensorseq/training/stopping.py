@@ -1,0 +1,65 @@
+"""BestEpoch: which epoch was best, its weights, and when to stop waiting for a better one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sensorseq.training.config import TrainingConfig
+
+
+class BestEpoch:
+    """Follow the monitored column of the history.
+
+    The best epoch is the first with the lowest loss (or the highest accuracy). Patience counts
+    the epochs since a value that was better by more than `tol` than the last one that reset the
+    count, so a slow but steady gain is still a gain. Without the monitored column (a `val_...`
+    without validation windows) and with ``restore_best=False``, the latest epoch counts as best.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        `monitor`, `tol`, `patience` and `restore_best` are read.
+    has_validation : bool
+        Whether there are validation columns to monitor.
+    """
+
+    def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:
+        self.monitor = config.monitor
+        self.observed = has_validation or not config.monitor.startswith("val_")
+        if not self.observed:
+            self.monitor = config.monitor.removeprefix("val_")
+        self.epoch = 0
+        self.score = float("nan")
+        self._sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        self._keep_latest = not (config.restore_best and self.observed)
+        self._tol = config.tol
+        self._patience = config.patience
+        self._reference = float("inf")
+        self._n_stale = 0
+        self._weights: dict[str, Tensor] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self._n_stale >= self._patience
+
+    def update(self, row: Mapping[str, Any], module: nn.Module) -> bool:
+        """Take in one epoch; say whether it improved by more than `tol`."""
+        value = self._sign * row[self.monitor]
+        if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:
+            self.epoch, self.score = row["epoch"], row[self.monitor]
+            self._weights = {
+                name: tensor.detach().clone() for name, tensor in module.state_dict().items()
+            }
+        improved = bool(value < self._reference - self._tol)
+        if improved:
+            self._reference = value
+        self._n_stale = 0 if improved else self._n_stale + 1
+        return improved
+
+    @torch.no_grad()
+    def restore(self, module: nn.Module) -> None:
+        """Put the weights of the best epoch into the module."""
+        module.load_state_dict(self._weights)

@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import InputError, ModelFileError
+from sensorseq.storage.model_file import (
+    describe_labels,
+    from_jsonable,
+    read_labels,
+    read_model,
+    to_jsonable,
+    write_model,
+)
+
+ARRAYS = {
+    "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "count": np.array(3, np.int64),
+    "empty": np.zeros((0, 2)),
+}
+DESCRIPTION = {"classes": ["a", "b"], "betas": (0.9, 0.999), "by": {0: 1.5, "x": None}}
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+keys = st.one_of(st.text(), st.integers(), st.booleans(), st.tuples(st.integers()))
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner), st.tuples(inner, inner), st.dictionaries(keys, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_model(path, ARRAYS, DESCRIPTION)
+    return path
+
+
+def test_what_was_written_is_read(file):
+    arrays, description = read_model(file)
+    assert description == DESCRIPTION
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
+
+
+@given(values)
+def test_any_value_survives_json_with_its_type(value):
+    again = from_jsonable(json.loads(json.dumps(to_jsonable(value))))
+    assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize("tag", ["tuple", "dict"])
+def test_a_dictionary_that_looks_like_a_tag_is_still_itself(tag):
+    assert from_jsonable(to_jsonable({tag: [1]})) == {tag: [1]}
+
+
+def test_what_json_cannot_hold_is_named():
+    with pytest.raises(InputError, match=r"description\['loss'\] is <function"):
+        to_jsonable({"loss": lambda: None})
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["ICE", "SNOW"]),
+        np.array([0, 5]),
+        np.array([0, 5], np.uint8),
+        np.array([False, True]),
+        np.array([0.5, 1.5]),
+        np.array(["a", "bc"], dtype=object),
+        np.array([1, 2], dtype=">i4"),
+    ],
+)
+def test_labels_come_back_with_their_type(labels):
+    again = read_labels(json.loads(json.dumps(describe_labels(labels))))
+    np.testing.assert_array_equal(again, labels)
+    assert again.dtype == labels.dtype
+    assert [type(a) for a in again.tolist()] == [type(b) for b in labels.tolist()]
+
+
+def test_labels_that_are_objects_are_refused():
+    with pytest.raises(InputError, match="classes_ of type object"):
+        describe_labels(np.array([object(), None]))
+    with pytest.raises(ValueError, match="labels of type"):
+        read_labels({"dtype": "O", "values": []})
+
+
+def test_an_earlier_file_stays_when_writing_fails(file, monkeypatch):
+    before = file.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_model(file, {}, {})
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def assert_refused(path, message):
+    with pytest.raises(ModelFileError, match=message) as caught:
+        read_model(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"{}", b"\x80\x04\x95", b"\x00" * 64, b"\xff" * 64, b"PK\x03\x04zip"]
+)
+def test_a_foreign_file_is_refused_with_its_path(tmp_path, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    assert_refused(path, "is empty" if not content else "not a model file")
+
+
+def test_a_folder_is_refused_and_a_missing_file_is_not_found(tmp_path):
+    assert_refused(tmp_path, "is a folder")
+    with pytest.raises(FileNotFoundError, match="there is no model file"):
+        read_model(tmp_path / "none")
+
+
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    safetensors.numpy.save_file({"w": np.zeros(3)}, path, {"format": "pt"})
+    assert_refused(path, "of something else .*'pt'")
+    safetensors.numpy.save_file({"w": np.zeros(3)}, path)
+    assert_refused(path, "of something else .*None")
+
+
+def test_a_newer_version_asks_for_an_update(file):
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'"version":"1"', b'"version":"7"'))
+    assert_refused(file, "format version 7; .* reads up to 1. Update sensorseq")
+
+
+def test_a_changed_description_is_refused(file):
+    content = file.read_bytes()
+    assert b"betas" in content
+    file.write_bytes(content.replace(b"betas", b"gamma"))
+    assert_refused(file, "damaged")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_damage_goes_unnoticed_and_none_does_harm(data, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
+    write_model(path, ARRAYS, DESCRIPTION)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    path.write_bytes(content)
+    try:
+        arrays, description = read_model(path)
+    except ModelFileError:
+        return
+    assert description == DESCRIPTION
+    assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS)

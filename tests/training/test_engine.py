@@ -1,0 +1,340 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData, train_classifier
+from sensorseq.training.engine import evaluate
+from sensorseq.training.losses import make_loss
+
+RNG = np.random.default_rng(0)
+CLASS_INDEX = torch.arange(24) % 3
+X = torch.tensor(RNG.normal(size=(24, 6, 2)), dtype=torch.float32) + CLASS_INDEX[:, None, None]
+TRAIN = TrainingData(X[:18], None, CLASS_INDEX[:18])
+VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
+
+
+def make_module(**arguments):
+    torch.manual_seed(0)
+    return LSTMLinear(2, 4, 3, **arguments)
+
+
+def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(), **arguments):
+    config = TrainingConfig(n_classes=3, **{"max_epochs": 5, **arguments})
+    return train_classifier(
+        module,
+        train_part,
+        validation,
+        config,
+        seed=np.random.SeedSequence(seed),
+        callbacks=callbacks,
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "make"),
+    [
+        ("adam", lambda p: torch.optim.Adam(p, 0.01)),
+        ("adamw", lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.0)),
+        ("rmsprop", lambda p: torch.optim.RMSprop(p, 0.01)),
+        ("sgd", lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)),
+    ],
+)
+def test_full_batch_training_is_the_plain_torch_loop(optimizer, make):
+    module = make_module()
+    twin = copy.deepcopy(module)
+    result = train(
+        module,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        lr_schedule="constant",
+        batch_size=None,
+        max_grad_norm=0.5,
+        early_stopping=False,
+        restore_best=False,
+    )
+    steps = make(twin.parameters())
+    losses, norms = [], []
+    for _ in range(5):
+        steps.zero_grad()
+        loss = functional.cross_entropy(twin(TRAIN.X), TRAIN.class_index)
+        loss.backward()
+        norms.append(nn.utils.clip_grad_norm_(twin.parameters(), 0.5).item())
+        steps.step()
+        losses.append(loss.item())
+    assert result.history["loss"] == pytest.approx(losses, rel=1e-5)
+    assert result.history["grad_norm"] == pytest.approx(norms, rel=1e-4)
+    for ours, theirs in zip(module.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_those_of_a_weighted_torch_loss_up_to_its_unit():
+    module = make_module()
+    twin = copy.deepcopy(module)
+    class_weight = torch.tensor([1.0, 2.0, 5.0])
+    weight = class_weight[TRAIN.class_index]
+    weighted = TrainingData(TRAIN.X, None, TRAIN.class_index, weight / weight.mean())
+    settings = {"optimizer": "sgd", "learning_rate": 0.1, "lr_schedule": "constant"}
+    settings |= {"batch_size": None, "max_grad_norm": None, "restore_best": False}
+    train(module, weighted, max_epochs=3, **settings)
+    steps = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        steps.zero_grad()
+        functional.cross_entropy(twin(TRAIN.X), TRAIN.class_index, class_weight).backward()
+        steps.step()
+    for ours, theirs in zip(module.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_by_norm_bounds_the_update_of_plain_descent():
+    for bound in (0.01, 0.1):
+        module = make_module()
+        before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+        train(
+            module,
+            optimizer="sgd",
+            momentum=0.0,
+            learning_rate=1.0,
+            lr_schedule="constant",
+            batch_size=None,
+            max_epochs=1,
+            max_grad_norm=bound,
+            restore_best=False,
+        )
+        after = nn.utils.parameters_to_vector(module.parameters()).detach()
+        assert torch.linalg.vector_norm(after - before).item() == pytest.approx(bound, rel=1e-3)
+
+
+def test_no_two_gradients_share_memory_so_clipping_in_place_scales_each_once():
+    module = make_module(bidirectional=True, num_layers=2)
+    functional.cross_entropy(module(TRAIN.X), TRAIN.class_index).backward()
+    before = {name: p.grad.clone() for name, p in module.named_parameters()}
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.grad.mul_(0.5)
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.grad, 0.5 * before[name], msg=name)
+
+
+def test_clipping_by_value_bounds_each_element_of_the_update():
+    module = make_module()
+    before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+    train(
+        module,
+        optimizer="sgd",
+        momentum=0.0,
+        learning_rate=1.0,
+        lr_schedule="constant",
+        batch_size=None,
+        max_epochs=1,
+        max_grad_norm=0.001,
+        clip_by="value",
+        restore_best=False,
+    )
+    after = nn.utils.parameters_to_vector(module.parameters()).detach()
+    assert (after - before).abs().max().item() == pytest.approx(0.001, rel=1e-3)
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy", "loss"])
+def test_the_restored_weights_are_those_of_the_best_epoch_of_the_history(monitor):
+    module = make_module(dropout=0.5)
+    result = train(
+        module,
+        max_epochs=25,
+        learning_rate=0.2,
+        lr_schedule="constant",
+        monitor=monitor,
+        patience=8,
+    )
+    column = result.history[monitor]
+    best = column.max() if monitor.endswith("accuracy") else column.min()
+    assert result.best_score == best
+    assert result.history[result.best_epoch - 1][monitor] == best
+    loss, accuracy = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    row = result.history[result.best_epoch - 1]
+    assert (loss, accuracy) == (row["val_loss"], row["val_accuracy"])
+
+
+def test_without_restoring_the_weights_are_the_last_epochs():
+    module = make_module()
+    result = train(module, max_epochs=8, learning_rate=0.5, restore_best=False, patience=50)
+    assert result.best_epoch == 8
+    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    assert loss == result.history[-1]["val_loss"]
+
+
+def test_training_stops_when_patience_has_passed_without_a_gain_beyond_tol():
+    result = train(make_module(), max_epochs=50, patience=4, tol=10.0)
+    assert result.ended_by == "early_stopping"
+    assert len(result.history) == 5  # the first epoch always is a gain
+
+
+def test_without_early_stopping_every_epoch_runs():
+    result = train(make_module(), max_epochs=12, patience=1, tol=10.0, early_stopping=False)
+    assert (result.ended_by, len(result.history)) == ("max_epochs", 12)
+
+
+def test_early_stopping_without_validation_needs_a_training_column():
+    with pytest.raises(ArgumentError, match="early_stopping=True with monitor='val_loss'"):
+        train(make_module(), validation=None)
+    assert train(make_module(), validation=None, monitor="loss").best_epoch >= 1
+
+
+def test_without_validation_there_are_no_validation_columns_and_the_last_epoch_is_kept():
+    result = train(make_module(), validation=None, early_stopping=False)
+    assert "val_loss" not in result.history
+    assert result.best_epoch == 5
+
+
+def test_history_has_the_documented_columns():
+    assert train(make_module()).history.names == (
+        "epoch",
+        "loss",
+        "accuracy",
+        "learning_rate",
+        "grad_norm",
+        "val_loss",
+        "val_accuracy",
+        "duration_s",
+    )
+
+
+def test_equal_seeds_give_equal_bits_and_the_global_generator_is_left_alone():
+    def weights(global_seed, seed):
+        module = make_module(dropout=0.4, recurrent_dropout=0.3)
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        train(module, seed=seed, batch_size=5, max_timesteps=4, crop="random")
+        assert torch.equal(before, torch.get_rng_state())
+        return nn.utils.parameters_to_vector(module.parameters()).detach()
+
+    assert torch.equal(weights(1, 7), weights(2, 7))
+    assert not torch.equal(weights(1, 7), weights(1, 8))
+
+
+def test_dropout_acts_in_training_and_not_in_validation():
+    module = make_module(dropout=0.5)
+    train(module, max_epochs=1)
+    assert not module.training
+    first = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    assert first == evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+
+
+def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
+    calls = []
+
+    def sick(logits, target):
+        calls.append(0)
+        losses = functional.cross_entropy(logits, target, reduction="none")
+        return losses * float("nan") if len(calls) > 6 else losses
+
+    module = make_module()
+    result = train(module, loss=sick, batch_size=None, max_epochs=10)
+    assert result.ended_by == "diverged"
+    assert (len(result.history), result.best_epoch) == (4, 3)
+    assert np.isnan(result.history["loss"][-1])
+    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    assert loss == result.history[2]["val_loss"]
+
+
+def test_a_loss_that_is_never_finite_leaves_no_best_epoch():
+    result = train(make_module(), loss=lambda logits, y: logits.sum(1) * float("inf"))
+    assert (result.ended_by, result.best_epoch, len(result.history)) == ("diverged", 0, 1)
+
+
+class Watcher:
+    def __init__(self, act=lambda history: None):
+        self.seen = []
+        self.act = act
+
+    def on_fit_begin(self, module, config):
+        self.seen.append("begin")
+
+    def on_epoch_end(self, module, history):
+        assert not module.training
+        self.seen.append(len(history))
+        return self.act(history)
+
+    def on_fit_end(self, module, history):
+        self.seen.append("end")
+
+
+def test_callbacks_see_begin_each_epoch_and_end():
+    watcher = Watcher()
+    train(make_module(), max_epochs=3, callbacks=[watcher])
+    assert watcher.seen == ["begin", 1, 2, 3, "end"]
+
+
+def test_a_callback_ends_training_by_returning_true():
+    watcher = Watcher(lambda history: len(history) == 2)
+    result = train(make_module(), callbacks=[watcher])
+    assert (result.ended_by, len(result.history)) == ("callback", 2)
+
+
+def test_an_interrupt_keeps_the_best_weights_so_far():
+    def interrupt(history):
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    watcher = Watcher(interrupt)
+    module = make_module()
+    result = train(module, max_epochs=50, callbacks=[watcher])
+    assert result.ended_by == "interrupted"
+    assert watcher.seen[-1] == "end"
+    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    assert loss == result.history["val_loss"].min()
+
+
+def test_an_interrupt_before_the_first_epoch_ended_is_passed_on():
+    def interrupt(logits, target):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_module(), loss=interrupt)
+
+
+def test_the_average_of_weights_is_what_is_validated_and_kept():
+    module = make_module()
+    result = train(module, ema_decay=0.9, learning_rate=0.1, max_epochs=6)
+    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
+    assert loss == result.history["val_loss"].min()
+    plain = train(make_module(), learning_rate=0.1, max_epochs=6)
+    assert plain.history[0]["loss"] == result.history[0]["loss"]
+    assert plain.history[0]["val_loss"] != result.history[0]["val_loss"]
+
+
+def test_l1_drives_weights_towards_zero():
+    sizes = []
+    for l1 in (0.0, 0.05):
+        module = make_module()
+        settings = {"max_epochs": 30, "learning_rate": 0.05, "restore_best": False}
+        train(module, l1=l1, early_stopping=False, **settings)
+        sizes.append(sum(p.abs().sum().item() for p in module.parameters() if p.ndim > 1))
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_one_number_for_the_batch_cannot_be_weighted():
+    weighted = TrainingData(TRAIN.X, None, TRAIN.class_index, torch.ones(18))
+    with pytest.raises(ArgumentError, match="sample_weight and class_weight need one for"):
+        train(make_module(), weighted, loss=nn.CrossEntropyLoss())
+    assert len(train(make_module(), loss=nn.CrossEntropyLoss()).history) == 5
+
+
+def test_batch_normalization_never_sees_a_batch_of_one():
+    result = train(make_module(head_norm="batch"), batch_size=17)  # 18 windows: a rest of one
+    assert len(result.history) == 5
+    with pytest.raises(ArgumentError, match="head_norm='batch' needs two windows"):
+        train(make_module(head_norm="batch"), batch_size=1)
+
+
+def test_the_running_loss_weighs_each_window_alike_whatever_its_batch():
+    settings = {"learning_rate": 1e-12, "max_epochs": 1, "lr_schedule": "constant"}
+    whole = train(make_module(), batch_size=None, **settings).history[0]
+    uneven = train(make_module(), batch_size=7, **settings).history[0]
+    assert uneven["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert uneven["accuracy"] == whole["accuracy"]

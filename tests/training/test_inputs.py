@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import InputError, NotYetError
+from sensorseq.training.inputs import (
+    check_axis_order,
+    from_one_hot,
+    is_table,
+    read_sequences,
+)
+from sensorseq.windows import WindowSet
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_a_list_of_sequences_is_padded_and_unpads_to_itself(lengths):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(length, 2)) for length in lengths]
+    read = read_sequences(parts)
+    assert read.X.shape == (len(lengths), max(lengths), 2)
+    assert read.lengths.tolist() == lengths
+    for part, row, length in zip(parts, read.X, lengths, strict=True):
+        np.testing.assert_array_equal(row[:length], part)
+        assert (row[length:] == 0).all()
+
+
+def test_what_lies_beyond_the_lengths_is_not_looked_at():
+    X = np.ones((2, 4, 1))
+    X[0, 2:] = np.nan
+    X[1, 3:] = np.inf
+    read = read_sequences(X, [2, 3])
+    assert np.isfinite(read.X).all()
+    assert np.isnan(X[0, 2:]).all()  # the caller's array is left as it was
+
+
+@pytest.mark.parametrize("kind", ["list of lists", "torch", "float16", "int", "read-only"])
+def test_windows_of_any_number_type_read_alike(kind):
+    X = np.arange(24.0).reshape(2, 4, 3)
+    given = {
+        "list of lists": X.tolist(),
+        "torch": torch.tensor(X),
+        "float16": X.astype(np.float16),
+        "int": X.astype(int),
+        "read-only": np.frombuffer(X.tobytes()).reshape(2, 4, 3),
+    }[kind]
+    np.testing.assert_array_equal(read_sequences(given).X, X)
+
+
+def test_a_ragged_nested_list_is_a_list_of_sequences():
+    read = read_sequences([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
+    assert read.lengths.tolist() == [1, 2]
+
+
+def test_a_window_set_brings_its_lengths():
+    windows = WindowSet(np.ones((3, 5, 2), np.float32), lengths=np.array([1, 5, 2]))
+    assert read_sequences(windows).lengths.tolist() == [1, 5, 2]
+    with pytest.raises(InputError, match="leave lengths=None"):
+        read_sequences(windows, [1, 1, 1])
+
+
+def test_tables_are_told_from_sequences():
+    assert is_table([[1.0, 2.0], [3.0, 4.0]])
+    assert is_table(np.zeros((3, 4)))
+    assert not is_table(np.zeros((3, 4, 1)))
+    assert not is_table([np.zeros((4, 1)), np.zeros((2, 1))])
+    assert not is_table([[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("X", "lengths", "message"),
+    [
+        (np.zeros((2, 3, 4, 5)), None, r"X has shape \(2, 3, 4, 5\)"),
+        (np.zeros((0, 3, 1)), None, "no windows"),
+        (np.zeros((3, 0, 1)), None, "no timesteps"),
+        (np.zeros((3, 4, 0)), None, "no channels"),
+        (np.zeros((3, 4, 1)), [1, 2], "lengths is 2 values for the 3 windows"),
+        (np.zeros((3, 4, 1)), [1, 5, 2], r"lengths\[1\] is 5; .* 1 to 4 steps"),
+        (np.zeros((3, 4, 1)), [1, 0, 2], r"lengths\[1\] is 0"),
+        (np.zeros((3, 4, 1)), [1.5, 2, 3], "lengths are integers"),
+        ([np.zeros((3, 2)), np.zeros((3, 4))], None, r"X\[1\] has shape \(3, 4\)"),
+        ([np.zeros((3, 2)), np.zeros(3)], None, r"X\[1\] has shape \(3,\)"),
+        ([[1.0], [1.0, 2.0]], None, "X is ragged"),
+        (np.full((2, 3, 1), "a"), None, "is not numbers"),
+        (np.zeros((2, 3, 1), complex), None, "Complex data not supported"),
+    ],
+)
+def test_windows_that_cannot_be_read_are_described(X, lengths, message):
+    with pytest.raises(InputError, match=message):
+        read_sequences(X, lengths)
+
+
+def test_the_first_value_that_is_not_finite_is_named():
+    X = np.zeros((5, 4, 3))
+    X[2, 3, 1] = np.nan
+    X[4, 0, 0] = np.inf
+    with pytest.raises(InputError, match=r"NaN in window 2, step 3, channel 1 \(2 such values\)"):
+        read_sequences(X)
+
+
+def test_a_path_is_not_served_yet():
+    with pytest.raises(NotYetError, match="path to a prepared file"):
+        read_sequences("windows.h5")
+
+
+@pytest.mark.parametrize("shape", [(98, 1, 100), (98, 6, 100), (10, 16, 32)])
+def test_few_steps_of_many_channels_are_read_both_ways_in_the_error(shape):
+    n, t, c = shape
+    with pytest.raises(InputError, match=f"{t} steps and {c} channels; as .* windows of {c} steps"):
+        check_axis_order(np.zeros(shape), None)
+    check_axis_order(np.zeros(shape), np.full(n, t))
+    check_axis_order(list(np.zeros(shape)), None)
+
+
+@pytest.mark.parametrize("shape", [(98, 100, 1), (10, 17, 32), (10, 16, 31), (10, 46, 156)])
+def test_usual_windows_are_not_suspected(shape):
+    check_axis_order(np.zeros(shape), None)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20))
+def test_one_hot_rows_are_their_labels(labels):
+    for dtype in (bool, int, np.float32):
+        one_hot = np.eye(5)[labels].astype(dtype)
+        assert from_one_hot(one_hot).tolist() == labels
+
+
+@pytest.mark.parametrize("row", [[1, 1, 0], [0, 0, 0], [0.5, 0.5, 0], [2, 0, 0], [np.nan, 1, 0]])
+def test_half_one_hot_rows_are_named(row):
+    y = np.eye(3)
+    y[1] = row
+    with pytest.raises(InputError, match=r"y has shape .*read as one-hot, but row 1 is"):
+        from_one_hot(y)

@@ -1,0 +1,194 @@
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from sensorseq.errors import ArgumentError
+from sensorseq.training.average import WeightAverage
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+
+
+def rates(n_steps, steps_per_epoch, **arguments):
+    config = TrainingConfig(n_classes=2, **arguments)
+    schedule = Schedule(config, steps_per_epoch)
+    return [schedule.learning_rate(step) for step in range(n_steps)]
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 10, 37])
+def test_one_cycle_is_torchs(n_steps):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.1, total_steps=n_steps, cycle_momentum=False
+    )
+    expected = []
+    for step in range(n_steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step + 1 < n_steps:
+            theirs.step()
+    ours = rates(n_steps, 1, learning_rate=0.1, lr_schedule="one_cycle", max_epochs=n_steps)
+    assert ours == pytest.approx(expected)
+
+
+def test_cosine_is_torchs_down_to_a_hundredth():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=0.001)
+    expected = []
+    for _ in range(20):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    ours = rates(20, 4, learning_rate=0.1, lr_schedule="cosine", max_epochs=5)
+    assert ours == pytest.approx(expected)
+
+
+def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_follows():
+    ours = rates(12, 3, learning_rate=0.6, lr_schedule="cosine", warmup_epochs=2, max_epochs=4)
+    assert ours[:6] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert ours[6] == pytest.approx(0.6)
+    assert all(later < earlier for earlier, later in itertools.pairwise(ours[6:]))
+
+
+def test_warm_up_with_one_cycle_is_a_contradiction():
+    with pytest.raises(ArgumentError, match="warmup_epochs=2 with lr_schedule='one_cycle'"):
+        TrainingConfig(n_classes=2, warmup_epochs=2, lr_schedule="one_cycle")
+
+
+def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
+    config = TrainingConfig(n_classes=2, lr_schedule="plateau", learning_rate=0.8, patience=8)
+    schedule = Schedule(config, 1)
+    seen = []
+    for improved in [True, False, True, False, False, False, False]:
+        schedule.end_epoch(improved=improved)
+        seen.append(schedule.learning_rate(0))
+    assert seen == pytest.approx([0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "params", "theirs"),
+    [
+        ("adam", {"eps": 1e-5}, lambda p: torch.optim.Adam(p, 0.01, eps=1e-5, weight_decay=0.1)),
+        ("adamw", None, lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)),
+        (
+            "rmsprop",
+            {"alpha": 0.9, "momentum": 0.5},
+            lambda p: torch.optim.RMSprop(p, 0.01, alpha=0.9, momentum=0.5, weight_decay=0.1),
+        ),
+        (
+            "sgd",
+            {"nesterov": True},
+            lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, nesterov=True, weight_decay=0.1),
+        ),
+    ],
+)
+def test_optimizers_are_torchs(optimizer, params, theirs):
+    module = nn.Linear(3, 2)
+    twin = copy.deepcopy(module)
+    config = TrainingConfig(
+        n_classes=2,
+        optimizer=optimizer,
+        optimizer_params=params,
+        learning_rate=0.01,
+        weight_decay=0.1,
+    )
+    pairs = [
+        (module, make_optimizer(module.parameters(), config)),
+        (twin, theirs(twin.parameters())),
+    ]
+    x = torch.randn(5, 3)
+    for _ in range(4):
+        for net, steps in pairs:
+            steps.zero_grad()
+            net(x).square().sum().backward()
+            steps.step()
+    torch.testing.assert_close(module.weight, twin.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "params", "message"),
+    [
+        ("adam", {"beta": (0.9, 0.9)}, "Did you mean 'betas'"),
+        ("adam", {"lr": 0.1}, "give learning_rate= to the estimator"),
+        ("sgd", {"momentum": 0.1}, "give momentum= to the estimator"),
+        ("rmsprop", {"weight_decay": 0.1}, "give weight_decay= to the estimator"),
+        ("adam", {"nesterov": True}, "has no key 'nesterov'"),
+        ("adam", [("eps", 1)], "must be a dictionary"),
+    ],
+)
+def test_an_optimizer_argument_that_torch_has_not_is_named(optimizer, params, message):
+    with pytest.raises(ArgumentError, match=message):
+        TrainingConfig(n_classes=2, optimizer=optimizer, optimizer_params=params)
+
+
+def test_a_value_that_torch_refuses_is_an_argument_error():
+    config = TrainingConfig(n_classes=2, optimizer_params={"betas": (2.0, 0.9)})
+    with pytest.raises(ArgumentError, match=r"optimizer_params=.*does not suit optimizer='adam'"):
+        make_optimizer(nn.Linear(1, 1).parameters(), config)
+
+
+def with_gradients(*values):
+    parameters = [nn.Parameter(torch.zeros(len(value))) for value in values]
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.grad = torch.tensor(value)
+    return parameters
+
+
+def test_clipping_by_norm_bounds_the_global_norm_and_keeps_the_direction():
+    parameters = with_gradients([3.0, 0.0], [0.0, 4.0])
+    assert clip_gradients(parameters, 1.0, "norm").item() == pytest.approx(5.0)
+    gradient = torch.cat([p.grad for p in parameters])
+    torch.testing.assert_close(gradient, torch.tensor([0.6, 0.0, 0.0, 0.8]))
+
+
+def test_clipping_by_value_bounds_each_element():
+    parameters = with_gradients([3.0, -0.5], [-4.0])
+    assert clip_gradients(parameters, 1.0, "value").item() == pytest.approx(25.25**0.5)
+    assert torch.cat([p.grad for p in parameters]).tolist() == [1.0, -0.5, -1.0]
+
+
+def test_without_clipping_the_norm_is_measured_and_nothing_changes():
+    parameters = with_gradients([3.0, 4.0])
+    assert clip_gradients(parameters, None, "norm").item() == pytest.approx(5.0)
+    assert parameters[0].grad.tolist() == [3.0, 4.0]
+
+
+def test_l1_counts_weights_and_leaves_biases_out():
+    module = nn.Linear(2, 1)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[1.0, -2.0]]))
+        module.bias.fill_(100.0)
+    assert l1_penalty(module).item() == pytest.approx(3.0)
+
+
+def test_the_average_of_constant_weights_is_them_and_the_block_gives_the_weights_back():
+    module = nn.Linear(2, 2)
+    average = WeightAverage(module, 0.9)
+    before = module.weight.detach().clone()
+    average.update()
+    with average:
+        torch.testing.assert_close(module.weight.detach(), before)
+    with torch.no_grad():
+        module.weight.add_(1.0)
+    average.update()
+    after = module.weight.detach().clone()
+    with average:
+        assert (module.weight > before).all()
+        assert (module.weight < after).all()
+    assert torch.equal(module.weight, after)
+
+
+def test_the_average_follows_its_recurrence():
+    module = nn.Linear(1, 1, bias=False)
+    expected = module.weight.item()
+    average = WeightAverage(module, 0.6)
+    for step in range(1, 30):
+        with torch.no_grad():
+            module.weight.fill_(float(step))
+        average.update()
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with average:
+        assert module.weight.item() == pytest.approx(expected, rel=1e-5)
