@@ -1,0 +1,117 @@
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers.csv import read_csv
+
+
+def write(folder, text, name="drive.csv"):
+    path = folder / name
+    data = text.encode() if isinstance(text, str) else text
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
+def test_a_table_of_numbers_becomes_a_recording(tmp_path, name):
+    path = write(tmp_path, "speed,time_s,current_a\n1,0.5,-2.25\n2,0.75,3e-3\n", name)
+    recording = read_csv(path, units={"current_a": "A"}, group="robot_1", label="ice")
+    np.testing.assert_array_equal(recording.timestamps_s, [0.5, 0.75])
+    np.testing.assert_array_equal(recording.values, [[1.0, -2.25], [2.0, 0.003]])
+    assert [(c.name, c.unit) for c in recording.channels] == [("speed", ""), ("current_a", "A")]
+    assert (recording.recording_id, recording.group, recording.label) == ("drive", "robot_1", "ice")
+
+
+@given(
+    values=st.lists(
+        st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1, max_size=30
+    )
+)
+def test_numbers_written_with_all_their_digits_are_read_back_to_the_last(tmp_path_factory, values):
+    lines = ["time_s,x", *(f"{row},{value!r}" for row, value in enumerate(values))]
+    path = write(tmp_path_factory.mktemp("csv"), "\n".join(lines))
+    np.testing.assert_array_equal(read_csv(path).values[:, 0], values)
+
+
+def test_an_empty_field_is_a_missing_sample(tmp_path):
+    path = write(tmp_path, "time_s,a,b\n0,1,\n1,,2\n")
+    np.testing.assert_array_equal(read_csv(path).values, [[1, np.nan], [np.nan, 2]])
+
+
+def test_a_column_without_numbers_is_no_channel(tmp_path):
+    path = write(tmp_path, "time_s,note,a,empty\n0,start,1,\n1,,2,\n2,end,3,\n")
+    recording = read_csv(path)
+    assert recording.channel_names == ("a",)
+    np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3])
+
+
+def test_a_fraction_after_a_megabyte_of_whole_numbers_is_read(tmp_path):
+    n_rows = 200_000
+    lines = ["time_s,a", *(f"{row},7" for row in range(n_rows)), f"{n_rows},7.5"]
+    recording = read_csv(write(tmp_path, "\n".join(lines)))
+    assert recording.n_samples == n_rows + 1
+    assert recording.values[-1, 0] == 7.5
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
+    path = write(tmp_path, b"\xef\xbb\xbftime_s,a\n0,1\n")
+    assert read_csv(path).channel_names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        (" \n\n", "empty"),
+        ("time_s,a\n", "no sample"),
+        ("Time_s,a\n0,1\n", "time_column='Time_s'"),
+        ("time_s,a\n0,1\n1,oops\n2,3\n", "row 2, column 'a': 'oops'"),
+        ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
+        ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),
+        ("time_s,a\n0,1\n,2\n", "row 2: no time stamp"),
+        ("time_s,a\nx,1\ny,2\n", "'time_s' holds no numbers"),
+        ("time_s,a\n0,x\n1,y\n", "no column of numbers beside"),
+        ("time_s\n0\n1\n", "no column of numbers beside"),
+        ("time_s,a,a\n0,1,2\n", "'a' appears more than once"),
+        ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
+        (b"time_s,a\n0,\xff\xfe\n", "not a table"),
+        (b"\xff\xfe\x00,a\n0,1\n", "not UTF-8"),
+    ],
+)
+def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(RecordingError) as caught:
+        read_csv(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 20, -9, -1])
+def test_a_gzip_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
+    whole = gzip.compress(b"time_s,a\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(500)))
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(whole[:kept])
+    with pytest.raises(RecordingError, match=r"log\.csv\.gz: (not a whole gzip|the file is empty)"):
+        read_csv(path)
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(RecordingError, match=r"nowhere\.csv.*No such file"):
+        read_csv(tmp_path / "nowhere.csv")
+
+
+def test_a_unit_for_no_channel_is_an_error(tmp_path):
+    path = write(tmp_path, "time_s,a\n0,1\n")
+    with pytest.raises(RecordingError, match="unit is given for 'b'"):
+        read_csv(path, units={"b": "A"})
+
+
+def test_a_clock_that_runs_backwards_is_reported_with_the_file(tmp_path):
+    path = write(tmp_path, "time_s,a\n1,1\n0,1\n")
+    with pytest.raises(RecordingError, match="goes back") as caught:
+        read_csv(path)
+    assert any(str(path) in note for note in caught.value.__notes__)
