@@ -8,6 +8,7 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, include_path
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.cpp"))
+HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
 
 # torch's stable ABI as of 2.11: built under any later version, the library loads in all of them.
 # No contraction: a product and a sum are fused only where the source says so, or equal inputs
@@ -31,6 +32,7 @@ setup(
         CppExtension(
             "sensorseq._ops",
             SOURCES,
+            depends=HEADERS,
             include_dirs=[str(ROOT / "csrc")],
             extra_compile_args={"cxx": COMPILE},
             # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA

@@ -69,9 +69,10 @@ struct Arguments {
 
   LstmShape Check(const std::string& pooling) const {
     if (x.dim() != 4 || weight_hh.dim() != 4) {
-      Fail("sensorseq: x needs 4 dimensions (models, windows, timesteps, channels) and weight_hh 4"
-           " (models, directions, 4 * hidden_size, hidden_size); they have " +
-           std::to_string(x.dim()) + " and " + std::to_string(weight_hh.dim()) + ".");
+      Fail(
+          "sensorseq: x needs 4 dimensions (models, windows, timesteps, channels) and weight_hh 4"
+          " (models, directions, 4 * hidden_size, hidden_size); they have " +
+          std::to_string(x.dim()) + " and " + std::to_string(weight_hh.dim()) + ".");
     }
     const ScalarType dtype = x.scalar_type();
     if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
@@ -208,8 +209,8 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
     out.pooled = Empty(a.x, {s.n_models, s.n_windows, PooledSize(s)});
     out.logits = Empty(a.x, {s.n_models, s.n_windows, s.n_classes});
   } else {
-    out.hidden = Empty(
-        a.x, {s.n_models, s.n_windows, s.n_timesteps, s.n_directions * s.hidden_size});
+    out.hidden =
+        Empty(a.x, {s.n_models, s.n_windows, s.n_timesteps, s.n_directions * s.hidden_size});
   }
   ForDtype(a.x, [&](auto* type) {
     using Real = std::remove_pointer_t<decltype(type)>;
@@ -316,8 +317,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> LstmLinear(
     Tensor x, MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
     Tensor weight_out, Tensor bias_out, MaybeTensor h_0, MaybeTensor c_0,
     MaybeTensor recurrent_mask, std::string pooling, bool save_state) {
-  const Arguments a{x,        lengths, weight_ih, weight_hh, bias, weight_out,
-                    bias_out, h_0,     c_0,       recurrent_mask};
+  const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
+                    weight_out, bias_out, h_0,       c_0,       recurrent_mask};
   const ForwardResult out = RunForward(a, pooling, save_state);
   return {out.logits, out.h_n, out.c_n, out.pooled, out.saved};
 }
@@ -327,8 +328,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmL
     Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out, MaybeTensor h_0,
     MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor pooled, Tensor saved, std::string pooling,
     bool needs_grad_x) {
-  const Arguments a{x,  lengths, weight_ih, weight_hh, bias, weight_out,
-                    {}, h_0,     c_0,       recurrent_mask};
+  const Arguments a{x,          lengths, weight_ih, weight_hh, bias,
+                    weight_out, {},      h_0,       c_0,       recurrent_mask};
   const BackwardResult g = RunBackward(a, pooling, pooled, saved, std::nullopt, grad_logits,
                                        grad_h_n, grad_c_n, needs_grad_x);
   return {g.x, g.weight_ih, g.weight_hh, g.bias, g.weight_out, g.bias_out, g.h_0, g.c_0};

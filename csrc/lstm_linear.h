@@ -9,10 +9,10 @@
 // pointer. No output may overlap an input unless its line says so.
 //
 // Bits: what belongs to one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) is
-// accumulated in an order that depends on nothing but H and C, so it is the same whatever the batch,
-// the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the
-// first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, then in slot order.
-// All this holds on one instruction set; another may differ in the last bits.
+// accumulated in an order that depends on nothing but H and C, so it is the same whatever the
+// batch, the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of
+// the first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, then in slot
+// order. All this holds on one instruction set; another may differ in the last bits.
 #pragma once
 
 #include <cstddef>
@@ -39,27 +39,27 @@ enum class Pooling : int32_t {
 };
 
 struct LstmShape {
-  int64_t n_models = 1;    // M
-  int64_t n_x_models = 1;  // Mx: M, or 1 when every model reads the same x
-  int64_t n_windows = 0;   // N
-  int64_t n_timesteps = 0;    // T
-  int64_t n_channels = 0;     // C
-  int64_t hidden_size = 0;    // H, at least 1
-  int64_t n_directions = 1;   // D, 1 or 2
-  int64_t n_classes = 0;      // K; 0 with Pooling::kNone
+  int64_t n_models = 1;      // M
+  int64_t n_x_models = 1;    // Mx: M, or 1 when every model reads the same x
+  int64_t n_windows = 0;     // N
+  int64_t n_timesteps = 0;   // T
+  int64_t n_channels = 0;    // C
+  int64_t hidden_size = 0;   // H, at least 1
+  int64_t n_directions = 1;  // D, 1 or 2
+  int64_t n_classes = 0;     // K; 0 with Pooling::kNone
   Pooling pooling = Pooling::kNone;
 };
 
 // What both directions of the computation read.
 template <typename Real>
 struct LstmInputs {
-  const Real* x;           // (Mx, N, T, C)   steps t >= lengths[n] are never read
-  const int64_t* lengths;  // (N)             each in [0, T]; null: all T
-  const Real* weight_ih;   // (M, D, 4H, C)
-  const Real* weight_hh;   // (M, D, 4H, H)
-  const Real* bias;        // (M, D, 4H)      b_ih + b_hh, summed by the caller
-  const Real* h_0;         // (M, N, D, H)    null: zeros
-  const Real* c_0;         // (M, N, D, H)    null: zeros
+  const Real* x;               // (Mx, N, T, C)   steps t >= lengths[n] are never read
+  const int64_t* lengths;      // (N)             each in [0, T]; null: all T
+  const Real* weight_ih;       // (M, D, 4H, C)
+  const Real* weight_hh;       // (M, D, 4H, H)
+  const Real* bias;            // (M, D, 4H)      b_ih + b_hh, summed by the caller
+  const Real* h_0;             // (M, N, D, H)    null: zeros
+  const Real* c_0;             // (M, N, D, H)    null: zeros
   const Real* recurrent_mask;  // (M, N, D, H) factor on h wherever it enters the gates; null: ones
   const Real* weight_out;      // (M, K, P)    null without a head
 };
@@ -83,23 +83,23 @@ struct LstmForward {
 template <typename Real>
 struct LstmBackward {
   LstmShape shape;
-  LstmInputs<Real> in;       // as given to the forward pass
-  const Real* pooled;        // (M, N, P)       as the forward pass wrote it; null with kNone
-  const Real* saved;         // (M, D, N, T, 6, Padded(H))  likewise
-  const Real* grad_hidden;   // (M, N, T, D*H)  read at valid steps only; null: zeros
-  const Real* grad_h_n;      // (M, N, D, H)    null: zeros
-  const Real* grad_c_n;      // (M, N, D, H)    null: zeros
-  const Real* grad_logits;   // (M, N, K)       null without a head
-  Real* grad_x;              // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
-                             //                 Mx = 1 the caller sums over M
-  Real* grad_weight_ih;      // (M, D, 4H, C)   written
-  Real* grad_weight_hh;      // (M, D, 4H, H)   written
-  Real* grad_bias;           // (M, D, 4H)      written
-  Real* grad_h_0;            // (M, N, D, H)    written; null: not wanted
-  Real* grad_c_0;            // (M, N, D, H)    written; null: not wanted
-  Real* grad_weight_out;     // (M, K, P)       written; null without a head
-  Real* grad_bias_out;       // (M, K)          written; null without a head
-  void* workspace;           // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
+  LstmInputs<Real> in;      // as given to the forward pass
+  const Real* pooled;       // (M, N, P)       as the forward pass wrote it; null with kNone
+  const Real* saved;        // (M, D, N, T, 6, Padded(H))  likewise
+  const Real* grad_hidden;  // (M, N, T, D*H)  read at valid steps only; null: zeros
+  const Real* grad_h_n;     // (M, N, D, H)    null: zeros
+  const Real* grad_c_n;     // (M, N, D, H)    null: zeros
+  const Real* grad_logits;  // (M, N, K)       null without a head
+  Real* grad_x;             // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
+                            //                 Mx = 1 the caller sums over M
+  Real* grad_weight_ih;     // (M, D, 4H, C)   written
+  Real* grad_weight_hh;     // (M, D, 4H, H)   written
+  Real* grad_bias;          // (M, D, 4H)      written
+  Real* grad_h_0;           // (M, N, D, H)    written; null: not wanted
+  Real* grad_c_0;           // (M, N, D, H)    written; null: not wanted
+  Real* grad_weight_out;    // (M, K, P)       written; null without a head
+  Real* grad_bias_out;      // (M, K)          written; null without a head
+  void* workspace;          // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
 };
 

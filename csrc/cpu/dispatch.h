@@ -70,13 +70,13 @@ struct ForwardLayout {
   int64_t total;
 };
 struct BackwardLayout {
-  int64_t packed_stride;    // per (model, direction)
+  int64_t packed_stride;  // per (model, direction)
   int64_t slots_offset;
-  int64_t slot_stride;      // per (model, slot, direction)
+  int64_t slot_stride;  // per (model, slot, direction)
   int64_t heads_offset;
-  int64_t head_stride;      // per (model, slot)
+  int64_t head_stride;  // per (model, slot)
   int64_t scratch_offset;
-  int64_t scratch_stride;   // per task (model, slot)
+  int64_t scratch_stride;  // per task (model, slot)
   int64_t total;
 };
 ForwardLayout LayoutForward(const LstmShape& shape);

@@ -1,11 +1,13 @@
 // Lists the bodies and fills one row of the table. Included by an ISA file last.
 
+// clang-format off: each file uses the one before
 #include "cpu/activations-inl.h"
 #include "cpu/lstm_forward-inl.h"
 #include "cpu/lstm_backward-inl.h"
+// clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
 constexpr Kernels kKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported,     &Forward<float>, &Forward<double>,
+    SENSORSEQ_ISA_NAME, &IsSupported,      &Forward<float>, &Forward<double>,
     &Backward<float>,   &Backward<double>, &SigmoidArray,   &TanhArray,
 };

@@ -188,16 +188,16 @@ inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Rea
 // Where a tile keeps its running gradients; rows are Padded(H) wide unless said otherwise.
 template <typename Real>
 struct BackwardTile {
-  Real* product;      // (rows, product_stride)  grad_gates @ [weight_hh | weight_ih] of the step
-  Real* grad_h;       // what flows into h from the step after, masked
+  Real* product;  // (rows, product_stride)  grad_gates @ [weight_hh | weight_ih] of the step
+  Real* grad_h;   // what flows into h from the step after, masked
   Real* grad_c;
   Real* mask;
   Real* c_0;
   Real* h_0;
   int64_t* largest_at;  // earliest timestep that attains the pooled maximum
-  Real* grad_pooled;  // (rows, P)
-  Real* grad_gates;   // (kBlockSteps * rows, 4, Padded(H))
-  Real* inputs;       // (kBlockSteps * rows, H + C + 1)   h_in | x | 1
+  Real* grad_pooled;    // (rows, P)
+  Real* grad_gates;     // (kBlockSteps * rows, 4, Padded(H))
+  Real* inputs;         // (kBlockSteps * rows, H + C + 1)   h_in | x | 1
   int64_t stride;
   int64_t product_stride;
 };
@@ -230,7 +230,8 @@ inline void FindLargest(const LstmBackward<Real>& args, int64_t model, int64_t d
                         (s.pooling == Pooling::kMeanMax ? s.n_directions * H : 0);
   for (int64_t j = 0; j < H; ++j) largest_at[j] = -1;
   for (int64_t t = 0; t < length; ++t) {
-    const Real* h = SavedStep(s, args.saved, model, direction, window, t) + kSavedHidden * Padded(H);
+    const Real* h =
+        SavedStep(s, args.saved, model, direction, window, t) + kSavedHidden * Padded(H);
     for (int64_t j = 0; j < H; ++j) {
       const bool is_nan = h[j] != h[j] && largest[j] != largest[j];
       if (largest_at[j] < 0 && (h[j] == largest[j] || is_nan)) largest_at[j] = t;
@@ -333,10 +334,9 @@ inline void BackwardDirection(const LstmBackward<Real>& args, int64_t model, int
       const int64_t window = first_window + r;
       const int64_t t = TimestepAt(step, length[r], direction);
       const Real* now = SavedStep(s, args.saved, model, direction, window, t);
-      const Real* before =
-          step == 0 ? nullptr
-                    : SavedStep(s, args.saved, model, direction, window,
-                                TimestepAt(step - 1, length[r], direction));
+      const Real* before = step == 0 ? nullptr
+                                     : SavedStep(s, args.saved, model, direction, window,
+                                                 TimestepAt(step - 1, length[r], direction));
       const Real* c_before = step == 0 ? tile.c_0 + r * stride : before + kSavedCell * stride;
       const Real* h_before = step == 0 ? tile.h_0 + r * stride : before + kSavedHidden * stride;
       for (int64_t column = 0; column < H; column += V) {
@@ -482,8 +482,8 @@ inline void BackwardSumTask(void* context, int64_t model) {
   for (int64_t direction = 0; direction < s.n_directions; ++direction) {
     const int64_t model_direction = model * s.n_directions + direction;
     const int64_t step = s.n_directions * layout.slot_stride;
-    const Real* slots = workspace + layout.slots_offset + model * n_slots * step +
-                        direction * layout.slot_stride;
+    const Real* slots =
+        workspace + layout.slots_offset + model * n_slots * step + direction * layout.slot_stride;
     for (int64_t gate = 0; gate < kGates; ++gate) {
       for (int64_t unit = 0; unit < H; ++unit) {
         const int64_t row = model_direction * kGates * H + gate * H + unit;

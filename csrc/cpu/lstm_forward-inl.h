@@ -119,11 +119,11 @@ SENSORSEQ_INLINE void GateSums(const Real* packed, int64_t H, int64_t C, const R
 // State of one tile in one direction; every row is Padded(H) wide.
 template <typename Real>
 struct ForwardTile {
-  Real* h_in;    // h as it enters the gates, masked
-  Real* h;       // h after the row's latest step
+  Real* h_in;  // h as it enters the gates, masked
+  Real* h;     // h after the row's latest step
   Real* c;
-  Real* mask;    // recurrent mask; unused without one
-  Real* sum;     // over the steps so far
+  Real* mask;  // recurrent mask; unused without one
+  Real* sum;   // over the steps so far
   Real* largest;
   int64_t stride;  // Padded(H)
   const Real* x_rows[kTileRows];
@@ -245,15 +245,12 @@ inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64
     for (int64_t r = 0; r < n_rows; ++r) {
       tile.alive[r] = step < length[r];
       const int64_t t = TimestepAt(step, length[r], direction);
-      tile.x_rows[r] =
-          tile.alive[r] ? XRow(s, args.in.x, model, first_window + r, t) : zeros;
-      tile.saved_rows[r] =
-          tile.alive[r] && args.saved != nullptr
-              ? SavedStep(s, args.saved, model, direction, first_window + r, t)
-              : nullptr;
+      tile.x_rows[r] = tile.alive[r] ? XRow(s, args.in.x, model, first_window + r, t) : zeros;
+      tile.saved_rows[r] = tile.alive[r] && args.saved != nullptr
+                               ? SavedStep(s, args.saved, model, direction, first_window + r, t)
+                               : nullptr;
       for (int64_t i = r * stride; i < (r + 1) * stride; ++i) {
-        tile.h_in[i] =
-            args.in.recurrent_mask == nullptr ? tile.h[i] : tile.h[i] * tile.mask[i];
+        tile.h_in[i] = args.in.recurrent_mask == nullptr ? tile.h[i] : tile.h[i] * tile.mask[i];
       }
     }
     for (int64_t first = 0; first < n_rows; first += SENSORSEQ_REGISTER_ROWS) {

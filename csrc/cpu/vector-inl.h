@@ -1,6 +1,6 @@
-// Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES, on the compiler's vector extension, so that one
-// text serves every width. Included inside the namespace and target region of an ISA file, which
-// then defines MulAdd; includes nothing.
+// Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES, on the compiler's vector extension, so that
+// one text serves every width. Included inside the namespace and target region of an ISA file,
+// which then defines MulAdd; includes nothing.
 
 template <typename Real>
 struct VecOf;

@@ -200,8 +200,7 @@ void CheckCase(const std::string& name, const Problem& p, bool with_hidden, bool
   if (has_head) {
     Both("pooled", one.pooled, several.pooled, expected.pooled);
     Both("logits", one.logits, several.logits, expected.logits);
-    Both("grad_weight_out", one.grad_weight_out, several.grad_weight_out,
-         expected.grad_weight_out);
+    Both("grad_weight_out", one.grad_weight_out, several.grad_weight_out, expected.grad_weight_out);
     Both("grad_bias_out", one.grad_bias_out, several.grad_bias_out, expected.grad_bias_out);
   }
 }

@@ -1,0 +1,28 @@
+"""Print how many tests were skipped and why; fail when there are more than the number kept."""
+
+import collections
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+
+def main(report: str, allowed_file: str) -> int:
+    """Read a JUnit report and the file that holds the number of skips allowed."""
+    reasons = collections.Counter(
+        skipped.get("message", "no reason")
+        for skipped in ElementTree.parse(report).iter("skipped")
+        if skipped.get("type") == "pytest.skip"
+    )
+    allowed = int(Path(allowed_file).read_text().split()[0])
+    n_skipped = sum(reasons.values())
+    print(f"{n_skipped} tests skipped, {allowed} allowed")
+    for reason, count in reasons.most_common():
+        print(f"  {count} x {reason}")
+    if n_skipped > allowed:
+        print("more tests are skipped than known: make them run, or raise .ci/allowed_skips")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,100 @@
+# One verb each. Every target sets up what it needs: a virtual environment with pinned packages, the
+# native build, the package installed in it. The second time it starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+PEERS := .venv-peers
+BIN := $(VENV)/bin
+CXX ?= c++
+export CXX
+
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py
+CXX_FILES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')
+INSTALL := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test test-all test-peers native-test lint format bench wheel build clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-12s%s\n", n, $$0 }'
+
+demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
+	@$(BIN)/python examples/demo.py --output demo_output
+
+test: build ## the tests, without the slow ones
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: build ## the slow tests too: other versions of torch, whole data sets
+	@$(BIN)/python -m pytest -m "not peers" $(PYTEST_ARGS)
+
+native-test: build ## the native core alone, under sanitizers
+	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
+
+test-peers: $(PEERS)/.built ## against skorch, Keras, aeon and sktime, in their own environment
+	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m "peers" $(PYTEST_ARGS)
+
+lint: build ## style, types and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: build ## rewrite the formatting
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(CXX_FILES)
+
+bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
+	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_cpu.py
+
+wheel: build ## sdist and wheel, then installed and exercised in a clean environment
+	@rm -rf dist build/wheel-check
+	@$(BIN)/python -m build --no-isolation --outdir dist . > build/wheel.log 2>&1 || { tail -n 40 build/wheel.log; exit 1; }
+	@echo "installing the wheel in a clean environment"
+	@$(PYTHON) -m venv build/wheel-check
+	@build/wheel-check/bin/python $(INSTALL) --constraint requirements/core.txt dist/*.whl
+	@cd build/wheel-check && bin/python ../../tests/exercise_wheel.py
+	@ls -l dist
+
+build: $(VENV)/.built
+
+clean: ## remove environments and everything built
+	rm -rf $(VENV) $(PEERS) build dist demo_output sensorseq/_ops*.so *.egg-info
+
+$(VENV)/.packages: requirements/core.txt
+	@$(call check-tools)
+	@echo "making $(VENV) and installing pinned packages (a few minutes, once)"
+	@$(call make-environment,$(VENV))
+	@$(BIN)/python $(INSTALL) --requirement requirements/core.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.packages $(NATIVE) pyproject.toml
+	@$(call check-tools)
+	@echo "building the native core (under a minute)"
+	@$(call install-package,$(VENV))
+	@touch $@
+
+$(PEERS)/.built: requirements/peers.txt $(VENV)/.built
+	@echo "making $(PEERS) and installing the peer libraries (a few minutes, once)"
+	@$(call make-environment,$(PEERS))
+	@$(PEERS)/bin/python $(INSTALL) --requirement requirements/peers.txt
+	@$(call install-package,$(PEERS))
+	@touch $@
+
+# the old library would be found first by a glob
+define install-package
+	rm -f sensorseq/_ops*.so && mkdir -p build && \
+	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/python $(INSTALL) --no-build-isolation --no-deps --editable . \
+	  > build/install.log 2>&1 || { tail -n 40 build/install.log; exit 1; }
+endef
+
+define make-environment
+	$(PYTHON) -m venv --clear $(1) || { \
+	  echo "Python's venv module does not work here: on Debian, apt-get install python3-venv" >&2; exit 1; }
+endef
+
+define check-tools
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  echo "sensorseq needs Python 3.11 or later as '$(PYTHON)': install it, or name it with make PYTHON=python3.12" >&2; exit 1; }; \
+	command -v $(CXX) > /dev/null || { \
+	  echo "sensorseq needs a C++17 compiler: on Debian, apt-get install g++ (or name one with make CXX=clang++)" >&2; exit 1; }
+endef
