@@ -1,10 +1,29 @@
 """Fixed seeds, and a report that begins with what was really tested."""
 
 import importlib.util
+import os
 import random
 
 import numpy as np
 import pytest
+
+# scikit-learn's array-API checks run only where scipy was told so before its import
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+
+def pytest_report_header():
+    if not importlib.util.find_spec("torch"):
+        return "torch is not installed"
+    import torch
+
+    try:
+        from sensorseq.ops import _extension
+
+        isa = f"{_extension.cpu_isa()} of {', '.join(_extension.cpu_isas())}"
+    except (ImportError, RuntimeError) as error:
+        isa = f"no native core ({error})"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return f"instruction set: {isa}; GPU: {gpu}; torch {torch.__version__}"
 
 
 @pytest.fixture(autouse=True)

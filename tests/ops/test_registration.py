@@ -93,6 +93,7 @@ def test_gradients_that_nobody_asked_for_are_none():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's own compiler
 def test_a_compiled_module_without_graph_breaks_gives_the_same_bits():
     module = LSTMLinear(3, 8, 4, num_layers=2, bidirectional=True, pooling="meanmax")
     compiled = torch.compile(module, fullgraph=True)
