@@ -31,7 +31,7 @@ native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.built ## against skorch, Keras, aeon and sktime, in their own environment
-	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m "peers" $(PYTEST_ARGS)
+	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m peers -o filterwarnings=default $(PYTEST_ARGS)
 
 lint: build ## style, types and formatting
 	@$(BIN)/ruff check .

@@ -13,7 +13,7 @@ def test_basic_motions_is_learned():
     X, y = datasets.load_basic_motions(split="train")
     X_test, y_test = datasets.load_basic_motions(split="test")
     clf = SensorLSTMClassifier(
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         max_epochs=60,
         batch_size=8,
         validation_fraction=0.0,
