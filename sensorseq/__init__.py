@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Resampler,
         Windower,
     )
+    from sensorseq.readers import read_recordings
     from sensorseq.recording import Channel, Recording
     from sensorseq.windows import WindowSet
 
@@ -35,6 +36,7 @@ _HOME = {
     "SensorLSTMClassifier": "estimator",
     "WindowSet": "windows",
     "Windower": "preprocessing.transformers",
+    "read_recordings": "readers",
 }
 __all__ = [
     "Channel",
@@ -49,6 +51,7 @@ __all__ = [
     "WindowSet",
     "Windower",
     "__version__",
+    "read_recordings",
 ]
 
 

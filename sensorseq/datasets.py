@@ -3,7 +3,9 @@
 import csv
 import gzip
 import importlib.resources
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
 from os import PathLike
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, EnvironmentProblemError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
@@ -115,6 +117,82 @@ def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> l
         manifest = "\n".join(["path,label,group", *lines]) + "\n"
         (root / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
     return written
+
+
+def write_simulated(
+    folder: str | PathLike[str],
+    *,
+    surfaces: Sequence[str] | None = None,
+    n_robots: int = 4,
+    n_recordings: int = 2,
+    duration_s: float = 60.0,
+    seed: int = 0,
+) -> list[Path]:
+    """Simulate recordings of a new fleet and write them as `prepare` reads them.
+
+    Parameters
+    ----------
+    folder : path-like
+        New; gets ``manifest.csv`` (columns path, label, group) and
+        ``<surface>/<robot>_<number>.csv.gz``. It appears when it is complete.
+    surfaces : sequence of str, optional
+        Names in `sensorseq.simulate.SURFACES`; all by default.
+    n_robots, n_recordings : int, default=4, 2
+        Robots, and recordings of each on each surface.
+    duration_s : float, default=60
+        Of each recording, in seconds.
+    seed : int, default=0
+        Equal seeds, equal bytes.
+
+    Returns
+    -------
+    list of Path
+        The recordings, in the manifest's order.
+
+    Raises
+    ------
+    ArgumentError
+        If a surface is not known, a count is below 1, or the folder is there already.
+    """
+    target = Path(folder)
+    names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
+    for argument, count in (("n_robots", n_robots), ("n_recordings", n_recordings)):
+        if count < 1:
+            raise ArgumentError(f"{argument}={count} must be at least 1.")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ArgumentError(f"{target} is there already; give the name of a new folder.")
+    robots = [
+        Robot.drawn(np.random.default_rng([seed, number]), f"robot_{number:02d}")
+        for number in range(n_robots)
+    ]
+    plan = [
+        (surface, robots[robot], [seed, index, robot, number], f"{robots[robot].name}_{number:02d}")
+        for index, surface in enumerate(names)
+        for robot in range(n_robots)
+        for number in range(n_recordings)
+    ]
+    recordings = simulate_recordings(
+        [surface for surface, _, _, _ in plan],
+        [robot for _, robot, _, _ in plan],
+        duration_s,
+        random_states=[state for _, _, state, _ in plan],
+        recording_ids=[_recording_id(surface, name) for surface, _, _, name in plan],
+    )
+    lines = ["path,label,group"]
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        for recording, (surface, robot, _, name) in zip(recordings, plan, strict=True):
+            file = temporary / surface / f"{name}.csv.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_compressed_csv(recording))
+            lines.append(f"{surface}/{name}.csv.gz,{surface},{robot.name}")
+        manifest = "\n".join(lines) + "\n"
+        (temporary / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return [target / surface / f"{name}.csv.gz" for surface, _, _, name in plan]
 
 
 def _plan() -> Iterator[tuple[str, str, Robot, list[int], str]]:

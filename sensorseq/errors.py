@@ -36,6 +36,10 @@ class ModelFileError(InputError):
     """A file is not a model this version can read: truncated, foreign or of a newer format."""
 
 
+class PreparedFileError(InputError):
+    """A file of prepared windows cannot be written or read: no room, truncated, foreign, newer."""
+
+
 class ConfigurationError(InputError):
     """A configuration file has an unknown key or a value that does not fit."""
 
@@ -54,8 +58,9 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
     """Return the known name that reads most like `value`, or None when none comes close."""
-    found = difflib.get_close_matches(str(value).lower(), list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:

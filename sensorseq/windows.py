@@ -180,6 +180,8 @@ def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
         raise WindowError("X is complex; windows hold real samples.")
     try:
         given = np.asarray(X)
+        if given.dtype == np.float32:
+            return given
         with np.errstate(over="ignore"):
             array = given.astype(np.float32)
     except (TypeError, ValueError) as error:

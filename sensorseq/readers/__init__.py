@@ -1,5 +1,89 @@
 """Recordings from other programs' files."""
 
-from sensorseq.readers.csv import read_csv
+import os
+import warnings
+from collections.abc import Sequence
 
-__all__ = ["read_csv"]
+from sensorseq.errors import RecordingError, check_choice
+from sensorseq.readers.csv import read_csv
+from sensorseq.readers.find import RecordingSource, find_recordings
+from sensorseq.readers.hdf5 import read_hdf5
+from sensorseq.readers.join import join_sensors
+from sensorseq.readers.parquet import read_parquet
+from sensorseq.readers.source import read_source, read_source_rate
+from sensorseq.recording import Recording
+
+__all__ = [
+    "ON_ERROR",
+    "RecordingSource",
+    "find_recordings",
+    "join_sensors",
+    "read_csv",
+    "read_hdf5",
+    "read_parquet",
+    "read_recordings",
+    "read_source",
+    "read_source_rate",
+]
+
+ON_ERROR = ("stop", "skip")
+
+
+def read_recordings(
+    path: str | os.PathLike[str],
+    *,
+    files: str | Sequence[str] | None = None,
+    time_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    channels: Sequence[str] | None = None,
+    pair: str | None = None,
+    manifest: str | os.PathLike[str] | bool | None = None,
+    on_error: str = "stop",
+) -> list[Recording]:
+    """Read all recordings of a folder, a manifest or a single file into memory.
+
+    CSV (also ``.csv.gz``), Parquet and HDF5, by suffix; see `read_csv`, `read_parquet`,
+    `read_hdf5`. `prepare` does the same for more recordings than memory holds.
+
+    Parameters
+    ----------
+    path, files, labels, exclude, pair, manifest
+        Which recordings; see `find_recordings`.
+    time_column : str, optional
+        Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
+        default.
+    channels : sequence of str, optional
+        Channels to keep, in this order; all by default.
+    on_error : {"stop", "skip"}, default="stop"
+        skip: a recording that cannot be read is left out, with a warning that says why.
+
+    Returns
+    -------
+    list of Recording
+        With several sensors (`pair`), each has the stamps of all and NaN in between; see
+        `join_sensors`.
+
+    Raises
+    ------
+    RecordingError
+        If a recording cannot be read, or none is left.
+    ArgumentError
+        If a pattern, a label or an exclusion matches nothing.
+    """
+    check_choice("on_error", on_error, ON_ERROR)
+    channels = [channels] if isinstance(channels, str) else channels
+    sources = find_recordings(
+        path, files=files, pair=pair, labels=labels, exclude=exclude, manifest=manifest
+    )
+    recordings = []
+    for source in sources:
+        try:
+            recordings.append(read_source(source, time_column=time_column, channels=channels))
+        except RecordingError as error:
+            if on_error == "stop":
+                raise
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    if not recordings:
+        raise RecordingError(f"{path}: none of {len(sources)} recording(s) can be read.")
+    return recordings

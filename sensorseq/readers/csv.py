@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from os import PathLike
@@ -13,14 +14,20 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError, nearest_known
-from sensorseq.recording import Channel, Recording
+from sensorseq.errors import RecordingError
+from sensorseq.readers.columns import (
+    check_timestamps,
+    find_time_column,
+    numbers_of_texts,
+    recording_from_columns,
+)
+from sensorseq.recording import Recording
 
 
 def read_csv(
     path: str | PathLike[str],
     *,
-    time_column: str = "time_s",
+    time_column: str | None = "time_s",
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
@@ -29,14 +36,15 @@ def read_csv(
     """Read one recording from a CSV file with a header line.
 
     Every column of numbers but the time is a channel. A column without a single number, such as a
-    comment, is left out. An empty field is a missing sample.
+    comment, is left out and named in ``attributes["dropped_columns"]``. An empty field is a missing
+    sample.
 
     Parameters
     ----------
     path : path-like
         A name that ends in ``.gz`` is decompressed.
-    time_column : str, default="time_s"
-        Column of the time stamps, in seconds.
+    time_column : str or None, default="time_s"
+        Column of the time stamps, in seconds. None: ``time`` or ``time_s``, whichever is there.
     recording_id : str, optional
         The file's name without its suffixes when not given.
     group, label : str, optional
@@ -52,55 +60,57 @@ def read_csv(
     Raises
     ------
     RecordingError
-        If the file is missing, empty, cut off or not such a table, lacks the time column, or has a
-        word in a column of numbers.
+        If the file is missing, empty, cut off or not such a table, lacks the time column, has a
+        word in a column of numbers, or time is missing, repeats or goes back in a row.
     """
     path = Path(path)
     text = _read_bytes(path)
     names = _header(path, text)
-    if time_column not in names:
-        nearest = nearest_known(time_column, names)
-        raise RecordingError(
-            f"{path}: no column {time_column!r}; it has {', '.join(names)}."
-            + (f" Did you mean time_column={nearest!r}?" if nearest else "")
-        )
+    time_name = find_time_column(path, names, time_column)
     columns = _numeric_columns(path, text, names)
-    if time_column not in columns:
-        raise RecordingError(
-            f"{path}: column {time_column!r} holds no numbers; time stamps in seconds are needed."
-        )
-    timestamps_s = columns.pop(time_column)
-    if not columns:
-        raise RecordingError(f"{path}: no column of numbers beside {time_column!r}.")
-    untimed = np.flatnonzero(np.isnan(timestamps_s))
-    if untimed.size:
-        raise RecordingError(f"{path}, row {untimed[0] + 1}: no time stamp in {time_column!r}.")
-    units = dict(units or {})
-    for name in units:
-        if name not in columns:
-            raise RecordingError(
-                f"{path}: a unit is given for {name!r}; the channels are {', '.join(columns)}."
-            )
+    timestamps_s = _as_timestamps(path, time_name, columns.pop(time_name, None))
+    dropped = [name for name in names if name not in columns and name != time_name]
     if recording_id is None:
         recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
-    try:
-        return Recording(
-            np.column_stack(list(columns.values())),
-            timestamps_s,
-            tuple(Channel(name, units.get(name, "")) for name in columns),
-            recording_id,
-            group,
-            label,
+    return recording_from_columns(
+        path,
+        columns,
+        timestamps_s,
+        time_name,
+        recording_id=recording_id,
+        group=group,
+        label=label,
+        units=units,
+        dropped=dropped,
+    )
+
+
+def read_csv_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+    """Read the time stamps of a CSV file alone; see `read_csv`."""
+    text = _read_bytes(path)
+    names = _header(path, text)
+    time_name = find_time_column(path, names, time_column)
+    columns = _numeric_columns(path, text, names, only=time_name)
+    return check_timestamps(
+        path, _as_timestamps(path, time_name, columns.get(time_name)), time_name
+    )
+
+
+def _as_timestamps(
+    path: Path, time_name: str, stamps: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    if stamps is None:
+        raise RecordingError(
+            f"{path}: column {time_name!r} holds no numbers; time stamps in seconds are needed."
+            " Write dates and clock times as seconds since the start."
         )
-    except RecordingError as error:
-        error.add_note(f"while reading {path}")
-        raise
+    return stamps
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
         text = path.read_bytes()
-        if path.suffix == ".gz":
+        if path.suffix == ".gz" and text:
             text = gzip.decompress(text)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise RecordingError(
@@ -114,77 +124,73 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _header(path: Path, text: bytes) -> list[str]:
+    line = _FIRST_LINE.match(text)
+    assert line is not None  # whatever the text, it has a first line
     try:
-        line = text.splitlines()[0].decode("utf-8-sig")
+        header = line[1].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecordingError(f"{path}: the header is not UTF-8 text ({error}).") from error
-    names = next(csv.reader([line]), [])
+    names = next(csv.reader([header]), [])
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise RecordingError(f"{path}: column {twice[0]!r} appears more than once in the header.")
+    if _NOT_BLANK.search(text, line.end()) is None:
+        raise RecordingError(f"{path}: a header, and no sample below it.")
     return names
 
 
-def _numeric_columns(path: Path, text: bytes, names: list[str]) -> dict[str, NDArray[np.float64]]:
+_FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
+_NOT_BLANK = re.compile(rb"\S")
+
+
+def _numeric_columns(
+    path: Path, text: bytes, names: list[str], only: str | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Read the columns that hold numbers; a word among numbers is an error with its row."""
     try:
         # Types are told, not inferred: inference looks at the first block alone, and would refuse
         # a column whose first megabyte of whole numbers is followed by a fraction.
-        table = _parse(text, names, pa.float64())
+        table = _parse(text, names, pa.float64(), only)
     except pa.ArrowInvalid:
-        table = _parse_with_words(path, text, names)
-    if table.num_rows == 0:
-        raise RecordingError(f"{path}: a header, and no sample below it.")
-    empty = {name for name in table.column_names if table[name].null_count == table.num_rows}
+        return _numeric_columns_with_words(path, text, names, only)
+    _check_not_empty(path, table)
     return {
-        name: table[name].to_numpy().astype(np.float64)
+        name: table[name].to_numpy().astype(np.float64, copy=False)
         for name in table.column_names
-        if name not in empty
+        if table[name].null_count < table.num_rows
     }
 
 
-def _parse(text: bytes, names: list[str], type_: pa.DataType) -> pa.Table:
+def _parse(text: bytes, names: list[str], type_: pa.DataType, only: str | None) -> pa.Table:
     return pyarrow.csv.read_csv(
         io.BytesIO(text),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
+            include_columns=[] if only is None else [only],
             # A field of a text column stays as it is; only nothing at all is missing there.
             strings_can_be_null=True,
         ),
     )
 
 
-def _parse_with_words(path: Path, text: bytes, names: list[str]) -> pa.Table:
-    """Parse as text, drop the columns that hold words only, name the word among numbers."""
+def _numeric_columns_with_words(
+    path: Path, text: bytes, names: list[str], only: str | None
+) -> dict[str, NDArray[np.float64]]:
+    """Parse as text, leave out the columns that hold words only, name the word among numbers."""
     try:
-        words = _parse(text, names, pa.string())
+        words = _parse(text, names, pa.string(), only)
     except pa.ArrowInvalid as error:
         raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
+    _check_not_empty(path, words)
     columns = {}
     for name in words.column_names:
-        texts = words[name].to_pylist()
-        numbers = [_as_float(field) for field in texts]
-        bad = [
-            row
-            for row, (field, number) in enumerate(zip(texts, numbers, strict=True), start=1)
-            if field is not None and number is None
-        ]
-        if len(bad) == sum(field is not None for field in texts):
-            continue  # words only
-        if bad:
-            raise RecordingError(
-                f"{path}, row {bad[0]}, column {name!r}: {texts[bad[0] - 1]!r} is not a number;"
-                " leave the field empty where a sample is missing."
-            )
-        columns[name] = pa.array(numbers, pa.float64())
-    return pa.table(columns) if columns else pa.table({names[0]: pa.nulls(len(words))})
+        numbers = numbers_of_texts(path, name, words[name].to_pylist())
+        if numbers is not None:
+            columns[name] = numbers
+    return columns
 
 
-def _as_float(field: str | None) -> float | None:
-    if field is None or "_" in field:  # Python reads 1_000 as a number, no other program does
-        return None
-    try:
-        return float(field)
-    except ValueError:
-        return None
+def _check_not_empty(path: Path, table: pa.Table) -> None:
+    if table.num_rows == 0:
+        raise RecordingError(f"{path}: a header, and no sample below it.")

@@ -1,0 +1,205 @@
+"""Named columns of one file to a Recording: the checks every table format shares."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.recording import Channel, Recording
+
+TIME_COLUMNS = ("time", "time_s")
+"""Names the time column is looked for under when none is given."""
+
+
+def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
+    """Return the name of the time column.
+
+    Raises
+    ------
+    RecordingError
+        If it is not there; the message names the nearest that is.
+    """
+    there = list(names)
+    if time_column is None:
+        usual = [name for name in TIME_COLUMNS if name in there]
+        if len(usual) == 1:
+            return usual[0]
+        found = "neither is" if not usual else "both are"
+        raise RecordingError(
+            f"{path}: the time column is looked for as {' or '.join(TIME_COLUMNS)}, and {found}"
+            f" there (columns: {_listed(there)}). Name it with time_column."
+            + _without_header(there)
+        )
+    if time_column in there:
+        return time_column
+    nearest = nearest_known(time_column, there)
+    raise RecordingError(
+        f"{path}: no column {time_column!r}; it has {_listed(there)}."
+        + (f" Did you mean time_column={nearest!r}?" if nearest else "")
+        + _without_header(there)
+    )
+
+
+def check_timestamps(
+    path: Path, timestamps_s: NDArray[np.float64], time_column: str
+) -> NDArray[np.float64]:
+    """Return the stamps when there is one for every sample and each is later than the last.
+
+    Raises
+    ------
+    RecordingError
+        If not; the message names the row, counted from 1 below the header.
+    """
+    where = f"in time column {time_column!r}"
+    untimed = np.flatnonzero(np.isnan(timestamps_s))
+    if untimed.size:
+        raise RecordingError(
+            f"{path}, row {untimed[0] + 1}: no time stamp {where}; fill it in, or remove the"
+            f" {untimed.size} row(s) without one."
+        )
+    infinite = np.flatnonzero(np.isinf(timestamps_s))
+    if infinite.size:
+        raise RecordingError(
+            f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps are"
+            " seconds."
+        )
+    distance = np.diff(timestamps_s)
+    wrong = np.flatnonzero(distance <= 0)
+    if wrong.size:
+        row = int(wrong[0]) + 2
+        before, now = timestamps_s[row - 2], timestamps_s[row - 1]
+        same = now == before
+        raise RecordingError(
+            f"{path}, row {row}: time {'repeats' if same else 'goes back'} {where}"
+            f" ({before:.9g} s, then {now:.9g} s; {wrong.size} such row(s)). "
+            + (
+                "Keep one row for each time stamp."
+                if same
+                else "Sort the rows by time, or cut the file where the clock was set."
+            )
+        )
+    return timestamps_s
+
+
+def recording_from_columns(
+    path: Path,
+    columns: Mapping[str, NDArray[np.float64]],
+    timestamps_s: NDArray[np.float64],
+    time_name: str,
+    *,
+    recording_id: str,
+    group: str = "",
+    label: str | None = None,
+    units: Mapping[str, str] | None = None,
+    dropped: Iterable[str] = (),
+) -> Recording:
+    """Make the recording of one file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    columns : mapping of str to ndarray of shape (n_samples,)
+        The channels; NaN for a missing sample.
+    timestamps_s : ndarray of shape (n_samples,)
+        Stamps, unchecked.
+    time_name : str
+        Where the stamps come from, for messages.
+    recording_id, group, label
+        As in `Recording`.
+    units : mapping of str to str, optional
+        Unit of each channel; unknown for those not named.
+    dropped : iterable of str
+        Columns without a number; kept in ``attributes["dropped_columns"]``.
+
+    Raises
+    ------
+    RecordingError
+        If something does not fit; the message names file and row.
+    """
+    if not columns:
+        raise RecordingError(f"{path}: no column of numbers beside {time_name!r}.")
+    if not len(timestamps_s):
+        raise RecordingError(f"{path}: a header, and no sample below it.")
+    check_timestamps(path, timestamps_s, time_name)
+    for name, values in columns.items():
+        infinite = np.flatnonzero(np.isinf(values))
+        if infinite.size:
+            raise RecordingError(
+                f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is no"
+                " measurement; leave the field empty where a sample is missing."
+            )
+    units = dict(units or {})
+    for name in units:
+        if name not in columns:
+            raise RecordingError(
+                f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
+            )
+    missing = list(dropped)
+    try:
+        return Recording(
+            np.column_stack(list(columns.values())),
+            timestamps_s,
+            tuple(Channel(name, units.get(name, "")) for name in columns),
+            recording_id,
+            group,
+            label,
+            {"dropped_columns": missing} if missing else {},
+        )
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
+
+
+def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
+    """Return a column of texts as numbers; None when none of them is a number.
+
+    Raises
+    ------
+    RecordingError
+        If a word stands among numbers; the message names its row.
+    """
+    numbers = np.full(len(texts), np.nan)
+    words: list[int] = []
+    n_numbers = 0
+    for row, text in enumerate(texts):
+        if text is None or not text.strip():
+            continue
+        number = _as_float(text)
+        if number is None:
+            words.append(row)
+        else:
+            numbers[row] = number
+            n_numbers += 1
+    if not n_numbers:
+        return None
+    if words:
+        raise RecordingError(
+            f"{path}, row {words[0] + 1}, column {name!r}: {texts[words[0]]!r} is not a number;"
+            " leave the field empty where a sample is missing."
+        )
+    return numbers
+
+
+def _as_float(text: str) -> float | None:
+    if "_" in text:  # Python reads 1_000 as a number, no other program does
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _listed(names: Iterable[str], most: int = 12) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def _without_header(names: list[str]) -> str:
+    if names and all(_as_float(name) is not None for name in names):
+        return " The first line holds numbers: put a line with the columns' names above it."
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        return " The fields seem not to be separated by commas."
+    return ""

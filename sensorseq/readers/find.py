@@ -1,0 +1,459 @@
+"""Which recordings there are: folders per label, a manifest, single files; nothing is read yet."""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from sensorseq.errors import ArgumentError, RecordingError, nearest_known
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5")
+MANIFEST = "manifest.csv"
+_MANIFEST_COLUMNS = ("path", "label", "group", "recording_id")
+
+
+@dataclass(frozen=True)
+class RecordingSource:
+    """Where one recording is to be read from, and what is known of it without reading.
+
+    Parameters
+    ----------
+    recording_id : str
+        ``label/name`` for folders per label.
+    paths : tuple of Path
+        One file, or one for each sensor.
+    label : str or None
+        Class; None when unknown.
+    group : str
+        What must stay on one side of a split; `recording_id` unless a manifest says otherwise.
+    sensors : tuple of str
+        Name of the sensor of each path; empty for a recording of one file.
+    missing_sensors : tuple of str
+        Sensors that other recordings have and this one has no file of.
+    root : Path
+        Folder that `relative_paths` start from.
+    """
+
+    recording_id: str
+    paths: tuple[Path, ...]
+    label: str | None
+    group: str
+    sensors: tuple[str, ...] = ()
+    missing_sensors: tuple[str, ...] = ()
+    root: Path = Path()
+
+    @property
+    def relative_paths(self) -> tuple[str, ...]:
+        """The paths below `root`, with slashes, the same on every machine."""
+        return tuple(Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths)
+
+
+def find_recordings(
+    path: str | os.PathLike[str],
+    *,
+    files: str | Sequence[str] | None = None,
+    pair: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    manifest: str | os.PathLike[str] | bool | None = None,
+) -> list[RecordingSource]:
+    """List the recordings below a folder, in a manifest or in a single file, without reading them.
+
+    Folder per label: every folder in `path` is a class, every matching file below it a recording
+    (``ICE/pro_01.csv``) and a group of its own. A folder of files alone holds recordings without a
+    label. Manifest: a CSV table with columns ``path`` (from the manifest's folder on), ``label``
+    and, optional, ``group`` and ``recording_id``. Hidden files and folders are passed over.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder, manifest or recording.
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        everything a reader exists for. Every pattern must match something.
+    pair : str, optional
+        How the names of files that belong to one recording are made, such as
+        ``{sensor}_{recording}.*``: files of one folder that agree in ``{recording}`` become one
+        recording. Channels come in the order of `files`.
+    labels : sequence of str, optional
+        Classes to keep; all by default.
+    exclude : sequence of str, default=()
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder is one; False: it is not.
+
+    Returns
+    -------
+    list of RecordingSource
+        Sorted by recording id; of a manifest, in its order.
+
+    Raises
+    ------
+    RecordingError
+        If a class is empty, a file is missing or has no label, or two recordings share an id.
+    ArgumentError
+        If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
+    """
+    root = Path(path)
+    patterns = [files] if isinstance(files, str) else list(files or ())
+    labels = [labels] if isinstance(labels, str) else labels
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+    table = _find_manifest(root, manifest)
+    if table is not None:
+        root = table.parent
+        listed = _from_manifest(table)
+    elif root.is_dir():
+        listed = None
+    elif root.exists():
+        _check_suffix(root)
+        name = stem_of(root)
+        return [RecordingSource(name, (root,), None, name, root=root.parent)]
+    else:
+        raise RecordingError(f"{root}: there is no such folder or file.")
+    sources = listed if listed is not None else _from_folders(root, excluded)
+    exclusion = _Exclusion(excluded, root)
+    matching = _matching(sources, patterns, root, table)
+    sources = exclusion.keep(matching)
+    if listed is None:
+        _check_bare_files(sources)
+        _check_empty_classes(root, matching, patterns, excluded, labels)
+    if pair is not None:
+        sources = exclusion.keep(_paired(sources, pair, patterns))
+    exclusion.check({source.label for source in sources})
+    sources = _of_labels(sources, labels, root)
+    if not sources:
+        raise RecordingError(f"{root}: every recording is excluded.")
+    _check_ids(sources)
+    return sources if listed is not None else sorted(sources, key=lambda s: s.recording_id)
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without the suffixes of a known format."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def suffix_of(path: Path) -> str | None:
+    """Return the known suffix a file's name ends in, or None."""
+    name = path.name.lower()
+    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+
+
+def _check_suffix(path: Path) -> None:
+    if suffix_of(path) is None:
+        raise RecordingError(
+            f"{path}: no reader for this kind of file; known: {', '.join(SUFFIXES)}."
+        )
+
+
+def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -> Path | None:
+    if manifest is False:
+        return None
+    if manifest is not None and manifest is not True:
+        given = Path(manifest)
+        for table in (given, root / given):
+            if table.is_file():
+                return table
+        raise RecordingError(f"{given}: there is no such manifest.")
+    if root.is_file() and suffix_of(root) == ".csv":
+        try:
+            with root.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+                header = next(csv.reader([file.readline(1_000_000)]), [])
+        except OSError as error:
+            raise RecordingError(f"{root}: cannot be read ({error.strerror}).") from error
+        return root if {"path", "label"} <= set(header) else None
+    table = root / MANIFEST
+    if table.is_file():
+        return table
+    if manifest is True:
+        raise RecordingError(f"{table}: there is no such manifest.")
+    return None
+
+
+def _from_manifest(table: Path) -> list[RecordingSource]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(f"{table}: cannot be read as a CSV table ({error}).") from error
+    if "path" not in header:
+        nearest = nearest_known("path", header)
+        raise RecordingError(
+            f"{table}: a manifest needs a column 'path'; it has {', '.join(header) or 'none'}."
+            + (f" Did you mean {nearest!r}?" if nearest else "")
+        )
+    for name in header:
+        meant = nearest_known(name, _MANIFEST_COLUMNS)
+        if name not in _MANIFEST_COLUMNS and meant is not None and meant not in header:
+            raise RecordingError(
+                f"{table}: column {name!r} is not known; did you mean {meant!r}?"
+                f" Known: {', '.join(_MANIFEST_COLUMNS)}."
+            )
+    if not rows:
+        raise RecordingError(f"{table}: a header, and no recording below it.")
+    sources, seen = [], dict[str, int]()
+    for number, row in enumerate(rows, start=1):
+        where = f"{table}, row {number}"
+        name = (row["path"] or "").strip()
+        if not name:
+            raise RecordingError(f"{where}: no path.")
+        if name in seen:
+            raise RecordingError(f"{where}: {name!r} is listed in row {seen[name]} already.")
+        seen[name] = number
+        file = table.parent / name
+        if not file.is_file():
+            raise RecordingError(f"{where}: there is no file {file}; correct the path.")
+        if suffix_of(file) is None:
+            raise RecordingError(f"{where}: no reader for {name!r}; known: {', '.join(SUFFIXES)}.")
+        label = (row.get("label") or "").strip() or None
+        if "label" in header and label is None:
+            raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
+        given_id = (row.get("recording_id") or "").strip()
+        recording_id = given_id or _without_suffix(Path(name))
+        group = (row.get("group") or "").strip() or recording_id
+        sources.append(RecordingSource(recording_id, (file,), label, group, root=table.parent))
+    return sources
+
+
+def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
+    sources = []
+    for folder, folders, names in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not (here == root and name in excluded)
+            and not name.endswith(".parts")
+        )
+        for name in sorted(names):
+            file = here / name
+            if name.startswith("."):
+                continue
+            relative = file.relative_to(root)
+            try:
+                relative.as_posix().encode()
+            except UnicodeEncodeError as error:
+                raise RecordingError(
+                    f"{file!r}: the name is not UTF-8 text; rename the file."
+                ) from error
+            label = relative.parts[0] if len(relative.parts) > 1 else None
+            recording_id = _without_suffix(relative)
+            sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
+    return sources
+
+
+def _without_suffix(relative: Path) -> str:
+    return (relative.parent / stem_of(relative)).as_posix()
+
+
+def _matches(source: RecordingSource, pattern: str) -> bool:
+    (path,) = source.paths
+    (relative,) = source.relative_paths
+    return fnmatchcase(relative if "/" in pattern else path.name, pattern)
+
+
+def _matching(
+    sources: list[RecordingSource], patterns: list[str], root: Path, table: Path | None
+) -> list[RecordingSource]:
+    if not patterns:
+        kept = [s for s in sources if suffix_of(s.paths[0]) is not None and s.paths[0] != table]
+        if not kept:
+            raise RecordingError(
+                f"{root}: no file that a reader exists for ({', '.join(SUFFIXES)})."
+            )
+        return kept
+    for pattern in patterns:
+        if not any(_matches(source, pattern) for source in sources):
+            names = [source.paths[0].name for source in sources]
+            nearest = nearest_known(pattern, names)
+            raise ArgumentError(
+                f"files={pattern!r} matches none of the {len(names)} file(s) in {root}"
+                + (f"; there is, for example, {nearest!r}." if nearest else ".")
+            )
+    kept = [s for s in sources if any(_matches(s, pattern) for pattern in patterns)]
+    for source in kept:
+        _check_suffix(source.paths[0])
+    return kept
+
+
+def _check_bare_files(sources: list[RecordingSource]) -> None:
+    bare = next((source for source in sources if source.label is None), None)
+    if bare is not None and any(source.label is not None for source in sources):
+        raise RecordingError(
+            f"{bare.paths[0]}: lies beside the folders of the classes, so it has no label. Move it"
+            f" into one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
+        )
+
+
+def _check_empty_classes(
+    root: Path,
+    matching: list[RecordingSource],
+    patterns: list[str],
+    excluded: list[str],
+    labels: Sequence[str] | None,
+) -> None:
+    classes = {source.label for source in matching if source.label is not None}
+    if not classes:
+        return
+    for folder in sorted(root.iterdir()):
+        name = folder.name
+        if not folder.is_dir() or name.startswith(".") or name.endswith(".parts"):
+            continue
+        unwanted = _fits(name, excluded) or (labels is not None and name not in labels)
+        if name not in classes and not unwanted:
+            wanted = ", ".join(patterns) or ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+            raise RecordingError(
+                f"{folder}: class {name!r} has no file that matches {wanted}. Add recordings, or"
+                f" leave the class out with exclude={name!r}."
+            )
+
+
+class _Exclusion:
+    """What is to be left out, and which of it was there."""
+
+    def __init__(self, patterns: list[str], root: Path) -> None:
+        self._patterns = patterns
+        self._root = root
+        self._met: set[str] = {pattern for pattern in patterns if (root / pattern).exists()}
+
+    def keep(self, sources: list[RecordingSource]) -> list[RecordingSource]:
+        """Return the sources that are not left out."""
+        kept = []
+        for source in sources:
+            names = [source.label, source.recording_id, *source.relative_paths]
+            met = {p for p in self._patterns for name in names if name and _fits(name, [p])}
+            self._met |= met
+            if not met:
+                kept.append(source)
+        return kept
+
+    def check(self, labels: Iterable[str | None]) -> None:
+        """Refuse what matched nothing: it is a slip of the pen."""
+        for pattern in self._patterns:
+            if pattern not in self._met:
+                nearest = nearest_known(pattern, [label for label in labels if label])
+                raise ArgumentError(
+                    f"exclude={pattern!r} matches no class and no recording in {self._root}."
+                    + (f" Did you mean {nearest!r}?" if nearest else "")
+                )
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _of_labels(
+    sources: list[RecordingSource], labels: Sequence[str] | None, root: Path
+) -> list[RecordingSource]:
+    if labels is None:
+        return sources
+    known = sorted({source.label for source in sources if source.label is not None})
+    for label in labels:
+        if label not in known:
+            nearest = nearest_known(label, known)
+            raise ArgumentError(
+                f"labels={label!r} is not a class in {root}."
+                + (f" Did you mean {nearest!r}?" if nearest else "")
+                + f" Known: {', '.join(known) or 'none'}."
+            )
+    return [source for source in sources if source.label in labels]
+
+
+def _paired(
+    sources: list[RecordingSource], pair: str, patterns: list[str]
+) -> list[RecordingSource]:
+    expression = _pair_expression(pair)
+    order: dict[str, int] = {}
+    sensors_of: dict[str, list[tuple[str, RecordingSource]]] = {}
+    for source in sorted(sources, key=lambda s: _first_match(s, patterns)):
+        (path,) = source.paths
+        # `.*` is the format's suffix, so that a dot may be part of a recording's name.
+        found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
+        if found is None:
+            raise RecordingError(
+                f"{path}: does not fit pair={pair!r}; correct the pattern or narrow `files`."
+            )
+        sensor, name = found["sensor"], found["recording"]
+        order.setdefault(sensor, len(order))
+        (relative,) = source.relative_paths
+        recording_id = (Path(relative).parent / name).as_posix()
+        sensors_of.setdefault(recording_id, []).append((sensor, source))
+    return [
+        _joined_source(recording_id, parts, order, pair)
+        for recording_id, parts in sensors_of.items()
+    ]
+
+
+def _joined_source(
+    recording_id: str,
+    parts: list[tuple[str, RecordingSource]],
+    order: dict[str, int],
+    pair: str,
+) -> RecordingSource:
+    parts = sorted(parts, key=lambda part: order[part[0]])
+    sensors = [sensor for sensor, _ in parts]
+    files = [source.paths[0] for _, source in parts]
+    first = parts[0][1]
+    for sensor, other in parts[1:]:
+        if sensors.count(sensor) > 1:
+            one, two = [f for s, f in zip(sensors, files, strict=True) if s == sensor][:2]
+            raise RecordingError(
+                f"{one} and {two}: both are {sensor!r} of recording {recording_id!r} by"
+                f" pair={pair!r}; narrow `files` or correct the pattern."
+            )
+        own = [part.group for part in (first, other)]
+        grouped = [g for g, part in zip(own, (first, other), strict=True) if g != part.recording_id]
+        if other.label != first.label or len(set(grouped)) > 1:
+            raise RecordingError(
+                f"{files[0]} and {other.paths[0]}: one recording by pair={pair!r}, with labels"
+                f" {first.label!r} and {other.label!r}, groups {own[0]!r} and {own[1]!r}."
+            )
+    group = next((s.group for _, s in parts if s.group != s.recording_id), recording_id)
+    return replace(
+        first,
+        recording_id=recording_id,
+        paths=tuple(files),
+        group=group,
+        sensors=tuple(sensors),
+        missing_sensors=tuple(sensor for sensor in order if sensor not in sensors),
+    )
+
+
+def _first_match(source: RecordingSource, patterns: list[str]) -> int:
+    return next((i for i, pattern in enumerate(patterns) if _matches(source, pattern)), 0)
+
+
+def _pair_expression(pair: str) -> re.Pattern[str]:
+    for placeholder in ("{sensor}", "{recording}"):
+        if pair.count(placeholder) != 1:
+            raise ArgumentError(
+                f"pair={pair!r} needs {placeholder} once, as in '{{sensor}}_{{recording}}.*'."
+            )
+    pattern = re.escape(pair.removesuffix(".*"))
+    for placeholder, expression in (
+        (re.escape("{sensor}"), "(?P<sensor>.+?)"),
+        (re.escape("{recording}"), "(?P<recording>.+)"),
+        (re.escape("*"), ".*"),
+        (re.escape("?"), "."),
+    ):
+        pattern = pattern.replace(placeholder, expression)
+    return re.compile(pattern)
+
+
+def _check_ids(sources: list[RecordingSource]) -> None:
+    seen: dict[str, RecordingSource] = {}
+    for source in sources:
+        other = seen.setdefault(source.recording_id, source)
+        if other is not source:
+            raise RecordingError(
+                f"{other.paths[0]} and {source.paths[0]}: both would be recording"
+                f" {source.recording_id!r}; rename one or narrow `files`."
+            )

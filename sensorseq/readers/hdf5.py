@@ -1,0 +1,186 @@
+"""Recordings from HDF5 files of a simple layout."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers.columns import (
+    check_timestamps,
+    find_time_column,
+    numbers_of_texts,
+    recording_from_columns,
+)
+from sensorseq.recording import Recording
+from sensorseq.storage import _hdf5
+
+_SUFFIXES = (".h5", ".hdf5")
+
+
+def read_hdf5(
+    path: str | PathLike[str],
+    *,
+    time_column: str | None = None,
+    recording_id: str | None = None,
+    group: str = "",
+    label: str | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Recording:
+    """Read one recording from an HDF5 file.
+
+    In the file's root, or in its only group, there is either
+
+    - a 1-D dataset for each channel and one for time, all of one length; or
+    - one 2-D dataset (n_samples, n_columns) with an attribute ``columns``, the columns' names, one
+      of which is the time (or time is a 1-D dataset beside it).
+
+    Instead of time stamps, an attribute ``sample_rate_hz`` of the file, group or 2-D dataset will
+    do. An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words are no
+    channels and are named in ``attributes["dropped_columns"]``.
+
+    Parameters
+    ----------
+    path, recording_id, group, label, units
+        As in `read_csv`; `units` replaces what the file says.
+    time_column : str, optional
+        Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
+        by default.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, truncated, no HDF5 or of another layout.
+    """
+    path = Path(path)
+    with _hdf5.opened(path, RecordingError, "an HDF5 recording") as file:
+        columns, stored_units, rate_hz = _read_columns(path, file)
+    if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
+        time_name = "sample_rate_hz"
+        n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
+        timestamps_s: NDArray[np.float64] = np.arange(n_samples) / rate_hz
+    else:
+        time_name = find_time_column(path, columns, time_column)
+        stamps = columns.pop(time_name)
+        if stamps is None:
+            raise RecordingError(
+                f"{path}: dataset {time_name!r} holds no numbers; seconds are needed."
+            )
+        timestamps_s = stamps
+        stored_units.pop(time_name, None)
+    if recording_id is None:
+        recording_id = path.name
+        for suffix in _SUFFIXES:
+            recording_id = recording_id.removesuffix(suffix)
+    return recording_from_columns(
+        path,
+        {name: values for name, values in columns.items() if values is not None},
+        timestamps_s,
+        time_name,
+        recording_id=recording_id,
+        group=group,
+        label=label,
+        units={**stored_units, **(units or {})},
+        dropped=[name for name, values in columns.items() if values is None],
+    )
+
+
+def read_hdf5_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+    """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
+    recording = read_hdf5(path, time_column=time_column)
+    return check_timestamps(path, recording.timestamps_s, time_column or "time")
+
+
+def _read_columns(
+    path: Path, file: Any
+) -> tuple[dict[str, NDArray[np.float64] | None], dict[str, str], float | None]:
+    """Return columns by name (None: no numbers), their units, and a rate if one is stored."""
+    holder = file
+    found = dict(_hdf5.iter_datasets(file))
+    if not found:
+        groups = list(_hdf5.iter_groups(file))
+        if len(groups) != 1:
+            names = ", ".join(name for name, _ in groups[:6]) or "nothing"
+            raise RecordingError(
+                f"{path}: no dataset in the root, which holds {names}; one file is one recording,"
+                " with its datasets in the root or in an only group."
+            )
+        holder = groups[0][1]
+        found = dict(_hdf5.iter_datasets(holder))
+    rate_hz = _rate(path, file, holder, *found.values())
+    columns: dict[str, NDArray[np.float64] | None] = {}
+    units: dict[str, str] = {}
+    for name, dataset in found.items():
+        if dataset.ndim == 0:
+            continue  # a fact about the recording, not a signal
+        if dataset.ndim == 2:
+            for column, values in _split_columns(path, name, dataset).items():
+                if column in columns:
+                    raise RecordingError(f"{path}: channel {column!r} is there more than once.")
+                columns[column] = values
+        elif dataset.ndim == 1:
+            if name in columns:
+                raise RecordingError(f"{path}: channel {name!r} is there more than once.")
+            columns[name] = _as_numbers(path, name, dataset)
+            unit = _hdf5.attribute_texts(dataset, "unit")
+            if unit and columns[name] is not None:
+                units[name] = unit[0]
+        else:
+            raise RecordingError(
+                f"{path}: dataset {name!r} has {dataset.ndim} dimensions; a recording is 1-D"
+                " datasets, or one (n_samples, n_columns)."
+            )
+    lengths = {name: len(values) for name, values in columns.items() if values is not None}
+    if len(set(lengths.values())) > 1:
+        (one, short), (other, long) = sorted(lengths.items(), key=lambda item: item[1])[
+            :: len(lengths) - 1
+        ]
+        raise RecordingError(
+            f"{path}: {one!r} has {short} samples and {other!r} {long}; channels of different rates"
+            " go into files of their own, which `pair` puts on one clock."
+        )
+    return columns, units, rate_hz
+
+
+def _split_columns(path: Path, name: str, dataset: Any) -> dict[str, NDArray[np.float64] | None]:
+    names = _hdf5.attribute_texts(dataset, "columns")
+    if names is None:
+        raise RecordingError(
+            f"{path}: dataset {name!r} has shape {dataset.shape} and no attribute 'columns' with"
+            " the columns' names."
+        )
+    if len(names) != dataset.shape[1] or len(set(names)) != len(names):
+        raise RecordingError(
+            f"{path}: dataset {name!r} has {dataset.shape[1]} columns; its attribute 'columns'"
+            f" names {len(set(names))} different ones."
+        )
+    if dataset.dtype.kind not in "fiub":
+        return dict.fromkeys(names)
+    table = dataset[()].astype(np.float64)
+    return {
+        column: None if len(table) and np.isnan(table[:, at]).all() else table[:, at]
+        for at, column in enumerate(names)
+    }
+
+
+def _as_numbers(path: Path, name: str, dataset: Any) -> NDArray[np.float64] | None:
+    if _hdf5.is_text(dataset):
+        return numbers_of_texts(path, name, _hdf5.read_texts(dataset).tolist())
+    if dataset.dtype.kind not in "fiub":
+        return None
+    values: NDArray[np.float64] = dataset[()].astype(np.float64)
+    return None if len(values) and np.isnan(values).all() else values
+
+
+def _rate(path: Path, *holders: Any) -> float | None:
+    for holder in holders:
+        given = holder.attrs.get("sample_rate_hz")
+        if given is not None:
+            rate_hz = float(given)
+            if not (np.isfinite(rate_hz) and rate_hz > 0):
+                raise RecordingError(f"{path}: sample_rate_hz={rate_hz!r} is not a positive rate.")
+            return rate_hz
+    return None

@@ -1,0 +1,150 @@
+"""Recordings from Apache Parquet tables."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers.columns import (
+    check_timestamps,
+    find_time_column,
+    numbers_of_texts,
+    recording_from_columns,
+)
+from sensorseq.recording import Recording
+
+
+def read_parquet(
+    path: str | PathLike[str],
+    *,
+    time_column: str | None = None,
+    recording_id: str | None = None,
+    group: str = "",
+    label: str | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Recording:
+    """Read one recording from a Parquet file: a column for time, one for each channel.
+
+    Columns without a number are left out and named in ``attributes["dropped_columns"]``; a null is
+    a missing sample. A time column of a timestamp type becomes seconds since 1970, of a duration
+    type seconds. A field's metadata ``unit`` is the channel's unit.
+
+    Parameters
+    ----------
+    path, recording_id, group, label, units
+        As in `read_csv`; `units` replaces what the file says.
+    time_column : str, optional
+        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, truncated or no Parquet, or does not hold such a table.
+    """
+    path = Path(path)
+    table = _read_table(path, None)
+    time_name = find_time_column(path, table.column_names, time_column)
+    columns, dropped, stored_units = {}, [], {}
+    for name in table.column_names:
+        if name == time_name:
+            continue
+        numbers = _as_numbers(path, name, table[name])
+        if numbers is None:
+            dropped.append(name)
+            continue
+        columns[name] = numbers
+        unit = (table.schema.field(name).metadata or {}).get(b"unit")
+        if unit:
+            stored_units[name] = unit.decode()
+    return recording_from_columns(
+        path,
+        columns,
+        _as_seconds(path, time_name, table[time_name]),
+        time_name,
+        recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
+        group=group,
+        label=label,
+        units={**stored_units, **(units or {})},
+        dropped=dropped,
+    )
+
+
+def read_parquet_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+    """Read the time stamps of a Parquet file alone; see `read_parquet`."""
+    time_name = find_time_column(path, _read_schema(path).names, time_column)
+    stamps = _read_table(path, [time_name])[time_name]
+    return check_timestamps(path, _as_seconds(path, time_name, stamps), time_name)
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    try:
+        return pyarrow.parquet.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        with path.open("rb") as file:  # not the name: a folder would be read as a data set
+            table = pyarrow.parquet.read_table(file, columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise RecordingError(f"{path}: column {twice[0]!r} is there more than once.")
+    return table
+
+
+def _unreadable(path: Path, error: Exception) -> RecordingError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return RecordingError(f"{path}: cannot be read ({error.strerror or error}).")
+    if path.is_file() and path.stat().st_size == 0:
+        return RecordingError(f"{path}: the file is empty.")
+    return RecordingError(
+        f"{path}: not a whole Parquet file ({error}); it was cut off or is not one."
+    )
+
+
+def _as_numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64] | None:
+    type_ = column.type
+    if column.null_count == len(column):
+        return None if len(column) else np.empty(0)
+    if pa.types.is_dictionary(type_):
+        column, type_ = column.cast(type_.value_type), type_.value_type
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return numbers_of_texts(path, name, column.to_pylist())
+    if pa.types.is_boolean(type_):
+        column = column.cast(pa.uint8())
+    elif not (
+        pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    ):
+        return None
+    # Whole numbers above 2**53 lose digits as any measurement read as a float does.
+    numbers: NDArray[np.float64] = (
+        column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False)
+    )
+    return None if len(numbers) and np.isnan(numbers).all() else numbers
+
+
+def _as_seconds(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    type_ = column.type
+    if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
+        ticks_hz = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[type_.unit]
+        ticks = column.cast(pa.int64())
+        missing = np.asarray(ticks.is_null())
+        whole = ticks.fill_null(0).to_numpy()
+        # Apart, so that nanoseconds since 1970 keep what a float of seconds can hold.
+        seconds = whole // ticks_hz + (whole % ticks_hz) / ticks_hz
+        return np.where(missing, np.nan, seconds)
+    numbers = _as_numbers(path, name, column)
+    if numbers is None:
+        raise RecordingError(
+            f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
+            " needed, or a timestamp type."
+        )
+    return numbers

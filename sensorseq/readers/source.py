@@ -1,0 +1,120 @@
+"""One listed recording read: a reader for each file's suffix, sensors joined, channels chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.readers.csv import read_csv, read_csv_timestamps
+from sensorseq.readers.find import RecordingSource, suffix_of
+from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
+from sensorseq.readers.join import join_sensors
+from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
+from sensorseq.recording import Recording
+
+_READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
+    ".csv": (read_csv, read_csv_timestamps),
+    ".csv.gz": (read_csv, read_csv_timestamps),
+    ".parquet": (read_parquet, read_parquet_timestamps),
+    ".h5": (read_hdf5, read_hdf5_timestamps),
+    ".hdf5": (read_hdf5, read_hdf5_timestamps),
+}
+
+
+def read_source(
+    source: RecordingSource,
+    *,
+    time_column: str | None = None,
+    channels: Sequence[str] | None = None,
+) -> Recording:
+    """Read one listed recording.
+
+    Parameters
+    ----------
+    source : RecordingSource
+        As `find_recordings` lists them.
+    time_column : str, optional
+        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
+    channels : sequence of str, optional
+        Channels to keep, in this order; all by default.
+
+    Raises
+    ------
+    RecordingError
+        If a file cannot be read, a sensor's file is missing, or a channel is not there.
+    """
+    _check_complete(source)
+    parts = [
+        _readers_of(path)[0](
+            path,
+            time_column=time_column,
+            recording_id=source.recording_id,
+            group=source.group,
+            label=source.label,
+        )
+        for path in source.paths
+    ]
+    recording = parts[0]
+    if len(parts) > 1:
+        try:
+            recording = join_sensors(parts, source.sensors)
+        except RecordingError as error:
+            raise RecordingError(f"{_listed(source)}: {error}") from error
+    if channels is not None:
+        for name in channels:
+            if name not in recording.channel_names:
+                raise _no_such_channel(source, recording, name)
+        recording = recording.select(channels)
+    return recording
+
+
+def read_source_rate(source: RecordingSource, *, time_column: str | None = None) -> float:
+    """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
+
+    Of several sensors it is the fastest one's; NaN for fewer than two samples. Errors are those of
+    `read_source` that concern time.
+    """
+    _check_complete(source)
+    rates = []
+    for path in source.paths:
+        stamps = _readers_of(path)[1](path, time_column)
+        rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
+    known = [rate for rate in rates if np.isfinite(rate)]
+    return max(known) if known else float("nan")
+
+
+def _readers_of(
+    path: Path,
+) -> tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]:
+    suffix = suffix_of(path)
+    if suffix is None:
+        raise RecordingError(
+            f"{path}: no reader for this kind of file; known: {', '.join(_READERS)}."
+        )
+    return _READERS[suffix]
+
+
+def _check_complete(source: RecordingSource) -> None:
+    if source.missing_sensors:
+        raise RecordingError(
+            f"{_listed(source)}: recording {source.recording_id!r} has no file of"
+            f" {' and '.join(source.missing_sensors)}, which others have. Leave it out with"
+            f" exclude={source.recording_id!r}, or on_error='skip'."
+        )
+
+
+def _no_such_channel(source: RecordingSource, recording: Recording, name: str) -> RecordingError:
+    nearest = nearest_known(name, recording.channel_names)
+    dropped = recording.attributes.get("dropped_columns")
+    why = " (a column without numbers is no channel)" if dropped and name in str(dropped) else ""
+    return RecordingError(
+        f"{_listed(source)}: no channel {name!r}{why}; it has"
+        f" {', '.join(recording.channel_names)}."
+        + (f" Did you mean {nearest!r}?" if nearest else "")
+    )
+
+
+def _listed(source: RecordingSource) -> str:
+    return " + ".join(str(path) for path in source.paths)

@@ -1,0 +1,298 @@
+"""Groups, arrays and attributes of HDF5 files: the one place that opens them."""
+
+import errno
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import InputError, PreparedFileError
+
+_CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
+
+
+@contextmanager
+def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File]:
+    """Open a file for reading; whatever HDF5 finds wrong with it is `error`, naming the file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    error : type of InputError
+        Class of the error raised.
+    what : str
+        What the file should be, for the message: ``"a prepared file"``.
+    """
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise error(f"{path}: is a folder, not {what}.")
+        if size == 0:
+            raise error(f"{path}: the file is empty.")
+        with path.open("rb") as probe:
+            probe.read(1)
+        if not h5py.is_hdf5(path):
+            raise error(f"{path}: not an HDF5 file, so not {what}.")
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR):
+            reason = os.strerror(problem.errno).lower()
+            raise error(f"{path}: cannot be read ({reason}).") from problem
+        raise error(
+            f"{path}: truncated or damaged ({problem}); copy it again from where it came, or make"
+            " it again."
+        ) from problem
+    except (RuntimeError, KeyError) as problem:  # what h5py makes of broken structures
+        raise error(
+            f"{path}: damaged ({problem}); copy it again from where it came, or make it again."
+        ) from problem
+
+
+class Writer:
+    """What is written into one file; arrays carry checksums. Made by `writing`."""
+
+    def __init__(self, file: h5py.File, guarded: "_GuardedFile") -> None:
+        self._file = file
+        self._guarded = guarded
+
+    def attribute(self, name: str, value: str | int | float) -> None:
+        """Store a small fact about the whole file."""
+        self._file.attrs[name] = value
+
+    def array(self, name: str, values: ArrayLike) -> None:
+        """Store numbers of any shape."""
+        array = np.asarray(values)
+        self.blocks(name, array.shape, array.dtype, [array] if array.size else [])
+
+    def choices(self, name: str, values: ArrayLike, among: Sequence[str]) -> None:
+        """Store words of a short list as a named enumeration."""
+        codes = np.array([among.index(word) for word in np.asarray(values).tolist()], np.uint8)
+        dtype = h5py.enum_dtype({word: code for code, word in enumerate(among)}, basetype="u1")
+        self.blocks(name, codes.shape, dtype, [codes] if codes.size else [])
+
+    def texts(self, name: str, values: ArrayLike) -> None:
+        """Store words, UTF-8, padded to the longest."""
+        encoded = [str(text).encode() for text in np.asarray(values).tolist()]
+        dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
+        array = np.array(encoded, dtype)
+        self.blocks(name, array.shape, dtype, [array] if array.size else [])
+
+    def json(self, name: str, value: object) -> None:
+        """Store plain values as one JSON text."""
+        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        dtype = h5py.string_dtype("utf-8", max(1, len(encoded)))
+        self._file.create_dataset(name, data=np.array(encoded, dtype), track_times=False)
+        self._guarded.check()
+
+    def blocks(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: Any,
+        blocks: Iterable[NDArray[Any]],
+    ) -> None:
+        """Store an array that arrives in pieces along its first axis; memory is one piece's."""
+        chunks = None
+        if all(shape):
+            row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
+            chunks = (min(shape[0], max(1, _CHUNK_BYTES // row_bytes)), *shape[1:])
+        if not shape:
+            chunks = None
+        dataset = self._file.create_dataset(
+            name,
+            shape,
+            dtype,
+            chunks=chunks,
+            fletcher32=True if chunks else None,
+            track_times=False,
+        )
+        row = 0
+        for block in blocks:
+            if shape:
+                dataset[row : row + len(block)] = block
+                row += len(block)
+            else:
+                dataset[()] = block
+            self._guarded.check()
+        self._guarded.check()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """Write a file that appears under its name when it is whole; until then an older one stays.
+
+    The same writes give the same bytes: no time of writing is stored.
+
+    Raises
+    ------
+    PreparedFileError
+        If the disk is full, the folder is missing or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        raw = temporary.open("x+b", buffering=0)
+    except OSError as problem:
+        raise cannot_write(path, problem) from problem
+    try:
+        with raw:
+            guarded = _GuardedFile(raw)
+            with h5py.File(guarded, "w") as file:
+                yield Writer(file, guarded)
+            guarded.check()
+            os.fsync(raw.fileno())
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, problem) from problem
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
+    """Return the error for a file that the system does not let us write."""
+    reason = (problem.strerror or str(problem)).lower()
+    hint = "choose another place for it"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        hint = f"make room, or {hint}"
+    elif problem.errno in (errno.ENOENT, errno.ENOTDIR):
+        hint = f"make the folder {path.parent} first, or {hint}"
+    return PreparedFileError(
+        f"{path}: cannot be written ({reason}); {hint}. No half-written file was left."
+    )
+
+
+class _GuardedFile(io.RawIOBase):
+    """Keeps failures of writing from HDF5, which ends the process at exit after it saw one.
+
+    From the first failure on nothing reaches the disk; `check` raises it.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._failure: BaseException | None = None
+        self._position = 0
+        self._size = 0
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        read = 0
+        try:
+            while self._failure is None and read < len(view):
+                piece = os.pread(self._raw.fileno(), len(view) - read, self._position + read)
+                if not piece:
+                    break
+                view[read : read + len(piece)] = piece
+                read += len(piece)
+        except BaseException as failure:
+            self._failure = failure
+        view[read:] = bytes(len(view) - read)
+        self._position += len(view)
+        return len(view)
+
+    def write(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        written = 0
+        try:
+            while self._failure is None and written < len(view):
+                at = self._position + written
+                written += os.pwrite(self._raw.fileno(), view[written:], at)
+        except BaseException as failure:  # an interrupt too: HDF5 could not pass it on
+            self._failure = failure
+        self._position += len(view)
+        self._size = max(self._size, self._position)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._size = self._position if size is None else size
+        try:
+            if self._failure is None:
+                os.ftruncate(self._raw.fileno(), self._size)
+        except BaseException as failure:
+            self._failure = failure
+        return self._size
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+def read_texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """Return words as an array of str."""
+    return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
+
+
+def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """Return the words of a named enumeration."""
+    names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
+    return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
+
+
+def read_json(dataset: h5py.Dataset) -> Any:
+    """Return what a JSON text holds."""
+    return json.loads(_as_text(dataset[()]))
+
+
+def is_text(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset holds words."""
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def iter_datasets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield the name and dataset of every dataset directly in a group."""
+    for name in group:
+        item = group.get(name)
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+
+
+def iter_groups(group: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield the name and group of every group directly in a group."""
+    for name in group:
+        item = group.get(name)
+        if isinstance(item, h5py.Group):
+            yield name, item
+
+
+def attribute_texts(holder: h5py.Dataset | h5py.Group, name: str) -> list[str] | None:
+    """Return an attribute that holds one word or several; None when it is not there."""
+    if name not in holder.attrs:
+        return None
+    return [_as_text(text) for text in np.atleast_1d(holder.attrs[name]).tolist()]
+
+
+def _as_text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

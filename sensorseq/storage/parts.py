@@ -1,0 +1,147 @@
+"""Part files: the windows of one recording each, on their way into a prepared file."""
+
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import PreparedFileError
+from sensorseq.storage._hdf5 import cannot_write
+
+_SUFFIX = ".part.npz"
+
+
+class PartFolder:
+    """The folder beside a prepared file that holds its finished parts; one run at a time.
+
+    Use as a context manager. On leaving, a folder without parts is removed; one with parts stays,
+    for a run that resumes, until `discard`.
+
+    Parameters
+    ----------
+    output : Path
+        The prepared file to be.
+    keep : bool
+        Keep the parts of an earlier run; else they are removed.
+
+    Raises
+    ------
+    PreparedFileError
+        If the folder cannot be made, or another run is at work in it.
+    """
+
+    def __init__(self, output: Path, keep: bool) -> None:
+        self.path = output.with_name(output.name + ".parts")
+        self._output = output
+        self._keep = keep
+
+    def __enter__(self) -> "PartFolder":
+        if self._output.is_dir():
+            raise PreparedFileError(f"{self._output}: is a folder; name a file.")
+        try:
+            self.path.mkdir(exist_ok=True)
+            if not os.access(self.path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as problem:
+            raise cannot_write(self._output, problem) from problem
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            os.close(self._descriptor)
+            raise PreparedFileError(
+                f"{self._output}: another run is preparing this file; wait for it, or choose"
+                " another name."
+            ) from problem
+        for file in self.path.iterdir():
+            if file.name.endswith(".tmp") or (file.name.endswith(_SUFFIX) and not self._keep):
+                file.unlink()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.path.exists() and not any(self.path.iterdir()):
+            self.path.rmdir()
+        os.close(self._descriptor)
+
+    def path_of(self, recording_id: str) -> Path:
+        """Return the name of a recording's part."""
+        digest = hashlib.sha256(recording_id.encode()).hexdigest()[:32]
+        return self.path / f"{digest}{_SUFFIX}"
+
+    def discard(self) -> None:
+        """Remove all parts; the prepared file holds what was in them."""
+        for file in self.path.iterdir():
+            if file.name.endswith(_SUFFIX):
+                file.unlink()
+
+
+def write_part(
+    path: Path,
+    key: str,
+    facts: dict[str, Any],
+    X: NDArray[np.float32],
+    start_s: NDArray[np.float64],
+) -> None:
+    """Write a part; it appears under its name when it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        As `PartFolder.path_of` gives it.
+    key : str
+        What the part was made of and how; a part with another key is not reused.
+    facts : dict
+        Plain values.
+    X, start_s : ndarray
+        The windows, and where each starts.
+
+    Raises
+    ------
+    PreparedFileError
+        If it cannot be written.
+    """
+    text = json.dumps({"key": key, "facts": facts}, allow_nan=False).encode()
+    memory = io.BytesIO()
+    np.savez(memory, facts=np.frombuffer(text, np.uint8), X=X, start_s=start_s)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            # Not forced to the disk: the sums in it tell a part that a power cut tore.
+            file.write(memory.getbuffer())
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, problem) from problem
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the facts of a whole part with this key, else None."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
+            stored = json.loads(bytes(part["facts"]))
+            # Reading all of it checks the sums in the file.
+            whole = len(part["X"]) == len(part["start_s"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        return None
+    if not whole or not isinstance(stored, dict) or stored.get("key") != key:
+        return None
+    facts: dict[str, Any] = stored["facts"]
+    return facts
+
+
+def read_part(path: Path, name: str) -> NDArray[Any]:
+    """Return ``X`` or ``start_s`` of a part."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
+        return np.asarray(part[name])

@@ -1,0 +1,349 @@
+"""The prepared file: windows with their split, statistics, indices and provenance, in HDF5."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import PreparedFileError, WindowError
+from sensorseq.storage import _hdf5
+from sensorseq.storage.elements import Column, Labels, Split, Statistics
+from sensorseq.windows import PARTS, WindowSet
+
+FORMAT = "sensorseq.windows"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class WindowColumns:
+    """A WindowSet without its samples: what is known of each window, and the samples' shape.
+
+    Parameters
+    ----------
+    n_timesteps : int
+        Padded length of every window.
+    lengths, y, groups, recording_id, start_s, split, channels, sample_rate_hz, provenance
+        As in `WindowSet`.
+    """
+
+    n_timesteps: int
+    lengths: NDArray[np.int64]
+    y: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
+    recording_id: NDArray[Any] | None = None
+    start_s: NDArray[np.float64] | None = None
+    split: NDArray[Any] | None = None
+    channels: tuple[str, ...] = ()
+    sample_rate_hz: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the samples: (n_windows, n_timesteps, n_channels)."""
+        return len(self), self.n_timesteps, len(self.channels)
+
+    @classmethod
+    def of(cls, windows: WindowSet) -> "WindowColumns":
+        """Return what is known of these windows."""
+        known = {name: getattr(windows, name) for name in _NAMES}
+        return cls(windows.n_timesteps, **known)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of windows by part (``"all"`` without a split) and class."""
+        y, split = self.y, self.split
+        n = len(self)
+        labels = [""] * n if y is None else [str(label) for label in y.tolist()]
+        parts = ["all"] * n if split is None else split.tolist()
+        counted = Counter(zip(parts, labels, strict=True))
+        classes = sorted(set(labels))
+        present = [part for part in (*PARTS, "all") if part in set(parts)]
+        return {part: {name: counted[part, name] for name in classes} for part in present}
+
+    def with_samples(self, X: NDArray[np.float32], rows: NDArray[np.int64] | None) -> WindowSet:
+        """Return the windows at `rows` (all for None), whose samples are `X`."""
+        known = {name: getattr(self, name) for name in _NAMES}
+        if rows is not None:
+            for name in _PER_WINDOW:
+                known[name] = None if known[name] is None else known[name][rows]
+        return WindowSet(X, **known)
+
+
+_PER_WINDOW = ("lengths", "y", "groups", "recording_id", "start_s", "split")
+_NAMES = (*_PER_WINDOW, "channels", "sample_rate_hz", "provenance")
+
+
+def write_windows(
+    path: str | os.PathLike[str],
+    windows: WindowSet,
+    *,
+    scaler: Mapping[str, NDArray[Any]] | None = None,
+    sample_indices: ArrayLike | None = None,
+) -> None:
+    """Write a prepared file; it appears under its name when it is complete.
+
+    Equal windows give equal bytes.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the file; one of that name is replaced.
+    windows : WindowSet
+        Unscaled and unbalanced, with everything it knows. `provenance` must be plain values.
+    scaler : mapping of str to ndarray, optional
+        Statistics fitted on the training windows, as `Scaler.to_dict` gives them.
+    sample_indices : array-like of int, optional
+        Training windows to fit on: sorted positions, balanced when balancing was asked for.
+
+    Raises
+    ------
+    PreparedFileError
+        If the file cannot be written, or the windows hold what it cannot.
+    """
+    write_window_blocks(
+        path,
+        WindowColumns.of(windows),
+        [windows.X] if len(windows) else [],
+        scaler=scaler,
+        sample_indices=sample_indices,
+    )
+
+
+def write_window_blocks(
+    path: str | os.PathLike[str],
+    columns: WindowColumns,
+    X_blocks: Iterable[NDArray[np.float32]],
+    *,
+    scaler: Mapping[str, NDArray[Any]] | None = None,
+    sample_indices: ArrayLike | None = None,
+) -> None:
+    """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
+
+    Parameters
+    ----------
+    path, scaler, sample_indices
+        As in `write_windows`.
+    columns : WindowColumns
+        What is known of the windows.
+    X_blocks : iterable of ndarray of shape (n, n_timesteps, n_channels)
+        The windows in order; as many together as `columns` tells.
+    """
+    file = Path(path)
+    with _hdf5.writing(file) as writer:
+        writer.attribute("format", FORMAT)
+        writer.attribute("version", VERSION)
+        if columns.sample_rate_hz is not None:
+            writer.attribute("sample_rate_hz", float(columns.sample_rate_hz))
+        writer.texts("channels", np.array(columns.channels, dtype=np.str_))
+        writer.array("lengths", np.asarray(columns.lengths, np.int64))
+        if columns.y is not None:
+            Labels.write(writer, columns.y)
+        for name in _COLUMNS:
+            values = getattr(columns, name)
+            if values is not None:
+                Column.write(writer, name, values)
+        if columns.split is not None:
+            Split.write(writer, columns.split)
+        if scaler is not None:
+            Statistics.write(writer, "scaler", scaler)
+        if sample_indices is not None:
+            writer.array("sample_indices", np.asarray(sample_indices, np.int64))
+        try:
+            writer.json("provenance", dict(columns.provenance))
+        except (TypeError, ValueError) as error:
+            raise PreparedFileError(
+                f"{file}: provenance holds what a file cannot ({error}); use plain values."
+            ) from error
+        writer.blocks("X", columns.shape, np.dtype(np.float32), X_blocks)
+
+
+_COLUMNS = ("groups", "recording_id", "start_s")
+
+
+def read_windows(path: str | os.PathLike[str], part: str | None = None) -> WindowSet:
+    """Read the windows of a prepared file, all of them or one part.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `prepare` or `write_windows` wrote.
+    part : {"train", "validation", "test"}, optional
+        Only this part; nothing of the others is read.
+
+    Raises
+    ------
+    PreparedFileError
+        If the file is missing, truncated, damaged, of another program or of a newer version.
+    """
+    with PreparedFile(path) as prepared:
+        return prepared.windows() if part is None else prepared.part(part)
+
+
+class PreparedFile:
+    """A prepared file, open: everything but the windows themselves is read, those as asked for.
+
+    Use as a context manager.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `prepare` or `write_windows` wrote.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    columns : WindowColumns
+        Labels, groups, split, provenance: all but the samples.
+    scaler : dict of str to ndarray or None
+        Statistics of the training windows, for `Scaler.from_dict`.
+    sample_indices : ndarray of int64 or None
+        Training windows to fit on, as positions among all windows.
+
+    Raises
+    ------
+    PreparedFileError
+        If the file is missing, truncated, damaged, of another program or of a newer version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._stack = ExitStack()
+        try:
+            self._file = self._stack.enter_context(
+                _hdf5.opened(self.path, PreparedFileError, "a prepared file")
+            )
+            self._check_version()
+            self._read_columns()
+        except (KeyError, ValueError, TypeError, json.JSONDecodeError, OSError) as error:
+            self._stack.close()
+            if isinstance(error, PreparedFileError):
+                raise
+            raise self._damaged(error) from error
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> "PreparedFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def close(self) -> None:
+        """Close the file; what was read stays."""
+        self._stack.close()
+
+    def windows(self) -> WindowSet:
+        """Return all windows."""
+        return self.columns.with_samples(self._samples(np.arange(len(self))), None)
+
+    def part(self, name: str) -> WindowSet:
+        """Return the windows of one part; nothing of the others is read."""
+        return self.take(self.rows(name))
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return the positions of one part's windows.
+
+        Raises
+        ------
+        WindowError
+            If the windows are not split, or `part` is not one.
+        """
+        if part not in PARTS:
+            raise WindowError(f"part {part!r} is not known; expected {', '.join(PARTS)}.")
+        if self.columns.split is None:
+            raise WindowError(f"{self.path}: these windows are not split; prepare with a split.")
+        return np.flatnonzero(self.columns.split == part)
+
+    def take(self, rows: ArrayLike) -> WindowSet:
+        """Return the windows at these positions (or of this mask), in the order given."""
+        wanted = np.arange(len(self))[np.asarray(rows)]
+        order, back = np.unique(wanted, return_inverse=True)
+        X = self._samples(order)
+        if not np.array_equal(back, np.arange(len(order))):
+            X = X[back]
+        return self.columns.with_samples(X, wanted)
+
+    def _samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read windows at increasing positions; neighbours at once."""
+        X = np.empty((len(rows), *self.columns.shape[1:]), np.float32)
+        at = 0
+        try:
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+                if run.size:
+                    self._file["X"].read_direct(
+                        X, np.s_[run[0] : run[-1] + 1], np.s_[at : at + len(run)]
+                    )
+                at += len(run)
+        except (OSError, RuntimeError) as error:
+            raise self._damaged(error) from error
+        return X
+
+    def _check_version(self) -> None:
+        given = self._file.attrs.get("format")
+        if given != FORMAT:
+            raise PreparedFileError(
+                f"{self.path}: an HDF5 file of something else (format {given!r}, expected"
+                f" {FORMAT!r}); give a file written by `sensorseq prepare`."
+            )
+        version = int(self._file.attrs.get("version", 0))
+        if version > VERSION:
+            raise PreparedFileError(
+                f"{self.path}: format version {version}; this version of sensorseq reads up to"
+                f" {VERSION}. Update sensorseq, or prepare the recordings again."
+            )
+        if version < 1:
+            raise PreparedFileError(f"{self.path}: damaged (no version); prepare it again.")
+
+    def _read_columns(self) -> None:
+        file = self._file
+        X = file["X"]
+        if X.ndim != 3:
+            raise KeyError(f"X has shape {X.shape}")
+        rate = file.attrs.get("sample_rate_hz")
+        columns = WindowColumns(
+            X.shape[1],
+            np.asarray(file["lengths"][()]),
+            y=Labels.read(file) if "y" in file else None,
+            split=Split.read(file["split"]) if "split" in file else None,
+            channels=tuple(_hdf5.read_texts(file["channels"]).tolist()),
+            sample_rate_hz=None if rate is None else float(rate),
+            provenance=_hdf5.read_json(file["provenance"]),
+            **{name: Column.read(file[name]) for name in _COLUMNS if name in file},
+        )
+        if columns.shape != X.shape:
+            raise KeyError(f"X has shape {X.shape}, its columns are for {columns.shape}")
+        for name in _PER_WINDOW:
+            values = getattr(columns, name)
+            if values is not None and values.shape != (len(X),):
+                raise KeyError(f"{name} has shape {values.shape} for {len(X)} windows")
+        self.columns = columns
+        self.scaler = Statistics.read(file["scaler"]) if "scaler" in file else None
+        self.sample_indices: NDArray[np.int64] | None = None
+        if "sample_indices" in file:
+            self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)
+
+    def _damaged(self, error: BaseException) -> PreparedFileError:
+        return PreparedFileError(
+            f"{self.path}: truncated or damaged ({error}); copy it again from where it came, or"
+            " prepare it again."
+        )

@@ -1,0 +1,88 @@
+import pytest
+
+from sensorseq.errors import ConfigurationError
+from sensorseq.preprocessing.configuration import read_configuration
+
+WHOLE = """
+[input]
+files = ["pro_*.csv", "imu_*.csv.gz"]
+pair = "{sensor}_{recording}.*"
+time_column = "time"
+exclude = ["MIXED"]
+channels = ["curL", "curR"]
+manifest = false
+[resample]
+sample_rate_hz = 50
+max_gap_s = 0.5
+[window]
+window_s = 5
+hop_s = 2.5
+[scale]
+kind = "robust"
+[split]
+fractions = [0.5, 0.25, 0.25]
+random_state = 3
+[balance]
+strategy = "undersample"
+"""
+
+
+def write(folder, text):
+    path = folder / "größe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_section_becomes_arguments(tmp_path):
+    assert read_configuration(write(tmp_path, WHOLE)).arguments() == {
+        "files": ["pro_*.csv", "imu_*.csv.gz"],
+        "pair": "{sensor}_{recording}.*",
+        "time_column": "time",
+        "exclude": ["MIXED"],
+        "channels": ["curL", "curR"],
+        "manifest": False,
+        "sample_rate_hz": 50,
+        "max_gap_s": 0.5,
+        "window_s": 5,
+        "hop_s": 2.5,
+        "scale": "robust",
+        "split": [0.5, 0.25, 0.25],
+        "random_state": 3,
+        "balance": "undersample",
+    }
+
+
+def test_what_is_not_said_is_left_to_others(tmp_path):
+    assert read_configuration(write(tmp_path, "")).arguments() == {}
+    assert read_configuration(write(tmp_path, "[window]\nwindow_s = 2\n")).arguments() == {
+        "window_s": 2
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[windows]\nwindow_s = 5\n", r"section \[windows\] is not known. Did you mean 'window'"),
+        ("[window]\nwindow = 5\n", r"key 'window' in \[window\] is not known. .* 'window_s'"),
+        (
+            "[window]\nsample_rate_hz = 5\n",
+            r"'sample_rate_hz' in \[window\] belongs .*\[resample\]",
+        ),
+        ("window_s = 5\n", r"'window_s' belongs into section \[window\]"),
+        ('[window]\nwindow_s = "5 s"\n', r"window\.window_s = '5 s' does not fit"),
+        ("[input]\nfiles = 5\n", r"input\.files = 5 does not fit"),
+        ("[split]\nfractions = [0.5, 'a']\n", r"split\.fractions"),
+        ("window = 5\n", "window = 5 does not fit"),
+        ("[window\n", r"not TOML \(.*line 1"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file_and_the_nearest_key(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_configuration(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no\.toml: cannot be read"):
+        read_configuration(tmp_path / "no.toml")

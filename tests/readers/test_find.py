@@ -1,0 +1,197 @@
+import pytest
+
+from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.readers import find_recordings
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("time,a\n0,1\n")
+    return folder
+
+
+def ids(sources):
+    return [source.recording_id for source in sources]
+
+
+@pytest.fixture
+def terrains(tmp_path):
+    return touch(
+        tmp_path / "müde Räder",
+        "ICE/pro_01.csv",
+        "ICE/pro_00.csv",
+        "SNOW/day 1/pro_00.csv.gz",
+        "SNOW/pro_02.parquet",
+        "SNOW/.hidden/pro_03.csv",
+        "SNOW/._pro_02.csv",
+        "README.md",
+    )
+
+
+def test_a_folder_for_each_label_gives_recordings_in_order_of_their_ids(terrains):
+    sources = find_recordings(terrains)
+    assert ids(sources) == ["ICE/pro_00", "ICE/pro_01", "SNOW/day 1/pro_00", "SNOW/pro_02"]
+    assert [source.label for source in sources] == ["ICE", "ICE", "SNOW", "SNOW"]
+    assert [source.group for source in sources] == ids(sources)
+    assert sources[2].paths == (terrains / "SNOW" / "day 1" / "pro_00.csv.gz",)
+    assert sources[2].relative_paths == ("SNOW/day 1/pro_00.csv.gz",)
+
+
+def test_patterns_choose_by_name_or_by_path(terrains):
+    assert ids(find_recordings(terrains, files="pro_0[01].*")) == [
+        "ICE/pro_00",
+        "ICE/pro_01",
+        "SNOW/day 1/pro_00",
+    ]
+    assert ids(find_recordings(terrains, files=["SNOW/day 1/*"], labels=["SNOW"])) == [
+        "SNOW/day 1/pro_00"
+    ]
+
+
+def test_labels_keep_and_exclusions_leave_out_classes_and_recordings(terrains):
+    assert ids(find_recordings(terrains, labels=["ICE"])) == ["ICE/pro_00", "ICE/pro_01"]
+    assert ids(find_recordings(terrains, exclude=["SNOW"])) == ["ICE/pro_00", "ICE/pro_01"]
+    assert ids(find_recordings(terrains, exclude=["SNOW", "ICE/*1"])) == ["ICE/pro_00"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"files": "imu_*.csv"}, "files='imu_\\*.csv' matches none of the"),
+        ({"labels": ["ise"]}, "labels='ise' is not a class .* Known: ICE, SNOW"),
+        ({"exclude": ["MUD"]}, "exclude='MUD' matches no class and no recording"),
+        ({"pair": "{sensor}.csv"}, "needs {recording} once"),
+    ],
+)
+def test_a_choice_that_matches_nothing_is_an_error(terrains, arguments, said):
+    with pytest.raises(ArgumentError, match=said):
+        find_recordings(terrains, **arguments)
+
+
+def test_an_empty_class_is_named_with_the_way_out(terrains):
+    (terrains / "GRAVEL").mkdir()
+    with pytest.raises(RecordingError, match=r"class 'GRAVEL' has no file .* exclude='GRAVEL'"):
+        find_recordings(terrains)
+    assert len(find_recordings(terrains, exclude=["GRAVEL"])) == 4
+    assert len(find_recordings(terrains, labels=["ICE"])) == 2
+
+
+def test_a_recording_beside_the_class_folders_is_not_silently_left_out(terrains):
+    touch(terrains, "stray.csv")
+    with pytest.raises(RecordingError, match=r"stray\.csv: lies beside .* exclude='stray'"):
+        find_recordings(terrains)
+    assert len(find_recordings(terrains, exclude=["stray"])) == 4
+
+
+def test_a_folder_of_files_alone_and_a_single_file_have_no_labels(tmp_path):
+    touch(tmp_path, "b.csv", "a.h5")
+    sources = find_recordings(tmp_path)
+    assert [(s.recording_id, s.label) for s in sources] == [("a", None), ("b", None)]
+    (single,) = find_recordings(tmp_path / "b.csv")
+    assert (single.recording_id, single.label, single.group) == ("b", None, "b")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "notes.txt"])
+def test_a_path_that_holds_no_recording_is_an_error_that_names_it(tmp_path, name):
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(RecordingError, match=name):
+        find_recordings(tmp_path / name)
+
+
+def test_an_empty_folder_is_an_error_that_lists_the_known_formats(tmp_path):
+    with pytest.raises(RecordingError, match=r"no file that a reader exists for .*\.parquet"):
+        find_recordings(tmp_path)
+
+
+def test_two_files_of_one_recording_id_are_an_error_that_names_both(tmp_path):
+    touch(tmp_path, "ICE/a.csv", "ICE/a.parquet")
+    with pytest.raises(RecordingError, match=r"a\.csv and .*a\.parquet: both .* 'ICE/a'"):
+        find_recordings(tmp_path)
+
+
+class TestManifest:
+    def manifest(self, folder, text, name="manifest.csv"):
+        touch(folder, "x/a.csv", "x/b.csv.gz")
+        (folder / name).write_text(text, encoding="utf-8")
+        return folder
+
+    def test_its_labels_and_groups_are_used_in_its_order(self, tmp_path):
+        folder = self.manifest(
+            tmp_path, "path,label,group\nx/b.csv.gz,Eis,robot 1\nx/a.csv,snow,\n"
+        )
+        for path, arguments in (
+            (folder, {}),
+            (folder / "manifest.csv", {}),
+            (folder, {"manifest": "manifest.csv"}),
+        ):
+            sources = find_recordings(path, **arguments)
+            assert [(s.recording_id, s.label, s.group) for s in sources] == [
+                ("x/b", "Eis", "robot 1"),
+                ("x/a", "snow", "x/a"),
+            ]
+        assert ids(find_recordings(folder, labels=["snow"])) == ["x/a"]
+        assert ids(find_recordings(folder, files="*.gz")) == ["x/b"]
+
+    def test_it_can_be_told_to_be_an_ordinary_file(self, tmp_path):
+        folder = self.manifest(tmp_path, "path,label\nx/a.csv,snow\n")
+        sources = find_recordings(folder, manifest=False, exclude=["manifest"])
+        assert [source.label for source in sources] == ["x", "x"]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (
+                "path,label\nx/a.csv,s\nx/c.csv,s\n",
+                r"manifest\.csv, row 2: there is no file .*c\.csv",
+            ),
+            ("path,label\nx/a.csv,s\nx/b.csv.gz,\n", r"row 2: 'x/b\.csv\.gz' has no label"),
+            ("path,label\nx/a.csv,s\nx/a.csv,t\n", "row 2: 'x/a.csv' is listed in row 1"),
+            ("path,lable\nx/a.csv,s\n", "column 'lable' is not known; did you mean 'label'"),
+            ("file,label\nx/a.csv,s\n", "needs a column 'path'"),
+            ("path,label\n", "no recording below"),
+            ("path,label\nREADME.md,s\n", "row 1: there is no file|row 1: no reader"),
+        ],
+    )
+    def test_what_is_wrong_with_it_is_named_with_the_row(self, tmp_path, text, said):
+        with pytest.raises(RecordingError, match=said):
+            find_recordings(self.manifest(tmp_path, text))
+
+
+class TestPair:
+    files = ("pro_*.csv", "imu_*.csv.gz")
+    pair = "{sensor}_{recording}.*"
+
+    def test_sensors_of_one_recording_are_found_in_the_order_of_the_patterns(self, tmp_path):
+        touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_1.5.csv")
+        touch(tmp_path, "ICE/imu_1.5.csv.gz", "SNOW/imu_01.csv.gz", "SNOW/pro_01.csv")
+        sources = find_recordings(tmp_path, files=self.files, pair=self.pair)
+        assert ids(sources) == ["ICE/01", "ICE/1.5", "SNOW/01"]
+        assert {source.sensors for source in sources} == {("pro", "imu")}
+        assert sources[2].paths == (
+            tmp_path / "SNOW" / "pro_01.csv",
+            tmp_path / "SNOW" / "imu_01.csv.gz",
+        )
+        assert not any(source.missing_sensors for source in sources)
+
+    def test_a_sensor_that_others_have_is_missed(self, tmp_path):
+        touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_02.csv")
+        one, two = find_recordings(tmp_path, files=self.files, pair=self.pair)
+        assert (one.missing_sensors, two.missing_sensors) == ((), ("imu",))
+
+    def test_two_files_of_one_sensor_are_an_error_that_names_both(self, tmp_path):
+        touch(tmp_path, "ICE/pro_01.csv", "ICE/pro_01.parquet")
+        with pytest.raises(RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: both"):
+            find_recordings(tmp_path, pair=self.pair)
+
+    def test_a_name_that_does_not_fit_is_an_error(self, tmp_path):
+        touch(tmp_path, "ICE/pro-01.csv")
+        with pytest.raises(RecordingError, match=r"pro-01\.csv: does not fit pair"):
+            find_recordings(tmp_path, pair=self.pair)
+
+    def test_a_manifest_must_give_one_recording_one_label(self, tmp_path):
+        touch(tmp_path, "pro_1.csv", "imu_1.csv")
+        (tmp_path / "manifest.csv").write_text("path,label\npro_1.csv,ice\nimu_1.csv,snow\n")
+        with pytest.raises(RecordingError, match="labels 'ice' and 'snow'"):
+            find_recordings(tmp_path, pair=self.pair)

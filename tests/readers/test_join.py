@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from sensorseq.errors import RecordingError
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.readers import (
+    find_recordings,
+    join_sensors,
+    read_recordings,
+    read_source,
+    read_source_rate,
+)
+from sensorseq.recording import Recording
+
+
+def sensor(rate_hz, start_s, end_s, frequency_hz, names=("x",), jitter_s=0.0):
+    t = np.arange(round((end_s - start_s) * rate_hz) + 1) / rate_hz + start_s
+    t = t + np.random.default_rng(0).uniform(-jitter_s, jitter_s, len(t))
+    waves = [np.sin(2 * np.pi * frequency_hz * t + phase) for phase in range(len(names))]
+    return Recording(np.column_stack(waves), t, names, "run", "robot", "ice")
+
+
+@pytest.mark.parametrize("rate_hz", [20.0, 50.0, 100.0])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.002])
+def test_known_sines_of_two_sensors_are_found_on_one_clock(rate_hz, jitter_s):
+    motor = sensor(20.0, 0.003, 30.0, 0.7, ("current", "speed"), jitter_s)
+    imu = sensor(100.0, 1.0, 28.0, 2.0, ("gyro",), jitter_s / 10)
+    joined = join_sensors([motor, imu], ["motor", "imu"])
+    assert joined.channel_names == ("current", "speed", "gyro")
+    assert joined.attributes["sensor_rates_hz"]["imu"] == pytest.approx(100, rel=0.1)
+    (piece,) = resample_recording(joined, rate_hz)
+    t = piece.timestamps_s
+    assert t[0] == pytest.approx(1.0, abs=0.06)
+    assert t[-1] == pytest.approx(28.0, abs=0.06)
+    inside = slice(40, -40)  # away from the mirror images at the ends
+    truth = [(0.7, 0), (0.7, 1), (2.0, 0)]
+    for column, (frequency_hz, phase) in enumerate(truth):
+        wave = np.sin(2 * np.pi * frequency_hz * t + phase)
+        assert np.abs(piece.values - wave[:, None])[inside, column].max() < 0.01
+
+
+def test_a_hole_of_one_sensor_cuts_all_of_them():
+    motor, imu = sensor(20.0, 0, 30, 0.5), sensor(100.0, 0, 30, 2.0, ("gyro",))
+    hole = (imu.timestamps_s > 10) & (imu.timestamps_s < 13)
+    imu = Recording(imu.values[~hole], imu.timestamps_s[~hole], ("gyro",), "run")
+    pieces = resample_recording(join_sensors([motor, imu], ["motor", "imu"]), 50.0)
+    assert [piece.timestamps_s[0] for piece in pieces] == pytest.approx([0, 13], abs=0.06)
+
+
+def test_a_name_that_two_sensors_share_tells_which():
+    left, right = sensor(20.0, 0, 3, 1, ("current", "a")), sensor(20.0, 0, 3, 2, ("current", "b"))
+    joined = join_sensors([left, right], ["left", "right"])
+    assert joined.channel_names == ("left.current", "a", "right.current", "b")
+    assert joined.n_samples == left.n_samples  # stamps in common count once
+
+
+def test_sensors_without_common_time_are_an_error():
+    with pytest.raises(RecordingError, match="no time in common \\(a 0 to 3 s, b 5 to 9 s\\)"):
+        join_sensors([sensor(20.0, 0, 3, 1), sensor(20.0, 5, 9, 1)], ["a", "b"])
+
+
+def write(path, recording):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(("time", *recording.channel_names))]
+    rows = np.column_stack([recording.timestamps_s, recording.values]).tolist()
+    path.write_text("\n".join([*lines, *(",".join(map(repr, row)) for row in rows)]))
+
+
+class TestFiles:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for number in range(2):
+            write(tmp_path / "ICE" / f"pro_{number}.csv", sensor(20.0, 0, 3, 1, ("current",)))
+            write(tmp_path / "ICE" / f"imu_{number}.csv", sensor(50.0, 0, 3, 1, ("gyro",)))
+        return tmp_path
+
+    def test_pairs_are_read_as_one_recording_with_the_rate_of_the_fastest(self, folder):
+        arguments = {"files": ["pro_*", "imu_*"], "pair": "{sensor}_{recording}.*"}
+        recordings = read_recordings(folder, **arguments)
+        assert [recording.recording_id for recording in recordings] == ["ICE/0", "ICE/1"]
+        assert recordings[0].channel_names == ("current", "gyro")
+        assert recordings[0].label == "ICE"
+        source = find_recordings(folder, **arguments)[0]
+        assert read_source_rate(source) == pytest.approx(50)
+        only = read_source(source, channels=["gyro"])
+        assert only.channel_names == ("gyro",)
+
+    def test_a_recording_without_one_sensor_stops_or_is_skipped_with_a_warning(self, folder):
+        (folder / "ICE" / "imu_1.csv").unlink()
+        arguments = {"files": ["pro_*", "imu_*"], "pair": "{sensor}_{recording}.*"}
+        with pytest.raises(RecordingError, match=r"pro_1\.csv: .* has no file of imu"):
+            read_recordings(folder, **arguments)
+        with pytest.warns(UserWarning, match="has no file of imu"):
+            (left,) = read_recordings(folder, **arguments, on_error="skip")
+        assert left.recording_id == "ICE/0"
+        assert len(read_recordings(folder, **arguments, exclude=["ICE/1"])) == 1
+
+    def test_a_wrong_channel_name_is_an_error_that_names_the_file_and_the_nearest(self, folder):
+        with pytest.raises(RecordingError, match=r"pro_0\.csv: no channel 'curent'.*'current'\?"):
+            read_recordings(folder, files="pro_*", channels=["curent"])
+
+    def test_when_nothing_can_be_read_that_is_an_error(self, tmp_path):
+        (tmp_path / "a.csv").write_text("time,x\n")
+        with (
+            pytest.warns(UserWarning, match=r"a\.csv"),
+            pytest.raises(RecordingError, match="none of 1"),
+        ):
+            read_recordings(tmp_path, on_error="skip")

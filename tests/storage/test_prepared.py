@@ -1,0 +1,304 @@
+import resource
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import PreparedFileError, WindowError
+from sensorseq.storage import prepared as prepared_module
+from sensorseq.storage.prepared import (
+    PreparedFile,
+    WindowColumns,
+    read_windows,
+    write_window_blocks,
+    write_windows,
+)
+from sensorseq.windows import PARTS, WindowSet
+
+ARRAYS = ("X", "lengths", "y", "groups", "recording_id", "start_s", "split")
+
+
+def make_windows(n_windows=30, n_timesteps=7, n_channels=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return WindowSet(
+        rng.normal(size=(n_windows, n_timesteps, n_channels)).astype(np.float32),
+        lengths=rng.integers(0, n_timesteps + 1, n_windows),
+        y=rng.choice(["Eis", "größer", "snow"], n_windows),
+        groups=rng.choice(["robot 1", "robot 2"], n_windows),
+        recording_id=rng.choice(["ICE/pro_01", "路面"], n_windows),
+        start_s=rng.uniform(0, 100, n_windows),
+        split=rng.choice(PARTS, n_windows),
+        channels=tuple(f"Strom {i}" for i in range(n_channels)),
+        sample_rate_hz=6.5,
+        provenance={"configuration": {"window": {"window_s": 5.0}}, "dropped": [None, "ü"]},
+    )
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_same(read, written):
+    for name in ARRAYS:
+        one, other = getattr(read, name), getattr(written, name)
+        assert (one is None) == (other is None), name
+        if one is not None:
+            np.testing.assert_array_equal(one, other, err_msg=name)
+    for name in ("channels", "sample_rate_hz", "provenance"):
+        assert getattr(read, name) == getattr(written, name), name
+
+
+@given(
+    n_windows=st.integers(0, 40),
+    n_timesteps=st.integers(1, 9),
+    n_channels=st.integers(1, 3),
+    seed=st.integers(0, 100),
+)
+def test_what_is_written_is_read(tmp_path_factory, n_windows, n_timesteps, n_channels, seed):
+    path = tmp_path_factory.mktemp("prepared") / "windows.h5"
+    windows = make_windows(n_windows, n_timesteps, n_channels, seed)
+    write_windows(path, windows)
+    assert_same(read_windows(path), windows)
+
+
+@pytest.mark.parametrize(
+    "y", [np.arange(30) % 3, np.arange(30) % 2 == 0, np.arange(30) / 7, ["", "a", "b c"] * 10]
+)
+def test_labels_of_any_kind_keep_their_type(tmp_path, y):
+    windows = WindowSet(np.zeros((30, 4, 1)), y=np.asarray(y))
+    write_windows(tmp_path / "w.h5", windows)
+    read = read_windows(tmp_path / "w.h5")
+    assert_same(read, windows)
+    assert read.y.dtype.kind == windows.y.dtype.kind
+
+
+def test_what_windows_do_not_have_they_do_not_get(tmp_path):
+    write_windows(tmp_path / "w.h5", WindowSet(np.ones((3, 4, 2))))
+    read = read_windows(tmp_path / "w.h5")
+    assert [name for name in ARRAYS if getattr(read, name) is None] == list(ARRAYS[2:])
+    with pytest.raises(WindowError, match="not split"):
+        read_windows(tmp_path / "w.h5", "test")
+
+
+def test_statistics_and_indices_are_kept_beside_the_windows(tmp_path):
+    scaler = {"kind": np.frombuffer(b"standard", np.uint8), "channel_center": np.array([1.5, 2])}
+    write_windows(tmp_path / "w.h5", make_windows(), scaler=scaler, sample_indices=[1, 1, 4])
+    with PreparedFile(tmp_path / "w.h5") as file:
+        assert set(file.scaler) == set(scaler)
+        for name, array in scaler.items():
+            np.testing.assert_array_equal(file.scaler[name], array)
+            assert file.scaler[name].dtype == array.dtype
+        np.testing.assert_array_equal(file.sample_indices, [1, 1, 4])
+
+
+def test_any_program_can_read_the_documented_layout(tmp_path):
+    windows = make_windows()
+    write_windows(tmp_path / "w.h5", windows)
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert (file.attrs["format"], file.attrs["version"]) == ("sensorseq.windows", 1)
+        assert file["X"].dtype == np.float32
+        assert file["X"].chunks[1:] == windows.X.shape[1:]
+        classes = [name.decode() for name in file["classes"][()]]
+        assert classes == sorted(set(windows.y.tolist()))
+        assert [classes[code] for code in file["y"][()]] == windows.y.tolist()
+        names = {code: part for part, code in h5py.check_enum_dtype(file["split"].dtype).items()}
+        assert [names[code] for code in file["split"][()]] == windows.split.tolist()
+
+
+def test_equal_windows_give_equal_bytes_whole_or_in_blocks(tmp_path):
+    windows = make_windows()
+    write_windows(tmp_path / "a.h5", windows)
+    blocks = np.split(windows.X, [0, 1, 11, 29])
+    write_window_blocks(tmp_path / "b.h5", WindowColumns.of(windows), blocks)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert_same(read_windows(tmp_path / "b.h5"), windows)
+
+
+@given(rows=st.lists(st.integers(-30, 29), max_size=40))
+def test_rows_are_taken_in_any_order(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "take.h5"
+    windows = make_windows()
+    if not path.exists():
+        write_windows(path, windows)
+    with PreparedFile(path) as file:
+        rows = np.array(rows, dtype=np.int64)
+        assert_same(file.take(rows), windows.take(rows))
+
+
+def test_a_part_is_read_without_a_byte_of_the_others(tmp_path):
+    windows = make_windows(3000, 40, 2)
+    order = np.argsort(windows.split, kind="stable")
+    windows = windows.take(order)
+    path = tmp_path / "w.h5"
+    write_windows(path, windows)
+    with h5py.File(path) as file:
+        chunk = file["X"].id.get_chunk_info_by_coord((0, 0, 0))  # of test, the first in this order
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + 8)
+        raw.write(b"damage!!")
+    for part in ("train", "validation"):
+        assert_same(read_windows(path, part), windows.part(part))
+    with pytest.raises(PreparedFileError, match=r"w\.h5: truncated or damaged"):
+        read_windows(path, "test")
+
+
+def test_windows_are_counted_by_part_and_class(tmp_path):
+    windows = make_windows()
+    write_windows(tmp_path / "w.h5", windows)
+    with PreparedFile(tmp_path / "w.h5") as file:
+        counts = file.columns.counts()
+        assert len(file) == sum(sum(by_class.values()) for by_class in counts.values()) == 30
+    assert counts["test"]["Eis"] == np.sum((windows.y == "Eis") & (windows.split == "test"))
+    assert list(counts) == ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 500, 2000, 10_000, -1])
+def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
+    write_windows(tmp_path / "w.h5", make_windows(500))
+    path = tmp_path / "cut file.h5"
+    path.write_bytes((tmp_path / "w.h5").read_bytes()[:kept])
+    with pytest.raises(PreparedFileError, match=r"cut file\.h5: "):
+        read_windows(path)
+
+
+@pytest.mark.parametrize("at", [0.2, 0.4, 0.6, 0.8, 0.95])
+def test_a_file_damaged_in_its_samples_is_an_error_that_names_it(tmp_path, at):
+    path = tmp_path / "w.h5"
+    write_windows(path, make_windows(2000))
+    with h5py.File(path) as file:
+        starts = [file["X"].id.get_chunk_info(i) for i in range(file["X"].id.get_num_chunks())]
+    chunk = starts[int(at * len(starts))]
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + int(at * chunk.size))
+        raw.write(b"\xff\x00\xff\x01")
+    with pytest.raises(PreparedFileError, match=r"w\.h5: truncated or damaged"):
+        read_windows(path)
+
+
+def foreign(path):
+    with h5py.File(path, "w") as file:
+        file["X"] = np.ones((3, 4, 2))
+
+
+def newer(path):
+    write_windows(path, make_windows())
+    with h5py.File(path, "r+") as file:
+        file.attrs["version"] = 2
+
+
+def without_labels_classes(path):
+    write_windows(path, make_windows())
+    with h5py.File(path, "r+") as file:
+        del file["classes"]
+
+
+def of_other_lengths(path):
+    write_windows(path, make_windows())
+    with h5py.File(path, "r+") as file:
+        del file["start_s"]
+        file["start_s"] = np.arange(4.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.write_text("X,y\n1,2\n"), "not an HDF5 file"),
+        (lambda path: None, "cannot be read"),
+        (foreign, "something else .*sensorseq prepare"),
+        (newer, "format version 2; .* up to 1. Update sensorseq"),
+        (without_labels_classes, "truncated or damaged"),
+        (of_other_lengths, "start_s has shape"),
+    ],
+)
+def test_what_is_no_prepared_file_is_one_error_that_names_it(tmp_path, make, said):
+    path = tmp_path / "some file.h5"
+    make(path)
+    with pytest.raises(PreparedFileError, match=said) as caught:
+        read_windows(path)
+    assert str(path) in str(caught.value)
+
+
+def test_provenance_that_is_no_plain_value_is_refused_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "w.h5"
+    write_windows(path, make_windows())
+    before = path.read_bytes()
+    for value in ({1, 2}, float("nan")):
+        with pytest.raises(PreparedFileError, match="provenance"):
+            write_windows(path, WindowSet(np.ones((2, 3, 1)), provenance={"a": value}))
+    assert path.read_bytes() == before
+    assert names_in(tmp_path) == ["w.h5"]
+
+
+@pytest.fixture
+def limit_file_size():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 20_000, 100_000])
+def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(
+    tmp_path, limit_file_size, size
+):
+    path = tmp_path / "w.h5"
+    write_windows(path, make_windows())
+    before = path.read_bytes()
+    limit_file_size(size)
+    with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written .*make room"):
+        write_windows(path, make_windows(5000))
+    assert path.read_bytes() == before
+    assert names_in(tmp_path) == ["w.h5"]
+
+
+def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
+    # HDF5 that saw a write fail ends the process by a segmentation fault at exit.
+    program = f"""
+        import resource, sys
+        import numpy as np
+        from sensorseq.errors import PreparedFileError
+        from sensorseq.storage.prepared import write_windows
+        from sensorseq.windows import WindowSet
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            write_windows({str(tmp_path / "w.h5")!r}, WindowSet(np.ones((3000, 20, 3))))
+        except PreparedFileError:
+            sys.exit(3)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert ended.returncode == 3
+    assert names_in(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
+    with pytest.raises(PreparedFileError, match=r"make the folder .*nowhere first"):
+        write_windows(tmp_path / "nowhere" / "w.h5", make_windows())
+
+    def read_only(*arguments, **keywords):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(prepared_module.Path, "open", read_only)
+    with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written \(read-only file"):
+        write_windows(tmp_path / "w.h5", make_windows())
+    assert names_in(tmp_path) == []
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "w.h5"
+    windows = make_windows()
+    write_windows(path, windows)
+    before = path.read_bytes()
+
+    def blocks():
+        yield windows.X[:10]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_window_blocks(path, WindowColumns.of(windows), blocks())
+    assert path.read_bytes() == before
+    assert names_in(tmp_path) == ["w.h5"]

@@ -1,0 +1,648 @@
+import gzip
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from sensorseq import prepare as prepare_module
+from sensorseq.errors import (
+    ArgumentError,
+    ConfigurationError,
+    InputError,
+    PreparedFileError,
+    RecordingError,
+    SplitError,
+    WindowError,
+)
+from sensorseq.prepare import pipeline_of, prepare
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.readers import read_recordings
+from sensorseq.storage.prepared import PreparedFile, read_windows
+from sensorseq.windows import WindowSet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_csv(path, columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    text = "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n"
+    data = text.encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def signals(seed, n_samples=400, rate_hz=20.0):
+    rng = np.random.default_rng(seed)
+    t = np.arange(n_samples) / rate_hz
+    return {
+        "time": t,
+        "current": np.sin(t * (1 + seed % 3)) + rng.normal(size=n_samples),
+        "speed": t,
+    }
+
+
+def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
+    for number, label in enumerate(classes):
+        for recording in range(per_class):
+            suffix = ".csv.gz" if recording % 2 else ".csv"
+            columns = signals(10 * number + recording, 300 + 40 * recording)
+            write_csv(folder / label / f"pro_{recording:02d}{suffix}", columns)
+    return folder
+
+
+@pytest.fixture
+def terrains(tmp_path):
+    return make_terrains(tmp_path / "müde Räder")
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prepare_plainly(terrains, output, **arguments):
+    return prepare(terrains, output, **{"window_s": 2, "hop_s": 1, **arguments})
+
+
+class TestLaws:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"window_s": 2.0, "hop_s": 0.7},
+            {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
+            {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
+            {"window_s": 3, "scale": "quantile", "split": (0.5, 0.5, 0.0), "balance": "oversample"},
+        ],
+    )
+    def test_one_recording_at_a_time_gives_what_all_at_once_give(
+        self, terrains, tmp_path, arguments
+    ):
+        summary = prepare(terrains, tmp_path / "w.h5", **arguments)
+        pipeline = PreparePipeline(**arguments)
+        expected = pipeline.prepare(read_recordings(terrains))
+        with PreparedFile(tmp_path / "w.h5") as file:
+            windows = file.windows()
+            np.testing.assert_array_equal(file.sample_indices, pipeline.sample_indices_)
+            scaler = Scaler.from_dict(file.scaler)
+        for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
+            np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
+        assert windows.channels == expected.channels
+        assert windows.sample_rate_hz == expected.sample_rate_hz
+        scaled = pipeline.scaler_.transform(expected.X)
+        np.testing.assert_allclose(scaler.transform(windows.X), scaled, rtol=1e-5, atol=1e-5)
+        assert summary.n_windows == len(windows)
+        assert summary.n_recordings == 12
+
+    def test_windows_are_the_samples_of_the_file_unscaled(self, tmp_path):
+        columns = signals(3)
+        write_csv(tmp_path / "one.csv", columns)
+        prepare(tmp_path / "one.csv", tmp_path / "w.h5", window_s=2, split="none")
+        windows = read_windows(tmp_path / "w.h5")
+        assert windows.sample_rate_hz == 20.0
+        assert windows.X.shape == (10, 40, 2)
+        whole = np.column_stack([columns["current"], columns["speed"]])
+        np.testing.assert_allclose(windows.X.reshape(400, 2), whole, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(windows.start_s, np.arange(10) * 2.0, atol=1e-12)
+        assert (windows.y, windows.split) == (None, None)
+
+    def test_statistics_come_from_training_windows_alone(self, terrains, tmp_path):
+        prepare_plainly(terrains, tmp_path / "w.h5")
+        with PreparedFile(tmp_path / "w.h5") as file:
+            train = file.part("train")
+            scaler = Scaler.from_dict(file.scaler)
+        expected = fit_scaler(train.X)
+        np.testing.assert_allclose(scaler.channel_center, expected.channel_center, rtol=1e-12)
+        np.testing.assert_allclose(scaler.channel_scale, expected.channel_scale, rtol=1e-12)
+
+    def test_no_group_is_on_two_sides_and_every_class_is_on_each(self, terrains, tmp_path):
+        prepare_plainly(terrains, tmp_path / "w.h5")
+        windows = read_windows(tmp_path / "w.h5")
+        parts_of = {g: set(windows.split[windows.groups == g]) for g in set(windows.groups)}
+        assert {len(parts) for parts in parts_of.values()} == {1}
+        for part in ("train", "validation", "test"):
+            assert set(windows.y[windows.split == part]) == set(windows.y)
+
+    def test_a_manifest_keeps_its_groups_together(self, terrains, tmp_path):
+        rows = [
+            f"{path.relative_to(terrains).as_posix()},{path.parent.name},robot {i % 3}"
+            for i, path in enumerate(sorted(terrains.rglob("*.csv*")))
+        ]
+        (terrains / "manifest.csv").write_text("\n".join(["path,label,group", *rows]))
+        prepare_plainly(terrains, tmp_path / "w.h5")
+        windows = read_windows(tmp_path / "w.h5")
+        assert set(windows.groups) == {"robot 0", "robot 1", "robot 2"}
+        assert {len(set(windows.split[windows.groups == g])) for g in set(windows.groups)} == {1}
+
+    def test_a_recording_to_be_predicted_goes_through_the_same_steps(self, terrains, tmp_path):
+        arguments = {"window_s": 1.3, "hop_s": 0.6, "sample_rate_hz": 15, "channels": ["speed"]}
+        prepare(terrains, tmp_path / "w.h5", **arguments)
+        test = read_windows(tmp_path / "w.h5", "test")
+        name = str(test.recording_id[0])
+        (path,) = terrains.glob(f"{name}.csv*")
+        again = pipeline_of(test).prepare(read_recordings(path))
+        np.testing.assert_array_equal(again.X, test.X[test.recording_id == name])
+        with pytest.raises(WindowError, match="do not say how they were made"):
+            pipeline_of(WindowSet(np.zeros((1, 2, 1))))
+
+    def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
+        columns = signals(1)
+        write_csv(tmp_path / "a.csv", columns)
+        pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for name, values in columns.items():
+                file[name] = values
+        windows = []
+        for name in ("a.csv", "a.parquet", "a.h5"):
+            prepare(tmp_path / name, tmp_path / "w.h5", window_s=2, split="none")
+            windows.append(read_windows(tmp_path / "w.h5"))
+        for other in windows[1:]:
+            np.testing.assert_array_equal(other.X, windows[0].X)
+            assert other.channels == windows[0].channels == ("current", "speed")
+
+
+class TestSameBytes:
+    def test_prepared_twice_elsewhere_or_in_processes_the_file_is_the_same(
+        self, terrains, tmp_path
+    ):
+        prepare_plainly(terrains, tmp_path / "a.h5")
+        copy = tmp_path / "elsewhere" / "copy"
+        shutil.copytree(terrains, copy)
+        prepare_plainly(copy, tmp_path / "b.h5", jobs=2)
+        assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
+        assert names_in(tmp_path) == ["a.h5", "b.h5", "elsewhere", "müde Räder"]
+
+    @pytest.mark.parametrize("stage", ["rates", "recordings", "merge"])
+    @pytest.mark.parametrize("after", [0, 1, 7, 12])
+    def test_interrupted_and_resumed_it_is_the_same(self, terrains, tmp_path, stage, after):
+        prepare_plainly(terrains, tmp_path / "whole.h5")
+
+        def interrupt(at, done, total):
+            if (at, done) == (stage, after):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt)
+        finished = {"rates": 0, "recordings": after, "merge": 12}[stage]
+        left = ["müde Räder"] + ["w.h5.parts"] * (finished > 0) + ["whole.h5"]
+        assert names_in(tmp_path) == left
+        if finished:
+            assert len(names_in(tmp_path / "w.h5.parts")) == finished
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
+        assert summary.n_reused == finished
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
+        assert names_in(tmp_path) == ["müde Räder", "w.h5", "whole.h5"]
+
+    def interrupt_late(self, terrains, output):
+        def interrupt(at, done, total):
+            if at == "merge":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare_plainly(terrains, output, progress=interrupt)
+
+    def test_what_changed_since_is_not_reused(self, terrains, tmp_path):
+        self.interrupt_late(terrains, tmp_path / "w.h5")
+        write_csv(terrains / "sand" / "pro_00.csv", signals(77))
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
+        assert summary.n_reused == 11
+        prepare_plainly(terrains, tmp_path / "anew.h5")
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
+
+    @pytest.mark.parametrize(
+        "change", [{"hop_s": 2}, {"channels": ["speed"]}, {"max_gap_s": 3}, {"sample_rate_hz": 10}]
+    )
+    def test_parts_of_other_arguments_are_not_reused(self, terrains, tmp_path, change):
+        self.interrupt_late(terrains, tmp_path / "w.h5")
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **change)
+        assert summary.n_reused == 0
+
+    def test_a_damaged_part_is_made_again(self, terrains, tmp_path):
+        self.interrupt_late(terrains, tmp_path / "w.h5")
+        parts = sorted((tmp_path / "w.h5.parts").iterdir())
+        parts[0].write_bytes(parts[0].read_bytes()[:-50])
+        parts[1].write_bytes(b"")
+        data = bytearray(parts[2].read_bytes())
+        data[len(data) // 2] ^= 1
+        parts[2].write_bytes(data)
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
+        assert summary.n_reused == 9
+        prepare_plainly(terrains, tmp_path / "anew.h5")
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
+
+    def test_without_resume_nothing_is_reused(self, terrains, tmp_path):
+        self.interrupt_late(terrains, tmp_path / "w.h5")
+        assert prepare_plainly(terrains, tmp_path / "w.h5").n_reused == 0
+
+
+class TestProvenance:
+    def test_the_file_says_how_it_was_made_of_what(self, terrains, tmp_path):
+        write_csv(terrains / "sand" / "short.csv", signals(5, 20))
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", exclude=["Eis/pro_03"])
+        provenance = read_windows(tmp_path / "w.h5", "test").provenance
+        assert provenance["configuration"]["window"] == {"window_s": 2, "hop_s": 1}
+        assert provenance["configuration"]["input"]["exclude"] == ["Eis/pro_03"]
+        assert provenance["sample_rate_from"] == "median of the recordings"
+        first = provenance["recordings"][0]
+        assert first["recording_id"] == "Eis/pro_00"
+        assert first["sources"] == [
+            {
+                "path": "Eis/pro_00.csv",
+                "sha256": digest(terrains / "Eis" / "pro_00.csv"),
+                "size_bytes": (terrains / "Eis" / "pro_00.csv").stat().st_size,
+            }
+        ]
+        assert len(provenance["recordings"]) == 11
+        assert provenance["dropped"] == [
+            {
+                "recording_id": "sand/short",
+                "start_s": 0.0,
+                "n_samples": 20,
+                "reason": "shorter than a window",
+            }
+        ]
+        assert summary.dropped == provenance["dropped"]
+        assert "dropped 1: shorter than a window" in str(summary)
+        assert str(tmp_path) not in str(provenance)
+        assert b"%s" % str(tmp_path).encode() not in (tmp_path / "w.h5").read_bytes()
+
+    def test_a_long_run_of_missing_samples_cuts_and_a_short_one_is_filled(self, tmp_path):
+        columns = signals(1, 800)
+        current = columns["current"].astype(object)
+        current[100:104] = ""
+        current[400:440] = ""
+        write_csv(tmp_path / "a.csv", {**columns, "current": current})
+        prepare(tmp_path / "a.csv", tmp_path / "w.h5", window_s=2, split="none")
+        windows = read_windows(tmp_path / "w.h5")
+        assert windows.provenance["recordings"][0]["n_pieces"] == 2
+        np.testing.assert_allclose(
+            windows.start_s, [*np.arange(10) * 2.0, *(22 + np.arange(9) * 2.0)], atol=1e-9
+        )
+        assert np.isfinite(windows.X).all()
+
+    def test_columns_without_numbers_are_counted(self, terrains, tmp_path):
+        for path in sorted(terrains.rglob("*.csv")):
+            lines = path.read_text().splitlines()
+            lines = [lines[0] + ",terrain", *(f"{line},mud" for line in lines[1:])]
+            path.write_text("\n".join(lines))
+        summary = prepare_plainly(terrains, tmp_path / "w.h5")
+        assert summary.dropped_columns == {"terrain": 6}
+        assert summary.channels == ("current", "speed")
+        assert "column 'terrain' holds no numbers (in 6" in str(summary)
+
+    def test_channels_in_another_order_are_the_same_channels(self, terrains, tmp_path):
+        path = terrains / "sand" / "pro_02.csv"
+        columns = signals(22, 380)
+        write_csv(path, columns)
+        prepare_plainly(terrains, tmp_path / "a.h5")
+        write_csv(path, dict(reversed(columns.items())))
+        prepare_plainly(terrains, tmp_path / "b.h5")
+        np.testing.assert_array_equal(
+            read_windows(tmp_path / "a.h5").X, read_windows(tmp_path / "b.h5").X
+        )
+
+    def test_a_summary_is_plain_values_for_machines(self, terrains, tmp_path):
+        summary = prepare_plainly(terrains, tmp_path / "w.h5")
+        told = json.loads(json.dumps(summary.to_dict()))
+        assert told["n_windows"] == sum(sum(c.values()) for c in told["counts"].values())
+        assert told["path"] == str(tmp_path / "w.h5")
+        assert told["size_bytes"] == (tmp_path / "w.h5").stat().st_size
+
+    def test_progress_counts_every_stage_to_its_end(self, terrains, tmp_path):
+        seen = []
+        prepare_plainly(terrains, tmp_path / "w.h5", progress=lambda *step: seen.append(step))
+        assert seen == [
+            (stage, done, 12) for stage in ("rates", "recordings", "merge") for done in range(13)
+        ]
+
+
+def spoil(change):
+    """Rewrite the lines of one recording."""
+
+    def spoiled(terrains):
+        path = terrains / "sand" / "pro_02.csv"
+        path.write_text("\n".join(change(path.read_text().splitlines())))
+
+    return spoiled
+
+
+def replaced(row, text):
+    return spoil(lambda lines: [*lines[:row], text, *lines[row + 1 :]])
+
+
+def cut_gzip(terrains):
+    path = terrains / "sand" / "pro_01.csv.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def other_format(suffix):
+    def write(terrains):
+        path = terrains / "sand" / f"pro_09{suffix}"
+        if suffix == ".parquet":
+            pyarrow.parquet.write_table(pa.table(signals(1)), path)
+        else:
+            with h5py.File(path, "w") as file:
+                for name, values in signals(1).items():
+                    file[name] = values
+        path.write_bytes(path.read_bytes()[:-100])
+
+    return write
+
+
+SPOILT = {
+    "missing time": (replaced(5, ",1,2"), r"pro_02\.csv, row 5: no time stamp in .*remove"),
+    "duplicate time": (replaced(5, "0.15,1,2"), r"pro_02\.csv, row 5: time repeats .*Keep one row"),
+    "backward time": (
+        replaced(5, "0.1,1,2"),
+        r"pro_02\.csv, row 5: time goes back .*Sort the rows",
+    ),
+    "text among time": (replaced(5, "noon,1,2"), r"pro_02\.csv, row 5, column 'time': 'noon'"),
+    "text time": (
+        spoil(lambda lines: [lines[0], *(f"at {line}" for line in lines[1:])]),
+        r"pro_02\.csv: column 'time' holds no numbers; .*seconds since the start",
+    ),
+    "no time": (replaced(0, "clock,current,speed"), r"pro_02\.csv: .* Name it with time_column"),
+    "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
+    "beyond float32": (
+        replaced(7, "0.3,1e300,2"),
+        r"pro_02\.csv: .*'current' is 1e\+300 at sample 7",
+    ),
+    "empty file": (spoil(lambda lines: []), r"pro_02\.csv: the file is empty"),
+    "header only": (spoil(lambda lines: lines[:1]), r"pro_02\.csv: a header, and no sample"),
+    "other channels": (
+        replaced(0, "time,current,velocity"),
+        r"pro_02\.csv: channels current, velocity; .*most others have current, speed.*`channels`",
+    ),
+    "a channel without numbers": (
+        spoil(lambda lines: [lines[0], *(line.rsplit(",", 1)[0] + "," for line in lines[1:])]),
+        r"pro_02\.csv: channels current \(speed without numbers\)",
+    ),
+    "ragged": (replaced(7, "0.3,1,2,3"), r"pro_02\.csv: not a table .*Expected 3 columns, got 4"),
+    "cut gzip": (cut_gzip, r"pro_01\.csv\.gz: not a whole gzip file"),
+    "cut parquet": (other_format(".parquet"), r"pro_09\.parquet: not a whole Parquet"),
+    "cut HDF5": (other_format(".h5"), r"pro_09\.h5: truncated or damaged"),
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("spoilt", SPOILT)
+    def test_a_spoilt_recording_stops_the_run_naming_file_row_and_way_out(
+        self, terrains, tmp_path, spoilt
+    ):
+        change, said = SPOILT[spoilt]
+        change(terrains)
+        with pytest.raises(RecordingError, match=said):
+            prepare_plainly(terrains, tmp_path / "w.h5")
+        assert not (tmp_path / "w.h5").exists()
+
+    @pytest.mark.parametrize("spoilt", SPOILT)
+    def test_a_spoilt_recording_can_be_skipped_and_is_told_of(self, terrains, tmp_path, spoilt):
+        change, _ = SPOILT[spoilt]
+        change(terrains)
+        n_files = len(list(terrains.rglob("*.*")))
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", on_error="skip")
+        assert summary.n_recordings == n_files - 1
+        (dropped,) = summary.dropped
+        assert dropped["recording_id"] in ("sand/pro_01", "sand/pro_02", "sand/pro_09")
+        assert Path(dropped["reason"].split(",")[0].split(":")[0]).parts[0] == "sand"
+        assert read_windows(tmp_path / "w.h5").provenance["dropped"] == summary.dropped
+
+    def test_a_spoilt_recording_is_named_from_another_process_too(self, terrains, tmp_path):
+        SPOILT["a word"][0](terrains)
+        with pytest.raises(RecordingError, match=SPOILT["a word"][1]):
+            prepare_plainly(terrains, tmp_path / "w.h5", jobs=2)
+        assert not (tmp_path / "w.h5").exists()
+
+    @pytest.mark.parametrize("channels", [["curent"], ["speed", "voltage"]])
+    def test_a_wrong_channel_name_is_an_error_that_lists_the_channels(
+        self, terrains, tmp_path, channels
+    ):
+        with pytest.raises(RecordingError, match=r"pro_00\.csv: no channel .* has current, speed"):
+            prepare_plainly(terrains, tmp_path / "w.h5", channels=channels)
+
+    def test_a_class_with_too_few_groups_is_named_before_anything_is_read(self, terrains, tmp_path):
+        for number in (2, 3):
+            next((terrains / "sand").glob(f"pro_0{number}*")).write_bytes(b"never read")
+        for number in (0, 1):
+            next((terrains / "sand").glob(f"pro_0{number}*")).unlink()
+        with pytest.raises(SplitError, match=r"class 'sand' has 2 group\(s\).*exclude='sand'"):
+            prepare_plainly(terrains, tmp_path / "w.h5")
+        assert names_in(tmp_path) == ["müde Räder"]
+
+    def test_a_class_that_skipping_leaves_too_few_groups_is_named(self, terrains, tmp_path):
+        SPOILT["a word"][0](terrains)
+        SPOILT["cut gzip"][0](terrains)
+        with pytest.raises(SplitError, match="class 'sand': 2 group"):
+            prepare_plainly(terrains, tmp_path / "w.h5", on_error="skip")
+        assert not (tmp_path / "w.h5").exists()
+
+    def test_an_empty_class_is_named(self, terrains, tmp_path):
+        (terrains / "gravel").mkdir()
+        with pytest.raises(RecordingError, match=r"class 'gravel' has no file .*exclude='gravel'"):
+            prepare_plainly(terrains, tmp_path / "w.h5")
+
+    def test_a_class_shorter_than_a_window_is_named(self, terrains, tmp_path):
+        for number in range(4):
+            next((terrains / "sand").glob(f"pro_0{number}*")).unlink()
+            write_csv(terrains / "sand" / f"pro_0{number}.csv", signals(number, 25))
+        with pytest.raises(WindowError, match=r"class 'sand': no window is left.*exclude='sand'"):
+            prepare_plainly(terrains, tmp_path / "w.h5")
+
+    def test_recordings_that_are_all_shorter_than_a_window_are_an_error(self, terrains, tmp_path):
+        with pytest.raises(WindowError, match=r"none of 12 recordings.*the longest .* 20\.95 s"):
+            prepare_plainly(terrains, tmp_path / "w.h5", window_s=60)
+
+    def test_when_every_recording_is_skipped_that_is_an_error(self, terrains, tmp_path):
+        with pytest.raises(RecordingError, match=r"none of 12 .*no column 'clock'"):
+            prepare_plainly(terrains, tmp_path / "w.h5", time_column="clock", on_error="skip")
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "said"),
+        [
+            ({"window_s": None}, ArgumentError, "window_s is not given"),
+            ({"window_s": -1}, ArgumentError, "window_s=-1"),
+            ({"window_s": 0.001}, ArgumentError, "less than one sample"),
+            ({"jobs": 0}, ArgumentError, "jobs=0"),
+            ({"on_error": "ignore"}, ArgumentError, "on_error='ignore'"),
+            ({"split": "never"}, ArgumentError, "split='never'"),
+            ({"split": (0.5, 0.5, 0.5)}, ArgumentError, "sum to 1"),
+            ({"scale": "standart"}, ArgumentError, "Did you mean 'standard'"),
+            ({"balance": "undersampel"}, ArgumentError, "Did you mean 'undersample'"),
+            ({"random_state": 1.5}, ArgumentError, "random_state=1.5"),
+            ({"max_gap_s": 0.01}, RecordingError, r"pro_00\.csv: .*max_gap_s=0.01 is shorter"),
+            ({"config": "nowhere.toml"}, ConfigurationError, r"nowhere\.toml: cannot be read"),
+        ],
+    )
+    def test_an_argument_without_meaning_is_an_error(
+        self, terrains, tmp_path, arguments, error, said
+    ):
+        with pytest.raises(error, match=said) as caught:
+            prepare_plainly(terrains, tmp_path / "w.h5", **arguments)
+        assert isinstance(caught.value, InputError)
+        assert not (tmp_path / "w.h5").exists()
+
+
+class TestOutput:
+    def test_an_older_file_stays_until_the_new_one_is_whole(self, terrains, tmp_path):
+        path = tmp_path / "w.h5"
+        prepare_plainly(terrains, path)
+        before = digest(path)
+
+        def fail(at, done, total):
+            assert digest(path) == before
+            if (at, done) == ("merge", 12):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare_plainly(terrains, path, window_s=1, progress=fail)
+        assert digest(path) == before
+        assert names_in(tmp_path) == ["müde Räder", "w.h5", "w.h5.parts"]
+
+    @pytest.mark.parametrize("size", [0, 3000, 20_000])
+    def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(
+        self, terrains, tmp_path, size
+    ):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            with pytest.raises(PreparedFileError, match=r"cannot be written \(.*make room"):
+                prepare_plainly(terrains, tmp_path / "w.h5")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        left = [path.name for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".h5"))]
+        assert left == []
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
+        assert summary.n_reused == (12 if size == 20_000 else 0)
+
+    def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_read(
+        self, terrains, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(prepare_module, "read_source_rate", None)
+        with pytest.raises(PreparedFileError, match=r"make the folder .*nowhere first"):
+            prepare_plainly(terrains, tmp_path / "nowhere" / "w.h5")
+        with pytest.raises(PreparedFileError, match="is a folder; name a file"):
+            prepare_plainly(terrains, tmp_path)
+        monkeypatch.setattr(os, "access", lambda *arguments: False)
+        with pytest.raises(
+            PreparedFileError, match=r"w\.h5: cannot be written \(permission denied"
+        ):
+            prepare_plainly(terrains, tmp_path / "w.h5")
+
+    def test_two_runs_do_not_write_one_file(self, terrains, tmp_path):
+        def second(at, done, total):
+            if (at, done) == ("recordings", 3):
+                with pytest.raises(PreparedFileError, match="another run is preparing"):
+                    prepare_plainly(terrains, tmp_path / "w.h5")
+
+        prepare_plainly(terrains, tmp_path / "w.h5", progress=second)
+
+    def test_torch_is_not_needed(self):
+        program = "import sys, sensorseq.prepare; assert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+class TestConfiguration:
+    def test_a_file_says_what_arguments_say_and_arguments_come_first(self, terrains, tmp_path):
+        config = tmp_path / "c.toml"
+        config.write_text('[window]\nwindow_s = 2\nhop_s = 2\n[input]\nexclude = ["sand"]\n')
+        prepare(terrains, tmp_path / "a.h5", config=config, hop_s=1)
+        prepare(terrains, tmp_path / "b.h5", window_s=2.0, hop_s=1.0, exclude=["sand"])
+        one, other = (read_windows(tmp_path / name) for name in ("a.h5", "b.h5"))
+        np.testing.assert_array_equal(one.X, other.X)
+        assert one.provenance == other.provenance
+
+
+def test_several_sensors_come_on_one_clock(tmp_path):
+    for label in ("ice", "snow"):
+        for number in range(3):
+            t = np.arange(200) / 20 + 0.5
+            write_csv(tmp_path / label / f"pro_{number}.csv", {"time": t, "slow": np.sin(t)})
+            t = np.arange(1200) / 100
+            write_csv(tmp_path / label / f"imu_{number}.csv.gz", {"time": t, "fast": np.cos(3 * t)})
+    arguments = {"files": ["pro_*", "imu_*"], "pair": "{sensor}_{recording}.*", "window_s": 1}
+    summary = prepare(tmp_path, tmp_path / "w.h5", **arguments)
+    windows = read_windows(tmp_path / "w.h5")
+    assert (windows.sample_rate_hz, windows.channels) == (100.0, ("slow", "fast"))
+    assert summary.counts["test"] == {"ice": 9, "snow": 9}
+    t = windows.start_s[:, np.newaxis] + np.arange(100) / 100
+    assert np.abs(windows.X[:, :, 0] - np.sin(t)).max() < 1e-3
+    assert np.abs(windows.X[:, :, 1] - np.cos(3 * t)).max() < 1e-3
+    sources = windows.provenance["recordings"][0]["sources"]
+    assert [source["path"] for source in sources] == ["ice/pro_0.csv", "ice/imu_0.csv.gz"]
+
+
+BOREALTC = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared" / "data" / "borealtc"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not BOREALTC.is_dir(), reason=f"no recordings at {BOREALTC}; set SENSORSEQ_BOREALTC to borealtc"
+)
+class TestBorealTC:
+    """Window counts are those of its 5-s partitions, counted beforehand by another program."""
+
+    arguments = {"exclude": ["MIXED"], "time_column": "time", "window_s": 5}  # noqa: RUF012
+
+    def counts(self, path):
+        y = read_windows(path).y
+        return dict(zip(*(a.tolist() for a in np.unique(y, return_counts=True)), strict=True))
+
+    def test_motor_currents_give_the_known_windows(self, tmp_path):
+        summary = prepare(BOREALTC, tmp_path / "w.h5", files="pro_*.csv", **self.arguments)
+        assert (summary.n_recordings, summary.n_windows, summary.window_samples) == (71, 1404, 32)
+        assert summary.sample_rate_hz == 6.5
+        assert self.counts(tmp_path / "w.h5") == {
+            "ASPHALT": 111,
+            "FLOORING": 425,
+            "ICE": 454,
+            "SANDY_LOAM": 129,
+            "SNOW": 285,
+        }
+
+    def test_motor_currents_are_untouched_at_their_own_rate(self, tmp_path):
+        prepare(BOREALTC, tmp_path / "w.h5", files="pro_*.csv", **self.arguments)
+        windows = read_windows(tmp_path / "w.h5")
+        (recording,) = read_recordings(BOREALTC / "SNOW" / "pro_07.csv")
+        mine = np.flatnonzero(windows.recording_id == "SNOW/pro_07")
+        for k, row in enumerate(mine):
+            first = int(np.ceil(32.5 * k))
+            np.testing.assert_allclose(
+                windows.X[row], recording.values[first : first + 32], rtol=1e-6
+            )
+
+    def test_with_the_inertial_unit_on_one_clock(self, tmp_path):
+        arguments = {**self.arguments, "files": ["pro_*.csv", "imu_*.csv.gz"]}
+        arguments["pair"] = "{sensor}_{recording}.*"
+        with pytest.raises(RecordingError, match=r"FLOORING/04' has no file of imu"):
+            prepare(BOREALTC, tmp_path / "w.h5", **arguments)
+        summary = prepare(BOREALTC, tmp_path / "w.h5", on_error="skip", jobs=2, **arguments)
+        assert [one["recording_id"] for one in summary.dropped] == [
+            "FLOORING/04",
+            "FLOORING/06",
+            "ICE/01",
+        ]
+        assert summary.n_windows == 897
+        assert self.counts(tmp_path / "w.h5") == {
+            "ASPHALT": 110,
+            "FLOORING": 216,
+            "ICE": 164,
+            "SANDY_LOAM": 126,
+            "SNOW": 281,
+        }
+
+    def test_a_column_of_words_is_no_channel(self, tmp_path):
+        prepare(BOREALTC / "MIXED", tmp_path / "w.h5", window_s=5, split="none")
+        assert read_windows(tmp_path / "w.h5").channels == ("curL", "curR", "velL", "velR")
