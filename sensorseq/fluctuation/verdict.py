@@ -267,21 +267,31 @@ def _noise_trend(run: Run, movement: Movement) -> list[str]:
 
 
 def _generalisation(run: Run) -> list[str]:
-    """Say it when validation gets worse while training gets better."""
-    loss, val_loss = run.settled("loss"), run.settled("val_loss")
-    if min(len(loss), len(val_loss)) < MIN_EPOCHS:
+    """Say it when validation gets worse while training gets better.
+
+    Counted from the lowest validation loss, wherever it lies: a run can overfit from its first
+    epoch on, long before early stopping ends it. The lowest of many noisy values is low by luck
+    too; that share does not count.
+    """
+    val_loss = run.whole("val_loss")
+    if len(val_loss) < MIN_EPOCHS or len(run.whole("loss")) != len(val_loss):
         return []
-    third = len(val_loss) // 3
-    rise = metrics.theil_sen_slope(val_loss[-third:]) * (third - 1)
-    last = len(loss) // 3
-    training_rise = metrics.theil_sen_slope(loss[-last:]) * (last - 1)
-    run.add("val_loss_rise_in_last_third", rise, "nats", OVERFITTING_RISE_NATS, "overfitting above")
-    if rise > max(OVERFITTING_RISE_NATS, 2 * training_rise):
-        return [
-            f"Validation loss rose by {rise:.2f} nats over the last third, training loss did"
-            " not: the model overfits there; earlier weights are the better ones."
-        ]
-    return []
+    lowest = int(val_loss.argmin())
+    end = float(np.median(val_loss[-max(len(val_loss) // 6, 3) :]))
+    noise = metrics.high_frequency_noise(val_loss)
+    rise = end - val_loss[lowest]
+    # its mean, and what the lowest value and the median at the end scatter about theirs
+    luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "luck of picking the lowest")
+    loss = run.whole("loss")
+    if rise <= OVERFITTING_RISE_NATS + luck or loss[-1] >= loss[lowest]:
+        return []
+    epoch = int(np.flatnonzero(run.columns["val_loss"].recorded)[lowest]) + 1
+    return [
+        f"Validation loss was lowest in epoch {epoch} ({val_loss[lowest]:.2f} nats) and ended at"
+        f" {end:.2f}, while training loss fell from {loss[lowest]:.2f} to {loss[-1]:.2f}: from"
+        " there on the model overfits, it learns what does not carry over."
+    ]
 
 
 def _kept(run: Run) -> list[str]:

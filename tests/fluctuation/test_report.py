@@ -239,6 +239,24 @@ def test_overfitting_is_said():
     assert "those of epoch 9 of 40" in text
 
 
+def test_overfitting_from_the_first_epoch_is_said_with_its_epoch():
+    t = np.arange(21)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(21)
+    curve = {"loss": 1.1 * np.exp(-t / 4) + 0.1, "val_loss": 1.2 + 0.03 * t + np.abs(noise)}
+    curve["val_loss"][0] = 1.2
+    text = " ".join(verdict_of(curve, 500, best_epoch=1).explanation)
+    assert "lowest in epoch 1 (1.20 nats)" in text
+    assert "overfits" in text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_validation_loss_that_only_scatters_is_not_called_overfitting(seed):
+    t = np.arange(60)
+    noise = 0.15 * np.random.default_rng(seed).standard_normal(60)
+    curve = {"loss": np.exp(-t / 10) + 0.2, "val_loss": np.exp(-t / 10) + 0.6 + noise}
+    assert "overfits" not in " ".join(verdict_of(curve, 50, best_epoch=50).explanation)
+
+
 def test_learning_that_does_not_carry_over_is_not_learning():
     curve = healthy_curve(0, 100)
     curve["accuracy"] = np.linspace(0.2, 1, 40)
