@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -21,20 +21,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.errors import (
-    ArgumentError,
     DivergedError,
     InputError,
     ModelFileError,
-    NotYetError,
     check_choice,
 )
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
-from sensorseq.nn import HEAD_NORMS, LSTMLinear
-from sensorseq.ops import POOLINGS
-from sensorseq.preprocessing.scale import KINDS as SCALES
+from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
-from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.storage.model_file import (
     describe_labels,
     read_labels,
@@ -42,6 +37,7 @@ from sensorseq.storage.model_file import (
     take_field,
     write_model,
 )
+from sensorseq.storage.prepared import read_windows
 from sensorseq.training import (
     EngineChoice,
     TrainingConfig,
@@ -50,13 +46,10 @@ from sensorseq.training import (
     choose_engine,
     train_classifier,
 )
-from sensorseq.training.arguments import check_flag, check_integer, check_real
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import DTYPES
-from sensorseq.training.crop import crop_windows
-from sensorseq.training.devices import check_device, resolve_device
+from sensorseq.training.devices import resolve_device
 from sensorseq.training.engine import predict_logits
-from sensorseq.training.initialise import check_scheme, initialise_weights
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -68,37 +61,35 @@ from sensorseq.training.inputs import (
     is_table,
     read_sequences,
 )
-from sensorseq.training.randomness import integer_seed, isolated_torch_rng
-from sensorseq.training.weights import check_class_weight, check_sample_weight, window_weights
+from sensorseq.training.network import (
+    check_array_names,
+    continue_network,
+    make_network,
+    network_arrays,
+    read_network,
+    read_scaler,
+)
+from sensorseq.training.parameters import ARCHITECTURE, NOT_YET, check_parameters, check_plain
+from sensorseq.training.parts import (
+    Part,
+    Windows,
+    crop_sequences,
+    scale_sequences,
+    split_windows,
+)
+from sensorseq.training.preparation import (
+    Preparation,
+    check_preparation,
+    check_same_preparation,
+    describe_preparation,
+    read_training_file,
+    refuse_scaled,
+    without_test,
+)
+from sensorseq.training.weights import check_sample_weight, window_weights
 from sensorseq.windows import WindowSet
 
-# Documented arguments that are not served yet, with the one value that is. It only shrinks.
-NOT_YET: dict[str, Any] = {
-    "augment": None,
-    "calibrate": False,
-    "n_models": 1,
-    "checkpoint": None,
-    "checkpoint_every": 1,
-    "resume": False,
-    "auto_repair": False,
-}
-_ARCHITECTURE = (
-    "hidden_size",
-    "num_layers",
-    "bidirectional",
-    "pooling",
-    "dropout",
-    "recurrent_dropout",
-    "head_norm",
-)
-
-
-class _Part(NamedTuple):
-    """The training or the validation windows."""
-
-    sequences: Sequences
-    class_index: NDArray[np.int64]
-    weight: NDArray[np.float64] | None = None
+__all__ = ["NOT_YET", "SensorLSTMClassifier"]
 
 
 class _Seeds(NamedTuple):
@@ -240,6 +231,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The scaling, fitted on the training part.
     module_ : LSTMLinear
         The network, in evaluation mode.
+    preparation_ : dict or None
+        How the windows were made and which recordings were learned from, when X was a WindowSet or
+        a prepared file; see `sensorseq.training.preparation`.
     engine_ : EngineChoice
         Which engine ran, and why.
 
@@ -270,6 +264,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     scaler_: Scaler | None
     module_: LSTMLinear
     history_: History
+    preparation_: Preparation | None
     _flat_timesteps: int | None
     _report_facts: dict[str, Any]
 
@@ -406,11 +401,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Parameters
         ----------
-        X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
-            Windows; (n, t) is one channel. Of a WindowSet that is split, ``"train"`` trains,
-            ``"validation"`` validates and ``"test"`` is not touched.
+        X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
+            Windows; (n, t) is one channel; a path is that of a prepared file. Of a WindowSet or a
+            file that is split, ``"train"`` trains, ``"validation"`` validates and ``"test"`` is
+            not touched.
         y : array of shape (n,), or exactly one-hot (n, k), optional
-            Labels; may be left out when a WindowSet brings them.
+            Labels; may be left out when a WindowSet brings them. A file brings its own.
         sample_weight : array of shape (n,), optional
             Factor on the loss of each window; zero leaves it out altogether.
         groups : array of shape (n,), optional
@@ -438,15 +434,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         EnvironmentProblemError
             If the device is not there.
         """
-        config = self._check_arguments()
+        config = check_parameters(self.get_params(deep=False))
         device, dtype = resolve_device(self.device), getattr(torch, self.dtype)
         seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
         given = self._read_validation_windows(X_val, y_val, groups_val, lengths_val, windows.groups)
-        train, validation = self._split(windows, given, seeds.split)
+        sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
+        self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        train, validation = split_windows(windows, given, self.validation_fraction, seeds.split)
         config = replace(config, n_classes=len(self.classes_))
         # Learned on the training part alone: statistics of the rest would leak into its score.
-        self._fit_scaler(train)
+        self._fit_scaler(train, stored_scaler)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
         result = train_classifier(
             module,
@@ -465,7 +465,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         X : as in `fit`
-            Windows of the channels `fit` saw.
+            Windows of the channels `fit` saw; of a prepared file all of them, in its order.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
 
@@ -523,6 +523,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, y, sample_weight, lengths : as in `fit`
         """
+        X = self._open(X, "X")
         predicted = self.predict(X, lengths)
         y = X.y if y is None and isinstance(X, WindowSet) else y
         labels, _ = _read_labels(y, len(predicted), "y")
@@ -568,13 +569,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             executed when read.
         """
         check_is_fitted(self)
-        arrays = {
-            f"module.{name}": tensor.detach().cpu().numpy()
-            for name, tensor in self.module_.state_dict().items()
-        }
-        if self.scaler_ is not None:
-            arrays |= {f"scaler.{k}": array for k, array in self.scaler_.to_dict().items()}
-        write_model(path, arrays, self._describe())
+        write_model(path, network_arrays(self.module_, self.scaler_), self._describe())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -618,43 +613,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
         return state
 
-    # Checks of arguments.
-
-    def _check_arguments(self) -> TrainingConfig:
-        for name, served in NOT_YET.items():
-            if getattr(self, name) != served:
-                raise NotYetError(
-                    f"{name}={getattr(self, name)!r} is not served yet; leave {name}={served!r}."
-                )
-        check_integer("hidden_size", self.hidden_size, 1)
-        check_integer("num_layers", self.num_layers, 1)
-        check_flag("bidirectional", self.bidirectional)
-        check_choice("pooling", self.pooling, POOLINGS)
-        check_real("dropout", self.dropout, 0.0, 1.0)
-        check_real("recurrent_dropout", self.recurrent_dropout, 0.0, 1.0)
-        check_choice("head_norm", self.head_norm, HEAD_NORMS)
-        check_scheme("weight_init", self.weight_init)
-        check_scheme("recurrent_init", self.recurrent_init)
-        check_real("forget_bias", self.forget_bias, -np.inf)
-        check_real("validation_fraction", self.validation_fraction, 0.0, 1.0)
-        if self.scale is not None:
-            check_choice("scale", self.scale, SCALES)
-        check_device(self.device)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_flag("warm_start", self.warm_start)
-        if not isinstance(self.verbose, bool):
-            check_integer("verbose", self.verbose, 0)
-        check_callbacks(self.callbacks)
-        check_class_weight(self.class_weight)
-        if self.class_weight == "balanced" and self.sampler == "balanced":
-            raise ArgumentError(
-                "class_weight='balanced' and sampler='balanced' both correct the same imbalance,"
-                " together once too often; take one."
-            )
-        choose_engine(self.engine)
-        names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]
-        return TrainingConfig(n_classes=2, **{name: getattr(self, name) for name in names})
-
     def _make_seeds(self) -> _Seeds:
         entropy = check_random_state(self.random_state).randint(2**31 - 1)
         return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
@@ -665,9 +623,30 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "module_")
 
+    def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | None]:
+        """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
+        stored: Scaler | None = None
+        if isinstance(X, str | os.PathLike):
+            for name, value in given.items():
+                if value is not None:
+                    raise InputError(f"{name} is given, and the file {X} brings its own windows.")
+            X, stored = read_training_file(X)
+        if isinstance(X, WindowSet):
+            refuse_scaled(X, self.scale)
+            X = without_test(X)
+        return X, stored
+
+    def _open(self, X: Any, name: str) -> Any:
+        """Read a prepared file; refuse a WindowSet that is scaled."""
+        if isinstance(X, str | os.PathLike):
+            X = read_windows(X)
+        if isinstance(X, WindowSet):
+            refuse_scaled(X, self.scale, name)
+        return X
+
     def _read_training_windows(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
-    ) -> "_Windows":
+    ) -> Windows:
         """Check what `fit` was given; learn the classes and the shape of the input."""
         fitted_classes = self.classes_ if self._continues else None
         if fitted_classes is None:
@@ -703,7 +682,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         self.classes_ = classes
         rows = np.flatnonzero(taking_part)
-        return _Windows(
+        return Windows(
             sequences.take(rows) if len(rows) < n_windows else sequences,
             np.searchsorted(classes, labels[rows]),
             None if weight is None else weight[rows],
@@ -713,7 +692,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _read_validation_windows(
         self, X_val: Any, y_val: Any, groups_val: Any, lengths_val: Any, groups: Any
-    ) -> _Part | None:
+    ) -> Part | None:
         if X_val is None:
             for name, value in {
                 "y_val": y_val,
@@ -745,7 +724,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return _Part(sequences, np.searchsorted(self.classes_, labels))
+        return Part(sequences, np.searchsorted(self.classes_, labels))
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -770,32 +749,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             check_channels(sequences, n_channels, self._flat_timesteps, name)
         return sequences
 
-    def _split(
-        self, windows: "_Windows", given: _Part | None, seed: np.random.SeedSequence
-    ) -> tuple[_Part, _Part | None]:
-        """Part training from validation windows: as given, as stored, or by whole groups."""
-        everything = np.arange(len(windows.class_index))
-        if given is not None:
-            return windows.part(everything), given
-        if windows.split is not None:
-            train = np.flatnonzero(windows.split == "train")
-            validation = np.flatnonzero(windows.split == "validation")
-            if not len(train):
-                raise InputError("X has a split without a train part; nothing to learn from.")
-        elif self.validation_fraction == 0.0:
-            return windows.part(everything), None
-        else:
-            train, validation = holdout_by_group(
-                windows.class_index,
-                windows.groups,
-                self.validation_fraction,
-                int(seed.generate_state(1)[0]),
-            )
-        return windows.part(train), windows.part(validation) if len(validation) else None
-
-    def _fit_scaler(self, train: _Part) -> None:
+    def _fit_scaler(self, train: Part, stored: Scaler | None) -> None:
         # A warm start goes on with the scaling its weights were learned under.
         if self._continues:
+            return
+        # What a prepared file stores was fitted on its training windows before balancing.
+        if stored is not None and stored.kind == self.scale and self.max_timesteps is None:
+            self.scaler_ = stored
             return
         sequences = self._crop(train.sequences, training=True)
         self.scaler_ = (
@@ -803,34 +763,16 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
-        """Crop as `crop` says, unless the engine draws the place anew in each epoch."""
-        if training and self.crop == "random":
-            return sequences
-        X, lengths = crop_windows(sequences.X, sequences.lengths, self.max_timesteps, self.crop)
-        return replace(sequences, X=X, lengths=lengths)
-
-    def _scaled(self, sequences: Sequences) -> NDArray[Any]:
-        X = sequences.X
-        if self.scaler_ is not None:
-            X = self.scaler_.transform(X, sequences.lengths)
-        with np.errstate(over="ignore"):  # reported below
-            X = X.astype(self.dtype, copy=False)
-        finite = np.isfinite(X).all(axis=(0, 1))
-        if not finite.all():
-            raise InputError(
-                f"X in channel {int(np.argmin(finite))} is infinity after scaling in {self.dtype}:"
-                " it lies too many deviations from the training windows."
-            )
-        return X
+        return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
 
     def _training_data(
-        self, part: _Part, dtype: torch.dtype, config: TrainingConfig | None
+        self, part: Part, dtype: torch.dtype, config: TrainingConfig | None
     ) -> TrainingData:
         """Crop, scale and, for the training part (with `config`), weigh."""
         training = config is not None
         sequences = self._crop(part.sequences, training=training)
         return TrainingData.from_arrays(
-            self._scaled(sequences),
+            scale_sequences(sequences, self.scaler_, self.dtype),
             sequences.lengths,
             part.class_index,
             (
@@ -844,29 +786,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # The network and the run.
 
     def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
-        wanted = {name: getattr(self, name) for name in _ARCHITECTURE}
+        parameters = self.get_params(deep=False)
         if self._continues:
-            for name in ("hidden_size", "num_layers", "bidirectional", "pooling", "head_norm"):
-                if getattr(self.module_, name) != wanted[name]:
-                    raise ArgumentError(
-                        f"{name}={wanted[name]!r}, but warm_start=True goes on from a network with"
-                        f" {name}={getattr(self.module_, name)!r}; take warm_start=False."
-                    )
-            module = copy.deepcopy(self.module_)
-            module.dropout, module.recurrent_dropout = self.dropout, self.recurrent_dropout
-            return module.to(getattr(torch, self.dtype))
-        with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
-            module = LSTMLinear(
-                n_channels,
-                num_classes=len(self.classes_),
-                dtype=getattr(torch, self.dtype),
-                **wanted,
-            )
-        generator = torch.Generator().manual_seed(integer_seed(seed))
-        initialise_weights(
-            module, self.weight_init, self.recurrent_init, self.forget_bias, generator
-        )
-        return module
+            return continue_network(self.module_, parameters)
+        return make_network(parameters, n_channels, len(self.classes_), seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
         callbacks = check_callbacks(self.callbacks)
@@ -877,7 +800,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return (ProgressReport(every_epoch=self.verbose > 1), *callbacks)
 
     def _keep(
-        self, module: LSTMLinear, result: TrainingResult, train: _Part, validation: _Part | None
+        self, module: LSTMLinear, result: TrainingResult, train: Part, validation: Part | None
     ) -> None:
         """Store what the run gave, and say when it did not end as asked."""
         self.history_ = result.history
@@ -926,9 +849,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _logits(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
+        X = self._open(X, "X")
+        if isinstance(X, WindowSet):
+            check_same_preparation(self.preparation_, X)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
         module = self.module_.to(resolve_device(self.device))
-        scaled = torch.from_numpy(self._scaled(sequences)).to(module.linear.weight.dtype)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
+            module.linear.weight.dtype
+        )
         all_valid = bool((sequences.lengths == scaled.shape[1]).all())
         logits = predict_logits(
             module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
@@ -939,14 +867,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _describe(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
-        for name, value in parameters.items():
-            is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
-            if callable(value) or is_object:
-                raise InputError(
-                    f"{name}={value!r} cannot be saved: reading it back would mean executing it."
-                    f" Set {name} to a plain value with set_params before save(), or pickle the"
-                    " estimator for your own use."
-                )
+        check_plain(parameters)
         return {
             "parameters": parameters,
             "classes": describe_labels(self.classes_),
@@ -956,13 +877,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             "feature_names_in": (
                 self.feature_names_in_.tolist() if hasattr(self, "feature_names_in_") else None
             ),
-            "architecture": {name: getattr(self.module_, name) for name in _ARCHITECTURE},
+            "architecture": {name: getattr(self.module_, name) for name in ARCHITECTURE},
             "dtype": str(self.module_.linear.weight.dtype).removeprefix("torch."),
             "history": self.history_.to_rows(),
             "best_epoch": self.best_epoch_,
             "best_score": self.best_score_,
             "engine": list(self.engine_),
             "report_facts": dict(self._report_facts),
+            "preparation": self.preparation_,
             "versions": {
                 "sensorseq": importlib.import_module("sensorseq").__version__,
                 "torch": torch.__version__,
@@ -982,9 +904,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         def field(name: str, kind: Any) -> Any:
             return take_field(description, name, kind, path)
 
-        unknown = [name for name in arrays if not name.startswith(("module.", "scaler."))]
-        if unknown:
-            raise ModelFileError(f"{path} holds an array {unknown[0]!r}, which no model has.")
+        check_array_names(arrays, path)
         estimator = cls(**field("parameters", dict))
         if device is not None:
             estimator.device = device
@@ -994,15 +914,16 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         names = field("feature_names_in", list | None)
         if names is not None:
             estimator.feature_names_in_ = np.array(names, dtype=object)
-        estimator.scaler_ = _read_scaler(arrays)
+        estimator.scaler_ = read_scaler(arrays)
         estimator.history_ = History(field("history", list))
         estimator.n_iter_ = len(estimator.history_)
         estimator.best_epoch_ = field("best_epoch", int)
         estimator.best_score_ = field("best_score", float)
         estimator.engine_ = EngineChoice(*field("engine", list))
         estimator._report_facts = field("report_facts", dict)
+        estimator.preparation_ = check_preparation(field("preparation", dict | None))
         estimator._make_report()
-        estimator.module_ = _read_module(
+        estimator.module_ = read_network(
             arrays,
             field("architecture", dict),
             n_channels=field("n_channels", int),
@@ -1010,20 +931,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             dtype=check_choice("dtype", field("dtype", str), DTYPES),
         )
         return estimator
-
-
-class _Windows(NamedTuple):
-    """What `fit` was given and takes part."""
-
-    sequences: Sequences
-    class_index: NDArray[np.int64]
-    weight: NDArray[np.float64] | None
-    groups: NDArray[Any] | None
-    split: NDArray[Any] | None
-
-    def part(self, rows: NDArray[np.int64]) -> _Part:
-        weight = None if self.weight is None else self.weight[rows]
-        return _Part(self.sequences.take(rows), self.class_index[rows], weight)
 
 
 def _read_labels(
@@ -1046,33 +953,3 @@ def _read_labels(
     check_labels(checked, name)
     check_classification_targets(checked)
     return checked, None
-
-
-def _read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | None:
-    fields = {
-        name.removeprefix("scaler."): array
-        for name, array in arrays.items()
-        if name.startswith("scaler.")
-    }
-    return Scaler.from_dict(fields) if fields else None
-
-
-def _read_module(
-    arrays: Mapping[str, NDArray[Any]],
-    architecture: Mapping[str, Any],
-    *,
-    n_channels: int,
-    n_classes: int,
-    dtype: str,
-) -> LSTMLinear:
-    with isolated_torch_rng(0, torch.device("cpu")):
-        module = LSTMLinear(
-            n_channels, num_classes=n_classes, dtype=getattr(torch, dtype), **architecture
-        )
-    weights = {
-        name.removeprefix("module."): torch.tensor(array)
-        for name, array in arrays.items()
-        if name.startswith("module.")
-    }
-    module.load_state_dict(weights)  # strict: names and shapes must fit
-    return module.eval()

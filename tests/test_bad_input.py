@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier, WindowSet
-from sensorseq.errors import ArgumentError, InputError, ModelFileError, NotYetError
+from sensorseq.errors import ArgumentError, InputError, ModelFileError, PreparedFileError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 10, 3))
@@ -124,9 +124,14 @@ def test_a_window_set_without_labels_or_train_part_is_named():
         classifier().fit(WindowSet(X.astype(np.float32), y=Y, split=split))
 
 
-def test_a_path_is_not_served_yet():
-    with pytest.raises(NotYetError, match=r"X='windows.h5': a path to a prepared file"):
+def test_a_file_brings_its_own_labels():
+    with pytest.raises(InputError, match=r"y is given, and the file windows\.h5 brings its own"):
         classifier().fit("windows.h5", Y)
+
+
+def test_a_missing_prepared_file_is_named():
+    with pytest.raises(PreparedFileError, match=r"windows\.h5"):
+        classifier().fit("windows.h5")
 
 
 def test_channel_first_windows_are_recognised_at_prediction():

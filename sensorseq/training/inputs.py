@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, NotYetError
+from sensorseq.errors import InputError
 from sensorseq.windows import WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
@@ -45,7 +44,7 @@ class Sequences:
 
 def is_table(X: Any) -> bool:
     """Whether X is neither 3-D nor a list of sequences nor a WindowSet: scikit-learn's own case."""
-    if isinstance(X, WindowSet | str | Path) or _is_list_of_sequences(X):
+    if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
         return True
@@ -71,15 +70,8 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     ------
     InputError
         If shapes disagree, or a valid step holds NaN or infinity: the first one is named.
-    NotYetError
-        If X is the path of a prepared file.
     """
     lengths_name = "lengths" + name.removeprefix("X")
-    if isinstance(X, str | Path):
-        raise NotYetError(
-            f"{name}={str(X)!r}: a path to a prepared file is not served yet; give its windows as"
-            " an array or a WindowSet."
-        )
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         if lengths is not None:
             raise InputError(

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.errors import InputError, NotYetError
+from sensorseq.errors import InputError
 from sensorseq.training.inputs import (
     check_axis_order,
     from_one_hot,
@@ -97,11 +97,6 @@ def test_the_first_value_that_is_not_finite_is_named():
     X[4, 0, 0] = np.inf
     with pytest.raises(InputError, match=r"NaN in window 2, step 3, channel 1 \(2 such values\)"):
         read_sequences(X)
-
-
-def test_a_path_is_not_served_yet():
-    with pytest.raises(NotYetError, match="path to a prepared file"):
-        read_sequences("windows.h5")
 
 
 @pytest.mark.parametrize("shape", [(98, 1, 100), (98, 6, 100), (10, 16, 32)])

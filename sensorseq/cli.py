@@ -1,0 +1,667 @@
+"""The command line: arguments in, exit code out."""
+
+import importlib
+import json
+import math
+import os
+import sys
+import tomllib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorseq.errors import (
+    ArgumentError,
+    ConfigurationError,
+    EnvironmentProblemError,
+    InputError,
+    NotYetError,
+    SensorseqError,
+    nearest_known,
+)
+
+if TYPE_CHECKING:
+    from sensorseq.estimator import SensorLSTMClassifier
+
+OK, USAGE, BAD_INPUT, ENVIRONMENT = 0, 2, 3, 4
+# typer brings click's exceptions along, its own copy of them or click's, by version.
+_UsageError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+# Plain help: it needs no rich, so it is there at once, and it is the same in a file.
+app = typer.Typer(
+    name="sensorseq",
+    help="Classify robot sensor sequences: prepare, train, evaluate, predict.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--time-column",
+        metavar="NAME",
+        help="Column of time stamps in seconds [default: time or time_s].",
+    ),
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--files", metavar="PATTERN", help="Names of files, such as 'pro_*.csv'; again for more."
+    ),
+]
+Pair = Annotated[
+    str | None,
+    typer.Option(
+        "--pair",
+        metavar="PATTERN",
+        help="Files that are one recording, such as '{sensor}_{recording}.*'.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="NAME,...", help="Classes or recordings to leave out."),
+]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that train wrote.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="HTML", help="Write a page about it, readable offline."),
+]
+
+
+@app.callback()
+def _sensorseq(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    if version:
+        print(f"sensorseq {importlib.import_module('sensorseq').__version__}")
+        raise typer.Exit
+
+
+def _example(*lines: str) -> str:
+    # The first character tells click not to join the lines.
+    return "\n".join(("\b", "Example:", *(f"  {line}" for line in lines)))
+
+
+@app.command(
+    epilog=_example(
+        "sensorseq simulate simulated --robots 4",
+        "sensorseq prepare simulated --window-s 2 -o simulated.h5",
+    )
+)
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder to write into.")],
+    surfaces: Annotated[
+        list[str] | None,
+        typer.Option("--surfaces", metavar="NAME,...", help="Surfaces [default: all six]."),
+    ] = None,
+    robots: Annotated[int, typer.Option(min=1, help="Robots, the groups of a split.")] = 4,
+    recordings: Annotated[int, typer.Option(min=1, help="Of each robot on each surface.")] = 2,
+    duration_s: Annotated[float, typer.Option(min=1, help="Seconds of each recording.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds, equal bytes.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write simulated recordings: motor current of robots on surfaces.
+
+    For trying things out and for tests. What is learned from simulated data says nothing of how
+    well real data can be told apart.
+    """
+    from sensorseq.datasets import write_simulated
+
+    with _writing(folder), _progress("simulating", quiet=as_json):
+        written = write_simulated(
+            folder,
+            surfaces=_names(surfaces),
+            n_robots=robots,
+            n_recordings=recordings,
+            duration_s=duration_s,
+            seed=seed,
+        )
+    result = {"folder": str(folder), "n_recordings": len(written), "simulated": True, "seed": seed}
+    _say(result, f"{len(written)} simulated recordings in {folder}", as_json)
+
+
+@app.command(epilog=_example("sensorseq inspect logs --files 'pro_*.csv' --time-column time"))
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Recording, folder, manifest.")],
+    files: Files = None,
+    pair: Pair = None,
+    time_column: TimeColumn = None,
+    exclude: Exclude = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is in recordings, and which cannot be read.
+
+    Rates, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+    """
+    from sensorseq.evaluation.inspect import format_recordings, inspect_recordings
+
+    with _progress("reading", quiet=quiet) as advance:
+        found = inspect_recordings(
+            path,
+            files=files,
+            pair=pair,
+            time_column=time_column,
+            exclude=_names(exclude) or (),
+            progress=advance,
+        )
+    _say(found, format_recordings(found), as_json)
+    if found["n_errors"]:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command(
+    epilog=_example(
+        "sensorseq prepare logs --files 'pro_*.csv' --time-column time \\",
+        "    --window-s 5 --hop-s 2.5 -o terrain.h5",
+    )
+)
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="Folder of a folder per class, or a manifest."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
+    files: Files = None,
+    pair: Pair = None,
+    time_column: TimeColumn = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", metavar="NAME,...", help="Classes to keep.")
+    ] = None,
+    exclude: Exclude = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option("--channels", metavar="NAME,...", help="Channels to keep, in this order."),
+    ] = None,
+    sample_rate_hz: Annotated[
+        float | None,
+        typer.Option("--sample-rate-hz", metavar="HZ", help="Common rate [default: the median]."),
+    ] = None,
+    window_s: Annotated[
+        float | None,
+        typer.Option(
+            "--window-s", metavar="S", help="Length of a window. Needed here or in --config."
+        ),
+    ] = None,
+    hop_s: Annotated[
+        float | None,
+        typer.Option("--hop-s", metavar="S", help="Between window starts [default: a window]."),
+    ] = None,
+    max_gap_s: Annotated[
+        float | None,
+        typer.Option(
+            "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 samples]."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="SHARES",
+            help="Train,validation,test by group, or none [default: 0.6,0.2,0.2].",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="KIND", help="Statistics to store [default: standard]."),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option("--balance", metavar="HOW", help="undersample, oversample [default: none]."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of split and balance [default: 0].")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="TOML", help="Says what is not said by options."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
+    ] = False,
+    on_error: Annotated[
+        str,
+        typer.Option("--on-error", metavar="skip|stop", help="A recording that cannot be used."),
+    ] = "stop",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn recordings into one file of windows, split by group.
+
+    Each class is a folder, each file in it a recording; or a manifest lists path, label, group.
+    Whole groups go to train, validation or test, so that no test recording is ever trained on.
+    """
+    from sensorseq.evaluation.text import format_summary
+    from sensorseq.prepare import prepare as make_file
+
+    with _progress("preparing", quiet=quiet) as advance:
+        summary = make_file(
+            source,
+            output,
+            files=files,
+            pair=pair,
+            time_column=time_column,
+            labels=_names(labels),
+            exclude=_names(exclude),
+            channels=_names(channels),
+            sample_rate_hz=sample_rate_hz,
+            max_gap_s=max_gap_s,
+            window_s=window_s,
+            hop_s=hop_s,
+            split=_shares(split),
+            random_state=seed,
+            scale=scale,
+            balance=balance,
+            config=config,
+            jobs=jobs,
+            resume=resume,
+            on_error=on_error,
+            progress=lambda stage, done, total: advance(done, total, stage),
+        )
+    _say(summary.to_dict(), format_summary(summary.to_dict()), as_json)
+
+
+@app.command(
+    epilog=_example(
+        "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
+        "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.3",
+    )
+)
+def train(
+    windows: Annotated[Path, typer.Argument(metavar="H5", help="A file that prepare wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
+    hidden_size: Annotated[int | None, typer.Option("--hidden-size", help="LSTM units.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Its highest value.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Windows a step.")] = None,
+    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Upper limit.")] = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Epochs to wait for a better one.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds, equal model.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any argument of SensorLSTMClassifier, value as in TOML; again for more.",
+        ),
+    ] = None,
+    report: Report = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a classifier on the train part of prepared windows.
+
+    The validation part says when to stop. The test part is not read.
+    """
+    _check_output(output, windows)
+    if report is not None:
+        _check_output(report, windows, output)
+    arguments = {
+        "hidden_size": hidden_size,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "patience": patience,
+    }
+    given: dict[str, Any] = {k: value for k, value in arguments.items() if value is not None}
+    from sensorseq.estimator import SensorLSTMClassifier
+
+    given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
+    model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
+    model.fit(windows)
+    model.set_params(verbose=0)
+    with _writing(output):
+        model.save(output)
+    if report is not None:
+        _write_page(report, model, windows, "validation", title=output.name)
+    verdict = model.fluctuation_
+    last = model.history_[model.best_epoch_ - 1]
+    result = {
+        "model": str(output),
+        "report": None if report is None else str(report),
+        "epochs": model.n_iter_,
+        "best_epoch": model.best_epoch_,
+        "val_loss": last.get("val_loss"),
+        "val_accuracy": last.get("val_accuracy"),
+        "classes": model.classes_.tolist(),
+        "fluctuation": verdict.to_dict(),
+    }
+    lines = [str(verdict), "", f"model written to {output}"]
+    if report is not None:
+        lines.append(f"page written to {report}")
+    _say(result, "\n".join(lines), as_json)
+
+
+@app.command(
+    epilog=_example(
+        "sensorseq evaluate terrain.safetensors terrain.h5",
+        "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",
+    )
+)
+def evaluate(
+    model_file: ModelFile,
+    windows: Annotated[Path, typer.Argument(metavar="H5", help="A file that prepare wrote.")],
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", min=2, help="Train anew in folds of whole groups, test on each."),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Simple learners on the same split.")
+    ] = True,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also score recordings it was trained on.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and intervals.")] = 0,
+    report: Report = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model on test recordings it has never seen.
+
+    Intervals are 95 %, from resampling whole groups of recordings. With --folds the model's
+    arguments are trained anew on the other groups for each fold.
+    """
+    from sensorseq.evaluation.baselines import BASELINES
+    from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
+    from sensorseq.evaluation.text import format_comparison
+    from sensorseq.storage.prepared import read_windows
+
+    if report is not None:
+        _check_output(report, windows, model_file)
+    model = _load(model_file)
+    beside = BASELINES if baselines else ()
+    with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
+
+        def say(words: str) -> None:
+            advance(0, 0, words)
+
+        if folds is None:
+            comparison = evaluate_test(
+                model,
+                read_windows(windows),
+                baselines=beside,
+                include_seen=include_seen,
+                seed=seed,
+                progress=say,
+            )
+        else:
+            comparison = evaluate_folds(
+                model, read_windows(windows), folds, baselines=beside, seed=seed, progress=say
+            )
+    if report is not None:
+        _write_page(
+            report,
+            model,
+            windows,
+            "test" if folds is None else None,
+            title=f"{model_file.name} on {windows.name}",
+            comparison=comparison,
+        )
+    result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}
+    _say(result, format_comparison(comparison), as_json)
+
+
+@app.command(epilog=_example("sensorseq predict terrain.safetensors logs/ICE/pro_01.csv"))
+def predict(
+    model_file: ModelFile,
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
+    ],
+    time_column: Annotated[
+        str | None,
+        typer.Option("--time-column", metavar="NAME", help="Unless it is as in training."),
+    ] = None,
+    every_window: Annotated[
+        bool, typer.Option("--windows", help="A line for each window, not each span.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify raw recordings.
+
+    They go through the same steps as the training windows: rate, channels, windows, scaling.
+    """
+    from sensorseq.evaluation.predict import predict_recordings
+    from sensorseq.evaluation.text import format_prediction
+
+    model = _load(model_file)
+    with _progress("predicting", quiet=quiet) as advance:
+        found = predict_recordings(model, recordings, time_column=time_column, progress=advance)
+    result = {
+        "model": str(model_file),
+        "classes": model.classes_.tolist(),
+        "recordings": [prediction.to_dict() for prediction in found],
+    }
+    text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
+    _say(result, text, as_json)
+
+
+@app.command(epilog=_example("sensorseq info terrain.safetensors", "sensorseq info"))
+def info(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A model or a prepared file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Describe a model, a prepared file, or this installation."""
+    from sensorseq.evaluation.inspect import describe_file, describe_installation, format_file
+
+    if path is not None:
+        found = describe_file(path)
+        _say(found, format_file(found), as_json)
+        return
+    installed = describe_installation()
+    _say(installed, "\n".join(f"{name}: {value}" for name, value in installed.items()), as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and end the process with its exit code.
+
+    0: done. 2: the command line or the configuration makes no sense. 3: the data cannot be used.
+    4: the installation or the machine lacks something.
+    """
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; an error is one message on stderr."""
+    command = typer.main.get_command(app)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
+            sys.stdout.flush()
+        except _UsageError as error:
+            error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
+            return USAGE
+        except (typer.Abort, KeyboardInterrupt):
+            print("interrupted.", file=sys.stderr)
+            return 130
+        except (ArgumentError, ConfigurationError, NotYetError) as error:
+            return _fail(error, USAGE)
+        except EnvironmentProblemError as error:
+            return _fail(error, ENVIRONMENT)
+        except SensorseqError as error:
+            return _fail(error, BAD_INPUT)
+        except BrokenPipeError:  # the reader of stdout has left, as in `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        except OSError as error:
+            return _fail(error, BAD_INPUT)
+    return code if isinstance(code, int) else OK
+
+
+def _fail(error: BaseException, code: int) -> int:
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    print(f"error: {error}{notes}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Any, category: Any, *where: Any, **more: Any) -> None:
+    # Deprecations of libraries are for developers; what sensorseq says is for everyone.
+    if not issubclass(category, DeprecationWarning | FutureWarning):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=False, indent=1))
+    else:
+        print(text)
+
+
+def _plain(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def _progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar on a terminal; elsewhere nothing, so that logs stay short."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total, stage="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int, stage: str = "") -> None:
+            words = f"{what}: {stage}" if stage else what
+            bar.update(task, completed=done, total=total or None, description=words)
+
+        yield advance
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    """Return the names of an option given once with commas, several times, or both."""
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _shares(split: str | None) -> list[float] | str | None:
+    if split is None or split.strip().lower() == "none":
+        return split and "none"
+    try:
+        return [float(share) for share in split.split(",")]
+    except ValueError as error:
+        raise ArgumentError(
+            f"--split {split}: give three shares such as 0.6,0.2,0.2, or none."
+        ) from error
+
+
+def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Read ``name=value`` with values as in TOML; a bare word is text, none is None."""
+    read: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals or not text:
+            raise ArgumentError(f"--set {setting}: give NAME=VALUE, such as dropout=0.3.")
+        if name not in known:
+            nearest = nearest_known(name, known)
+            hint = f" Did you mean {nearest}?" if nearest else ""
+            raise ArgumentError(
+                f"--set {setting}: {name} is no argument of SensorLSTMClassifier.{hint}"
+            )
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = None if text.lower() == "none" else text
+        read[name] = value
+    return read
+
+
+def _load(path: Path) -> "SensorLSTMClassifier":
+    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.evaluation.inspect import refuse_prepared
+
+    refuse_prepared(path, "a model belongs here. The order is MODEL, then the rest.")
+    return SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere
+
+
+def _write_page(
+    path: Path, model: "SensorLSTMClassifier", windows: Path, part: str | None, **more: Any
+) -> None:
+    from sensorseq.evaluation.page import PagePart, make_page
+    from sensorseq.storage.prepared import read_windows
+
+    shown = None if part is None else PagePart.of(model, read_windows(windows), part)
+    with _writing(path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            temporary.write_text(make_page(model, shown, **more), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the file to an error that speaks of its windows."""
+    try:
+        yield
+    except SensorseqError as error:
+        if str(path) not in str(error):
+            error.add_note(f"while evaluating on {path}")
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}). Choose another place, or free"
+            " some room."
+        ) from error
+
+
+def _check_output(path: Path, *others: Path) -> None:
+    """Find out before an hour of training that the result has no place to go."""
+    for other in others:
+        if path == other or (path.exists() and other.exists() and path.samefile(other)):
+            raise ArgumentError(f"{path} is read and would be overwritten; give another output.")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+    trial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _writing(path):
+        trial.touch()
+        trial.unlink()
+
+
+if __name__ == "__main__":
+    main()

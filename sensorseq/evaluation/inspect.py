@@ -1,0 +1,271 @@
+"""What a file or folder holds, without training anything: recordings, windows, a model."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
+from sensorseq.evaluation.text import format_counts, table
+from sensorseq.readers import find_recordings, read_source
+from sensorseq.readers.join import sample_rate_of
+from sensorseq.recording import Recording
+from sensorseq.storage.model_file import read_model
+from sensorseq.storage.prepared import PreparedFile
+
+_LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
+_MANY_RECORDINGS = 60
+
+
+def inspect_recordings(
+    path: str | os.PathLike[str],
+    *,
+    files: Sequence[str] | None = None,
+    pair: str | None = None,
+    time_column: str | None = None,
+    exclude: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Read recordings and say what is in them; one that cannot be read is listed with its error.
+
+    Returns
+    -------
+    dict
+        ``recordings``: for each its id, files, label, group, duration, rate, channels with range
+        and missing samples, longest gap; or ``error``. ``n_errors``: how many have one.
+    """
+    refuse_prepared(Path(path), "`sensorseq info` says what is in it.")
+    sources = find_recordings(path, files=files, pair=pair, exclude=exclude)
+    rows: list[dict[str, Any]] = []
+    for done, source in enumerate(sources):
+        if progress is not None:
+            progress(done, len(sources))
+        known = {
+            "recording_id": source.recording_id,
+            "paths": [str(file) for file in source.paths],
+            "label": source.label,
+            "group": source.group,
+        }
+        try:
+            recording = read_source(source, time_column=time_column)
+        except RecordingError as error:
+            rows.append({**known, "error": str(error)})
+        else:
+            rows.append({**known, **_describe(recording)})
+    return {"recordings": rows, "n_errors": sum("error" in row for row in rows)}
+
+
+def _describe(recording: Recording) -> dict[str, Any]:
+    steps = np.diff(recording.timestamps_s)
+    channels = []
+    for column, channel in enumerate(recording.channels):
+        values = recording.values[:, column]
+        known = values[np.isfinite(values)]
+        channels.append(
+            {
+                "name": channel.name,
+                "unit": channel.unit,
+                "min": float(known.min()) if known.size else None,
+                "max": float(known.max()) if known.size else None,
+                "mean": float(known.mean()) if known.size else None,
+                "n_missing": int(len(values) - len(known)),
+            }
+        )
+    rate = sample_rate_of(recording)
+    return {
+        "n_samples": recording.n_samples,
+        "duration_s": recording.duration_s,
+        "sample_rate_hz": rate if np.isfinite(rate) else None,
+        "longest_gap_s": float(steps.max()) if steps.size else None,
+        "n_long_gaps": int((steps > _LONG_GAP_PERIODS * np.median(steps)).sum())
+        if steps.size
+        else 0,
+        "channels": channels,
+        "dropped_columns": list(recording.attributes.get("dropped_columns", [])),  # type: ignore[call-overload]
+    }
+
+
+def format_recordings(found: dict[str, Any]) -> str:
+    """Return `inspect_recordings` for people."""
+    readable = [row for row in found["recordings"] if "error" not in row]
+    lines = [f"{len(found['recordings'])} recording(s)"]
+    if readable:
+        rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
+        total = sum(row["duration_s"] for row in readable)
+        spread = f"{rates[0]:.4g} to {rates[-1]:.4g}" if rates else "unknown"
+        lines[0] += f", {total:.0f} s in all, {spread} Hz"
+        labels = sorted({str(row["label"]) for row in readable if row["label"] is not None})
+        if labels:
+            lines.append(f"classes: {', '.join(labels)}")
+        names = [
+            channel["name"] + (f" ({channel['unit']})" if channel["unit"] else "")
+            for channel in readable[0]["channels"]
+        ]
+        lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
+        others = {tuple(c["name"] for c in row["channels"]) for row in readable}
+        if len(others) > 1:
+            lines.append("the channels differ between recordings; choose with --channels")
+        rows = [
+            [
+                row["recording_id"][-34:],
+                f"{row['duration_s']:.1f}",
+                f"{row['sample_rate_hz'] or float('nan'):.4g}",
+                str(row["n_samples"]),
+                str(sum(channel["n_missing"] for channel in row["channels"])),
+                str(row["n_long_gaps"]),
+            ]
+            for row in readable[:_MANY_RECORDINGS]
+        ]
+        heads = ["recording", "s", "Hz", "samples", "missing", "gaps"]
+        lines += ["", table(heads, rows, right=range(1, 6))]
+        if len(readable) > _MANY_RECORDINGS:
+            lines.append(f"... {len(readable) - _MANY_RECORDINGS} more: --json has all")
+    lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
+    return "\n".join(lines)
+
+
+def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Say what a model file or a prepared file is.
+
+    Returns
+    -------
+    dict
+        ``kind``: ``"model"`` or ``"windows"``, and what is known of it.
+
+    Raises
+    ------
+    ModelFileError, PreparedFileError
+        If it is neither, or damaged.
+    """
+    file = Path(path)
+    if _looks_like_hdf5(file):
+        return _describe_windows(file)
+    if not file.exists():
+        raise ModelFileError(f"{file}: there is no such file.")
+    arrays, description = read_model(file)
+    preparation = description.get("preparation") or {}
+    history = description.get("history") or []
+    return {
+        "kind": "model",
+        "path": str(file),
+        "classes": list(description["classes"]["values"]),
+        "channels": preparation.get("channels"),
+        "sample_rate_hz": preparation.get("sample_rate_hz"),
+        "n_timesteps": preparation.get("n_timesteps"),
+        "configuration": preparation.get("configuration"),
+        "n_recordings_seen": len(preparation.get("recordings") or {}),
+        "architecture": dict(description["architecture"]),
+        "n_parameters": int(sum(a.size for k, a in arrays.items() if k.startswith("module."))),
+        "epochs": len(history),
+        "best_epoch": description["best_epoch"],
+        "best_score": description["best_score"],
+        "parameters": {
+            name: value for name, value in description["parameters"].items() if value is not None
+        },
+        "versions": dict(description["versions"]),
+    }
+
+
+def _describe_windows(file: Path) -> dict[str, Any]:
+    with PreparedFile(file) as prepared:
+        columns = prepared.columns
+        ids = columns.recording_id
+        return {
+            "kind": "windows",
+            "path": str(file),
+            "n_windows": len(columns),
+            "n_timesteps": columns.shape[1],
+            "channels": list(columns.channels),
+            "sample_rate_hz": columns.sample_rate_hz,
+            "n_recordings": None if ids is None else len(np.unique(ids)),
+            "n_groups": None if columns.groups is None else len(np.unique(columns.groups)),
+            "counts": columns.counts(),
+            "configuration": columns.provenance.get("configuration"),
+            "n_dropped": len(columns.provenance.get("dropped") or []),
+        }
+
+
+def format_file(found: dict[str, Any]) -> str:
+    """Return `describe_file` for people."""
+    rate = found["sample_rate_hz"]
+    at = f" at {rate:g} Hz" if rate else ""
+    channels = ", ".join(found["channels"] or []) or "unknown (trained on arrays)"
+    if found["kind"] == "windows":
+        return "\n".join(
+            [
+                f"{found['path']}: prepared windows",
+                f"{found['n_windows']} windows of {found['n_timesteps']} samples{at}, from"
+                f" {found['n_recordings']} recordings in {found['n_groups']} groups",
+                f"channels: {channels}",
+                "",
+                format_counts(found["counts"]),
+            ]
+        )
+    size = found["architecture"]
+    return "\n".join(
+        [
+            f"{found['path']}: model of sensorseq {found['versions'].get('sensorseq', '?')}",
+            f"classes: {', '.join(str(name) for name in found['classes'])}",
+            f"channels: {channels}",
+            *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
+            f"network: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
+            f" {found['n_parameters']} parameters",
+            f"trained: {found['epochs']} epochs, weights of epoch {found['best_epoch']}, on"
+            f" {found['n_recordings_seen'] or 'unknown'} recordings",
+        ]
+    )
+
+
+def _looks_like_hdf5(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(8) == b"\x89HDF\r\n\x1a\n" or file.suffix in (".h5", ".hdf5")
+    except OSError as error:
+        raise PreparedFileError(f"{file}: cannot be read ({error.strerror}).") from error
+
+
+def refuse_prepared(path: Path, way_out: str) -> None:
+    """Raise when a file of prepared windows is given where another kind belongs.
+
+    Raises
+    ------
+    InputError
+        Ending in `way_out`.
+    """
+    if not (path.is_file() and _looks_like_hdf5(path)):
+        return
+    try:
+        PreparedFile(path).close()
+    except PreparedFileError:
+        return
+    raise InputError(f"{path}: holds prepared windows; {way_out}")
+
+
+def describe_installation() -> dict[str, Any]:
+    """Say which versions are installed and what the machine offers.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If the compiled library cannot be loaded.
+    """
+    import importlib
+    import os as system
+    import platform
+    from importlib.metadata import version
+
+    torch_ops = importlib.import_module("sensorseq.ops._extension")
+    torch = importlib.import_module("torch")
+    return {
+        "sensorseq": importlib.import_module("sensorseq").__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scikit-learn": version("scikit-learn"),
+        "instruction set": torch_ops.cpu_isa(),
+        "threads": torch.get_num_threads(),
+        "cpus": system.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }

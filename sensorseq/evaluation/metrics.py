@@ -1,0 +1,374 @@
+"""Scores of predictions, per window and per recording, with intervals by recording."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import confusion_matrix
+
+from sensorseq.errors import ArgumentError, InputError, nearest_known
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+N_RESAMPLES = 2000
+CONFIDENCE = 0.95
+FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too narrow
+
+
+class Interval(NamedTuple):
+    """Where a score lies when other recordings of the same kind are drawn."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RecordingScore:
+    """What was predicted for one recording.
+
+    Parameters
+    ----------
+    recording_id, group : str
+        Which recording.
+    label : str, int, float, bool or None
+        Its class; None when its windows have several.
+    n_windows : int
+        Windows of it.
+    accuracy : float
+        Share of them that is right.
+    vote : label
+        The class most windows were given; of equals the one with the higher mean probability.
+    predicted : label
+        The class of the highest mean probability.
+    probability : tuple of float
+        Mean probability of each class.
+    """
+
+    recording_id: str
+    group: str
+    label: Any
+    n_windows: int
+    accuracy: float
+    vote: Any
+    predicted: Any
+    probability: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of one classifier on one set of windows.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (K,)
+        Labels, in the order of `confusion_matrix`.
+    confusion_matrix : ndarray of shape (K, K), int64
+        Windows by true class (rows) and predicted class (columns).
+    scores : dict of str to float
+        accuracy, balanced_accuracy, macro_f1 over windows; recording_vote and recording_mean: the
+        shares of recordings that the vote, and the mean probability, of their windows put right.
+    intervals : dict of str to Interval
+        For accuracy, balanced_accuracy and macro_f1.
+    recordings : tuple of RecordingScore
+        In order of label and id.
+    n_groups : int
+        Groups that were resampled for the intervals.
+    group_confusion : ndarray of shape (n_groups, K, K), int64
+        `confusion_matrix` of each group, for paired comparisons.
+    """
+
+    classes: NDArray[Any]
+    confusion_matrix: NDArray[np.int64]
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    recordings: tuple[RecordingScore, ...]
+    n_groups: int
+    group_confusion: NDArray[np.int64] = field(repr=False)
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows."""
+        return int(self.confusion_matrix.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values that `json.dumps` takes; NaN as None."""
+        return {
+            **{name: self.scores[name] for name in METRICS},
+            "confusion_matrix": self.confusion_matrix.tolist(),
+            "classes": self.classes.tolist(),
+            "intervals": {name: plain_interval(i) for name, i in self.intervals.items()},
+            "recording_vote": _number(self.scores["recording_vote"]),
+            "recording_mean": _number(self.scores["recording_mean"]),
+            "n_windows": self.n_windows,
+            "n_recordings": len(self.recordings),
+            "n_groups": self.n_groups,
+            "recordings": [
+                {
+                    "recording_id": row.recording_id,
+                    "group": row.group,
+                    "label": row.label,
+                    "n_windows": row.n_windows,
+                    "accuracy": row.accuracy,
+                    "vote": row.vote,
+                    "predicted": row.predicted,
+                    "probability": list(row.probability),
+                }
+                for row in self.recordings
+            ],
+        }
+
+
+def score_predictions(
+    y: ArrayLike,
+    probability: ArrayLike,
+    classes: ArrayLike,
+    *,
+    recording_id: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Score predicted probabilities.
+
+    Windows of one recording are alike, so intervals come from resampling whole groups with
+    replacement [1]_: the 2.5 % and 97.5 % points of the score over `n_resamples` draws. With fewer
+    than about ten groups they are too narrow, and with one they are not given (NaN).
+
+    Parameters
+    ----------
+    y : array-like of shape (N,)
+        True labels.
+    probability : array-like of shape (N, K)
+        Probability, or any score, of each class; the highest is the prediction.
+    classes : array-like of shape (K,)
+        Labels of its columns.
+    recording_id, groups : array-like of shape (N,), optional
+        Where each window comes from; without them every window stands for itself.
+    n_resamples : int, default=2000
+        Draws behind the intervals.
+    seed : int, default=0
+        Equal seeds and groups, equal draws: what makes comparisons paired.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If there is no window, shapes disagree, or a label is not one of `classes`.
+
+    References
+    ----------
+    .. [1] A. C. Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section
+       3.8: resampling whole clusters.
+    """
+    labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
+    if not len(labels):
+        raise InputError("no windows to score.")
+    if scores.shape != (len(labels), len(names)):
+        raise InputError(
+            f"probability has shape {scores.shape}; {len(labels)} windows of {len(names)} classes"
+            f" need {(len(labels), len(names))}."
+        )
+    check_known_labels(labels, names)
+    ids = np.arange(len(labels)) if recording_id is None else np.asarray(recording_id)
+    group = ids if groups is None else np.asarray(groups)
+    true_index = _index_of(labels, names)
+    predicted_index = scores.argmax(axis=1)
+    group_confusion = _confusion_by_group(true_index, predicted_index, group, len(names))
+    total = confusion_matrix(true_index, predicted_index, labels=np.arange(len(names)))
+    weights = resampling_weights(len(group_confusion), n_resamples, seed)
+    recordings = _score_recordings(labels, scores, predicted_index, names, ids, group)
+    judged = [row for row in recordings if row.label is not None]
+    point = scores_of(total)
+    return Evaluation(
+        classes=names,
+        confusion_matrix=np.asarray(total, np.int64),
+        scores={
+            **{name: float(value) for name, value in point.items()},
+            "recording_vote": _share([row.vote == row.label for row in judged]),
+            "recording_mean": _share([row.predicted == row.label for row in judged]),
+        },
+        intervals={
+            name: _interval(values)
+            for name, values in scores_of(_resampled(group_confusion, weights)).items()
+        },
+        recordings=recordings,
+        n_groups=len(group_confusion),
+        group_confusion=group_confusion,
+    )
+
+
+class Difference(NamedTuple):
+    """How much better one classifier is than another on the same windows."""
+
+    value: float
+    interval: Interval
+
+
+def compare(
+    first: Evaluation, second: Evaluation, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> dict[str, Difference]:
+    """Return the scores of `first` less those of `second`, with paired intervals.
+
+    Both are scored on the same resampled groups, so what makes a draw hard for both cancels.
+
+    Raises
+    ------
+    ArgumentError
+        If the two were not made on the same windows.
+    """
+    one, two = first.group_confusion, second.group_confusion
+    if one.shape != two.shape or not np.array_equal(one.sum(axis=2), two.sum(axis=2)):
+        raise ArgumentError("the two evaluations are of different windows; score both on the same.")
+    weights = resampling_weights(len(one), n_resamples, seed)
+    drawn, other = (scores_of(_resampled(confusion, weights)) for confusion in (one, two))
+    return {
+        name: Difference(
+            first.scores[name] - second.scores[name], _interval(drawn[name] - other[name])
+        )
+        for name in METRICS
+    }
+
+
+def scores_of(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Return accuracy, balanced accuracy and macro-F1 of confusion matrices.
+
+    Parameters
+    ----------
+    confusion : ndarray of shape (..., K, K)
+        True classes in rows. A class without windows does not count towards the balanced accuracy,
+        one that is neither true nor predicted not towards macro-F1, as in scikit-learn.
+    """
+    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = np.where(true > 0, right / true, np.nan)
+        f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), np.nan)
+    return {
+        "accuracy": right.sum(axis=-1) / true.sum(axis=-1),
+        "balanced_accuracy": np.nanmean(recall, axis=-1),
+        "macro_f1": np.nanmean(f1, axis=-1),
+    }
+
+
+def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+
+
+def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
+    """Raise when a label is not one of the classes a model knows.
+
+    Raises
+    ------
+    InputError
+        Naming the label and the nearest class.
+    """
+    known = classes.tolist()
+    for label in np.unique(labels).tolist():
+        if label not in known:
+            by_text = {str(name).lower(): name for name in known}
+            nearest = nearest_known(label, by_text)
+            hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
+            raise InputError(
+                f"label {label!r} is none of the classes the model knows: "
+                f"{', '.join(str(name) for name in known)}.{hint} Leave those windows out, or train"
+                " a model on them."
+            )
+
+
+def _index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    order = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([order[label] for label in labels.tolist()], np.int64)
+
+
+def _confusion_by_group(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[Any], n_classes: int
+) -> NDArray[np.int64]:
+    names, group_index = np.unique(group, return_inverse=True)
+    confusion = np.zeros((len(names), n_classes, n_classes), np.int64)
+    np.add.at(confusion, (group_index, true, predicted), 1)
+    return confusion
+
+
+def _resampled(
+    group_confusion: NDArray[np.int64], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    n_groups, k, _ = group_confusion.shape
+    flat = weights.astype(np.float64) @ group_confusion.reshape(n_groups, k * k)
+    return np.asarray(flat.reshape(len(weights), k, k))
+
+
+def _interval(values: NDArray[np.float64]) -> Interval:
+    if np.ptp(values) == 0 and len(values) > 1:
+        # One group, or all groups equal: resampling says nothing, rather than "certain".
+        return Interval(float("nan"), float("nan"))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def _score_recordings(
+    labels: NDArray[Any],
+    probability: NDArray[np.float64],
+    predicted_index: NDArray[np.int64],
+    classes: NDArray[Any],
+    recording_id: NDArray[Any],
+    groups: NDArray[Any],
+) -> tuple[RecordingScore, ...]:
+    known = classes.tolist()
+    true_index = _index_of(labels, classes)
+    rows = []
+    for name in np.unique(recording_id).tolist():
+        own = np.flatnonzero(recording_id == name)
+        present = np.unique(true_index[own])
+        vote, best, mean = recording_prediction(probability[own])
+        rows.append(
+            (
+                int(present[0]),
+                RecordingScore(
+                    recording_id=str(name),
+                    group=str(groups[own[0]]),
+                    label=known[present[0]] if len(present) == 1 else None,
+                    n_windows=len(own),
+                    accuracy=float((predicted_index[own] == true_index[own]).mean()),
+                    vote=known[vote],
+                    predicted=known[best],
+                    probability=tuple(mean.tolist()),
+                ),
+            )
+        )
+    return tuple(row for _, row in sorted(rows, key=lambda pair: (pair[0], pair[1].recording_id)))
+
+
+def recording_prediction(
+    probability: NDArray[np.float64],
+) -> tuple[int, int, NDArray[np.float64]]:
+    """Return the vote, the class of highest mean probability, and the mean of one recording.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (n, K)
+        Of its windows.
+    """
+    mean = probability.mean(axis=0)
+    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
+    tied = np.flatnonzero(votes == votes.max())
+    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
+
+
+def plain_interval(interval: Interval) -> list[float] | None:
+    """Return an interval for JSON; None when there is none."""
+    return list(interval) if np.isfinite(interval).all() else None
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _share(right: Sequence[bool]) -> float:
+    return float(np.mean(right)) if right else float("nan")

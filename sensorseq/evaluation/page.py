@@ -1,0 +1,457 @@
+"""One HTML page about a fit: the curve and what may be read from it, confusions, recordings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.evaluate import Comparison
+from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
+from sensorseq.evaluation.style import STYLE
+from sensorseq.evaluation.svg import Panel, sparkline
+from sensorseq.fluctuation import metrics as noise
+from sensorseq.windows import WindowSet
+
+_MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
+_MAX_RECORDINGS = 120
+_MAX_CHANNELS = 6
+_MAX_POINTS = 160
+_WORDS = {
+    "normal": "The curve is as calm as its validation set allows.",
+    "fluctuating": "The curve fluctuates more than its validation set explains.",
+    "diverged": "Training diverged.",
+    "not_learning": "The network did not learn.",
+    "too_short_to_tell": "Too few epochs to tell whether the curve fluctuates.",
+}
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "majority": "majority class",
+    "ridge": "ridge on summary features",
+    "gradient_boosting": "gradient boosting on summary features",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PagePart:
+    """The windows a page shows, and how they were predicted.
+
+    Parameters
+    ----------
+    name : {"validation", "test"}
+        Which part.
+    windows : WindowSet
+        Its windows.
+    probability : ndarray of shape (n, K)
+        Predicted.
+    evaluation : Evaluation
+        The scores of `probability`.
+    """
+
+    name: str
+    windows: WindowSet
+    probability: NDArray[np.float64]
+    evaluation: Evaluation
+
+    @classmethod
+    def of(cls, model: SensorLSTMClassifier, windows: WindowSet, name: str) -> "PagePart | None":
+        """Predict one part; None when the windows have no such part."""
+        if windows.split is None or windows.y is None or not (windows.split == name).any():
+            return None
+        part = windows.part(name)
+        known = np.isin(np.asarray(part.y), model.classes_)
+        part = part.take(known)
+        if not len(part):
+            return None
+        probability = model.predict_proba(part)
+        evaluation = score_predictions(
+            np.asarray(part.y),
+            probability,
+            model.classes_,
+            recording_id=part.recording_id,
+            groups=part.groups,
+        )
+        return cls(name, part, probability, evaluation)
+
+
+def make_page(
+    model: SensorLSTMClassifier,
+    part: PagePart | None,
+    *,
+    title: str,
+    comparison: Comparison | None = None,
+) -> str:
+    """Return a self-contained HTML page: no scripts, nothing fetched, light and dark.
+
+    Parameters
+    ----------
+    model : SensorLSTMClassifier
+        Fitted.
+    part : PagePart or None
+        What example windows are shown of. Of a fit these are the validation windows, which also
+        chose the epoch, as the page says; without `comparison` the scores are theirs, too.
+    title : str
+        Heading, such as the name of the model file.
+    comparison : Comparison, optional
+        Of an evaluation: scores, confusions and recordings, beside baselines.
+    """
+    evaluation = comparison.model if comparison else part.evaluation if part else None
+    sections = [_verdict(model), _scores(evaluation, comparison), _curves(model)]
+    if evaluation is not None:
+        sections += [_matrix(evaluation), _recordings(evaluation)]
+    if part is not None:
+        sections.append(_examples(model, part))
+    sections.append(_facts(model))
+    body = "\n".join(section for section in sections if section)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body><main><h1>{escape(title)}</h1>\n{body}\n</main></body></html>\n"
+    )
+
+
+def _verdict(model: SensorLSTMClassifier) -> str:
+    report = model.fluctuation_
+    words = _WORDS.get(report.verdict, report.verdict)
+    severity = f" ({report.severity})" if report.severity else ""
+    more = "".join(
+        f"<p>{escape(sentence.replace('+-', '±'))}</p>" for sentence in report.explanation
+    )
+    return (
+        f'<section class="verdict {escape(report.verdict)}"><p class="banner">'
+        f"<strong>{escape(report.verdict.replace('_', ' ') + severity)}</strong>"
+        f" {escape(words)}</p>{more}</section>"
+    )
+
+
+def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str:
+    if evaluation is None:
+        return "<section><h2>Scores</h2><p>There was no validation part.</p></section>"
+    cards = "".join(
+        f'<div class="card"><span class="value">{_percent(evaluation.scores[name])}</span>'
+        f'<span class="name">{_NAMES[name]}</span>'
+        f'<span class="interval">{_interval(evaluation.intervals[name])}</span></div>'
+        for name in METRICS
+    )
+    if comparison is not None:
+        what = f"{comparison.protocol[0].upper()}{comparison.protocol[1:]}."
+        notes = "".join(f'<p class="caution">{escape(note)}</p>' for note in comparison.notes)
+        table = _baselines(comparison)
+    else:
+        what = (
+            f"Measured on the {evaluation.n_windows} validation windows of"
+            f" {len(evaluation.recordings)} recordings."
+        )
+        notes = (
+            '<p class="caution">These windows also chose the epoch that was kept, so the scores are'
+            " somewhat too good. <code>sensorseq evaluate</code> measures on test recordings.</p>"
+        )
+        table = ""
+    return (
+        f'<section><h2>Scores</h2><p>{escape(what)}</p><div class="cards">{cards}</div>{notes}'
+        f'{table}<p class="small">Intervals: 95 %, from resampling whole groups of recordings,'
+        " since windows of one recording are alike.</p></section>"
+    )
+
+
+def _baselines(comparison: Comparison) -> str:
+    rows = []
+    for name, baseline in comparison.baselines.items():
+        difference = compare(comparison.model, baseline)["accuracy"]
+        rows.append(
+            f"<tr><th>{escape(_NAMES.get(name, name))}</th>"
+            + "".join(f"<td>{_percent(baseline.scores[metric])}</td>" for metric in METRICS)
+            + f"<td>{100 * difference.value:+.1f}"
+            f" {_interval(difference.interval, signed=True)}</td></tr>"
+        )
+    if not rows:
+        return ""
+    heads = "".join(f"<th>{_NAMES[metric]}</th>" for metric in METRICS)
+    return (
+        '<div class="scroll"><table><thead><tr><th>baseline</th>'
+        f"{heads}<th>model better by (accuracy, points)</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _curves(model: SensorLSTMClassifier) -> str:
+    history = model.history_
+    columns = {
+        name: np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy")
+    }
+    epochs = np.arange(1, len(history) + 1, dtype=np.float64)
+    n_val = model.fluctuation_.n_val
+    x_limits = (0.5, len(epochs) + 0.5)
+    losses = np.concatenate([columns["loss"], columns["val_loss"]])
+    losses = losses[np.isfinite(losses)]
+    pictures = []
+    if losses.size:
+        # One explosion must not flatten the rest of the curve.
+        top = min(float(losses.max()), 3 * float(np.quantile(losses, 0.9))) or 1.0
+        panel = Panel(
+            "loss by epoch",
+            x_limits,
+            (min(0.0, float(losses.min())), 1.05 * top),
+            y_label="loss (nats)",
+            x_label="epoch",
+        )
+        _draw(panel, epochs, columns["loss"], columns["val_loss"], model.best_epoch_)
+        if (losses > 1.05 * top).any():
+            panel.note(f"{int((losses > 1.05 * top).sum())} values above, up to {losses.max():.3g}")
+        pictures.append(panel.render())
+    pictures.append(_accuracy_panel(columns, epochs, x_limits, n_val, model.best_epoch_))
+    keys = [
+        ("train", "training"),
+        ("validation", "validation"),
+        ("kept", f"weights kept: epoch {model.best_epoch_}"),
+    ]
+    noise_words = ""
+    if n_val:
+        keys.insert(2, ("band", f"95 % of the sampling noise of {n_val} windows"))
+        noise_words = (
+            f"<p>An accuracy measured on {n_val} windows scatters by chance alone. The band is that"
+            " scatter, were the windows independent, around the local trend: a curve inside it is"
+            " as calm as it can be. Windows that overlap, or come from few recordings, scatter"
+            " more.</p>"
+        )
+    legend = "".join(
+        f'<span><svg class="key" viewBox="0 0 26 10" aria-hidden="true">{_key(style)}</svg>'
+        f"{escape(words)}</span>"
+        for style, words in keys
+    )
+    return (
+        f'<section><h2>Learning curve</h2><div class="legend">{legend}</div>'
+        f"{''.join(pictures)}{noise_words}</section>"
+    )
+
+
+def _accuracy_panel(
+    columns: Mapping[str, NDArray[np.float64]],
+    epochs: NDArray[np.float64],
+    x_limits: tuple[float, float],
+    n_val: int | None,
+    best_epoch: int,
+) -> str:
+    train, validation = 100 * columns["accuracy"], 100 * columns["val_accuracy"]
+    known = np.flatnonzero(np.isfinite(validation))
+    low = high = np.empty(0)
+    if n_val and known.size:
+        trend = np.clip(noise.local_trend(validation[known] / 100), 0.0, 1.0)
+        # Half a window at least: even a perfect score says no more than the windows can.
+        level = np.clip(trend, 0.5 / n_val, 1 - 0.5 / n_val)
+        half = 1.96 * np.array([noise.binomial_sd(float(p), n_val) for p in level])
+        low, high = 100 * np.clip(trend - half, 0, 1), 100 * np.clip(trend + half, 0, 1)
+    values = np.concatenate([train, validation, low, high])
+    values = values[np.isfinite(values)]
+    limits = (0.0, 100.0)
+    if values.size:
+        limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
+    panel = Panel("accuracy by epoch", x_limits, limits, y_label="accuracy (%)", x_label="epoch")
+    if low.size:
+        panel.band(epochs[known], low, high, "band")
+    _draw(panel, epochs, train, validation, best_epoch)
+    return panel.render()
+
+
+def _draw(
+    panel: Panel,
+    epochs: NDArray[np.float64],
+    train: NDArray[np.float64],
+    validation: NDArray[np.float64],
+    best_epoch: int,
+) -> None:
+    panel.vertical(best_epoch, "kept")
+    panel.line(epochs, train, "train")
+    panel.line(epochs, validation, "validation")
+
+
+def _key(style: str) -> str:
+    if style == "band":
+        return '<rect class="band" x="0" y="0" width="26" height="10"/>'
+    if style == "kept":
+        return '<line class="kept" x1="13" x2="13" y1="0" y2="10"/>'
+    return f'<line class="{style}" x1="0" x2="26" y1="5" y2="5"/>'
+
+
+def _matrix(evaluation: Evaluation) -> str:
+    names = [str(name) for name in evaluation.classes.tolist()]
+    if len(names) > _MAX_CLASSES:
+        return (
+            f"<section><h2>Confusions</h2><p>{len(names)} classes are too many for a table;"
+            " <code>sensorseq evaluate --json</code> has the matrix.</p></section>"
+        )
+    matrix = evaluation.confusion_matrix
+    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = matrix / total
+    rows = []
+    for i, name in enumerate(names):
+        cells = "".join(
+            f'<td class="{"right" if i == j else "wrong"}" style="--share:{share[i, j]:.3f}">'
+            f"{matrix[i, j] or '·'}</td>"
+            for j in range(len(names))
+        )
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{_percent(share[i, i])}</td></tr>")
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
+    return (
+        f"<section><h2>Confusions</h2><p>Windows by true class (rows)"
+        ' and predicted class (columns).</p><div class="scroll"><table class="matrix"><thead><tr>'
+        f"<th>true \\ predicted</th>{heads}<th>recall</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _recordings(evaluation: Evaluation) -> str:
+    rows = evaluation.recordings
+    shown = sorted(rows, key=lambda row: row.accuracy)[:_MAX_RECORDINGS]
+    if len(rows) <= _MAX_RECORDINGS:
+        shown = list(rows)
+    body = "".join(
+        f"<tr><th>{escape(row.recording_id)}</th><td>{escape(str(row.label or 'several'))}</td>"
+        f'<td class="number">{row.n_windows}</td><td><div class="bar"><span'
+        f' style="width:{100 * row.accuracy:.1f}%"></span></div></td>'
+        f'<td class="number">{_percent(row.accuracy)}</td>'
+        f"<td>{_said(row.label, row.predicted)}</td></tr>"
+        for row in shown
+    )
+    left = len(rows) - len(shown)
+    more = f"<p>{left} more recordings, all at least as good, are left out.</p>" if left else ""
+    right = evaluation.scores["recording_mean"]
+    summary = (
+        f"<p>{100 * right:.0f} % of the recordings are put right as a whole, by the mean"
+        " probability of their windows.</p>"
+        if np.isfinite(right)
+        else ""
+    )
+    return (
+        f'<section><h2>Recordings</h2>{summary}<div class="scroll">'
+        '<table class="recordings"><thead><tr><th>recording</th><th>class</th><th>windows</th>'
+        '<th colspan="2">windows put right</th><th>as a whole</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{more}</section>"
+    )
+
+
+def _said(label: Any, predicted: Any) -> str:
+    if label is None:
+        return escape(str(predicted))
+    if label == predicted:
+        return '<span class="good">✓</span>'
+    return f'<span class="bad">✗</span> {escape(str(predicted))}'
+
+
+def _examples(model: SensorLSTMClassifier, part: PagePart) -> str:
+    windows = part.windows
+    names = list(windows.channels)[:_MAX_CHANNELS]
+    X = windows.X if model.scaler_ is None else model.scaler_.transform(windows.X, windows.lengths)
+    X = np.asarray(X[:, :, : len(names)], np.float64)
+    labels = np.asarray(windows.y)
+    predicted = model.classes_[part.probability.argmax(axis=1)]
+    rows = []
+    for index, label in enumerate(model.classes_.tolist()[:_MAX_CLASSES]):
+        cells = [
+            f"<figure>{_spark(X, windows, row, str(label))}"
+            f"<figcaption>{words}</figcaption></figure>"
+            for row, words in _choose(labels, predicted, part, label, index)
+        ]
+        if cells:
+            rows.append(
+                f'<h3>{escape(str(label))}</h3><div class="examples">{"".join(cells)}</div>'
+            )
+    legend = "".join(
+        f'<span><svg class="key" viewBox="0 0 26 10" aria-hidden="true">'
+        f'<line class="c{i}" x1="0" x2="26" y1="5" y2="5"/></svg>{escape(name)}</span>'
+        for i, name in enumerate(names)
+    )
+    cut = len(windows.channels) - len(names)
+    more = f" The first {len(names)} channels of {len(windows.channels)}." if cut else ""
+    seconds = ""
+    if windows.sample_rate_hz:
+        seconds = f" of {windows.n_timesteps / windows.sample_rate_hz:.3g} s"
+    return (
+        f"<section><h2>Example windows</h2><p>For each class a {escape(part.name)} window{seconds}"
+        " that was clear to the network, one that was close, and one it got wrong; scaled channels,"
+        f' all on one scale.{more}</p><div class="legend">{legend}</div>{"".join(rows)}</section>'
+    )
+
+
+def _choose(
+    labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
+) -> list[tuple[int, str]]:
+    """Return up to three windows of a class, with what is to be said of each."""
+    own = np.flatnonzero(labels == label)
+    confidence = part.probability[own, index]
+    right = own[predicted[own] == label]
+    wrong = own[predicted[own] != label]
+    chosen: list[tuple[int, str]] = []
+    if right.size:
+        order = right[np.argsort(part.probability[right, index], kind="stable")]
+        clear, close = int(order[-1]), int(order[0])
+        chosen.append((clear, f"right, {part.probability[clear, index]:.0%} sure"))
+        if close != clear:
+            chosen.append((close, f"right, {part.probability[close, index]:.0%} sure"))
+    if wrong.size:
+        row = int(own[np.argmin(np.where(predicted[own] != label, confidence, np.inf))])
+        sure = part.probability[row].max()
+        chosen.append((row, f"taken for {escape(str(predicted[row]))}, {sure:.0%} sure"))
+    ids = None if part.windows.recording_id is None else part.windows.recording_id
+    starts = part.windows.start_s
+    return [
+        (
+            row,
+            words
+            + ("" if ids is None else f"<br>{escape(str(ids[row]))}")
+            + ("" if starts is None else f", {starts[row]:.1f} s"),
+        )
+        for row, words in chosen
+    ]
+
+
+def _spark(X: NDArray[np.float64], windows: WindowSet, row: int, label: str) -> str:
+    length = max(int(np.asarray(windows.lengths)[row]), 1)
+    keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
+    low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))
+    if not high > low:
+        low, high = low - 1, high + 1
+    channels: Sequence[NDArray[np.float64]] = [X[row, keep, c] for c in range(X.shape[2])]
+    return sparkline(channels, (low, high), f"window of class {label}")
+
+
+def _facts(model: SensorLSTMClassifier) -> str:
+    report, preparation = model.fluctuation_, model.preparation_
+    facts: dict[str, str] = {
+        "classes": ", ".join(str(name) for name in model.classes_.tolist()),
+        "training windows": str(report.n_train),
+        "validation windows": str(report.n_val) if report.n_val else "none",
+        "epochs": f"{model.n_iter_}, weights kept of epoch {model.best_epoch_}",
+        "network": f"{model.num_layers} LSTM layer(s) of {model.hidden_size} units,"
+        f" {sum(p.numel() for p in model.module_.parameters())} parameters",
+        "training": f"{model.optimizer}, learning rate {model.learning_rate:g},"
+        f" batches of {model.batch_size}",
+    }
+    if preparation is not None:
+        rate = preparation["sample_rate_hz"]
+        facts["channels"] = ", ".join(preparation["channels"])
+        facts["windows"] = f"{preparation['n_timesteps']} samples" + (
+            f" at {rate:g} Hz" if rate else ""
+        )
+        facts["recordings learned from"] = str(len(preparation["recordings"]))
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f"<section><h2>The fit</h2><dl>{rows}</dl></section>"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _interval(interval: Sequence[float], *, signed: bool = False) -> str:
+    if not np.isfinite(interval).all():
+        return "no interval"
+    low, high = (100 * value for value in interval)
+    return f"[{low:+.1f}, {high:+.1f}]" if signed else f"{low:.1f} to {high:.1f}"

@@ -1,0 +1,224 @@
+"""Predict raw recordings: through the steps a model's training windows went through."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, RecordingError, SensorseqError, WindowError
+from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.inspect import refuse_prepared
+from sensorseq.evaluation.metrics import recording_prediction
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.readers import RecordingSource, find_recordings, read_source
+from sensorseq.windows import WindowSet
+
+_SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingPrediction:
+    """What a model says of one recording.
+
+    Parameters
+    ----------
+    recording_id : str
+        Which recording.
+    paths : tuple of Path
+        Its files.
+    classes : ndarray of shape (K,)
+        Labels of the columns of `probability`.
+    start_s : ndarray of shape (n,)
+        Start of each window on the recording's clock.
+    probability : ndarray of shape (n, K)
+        Of each window.
+    seen : bool
+        Whether the model has learned from this very recording: then this is no evidence.
+    notes : tuple of str
+        What a reader should know before believing the labels.
+    """
+
+    recording_id: str
+    paths: tuple[Path, ...]
+    classes: NDArray[Any]
+    start_s: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    seen: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> Any:
+        """The class of the highest mean probability."""
+        return self.classes.tolist()[recording_prediction(self.probability)[1]]
+
+    @property
+    def vote(self) -> Any:
+        """The class most windows were given."""
+        return self.classes.tolist()[recording_prediction(self.probability)[0]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        names = [str(name) for name in self.classes.tolist()]
+        mean = recording_prediction(self.probability)[2]
+        return {
+            "recording_id": self.recording_id,
+            "paths": [str(path) for path in self.paths],
+            "label": self.label,
+            "vote": self.vote,
+            "probability": dict(zip(names, mean.tolist(), strict=True)),
+            "n_windows": len(self.start_s),
+            "seen_in_training": self.seen,
+            "notes": list(self.notes),
+            "windows": [
+                {
+                    "start_s": start_s,
+                    "label": self.classes.tolist()[int(np.argmax(row))],
+                    "probability": dict(zip(names, row, strict=True)),
+                }
+                for start_s, row in zip(
+                    self.start_s.tolist(), self.probability.tolist(), strict=True
+                )
+            ],
+        }
+
+
+def predict_recordings(
+    model: SensorLSTMClassifier,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    time_column: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[RecordingPrediction]:
+    """Resample, cut and predict recordings as the model's training windows were made.
+
+    Parameters
+    ----------
+    model : SensorLSTMClassifier
+        Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
+    paths : sequence of path-like
+        Files, or folders of them. Of a model of several sensors, a file stands for all sensors'
+        files of its recording.
+    time_column : str, optional
+        By default as when the training windows were prepared.
+    progress : callable, optional
+        Called with how many recordings are done, of how many.
+
+    Raises
+    ------
+    InputError
+        If the model does not know how its windows were made.
+    RecordingError, WindowError
+        If a recording cannot be read, lacks a channel or is shorter than a window; the message
+        names the file.
+    """
+    pipeline, reading = _steps(model)
+    sources = [source for path in paths for source in _find(Path(path), reading)]
+    predictions = []
+    for done, source in enumerate(sources):
+        if progress is not None:
+            progress(done, len(sources))
+        windows = _windows(source, pipeline, time_column or reading.get("time_column"))
+        predictions.append(
+            RecordingPrediction(
+                source.recording_id,
+                source.paths,
+                model.classes_,
+                np.asarray(windows.start_s),
+                model.predict_proba(windows),
+                seen := _is_seen(model, source),
+                tuple(_notes(windows, seen=seen)),
+            )
+        )
+    if progress is not None:
+        progress(len(sources), len(sources))
+    return predictions
+
+
+def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]]:
+    preparation = model.preparation_
+    if preparation is None or not preparation["configuration"]:
+        raise InputError(
+            "the model was trained on arrays and does not know how recordings become windows; train"
+            " it on a prepared file, or cut windows yourself and use model.predict."
+        )
+    if preparation.get("scaled") is not None:
+        raise InputError(
+            "the model was trained on windows that were scaled outside of it, so it cannot scale"
+            " recordings alike; train it on the prepared file as it is."
+        )
+    configuration = preparation["configuration"]
+    pipeline = PreparePipeline(
+        sample_rate_hz=preparation["sample_rate_hz"],
+        window_s=configuration["window"]["window_s"],
+        hop_s=configuration["window"]["hop_s"],
+        max_gap_s=configuration["resample"]["max_gap_s"],
+        channels=preparation["channels"],
+        split=None,
+        scale=None,
+    )
+    return pipeline, configuration["input"]
+
+
+def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
+    """List what a path stands for; a file of several sensors brings its siblings."""
+    refuse_prepared(path, "give raw recordings, or measure on it with `sensorseq evaluate`.")
+    files, pair = reading.get("files"), reading.get("pair")
+    if path.is_dir():
+        return find_recordings(path, files=files, pair=pair)
+    if pair is None or not path.exists():
+        return find_recordings(path)
+    siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False)
+    found = [source for source in siblings if path.name in {other.name for other in source.paths}]
+    if not found:
+        raise RecordingError(
+            f"{path}: is none of the files the model's recordings are made of"
+            f" ({', '.join(files or ['any'])}, paired by {pair})."
+        )
+    return found
+
+
+def _windows(
+    source: RecordingSource, pipeline: PreparePipeline, time_column: str | None
+) -> WindowSet:
+    listed = " + ".join(str(path) for path in source.paths)
+    try:
+        recording = read_source(source, time_column=time_column, channels=pipeline.channels)
+        return pipeline.prepare([recording])
+    except WindowError as error:
+        seconds = pipeline.window_s
+        raise WindowError(
+            f"{listed}: no window of {seconds:g} s, as the model needs, fits into this recording"
+            f" ({error})"
+        ) from error
+    except SensorseqError as error:
+        if listed not in str(error):
+            error.add_note(f"while reading {listed}")
+        raise
+
+
+def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
+    notes = ["the model has learned from this very recording."] if seen else []
+    (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
+    wanted = windows.sample_rate_hz
+    if wanted is not None and recorded < _SLOW * wanted:
+        notes.append(
+            f"recorded at {recorded:.3g} Hz, below the {wanted:.3g} Hz of the training windows:"
+            " what they show above half of it is missing here."
+        )
+    return notes
+
+
+def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
+    """Whether a file of the recording has the digest of one the model has learned from."""
+    assert model.preparation_ is not None
+    seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
+    for path in source.paths:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() in seen:
+                return True
+    return False

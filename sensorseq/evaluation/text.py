@@ -1,0 +1,219 @@
+"""Scores and predictions as text of at most 80 columns."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sensorseq.evaluation.evaluate import Comparison
+    from sensorseq.evaluation.metrics import Evaluation
+    from sensorseq.evaluation.predict import RecordingPrediction
+
+WIDTH = 80
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "gradient_boosting": "gradient boosting",
+}
+_MANY_RECORDINGS = 40
+
+
+def format_comparison(comparison: "Comparison") -> str:
+    """Return an evaluation for people: scores, baselines, confusions, recordings, cautions."""
+    model = comparison.model
+    blocks = [_wrapped(comparison.protocol)]
+    rows = [
+        [_NAMES[name], _percent(model.scores[name]), _range(model.intervals[name])]
+        for name in ("accuracy", "balanced_accuracy", "macro_f1")
+    ]
+    blocks.append(table(["", "score", "95 % by recording"], rows))
+    if comparison.fold_accuracy:
+        each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
+        blocks.append(f"accuracy of each fold: {each} %")
+    if comparison.baselines:
+        blocks.append(_baselines(comparison))
+    blocks.append(_confusion(model))
+    blocks.append(_recordings(model))
+    blocks += [_wrapped(f"note: {note}") for note in comparison.notes]
+    return "\n\n".join(blocks)
+
+
+def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
+    """Return one recording's prediction: the whole, then its windows or spans of equal label.
+
+    Parameters
+    ----------
+    prediction : RecordingPrediction
+        What was predicted.
+    every_window : bool
+        A line for each window instead of each span.
+    """
+    plain = prediction.to_dict()
+    shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
+    lines = [
+        f"{' + '.join(str(path) for path in prediction.paths)}",
+        _wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
+    ]
+    if str(plain["vote"]) != str(plain["label"]):
+        lines.append(f"  most windows, however, say {plain['vote']}")
+    lines += [_wrapped(f"note: {note}", "  ") for note in prediction.notes]
+    windows = plain["windows"]
+    if every_window:
+        rows = [
+            [f"{w['start_s']:.2f}", str(w["label"]), _percent(w["probability"][str(w["label"])])]
+            for w in windows
+        ]
+        lines.append(_indented(table(["start (s)", "label", "probability"], rows)))
+    else:
+        rows = []
+        for label, group in groupby(windows, key=lambda window: window["label"]):
+            span = list(group)
+            sure = float(np.mean([window["probability"][str(label)] for window in span]))
+            when = f"{span[0]['start_s']:.1f} to {span[-1]['start_s']:.1f}"
+            rows.append([when, str(len(span)), str(label), _percent(sure)])
+        heads = ["window starts (s)", "windows", "label", "mean probability"]
+        lines.append(_indented(table(heads, rows, right=(1, 3))))
+    return "\n".join(lines)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Return rows in aligned columns; those in `right` are set to the right."""
+    everything = [list(heads), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in everything) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in everything
+    )
+
+
+def _baselines(comparison: "Comparison") -> str:
+    from sensorseq.evaluation.metrics import compare
+
+    rows = []
+    for name, baseline in comparison.baselines.items():
+        difference = compare(comparison.model, baseline)["accuracy"]
+        low, high = difference.interval
+        interval = "" if np.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+        rows.append(
+            [
+                _NAMES.get(name, name),
+                _percent(baseline.scores["accuracy"]),
+                _percent(baseline.scores["balanced_accuracy"]),
+                f"{100 * difference.value:+.1f}{interval}",
+            ]
+        )
+    return table(["baseline", "accuracy", "balanced", "model less baseline (points)"], rows)
+
+
+def _confusion(evaluation: "Evaluation") -> str:
+    names = [str(name) for name in evaluation.classes.tolist()]
+    matrix = evaluation.confusion_matrix
+    recall = [
+        _percent(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else "-"
+        for i in range(len(names))
+    ]
+    for length in (12, 8, 5, 3):
+        short = [name[:length] for name in names]
+        rows = [
+            [names[i][:16], *(str(count) for count in matrix[i].tolist()), recall[i]]
+            for i in range(len(names))
+        ]
+        text = table(["true \\ predicted", *short, "recall"], rows, right=range(1, len(names) + 2))
+        if max(len(line) for line in text.splitlines()) <= WIDTH:
+            return text
+    rows = [[name, *recall[i : i + 1]] for i, name in enumerate(names)]
+    return table(["class", "recall"], rows, right=(1,)) + "\n(confusion matrix: --json)"
+
+
+def _recordings(evaluation: "Evaluation") -> str:
+    rows = [
+        [
+            row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],
+            str(row.n_windows),
+            _percent(row.accuracy),
+            "right" if row.label == row.predicted else f"taken for {row.predicted}",
+        ]
+        for row in evaluation.recordings
+        if row.label is not None
+    ]
+    judged = [row for row in evaluation.recordings if row.label is not None]
+    if not judged:
+        return "no recording has one label for all its windows"
+    n_right = sum(row.label == row.predicted for row in judged)
+    head = f"recordings put right as a whole: {n_right} of {len(judged)}"
+    if len(rows) > _MANY_RECORDINGS:
+        wrong = [row for row in rows if row[3] != "right"]
+        rows, head = wrong[:_MANY_RECORDINGS], f"{head}; those that are not:"
+    heads = ["recording", "windows", "accuracy", "mean probability says"]
+    return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _range(interval: Sequence[float]) -> str:
+    if not np.isfinite(interval).all():
+        return "no interval"
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    import textwrap
+
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """Return `PreparedSummary.to_dict` for people: what was cut, and what was left out and why."""
+    channels = ", ".join(summary["channels"])
+    lines = [
+        _wrapped(
+            f"{summary['path']}: {summary['n_windows']} windows of {summary['window_samples']}"
+            f" samples at {summary['sample_rate_hz']:g} Hz ({summary['sample_rate_from']}), from"
+            f" {summary['n_recordings']} recordings; channels {channels}"
+        ),
+        "",
+        format_counts(summary["counts"]),
+    ]
+    if summary["dropped"]:
+        lines.append("")
+    for reason, count in Counter(entry["reason"] for entry in summary["dropped"]).items():
+        lines.append(_wrapped(f"left out {count}: {reason}"))
+    for name, count in summary["dropped_columns"].items():
+        lines.append(
+            _wrapped(f"column {name!r} of {count} recording(s) holds no numbers: no channel")
+        )
+    if summary["n_reused"]:
+        lines.append(f"{summary['n_reused']} recordings were ready from an earlier run")
+    return "\n".join(lines)
+
+
+def format_counts(counts: dict[str, dict[str, int]]) -> str:
+    """Return windows by part (rows) and class (columns), or by class when those are too many."""
+    parts = list(counts)
+    classes = list(next(iter(counts.values()), {}))
+    rows: list[list[Any]] = [
+        [name or "unlabelled", *(str(counts[part][name]) for part in parts)] for name in classes
+    ]
+    rows.append(["all", *(str(sum(counts[part].values())) for part in parts)])
+    return table(["class", *parts], rows, right=range(1, len(parts) + 1))

@@ -1,0 +1,122 @@
+"""The network of a fit: made anew, continued, or rebuilt from the arrays of a model file."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, ModelFileError
+from sensorseq.nn import LSTMLinear
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.training.initialise import initialise_weights
+from sensorseq.training.parameters import ARCHITECTURE
+from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+
+_FIXED = ("hidden_size", "num_layers", "bidirectional", "pooling", "head_norm")
+
+
+def make_network(
+    parameters: Mapping[str, Any], n_channels: int, n_classes: int, seed: np.random.SeedSequence
+) -> LSTMLinear:
+    """Return a network with first weights, drawn from `seed` alone.
+
+    Parameters
+    ----------
+    parameters : mapping
+        The estimator's arguments.
+    n_channels, n_classes : int
+        C and K.
+    seed : SeedSequence
+        Equal seeds, equal weights.
+    """
+    with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
+        module = LSTMLinear(
+            n_channels,
+            num_classes=n_classes,
+            dtype=getattr(torch, parameters["dtype"]),
+            **{name: parameters[name] for name in ARCHITECTURE},
+        )
+    generator = torch.Generator().manual_seed(integer_seed(seed))
+    initialise_weights(
+        module,
+        parameters["weight_init"],
+        parameters["recurrent_init"],
+        parameters["forget_bias"],
+        generator,
+    )
+    return module
+
+
+def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
+    """Return a copy of a trained network to go on from.
+
+    Raises
+    ------
+    ArgumentError
+        If the arguments ask for another architecture.
+    """
+    for name in _FIXED:
+        if getattr(module, name) != parameters[name]:
+            raise ArgumentError(
+                f"{name}={parameters[name]!r}, but warm_start=True goes on from a network with"
+                f" {name}={getattr(module, name)!r}; take warm_start=False."
+            )
+    module = copy.deepcopy(module)
+    module.dropout, module.recurrent_dropout = (
+        parameters["dropout"],
+        parameters["recurrent_dropout"],
+    )
+    return module.to(getattr(torch, parameters["dtype"]))
+
+
+def network_arrays(module: LSTMLinear, scaler: Scaler | None) -> dict[str, NDArray[Any]]:
+    """Return weights and scaling under the names a model file gives them."""
+    arrays = {
+        f"module.{name}": tensor.detach().cpu().numpy()
+        for name, tensor in module.state_dict().items()
+    }
+    if scaler is not None:
+        arrays |= {f"scaler.{name}": array for name, array in scaler.to_dict().items()}
+    return arrays
+
+
+def read_network(
+    arrays: Mapping[str, NDArray[Any]],
+    architecture: Mapping[str, Any],
+    *,
+    n_channels: int,
+    n_classes: int,
+    dtype: str,
+) -> LSTMLinear:
+    """Return the network, in evaluation mode, whose arrays `network_arrays` made."""
+    with isolated_torch_rng(0, torch.device("cpu")):
+        module = LSTMLinear(
+            n_channels, num_classes=n_classes, dtype=getattr(torch, dtype), **architecture
+        )
+    weights = {name: torch.tensor(array) for name, array in _below(arrays, "module.").items()}
+    module.load_state_dict(weights)  # strict: names and shapes must fit
+    return module.eval()
+
+
+def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | None:
+    """Return the scaling whose arrays `network_arrays` made."""
+    fields = _below(arrays, "scaler.")
+    return Scaler.from_dict(fields) if fields else None
+
+
+def check_array_names(arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
+    """Raise when a file holds an array that no model has."""
+    unknown = [name for name in arrays if not name.startswith(("module.", "scaler."))]
+    if unknown:
+        raise ModelFileError(f"{path} holds an array {unknown[0]!r}, which no model has.")
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

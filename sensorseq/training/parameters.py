@@ -1,0 +1,102 @@
+"""The estimator's arguments: which are served, and the check of all of them before any work."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import ArgumentError, InputError, NotYetError, check_choice
+from sensorseq.nn import HEAD_NORMS
+from sensorseq.ops import POOLINGS
+from sensorseq.preprocessing.scale import KINDS as SCALES
+from sensorseq.training.arguments import check_flag, check_integer, check_real
+from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.config import DTYPES, TrainingConfig, choose_engine
+from sensorseq.training.devices import check_device
+from sensorseq.training.initialise import check_scheme
+from sensorseq.training.weights import check_class_weight
+
+# Documented arguments that are not served yet, with the one value that is. It only shrinks.
+NOT_YET: dict[str, Any] = {
+    "augment": None,
+    "calibrate": False,
+    "n_models": 1,
+    "checkpoint": None,
+    "checkpoint_every": 1,
+    "resume": False,
+    "auto_repair": False,
+}
+ARCHITECTURE = (
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "recurrent_dropout",
+    "head_norm",
+)
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
+    """Return the training configuration that the estimator's arguments describe.
+
+    `n_classes` of it is a placeholder until the labels are known.
+
+    Raises
+    ------
+    NotYetError
+        If an argument is not served yet.
+    ArgumentError
+        If an argument has a value outside what it accepts, or two contradict each other.
+    """
+    p = parameters
+    for name, served in NOT_YET.items():
+        if p[name] != served:
+            raise NotYetError(f"{name}={p[name]!r} is not served yet; leave {name}={served!r}.")
+    check_integer("hidden_size", p["hidden_size"], 1)
+    check_integer("num_layers", p["num_layers"], 1)
+    check_flag("bidirectional", p["bidirectional"])
+    check_choice("pooling", p["pooling"], POOLINGS)
+    check_real("dropout", p["dropout"], 0.0, 1.0)
+    check_real("recurrent_dropout", p["recurrent_dropout"], 0.0, 1.0)
+    check_choice("head_norm", p["head_norm"], HEAD_NORMS)
+    check_scheme("weight_init", p["weight_init"])
+    check_scheme("recurrent_init", p["recurrent_init"])
+    check_real("forget_bias", p["forget_bias"], -np.inf)
+    check_real("validation_fraction", p["validation_fraction"], 0.0, 1.0)
+    if p["scale"] is not None:
+        check_choice("scale", p["scale"], SCALES)
+    check_device(p["device"])
+    check_choice("dtype", p["dtype"], DTYPES)
+    check_flag("warm_start", p["warm_start"])
+    if not isinstance(p["verbose"], bool):
+        check_integer("verbose", p["verbose"], 0)
+    check_callbacks(p["callbacks"])
+    check_class_weight(p["class_weight"])
+    if p["class_weight"] == "balanced" and p["sampler"] == "balanced":
+        raise ArgumentError(
+            "class_weight='balanced' and sampler='balanced' both correct the same imbalance,"
+            " together once too often; take one."
+        )
+    choose_engine(p["engine"])
+    names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]
+    return TrainingConfig(n_classes=2, **{name: p[name] for name in names})
+
+
+def check_plain(parameters: Mapping[str, Any]) -> None:
+    """Raise when an argument is a function or an object, which no file can hold without code.
+
+    Raises
+    ------
+    InputError
+        Naming the argument and the way out.
+    """
+    for name, value in parameters.items():
+        is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
+        if callable(value) or is_object:
+            raise InputError(
+                f"{name}={value!r} cannot be saved: reading it back would mean executing it."
+                f" Set {name} to a plain value with set_params before save(), or pickle the"
+                " estimator for your own use."
+            )

@@ -1,0 +1,108 @@
+"""The training and the validation windows of a fit: parted, cropped, scaled."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.crop import crop_windows
+from sensorseq.training.inputs import Sequences
+
+
+class Part(NamedTuple):
+    """The training or the validation windows."""
+
+    sequences: Sequences
+    class_index: NDArray[np.int64]
+    weight: NDArray[np.float64] | None = None
+
+
+class Windows(NamedTuple):
+    """What `fit` was given and takes part."""
+
+    sequences: Sequences
+    class_index: NDArray[np.int64]
+    weight: NDArray[np.float64] | None
+    groups: NDArray[Any] | None
+    split: NDArray[Any] | None
+
+    def part(self, rows: NDArray[np.int64]) -> Part:
+        """Return the windows at `rows`."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Part(self.sequences.take(rows), self.class_index[rows], weight)
+
+
+def split_windows(
+    windows: Windows, given: Part | None, fraction: float, seed: np.random.SeedSequence
+) -> tuple[Part, Part | None]:
+    """Part training from validation windows: as given, as stored, or by whole groups.
+
+    Parameters
+    ----------
+    windows : Windows
+        Everything that takes part.
+    given : Part or None
+        Validation windows of the caller's own.
+    fraction : float
+        Share to hold out when neither they nor a stored split are there; 0 is none.
+    seed : SeedSequence
+        Decides which groups are held out.
+
+    Raises
+    ------
+    InputError
+        If the stored split has no train part.
+    SplitError
+        If no group can be held out.
+    """
+    everything = np.arange(len(windows.class_index))
+    if given is not None:
+        return windows.part(everything), given
+    if windows.split is not None:
+        train = np.flatnonzero(windows.split == "train")
+        validation = np.flatnonzero(windows.split == "validation")
+        if not len(train):
+            raise InputError("X has a split without a train part; nothing to learn from.")
+    elif fraction == 0.0:
+        return windows.part(everything), None
+    else:
+        train, validation = holdout_by_group(
+            windows.class_index, windows.groups, fraction, int(seed.generate_state(1)[0])
+        )
+    return windows.part(train), windows.part(validation) if len(validation) else None
+
+
+def crop_sequences(
+    sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
+) -> Sequences:
+    """Crop as `crop` says, unless the engine draws the place anew in each epoch."""
+    if training and crop == "random":
+        return sequences
+    X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)
+    return replace(sequences, X=X, lengths=lengths)
+
+
+def scale_sequences(sequences: Sequences, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
+    """Return scaled windows in the network's precision.
+
+    Raises
+    ------
+    InputError
+        If a value leaves the range of `dtype`.
+    """
+    X = sequences.X
+    if scaler is not None:
+        X = scaler.transform(X, sequences.lengths)
+    with np.errstate(over="ignore"):  # reported below
+        X = X.astype(dtype, copy=False)
+    finite = np.isfinite(X).all(axis=(0, 1))
+    if not finite.all():
+        raise InputError(
+            f"X in channel {int(np.argmin(finite))} is infinity after scaling in {dtype}:"
+            " it lies too many deviations from the training windows."
+        )
+    return X

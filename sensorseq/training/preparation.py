@@ -1,0 +1,174 @@
+"""What a WindowSet or a prepared file tells a fit beside its samples: how they were made, of what.
+
+A model keeps it, so that a raw recording can be taken through the same steps, and a recording it
+has learned from is known again.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import InputError, WindowError
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.storage.prepared import PreparedFile
+from sensorseq.windows import WindowSet
+
+Preparation = dict[str, Any]
+
+
+def read_training_file(path: str | os.PathLike[str]) -> tuple[WindowSet, Scaler | None]:
+    """Return the windows of a prepared file to fit on, and the scaling stored beside them.
+
+    Of a file that is split, no test window is read. Training windows are those of its
+    `sample_indices`, balanced if the file was asked to be.
+
+    Raises
+    ------
+    PreparedFileError
+        If the file cannot be read.
+    WindowError
+        If it holds no labels, or none of its windows is for training.
+    """
+    with PreparedFile(path) as file:
+        if file.columns.y is None:
+            raise WindowError(
+                f"{path}: the windows have no labels; prepare labelled recordings to train on."
+            )
+        scaler = None if file.scaler is None else Scaler.from_dict(file.scaler)
+        split = file.columns.split
+        if split is None:
+            return file.windows(), scaler
+        train = np.flatnonzero(split == "train")
+        if file.sample_indices is not None:
+            train = file.sample_indices
+        if not len(train):
+            raise WindowError(f"{path}: the split has no train part; nothing to learn from.")
+        return file.take(np.concatenate([train, file.rows("validation")])), scaler
+
+
+def without_test(windows: WindowSet) -> WindowSet:
+    """Return the set with its test windows blanked, so that nothing can be learned from them.
+
+    Rows keep their places, for messages that name one.
+    """
+    is_test = None if windows.split is None else windows.split == "test"
+    if is_test is None or not is_test.any():
+        return windows
+    X = windows.X.copy()
+    X[is_test] = 0.0
+    lengths = np.where(is_test, windows.n_timesteps, np.asarray(windows.lengths))
+    return replace(windows, X=X, lengths=lengths)
+
+
+def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
+    """Raise when windows that are marked as scaled would be scaled once more."""
+    kind = windows.provenance.get("scaled")
+    if kind is not None and scale is not None:
+        raise InputError(
+            f"{name} was scaled already ({kind!r} in its provenance) and would be scaled twice;"
+            " give the windows as they were prepared, or take scale=None."
+        )
+
+
+def describe_preparation(*sets: WindowSet) -> Preparation:
+    """Return how the windows of a fit were made, and the recordings they were cut from.
+
+    Parameters
+    ----------
+    *sets : WindowSet
+        What was trained on, then what was validated on when that came apart. Test windows of the
+        first are not counted as seen; of the second `fit` uses all.
+
+    Returns
+    -------
+    dict
+        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration`` and ``scaled`` of the
+        first set; ``recordings``: the digests of each recording seen, by its id, empty when they
+        are not known.
+    """
+    first = sets[0]
+    seen: dict[str, list[str]] = {}
+    for windows in sets:
+        known = recording_digests(windows)
+        if windows.recording_id is None:
+            continue
+        whole = windows is not first or windows.split is None
+        rows = slice(None) if whole else np.asarray(windows.split) != "test"
+        for recording_id in np.unique(windows.recording_id[rows]).tolist():
+            seen[str(recording_id)] = known.get(str(recording_id), [])
+    return {
+        "channels": list(first.channels),
+        "sample_rate_hz": first.sample_rate_hz,
+        "n_timesteps": first.n_timesteps,
+        "configuration": first.provenance.get("configuration"),
+        "scaled": first.provenance.get("scaled"),
+        "recordings": seen,
+    }
+
+
+def check_preparation(preparation: Preparation | None) -> Preparation | None:
+    """Return what a model file says of its preparation; LookupError when a part is missing."""
+    if preparation is not None:
+        for key in ("channels", "sample_rate_hz", "n_timesteps", "configuration", "recordings"):
+            preparation[key]
+    return preparation
+
+
+def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
+    """Return the digests of the files each recording was read from, where provenance has them."""
+    return {
+        str(entry["recording_id"]): [str(source["sha256"]) for source in entry["sources"]]
+        for entry in windows.provenance.get("recordings") or []
+        if entry.get("sources")
+    }
+
+
+def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list[str]:
+    """Return the ids of those recordings of `windows` that a model has learned from.
+
+    Known again by the digests of their files, whatever they are called; by their id where either
+    side has no digest.
+    """
+    if preparation is None or windows.recording_id is None:
+        return []
+    seen: Mapping[str, list[str]] = preparation["recordings"]
+    digests_seen = {digest for digests in seen.values() for digest in digests}
+    known = recording_digests(windows)
+    found = []
+    for name in np.unique(windows.recording_id).tolist():
+        own = known.get(str(name), [])
+        by_id = str(name) in seen and not (own and seen[str(name)])
+        if by_id or digests_seen.intersection(own):
+            found.append(str(name))
+    return found
+
+
+def check_same_preparation(
+    preparation: Preparation | None, windows: WindowSet, name: str = "X"
+) -> None:
+    """Raise when windows differ in channels or rate from those a model was trained on.
+
+    Raises
+    ------
+    InputError
+        Naming the first difference.
+    """
+    if preparation is None:
+        return
+    wanted, given = list(preparation["channels"]), list(windows.channels)
+    unnamed = [f"channel_{i}" for i in range(len(given))]
+    if len(wanted) == len(given) and unnamed not in (wanted, given) and wanted != given:
+        order = " The order differs." if sorted(wanted) == sorted(given) else ""
+        raise InputError(
+            f"{name} has the channels {', '.join(given)}, but the model was trained on"
+            f" {', '.join(wanted)}.{order} Select them in that order."
+        )
+    rate, own = preparation["sample_rate_hz"], windows.sample_rate_hz
+    if rate is not None and own is not None and abs(own / rate - 1) > 1e-6:
+        raise InputError(
+            f"{name} is sampled at {own:g} Hz, but the model was trained on {rate:g} Hz; prepare"
+            f" with sample_rate_hz={rate:g}."
+        )

@@ -1,0 +1,178 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, InputError, SplitError
+from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
+from sensorseq.evaluation.metrics import METRICS
+from sensorseq.preprocessing.split import split_by_group
+from sensorseq.windows import WindowSet
+
+
+def small(**arguments):
+    settings = {"hidden_size": 12, "max_epochs": 25, "learning_rate": 0.02, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+
+
+def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):
+    """Recordings that a network can tell apart: each has a level and a frequency of its own."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat([f"r{i:02d}" for i in range(n_recordings)], n_windows)
+    level, frequency = 0.4 * rng.normal(size=n_recordings), rng.uniform(0.1, 1.2, n_recordings)
+    labels = np.array([label_of(i) for i in range(n_recordings)])
+    # Of half the classes the frequency is high: something to learn that is true of all recordings.
+    frequency += 1.5 * (np.arange(n_recordings) % 2)
+    phase = rng.uniform(0, 6, (n_recordings, n_windows, 1))
+    t = np.arange(24)
+    X = np.sin(frequency[:, None, None] * t + phase) + level[:, None, None]
+    X = X + 0.05 * rng.normal(size=X.shape)
+    windows = WindowSet(
+        X.reshape(-1, 24, 1), y=np.repeat(labels, n_windows), recording_id=ids, sample_rate_hz=20.0
+    )
+    split = split_by_group(windows.y, windows.groups, (0.5, 0.2, 0.3), 0)
+    return replace(windows, split=split)
+
+
+@pytest.fixture(scope="module")
+def honest():
+    return make_windows(label_of=lambda i: ["calm", "rough"][i % 2])
+
+
+@pytest.fixture(scope="module")
+def shuffled():
+    labels = np.random.default_rng(3).permutation(np.arange(40) % 2)
+    return make_windows(label_of=lambda i: ["calm", "rough"][labels[i]])
+
+
+def test_what_is_true_of_new_recordings_is_found(honest):
+    found = evaluate_test(small().fit(honest), honest)
+    assert found.model.scores["accuracy"] > 0.9
+    assert found.model.scores["recording_vote"] > 0.9
+    assert found.baselines["majority"].scores["accuracy"] < 0.6
+    assert found.model.n_windows == (honest.split == "test").sum()
+
+
+def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
+    """Whoever scores above chance here has seen the recording: there is nothing else to learn."""
+    found = evaluate_test(small().fit(shuffled), shuffled)
+    for scored in (found.model, *found.baselines.values()):
+        low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
+        assert scored.scores["balanced_accuracy"] < 0.7
+        assert not low > 0.5, (low, high)
+    folds = evaluate_folds(small(), shuffled, 4, baselines=("gradient_boosting",))
+    assert folds.model.scores["balanced_accuracy"] < 0.65
+    assert folds.baselines["gradient_boosting"].scores["balanced_accuracy"] < 0.65
+
+
+def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
+    """The test above can fail: split by window instead of recording, they are told apart."""
+    rng = np.random.default_rng(0)
+    leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
+    leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
+    model = small(hidden_size=24, max_epochs=60, patience=60).fit(leaking)
+    assert evaluate_test(model, leaking, baselines=()).model.scores["balanced_accuracy"] > 0.85
+
+
+def test_recordings_the_model_has_seen_are_refused_unless_asked_for(honest):
+    model = small(max_epochs=2).fit(honest)
+    everything = replace(honest, split=np.full(len(honest), "test"))
+    with pytest.raises(InputError, match=r"learned from 28 of the 40 test recordings .*r0"):
+        evaluate_test(model, everything)
+    found = evaluate_test(model, everything, include_seen=True)
+    assert len(found.seen) == 28
+    assert "too good" in found.notes[0]
+    assert "never saw" not in found.protocol
+
+
+def test_a_file_without_a_split_is_all_test_and_has_no_baselines(honest):
+    model = small(max_epochs=2).fit(honest)
+    new = replace(honest.part("test"), split=None)
+    found = evaluate_test(model, new)
+    assert found.baselines == {}
+    assert any("no baselines" in note for note in found.notes)
+    expected = evaluate_test(model, honest, baselines=()).model.confusion_matrix
+    np.testing.assert_array_equal(found.model.confusion_matrix, expected)
+
+
+def test_a_model_of_arrays_cannot_say_what_it_has_seen(honest):
+    train = honest.part("train")
+    model = small(max_epochs=1).fit(train.X, train.y, groups=train.groups)
+    found = evaluate_test(model, honest, baselines=())
+    assert "not checked" in found.notes[-1]
+    assert "never saw" not in found.protocol
+
+
+def test_folds_predict_every_window_once_and_repeat(honest):
+    few = honest.take(np.flatnonzero(np.char.find(honest.recording_id, "r0") == 0))
+    arguments = {"baselines": ("majority", "ridge")}
+    first = evaluate_folds(small(max_epochs=3), few, 3, **arguments)
+    second = evaluate_folds(small(max_epochs=3), few, 3, **arguments)
+    assert first.to_dict() == second.to_dict()
+    assert first.model.n_windows == len(few)
+    assert len(first.fold_accuracy) == 3
+    other = evaluate_folds(small(max_epochs=3), few, 3, seed=1, **arguments)
+    assert other.fold_accuracy != first.fold_accuracy
+
+
+def test_folds_keep_recordings_whole(honest, monkeypatch):
+    pairs = []
+
+    def spy(self, train, *args, **kwargs):
+        pairs.append((set(train.recording_id.tolist()), train.split))
+        return original(self, train, *args, **kwargs)
+
+    original = SensorLSTMClassifier.fit
+    monkeypatch.setattr(SensorLSTMClassifier, "fit", spy)
+    evaluate_folds(small(max_epochs=1), honest, 5, baselines=())
+    assert len(pairs) == 5
+    all_ids = set(honest.recording_id.tolist())
+    held_out = [all_ids - seen for seen, _ in pairs]
+    assert set().union(*held_out) == all_ids
+    assert sum(len(ids) for ids in held_out) == len(all_ids)
+    assert all(split is None for _, split in pairs)  # the estimator holds out its own validation
+
+
+def test_the_result_is_plain_with_the_scores_on_top(honest):
+    plain = evaluate_test(small(max_epochs=2).fit(honest), honest).to_dict()
+    json.dumps(plain, allow_nan=False)
+    assert {*METRICS, "confusion_matrix", "classes", "recordings", "baselines"} <= plain.keys()
+    assert plain["classes"] == ["calm", "rough"]
+    difference = plain["baselines"]["ridge"]["difference"]["accuracy"]
+    assert difference["value"] == pytest.approx(
+        plain["accuracy"] - plain["baselines"]["ridge"]["accuracy"]
+    )
+    low, high = difference["interval"]
+    assert low <= difference["value"] <= high
+
+
+def test_what_cannot_be_evaluated_is_said(honest):
+    model = small(max_epochs=1).fit(honest)
+    with pytest.raises(InputError, match="no labels"):
+        evaluate_test(model, replace(honest, y=None))
+    with pytest.raises(InputError, match="no test part"):
+        evaluate_test(model, honest.take(honest.split != "test"))
+    renamed = replace(honest, y=np.where(honest.y == "calm", "Calm", honest.y))
+    with pytest.raises(InputError, match=r"label 'Calm' is none of .* Did you mean 'calm'"):
+        evaluate_test(model, renamed)
+    with pytest.raises(SplitError, match=r"class 'calm': 20 group\(s\).*--folds 20"):
+        evaluate_folds(model, honest, 21)
+    with pytest.raises(ArgumentError, match="at least 2"):
+        evaluate_folds(model, honest, 1)
+
+
+def test_lopsided_test_parts_are_pointed_out(honest):
+    model = small(max_epochs=1).fit(honest)
+    test = honest.part("test")
+    ids = np.unique(test.recording_id)
+    rows = np.concatenate(
+        [
+            np.flatnonzero(test.recording_id == ids[0]),
+            *(np.flatnonzero(test.recording_id == name)[:3] for name in ids[1:4]),
+        ]
+    )
+    notes = " ".join(evaluate_test(model, test.take(rows), baselines=()).notes)
+    assert "4 groups stand behind these figures" in notes
+    assert f"recording {ids[0]} alone holds" in notes

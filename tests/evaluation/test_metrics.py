@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation.metrics import (
+    METRICS,
+    compare,
+    resampling_weights,
+    score_predictions,
+    scores_of,
+)
+
+
+def one_hot(predicted, classes):
+    return (np.asarray(predicted)[:, None] == np.asarray(classes)[None, :]).astype(float)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
+@settings(max_examples=40, deadline=None)
+def test_scores_are_scikit_learns(seed, n, k):
+    rng = np.random.default_rng(seed)
+    classes = np.array(list("abcdefg"[:k]))
+    y, predicted = rng.choice(classes, n), rng.choice(classes, n)
+    scored = score_predictions(y, one_hot(predicted, classes), classes, n_resamples=5)
+    assert scored.scores["accuracy"] == pytest.approx(accuracy_score(y, predicted))
+    assert scored.scores["macro_f1"] == pytest.approx(f1_score(y, predicted, average="macro"))
+    present = np.isin(predicted, y)  # scikit-learn warns about predicted classes without windows
+    recalls = [np.mean(predicted[y == label] == label) for label in np.unique(y)]
+    assert scored.scores["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    if present.all() and len(np.unique(y)) > 1:
+        expected = balanced_accuracy_score(y, predicted)
+        assert scored.scores["balanced_accuracy"] == pytest.approx(expected)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_the_order_of_windows_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    y, groups = rng.integers(0, 3, 40), rng.integers(0, 8, 40)
+    probability = rng.dirichlet(np.ones(3), 40)
+    order = rng.permutation(40)
+    first = score_predictions(y, probability, [0, 1, 2], recording_id=groups, n_resamples=50)
+    second = score_predictions(
+        y[order], probability[order], [0, 1, 2], recording_id=groups[order], n_resamples=50
+    )
+    assert first.intervals == second.intervals
+    np.testing.assert_equal(first.scores, second.scores)
+    assert first.to_dict()["recordings"][0]["label"] == second.to_dict()["recordings"][0]["label"]
+
+
+def test_resampled_scores_are_those_of_the_windows_drawn():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 3, 60), np.repeat(np.arange(6), 10)
+    predicted = rng.integers(0, 3, 60)
+    scored = score_predictions(
+        y, one_hot(predicted, range(3)), range(3), recording_id=groups, n_resamples=200, seed=4
+    )
+    accuracy, f1 = [], []
+    for weights in resampling_weights(6, 200, 4):
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in np.repeat(range(6), weights)])
+        accuracy.append(accuracy_score(y[rows], predicted[rows]))
+        f1.append(f1_score(y[rows], predicted[rows], average="macro"))
+    np.testing.assert_allclose(scored.intervals["accuracy"], np.percentile(accuracy, [2.5, 97.5]))
+    np.testing.assert_allclose(scored.intervals["macro_f1"], np.percentile(f1, [2.5, 97.5]))
+
+
+def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
+    """30 recordings that differ in difficulty: 95 % intervals hold the truth about that often."""
+    rng = np.random.default_rng(0)
+    covered = {"recordings": 0, "windows": 0}
+    n_trials, n_recordings, n_windows = 120, 30, 20
+    for trial in range(n_trials):
+        rate = rng.beta(3, 1.5, n_recordings)  # of mean 2/3
+        right = rng.random((n_recordings, n_windows)) < rate[:, None]
+        y = np.zeros(right.size, int)
+        probability = one_hot(np.where(right.ravel(), 0, 1), [0, 1])
+        ids = np.repeat(np.arange(n_recordings), n_windows)
+        for name, groups in {"recordings": ids, "windows": None}.items():
+            low, high = score_predictions(
+                y, probability, [0, 1], groups=groups, n_resamples=200, seed=trial
+            ).intervals["accuracy"]
+            covered[name] += low <= 2 / 3 <= high
+    assert 0.88 < covered["recordings"] / n_trials < 0.99
+    assert covered["windows"] / n_trials < 0.8
+
+
+def test_one_group_gives_no_interval_and_plain_json():
+    scored = score_predictions(
+        [0, 1, 1], one_hot([0, 1, 0], [0, 1]), [0, 1], recording_id=["a"] * 3
+    )
+    assert np.isnan(scored.intervals["accuracy"]).all()
+    plain = scored.to_dict()
+    assert plain["intervals"]["accuracy"] is None
+    assert plain["recordings"][0]["label"] is None  # windows of several classes
+    assert plain["recording_vote"] is None
+    json.dumps(plain, allow_nan=False)
+
+
+def test_paired_differences_are_narrower_than_those_of_unpaired_scores():
+    rng = np.random.default_rng(1)
+    rate = rng.beta(2, 1, 20)
+    right = rng.random((20, 30)) < rate[:, None]
+    better = right | (rng.random((20, 30)) < 0.1)
+    ids, y = np.repeat(np.arange(20), 30), np.zeros(600, int)
+    first, second = (
+        score_predictions(y, one_hot(np.where(r.ravel(), 0, 1), [0, 1]), [0, 1], recording_id=ids)
+        for r in (better, right)
+    )
+    difference = compare(first, second)["accuracy"]
+    assert difference.value == pytest.approx(better.mean() - right.mean())
+    low, high = difference.interval
+    assert low > 0
+    assert high - low < 0.4 * np.ptp(first.intervals["accuracy"])
+    assert compare(first, first)["accuracy"].value == 0
+    other = score_predictions(1 - y, one_hot(y, [0, 1]), [0, 1], recording_id=ids)
+    with pytest.raises(ArgumentError, match="different windows"):
+        compare(first, other)
+
+
+def test_a_recording_is_named_by_vote_and_by_mean_probability():
+    probability = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0], [0.6, 0.4], [0.1, 0.9]])
+    scored = score_predictions(
+        ["b"] * 5, probability, ["a", "b"], recording_id=["one"] * 3 + ["two"] * 2
+    )
+    one, two = scored.recordings
+    assert (one.vote, one.predicted, one.n_windows) == ("a", "b", 3)
+    assert two.vote == "b"  # a tie goes to the higher mean probability
+    assert scored.scores["recording_vote"] == 0.5
+    assert scored.scores["recording_mean"] == 1.0
+    assert sum(one.probability) == pytest.approx(1)
+
+
+def test_scores_of_a_stack_are_the_scores_of_each():
+    stack = np.random.default_rng(0).integers(0, 9, (4, 3, 3))
+    for name in METRICS:
+        np.testing.assert_allclose(
+            scores_of(stack)[name], [scores_of(matrix)[name] for matrix in stack]
+        )
+
+
+def test_unknown_labels_and_wrong_shapes_are_named():
+    with pytest.raises(InputError, match=r"'ICY' is none of the classes.* Did you mean 'ICE'"):
+        score_predictions(["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"])
+    with pytest.raises(InputError, match="no windows"):
+        score_predictions([], np.zeros((0, 2)), [0, 1])
+    with pytest.raises(InputError, match=r"need \(2, 2\)"):
+        score_predictions([0, 1], [[1.0], [0.0]], [0, 1])

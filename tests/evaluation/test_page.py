@@ -1,0 +1,200 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.evaluation.evaluate import evaluate_test
+from sensorseq.evaluation.page import PagePart, make_page
+from sensorseq.evaluation.svg import MARGIN_BOTTOM, MARGIN_LEFT, MARGIN_TOP, Panel, ticks
+from sensorseq.windows import WindowSet
+
+VOID = {"meta", "br"}
+HOSTILE = "<script>alert(1)</script>&\"'"
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text; checks that what is opened is closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts = [], [], [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def make_windows(n_classes=3, n_channels=2, n_recordings=4, prefix=""):
+    rng = np.random.default_rng(0)
+    n = n_classes * n_recordings * 3 * 4
+    label = np.arange(n) % n_classes
+    recording = np.arange(n) // n_classes % (n_recordings * 3)
+    t = np.arange(30)[None, :, None]
+    X = np.sin(t * (0.2 + 0.3 * label[:, None, None] / n_classes * 3))
+    X = X + 0.2 * rng.normal(size=(n, 30, n_channels))
+    split = np.array(["train", "validation", "test"])[recording % 3]
+    names = np.array([f"{prefix}class {i}" for i in range(n_classes)])
+    ids = np.array([f"{prefix}rec {r} of {c}" for r, c in zip(recording, label, strict=True)])
+    return WindowSet(
+        X,
+        y=names[label],
+        recording_id=ids,
+        split=split,
+        start_s=np.arange(n) * 0.5,
+        sample_rate_hz=20.0,
+        channels=tuple(f"{prefix}channel {i}" for i in range(n_channels)),
+    )
+
+
+def fitted(windows, **arguments):
+    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments}).fit(windows)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return make_windows()
+
+
+@pytest.fixture(scope="module")
+def model(windows):
+    return fitted(windows)
+
+
+@pytest.fixture(scope="module")
+def page(model, windows):
+    return make_page(model, PagePart.of(model, windows, "validation"), title="a fit")
+
+
+def test_the_page_needs_nothing_but_itself(page):
+    read = Reader(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(read.tags)
+    assert not [name for name, _ in read.attributes if name in ("src", "href", "xlink:href")]
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert len(page.encode()) < 2_000_000
+    assert "prefers-color-scheme:dark" in page
+
+
+def test_what_the_page_says_is_what_was_measured(page, model, windows):
+    part = PagePart.of(model, windows, "validation")
+    text = " ".join(Reader(page).texts)
+    assert model.fluctuation_.explanation[0] in text
+    assert f"{100 * part.evaluation.scores['accuracy']:.1f} %" in text
+    assert f"weights kept: epoch {model.best_epoch_}" in text
+    assert "somewhat too good" in text
+    for row in part.evaluation.recordings:
+        assert row.recording_id in text
+    cells = re.findall(r'<td class="(?:right|wrong)"[^>]*>([^<]*)</td>', page)
+    counts = [0 if cell == "·" else int(cell) for cell in cells]
+    np.testing.assert_array_equal(np.reshape(counts, (3, 3)), part.evaluation.confusion_matrix)
+
+
+def test_names_are_text_whatever_they_hold():
+    windows = make_windows(prefix=HOSTILE)
+    model = fitted(windows, max_epochs=2)
+    comparison = evaluate_test(model, windows, baselines=("majority",))
+    part = PagePart.of(model, windows, "test")
+    read = Reader(make_page(model, part, title=HOSTILE, comparison=comparison))
+    assert "script" not in read.tags
+    assert any(f"{HOSTILE}class 0" in text for text in read.texts)
+    assert any(f"{HOSTILE}channel 1" in text for text in read.texts)
+
+
+def test_an_evaluation_shows_the_baselines_beside_the_model(model, windows):
+    comparison = evaluate_test(model, windows)
+    page = make_page(model, None, title="x", comparison=comparison)
+    text = " ".join(Reader(page).texts)
+    assert "ridge on summary features" in text
+    assert "the model never saw" in text
+    assert "somewhat too good" not in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"validation_fraction": 0.0, "early_stopping": False},
+        {"max_epochs": 1},
+        {"scale": None},
+        {"bidirectional": True, "num_layers": 2},
+    ],
+)
+def test_every_fit_has_a_page(arguments, windows):
+    given = replace(windows, split=None) if "validation_fraction" in arguments else windows
+    model = fitted(given, **{"max_epochs": 2, **arguments})
+    Reader(make_page(model, PagePart.of(model, given, "validation"), title="x"))
+
+
+def test_many_classes_channels_and_recordings_stay_readable():
+    windows = make_windows(n_classes=30, n_channels=40, n_recordings=6)
+    model = fitted(windows, max_epochs=1)
+    page = make_page(model, PagePart.of(model, windows, "validation"), title="x")
+    Reader(page)
+    assert len(page.encode()) < 2_000_000
+    assert "too many for a table" in page
+    assert "first 6 channels of 40" in page
+    assert "60 more recordings, all at least as good" in page
+
+
+def test_a_loss_that_explodes_does_not_flatten_the_rest(model, windows):
+    import copy
+
+    broken = copy.deepcopy(model)
+    rows = broken.history_.to_rows()
+    rows[3]["loss"], rows[4]["val_loss"] = 1e9, float("nan")
+    broken.history_ = type(model.history_)(rows)
+    page = make_page(broken, None, title="x")
+    Reader(page)
+    assert "values above, up to 1e+09" in page
+
+
+# The plotter.
+
+
+def test_a_panel_draws_points_where_they_are():
+    panel = Panel("p", (0.0, 10.0), (0.0, 1.0), width=400, height=200)
+    panel.line(np.array([0.0, 10.0]), np.array([0.0, 1.0]), "train")
+    (points,) = re.findall(r'points="([^"]+)"', panel.render())
+    (x0, y0), (x1, y1) = [tuple(map(float, point.split(","))) for point in points.split()]
+    assert (x0, y0) == (MARGIN_LEFT, 200 - MARGIN_BOTTOM)
+    assert (x1, y1) == (386, MARGIN_TOP)
+
+
+def test_a_curve_breaks_where_there_is_no_number():
+    panel = Panel("p", (0.0, 5.0), (0.0, 1.0))
+    panel.line(np.arange(6.0), np.array([0, 0.5, np.nan, 1, np.inf, 0.2]), "train")
+    picture = panel.render()
+    assert picture.count("<polyline") == 1
+    assert picture.count("<circle") == 2
+    drawn = re.findall(r'(?:points|cx|cy)="([^"]+)"', picture)
+    assert np.isfinite([float(number) for text in drawn for number in re.split("[ ,]", text)]).all()
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
+def test_ticks_are_few_even_and_inside(low, span):
+    found = ticks(low, low + span)
+    assert len(found) <= 8
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
+    if len(found) > 2:
+        steps = np.diff(found)
+        np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
