@@ -8,10 +8,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import (
@@ -19,13 +15,13 @@ from sensorseq.datasets import (
     SURFACES_WINDOW_SAMPLES,
     load_surfaces,
 )
+from sensorseq.evaluation.evaluate import evaluate_test
 
-
-def summary_features(X):
-    """Mean, standard deviation and 12 log band powers of each channel."""
-    spectrum = np.abs(np.fft.rfft(X - X.mean(axis=1, keepdims=True), axis=1))[:, 1:] ** 2
-    bands = [part.sum(axis=1) for part in np.array_split(spectrum, 12, axis=1)]
-    return np.concatenate([X.mean(axis=1), X.std(axis=1), np.log(np.hstack(bands) + 1e-9)], axis=1)
+BASELINES = {
+    "majority": "always the commonest surface",
+    "ridge": "ridge on summary features",
+    "gradient_boosting": "gradient boosting on summary features",
+}
 
 
 def main():
@@ -46,7 +42,7 @@ def main():
         split=(0.6, 0.2, 0.2),
     )
     windows = pipeline.prepare(recordings)
-    train, test = windows.part("train"), windows.part("test")
+    test = windows.part("test")
     print(
         f"2. {len(windows)} windows of {windows.n_timesteps} steps at"
         f" {windows.sample_rate_hz:g} Hz, split by robot;"
@@ -59,15 +55,11 @@ def main():
     )
     clf.fit(windows)
 
-    peers = {
-        "always the commonest surface": DummyClassifier(),
-        "ridge on mean, sd and spectrum": make_pipeline(StandardScaler(), RidgeClassifierCV()),
-    }
     print("4. accuracy on the test robots, which had no part in training")
-    for name, peer in peers.items():
-        peer.fit(summary_features(train.X), train.y)
-        print(f"     {peer.score(summary_features(test.X), test.y):6.1%}  {name}")
-    print(f"     {clf.score(test.X, test.y):6.1%}  the LSTM")
+    compared = evaluate_test(clf, windows, baselines=list(BASELINES))
+    for name, words in BASELINES.items():
+        print(f"     {compared.baselines[name].scores['accuracy']:6.1%}  {words}")
+    print(f"     {compared.model.scores['accuracy']:6.1%}  the LSTM")
 
     print("5. is its training curve sound?\n")
     print(clf.fluctuation_)

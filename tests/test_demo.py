@@ -19,7 +19,7 @@ def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_belo
         timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
-    shares = re.findall(r"([\d.]+)%  (always|ridge|the LSTM)", finished.stdout)
+    shares = re.findall(r"([\d.]+)%  (always|ridge|gradient boosting|the LSTM)", finished.stdout)
     accuracy = {name: float(share) for share, name in shares}
     assert 75.0 <= accuracy["the LSTM"] <= 95.0, finished.stdout
     assert accuracy["always"] < accuracy["ridge"] < accuracy["the LSTM"] - 8.0, finished.stdout

@@ -168,6 +168,21 @@ def test_the_seed_determines_the_result_in_another_process():
     assert run.stdout.strip() == digest(small(dropout=0.3).fit(X, Y))
 
 
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+def test_the_number_of_threads_changes_no_bit(options):
+    before = torch.get_num_threads()
+    weights = []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            clf = SensorLSTMClassifier(hidden_size=64, max_epochs=3, random_state=0, **options)
+            clf.fit(np.tile(X, (3, 1, 1)), np.tile(Y, 3))
+            weights.append(torch.cat([p.detach().flatten() for p in clf.module_.parameters()]))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
 def test_fits_in_threads_do_not_disturb_each_other():
     alone = small(dropout=0.3).fit(X, Y)
     before = torch.get_rng_state()

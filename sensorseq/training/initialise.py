@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.training.randomness import single_thread
 
 SCHEMES = ("xavier", "he", "orthogonal", "uniform")
 WeightInit = str | Callable[[str, Tensor, torch.Generator], Any]
@@ -92,6 +93,8 @@ def _fill(
         elif scheme == "he":
             nn.init.kaiming_uniform_(gate, a=0.0, generator=generator)
         elif scheme == "orthogonal":
-            nn.init.orthogonal_(gate, generator=generator)
+            # LAPACK's bits depend on its threads, and the first weights must not
+            with single_thread():
+                nn.init.orthogonal_(gate, generator=generator)
         else:
             gate.uniform_(-bound, bound, generator=generator)

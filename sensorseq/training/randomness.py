@@ -29,6 +29,17 @@ def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """Let torch's own arithmetic run on one thread in a block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[None]:
     """Let torch use only deterministic CUDA kernels in a block; CPU kernels always are."""
     if not enabled or device.type != "cuda":
