@@ -40,11 +40,13 @@ def judge(run: Run) -> tuple[str, str | None, list[str]]:
             None,
             [*not_learning, movement.sentence(), *_kept(run), *_cannot_tell(run)],
         )
-    verdict, severity, sentences = _compare(movement, roughness)
-    sentences += [
+    verdict, severity, (head, *details) = _compare(movement, roughness)
+    sentences = [
+        head,
+        *_generalisation(run),  # weightier than any figure about noise
+        *details,
         *_guessing_note(run),
         *_noise_trend(run, movement),
-        *_generalisation(run),
         *roughness.drawdown_sentence(),
         *_kept(run),
         *_cannot_tell(run),
