@@ -5,8 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
-CXX ?= c++
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
 export CXX
+# Waiting threads sleep. By default they spin, and where other work shares the cores, a fit of
+# seconds takes minutes.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py
 CXX_FILES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')

@@ -478,6 +478,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 2: the command line or the configuration makes no sense. 3: the data cannot be used.
     4: the installation or the machine lacks something.
     """
+    # Read when torch is loaded, which comes later. Threads that spin while they wait make a fit of
+    # seconds take minutes on cores that other work shares; sleeping costs little on idle ones.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(code)
 

@@ -26,7 +26,7 @@ SURFACES_WINDOW_SAMPLES = 100
 _SEED = 1
 _N_ROBOTS = 10
 _N_RECORDINGS = 2  # of each robot on each surface
-_DURATION_S = 71.0  # fourteen windows and what resampling loses at the ends
+_DURATION_S = 71.0  # fourteen windows; thirteen where more is lost at the ends
 
 
 def load_surfaces() -> list[Recording]:

@@ -73,6 +73,8 @@ from sensorseq.training.parameters import ARCHITECTURE, NOT_YET, check_parameter
 from sensorseq.training.parts import (
     Part,
     Windows,
+    check_stored_split,
+    check_validation,
     crop_sequences,
     scale_sequences,
     split_windows,
@@ -90,6 +92,8 @@ from sensorseq.training.weights import check_sample_weight, window_weights
 from sensorseq.windows import WindowSet
 
 __all__ = ["NOT_YET", "SensorLSTMClassifier"]
+
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a fluctuation report needs one of
 
 
 class _Seeds(NamedTuple):
@@ -187,7 +191,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Not served yet.
     device : str, default="auto"
-        ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is the CPU as long as there
+        is no kernel for a GPU, see `sensorseq.ops.kernel_for`: the layer is a loop in Python there.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True
@@ -227,7 +232,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     history_ : History
         One row per epoch.
     fluctuation_ : FluctuationReport
-        Whether the curve fluctuates, why not, or how much.
+        Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
+        cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
@@ -240,12 +246,17 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Notes
     -----
-    Arrays are (n, t, c); (n, t) is one channel. A 3-D array of at most 16 steps and at least 32
-    channels looks like (n, c, t) and is refused by `fit` unless `lengths` is given.
+    Arrays are (n, t, c); (n, t) is one channel. A 3-D array of one step and several channels, or of
+    at most 16 steps and at least 32 channels, looks like (n, c, t) and is refused by `fit` unless
+    `lengths` is given.
 
     A loss that is not finite ends training: the weights of the best epoch are kept, a
     ConvergenceWarning is raised and the verdict is ``"diverged"``. In the first epoch there are
     none to keep, and `DivergedError` is raised; `history_` and `fluctuation_` are there even then.
+
+    Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
+    are kept and a warning says so. A search or cross-validation then goes on with its next fit;
+    press it once more within two seconds to end that too.
 
     Windows with a `sample_weight` of zero take no part.
 
@@ -405,18 +416,22 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
             Windows; (n, t) is one channel; a path is that of a prepared file. Of a WindowSet or a
             file that is split, ``"train"`` trains, ``"validation"`` validates and ``"test"`` is
-            not touched.
+            not touched. A WindowSet carries windows unscaled and unbalanced, whatever the pipeline
+            was asked for: the `scale` and `sampler` of this estimator act on them. A prepared file
+            brings its scaler, used if it is of the kind `scale` asks for, and the indices of its
+            balanced training windows.
         y : array of shape (n,), or exactly one-hot (n, k), optional
             Labels; may be left out when a WindowSet brings them. A file brings its own.
         sample_weight : array of shape (n,), optional
             Factor on the loss of each window; zero leaves it out altogether.
         groups : array of shape (n,), optional
             What stays on one side of the validation split: recordings, subjects, days. A
-            WindowSet brings its own.
+            WindowSet brings its own; not to be given beside one that is split.
         lengths : array of shape (n,), int, optional
             Valid steps of each window, 1 to t; what lies beyond is not looked at.
         X_val, y_val, groups_val, lengths_val : optional
-            Windows to validate on, instead of a held-out part.
+            Windows to validate on, instead of a held-out part. One-hot columns are in the order
+            of `classes_`.
 
         Returns
         -------
@@ -426,8 +441,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ------
         InputError
             If the data cannot be used; the first window, step and channel are named.
+        SplitError
+            If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
-            If an argument has a value outside what it accepts.
+            If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
         DivergedError
@@ -445,6 +462,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
         self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
         train, validation = split_windows(windows, given, self.validation_fraction, seeds.split)
+        check_validation(windows, validation, self.validation_fraction, config)
         config = replace(config, n_classes=len(self.classes_))
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._fit_scaler(train, stored_scaler)
@@ -518,7 +536,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy on windows and their labels, one-hot or not.
+        """Return the accuracy on windows and their labels, one-hot (as `classes_`) or not.
 
         Parameters
         ----------
@@ -527,7 +545,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = self._open(X, "X")
         predicted = self.predict(X, lengths)
         y = X.y if y is None and isinstance(X, WindowSet) else y
-        labels, _ = _read_labels(y, len(predicted), "y")
+        labels, _ = _read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -661,11 +679,18 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         sequences = self._read_sequences(X, lengths, "X", reset=fitted_classes is None)
         n_windows = len(sequences)
+        split = X.split if isinstance(X, WindowSet) else None
+        if split is not None and groups is not None:
+            raise InputError(
+                "groups is given, and X brings a split, which it cannot change; leave groups=None,"
+                " or split X by these groups."
+            )
         if isinstance(X, WindowSet) and groups is None:
             groups = X.groups
         groups = check_groups(groups, n_windows, "groups")
+        if split is not None:
+            check_stored_split(split, groups)
         weight = check_sample_weight(sample_weight, n_windows)
-        split = X.split if isinstance(X, WindowSet) else None
         labels, one_hot_classes = _read_labels(y, n_windows, "y")
         taking_part = np.ones(n_windows, bool) if weight is None else weight > 0
         if split is not None:
@@ -709,7 +734,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if y_val is None:
             raise InputError("X_val is given without y_val.")
         sequences = self._read_sequences(X_val, lengths_val, "X_val", reset=False)
-        labels, _ = _read_labels(y_val, len(sequences), "y_val", "X_val")
+        labels, _ = _read_labels(y_val, len(sequences), "y_val", "X_val", classes=self.classes_)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             row = int(np.flatnonzero(unknown)[0])
@@ -841,8 +866,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
 
     def _make_report(self) -> None:
-        self.fluctuation_ = FluctuationReport.from_history(
+        self.fluctuation_ = _report(
             self.history_,
+            self.loss,
             n_classes=len(self.classes_),
             best_epoch=self.best_epoch_ or None,
             **self._report_facts,
@@ -934,10 +960,40 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return estimator
 
 
+def _report(history: History, loss: Any, **facts: Any) -> FluctuationReport:
+    """Judge a history; of a loss that is not in nats only the values that are not finite."""
+    if loss == "cross_entropy":
+        return FluctuationReport.from_history(history, **facts)
+    rows = [
+        {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
+        for row in history.to_rows()
+    ]
+    called = repr(loss) if isinstance(loss, str) else "a function"
+    note = f"The loss ({called}) is not cross-entropy in nats and was not judged."
+    if not any(row.get(name) is not None for row in rows for name in _JUDGED):
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            explanation=(note, "Without validation windows nothing else can be."),
+            n_epochs=len(rows),
+            **{name: value for name, value in facts.items() if name != "majority_fraction"},
+        )
+    report = FluctuationReport.from_history(rows, **facts)
+    return replace(report, explanation=(*report.explanation, note))
+
+
 def _read_labels(
-    y: Any, n_windows: int, name: str, owner: str = "X"
+    y: Any,
+    n_windows: int,
+    name: str,
+    owner: str = "X",
+    *,
+    classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return one label per window, and the classes when they were one-hot columns."""
+    """Return one label per window, and the classes when they were one-hot columns.
+
+    With `classes` their columns stand for these.
+    """
     if y is None:
         raise InputError(f"{name} is None; labels are needed.")
     labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
@@ -948,7 +1004,14 @@ def _read_labels(
             raise InputError(
                 f"{name} has {len(labels)} one-hot rows for the {n_windows} windows of {owner}."
             )
-        return from_one_hot(labels, name), np.arange(labels.shape[1])
+        if classes is None:
+            return from_one_hot(labels, name), np.arange(labels.shape[1])
+        if labels.shape[1] != len(classes):
+            raise InputError(
+                f"{name} has {labels.shape[1]} one-hot columns, but fit saw {len(classes)} classes;"
+                " give one column for each, in the order of classes_, or one label per window."
+            )
+        return classes[from_one_hot(labels, name)], None
     checked = check_per_window(labels, n_windows, name, owner)
     assert checked is not None
     check_labels(checked, name)

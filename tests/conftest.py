@@ -9,6 +9,8 @@ import pytest
 
 # scikit-learn's array-API checks run only where scipy was told so before its import
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# waiting threads sleep instead of spinning: machines that run tests are seldom idle
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_report_header():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier, WindowSet
-from sensorseq.errors import ArgumentError, InputError, ModelFileError, PreparedFileError
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    ModelFileError,
+    PreparedFileError,
+    SplitError,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 10, 3))
@@ -59,6 +65,12 @@ FIT = {
     "no windows": ((X[:0], Y[:0]), {}, "no windows"),
     "no steps": ((X[:, :0], Y), {}, "no timesteps"),
     "no channels": ((X[:, :, :0], Y), {}, "no channels"),
+    "empty lists": (([], []), {}, "X is empty: no windows. Give an array of shape"),
+    "one step of many": (
+        (X.reshape(24, 1, 30), Y),
+        {},
+        r"24 windows of 1 step and 30 channels; .* 30 steps and 1 channel\..* X.transpose",
+    ),
     "channel-first": (
         (np.zeros((24, 3, 100)), Y),
         {},
@@ -97,6 +109,10 @@ KEYWORDS = {
     ),
     "unknown class in y_val": ({"X_val": X, "y_val": Y + 1}, r"y_val\[1\] is 2, which no window"),
     "length of y_val": ({"X_val": X, "y_val": Y[1:]}, "y_val is 23 values for the 24 .* X_val"),
+    "width of y_val": (
+        {"X_val": X, "y_val": np.eye(3)[Y]},
+        "y_val has 3 one-hot columns, but fit saw 2 classes",
+    ),
     "lengths_val": (
         {"X_val": X, "y_val": Y, "lengths_val": [0] * 24},
         r"lengths_val\[0\] is 0",
@@ -124,6 +140,39 @@ def test_a_window_set_without_labels_or_train_part_is_named():
         classifier().fit(WindowSet(X.astype(np.float32), y=Y, split=split))
 
 
+def window_set(split, **columns):
+    return WindowSet(X.astype(np.float32), y=Y, split=np.array(split), **columns)
+
+
+@pytest.mark.parametrize("other", ["validation", "test"])
+def test_a_group_in_two_parts_of_a_split_is_named(other):
+    groups = [f"robot_{i // 4}" for i in range(24)]
+    split = np.repeat(["train", "validation", "test"], [12, 8, 4])
+    classifier().fit(window_set(split, groups=groups))
+    split[9] = other
+    with pytest.raises(SplitError, match=f"group 'robot_2' in train and {other} .1 such groups"):
+        classifier().fit(window_set(split, groups=groups))
+
+
+def test_what_a_split_leaves_no_use_for_is_refused():
+    split = ["train"] * 12 + ["validation"] * 12
+    with pytest.raises(InputError, match="groups is given, and X brings a split"):
+        classifier().fit(window_set(split), groups=np.arange(24))
+    with pytest.raises(InputError, match="X_val is given, and X has a split with a validation"):
+        classifier().fit(window_set(split), X_val=X, y_val=Y)
+    train = window_set(split).part("train")
+    assert classifier().fit(train, X_val=X, y_val=Y).n_iter_ == 1
+
+
+def test_what_leaves_nothing_to_validate_on_is_named():
+    with pytest.raises(ArgumentError, match="split of X has none: its 20 training windows"):
+        classifier().fit(window_set(["train"] * 20 + ["test"] * 4))
+    with pytest.raises(ArgumentError, match="none of the 2 windows of X can be held out"):
+        classifier().fit(X[:2], Y[:2])
+    lonely = classifier(early_stopping=False).fit(X[:2], Y[:2])
+    assert "val_loss" not in lonely.history_[0]
+
+
 def test_a_file_brings_its_own_labels():
     with pytest.raises(InputError, match=r"y is given, and the file windows\.h5 brings its own"):
         classifier().fit("windows.h5", Y)
@@ -148,6 +197,7 @@ PREDICT = {
     "channels": (X[:, :, :2], "2 channels, but fit saw 3 channels"),
     "one channel": (X[:, :, 0], "read as 24 windows of one channel, but fit saw 3 channels"),
     "a single window": (X[0], r"A single window of shape \(t, c\) is X\[np.newaxis\]"),
+    "1-D": (X[:, 0, 0], r"^X has shape \(24,\); .* Reshape your data: .*\)\)\.$"),
     "NaN": (spoiled(np.nan), "X holds NaN in window 5, step 7, channel 2"),
     "too large": (spoiled(1e300), r"X holds 1e\+300 in window 5, step 7, channel 2"),
 }
@@ -171,6 +221,8 @@ def test_score_needs_labels_of_the_same_length(fitted):
         fitted.score(X, Y[1:])
     with pytest.raises(InputError, match="y is None"):
         fitted.score(X)
+    with pytest.raises(InputError, match="y has 3 one-hot columns, but fit saw 2 classes"):
+        fitted.score(X, np.eye(3)[Y])
 
 
 ARGUMENTS = [

@@ -1,5 +1,6 @@
 import functools
 import hashlib
+import math
 import pickle
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq import SensorLSTMClassifier, WindowSet, estimator
 from sensorseq.errors import (
     DivergedError,
     EnvironmentProblemError,
@@ -28,6 +29,8 @@ from sensorseq.errors import (
 )
 from sensorseq.estimator import NOT_YET
 from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.training import engine
+from sensorseq.training.parts import split_windows
 
 
 def small(**arguments):
@@ -212,6 +215,20 @@ def test_one_hot_labels_are_labels(dtype):
     assert one_hot.score(X, np.eye(3)[Y]) == one_hot.score(X, Y)
 
 
+def test_one_hot_columns_stand_for_the_classes_fit_saw():
+    names = np.array(["ICE", "SAND", "SNOW"])
+    classifier = small().fit(X, names[Y], X_val=X, y_val=np.eye(3)[Y])
+    assert_same_fit(classifier, small().fit(X, names[Y], X_val=X, y_val=names[Y]))
+    assert classifier.score(X, np.eye(3)[Y]) == classifier.score(X, names[Y]) > 0.5
+
+
+def test_an_object_array_of_windows_is_their_list():
+    listed = [window[: 12 + i % 9] for i, window in enumerate(X)]
+    boxed = np.empty(len(X), object)
+    boxed[:] = listed
+    assert_same_fit(small().fit(listed, Y), small().fit(boxed, Y))
+
+
 def test_labels_of_any_type_are_the_classes():
     names = np.array(["ICE", "SNOW", "SAND"])
     classifier = small().fit(X, names[Y])
@@ -260,23 +277,24 @@ def test_a_window_is_classified_alike_alone_and_among_longer_ones(pooling):
     np.testing.assert_allclose(classifier.predict_proba(X[:1, :6])[0], among, rtol=1e-9)
 
 
-def test_groups_are_never_on_both_sides():
+def test_groups_are_never_on_both_sides(monkeypatch):
     groups = np.repeat(np.arange(20), 3)
     seen = []
 
-    class Spy(SensorLSTMClassifier):
-        def _split(self, windows, given, seed):
-            parts = super()._split(windows, given, seed)
-            seen.append([set(groups[self._rows_of(part, windows)]) for part in parts])
-            return parts
+    def rows_of(part, windows):
+        flat = windows.sequences.X.reshape(len(groups), -1)
+        own = part.sequences.X.reshape(len(part.sequences), -1)
+        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
-        def _rows_of(self, part, windows):
-            flat = windows.sequences.X.reshape(len(groups), -1)
-            own = part.sequences.X.reshape(len(part.sequences), -1)
-            return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
+    def spy(windows, *arguments):
+        parts = split_windows(windows, *arguments)
+        seen.append([set(groups[rows_of(part, windows)]) for part in parts])
+        return parts
 
+    monkeypatch.setattr(estimator, "split_windows", spy)
     for seed in range(5):
-        Spy(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
+        small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
+    assert len(seen) == 5
     for train, validation in seen:
         assert validation
         assert not train & validation
@@ -382,7 +400,21 @@ def test_divergence_in_the_first_epoch_is_an_error_with_a_report():
         classifier.predict(X)
 
 
-def test_an_interrupt_leaves_a_classifier_that_can_be_used():
+@pytest.mark.parametrize("loss", ["mse", "focal", torch.nn.CrossEntropyLoss()], ids=str)
+def test_only_cross_entropy_is_judged_in_nats(loss):
+    report = small(loss=loss, max_epochs=40, early_stopping=False).fit(X, Y).fluctuation_
+    assert "nats" not in " ".join(report.explanation[:-1])
+    assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
+    assert not [name for name, figure in report.statistics.items() if figure.unit == "nats"]
+    alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
+    report = alone.fit(X, Y).fluctuation_
+    assert report.verdict == "too_short_to_tell"
+    assert "was not judged" in str(report)
+
+
+def test_an_interrupt_leaves_a_classifier_that_can_be_used(monkeypatch):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+
     class Interrupt:
         def on_epoch_end(self, module, history):
             if len(history) == 4:
@@ -502,6 +534,16 @@ def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
     search.fit(X, Y)
     assert search.predict(X).shape == (60,)
     assert search.best_params_["sensorlstmclassifier__hidden_size"] in (2, 6)
+
+
+def test_a_second_interrupt_ends_a_search(monkeypatch):
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        cross_validate(small(callbacks=[Interrupt()]), X, Y, cv=3)
 
 
 def test_groups_and_lengths_are_routed_to_each_fold_by_default():

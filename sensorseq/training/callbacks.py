@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from sensorseq.errors import ArgumentError
@@ -58,4 +59,5 @@ def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
     answers = [
         getattr(callback, hook)(*arguments) for callback in callbacks if hasattr(callback, hook)
     ]
-    return any(answer is True for answer in answers)
+    # A comparison of figures gives numpy's own True; an object that is merely truthy asks nothing.
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from sensorseq.errors import EnvironmentProblemError, check_choice
+from sensorseq.ops import kernel_for
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
@@ -19,7 +20,10 @@ def check_device(device: Any) -> str:
 
 
 def resolve_device(device: Any) -> torch.device:
-    """Return the device that `device` stands for; ``"auto"`` is a GPU when there is one.
+    """Return the device that `device` stands for.
+
+    ``"auto"`` is a GPU when there is one and a kernel of ours serves it: without a kernel the
+    layer is a loop in Python, which costs a GPU several launches for every timestep.
 
     Raises
     ------
@@ -30,7 +34,8 @@ def resolve_device(device: Any) -> torch.device:
     """
     name = check_device(device)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        served = kernel_for("cuda", torch.float32) != "reference"
+        return torch.device("cuda" if served and torch.cuda.is_available() else "cpu")
     resolved = torch.device(name)
     n_devices = torch.cuda.device_count()
     if resolved.type == "cuda" and n_devices <= (resolved.index or 0):

@@ -28,6 +28,7 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.stopping import BestEpoch
 
+INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
@@ -97,7 +98,8 @@ def train_classifier(
     ArgumentError
         If the arguments leave nothing to monitor or no batch to train on.
     KeyboardInterrupt
-        If interrupted before the first epoch ended; later, the result says so instead.
+        If interrupted before the first epoch ended, or within two seconds of the interrupt of
+        another run in this process: so a search ends as well. Else the result says so instead.
     """
     if config.early_stopping and config.monitor.startswith("val_") and validation is None:
         raise ArgumentError(
@@ -121,6 +123,16 @@ def train_classifier(
             module.eval()
             notify(callbacks, "on_fit_end", module, run.history)
     return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by)
+
+
+_last_interrupt_s = -math.inf  # on the monotonic clock
+
+
+def _is_second_interrupt() -> bool:
+    """Note the time of an interrupt; say whether the last one was only just before."""
+    global _last_interrupt_s
+    before, _last_interrupt_s = _last_interrupt_s, time.monotonic()
+    return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
 class _Run:
@@ -176,7 +188,7 @@ class _Run:
                 if self.config.early_stopping and self.best.exhausted:
                     return "early_stopping"
         except KeyboardInterrupt:
-            if not self.best.epoch:
+            if not self.best.epoch or _is_second_interrupt():
                 raise
             return "interrupted"
         return "max_epochs"

@@ -1,6 +1,6 @@
 """What callers give as X, lengths, y and groups, as checked arrays of one shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +43,13 @@ class Sequences:
 
 
 def is_table(X: Any) -> bool:
-    """Whether X is neither 3-D nor a list of sequences nor a WindowSet: scikit-learn's own case."""
+    """Whether X is 2-D and neither a list of sequences nor a WindowSet: scikit-learn's own case."""
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
         return True
     try:
-        return np.asarray(_without_torch(X)).ndim < 3
+        return np.asarray(_without_torch(X)).ndim == 2
     except ValueError:  # ragged
         return False
 
@@ -60,7 +60,8 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     Parameters
     ----------
     X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
-        A list is padded to its longest sequence. A WindowSet brings its own lengths.
+        A list (or 1-D object array) of arrays is padded to its longest sequence. A WindowSet
+        brings its own lengths.
     lengths : array of shape (n,), int, optional
         Valid steps of each window; what lies beyond may hold anything, even NaN.
     name : str
@@ -79,6 +80,7 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
             )
         array, lengths = (X.X, X.lengths) if isinstance(X, WindowSet) else _pad(X, name)
     else:
+        _check_not_one_dimensional(X, name)
         array = _as_float(_without_torch(X), name)
     is_flat = array.ndim == 2
     if is_flat:
@@ -139,18 +141,20 @@ def check_channels(
 
 
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
-    """Raise when a 3-D array looks like (n, c, t): at most 16 steps of at least 32 channels.
+    """Raise when a 3-D array looks like (n, c, t).
 
+    It does with one step of several channels, and with at most 16 steps of at least 32 channels.
     Windows that are so (few frames of many features) are accepted with `lengths`, as a list of
     arrays, or as a WindowSet, where the axis of time is said.
     """
     if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return
     n, t, c = np.asarray(_without_torch(X)).shape
-    if t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS:
+    if t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS):
         raise InputError(
-            f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of {t} steps and"
-            f" {c} channels; as (n, c, t) they are windows of {c} steps and {t} channels."
+            f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
+            f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
+            f" {_count(c, 'step')} and {_count(t, 'channel')}."
             f" For the second give {name}.transpose(0, 2, 1). For the first say so with"
             f" lengths=np.full({n}, {t})."
         )
@@ -222,7 +226,31 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
     return y
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _check_not_one_dimensional(X: Any, name: str) -> None:
+    if isinstance(X, Sequence) and not len(X):
+        raise InputError(
+            f"{name} is empty: no windows. Give an array of shape (n_windows, n_timesteps,"
+            " n_channels)."
+        )
+    try:
+        shape = np.shape(_without_torch(X))
+    except ValueError:  # ragged: described where it is read
+        return
+    if len(shape) < 2:
+        raise InputError(
+            f"{name} has shape {shape}; expected (n_windows, n_timesteps, n_channels). Reshape your"
+            f" data: one window of one channel is np.reshape({name}, (1, -1, 1))."
+        )
+
+
 def _is_list_of_sequences(X: Any) -> bool:
+    if isinstance(X, np.ndarray):
+        is_list = X.ndim == 1 and X.dtype == object
+        return is_list and any(getattr(part, "ndim", 0) >= 2 for part in X)
     if not isinstance(X, Sequence) or isinstance(X, str) or not len(X):
         return False
     if any(getattr(part, "ndim", 0) >= 2 for part in X):
@@ -236,7 +264,7 @@ def _is_list_of_sequences(X: Any) -> bool:
     )
 
 
-def _pad(X: Sequence[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     parts = [_as_float(_without_torch(part), f"{name}[{i}]") for i, part in enumerate(X)]
     for i, part in enumerate(parts):
         if part.ndim != 2 or part.shape[1] != parts[0].shape[-1]:

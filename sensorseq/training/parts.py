@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.crop import crop_windows
 from sensorseq.training.inputs import Sequences
+from sensorseq.windows import PARTS
 
 
 class Part(NamedTuple):
@@ -55,12 +57,17 @@ def split_windows(
     Raises
     ------
     InputError
-        If the stored split has no train part.
+        If the stored split has no train part, or a validation part beside a given one.
     SplitError
         If no group can be held out.
     """
     everything = np.arange(len(windows.class_index))
     if given is not None:
+        if windows.split is not None and (windows.split == "validation").any():
+            raise InputError(
+                "X_val is given, and X has a split with a validation part of its own; leave X_val"
+                ' away, or give X.part("train").'
+            )
         return windows.part(everything), given
     if windows.split is not None:
         train = np.flatnonzero(windows.split == "train")
@@ -74,6 +81,59 @@ def split_windows(
             windows.class_index, windows.groups, fraction, int(seed.generate_state(1)[0])
         )
     return windows.part(train), windows.part(validation) if len(validation) else None
+
+
+def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
+    """Raise when a stored split puts windows of one group into more than one part.
+
+    Raises
+    ------
+    SplitError
+        Naming the first such group and its parts.
+    """
+    if groups is None:
+        return
+    parts_of: dict[Any, set[str]] = {}
+    for group, part in zip(groups.tolist(), split.tolist(), strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    torn = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
+    if torn:
+        group, parts = next(iter(torn.items()))
+        listed = " and ".join(part for part in PARTS if part in parts)
+        raise SplitError(
+            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups); a score on"
+            " windows of a group that was learned from is too good. Split by group, see"
+            " sensorseq.preprocessing.split.split_by_group."
+        )
+
+
+def check_validation(
+    windows: Windows, validation: Part | None, fraction: float, config: TrainingConfig
+) -> None:
+    """Raise when early stopping has no validation windows though some were asked for.
+
+    Raises
+    ------
+    ArgumentError
+        Saying what was found instead.
+    """
+    watched = config.early_stopping and config.monitor.startswith("val_")
+    if validation is not None or not watched:
+        return
+    n_windows = len(windows.class_index)
+    ways = "give X_val, or take early_stopping=False."
+    if windows.split is not None:
+        raise ArgumentError(
+            f"monitor={config.monitor!r} needs validation windows, and the split of X has none:"
+            f" its {n_windows} training windows are all there is (validation_fraction is not used"
+            f" with a split). Split X into train and validation, {ways}"
+        )
+    if fraction > 0:
+        raise ArgumentError(
+            f"monitor={config.monitor!r} needs validation windows, and none of the {n_windows}"
+            f" windows of X can be held out (validation_fraction={fraction:g}): no class has a"
+            f" second one. Record more, {ways}"
+        )
 
 
 def crop_sequences(

@@ -8,9 +8,9 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from sensorseq.history import History
 from sensorseq.training.callbacks import Callback
@@ -42,12 +42,11 @@ class ProgressReport(Callback):
         if self._console.is_terminal:
             self._progress = Progress(
                 TextColumn("epoch"),
-                MofNCompleteColumn(),
-                BarColumn(),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                BarColumn(),  # the one column that gives way on a narrow terminal
                 TextColumn("{task.fields[figures]}"),
-                TimeElapsedColumn(),
                 TextColumn("left"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
                 console=self._console,
             )
             self._progress.start()
@@ -56,15 +55,16 @@ class ProgressReport(Callback):
     def on_epoch_end(self, module: Any, history: History) -> None:
         """Move the bar, or write a line."""
         row = history[-1]
-        figures = _figures(row)
         if self._progress is not None:
             self._progress.update(
-                self._progress.task_ids[0], completed=row["epoch"], figures=figures
+                self._progress.task_ids[0],
+                completed=row["epoch"],
+                figures=_figures(row, n_decimals=3),  # all of it fits into 80 columns
             )
             return
         step = 1 if self._every_epoch else max(1, self._max_epochs // LINES)
         if row["epoch"] == 1 or row["epoch"] % step == 0 or row["epoch"] == self._max_epochs:
-            self._write(f"epoch {row['epoch']}/{self._max_epochs}  {figures}")
+            self._write(f"epoch {row['epoch']}/{self._max_epochs}  {_figures(row, n_decimals=4)}")
 
     def on_fit_end(self, module: Any, history: History) -> None:
         """Close the bar."""
@@ -78,10 +78,10 @@ class ProgressReport(Callback):
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _figures(row: dict[str, Any]) -> str:
-    parts = [f"loss {row['loss']:.4f}"]
-    if "val_loss" in row:
-        parts += [f"val_loss {row['val_loss']:.4f}", f"val_accuracy {row['val_accuracy']:.1%}"]
+def _figures(row: dict[str, Any], n_decimals: int) -> str:
+    parts = [f"{name} {row[name]:.{n_decimals}f}" for name in ("loss", "val_loss") if name in row]
+    if "val_accuracy" in row:
+        parts.append(f"val_accuracy {row['val_accuracy']:.1%}")
     else:
         parts.append(f"accuracy {row['accuracy']:.1%}")
     return "  ".join(parts)

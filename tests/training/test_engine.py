@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training import TrainingConfig, TrainingData, train_classifier
+from sensorseq.training import TrainingConfig, TrainingData, engine, train_classifier
 from sensorseq.training.engine import evaluate
 from sensorseq.training.losses import make_loss
 
@@ -276,6 +277,12 @@ def test_a_callback_ends_training_by_returning_true():
     assert (result.ended_by, len(result.history)) == ("callback", 2)
 
 
+@pytest.fixture
+def no_interrupt_before(monkeypatch):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+
+
+@pytest.mark.usefixtures("no_interrupt_before")
 def test_an_interrupt_keeps_the_best_weights_so_far():
     def interrupt(history):
         if len(history) == 3:
@@ -288,6 +295,28 @@ def test_an_interrupt_keeps_the_best_weights_so_far():
     assert watcher.seen[-1] == "end"
     loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy", 3))
     assert loss == result.history["val_loss"].min()
+
+
+@pytest.mark.usefixtures("no_interrupt_before")
+def test_a_second_interrupt_soon_after_the_first_is_passed_on(monkeypatch):
+    def interrupt(history):
+        raise KeyboardInterrupt
+
+    now_s = [100.0]
+    monkeypatch.setattr(engine.time, "monotonic", lambda: now_s[0])
+    arguments = {"max_epochs": 5, "callbacks": [Watcher(interrupt)]}
+    assert train(make_module(), **arguments).ended_by == "interrupted"
+    now_s[0] += 2.1
+    assert train(make_module(), **arguments).ended_by == "interrupted"
+    now_s[0] += 1.9
+    with pytest.raises(KeyboardInterrupt):
+        train(make_module(), **arguments)
+
+
+@pytest.mark.parametrize(("answer", "n_epochs"), [(True, 1), (np.True_, 1), (np.False_, 4), (1, 4)])
+def test_only_true_ends_training_be_it_numpys(answer, n_epochs):
+    result = train(make_module(), max_epochs=4, callbacks=[Watcher(lambda history: answer)])
+    assert len(result.history) == n_epochs
 
 
 def test_an_interrupt_before_the_first_epoch_ended_is_passed_on():

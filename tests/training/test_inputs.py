@@ -53,6 +53,17 @@ def test_a_ragged_nested_list_is_a_list_of_sequences():
     assert read.lengths.tolist() == [1, 2]
 
 
+def test_an_object_array_of_sequences_is_their_list():
+    parts = [np.ones((3, 2)), np.zeros((5, 2))]
+    boxed = np.empty(2, object)
+    boxed[:] = parts
+    assert not is_table(boxed)
+    check_axis_order(boxed, None)
+    read, listed = read_sequences(boxed), read_sequences(parts)
+    np.testing.assert_array_equal(read.X, listed.X)
+    np.testing.assert_array_equal(read.lengths, listed.lengths)
+
+
 def test_a_window_set_brings_its_lengths():
     windows = WindowSet(np.ones((3, 5, 2), np.float32), lengths=np.array([1, 5, 2]))
     assert read_sequences(windows).lengths.tolist() == [1, 5, 2]
@@ -73,6 +84,8 @@ def test_tables_are_told_from_sequences():
     [
         (np.zeros((2, 3, 4, 5)), None, r"X has shape \(2, 3, 4, 5\)"),
         (np.zeros((0, 3, 1)), None, "no windows"),
+        ([], None, "X is empty: no windows"),
+        (np.zeros(500), None, r"X has shape \(500,\); .* np.reshape\(X, \(1, -1, 1\)\)\.$"),
         (np.zeros((3, 0, 1)), None, "no timesteps"),
         (np.zeros((3, 4, 0)), None, "no channels"),
         (np.zeros((3, 4, 1)), [1, 2], "lengths is 2 values for the 3 windows"),
@@ -99,16 +112,19 @@ def test_the_first_value_that_is_not_finite_is_named():
         read_sequences(X)
 
 
-@pytest.mark.parametrize("shape", [(98, 1, 100), (98, 6, 100), (10, 16, 32)])
+@pytest.mark.parametrize("shape", [(98, 1, 100), (98, 1, 2), (98, 6, 100), (10, 16, 32)])
 def test_few_steps_of_many_channels_are_read_both_ways_in_the_error(shape):
     n, t, c = shape
-    with pytest.raises(InputError, match=f"{t} steps and {c} channels; as .* windows of {c} steps"):
+    both = f" {t} steps? and {c} channels; as .* windows of {c} steps and {t} channels?\\."
+    with pytest.raises(InputError, match=both):
         check_axis_order(np.zeros(shape), None)
     check_axis_order(np.zeros(shape), np.full(n, t))
     check_axis_order(list(np.zeros(shape)), None)
 
 
-@pytest.mark.parametrize("shape", [(98, 100, 1), (10, 17, 32), (10, 16, 31), (10, 46, 156)])
+@pytest.mark.parametrize(
+    "shape", [(98, 100, 1), (98, 1, 1), (10, 2, 31), (10, 17, 32), (10, 46, 156)]
+)
 def test_usual_windows_are_not_suspected(shape):
     check_axis_order(np.zeros(shape), None)
 

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from sensorseq.history import History
@@ -7,14 +8,14 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.progress import ProgressReport
 
 
-def report(n_epochs, max_epochs, *, terminal=False, **arguments):
+def report(n_epochs, max_epochs, *, terminal=False, width=120, loss=0.5, **arguments):
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=120)
+    console = Console(file=text, force_terminal=terminal, width=width)
     progress = ProgressReport(console=console, **arguments)
     history = History()
     progress.on_fit_begin(None, TrainingConfig(n_classes=2, max_epochs=max_epochs))
     for epoch in range(1, n_epochs + 1):
-        figures = {"loss": 0.5, "val_loss": 0.25, "val_accuracy": 0.75, "duration_s": 0.5}
+        figures = {"loss": loss, "val_loss": 0.25, "val_accuracy": 0.75, "duration_s": 0.5}
         history.append({"epoch": epoch, **figures})
         progress.on_epoch_end(None, history)
     progress.on_fit_end(None, history)
@@ -36,3 +37,12 @@ def test_a_terminal_shows_epoch_figures_and_time():
     shown = report(3, 10, terminal=True)
     assert "3/10" in shown
     assert "val_accuracy 75.0%" in shown
+
+
+@pytest.mark.parametrize("max_epochs", [10, 200, 1000])
+def test_eighty_columns_show_every_figure_in_full(max_epochs):
+    shown = report(3, max_epochs, terminal=True, width=80, loss=11.76724)
+    assert "…" not in shown
+    assert f"3/{max_epochs}" in shown
+    assert "loss 11.767  val_loss 0.250  val_accuracy 75.0%" in shown
+    assert "left" in shown
