@@ -568,6 +568,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             n_val=self._report_facts["n_val"],
             best_epoch=self.best_epoch_,
             path=None if path is None else Path(path),
+            loss_unit="nats" if self.loss == "cross_entropy" else "",
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -200,7 +200,7 @@ def _curves(model: SensorLSTMClassifier) -> str:
             "loss by epoch",
             x_limits,
             (min(0.0, float(losses.min())), 1.05 * top),
-            y_label="loss (nats)",
+            y_label="loss (nats)" if model.loss == "cross_entropy" else "loss",
             x_label="epoch",
         )
         _draw(panel, epochs, columns["loss"], columns["val_loss"], model.best_epoch_)

@@ -28,6 +28,7 @@ def draw_history(
     best_epoch: int | None = None,
     path: str | Path | None = None,
     title: str | None = None,
+    loss_unit: str = "nats",
 ) -> "Figure":
     """Draw loss and accuracy of every epoch, unsmoothed.
 
@@ -47,6 +48,8 @@ def draw_history(
         Where to write the picture as well; the suffix chooses the format (png, svg, pdf).
     title : str, optional
         One line above the panels.
+    loss_unit : str, default="nats"
+        What the loss is measured in; nats is cross entropy's. Empty where there is no unit.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def draw_history(
     FigureCanvasAgg(figure)
     loss, accuracy = figure.subplots(2, 1, sharex=True)
     _draw_curves(loss, columns["loss"], columns["val_loss"])
-    loss.set_ylabel("loss (nats)")
+    loss.set_ylabel(f"loss ({loss_unit})" if loss_unit else "loss")
     band = _draw_band(accuracy, columns["val_accuracy"], n_val)
     _draw_curves(accuracy, columns["accuracy"], columns["val_accuracy"], factor=100)
     accuracy.set_ylabel("accuracy (%)")
