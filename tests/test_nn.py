@@ -1,11 +1,13 @@
 """LSTMLinear is torch.nn.LSTM followed by torch.nn.Linear."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 from torch import nn
 
+import sensorseq.nn
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.nn import LSTMLinear
 
@@ -107,6 +109,23 @@ def test_one_recurrent_mask_serves_all_steps_of_a_sequence():
     assert mask.shape == (1, 200, 1, 64)
     assert set(mask.unique().tolist()) == {0.0, 2.0}
     assert abs(mask.mean().item() - 1.0) < 0.05
+
+
+def test_every_layer_has_a_recurrent_mask_of_its_own(monkeypatch):
+    masks = []
+
+    def recording(op):
+        def call(*args, recurrent_mask, **options):
+            masks.append(recurrent_mask)
+            return op(*args, recurrent_mask=recurrent_mask, **options)
+
+        return call
+
+    for name in ("lstm", "lstm_linear"):
+        monkeypatch.setattr(sensorseq.nn, name, recording(getattr(sensorseq.nn, name)))
+    LSTMLinear(1, 64, 2, num_layers=3, recurrent_dropout=0.5).train()(torch.randn(4, 5, 1))
+    assert len(masks) == 3
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
 
 
 def test_dropout_keeps_the_expected_input_of_the_head():

@@ -69,7 +69,7 @@ SENSORSEQ_INLINE Vec<float> Tanh(Vec<float> x) {
 }
 
 SENSORSEQ_INLINE Vec<double> Sigmoid(Vec<double> x) {
-  Vec<double> y;
+  Vec<double> y{};
   for (int64_t lane = 0; lane < kLanes<double>; ++lane) {
     y[lane] = 1.0 / (1.0 + __builtin_exp(-x[lane]));
   }
@@ -77,7 +77,7 @@ SENSORSEQ_INLINE Vec<double> Sigmoid(Vec<double> x) {
 }
 
 SENSORSEQ_INLINE Vec<double> Tanh(Vec<double> x) {
-  Vec<double> y;
+  Vec<double> y{};
   for (int64_t lane = 0; lane < kLanes<double>; ++lane) y[lane] = __builtin_tanh(x[lane]);
   return y;
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -175,17 +176,21 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
+// Rounding of Real over the longest chain of sums; a wrong index is off by orders of magnitude.
+template <typename Real>
+double Tolerance() {
+  return sizeof(Real) == 8 ? 1e-11 : 2e-4;
+}
+
 template <typename Real>
 void CheckCase(const std::string& name, const Problem& p, bool with_hidden, bool with_x) {
-  // Rounding of Real over the longest chain of sums; a wrong index is off by orders of magnitude.
-  const double tolerance = sizeof(Real) == 8 ? 1e-11 : 2e-4;
   const Result expected = reference::Run(p);
   Outputs<Real> one(expected, p.shape), several(expected, p.shape);
   Compute(p, with_hidden, with_x, Parallel{}, one);
   Compute(p, with_hidden, with_x, Parallel{&RunOnThreads, nullptr}, several);
   const bool has_head = p.shape.pooling != Pooling::kNone;
   auto Both = [&](const char* what, Exact<Real>& a, Exact<Real>& b, const Array& exact) {
-    Compare(name + " " + what, a, exact, tolerance);
+    Compare(name + " " + what, a, exact, Tolerance<Real>());
     SameBits(name + " " + what, a, b);
   };
   if (with_hidden) Both("hidden", one.hidden, several.hidden, expected.hidden);
@@ -259,37 +264,41 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   std::mt19937 random(1);
   const int64_t B = kTileRows;
   int64_t n_cases = 0;
+  std::set<Pooling> met;  // by one pair of N and T
   const Pooling poolings[] = {Pooling::kNone, Pooling::kLast, Pooling::kMean, Pooling::kMax,
                               Pooling::kMeanMax};
   const Lengths patterns[] = {Lengths::kNone, Lengths::kZero, Lengths::kFull, Lengths::kMixed};
   for (int64_t H : {int64_t(1), lanes - 1, lanes, lanes + 1, 2 * lanes + 3}) {
     for (int64_t C : {int64_t(1), lanes, lanes + 1}) {
       for (int64_t N : {int64_t(0), int64_t(1), B - 1, B, B + 1}) {
-        for (int64_t T : {0, 1, 2, 35}) {  // 35: one step into a second block of gate gradients
-          if (H == 0) continue;
+        for (int64_t T : {0, 1, 2, 41}) {  // 41: into a second block of gate gradients, from N = 5
           LstmShape shape;
-          const int64_t i = n_cases++;
-          shape.n_models = 1 + i % 2;
+          // `turn` moves on by one with each turn of the 20 pairs of N and T, so that every pair
+          // meets every pooling and either number of models and directions
+          const int64_t i = n_cases++, turn = i + i / 20;
+          shape.n_models = 1 + turn % 2;
           shape.n_x_models = i % 3 == 0 ? shape.n_models : 1;
           shape.n_windows = N;
           shape.n_timesteps = T;
           shape.n_channels = C;
           shape.hidden_size = H;
-          shape.n_directions = 1 + (i / 2) % 2;
-          shape.pooling = poolings[i % 5];
+          shape.n_directions = 1 + (turn / 2) % 2;
+          shape.pooling = poolings[turn % 5];
+          if (N == B && T == 41) met.insert(shape.pooling);
           shape.n_classes = shape.pooling == Pooling::kNone ? 0 : 1 + i % 4;
           const Lengths lengths = patterns[(i / 3) % 4];
           const bool options = (i / 4) % 2;
-          const bool with_hidden = shape.pooling == Pooling::kNone || (i / 7) % 2;
+          const bool with_hidden = shape.pooling == Pooling::kNone || (i / 9) % 2;
           const std::string name = isa + " N" + std::to_string(N) + " T" + std::to_string(T) +
                                    " C" + std::to_string(C) + " H" + std::to_string(H) + " #" +
                                    std::to_string(i);
           CheckCase<Real>(name, MakeProblem(random, shape, lengths, options), with_hidden,
-                          i % 5 != 4);
+                          i % 7 != 6);
         }
       }
     }
   }
+  Check(met.size() == 5, "every pooling at N = 6, T = 41");
   // many tiles in several slots, and a long row
   LstmShape shape;
   shape.n_windows = 17 * B + 1;
@@ -305,6 +314,39 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   CheckCase<Real>(isa + " long", MakeProblem(random, shape, Lengths::kMixed, false), true, true);
   std::printf("%s %s: %d cases\n", isa.c_str(), sizeof(Real) == 8 ? "float64" : "float32",
               int(n_cases + 2));
+}
+
+// What the header allows: h_n in place of h_0, and c_n of c_0.
+template <typename Real>
+void CheckStatesInPlace(const std::string& isa) {
+  std::mt19937 random(2);
+  LstmShape shape;
+  shape.n_windows = kTileRows + 1;
+  shape.n_timesteps = 4;
+  shape.n_channels = 2;
+  shape.hidden_size = 5;
+  shape.n_directions = 2;
+  const Problem p = MakeProblem(random, shape, Lengths::kMixed, true);
+  const Result expected = reference::Run(p);
+  Exact<Real> x(p.x), weight_ih(p.weight_ih), weight_hh(p.weight_hh), bias(p.bias), h(p.h_0),
+      c(p.c_0), mask(p.mask);
+  LstmForward<Real> args{};
+  args.shape = shape;
+  args.in = {x.data(), p.lengths.data(), weight_ih.data(), weight_hh.data(), bias.data(),
+             h.data(), c.data(),         mask.data(),      nullptr};
+  args.h_n = h.data();
+  args.c_n = c.data();
+  const Workspace space(lstm_forward_workspace_bytes(shape, sizeof(Real)));
+  args.workspace = space.data;
+  Check(lstm_forward(args) == Status::kOk, "forward status in place");
+  Compare(isa + " h_n in place of h_0", h, expected.h_n, Tolerance<Real>());
+  Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
+}
+
+void CheckSlots() {
+  Check(SlotCount(0) == 0, "no window, no slot");
+  Check(SlotCount(13) == 3, "a slot for every tile begun");
+  Check(SlotCount(500) == 8, "no more than 8 slots");
 }
 
 // The error bounds that csrc/cpu/activations-inl.h states, over every 997th float.
@@ -360,10 +402,13 @@ void CheckRefusals() {
   args.shape.n_directions = 1;
   args.shape.n_windows = 2;
   args.shape.n_timesteps = 5;
+  LstmBackward<float> backward{};
+  backward.shape = args.shape;
   for (int64_t bad : {-1, 6}) {
     const int64_t lengths[] = {5, bad};
-    args.in.lengths = lengths;
+    args.in.lengths = backward.in.lengths = lengths;
     Check(lstm_forward(args) == Status::kLengthOutOfRange, "a length out of range is refused");
+    Check(lstm_backward(backward) == Status::kLengthOutOfRange, "and in the backward pass");
   }
   args.in.lengths = nullptr;
   setenv("SENSORSEQ_CPU_ISA", "haswell", 1);
@@ -387,8 +432,11 @@ int main() {
     Check(ActiveKernels(&status) == &kernels, name + " is the forced one");
     CheckCases<float>(name, bytes / 4);
     CheckCases<double>(name, bytes / 8);
+    CheckStatesInPlace<float>(name);
+    CheckStatesInPlace<double>(name);
     CheckActivations(kernels);
   }
+  CheckSlots();
   CheckRefusals();
   if (g_failures > 0) {
     std::printf("%d failed\n", g_failures);

@@ -148,7 +148,8 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones(monkey
 @given(
     isa=st.sampled_from(ISAS),
     n_windows=st.sampled_from([0, 1, TILE - 1, TILE, TILE + 1, 8 * TILE + 1]),
-    n_timesteps=st.sampled_from([0, 1, 2, 33]),
+    # 41: the backward pass goes on into a second block of steps, from tiles of 5 rows up
+    n_timesteps=st.sampled_from([0, 1, 2, 41]),
     n_channels=st.sampled_from([1, 2, 17]),
     hidden_size=st.sampled_from(HIDDEN_SIZES),
     n_directions=st.sampled_from([1, 2]),
@@ -330,6 +331,53 @@ def test_a_nan_in_the_input_reaches_its_own_row_and_no_other():
     logits, _, _ = native(problem, x=x)
     assert logits[0, 3].isnan().all()
     assert not logits[0, [0, 1, 2, 4, 5, 6, 7]].isnan().any()
+
+
+def test_with_max_pooling_a_nan_reaches_the_gradients_of_its_own_row_and_no_other(isa):
+    problem = Problem(8, 20, 2, 17, pooling="max")
+    problem.x[0, 3, 5, 1] = torch.nan
+    grad_x = problem.run(torch.float32, "native")[3]
+    assert grad_x[0, 3].isnan().all()
+    assert not grad_x[0, [0, 1, 2, 4, 5, 6, 7]].isnan().any()
+
+
+# Corners of the gradient
+
+
+@pytest.mark.parametrize("kernel", [ops, reference], ids=["native", "reference"])
+@pytest.mark.parametrize("n_directions", [1, 2])
+@pytest.mark.parametrize("pooling", ["max", "meanmax"])
+def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_directions, pooling):
+    D, H = n_directions, 5
+    x = torch.ones(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
+    weight_ih, bias = (torch.randn(1, D, 4 * H, 2) / 2).double(), torch.zeros(1, D, 4 * H).double()
+    weight_ih[:, :, H : 2 * H] = 0
+    bias[..., H : 2 * H] = -200  # nothing is remembered, and so every step has the same h
+    weight_out = torch.randn(1, 3, ops.pooled_size(pooling, H, D), dtype=torch.float64)
+    if pooling == "meanmax":
+        weight_out[..., : D * H] = 0  # the mean's share goes to every step
+    logits, _, _ = kernel.lstm_linear(
+        x=x,
+        lengths=None,
+        weight_ih=weight_ih,
+        weight_hh=torch.zeros(1, D, 4 * H, H, dtype=torch.float64),
+        bias=bias,
+        weight_out=weight_out,
+        bias_out=torch.zeros(1, 3, dtype=torch.float64),
+        pooling=pooling,
+    )
+    logits.sum().backward()
+    assert (x.grad[:, :, 0].abs() > 1e-6).all()
+    assert (x.grad[:, :, 1:].abs() < 1e-60).all()
+
+
+def test_a_closed_output_gate_has_gradients_of_zero(isa):
+    problem = Problem(2, 4, 2, 3)
+    problem.weights[2][..., 9:] = -800  # o underflows to exactly 0, even in double precision
+    problem.gradients[1:] = [torch.zeros_like(g) for g in problem.gradients[1:]]
+    hidden, h_n, _, *grads = problem.run(torch.float64, "native", head=False)
+    for zero in (hidden, h_n, *grads):
+        assert (zero == 0).all()
 
 
 # Bad arguments

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
@@ -81,6 +82,64 @@ def test_the_hidden_sequence_has_first_and_second_derivatives_for_shared_and_own
     assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 
+def test_second_derivatives_see_the_recurrent_mask():
+    a = arguments(requires_grad=True, states=False, n_models=1)
+    head = a["head"]("last")
+    mask = torch.tensor([0.0, 1.5]).double()[torch.randint(2, (1, 3, 2, 3))]
+
+    def hidden(*inputs):
+        return ops.lstm(*inputs, recurrent_mask=mask)
+
+    def logits(*inputs):
+        return ops.lstm_linear(*inputs, recurrent_mask=mask)
+
+    inputs = [a["x"], *a["weights"]]
+    assert torch.autograd.gradgradcheck(hidden, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(logits, [*inputs, *head], fast_mode=True)
+
+
+def test_what_is_kept_for_the_backward_pass_is_no_part_of_the_graph():
+    a = arguments(requires_grad=True)
+    inputs = [a["x"], a["lengths"], *a["weights"]]
+    hidden, _, _, saved = torch.ops.sensorseq.lstm(*inputs, *a["states"], None, True)
+    assert hidden.requires_grad
+    assert not saved.requires_grad
+    logits, _, _, pooled, saved = torch.ops.sensorseq.lstm_linear(
+        *inputs, *a["head"]("last"), *a["states"], None, "last", True
+    )
+    assert logits.requires_grad
+    assert not pooled.requires_grad
+    assert not saved.requires_grad
+
+
+class SavedStates(TorchDispatchMode):
+    """Records `save_state` of every call of the two ops."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_lstm = []
+        self.of_lstm_linear = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.sensorseq.lstm.default:
+            self.of_lstm.append(args[-1])
+        if func is torch.ops.sensorseq.lstm_linear.default:
+            self.of_lstm_linear.append(args[-1])
+        return func(*args, **(kwargs or {}))
+
+
+def test_state_is_kept_only_where_a_backward_pass_can_follow():
+    module, x = LSTMLinear(2, 4, 3, num_layers=2), torch.randn(3, 5, 2)
+    with SavedStates() as saved:
+        module(x)
+        with torch.no_grad():
+            module(x)
+        module.requires_grad_(False)
+        module(x)
+        module(x.requires_grad_())
+    assert saved.of_lstm == saved.of_lstm_linear == [True, False, False, True]
+
+
 def test_gradients_that_nobody_asked_for_are_none():
     a = arguments(requires_grad=False)
     weight_ih, weight_hh, bias = a["weights"]
@@ -127,6 +186,21 @@ def test_under_autocast_the_core_computes_in_single_precision():
     torch.testing.assert_close(logits, module(x), rtol=0, atol=0)
     logits.sum().backward()
     assert module.linear.weight.grad.dtype == torch.float32
+
+
+def test_under_autocast_the_raw_ops_take_half_precision_too():
+    a = arguments(requires_grad=False, lengths=False)
+    halves = [t.bfloat16() for t in (a["x"], *a["weights"], *a["head"]("mean"), *a["states"])]
+    for op, extra in ((torch.ops.sensorseq.lstm, ()), (torch.ops.sensorseq.lstm_linear, ("mean",))):
+        results = []
+        for enabled, tensors in ((True, halves), (False, [t.float() for t in halves])):
+            x, *inputs, h_0, c_0 = tensors
+            inputs = inputs if extra else inputs[:3]
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                results.append(op(x, None, *inputs, h_0, c_0, None, *extra, True))
+        for ours, theirs in zip(*results, strict=True):
+            assert ours.dtype == torch.float32
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 def test_what_no_kernel_serves_goes_to_the_reference():
