@@ -418,7 +418,9 @@ inline void BackwardHead(const LstmBackward<Real>& args, int64_t model, int64_t 
   const int64_t P = PooledSize(s), K = s.n_classes;
   const Real* grad_logits = args.grad_logits + (model * s.n_windows + window) * K;
   const Real* pooled = args.pooled + (model * s.n_windows + window) * P;
-  for (int64_t p = 0; p < P; ++p) grad_pooled[p] = Real(0);
+  const Real* outer = args.grad_pooled;
+  if (outer != nullptr) outer += (model * s.n_windows + window) * P;
+  for (int64_t p = 0; p < P; ++p) grad_pooled[p] = outer == nullptr ? Real(0) : outer[p];
   for (int64_t k = 0; k < K; ++k) {
     const Real* weight = args.in.weight_out + (model * K + k) * P;
     for (int64_t p = 0; p < P; ++p) {
