@@ -1,0 +1,243 @@
+"""The native engine takes the autograd engine's trajectory, option by option, over 50 steps."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import dropout_mask, output_site, recurrent_site
+from sensorseq.training import TrainingConfig, TrainingData, train_classifier
+from sensorseq.training.batches import BatchSampler
+from sensorseq.training.native import NativeEpochs, native_engine_gap
+from sensorseq.training.optim import Schedule
+
+N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 23, 9, 2, 3
+BATCH_SIZE, MAX_EPOCHS = 5, 10  # 50 steps, every fifth with a smaller batch
+MASK_SEED = 20_240_117
+
+OPTIMIZERS = {
+    "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5},
+    "sgd with momentum": {"optimizer": "sgd", "learning_rate": 0.2},
+    "sgd with dampening": {
+        "optimizer": "sgd",
+        "learning_rate": 0.2,
+        "optimizer_params": {"dampening": 0.3},
+    },
+    "sgd with nesterov": {
+        "optimizer": "sgd",
+        "learning_rate": 0.2,
+        "optimizer_params": {"nesterov": True},
+        "weight_decay": 0.01,
+    },
+    "adam": {"optimizer": "adam"},
+    "adam with its parameters": {
+        "optimizer": "adam",
+        "optimizer_params": {"betas": (0.7, 0.95), "eps": 1e-3, "amsgrad": True},
+        "weight_decay": 0.02,
+    },
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "adamw with its parameters": {
+        "optimizer": "adamw",
+        "optimizer_params": {"betas": (0.4, 0.9), "amsgrad": True},
+        "weight_decay": 0.1,
+    },
+    "rmsprop": {"optimizer": "rmsprop"},
+    "rmsprop centered with momentum": {
+        "optimizer": "rmsprop",
+        "optimizer_params": {"alpha": 0.9, "eps": 1e-4, "momentum": 0.5, "centered": True},
+        "weight_decay": 0.02,
+    },
+}
+LOSSES = {
+    f"{loss}, smoothing {smoothing}": {"loss": loss, "label_smoothing": smoothing}
+    for loss in ("cross_entropy", "focal", "mse")
+    for smoothing in (0.0, 0.2)
+}
+OPTIONS = {
+    "no clipping": {"max_grad_norm": None},
+    "clipping by norm": {"max_grad_norm": 0.1},
+    "clipping by value": {"max_grad_norm": 0.01, "clip_by": "value"},
+    "l1": {"l1": 0.01},
+    "average of the weights": {"ema_decay": 0.9},
+    "constant rate": {"lr_schedule": "constant", "warmup_epochs": 2},
+    "one cycle": {"lr_schedule": "one_cycle"},
+    "plateau": {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
+    "balanced batches": {"sampler": "balanced", "last_batch": "merge"},
+    "full batch": {"batch_size": None, "max_epochs": 50},
+    "batches of one": {"batch_size": 1, "max_epochs": 3},
+    "random crops": {"max_timesteps": 6, "crop": "random"},
+}
+NETWORKS = {
+    **{f"pooling {name}": {"pooling": name} for name in ("last", "mean", "max", "meanmax")},
+    "both directions": {"bidirectional": True},
+    "two layers": {"num_layers": 2},
+    "three layers": {"num_layers": 3, "bidirectional": True, "pooling": "max"},
+    "four layers": {"num_layers": 4, "pooling": "mean"},
+    "batch norm": {"head_norm": "batch"},
+    "layer norm": {"head_norm": "layer", "bidirectional": True},
+    "dropout": {"dropout": 0.3},
+    "dropout between layers": {"dropout": 0.3, "num_layers": 3},
+    "recurrent dropout": {"recurrent_dropout": 0.4, "num_layers": 2, "bidirectional": True},
+    "dropout and norm": {"dropout": 0.2, "recurrent_dropout": 0.2, "head_norm": "batch"},
+}
+
+
+def make_data(*, dtype=torch.float64, lengths=True, weight=False):
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(N_WINDOWS, N_TIMESTEPS, N_CHANNELS, generator=generator, dtype=torch.float64)
+    class_index = torch.randint(0, N_CLASSES, (N_WINDOWS,), generator=generator)
+    X += class_index[:, None, None]
+    valid = torch.randint(1, N_TIMESTEPS + 1, (N_WINDOWS,), generator=generator)
+    weights = torch.rand(N_WINDOWS, generator=generator, dtype=torch.float64)
+    return TrainingData(
+        X.to(dtype),
+        valid if lengths else None,
+        class_index,
+        (weights / weights.mean()).to(dtype) if weight else None,
+    )
+
+
+def make_module(dtype=torch.float64, **network):
+    torch.manual_seed(5)
+    options = {"pooling": "meanmax", **network}
+    return LSTMLinear(N_CHANNELS, 6, N_CLASSES, **options).to(dtype)
+
+
+def make_config(**options):
+    chosen = {
+        "learning_rate": 0.02,
+        "batch_size": BATCH_SIZE,
+        "max_epochs": MAX_EPOCHS,
+        "early_stopping": False,
+        "restore_best": False,
+        "monitor": "loss",
+        **options,
+    }
+    return TrainingConfig(N_CLASSES, **chosen)
+
+
+def train_natively(module, data, config, seed):
+    """The loop of the autograd engine around native epochs."""
+    order_seed, crop_seed, _ = seed.spawn(3)
+    batches = BatchSampler(
+        data.class_index.numpy(),
+        config.batch_size,
+        config.sampler,
+        config.last_batch,
+        np.random.default_rng(order_seed),
+        minimum_size=2 if module.head_norm == "batch" else 1,
+    )
+    crop_rng = np.random.default_rng(crop_seed)
+    schedule = Schedule(config, batches.n_batches)
+    native = NativeEpochs(module, data, config, seed=MASK_SEED)
+    history, reference, n_steps = [], math.inf, 0
+    for _ in range(config.max_epochs):
+        steps = list(batches)
+        rates = [schedule.learning_rate(n_steps + i) for i in range(len(steps))]
+        n_steps += len(steps)
+        row, _ = native.train_epoch(steps, rates, crop_rng)
+        history.append(row)
+        improved = row["loss"] < reference - config.tol
+        reference = row["loss"] if improved else reference
+        schedule.end_epoch(improved=improved)
+    return history
+
+
+class CounterDropout:
+    """torch.nn.functional.dropout with the native engine's masks, for one module in training."""
+
+    def __init__(self, module):
+        # what LSTMLinear calls in one forward pass, in its order
+        layers = range(module.num_layers)
+        self.sites = [[output_site(layer)] for layer in layers]
+        if module.norm is None and module.dropout == 0.0:
+            del self.sites[-1]
+        if module.recurrent_dropout:
+            self.sites.insert(0, [recurrent_site(layer) for layer in layers])
+        self.n_calls = 0
+
+    def __call__(self, values, p=0.5, training=True):
+        if not training:
+            return values
+        step, call = divmod(self.n_calls, len(self.sites))
+        self.n_calls += 1
+        sites = self.sites[call]
+        shape = values.shape[1:] if len(sites) > 1 or values.dim() == 5 else values.shape
+        masks = [dropout_mask(MASK_SEED, step, site, shape, p) for site in sites]
+        return values * torch.from_numpy(np.stack(masks)).to(values.dtype).reshape(values.shape)
+
+
+def assert_same_trajectory(monkeypatch, network, data, **options):
+    config = make_config(**options)
+    ours, theirs = make_module(**network), make_module(**network)
+    first = [p.detach().clone() for p in ours.parameters()]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "dropout", CounterDropout(theirs))
+        expected = train_classifier(theirs, data, None, config, seed=np.random.SeedSequence(7))
+    history = train_natively(ours, data, config, np.random.SeedSequence(7))
+    for row, wanted in zip(history, expected.history, strict=True):
+        for name, value in row.items():
+            assert value == pytest.approx(wanted[name], rel=1e-9, abs=1e-12), name
+    for (name, ours_), theirs_ in zip(
+        ours.state_dict().items(), theirs.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(
+            ours_, theirs_, rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    moved = [(a - b).abs().max() for a, b in zip(first, ours.parameters(), strict=True)]
+    assert min(moved) > 1e-4  # a trajectory that stands still would agree with anything
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_every_optimizer_takes_torchs_trajectory(monkeypatch, options):
+    assert_same_trajectory(monkeypatch, {}, make_data(), **options)
+
+
+@pytest.mark.parametrize("weight", [False, True], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+def test_every_loss_gives_the_same_trajectory(monkeypatch, options, weight):
+    assert_same_trajectory(monkeypatch, {}, make_data(weight=weight), **options)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_gives_the_same_trajectory(monkeypatch, options):
+    assert_same_trajectory(monkeypatch, {}, make_data(), **options)
+
+
+@pytest.mark.parametrize("lengths", [True, False], ids=["lengths", "whole"])
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_every_network_gives_the_same_trajectory(monkeypatch, network, lengths):
+    assert_same_trajectory(monkeypatch, network, make_data(lengths=lengths))
+
+
+def test_in_single_precision_the_error_is_within_the_budget():
+    # Two trajectories in single precision part from each other whatever the engine: ours may be
+    # at most twice as far from double precision as the autograd engine's on the same kernels.
+    network = {"pooling": "meanmax", "bidirectional": True}
+    config = make_config(optimizer="sgd", learning_rate=0.2)
+    exact = make_module(**network)
+    train_classifier(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
+    ours, theirs = make_module(torch.float32, **network), make_module(torch.float32, **network)
+    data = make_data(dtype=torch.float32)
+    train_classifier(theirs, data, None, config, seed=np.random.SeedSequence(7))
+    train_natively(ours, data, config, np.random.SeedSequence(7))
+
+    def error(module):
+        pairs = zip(module.parameters(), exact.parameters(), strict=True)
+        return max((a.double() - b).abs().max().item() for a, b in pairs)
+
+    assert error(theirs) < 1e-4
+    assert error(ours) <= 2 * error(theirs) + 1e-7
+
+
+def test_the_gap_names_what_the_native_engine_does_not_serve():
+    here = {"num_layers": 1, "device_type": "cpu", "dtype": "float32"}
+    for options in (*OPTIMIZERS.values(), *LOSSES.values(), *OPTIONS.values()):
+        assert native_engine_gap(make_config(**options), **here) is None
+    config = make_config()
+    assert "callable" in native_engine_gap(make_config(loss=lambda a, b: a.sum()), **here)
+    assert "not on cuda" in native_engine_gap(config, **{**here, "device_type": "cuda"})
+    assert "bfloat16" in native_engine_gap(config, **{**here, "dtype": "bfloat16"})
+    assert "at most 8 layers" in native_engine_gap(config, **{**here, "num_layers": 9})
