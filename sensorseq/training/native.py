@@ -138,8 +138,7 @@ class NativeEpochs:
             average=config.ema_decay is not None,
             n_timesteps=self._kept_timesteps,
         )
-        if self.trainer.running is not None:
-            self.trainer.running[0].copy_(torch.stack(self._running_statistics()))
+        self._read_module()
 
     def train_epoch(
         self,
@@ -149,6 +148,9 @@ class NativeEpochs:
         **options: Any,
     ) -> tuple[dict[str, float], StepStatistics]:
         """Take one step for each batch and put the weights into the module.
+
+        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
+        weights is a change to the training.
 
         Parameters
         ----------
@@ -168,6 +170,7 @@ class NativeEpochs:
         statistics : StepStatistics
             Of each step.
         """
+        self._read_module()
         rows, offsets = pack_batches([batches])
         starts = None
         if self._crops:
@@ -175,7 +178,7 @@ class NativeEpochs:
             starts = torch.from_numpy(np.concatenate(drawn))
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
-        self._update_module(len(batches))
+        self._write_module(len(batches))
         n_windows = steps.n_windows[0].double()
         row = {
             "loss": (steps["loss"][0] @ n_windows / n_windows.sum()).item(),
@@ -198,7 +201,16 @@ class NativeEpochs:
         return [norm.running_mean, norm.running_var]
 
     @torch.no_grad()
-    def _update_module(self, n_steps: int) -> None:
+    def _read_module(self) -> None:
+        trainer = self.trainer
+        if trainer.average is None:
+            named = dict(self._module.named_parameters())
+            trainer.parameters[0].copy_(self._network.flatten(named))
+        if trainer.running is not None:
+            trainer.running[0].copy_(torch.stack(self._running_statistics()))
+
+    @torch.no_grad()
+    def _write_module(self, n_steps: int) -> None:
         trainer = self.trainer
         weights = trainer.parameters if trainer.average is None else trainer.average
         named = self._network.unflatten(weights[0])

@@ -232,6 +232,19 @@ def test_in_single_precision_the_error_is_within_the_budget():
     assert error(ours) <= 2 * error(theirs) + 1e-7
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
+    # not with an average: the module then holds the average, which is no starting point
+    module = make_module()
+    native = NativeEpochs(module, make_data(), make_config(ema_decay=ema_decay), seed=0)
+    native.train_epoch([np.arange(5)], [0.01])
+    with torch.no_grad():
+        module.linear.bias.fill_(100.0)
+    native.train_epoch([np.arange(5)], [0.01])
+    kept = native.trainer.parameters[0, -1] > 50
+    assert kept == (ema_decay is None)
+
+
 def test_the_gap_names_what_the_native_engine_does_not_serve():
     here = {"num_layers": 1, "device_type": "cpu", "dtype": "float32"}
     for options in (*OPTIMIZERS.values(), *LOSSES.values(), *OPTIONS.values()):
