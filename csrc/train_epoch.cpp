@@ -64,18 +64,19 @@ struct Lane {
   Real *grad_weight_ih[kMaxLayers], *grad_weight_hh[kMaxLayers], *grad_bias[kMaxLayers];
   Real* recurrent_mask[kMaxLayers];  // (B, D, H)
   Real* saved[kMaxLayers];
-  Real* hidden[kMaxLayers];            // (B, T, D*H)  of all but the top layer
-  Real* grad_hidden[2];                // (B, T, D*H)  taken in turns
-  Real *h_n, *c_n;                     // (B, D, H)
-  Real* pooled;                        // (B, P)
-  Real* normed;                        // (B, P)  (pooled - mean) / deviation
-  Real* features;                      // (B, P)  what enters the head
-  Real* grad_features;                 // (B, P)
-  Real* logits;                        // (B, K)
-  Real* grad_logits;                   // (B, K)
-  Real* grads;                         // (Q)
-  Real* before;                        // (Q)     parameters before the update
-  double* inverse_deviation;           // (P or B)
+  Real* hidden[kMaxLayers];   // (B, T, D*H)  of all but the top layer
+  Real* grad_hidden[2];       // (B, T, D*H)  taken in turns
+  Real *h_n, *c_n;            // (B, D, H)
+  Real* pooled;               // (B, P)
+  Real* normed;               // (B, P)  (pooled - mean) / deviation
+  Real* features;             // (B, P)  what enters the head
+  Real* grad_features;        // (B, P)
+  Real* logits;               // (B, K)
+  Real* grad_logits;          // (B, K)
+  Real* grads;                // (Q)
+  Real* before;               // (Q)     parameters before the update
+  Real* share;                // (head's or norm's parameters)  one slot's share of their gradient
+  double* inverse_deviation;  // (P or B)
   double *losses, *log_p, *grad_loss;  // (B), (K), (K)
   void* kernel_workspace;
 };
@@ -135,6 +136,7 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->grad_logits = carver.Take<Real>(B * s.n_classes);
   lane->grads = carver.Take<Real>(ParameterCount(s));
   lane->before = carver.Take<Real>(ParameterCount(s));
+  lane->share = carver.Take<Real>(ParameterCount(s) - NormOffset(s));
   lane->inverse_deviation = carver.Take<double>(B > P ? B : P);
   lane->losses = carver.Take<double>(B);
   lane->log_p = carver.Take<double>(s.n_classes);
@@ -154,6 +156,13 @@ double Sum(int64_t n, F f) {
   for (int lane = 0; i < n; ++i, ++lane) partial[lane] += f(i);
   return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
          ((partial[2] + partial[6]) + (partial[3] + partial[7]));
+}
+
+template <typename Real>
+double SumOfSquares(const Real* values, int64_t n) {
+  return Sum(n, [=](int64_t i) {
+    return static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  });
 }
 
 template <typename Real>
@@ -221,6 +230,7 @@ class Step {
     status = BackwardLayers();
     if (status != Status::kOk) return status;
     ScatterGradients();
+    if (has_details_) MeasureNoise();
     AddL1();
     Clip();
     UpdateParameters();
@@ -380,19 +390,29 @@ class Step {
     }
   }
 
-  void BackwardNorm() const {
-    Real* grad_weight = lane_.grads + NormOffset(s_);
-    Real* grad_bias = grad_weight + P_;
+  // Sums gradients of what follows the layers in the kernels' slots: f(window, share) adds one
+  // window's. Recorded or not, so that recording changes no bit.
+  template <typename F>
+  void SumInSlots(int64_t n, Real* grads, F f) {
+    for (int64_t i = 0; i < n; ++i) grads[i] = Real(0);
+    for (int64_t slot = 0; slot < SlotCount(B_); ++slot) {
+      for (int64_t i = 0; i < n; ++i) lane_.share[i] = Real(0);
+      for (int64_t w = SlotWindow(slot, B_); w < SlotWindow(slot + 1, B_); ++w) f(w, lane_.share);
+      for (int64_t i = 0; i < n; ++i) grads[i] += lane_.share[i];
+      slot_squares_[slot] += SumOfSquares(lane_.share, n);
+    }
+  }
+
+  void BackwardNorm() {
     const Real* weight = parameters_ + NormOffset(s_);
-    for (int64_t p = 0; p < P_; ++p) grad_weight[p] = grad_bias[p] = Real(0);
-    for (int64_t n = 0; n < B_; ++n) {
+    SumInSlots(2 * P_, lane_.grads + NormOffset(s_), [&](int64_t n, Real* share) {
       for (int64_t p = 0; p < P_; ++p) {
         Real& grad = lane_.grad_features[n * P_ + p];
-        grad_weight[p] += grad * lane_.normed[n * P_ + p];
-        grad_bias[p] += grad;
+        share[p] += grad * lane_.normed[n * P_ + p];
+        share[P_ + p] += grad;
         grad *= weight[p];
       }
-    }
+    });
     if (s_.head_norm == HeadNorm::kBatch) {
       for (int64_t p = 0; p < P_; ++p) {
         BackNormalize(lane_.normed + p, B_, P_, lane_.inverse_deviation[p],
@@ -450,13 +470,10 @@ class Step {
     statistics_[kAccuracy] = static_cast<double>(n_correct) / n_windows;
   }
 
-  void BackwardHead() const {
+  void BackwardHead() {
     const int64_t K = s_.n_classes;
     const Real* weight = parameters_ + HeadOffset(s_);
-    Real* grad_weight = lane_.grads + HeadOffset(s_);
-    Real* grad_bias = grad_weight + K * P_;
-    for (int64_t i = 0; i < K * P_ + K; ++i) grad_weight[i] = Real(0);
-    for (int64_t n = 0; n < B_; ++n) {
+    SumInSlots(K * P_ + K, lane_.grads + HeadOffset(s_), [&](int64_t n, Real* share) {
       const Real* features = lane_.features + n * P_;
       Real* grad_features = lane_.grad_features + n * P_;
       for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
@@ -464,16 +481,16 @@ class Step {
         const Real grad = lane_.grad_logits[n * K + k];
         for (int64_t p = 0; p < P_; ++p) {
           grad_features[p] += grad * weight[k * P_ + p];
-          grad_weight[k * P_ + p] += grad * features[p];
+          share[k * P_ + p] += grad * features[p];
         }
-        grad_bias[k] += grad;
+        share[K * P_ + k] += grad;
       }
-    }
+    });
     Drop(s_.n_layers - 1, B_ * P_, lane_.grad_features);
     if (s_.head_norm != HeadNorm::kNone) BackwardNorm();
   }
 
-  Status BackwardLayers() const {
+  Status BackwardLayers() {
     const int64_t top = s_.n_layers - 1;
     for (int64_t l = top; l >= 0; --l) {
       LstmBackward<Real> args{};
@@ -490,10 +507,13 @@ class Step {
       args.grad_weight_ih = lane_.grad_weight_ih[l];
       args.grad_weight_hh = lane_.grad_weight_hh[l];
       args.grad_bias = lane_.grad_bias[l];
+      double squares[kMaxSlots] = {};
+      args.slot_squares = has_details_ ? squares : nullptr;
       args.workspace = lane_.kernel_workspace;
       args.parallel = parallel_;
       const Status status = lstm_backward(args);
       if (status != Status::kOk) return status;
+      for (int64_t slot = 0; slot < SlotCount(B_); ++slot) slot_squares_[slot] += squares[slot];
       if (l > 0) Drop(l - 1, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
     }
     return Status::kOk;
@@ -509,6 +529,21 @@ class Step {
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden);
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden + gates);
     });
+  }
+
+  // With G_s the sum over the n_s windows of slot s of the windows' gradients and G the sum of all
+  // B, E |G_s|^2 / n_s - E |G|^2 / B, added up over S slots, is (S - 1) times the trace sought.
+  void MeasureNoise() const {
+    const int64_t n_slots = SlotCount(B_);
+    if (n_slots < 2) return;
+    double sum = -SumOfSquares(lane_.grads, Q_) / static_cast<double>(B_);
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      const int64_t n_windows = SlotWindow(slot + 1, B_) - SlotWindow(slot, B_);
+      sum += slot_squares_[slot] / static_cast<double>(n_windows);
+    }
+    // the gradients are of the mean over the batch
+    const double n_windows = static_cast<double>(B_);
+    statistics_[kGradientNoise] = sum * n_windows * n_windows / static_cast<double>(n_slots - 1);
   }
 
   void AddL1(int64_t offset, int64_t n) const {
@@ -527,9 +562,7 @@ class Step {
   }
 
   void Clip() const {
-    const double norm = std::sqrt(Sum(Q_, [&](int64_t i) {
-      return static_cast<double>(lane_.grads[i]) * static_cast<double>(lane_.grads[i]);
-    }));
+    const double norm = std::sqrt(SumOfSquares(lane_.grads, Q_));
     statistics_[kGradNorm] = norm;
     if (std::isfinite(hyper_[kMaxGradNorm])) {
       const double ratio = hyper_[kMaxGradNorm] / (norm + kClipEps);
@@ -615,6 +648,7 @@ class Step {
   const Real* weight_;
   double learning_rate_;
   bool has_details_, has_lengths_;
+  double slot_squares_[kMaxSlots] = {};  // of all parameters, once the backward pass is done
 };
 
 template <typename Real>

@@ -83,7 +83,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
                                                     "recurrent_dropout",
                                                     "ema_decay"};
 
-// Columns of `statistics`. The first five come for every step, from before its update; the others
+// Columns of `statistics`. The first four come for every step, from before its update; the others
 // for the steps `detail_every` asks for, and NaN otherwise. All are NaN for a step without windows.
 enum Statistic : int {
   kLoss = 0,         // of the batch, weighted, without penalties
@@ -91,21 +91,19 @@ enum Statistic : int {
   kAccuracy,         // share of windows whose largest logit is their class
   kGradNorm,         // global norm, L1 included, before clipping
   kUpdateRatio,      // |change of the parameters| / |parameters|: a detail, first of them
+  kGradientNoise,    // trace of the covariance of one window's gradient, without L1: unbiased, from
+                     // the sums of the slots weight gradients are added up in; NaN below two
+                     // slots. The squared norm of the gradient without noise is then grad_norm^2 -
+                     // gradient_noise / windows (where there is no L1)
   kSaturatedInput,   // share of this gate's values outside [0.05, 0.95], over valid steps of all
   kSaturatedForget,  // layers and directions
   kSaturatedCell,    // the same distance from its bounds: |g| > 0.9
   kSaturatedOutput,
   kStatisticColumns
 };
-constexpr const char* kStatisticNames[kStatisticColumns] = {"loss",
-                                                            "loss_variance",
-                                                            "accuracy",
-                                                            "grad_norm",
-                                                            "update_ratio",
-                                                            "saturated_input",
-                                                            "saturated_forget",
-                                                            "saturated_cell",
-                                                            "saturated_output"};
+constexpr const char* kStatisticNames[kStatisticColumns] = {
+    "loss",           "loss_variance",   "accuracy",         "grad_norm",      "update_ratio",
+    "gradient_noise", "saturated_input", "saturated_forget", "saturated_cell", "saturated_output"};
 
 constexpr int64_t kMaxLayers = 8;
 

@@ -254,13 +254,43 @@ def test_the_statistics_are_those_of_the_step():
         "accuracy": (margins > 0).double().mean(),
         "grad_norm": torch.cat([p.grad.flatten() for p in module.parameters()]).norm(),
         "update_ratio": change.norm() / before.norm(),
+        "gradient_noise": torch.tensor(math.nan),  # five windows are one slot
         "saturated_input": ((gates[0] - 0.5).abs() > 0.45).double().mean(),
         "saturated_forget": ((gates[1] - 0.5).abs() > 0.45).double().mean(),
         "saturated_cell": (gates[2].abs() > 0.9).double().mean(),
         "saturated_output": ((gates[3] - 0.5).abs() > 0.45).double().mean(),
     }
-    assert recorded == pytest.approx({name: value.item() for name, value in expected.items()})
+    wanted = {name: value.item() for name, value in expected.items()}
+    assert recorded == pytest.approx(wanted, nan_ok=True)
     assert 0 < recorded["accuracy"] < 1
+
+
+@pytest.mark.parametrize("isa", _extension.cpu_isas())
+@pytest.mark.parametrize(("n_windows", "head_norm"), [(7, "none"), (13, "layer"), (60, "none")])
+def test_the_gradient_noise_is_unbiased(monkeypatch, isa, n_windows, head_norm):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+    network = Network(C, 4, K, num_layers=2, pooling="mean", head_norm=head_norm)
+    trainer = make_trainer(
+        [0], network, torch.float64, hyper=make_hyper(1, l1=0.1), seeds=None, optimizer="sgd"
+    )
+    # the covariance over the whole data, from one gradient for each window
+    module = module_of(network, trainer.parameters[0])
+    gradients = []
+    for row in range(N):
+        module.zero_grad()
+        rows = slice(row, row + 1)
+        logits = module(trainer._x[0, rows], trainer._lengths[rows])
+        loss = torch.nn.functional.cross_entropy(logits, trainer._class_index[0, rows])
+        (loss * trainer._weight[0, row]).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters()]))
+    trace = torch.stack(gradients).var(0, unbiased=False).sum()
+    # batches drawn with replacement, at a learning rate of 0
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, N, n_windows) for _ in range(400)]
+    noise = run(trainer, [batches], 0.0, detail_every=1)["gradient_noise"][0]
+    standard_error = noise.std() / len(noise) ** 0.5
+    assert abs(noise.mean() - trace) < 4 * standard_error
+    assert standard_error < 0.1 * trace
 
 
 def gates_of(module, x, lengths):
