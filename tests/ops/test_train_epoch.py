@@ -165,6 +165,24 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch):
     assert_same_bits(broken, whole)
 
 
+@pytest.mark.parametrize("step_s", [0.0, 0.01, 0.1, 3.0])
+def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
+    clock, sizes = [0.0], []
+
+    def take(*arguments):
+        first_step, size = arguments[-4:-2]
+        assert first_step == sum(sizes)
+        sizes.append(size)
+        clock[0] += size * step_s
+
+    monkeypatch.setattr(train_epoch.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.ops.sensorseq, "train_epoch", take)
+    make_trainer([0]).run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
+    assert sum(sizes) == 200
+    assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
+    assert step_s > 1 or len(sizes) < 120  # nor are there more calls than that needs
+
+
 def test_what_lies_beyond_the_lengths_changes_no_bit():
     whole, cut = make_trainer(), make_trainer()
     x = cut._x.clone()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops import POOLINGS
 from sensorseq.ops.train_epoch import dropout_mask, output_site, recurrent_site
 from sensorseq.training import TrainingConfig, TrainingData, train_classifier
 from sensorseq.training.batches import BatchSampler
@@ -70,7 +71,7 @@ OPTIONS = {
     "random crops": {"max_timesteps": 6, "crop": "random"},
 }
 NETWORKS = {
-    **{f"pooling {name}": {"pooling": name} for name in ("last", "mean", "max", "meanmax")},
+    **{f"pooling {name}": {"pooling": name} for name in POOLINGS},
     "both directions": {"bidirectional": True},
     "two layers": {"num_layers": 2},
     "three layers": {"num_layers": 3, "bidirectional": True, "pooling": "max"},
@@ -206,17 +207,23 @@ def test_every_option_gives_the_same_trajectory(monkeypatch, options):
     assert_same_trajectory(monkeypatch, {}, make_data(), **options)
 
 
-@pytest.mark.parametrize("lengths", [True, False], ids=["lengths", "whole"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_every_network_gives_the_same_trajectory(monkeypatch, network, lengths):
-    assert_same_trajectory(monkeypatch, network, make_data(lengths=lengths))
+def test_every_network_gives_the_same_trajectory(monkeypatch, network):
+    assert_same_trajectory(monkeypatch, network, make_data())
 
 
-def test_in_single_precision_the_error_is_within_the_budget():
-    # Two trajectories in single precision part from each other whatever the engine: ours may be
-    # at most twice as far from double precision as the autograd engine's on the same kernels.
-    network = {"pooling": "meanmax", "bidirectional": True}
-    config = make_config(optimizer="sgd", learning_rate=0.2)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_windows_without_padding_give_the_same_trajectory(monkeypatch, pooling):
+    network = {"pooling": pooling, "bidirectional": True}
+    assert_same_trajectory(monkeypatch, network, make_data(lengths=False))
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_in_single_precision_the_error_is_within_the_budget(options):
+    # After 50 steps every engine is some way from double precision; ours is at most twice as far
+    # as torch's own arithmetic on the same kernels.
+    network = {"bidirectional": True}
+    config = make_config(**options)
     exact = make_module(**network)
     train_classifier(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
     ours, theirs = make_module(torch.float32, **network), make_module(torch.float32, **network)
@@ -228,7 +235,7 @@ def test_in_single_precision_the_error_is_within_the_budget():
         pairs = zip(module.parameters(), exact.parameters(), strict=True)
         return max((a.double() - b).abs().max().item() for a, b in pairs)
 
-    assert error(theirs) < 1e-4
+    assert error(theirs) < 1e-5
     assert error(ours) <= 2 * error(theirs) + 1e-7
 
 
