@@ -339,6 +339,7 @@ class EpochTrainer:
             self.running = parameters.new_zeros((n_models, 2, network.pooled_size))
             self.running[:, 1] = 1.0
         self._workspace = torch.empty(0, dtype=torch.uint8)
+        self._window_s, self._last_size = math.inf, 1
 
     def run(
         self,
@@ -423,18 +424,27 @@ class EpochTrainer:
             self.optimizer,
             max_batch,
         )
-        taken, size = 0, 1
+        # windows of all steps up to each, of the model that has most
+        done = np.concatenate([[0], n_windows.amax(0).cumsum(0).numpy()])
+        taken = 0
         while taken < n_steps:
-            size = min(size, n_steps - taken)
+            size = self._call_size(done, taken)
             started = time.perf_counter()
             torch.ops.sensorseq.train_epoch(*arguments, taken, size, detail_every, lanes)
             elapsed = max(time.perf_counter() - started, 1e-6)
+            self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
+            self._last_size = size
             taken += size
             if on_call is not None:
                 on_call(taken)
-            # by at most four at a time: the first steps may be smaller than those to come
-            size = max(1, min(4 * size, int(size * _CALL_S / elapsed)))
         return StepStatistics(statistics, n_windows, of_rows)
+
+    def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
+        """Return how many steps the next call takes, by what the one before took."""
+        affordable = done[taken] + _CALL_S / self._window_s
+        size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
+        # grow by at most four at a time: windows may be short in one call and long in the next
+        return max(1, min(size, 4 * self._last_size, len(done) - 1 - taken))
 
     def _reserve(self, sizes: tuple[int, ...], max_batch: int, lanes: int) -> Tensor:
         """Return the workspace, made once and again only when it must grow."""
