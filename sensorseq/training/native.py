@@ -24,6 +24,19 @@ from sensorseq.training.data import TrainingData
 from sensorseq.training.optim import make_optimizer
 
 
+def gap_of(module: nn.Module, config: TrainingConfig) -> str | None:
+    """Say what the native engine lacks to train `module`, None when it lacks nothing."""
+    if not isinstance(module, LSTMLinear):
+        return f"it trains LSTMLinear, not {type(module).__name__}"
+    weight = module.linear.weight
+    return native_engine_gap(
+        config,
+        num_layers=module.num_layers,
+        device_type=weight.device.type,
+        dtype=str(weight.dtype).removeprefix("torch."),
+    )
+
+
 def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
