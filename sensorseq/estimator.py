@@ -199,7 +199,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     engine : {"auto", "native", "autograd"}, default="auto"
         What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
         ``"auto"`` is the native engine where it can, see `engine_`. Both take the same
-        trajectory to rounding, except that dropout masks come from generators of their own.
+        trajectory to rounding.
     n_models : int, default=1
         More than one is not served yet.
     warm_start : bool, default=False

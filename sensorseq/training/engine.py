@@ -24,6 +24,7 @@ from sensorseq.training.losses import LossFunction, make_loss
 from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
+    CounterDropout,
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
@@ -125,6 +126,8 @@ def train_classifier(
         run = _Run(module, train, validation, config, order_seed, crop_seed)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
+        elif device.type == "cpu":
+            run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         notify(callbacks, "on_fit_begin", module, config)
         try:
@@ -132,6 +135,7 @@ def train_classifier(
             if run.best.epoch:
                 run.best.restore(module)
         finally:
+            run.draw_masks_as_before()
             module.eval()
             notify(callbacks, "on_fit_end", module, run.history)
     return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
@@ -182,11 +186,22 @@ class _Run:
         self.history = History()
         self.n_steps = 0
         self.native: NativeEpochs | None = None
+        self.masks: CounterDropout | None = None
 
     def take_steps_natively(self, dropout_seed: int) -> None:
         assert isinstance(self.module, LSTMLinear)
         self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
         self.average = None  # kept natively, and in the module after each epoch
+
+    def draw_masks_as_natively(self, dropout_seed: int) -> None:
+        # torch's own masks are faster, above all on a GPU, but no other engine can draw them
+        if isinstance(self.module, LSTMLinear):
+            self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
+
+    def draw_masks_as_before(self) -> None:
+        if isinstance(self.module, LSTMLinear):
+            self.module.dropout_source = None
+        self.masks = None
 
     def run(self, callbacks: Sequence[Any]) -> str:
         """Train until something ends it; say what."""
@@ -255,6 +270,8 @@ class _Run:
         if self.average is not None:
             self.average.update()
         self.n_steps += 1
+        if self.masks is not None:
+            self.masks.step = self.n_steps
         n_correct = (logits.detach().argmax(dim=1) == batch.class_index).sum()
         return torch.stack([loss.detach() * len(rows), n_correct.to(loss.dtype), norm])
 
