@@ -16,6 +16,7 @@
 #include "cpu/dispatch.h"
 #include "gates.h"
 #include "lstm_linear.h"
+#include "train_epoch.h"
 
 namespace sensorseq {
 namespace {
@@ -46,7 +47,10 @@ void CheckTensor(const Tensor& tensor, const char* name, const Sizes& sizes, Sca
          Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size())) + ".");
   }
   if (tensor.scalar_type() != dtype) {
-    Fail(std::string("sensorseq: ") + name + " has another dtype than x (lengths: int64).");
+    const char* wanted = dtype == ScalarType::Long     ? "int64"
+                         : dtype == ScalarType::Double ? "float64"
+                                                       : "float32";
+    Fail(std::string("sensorseq: ") + name + " has another dtype; expected " + wanted + ".");
   }
   if (!tensor.is_cpu()) Fail(std::string("sensorseq: ") + name + " is not on the CPU, x is.");
   if (!tensor.is_contiguous()) Fail(std::string("sensorseq: ") + name + " is not contiguous.");
@@ -335,6 +339,206 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmL
   return {g.x, g.weight_ih, g.weight_hh, g.bias, g.weight_out, g.bias_out, g.h_0, g.c_0};
 }
 
+// The value that a name of an option stands for.
+template <typename Enum, size_t n>
+Enum Named(const char* option, const std::string& name,
+           const std::array<std::pair<const char*, Enum>, n>& known) {
+  std::string names;
+  for (const auto& [text, value] : known) {
+    if (name == text) return value;
+    names += std::string(names.empty() ? "" : ", ") + text;
+  }
+  Fail(std::string("sensorseq: ") + option + " '" + name + "' is not known. Known: " + names + ".");
+}
+
+HeadNorm HeadNormNamed(const std::string& name) {
+  return Named<HeadNorm, 3>(
+      "head_norm", name,
+      {{{"none", HeadNorm::kNone}, {"batch", HeadNorm::kBatch}, {"layer", HeadNorm::kLayer}}});
+}
+
+Optimizer OptimizerNamed(const std::string& name) {
+  return Named<Optimizer, 4>("optimizer", name,
+                             {{{"sgd", Optimizer::kSgd},
+                               {"adam", Optimizer::kAdam},
+                               {"adamw", Optimizer::kAdamW},
+                               {"rmsprop", Optimizer::kRmsprop}}});
+}
+
+Loss LossNamed(const std::string& name) {
+  return Named<Loss, 3>(
+      "loss", name,
+      {{{"cross_entropy", Loss::kCrossEntropy}, {"focal", Loss::kFocal}, {"mse", Loss::kMse}}});
+}
+
+TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
+                        int64_t n_directions, int64_t n_classes, const std::string& pooling,
+                        const std::string& head_norm) {
+  TrainShape s;
+  s.n_channels = n_channels;
+  s.hidden_size = hidden_size;
+  s.n_layers = n_layers;
+  s.n_directions = n_directions;
+  s.n_classes = n_classes;
+  s.pooling = PoolingNamed(pooling);
+  s.head_norm = HeadNormNamed(head_norm);
+  if (n_layers < 1 || n_layers > kMaxLayers) {
+    Fail("sensorseq: n_layers is " + std::to_string(n_layers) + "; expected 1 to " +
+         std::to_string(kMaxLayers) + ".");
+  }
+  if (n_channels < 0 || hidden_size < 1 || n_directions < 1 || n_directions > 2 || n_classes < 1) {
+    Raise(Status::kInvalidShape);
+  }
+  return s;
+}
+
+// How many models an argument with a first size of 1 or M holds.
+int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
+  const int64_t n = tensor.dim() == 0 ? 0 : tensor.size(0);
+  if (n != 1 && n != n_models) {
+    Fail(std::string("sensorseq: ") + name + " holds " + std::to_string(n) +
+         " models; expected 1 or " + std::to_string(n_models) + ".");
+  }
+  return n;
+}
+
+void CheckMaybe(const MaybeTensor& tensor, const char* name, const Sizes& sizes, ScalarType dtype) {
+  if (tensor) CheckTensor(*tensor, name, sizes, dtype);
+}
+
+void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor weight,
+                  Tensor rows, Tensor offsets, MaybeTensor crop_starts, Tensor learning_rate,
+                  Tensor hyper, MaybeTensor seeds, Tensor parameters, Tensor state,
+                  Tensor step_count, MaybeTensor average, MaybeTensor running, Tensor statistics,
+                  MaybeTensor margins, Tensor workspace, int64_t n_timesteps, int64_t hidden_size,
+                  int64_t n_layers, int64_t n_directions, int64_t n_classes, std::string pooling,
+                  std::string head_norm, std::string loss, std::string optimizer, int64_t max_batch,
+                  int64_t first_step, int64_t n_steps, int64_t detail_every, int64_t n_lanes) {
+  const ScalarType dtype = x.scalar_type(), whole = ScalarType::Long, wide = ScalarType::Double;
+  if (x.dim() != 4) {
+    Fail("sensorseq: x needs 4 dimensions (models, windows, timesteps, channels); it has " +
+         std::to_string(x.dim()) + ".");
+  }
+  if (dtype != ScalarType::Float && dtype != wide) Fail("sensorseq: x must be float32 or float64.");
+  if (parameters.dim() != 2 || rows.dim() != 2 || offsets.dim() != 2 || offsets.size(1) < 1) {
+    Fail("sensorseq: parameters, rows and offsets need 2 dimensions, and offsets an entry.");
+  }
+  TrainShape s =
+      NetworkShape(x.size(3), hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
+  s.n_models = parameters.size(0);
+  s.n_windows = x.size(1);
+  s.n_data_timesteps = x.size(2);
+  s.n_timesteps = n_timesteps;
+  s.n_rows = rows.size(1);
+  s.n_steps = offsets.size(1) - 1;
+  s.max_batch = max_batch;
+  const int64_t M = s.n_models, N = s.n_windows, S = s.n_steps, Q = ParameterCount(s);
+  const Optimizer rule = OptimizerNamed(optimizer);
+  const int64_t Mx = ModelsOf(x, "x", M), Mc = ModelsOf(class_index, "class_index", M);
+  const int64_t Mr = ModelsOf(rows, "rows", M), Ml = ModelsOf(learning_rate, "learning_rate", M);
+  const int64_t Mw = weight ? ModelsOf(*weight, "weight", M) : 1;
+  CheckTensor(x, "x", {Mx, N, s.n_data_timesteps, s.n_channels}, dtype);
+  CheckMaybe(lengths, "lengths", {N}, whole);
+  CheckTensor(class_index, "class_index", {Mc, N}, whole);
+  CheckMaybe(weight, "weight", {Mw, N}, dtype);
+  CheckTensor(rows, "rows", {Mr, s.n_rows}, whole);
+  CheckTensor(offsets, "offsets", {Mr, S + 1}, whole);
+  CheckMaybe(crop_starts, "crop_starts", {Mr, s.n_rows}, whole);
+  CheckTensor(learning_rate, "learning_rate", {Ml, S}, wide);
+  CheckTensor(hyper, "hyper", {M, kHyperColumns}, wide);
+  CheckMaybe(seeds, "seeds", {M}, whole);
+  CheckTensor(parameters, "parameters", {M, Q}, dtype);
+  CheckTensor(state, "state", {M, StateRows(rule), Q}, dtype);
+  CheckTensor(step_count, "step_count", {M}, whole);
+  CheckMaybe(average, "average", {M, Q}, dtype);
+  const int64_t P = n_directions * hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
+  CheckMaybe(running, "running", {M, 2, P}, dtype);
+  if (s.head_norm == HeadNorm::kBatch && !running) Fail("sensorseq: running is missing.");
+  CheckTensor(statistics, "statistics", {M, S, kStatisticColumns}, wide);
+  CheckMaybe(margins, "margins", {M, s.n_rows}, dtype);
+  const double* columns = Data<double>(hyper);
+  for (int64_t m = 0; m < M && !seeds; ++m, columns += kHyperColumns) {
+    if (columns[kDropout] != 0.0 || columns[kRecurrentDropout] != 0.0) {
+      Fail("sensorseq: seeds is missing; dropout and recurrent_dropout need it.");
+    }
+  }
+  if (n_lanes < 1 || n_lanes > M || max_batch < 0) Raise(Status::kInvalidShape);
+  ForDtype(x, [&](auto* type) {
+    using Real = std::remove_pointer_t<decltype(type)>;
+    const auto bytes = static_cast<int64_t>(train_epoch_workspace_bytes(s, n_lanes, sizeof(Real)));
+    if (workspace.scalar_type() != ScalarType::Byte || !workspace.is_cpu() ||
+        !workspace.is_contiguous() || workspace.numel() < bytes ||
+        reinterpret_cast<uintptr_t>(workspace.data_ptr()) % 64 != 0) {
+      Fail("sensorseq: workspace must be " + std::to_string(bytes) +
+           " bytes (uint8), aligned to 64.");
+    }
+    TrainEpoch<Real> args{};
+    args.shape = s;
+    args.loss = LossNamed(loss);
+    args.optimizer = rule;
+    args.n_x_models = Mx;
+    args.n_class_models = Mc;
+    args.n_weight_models = Mw;
+    args.n_row_models = Mr;
+    args.n_rate_models = Ml;
+    args.x = Data<Real>(x);
+    args.lengths = Data<int64_t>(lengths);
+    args.class_index = Data<int64_t>(class_index);
+    args.weight = Data<Real>(weight);
+    args.rows = Data<int64_t>(rows);
+    args.offsets = Data<int64_t>(offsets);
+    args.crop_starts = Data<int64_t>(crop_starts);
+    args.learning_rate = Data<double>(learning_rate);
+    args.hyper = Data<double>(hyper);
+    args.seeds = Data<int64_t>(seeds);
+    args.parameters = MutableData<Real>(parameters);
+    args.state = MutableData<Real>(state);
+    args.step_count = MutableData<int64_t>(step_count);
+    args.average = average ? MutableData<Real>(*average) : nullptr;
+    args.running = running ? MutableData<Real>(*running) : nullptr;
+    args.statistics = MutableData<double>(statistics);
+    args.margins = margins ? MutableData<Real>(*margins) : nullptr;
+    args.first_step = first_step;
+    args.n_steps = n_steps;
+    args.detail_every = detail_every;
+    args.n_lanes = n_lanes;
+    args.workspace = workspace.data_ptr();
+    LstmShape of_step;
+    of_step.n_models = n_lanes;
+    of_step.n_windows = max_batch;
+    of_step.n_timesteps = n_timesteps;
+    of_step.n_channels = s.n_channels;
+    of_step.hidden_size = hidden_size;
+    of_step.n_directions = n_directions;
+    args.parallel = n_lanes > 1 ? Parallel{&RunParallel, nullptr} : ParallelFor(of_step);
+    Raise(train_epoch(args));
+  });
+}
+
+int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_t hidden_size,
+                                 int64_t n_layers, int64_t n_directions, int64_t n_classes,
+                                 std::string pooling, std::string head_norm, int64_t max_batch,
+                                 int64_t n_lanes, int64_t real_bytes) {
+  TrainShape s =
+      NetworkShape(n_channels, hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
+  s.n_timesteps = n_timesteps;
+  s.max_batch = max_batch;
+  return static_cast<int64_t>(
+      train_epoch_workspace_bytes(s, n_lanes, static_cast<size_t>(real_bytes)));
+}
+
+// Names of the columns of `hyper` or of `statistics`, by commas.
+std::string TrainEpochColumns(std::string tensor) {
+  std::string names;
+  auto Append = [&](const char* name) { names += (names.empty() ? "" : ",") + std::string(name); };
+  if (tensor == "hyper") {
+    for (const char* name : kHyperNames) Append(name);
+  } else {
+    for (const char* name : kStatisticNames) Append(name);
+  }
+  return names;
+}
+
 std::string CpuIsa() {
   Status status;
   const Kernels* kernels = ActiveKernels(&status);
@@ -379,6 +583,19 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " str pooling, bool needs_grad_x)"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_weight_out, Tensor grad_bias_out, Tensor grad_h_0, Tensor grad_c_0)");
+  m.def(
+      "train_epoch(Tensor x, Tensor? lengths, Tensor class_index, Tensor? weight, Tensor rows,"
+      " Tensor offsets, Tensor? crop_starts, Tensor learning_rate, Tensor hyper, Tensor? seeds,"
+      " Tensor(a!) parameters, Tensor(b!) state, Tensor(c!) step_count, Tensor(d!)? average,"
+      " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
+      " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
+      " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
+      " int n_steps, int detail_every, int n_lanes) -> ()");
+  m.def(
+      "train_epoch_workspace_bytes(int n_channels, int n_timesteps, int hidden_size,"
+      " int n_layers, int n_directions, int n_classes, str pooling, str head_norm, int max_batch,"
+      " int n_lanes, int real_bytes) -> int");
+  m.def("train_epoch_columns(str tensor) -> str");
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");
 }
@@ -388,9 +605,12 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CPU, m) {
   m.impl("lstm_backward", TORCH_BOX(&sensorseq::LstmBackwardOp));
   m.impl("lstm_linear", TORCH_BOX(&sensorseq::LstmLinear));
   m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::LstmLinearBackwardOp));
+  m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
+  m.impl("train_epoch_workspace_bytes", TORCH_BOX(&sensorseq::TrainEpochWorkspaceBytes));
+  m.impl("train_epoch_columns", TORCH_BOX(&sensorseq::TrainEpochColumns));
   m.impl("cpu_isa", TORCH_BOX(&sensorseq::CpuIsa));
   m.impl("cpu_isas", TORCH_BOX(&sensorseq::CpuIsas));
 }

@@ -46,7 +46,7 @@ struct LstmShape {
   int64_t n_channels = 0;    // C
   int64_t hidden_size = 0;   // H, at least 1
   int64_t n_directions = 1;  // D, 1 or 2
-  int64_t n_classes = 0;     // K; 0 with Pooling::kNone
+  int64_t n_classes = 0;     // K; 0: no head, as always with Pooling::kNone
   Pooling pooling = Pooling::kNone;
 };
 
@@ -90,16 +90,20 @@ struct LstmBackward {
   const Real* grad_h_n;     // (M, N, D, H)    null: zeros
   const Real* grad_c_n;     // (M, N, D, H)    null: zeros
   const Real* grad_logits;  // (M, N, K)       null without a head
-  Real* grad_x;             // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
-                            //                 Mx = 1 the caller sums over M
-  Real* grad_weight_ih;     // (M, D, 4H, C)   written
-  Real* grad_weight_hh;     // (M, D, 4H, H)   written
-  Real* grad_bias;          // (M, D, 4H)      written
-  Real* grad_h_0;           // (M, N, D, H)    written; null: not wanted
-  Real* grad_c_0;           // (M, N, D, H)    written; null: not wanted
-  Real* grad_weight_out;    // (M, K, P)       written; null without a head
-  Real* grad_bias_out;      // (M, K)          written; null without a head
-  void* workspace;          // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
+  const Real* grad_pooled = nullptr;  // (M, N, P)  added to what the head sends; null: zeros
+  Real* grad_x;           // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
+                          //                 Mx = 1 the caller sums over M
+  Real* grad_weight_ih;   // (M, D, 4H, C)   written
+  Real* grad_weight_hh;   // (M, D, 4H, H)   written
+  Real* grad_bias;        // (M, D, 4H)      written
+  Real* grad_h_0;         // (M, N, D, H)    written; null: not wanted
+  Real* grad_c_0;         // (M, N, D, H)    written; null: not wanted
+  Real* grad_weight_out;  // (M, K, P)       written; null without a head
+  Real* grad_bias_out;    // (M, K)          written; null without a head
+  double* slot_squares = nullptr;  // (M, slots)  written: squared norm of each slot's share of
+                                   //     grad_weight_ih, grad_weight_hh and twice grad_bias (it
+                                   //     is the gradient of two); null: not wanted
+  void* workspace;  // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
 };
 

@@ -7,10 +7,14 @@ namespace sensorseq {
 
 enum class Status : int32_t {
   kOk = 0,
-  kInvalidShape,      // a size is negative, or hidden_size or n_directions is out of range
-  kLengthOutOfRange,  // an entry of lengths is below 0 or above n_timesteps
-  kUnknownIsa,        // SENSORSEQ_CPU_ISA names no instruction set of this build
-  kIsaNotSupported,   // SENSORSEQ_CPU_ISA names one that this processor lacks
+  kInvalidShape,       // a size is negative, or hidden_size or n_directions is out of range
+  kLengthOutOfRange,   // an entry of lengths is below 0 or above n_timesteps
+  kRowOutOfRange,      // a row of a batch is no row of the data, or its crop leaves the data
+  kClassOutOfRange,    // an entry of class_index is below 0, or n_classes or more
+  kOffsetsOutOfOrder,  // offsets decrease, leave rows, or make a batch larger than max_batch
+  kBatchTooSmall,      // a batch of one window cannot be normalized by itself
+  kUnknownIsa,         // SENSORSEQ_CPU_ISA names no instruction set of this build
+  kIsaNotSupported,    // SENSORSEQ_CPU_ISA names one that this processor lacks
 };
 
 // A sentence without a full stop, for the layer above to complete; never null.
@@ -22,6 +26,14 @@ inline const char* StatusText(Status status) {
       return "a size is out of range";
     case Status::kLengthOutOfRange:
       return "lengths holds a value outside 0..n_timesteps";
+    case Status::kRowOutOfRange:
+      return "rows or crop_starts hold a value outside the data";
+    case Status::kClassOutOfRange:
+      return "class_index holds a value outside 0..n_classes - 1";
+    case Status::kOffsetsOutOfOrder:
+      return "offsets must rise within rows, by at most max_batch windows a step";
+    case Status::kBatchTooSmall:
+      return "head_norm 'batch' needs two windows in every step";
     case Status::kUnknownIsa:
       return "SENSORSEQ_CPU_ISA names no instruction set of this build";
     case Status::kIsaNotSupported:

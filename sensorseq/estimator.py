@@ -43,7 +43,6 @@ from sensorseq.training import (
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    choose_engine,
     train_classifier,
 )
 from sensorseq.training.callbacks import check_callbacks
@@ -198,7 +197,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     deterministic : bool, default=True
         Only deterministic CUDA kernels. On a CPU every run is.
     engine : {"auto", "native", "autograd"}, default="auto"
-        What runs the epochs. ``"native"`` is not served yet.
+        What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
+        ``"auto"`` is the native engine where it can, see `engine_`. Both take the same
+        trajectory to rounding.
     n_models : int, default=1
         More than one is not served yet.
     warm_start : bool, default=False
@@ -474,6 +475,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             config,
             seed=seeds.training,
             callbacks=self._make_callbacks(),
+            engine=self.engine,
         )
         self._keep(module, result, train, validation)
         return self
@@ -834,7 +836,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
         self.n_iter_ = len(result.history)
-        self.engine_ = choose_engine(self.engine)
+        self.engine_ = result.engine
         counts = None if validation is None else np.bincount(validation.class_index)
         self._report_facts = {
             "n_val": None if counts is None else int(counts.sum()),

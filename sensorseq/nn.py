@@ -1,5 +1,6 @@
 """LSTMLinear: parameters and forward."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,9 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.ops import POOLINGS, lstm, lstm_linear, pooled_size, reference
+from sensorseq.ops.train_epoch import output_site, recurrent_site
 
+DropoutSource = Callable[[Tensor, float, int], Tensor]
 HEAD_NORMS = ("none", "batch", "layer")
 
 
@@ -131,6 +134,8 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
+        # what draws the dropout masks in training, given values, probability and site; None: torch
+        self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         width = pooled_size(pooling, hidden_size, self._n_directions)
@@ -204,7 +209,7 @@ class LSTMLinear(nn.Module):
                 c_0=c_0[layer],
                 recurrent_mask=mask[layer],
             )
-            sequence = functional.dropout(sequence, self.dropout, self.training)
+            sequence = self._drop(sequence, self.dropout, output_site(layer))
             h_n.append(h)
             c_n.append(c)
         weights = self.lstm.layer(top, self._n_directions)
@@ -229,7 +234,7 @@ class LSTMLinear(nn.Module):
             pooled = reference.pool(hidden, h, lengths, self.pooling)[0]
             if self.norm is not None:
                 pooled = self.norm(pooled)
-            logits = self.linear(functional.dropout(pooled, self.dropout, self.training))
+            logits = self.linear(self._drop(pooled, self.dropout, output_site(top)))
         if not return_state:
             return logits
         h_n.append(h)
@@ -256,9 +261,17 @@ class LSTMLinear(nn.Module):
     def _recurrent_masks(self, x: Tensor) -> list[Tensor | None]:
         if not (self.training and self.recurrent_dropout > 0.0):
             return [None] * self.num_layers
-        shape = (self.num_layers, 1, x.shape[0], self._n_directions, self.hidden_size)
+        shape = (1, x.shape[0], self._n_directions, self.hidden_size)
         ones = torch.ones(shape, dtype=self.linear.weight.dtype, device=x.device)
-        return list(functional.dropout(ones, self.recurrent_dropout).unbind())
+        return [
+            self._drop(ones, self.recurrent_dropout, recurrent_site(layer))
+            for layer in range(self.num_layers)
+        ]
+
+    def _drop(self, values: Tensor, probability: float, site: int) -> Tensor:
+        if self.dropout_source is None or not (self.training and probability > 0.0):
+            return functional.dropout(values, probability, self.training)
+        return self.dropout_source(values, probability, site)
 
     @classmethod
     def from_torch(cls, lstm: nn.LSTM, linear: nn.Linear, pooling: str = "last") -> "LSTMLinear":

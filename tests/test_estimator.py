@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq import SensorLSTMClassifier, WindowSet, estimator
 from sensorseq.errors import (
+    ArgumentError,
     DivergedError,
     EnvironmentProblemError,
     InputError,
@@ -450,8 +451,23 @@ def test_history_can_be_drawn(tmp_path):
 
 
 def test_the_engine_says_why_it_ran():
-    assert small().fit(X, Y).engine_.name == "autograd"
+    assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (asked for)"
+    own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
+    assert own.name == "autograd"
+    assert "loss is a callable" in own.reason
+    with pytest.raises(ArgumentError, match="engine='native' cannot serve this training: loss"):
+        small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
+
+
+def test_both_engines_take_the_same_trajectory():
+    options = {"dtype": "float64", "early_stopping": False, "ema_decay": 0.9, "random_state": 3}
+    native = small(engine="native", **options).fit(X, Y)
+    autograd = small(engine="autograd", **options).fit(X, Y)
+    for ours, theirs in zip(native.history_, autograd.history_, strict=True):
+        for name in set(ours) - {"duration_s"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
+    np.testing.assert_allclose(native.predict_proba(X), autograd.predict_proba(X), rtol=1e-6)
 
 
 # What is not served yet. A line may leave this list; none may join it.
@@ -467,7 +483,6 @@ def test_the_engine_says_why_it_ran():
         ("checkpoint_every", 5),
         ("resume", True),
         ("auto_repair", True),
-        ("engine", "native"),
     ],
 )
 def test_what_is_not_served_yet_says_so_by_name(argument, value):

@@ -52,6 +52,11 @@ inline int64_t SlotBegin(int64_t slot, int64_t n_windows) {
   return n_slots == 0 ? 0 : slot * TileCount(n_windows) / n_slots;
 }
 
+// First of the windows of a slot.
+inline int64_t SlotWindow(int64_t slot, int64_t n_windows) {
+  return TileBegin(SlotBegin(slot, n_windows), n_windows);
+}
+
 inline void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task,
                      void* context) {
   if (parallel.run != nullptr && n_tasks > 1) {

@@ -418,7 +418,9 @@ inline void BackwardHead(const LstmBackward<Real>& args, int64_t model, int64_t 
   const int64_t P = PooledSize(s), K = s.n_classes;
   const Real* grad_logits = args.grad_logits + (model * s.n_windows + window) * K;
   const Real* pooled = args.pooled + (model * s.n_windows + window) * P;
-  for (int64_t p = 0; p < P; ++p) grad_pooled[p] = Real(0);
+  const Real* outer = args.grad_pooled;
+  if (outer != nullptr) outer += (model * s.n_windows + window) * P;
+  for (int64_t p = 0; p < P; ++p) grad_pooled[p] = outer == nullptr ? Real(0) : outer[p];
   for (int64_t k = 0; k < K; ++k) {
     const Real* weight = args.in.weight_out + (model * K + k) * P;
     for (int64_t p = 0; p < P; ++p) {
@@ -469,6 +471,24 @@ inline void BackwardSlotTask(void* context, int64_t index) {
   }
 }
 
+// Squared norm of one slot's share of the gradients of one direction, the bias counted twice.
+template <typename Real>
+inline double SlotSquare(const LstmShape& s, const Real* slot) {
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t H = s.hidden_size, width = H + s.n_channels + 1;
+  double sum = 0;
+  for (int64_t unit = 0; unit < H; ++unit) {
+    for (int64_t k = 0; k < width; ++k) {
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        const double value =
+            static_cast<double>(slot[((unit / V * width + k) * kGates + gate) * V + unit % V]);
+        sum += (k + 1 == width ? 2.0 : 1.0) * value * value;
+      }
+    }
+  }
+  return sum;
+}
+
 // Sums the slots of one model in order and writes the gradients in torch's layout.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t model) {
@@ -479,11 +499,17 @@ inline void BackwardSumTask(void* context, int64_t model) {
   const int64_t H = s.hidden_size, C = s.n_channels, width = H + C + 1;
   const int64_t n_slots = SlotCount(s.n_windows);
   const Real* workspace = static_cast<const Real*>(args.workspace);
+  double* squares = args.slot_squares;
+  if (squares != nullptr) squares += model * n_slots;
+  for (int64_t slot = 0; squares != nullptr && slot < n_slots; ++slot) squares[slot] = 0;
   for (int64_t direction = 0; direction < s.n_directions; ++direction) {
     const int64_t model_direction = model * s.n_directions + direction;
     const int64_t step = s.n_directions * layout.slot_stride;
     const Real* slots =
         workspace + layout.slots_offset + model * n_slots * step + direction * layout.slot_stride;
+    for (int64_t slot = 0; squares != nullptr && slot < n_slots; ++slot) {
+      squares[slot] += SlotSquare(s, slots + slot * step);
+    }
     for (int64_t gate = 0; gate < kGates; ++gate) {
       for (int64_t unit = 0; unit < H; ++unit) {
         const int64_t row = model_direction * kGates * H + gate * H + unit;

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sensorseq.errors import ArgumentError, NotYetError, check_choice
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.training.arguments import check_flag, check_integer, check_keys, check_real
 
 LOSSES = ("cross_entropy", "focal", "mse")
@@ -34,25 +34,36 @@ class EngineChoice(NamedTuple):
         return f"{self.name} ({self.reason})"
 
 
-def choose_engine(engine: str) -> EngineChoice:
+AUTOGRAD = EngineChoice("autograd", "asked for")
+
+
+def choose_engine(engine: str, gap: str | None) -> EngineChoice:
     """Say which engine serves `engine`.
+
+    Parameters
+    ----------
+    engine : {"auto", "native", "autograd"}
+        As asked for.
+    gap : str or None
+        What the native engine lacks for this training, see `native_engine_gap`.
 
     Raises
     ------
     ArgumentError
-        If the name is unknown.
-    NotYetError
-        If the native engine is asked for.
+        If the name is unknown, or the native engine is asked for and cannot serve.
     """
     check_choice("engine", engine, ENGINES)
+    if engine == "autograd":
+        return AUTOGRAD
+    if gap is None:
+        reason = "asked for" if engine == "native" else "it serves this training"
+        return EngineChoice("native", reason)
     if engine == "native":
-        raise NotYetError(
-            "engine='native' is not served yet; engine='auto' (the default) takes the autograd"
-            " engine."
+        raise ArgumentError(
+            f"engine='native' cannot serve this training: {gap}. engine='auto' (the default)"
+            " takes the autograd engine then."
         )
-    if engine == "auto":
-        return EngineChoice("autograd", "the native epoch engine is not part of this version")
-    return EngineChoice("autograd", "asked for")
+    return EngineChoice("autograd", f"the native engine does not serve this: {gap}")
 
 
 @dataclass(frozen=True)

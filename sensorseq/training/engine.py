@@ -1,4 +1,4 @@
-"""The autograd engine: windows to History, one epoch after the other."""
+"""Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
 import time
@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
 from sensorseq.training.average import WeightAverage
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
-from sensorseq.training.config import TrainingConfig
+from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
 from sensorseq.training.losses import LossFunction, make_loss
+from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
+    CounterDropout,
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
@@ -47,12 +50,15 @@ class TrainingResult:
     ended_by : str
         ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
         ``"interrupted"``.
+    engine : EngineChoice
+        Which engine took the steps, and why.
     """
 
     history: History = field(default_factory=History)
     best_epoch: int = 0
     best_score: float = math.nan
     ended_by: str = "max_epochs"
+    engine: EngineChoice = AUTOGRAD
 
 
 def train_classifier(
@@ -63,6 +69,7 @@ def train_classifier(
     *,
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
+    engine: str = "autograd",
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -87,6 +94,8 @@ def train_classifier(
         Decides order, crops and dropout; torch's global generator is left as it was.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
+    engine : {"autograd", "native", "auto"}, default="autograd"
+        What takes the steps; ``"auto"`` is the native engine where it can.
 
     Returns
     -------
@@ -96,7 +105,8 @@ def train_classifier(
     Raises
     ------
     ArgumentError
-        If the arguments leave nothing to monitor or no batch to train on.
+        If the arguments leave nothing to monitor or no batch to train on, or ask for an engine
+        that cannot serve them.
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
@@ -107,12 +117,17 @@ def train_classifier(
             " give validation_fraction above 0 or X_val, or take early_stopping=False."
         )
     device = next(module.parameters()).device
+    choice = choose_engine(engine, gap_of(module, config))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
         run = _Run(module, train, validation, config, order_seed, crop_seed)
+        if choice.name == "native":
+            run.take_steps_natively(integer_seed(dropout_seed))
+        elif device.type == "cpu":
+            run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         notify(callbacks, "on_fit_begin", module, config)
         try:
@@ -120,9 +135,10 @@ def train_classifier(
             if run.best.epoch:
                 run.best.restore(module)
         finally:
+            run.draw_masks_as_before()
             module.eval()
             notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by)
+    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -169,6 +185,23 @@ class _Run:
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
         self.n_steps = 0
+        self.native: NativeEpochs | None = None
+        self.masks: CounterDropout | None = None
+
+    def take_steps_natively(self, dropout_seed: int) -> None:
+        assert isinstance(self.module, LSTMLinear)
+        self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
+        self.average = None  # kept natively, and in the module after each epoch
+
+    def draw_masks_as_natively(self, dropout_seed: int) -> None:
+        # torch's own masks are faster, above all on a GPU, but no other engine can draw them
+        if isinstance(self.module, LSTMLinear):
+            self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
+
+    def draw_masks_as_before(self) -> None:
+        if isinstance(self.module, LSTMLinear):
+            self.module.dropout_source = None
+        self.masks = None
 
     def run(self, callbacks: Sequence[Any]) -> str:
         """Train until something ends it; say what."""
@@ -197,6 +230,8 @@ class _Run:
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        if self.native is not None:
+            return self.train_epoch_natively(self.native)
         self.module.train()
         steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
         self.module.eval()
@@ -209,6 +244,13 @@ class _Run:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "grad_norm": norm / len(steps),
         }
+
+    def train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
+        steps = list(self.batches)
+        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
+        row, _ = native.train_epoch(steps, rates, self.crop_rng)
+        self.n_steps += len(steps)
+        return row
 
     def train_step(self, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss, correct predictions and gradient norm."""
@@ -228,6 +270,8 @@ class _Run:
         if self.average is not None:
             self.average.update()
         self.n_steps += 1
+        if self.masks is not None:
+            self.masks.step = self.n_steps
         n_correct = (logits.detach().argmax(dim=1) == batch.class_index).sum()
         return torch.stack([loss.detach() * len(rows), n_correct.to(loss.dtype), norm])
 

@@ -12,7 +12,7 @@ from sensorseq.ops import POOLINGS
 from sensorseq.preprocessing.scale import KINDS as SCALES
 from sensorseq.training.arguments import check_flag, check_integer, check_real
 from sensorseq.training.callbacks import check_callbacks
-from sensorseq.training.config import DTYPES, TrainingConfig, choose_engine
+from sensorseq.training.config import DTYPES, ENGINES, TrainingConfig
 from sensorseq.training.devices import check_device
 from sensorseq.training.initialise import check_scheme
 from sensorseq.training.weights import check_class_weight
@@ -79,7 +79,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
             "class_weight='balanced' and sampler='balanced' both correct the same imbalance,"
             " together once too often; take one."
         )
-    choose_engine(p["engine"])
+    check_choice("engine", p["engine"], ENGINES)
     names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]
     return TrainingConfig(n_classes=2, **{name: p[name] for name in names})
 

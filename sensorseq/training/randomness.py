@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from sensorseq.ops.train_epoch import dropout_mask
 
 # torch's generator belongs to the process. Two fits in two threads (joblib's threading backend)
 # would draw from each other's stream, so one waits for the other; a fit inside a callback may
@@ -54,3 +57,27 @@ def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[No
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+class CounterDropout:
+    """Dropout with the native engine's masks, so that both engines take one trajectory.
+
+    Parameters
+    ----------
+    seed : int
+        Of the masks.
+
+    Attributes
+    ----------
+    step : int
+        Optimizer steps taken; the engine counts them.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.step = 0
+
+    def __call__(self, values: Tensor, probability: float, site: int) -> Tensor:
+        """Return `values` times the mask of `site` in this step."""
+        mask = dropout_mask(self._seed, self.step, site, values.shape, probability)
+        return values * torch.from_numpy(mask).to(values)

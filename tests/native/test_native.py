@@ -10,31 +10,45 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
-def build_and_run(folder, *flags, source_root=ROOT):
-    """Compile the kernels and their test, run it, return the finished process."""
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Compile a test with the core under sanitizers; the core is compiled once."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
-    sources = [*sorted((source_root / "csrc" / "cpu").glob("*.cpp"))]
+    folder = tmp_path_factory.mktemp("native")
+    include = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
+    sources = [*sorted((ROOT / "csrc" / "cpu").glob("*.cpp")), ROOT / "csrc" / "train_epoch.cpp"]
     objects = [folder / f"{source.stem}.o" for source in sources]
-    include = [f"-I{source_root / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
+    command = [COMPILER, *FLAGS, *SANITIZERS, *include]
     jobs = [
-        subprocess.Popen([COMPILER, *FLAGS, *flags, *include, "-c", str(s), "-o", str(o)])
+        subprocess.Popen([*command, "-c", str(s), "-o", str(o)])
         for s, o in zip(sources, objects, strict=True)
     ]
     assert [job.wait() for job in jobs] == [0] * len(jobs)
-    program = folder / "test_lstm"
-    test = ROOT / "tests" / "native" / "test_lstm.cpp"
-    link = [COMPILER, *FLAGS, *flags, *include, str(test), *map(str, objects)]
-    subprocess.run([*link, "-pthread", "-o", str(program)], check=True)
-    return subprocess.run([str(program)], capture_output=True, text=True, check=False)
+
+    def link(name):
+        source = ROOT / "tests" / "native" / f"{name}.cpp"
+        program = folder / name
+        link = [*command, str(source), *map(str, objects), "-pthread", "-o", str(program)]
+        subprocess.run(link, check=True)
+        return program
+
+    return link
 
 
-def test_the_kernels_agree_with_a_double_reference_and_touch_nothing_else(tmp_path):
-    finished = build_and_run(
-        tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"
-    )
+def run(program):
+    finished = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     print(finished.stdout)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "all passed" in finished.stdout
+
+
+def test_the_kernels_agree_with_a_double_reference_and_touch_nothing_else(build):
+    run(build("test_lstm"))
+
+
+def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(build):
+    run(build("test_train_epoch"))

@@ -1,0 +1,42 @@
+// Random numbers as a function of where they are used, not of what was drawn before: the same
+// dropout mask whatever the thread count, the models beside, and how steps are cut into calls; and
+// the same in any language with 64-bit integers.
+//
+// Element i of a site is output i of SplitMix64 (G. Steele, D. Lea, C. Flood, Fast Splittable
+// Pseudorandom Number Generators, 2014), started at Mix(Mix(Mix(seed) + step) + site).
+#pragma once
+
+#include <cstdint>
+
+namespace sensorseq {
+
+inline uint64_t Mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+// Uniform numbers in [0, 1), multiples of 2^-53, of one site.
+class CounterRandom {
+ public:
+  CounterRandom(uint64_t seed, uint64_t step, uint64_t site)
+      : start_(Mix(Mix(Mix(seed) + step) + site)) {}
+
+  double Uniform(uint64_t element) const {
+    return static_cast<double>(Mix(start_ + (element + 1) * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
+  }
+
+ private:
+  uint64_t start_;
+};
+
+// Where masks are used; the sites of a network of any depth are distinct.
+inline uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
+inline uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
+
+// The factor of dropout: 0 with the given probability, else what keeps the mean.
+inline double DropoutFactor(const CounterRandom& random, uint64_t element, double probability) {
+  return random.Uniform(element) < probability ? 0.0 : 1.0 / (1.0 - probability);
+}
+
+}  // namespace sensorseq

@@ -1,0 +1,762 @@
+// The epoch engine: one step of one model after the other, on the kernels of lstm_linear.h. The
+// layers run without the fused head, because norm and dropout stand between pooling and head.
+#include "train_epoch.h"
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+
+#include "counter_random.h"
+#include "cpu/dispatch.h"
+#include "gates.h"
+#include "train_loss.h"
+#include "train_optimizer.h"
+
+namespace sensorseq {
+namespace {
+
+constexpr double kNormEps = 1e-5;         // torch's of both norms
+constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
+constexpr double kClipEps = 1e-6;         // torch's clip_grad_norm_
+constexpr int kSumLanes = 8;  // partial sums of a long sum: exact order, yet fit for vectors
+
+// Where a model's parameters lie in its flat buffer.
+
+int64_t LayerInputs(const TrainShape& s, int64_t layer) {
+  return layer == 0 ? s.n_channels : s.n_directions * s.hidden_size;
+}
+int64_t DirectionSize(const TrainShape& s, int64_t layer) {
+  return kGates * s.hidden_size * (LayerInputs(s, layer) + s.hidden_size + 2);
+}
+int64_t LayerOffset(const TrainShape& s, int64_t layer) {
+  int64_t offset = 0;
+  for (int64_t l = 0; l < layer; ++l) offset += s.n_directions * DirectionSize(s, l);
+  return offset;
+}
+int64_t PooledWidth(const TrainShape& s) {
+  return s.n_directions * s.hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
+}
+int64_t NormOffset(const TrainShape& s) { return LayerOffset(s, s.n_layers); }
+int64_t HeadOffset(const TrainShape& s) {
+  return NormOffset(s) + (s.head_norm == HeadNorm::kNone ? 0 : 2 * PooledWidth(s));
+}
+
+LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
+  LstmShape k;
+  k.n_windows = n_windows;
+  k.n_timesteps = s.n_timesteps;
+  k.n_channels = LayerInputs(s, layer);
+  k.hidden_size = s.hidden_size;
+  k.n_directions = s.n_directions;
+  k.pooling = layer + 1 == s.n_layers ? s.pooling : Pooling::kNone;
+  return k;
+}
+
+// What one lane needs for a step, carved out of its part of the workspace.
+template <typename Real>
+struct Lane {
+  Real* x;           // (B, T, C)
+  int64_t* lengths;  // (B)
+  // of each layer, as the kernels want them
+  Real *weight_ih[kMaxLayers], *weight_hh[kMaxLayers], *bias[kMaxLayers];
+  Real *grad_weight_ih[kMaxLayers], *grad_weight_hh[kMaxLayers], *grad_bias[kMaxLayers];
+  Real* recurrent_mask[kMaxLayers];  // (B, D, H)
+  Real* saved[kMaxLayers];
+  Real* hidden[kMaxLayers];   // (B, T, D*H)  of all but the top layer
+  Real* grad_hidden[2];       // (B, T, D*H)  taken in turns
+  Real *h_n, *c_n;            // (B, D, H)
+  Real* pooled;               // (B, P)
+  Real* normed;               // (B, P)  (pooled - mean) / deviation
+  Real* features;             // (B, P)  what enters the head
+  Real* grad_features;        // (B, P)
+  Real* logits;               // (B, K)
+  Real* grad_logits;          // (B, K)
+  Real* grads;                // (Q)
+  Real* before;               // (Q)     parameters before the update
+  Real* share;                // (head's or norm's parameters)  one slot's share of their gradient
+  double* inverse_deviation;  // (P or B)
+  double *losses, *log_p, *grad_loss;  // (B), (K), (K)
+  void* kernel_workspace;
+};
+
+// Hands out aligned pieces of a block; with no block it only counts.
+class Carver {
+ public:
+  explicit Carver(void* block) : block_(static_cast<char*>(block)) {}
+  template <typename T>
+  T* Take(int64_t n) {
+    char* piece = block_ == nullptr ? nullptr : block_ + used_;
+    const size_t bytes = static_cast<size_t>(n) * sizeof(T);
+    used_ += (bytes + 63) / 64 * 64;
+    return reinterpret_cast<T*>(piece);
+  }
+  size_t used() const { return used_; }
+
+ private:
+  char* block_;
+  size_t used_ = 0;
+};
+
+template <typename Real>
+size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
+  const int64_t B = s.max_batch, D = s.n_directions, H = s.hidden_size, P = PooledWidth(s);
+  const int64_t sequence = B * s.n_timesteps * D * H;
+  Carver carver(block);
+  size_t kernel_bytes = 0;
+  lane->x = carver.Take<Real>(B * s.n_timesteps * s.n_channels);
+  lane->lengths = carver.Take<int64_t>(B);
+  for (int64_t l = 0; l < s.n_layers; ++l) {
+    const int64_t of_inputs = D * kGates * H * LayerInputs(s, l), of_hidden = D * kGates * H * H;
+    lane->weight_ih[l] = carver.Take<Real>(of_inputs);
+    lane->weight_hh[l] = carver.Take<Real>(of_hidden);
+    lane->bias[l] = carver.Take<Real>(D * kGates * H);
+    lane->grad_weight_ih[l] = carver.Take<Real>(of_inputs);
+    lane->grad_weight_hh[l] = carver.Take<Real>(of_hidden);
+    lane->grad_bias[l] = carver.Take<Real>(D * kGates * H);
+    lane->recurrent_mask[l] = carver.Take<Real>(B * D * H);
+    lane->saved[l] = carver.Take<Real>(D * B * s.n_timesteps * kSavedRows * Padded(H));
+    lane->hidden[l] = carver.Take<Real>(l + 1 < s.n_layers ? sequence : 0);
+    const LstmShape shape = KernelShape(s, l, B);
+    for (size_t bytes : {lstm_forward_workspace_bytes(shape, sizeof(Real)),
+                         lstm_backward_workspace_bytes(shape, sizeof(Real))}) {
+      if (bytes > kernel_bytes) kernel_bytes = bytes;
+    }
+  }
+  lane->grad_hidden[0] = carver.Take<Real>(s.n_layers > 1 ? sequence : 0);
+  lane->grad_hidden[1] = carver.Take<Real>(s.n_layers > 2 ? sequence : 0);
+  lane->h_n = carver.Take<Real>(B * D * H);
+  lane->c_n = carver.Take<Real>(B * D * H);
+  lane->pooled = carver.Take<Real>(B * P);
+  lane->normed = carver.Take<Real>(B * P);
+  lane->features = carver.Take<Real>(B * P);
+  lane->grad_features = carver.Take<Real>(B * P);
+  lane->logits = carver.Take<Real>(B * s.n_classes);
+  lane->grad_logits = carver.Take<Real>(B * s.n_classes);
+  lane->grads = carver.Take<Real>(ParameterCount(s));
+  lane->before = carver.Take<Real>(ParameterCount(s));
+  lane->share = carver.Take<Real>(ParameterCount(s) - NormOffset(s));
+  lane->inverse_deviation = carver.Take<double>(B > P ? B : P);
+  lane->losses = carver.Take<double>(B);
+  lane->log_p = carver.Take<double>(s.n_classes);
+  lane->grad_loss = carver.Take<double>(s.n_classes);
+  lane->kernel_workspace = carver.Take<char>(static_cast<int64_t>(kernel_bytes));
+  return carver.used();
+}
+
+// sum of f(0) .. f(n - 1) in a fixed order
+template <typename F>
+double Sum(int64_t n, F f) {
+  double partial[kSumLanes] = {};
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += f(i + lane);
+  }
+  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += f(i);
+  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
+         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
+}
+
+template <typename Real>
+double SumOfSquares(const Real* values, int64_t n) {
+  return Sum(n, [=](int64_t i) {
+    return static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  });
+}
+
+template <typename Real>
+Real Dot(const Real* a, const Real* b, int64_t n) {
+  Real partial[kSumLanes] = {};
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += a[i + lane] * b[i + lane];
+  }
+  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += a[i] * b[i];
+  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
+         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
+}
+
+template <typename Real>
+void Copy(const Real* from, int64_t n, Real* to) {
+  if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(Real));
+}
+
+// One step of one model.
+template <typename Real>
+class Step {
+ public:
+  Step(const TrainEpoch<Real>& args, int64_t model, int64_t step, const Lane<Real>& lane,
+       const Parallel& parallel)
+      : a_(args),
+        s_(args.shape),
+        lane_(lane),
+        parallel_(parallel),
+        model_(model),
+        P_(PooledWidth(args.shape)),
+        Q_(ParameterCount(args.shape)),
+        hyper_(args.hyper + model * kHyperColumns),
+        parameters_(args.parameters + model * Q_),
+        step_count_(args.step_count[model]),
+        statistics_(args.statistics + (model * s_.n_steps + step) * kStatisticColumns) {
+    const int64_t of_rows = args.n_row_models == 1 ? 0 : model;
+    const int64_t* offsets = args.offsets + of_rows * (s_.n_steps + 1) + step;
+    first_row_ = offsets[0];
+    B_ = offsets[1] - offsets[0];
+    rows_ = args.rows + of_rows * s_.n_rows + first_row_;
+    crop_starts_ =
+        args.crop_starts == nullptr ? nullptr : args.crop_starts + of_rows * s_.n_rows + first_row_;
+    learning_rate_ = args.learning_rate[(args.n_rate_models == 1 ? 0 : model) * s_.n_steps + step];
+    class_index_ = args.class_index + (args.n_class_models == 1 ? 0 : model) * s_.n_windows;
+    weight_ = args.weight == nullptr
+                  ? nullptr
+                  : args.weight + (args.n_weight_models == 1 ? 0 : model) * s_.n_windows;
+    has_details_ = args.detail_every > 0 && step_count_ % args.detail_every == 0;
+    has_lengths_ = args.lengths != nullptr;
+  }
+
+  Status Run() {
+    for (int i = 0; i < kStatisticColumns; ++i) {
+      statistics_[i] = std::numeric_limits<double>::quiet_NaN();
+    }
+    if (B_ == 0) return Status::kOk;
+    GatherWeights();
+    GatherWindows();
+    Status status = ForwardLayers();
+    if (status != Status::kOk) return status;
+    ForwardHead();
+    MeasureLoss();
+    BackwardHead();
+    status = BackwardLayers();
+    if (status != Status::kOk) return status;
+    ScatterGradients();
+    if (has_details_) MeasureNoise();
+    AddL1();
+    Clip();
+    UpdateParameters();
+    return Status::kOk;
+  }
+
+ private:
+  // Calls f(layer, direction, the four blocks' offset in the flat buffer).
+  template <typename F>
+  void ForEachDirection(F f) const {
+    for (int64_t l = 0; l < s_.n_layers; ++l) {
+      for (int64_t d = 0; d < s_.n_directions; ++d) {
+        f(l, d, LayerOffset(s_, l) + d * DirectionSize(s_, l));
+      }
+    }
+  }
+
+  void GatherWeights() const {
+    ForEachDirection([&](int64_t l, int64_t d, int64_t offset) {
+      const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
+      const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
+      const Real* from = parameters_ + offset;
+      Copy(from, of_inputs, lane_.weight_ih[l] + d * of_inputs);
+      Copy(from + of_inputs, of_hidden, lane_.weight_hh[l] + d * of_hidden);
+      const Real* biases = from + of_inputs + of_hidden;
+      for (int64_t i = 0; i < gates; ++i) {
+        lane_.bias[l][d * gates + i] = biases[i] + biases[gates + i];
+      }
+    });
+  }
+
+  void GatherWindows() const {
+    const int64_t C = s_.n_channels, T = s_.n_timesteps;
+    const Real* x =
+        a_.x + (a_.n_x_models == 1 ? 0 : model_) * s_.n_windows * s_.n_data_timesteps * C;
+    for (int64_t n = 0; n < B_; ++n) {
+      const int64_t start = crop_starts_ == nullptr ? 0 : crop_starts_[n];
+      int64_t length = T;
+      if (has_lengths_) {
+        const int64_t left = a_.lengths[rows_[n]] - start;
+        length = left < 0 ? 0 : (left < T ? left : T);
+        lane_.lengths[n] = length;
+      }
+      Copy(x + (rows_[n] * s_.n_data_timesteps + start) * C, length * C, lane_.x + n * T * C);
+    }
+  }
+
+  CounterRandom Random(uint64_t site) const {
+    return CounterRandom(static_cast<uint64_t>(a_.seeds[model_]),
+                         static_cast<uint64_t>(step_count_), site);
+  }
+
+  // values *= mask of the site, drawn anew: the same forward and backward.
+  void Drop(int64_t layer, int64_t n, Real* values) const {
+    const double probability = hyper_[kDropout];
+    if (probability == 0.0) return;
+    const CounterRandom random = Random(OutputSite(layer));
+    for (int64_t i = 0; i < n; ++i) {
+      values[i] *= static_cast<Real>(DropoutFactor(random, static_cast<uint64_t>(i), probability));
+    }
+  }
+
+  LstmInputs<Real> Inputs(int64_t l) const {
+    LstmInputs<Real> in{};
+    in.x = l == 0 ? lane_.x : lane_.hidden[l - 1];
+    in.lengths = has_lengths_ ? lane_.lengths : nullptr;
+    in.weight_ih = lane_.weight_ih[l];
+    in.weight_hh = lane_.weight_hh[l];
+    in.bias = lane_.bias[l];
+    in.recurrent_mask = hyper_[kRecurrentDropout] > 0.0 ? lane_.recurrent_mask[l] : nullptr;
+    return in;
+  }
+
+  Status ForwardLayers() const {
+    const int64_t top = s_.n_layers - 1, width = s_.n_directions * s_.hidden_size;
+    for (int64_t l = 0; l <= top; ++l) {
+      if (hyper_[kRecurrentDropout] > 0.0) {
+        const CounterRandom random = Random(RecurrentSite(l));
+        for (int64_t i = 0; i < B_ * width; ++i) {
+          lane_.recurrent_mask[l][i] = static_cast<Real>(
+              DropoutFactor(random, static_cast<uint64_t>(i), hyper_[kRecurrentDropout]));
+        }
+      }
+      LstmForward<Real> args{};
+      args.shape = KernelShape(s_, l, B_);
+      args.in = Inputs(l);
+      args.hidden = l < top ? lane_.hidden[l] : nullptr;
+      args.h_n = lane_.h_n;
+      args.c_n = lane_.c_n;
+      args.pooled = l < top ? nullptr : lane_.pooled;
+      args.saved = lane_.saved[l];
+      args.workspace = lane_.kernel_workspace;
+      args.parallel = parallel_;
+      const Status status = lstm_forward(args);
+      if (status != Status::kOk) return status;
+      if (l < top) Drop(l, B_ * s_.n_timesteps * width, lane_.hidden[l]);
+    }
+    return Status::kOk;
+  }
+
+  // Normalizes n values, stride apart; writes them, returns 1 / deviation, mean and variance.
+  struct Moments {
+    double inverse_deviation, mean, variance;
+  };
+  static Moments Normalize(const Real* values, int64_t n, int64_t stride, Real* normed) {
+    auto At = [&](int64_t i) { return static_cast<double>(values[i * stride]); };
+    Moments m;
+    m.mean = Sum(n, At) / static_cast<double>(n);
+    m.variance = Sum(n, [&](int64_t i) { return (At(i) - m.mean) * (At(i) - m.mean); }) /
+                 static_cast<double>(n);
+    m.inverse_deviation = 1.0 / std::sqrt(m.variance + kNormEps);
+    for (int64_t i = 0; i < n; ++i) {
+      normed[i * stride] = static_cast<Real>((At(i) - m.mean) * m.inverse_deviation);
+    }
+    return m;
+  }
+
+  // Gradient through Normalize, in place: grad is of the normed values before, of the values after.
+  static void BackNormalize(const Real* normed, int64_t n, int64_t stride, double inverse_deviation,
+                            Real* grad) {
+    auto Grad = [&](int64_t i) { return static_cast<double>(grad[i * stride]); };
+    auto At = [&](int64_t i) { return static_cast<double>(normed[i * stride]); };
+    const double mean = Sum(n, Grad) / static_cast<double>(n);
+    const double along =
+        Sum(n, [&](int64_t i) { return Grad(i) * At(i); }) / static_cast<double>(n);
+    for (int64_t i = 0; i < n; ++i) {
+      grad[i * stride] = static_cast<Real>(inverse_deviation * (Grad(i) - mean - At(i) * along));
+    }
+  }
+
+  void ForwardNorm() const {
+    const Real* weight = parameters_ + NormOffset(s_);
+    const Real* bias = weight + P_;
+    if (s_.head_norm == HeadNorm::kBatch) {
+      Real* running_mean = a_.running + model_ * 2 * P_;
+      Real* running_variance = running_mean + P_;
+      const double unbiased = static_cast<double>(B_) / static_cast<double>(B_ - 1);
+      for (int64_t p = 0; p < P_; ++p) {
+        const Moments m = Normalize(lane_.pooled + p, B_, P_, lane_.normed + p);
+        lane_.inverse_deviation[p] = m.inverse_deviation;
+        const double mean = static_cast<double>(running_mean[p]);
+        const double variance = static_cast<double>(running_variance[p]);
+        running_mean[p] = static_cast<Real>(mean + kRunningMomentum * (m.mean - mean));
+        running_variance[p] =
+            static_cast<Real>(variance + kRunningMomentum * (m.variance * unbiased - variance));
+      }
+    } else {
+      for (int64_t n = 0; n < B_; ++n) {
+        lane_.inverse_deviation[n] =
+            Normalize(lane_.pooled + n * P_, P_, 1, lane_.normed + n * P_).inverse_deviation;
+      }
+    }
+    for (int64_t n = 0; n < B_; ++n) {
+      for (int64_t p = 0; p < P_; ++p) {
+        lane_.features[n * P_ + p] = lane_.normed[n * P_ + p] * weight[p] + bias[p];
+      }
+    }
+  }
+
+  // Sums gradients of what follows the layers in the kernels' slots: f(window, share) adds one
+  // window's. Recorded or not, so that recording changes no bit.
+  template <typename F>
+  void SumInSlots(int64_t n, Real* grads, F f) {
+    for (int64_t i = 0; i < n; ++i) grads[i] = Real(0);
+    for (int64_t slot = 0; slot < SlotCount(B_); ++slot) {
+      for (int64_t i = 0; i < n; ++i) lane_.share[i] = Real(0);
+      for (int64_t w = SlotWindow(slot, B_); w < SlotWindow(slot + 1, B_); ++w) f(w, lane_.share);
+      for (int64_t i = 0; i < n; ++i) grads[i] += lane_.share[i];
+      slot_squares_[slot] += SumOfSquares(lane_.share, n);
+    }
+  }
+
+  void BackwardNorm() {
+    const Real* weight = parameters_ + NormOffset(s_);
+    SumInSlots(2 * P_, lane_.grads + NormOffset(s_), [&](int64_t n, Real* share) {
+      for (int64_t p = 0; p < P_; ++p) {
+        Real& grad = lane_.grad_features[n * P_ + p];
+        share[p] += grad * lane_.normed[n * P_ + p];
+        share[P_ + p] += grad;
+        grad *= weight[p];
+      }
+    });
+    if (s_.head_norm == HeadNorm::kBatch) {
+      for (int64_t p = 0; p < P_; ++p) {
+        BackNormalize(lane_.normed + p, B_, P_, lane_.inverse_deviation[p],
+                      lane_.grad_features + p);
+      }
+    } else {
+      for (int64_t n = 0; n < B_; ++n) {
+        BackNormalize(lane_.normed + n * P_, P_, 1, lane_.inverse_deviation[n],
+                      lane_.grad_features + n * P_);
+      }
+    }
+  }
+
+  void ForwardHead() const {
+    const int64_t K = s_.n_classes;
+    if (s_.head_norm == HeadNorm::kNone) {
+      Copy(lane_.pooled, B_ * P_, lane_.features);
+    } else {
+      ForwardNorm();
+    }
+    Drop(s_.n_layers - 1, B_ * P_, lane_.features);
+    const Real* weight = parameters_ + HeadOffset(s_);
+    const Real* bias = weight + K * P_;
+    for (int64_t n = 0; n < B_; ++n) {
+      for (int64_t k = 0; k < K; ++k) {
+        lane_.logits[n * K + k] = Dot(lane_.features + n * P_, weight + k * P_, P_) + bias[k];
+      }
+    }
+  }
+
+  // Loss, its statistics, and grad_logits.
+  void MeasureLoss() const {
+    const int64_t K = s_.n_classes;
+    const double n_windows = static_cast<double>(B_);
+    int64_t n_correct = 0;
+    for (int64_t n = 0; n < B_; ++n) {
+      const int64_t class_index = class_index_[rows_[n]];
+      const double weight = weight_ == nullptr ? 1.0 : static_cast<double>(weight_[rows_[n]]);
+      const Real* logits = lane_.logits + n * K;
+      lane_.losses[n] = weight * LossAndGradient(a_.loss, hyper_[kLabelSmoothing], K, class_index,
+                                                 logits, lane_.log_p, lane_.grad_loss);
+      for (int64_t k = 0; k < K; ++k) {
+        lane_.grad_logits[n * K + k] = static_cast<Real>(weight / n_windows * lane_.grad_loss[k]);
+      }
+      if (LargestLogit(logits, K) == class_index) ++n_correct;
+      if (a_.margins != nullptr) {
+        a_.margins[model_ * s_.n_rows + first_row_ + n] = Margin(logits, K, class_index);
+      }
+    }
+    const double loss = Sum(B_, [&](int64_t n) { return lane_.losses[n]; }) / n_windows;
+    statistics_[kLoss] = loss;
+    statistics_[kLossVariance] =
+        Sum(B_, [&](int64_t n) { return (lane_.losses[n] - loss) * (lane_.losses[n] - loss); }) /
+        n_windows;
+    statistics_[kAccuracy] = static_cast<double>(n_correct) / n_windows;
+  }
+
+  void BackwardHead() {
+    const int64_t K = s_.n_classes;
+    const Real* weight = parameters_ + HeadOffset(s_);
+    SumInSlots(K * P_ + K, lane_.grads + HeadOffset(s_), [&](int64_t n, Real* share) {
+      const Real* features = lane_.features + n * P_;
+      Real* grad_features = lane_.grad_features + n * P_;
+      for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
+      for (int64_t k = 0; k < K; ++k) {
+        const Real grad = lane_.grad_logits[n * K + k];
+        for (int64_t p = 0; p < P_; ++p) {
+          grad_features[p] += grad * weight[k * P_ + p];
+          share[k * P_ + p] += grad * features[p];
+        }
+        share[K * P_ + k] += grad;
+      }
+    });
+    Drop(s_.n_layers - 1, B_ * P_, lane_.grad_features);
+    if (s_.head_norm != HeadNorm::kNone) BackwardNorm();
+  }
+
+  Status BackwardLayers() {
+    const int64_t top = s_.n_layers - 1;
+    for (int64_t l = top; l >= 0; --l) {
+      LstmBackward<Real> args{};
+      args.shape = KernelShape(s_, l, B_);
+      args.in = Inputs(l);
+      args.saved = lane_.saved[l];
+      if (l == top) {
+        args.pooled = lane_.pooled;
+        args.grad_pooled = lane_.grad_features;
+      } else {
+        args.grad_hidden = lane_.grad_hidden[l % 2];
+      }
+      args.grad_x = l == 0 ? nullptr : lane_.grad_hidden[(l - 1) % 2];
+      args.grad_weight_ih = lane_.grad_weight_ih[l];
+      args.grad_weight_hh = lane_.grad_weight_hh[l];
+      args.grad_bias = lane_.grad_bias[l];
+      double squares[kMaxSlots] = {};
+      args.slot_squares = has_details_ ? squares : nullptr;
+      args.workspace = lane_.kernel_workspace;
+      args.parallel = parallel_;
+      const Status status = lstm_backward(args);
+      if (status != Status::kOk) return status;
+      for (int64_t slot = 0; slot < SlotCount(B_); ++slot) slot_squares_[slot] += squares[slot];
+      if (l > 0) Drop(l - 1, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
+    }
+    return Status::kOk;
+  }
+
+  void ScatterGradients() const {
+    ForEachDirection([&](int64_t l, int64_t d, int64_t offset) {
+      const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
+      const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
+      Real* to = lane_.grads + offset;
+      Copy(lane_.grad_weight_ih[l] + d * of_inputs, of_inputs, to);
+      Copy(lane_.grad_weight_hh[l] + d * of_hidden, of_hidden, to + of_inputs);
+      Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden);
+      Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden + gates);
+    });
+  }
+
+  // With G_s the sum over the n_s windows of slot s of the windows' gradients and G the sum of all
+  // B, E |G_s|^2 / n_s - E |G|^2 / B, added up over S slots, is (S - 1) times the trace sought.
+  void MeasureNoise() const {
+    const int64_t n_slots = SlotCount(B_);
+    if (n_slots < 2) return;
+    double sum = -SumOfSquares(lane_.grads, Q_) / static_cast<double>(B_);
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      const int64_t n_windows = SlotWindow(slot + 1, B_) - SlotWindow(slot, B_);
+      sum += slot_squares_[slot] / static_cast<double>(n_windows);
+    }
+    // the gradients are of the mean over the batch
+    const double n_windows = static_cast<double>(B_);
+    statistics_[kGradientNoise] = sum * n_windows * n_windows / static_cast<double>(n_slots - 1);
+  }
+
+  void AddL1(int64_t offset, int64_t n) const {
+    const Real l1 = static_cast<Real>(hyper_[kL1]);
+    for (int64_t i = offset; i < offset + n; ++i) {
+      const Real w = parameters_[i];
+      lane_.grads[i] += l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
+    }
+  }
+  void AddL1() const {
+    if (hyper_[kL1] == 0.0) return;
+    ForEachDirection([&](int64_t l, int64_t, int64_t offset) {
+      AddL1(offset, kGates * s_.hidden_size * (LayerInputs(s_, l) + s_.hidden_size));
+    });
+    AddL1(HeadOffset(s_), s_.n_classes * P_);
+  }
+
+  void Clip() const {
+    const double norm = std::sqrt(SumOfSquares(lane_.grads, Q_));
+    statistics_[kGradNorm] = norm;
+    if (std::isfinite(hyper_[kMaxGradNorm])) {
+      const double ratio = hyper_[kMaxGradNorm] / (norm + kClipEps);
+      const Real factor = static_cast<Real>(ratio > 1.0 ? 1.0 : ratio);  // NaN stays NaN
+      for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] *= factor;
+    }
+    if (std::isfinite(hyper_[kMaxGradValue])) {
+      const Real bound = static_cast<Real>(hyper_[kMaxGradValue]);
+      for (int64_t i = 0; i < Q_; ++i) {
+        Real grad = lane_.grads[i];
+        grad = grad > bound ? bound : grad;
+        lane_.grads[i] = grad < -bound ? -bound : grad;
+      }
+    }
+  }
+
+  void UpdateParameters() {
+    if (has_details_) Copy(parameters_, Q_, lane_.before);
+    ++step_count_;
+    const int64_t n_state_rows = StateRows(a_.optimizer);
+    Update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
+           a_.state + model_ * n_state_rows * Q_);
+    a_.step_count[model_] = step_count_;
+    if (a_.average != nullptr) {
+      const double n = static_cast<double>(step_count_);
+      const double decay = std::fmin(hyper_[kEmaDecay], (1.0 + n) / (10.0 + n));
+      const Real fresh = static_cast<Real>(1.0 - decay);
+      Real* average = a_.average + model_ * Q_;
+      for (int64_t i = 0; i < Q_; ++i) average[i] = Lerp(average[i], parameters_[i], fresh);
+    }
+    if (has_details_) MeasureDetails();
+  }
+
+  void MeasureDetails() const {
+    auto Before = [&](int64_t i) { return static_cast<double>(lane_.before[i]); };
+    const double change = Sum(Q_, [&](int64_t i) {
+      const double difference = static_cast<double>(parameters_[i]) - Before(i);
+      return difference * difference;
+    });
+    statistics_[kUpdateRatio] =
+        std::sqrt(change / Sum(Q_, [&](int64_t i) { return Before(i) * Before(i); }));
+
+    const int64_t H = s_.hidden_size, stride = Padded(H);
+    int64_t n_saturated[kGates] = {}, n_values = 0;
+    for (int64_t l = 0; l < s_.n_layers; ++l) {
+      for (int64_t d = 0; d < s_.n_directions; ++d) {
+        for (int64_t n = 0; n < B_; ++n) {
+          const int64_t length = has_lengths_ ? lane_.lengths[n] : s_.n_timesteps;
+          const Real* saved = lane_.saved[l] + (d * B_ + n) * s_.n_timesteps * kSavedRows * stride;
+          for (int64_t t = 0; t < length; ++t, saved += kSavedRows * stride) {
+            for (int gate = 0; gate < kGates; ++gate) {
+              const Real low = gate == kCellGate ? Real(-0.9) : Real(0.05);
+              const Real high = gate == kCellGate ? Real(0.9) : Real(0.95);
+              for (int64_t j = 0; j < H; ++j) {
+                const Real value = saved[gate * stride + j];
+                n_saturated[gate] += value < low || value > high;
+              }
+            }
+          }
+          n_values += length * H;
+        }
+      }
+    }
+    constexpr Statistic kColumns[kGates] = {kSaturatedInput, kSaturatedForget, kSaturatedCell,
+                                            kSaturatedOutput};
+    for (int gate = 0; gate < kGates; ++gate) {
+      statistics_[kColumns[gate]] =
+          static_cast<double>(n_saturated[gate]) / static_cast<double>(n_values);
+    }
+  }
+
+  const TrainEpoch<Real>& a_;
+  const TrainShape& s_;
+  const Lane<Real>& lane_;
+  const Parallel parallel_;
+  const int64_t model_, P_, Q_;
+  const double* hyper_;
+  Real* parameters_;
+  int64_t step_count_;  // before this step's update
+  double* statistics_;
+  int64_t first_row_, B_;
+  const int64_t *rows_, *crop_starts_, *class_index_;
+  const Real* weight_;
+  double learning_rate_;
+  bool has_details_, has_lengths_;
+  double slot_squares_[kMaxSlots] = {};  // of all parameters, once the backward pass is done
+};
+
+template <typename Real>
+struct Context {
+  const TrainEpoch<Real>& args;
+  size_t lane_bytes;
+  std::atomic<int64_t> next_model{0};
+  std::atomic<int32_t> status{0};  // the first that was not kOk
+};
+
+// Takes models until none is left, each through all steps.
+template <typename Real>
+void LaneTask(void* pointer, int64_t index) {
+  auto& context = *static_cast<Context<Real>*>(pointer);
+  const TrainEpoch<Real>& a = context.args;
+  Lane<Real> lane;
+  CarveLane(a.shape,
+            static_cast<char*>(a.workspace) + static_cast<size_t>(index) * context.lane_bytes,
+            &lane);
+  const Parallel parallel = a.n_lanes == 1 ? a.parallel : Parallel{};
+  for (int64_t model; (model = context.next_model.fetch_add(1)) < a.shape.n_models;) {
+    for (int64_t step = a.first_step; step < a.first_step + a.n_steps; ++step) {
+      const Status status = Step<Real>(a, model, step, lane, parallel).Run();
+      if (status != Status::kOk) {
+        context.status = static_cast<int32_t>(status);
+        return;
+      }
+    }
+  }
+}
+
+bool IsCount(int64_t n, int64_t n_models) { return n == 1 || n == n_models; }
+
+template <typename Real>
+Status Check(const TrainEpoch<Real>& a) {
+  const TrainShape& s = a.shape;
+  if (s.n_models < 1 || s.n_windows < 0 || s.n_data_timesteps < 0 || s.n_timesteps < 0 ||
+      s.n_timesteps > s.n_data_timesteps || s.n_channels < 0 || s.hidden_size < 1 ||
+      s.n_directions < 1 || s.n_directions > 2 || s.n_layers < 1 || s.n_layers > kMaxLayers ||
+      s.n_classes < 1 || s.pooling == Pooling::kNone || s.n_rows < 0 || s.n_steps < 0 ||
+      s.max_batch < 0 || a.first_step < 0 || a.n_steps < 0 ||
+      a.n_steps > s.n_steps - a.first_step || a.detail_every < 0 || a.n_lanes < 1 ||
+      a.n_lanes > s.n_models || !IsCount(a.n_x_models, s.n_models) ||
+      !IsCount(a.n_class_models, s.n_models) || !IsCount(a.n_weight_models, s.n_models) ||
+      !IsCount(a.n_row_models, s.n_models) || !IsCount(a.n_rate_models, s.n_models)) {
+    return Status::kInvalidShape;
+  }
+  for (int64_t n = 0; a.lengths != nullptr && n < s.n_windows; ++n) {
+    if (a.lengths[n] < 0 || a.lengths[n] > s.n_data_timesteps) return Status::kLengthOutOfRange;
+  }
+  for (int64_t n = 0; n < a.n_class_models * s.n_windows; ++n) {
+    if (a.class_index[n] < 0 || a.class_index[n] >= s.n_classes) return Status::kClassOutOfRange;
+  }
+  for (int64_t model = 0; model < a.n_row_models; ++model) {
+    const int64_t* offsets = a.offsets + model * (s.n_steps + 1);
+    for (int64_t step = a.first_step; step < a.first_step + a.n_steps; ++step) {
+      const int64_t first = offsets[step], last = offsets[step + 1];
+      if (first < 0 || last < first || last > s.n_rows || last - first > s.max_batch) {
+        return Status::kOffsetsOutOfOrder;
+      }
+      if (s.head_norm == HeadNorm::kBatch && last - first == 1) return Status::kBatchTooSmall;
+      for (int64_t i = model * s.n_rows + first; i < model * s.n_rows + last; ++i) {
+        const int64_t start = a.crop_starts == nullptr ? 0 : a.crop_starts[i];
+        if (a.rows[i] < 0 || a.rows[i] >= s.n_windows || start < 0 ||
+            start > s.n_data_timesteps - s.n_timesteps) {
+          return Status::kRowOutOfRange;
+        }
+      }
+    }
+  }
+  Status status;
+  ActiveKernels(&status);
+  return status;
+}
+
+template <typename Real>
+size_t LaneBytes(const TrainShape& shape) {
+  Lane<Real> lane;
+  return CarveLane(shape, nullptr, &lane);
+}
+
+}  // namespace
+
+int64_t ParameterCount(const TrainShape& shape) {
+  return HeadOffset(shape) + shape.n_classes * (PooledWidth(shape) + 1);
+}
+
+int64_t StateRows(Optimizer optimizer) { return optimizer == Optimizer::kSgd ? 1 : 3; }
+
+size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, size_t real_bytes) {
+  const size_t bytes =
+      real_bytes == sizeof(float) ? LaneBytes<float>(shape) : LaneBytes<double>(shape);
+  return static_cast<size_t>(n_lanes) * bytes;
+}
+
+template <typename Real>
+Status train_epoch(const TrainEpoch<Real>& args) {
+  const Status status = Check(args);
+  if (status != Status::kOk) return status;
+  Context<Real> context{args, LaneBytes<Real>(args.shape)};
+  if (args.n_lanes == 1) {
+    LaneTask<Real>(&context, 0);
+  } else {
+    RunTasks(args.parallel, args.n_lanes, &LaneTask<Real>, &context);
+  }
+  return static_cast<Status>(context.status.load());
+}
+template Status train_epoch(const TrainEpoch<float>&);
+template Status train_epoch(const TrainEpoch<double>&);
+
+}  // namespace sensorseq

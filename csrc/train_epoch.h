@@ -1,0 +1,182 @@
+// The contract of the epoch engine: a range of mini-batch steps for M independent models over data
+// that stays where it is. One step of one model is
+//
+//   gather the batch's rows -> LSTM layers -> pooling -> norm -> linear head -> loss -> gradients
+//   -> L1 -> clipping -> optimizer -> average of the weights
+//
+// with the arithmetic of torch's modules and optimizers of the same names, on one flat buffer of
+// parameters per model. No framework type appears here.
+//
+// Every array is dense and row-major. Letters beside those of lstm_linear.h: L layers, N windows of
+// the data, T0 its timesteps, T timesteps a step trains on, R rows listed for all steps together, S
+// steps, Q parameters of a model. Where an array's first size is M', it is M, or 1 when all models
+// share it. Real is float or double; losses, norms and statistics are computed in double.
+//
+// The function allocates and throws nothing. It checks everything before it writes anything.
+//
+// Bits: what a model becomes depends on its own arguments alone, on one instruction set: not on the
+// models beside it, the threads, n_lanes, how a range of steps is cut into calls, or on what is
+// recorded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "lstm_linear.h"
+#include "status.h"
+
+namespace sensorseq {
+
+enum class HeadNorm : int32_t {
+  kNone = 0,
+  kBatch,  // over the batch, as torch.nn.BatchNorm1d in training: eps 1e-5, momentum 0.1
+  kLayer,  // over the pooled vector, as torch.nn.LayerNorm: eps 1e-5
+};
+
+// Of one window, with the target t_k = 1 - s + s / K for its class and s / K for the others, s the
+// label smoothing. The loss of a batch is sum(weight * loss) / windows.
+enum class Loss : int32_t {
+  kCrossEntropy = 0,  // -sum_k t_k log p_k
+  kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k
+  kMse,               // mean_k (p_k - t_k)^2
+};
+
+enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop };
+
+// Columns of `hyper`: one number per model. Names and meanings are torch's unless said.
+enum Hyper : int {
+  kMomentum = 0,      // sgd and rmsprop
+  kDampening,         // sgd
+  kNesterov,          // sgd; 0 or 1
+  kBeta1,             // adam, adamw
+  kBeta2,             // adam, adamw
+  kEps,               // adam, adamw, rmsprop
+  kAmsgrad,           // adam, adamw; 0 or 1
+  kAlpha,             // rmsprop
+  kCentered,          // rmsprop; 0 or 1
+  kWeightDecay,       // decoupled in adamw, added to the clipped gradient in the others
+  kL1,                // times the sum of |w| over weights (not biases, not norms), before clipping
+  kMaxGradNorm,       // bound of the global norm; infinity: none
+  kMaxGradValue,      // bound of each element, after that of the norm; infinity: none
+  kLabelSmoothing,    // in [0, 1)
+  kDropout,           // of what enters each later layer and the head; in [0, 1)
+  kRecurrentDropout,  // of the hidden state on its way into the gates, one mask per window
+  kEmaDecay,          // average = d average + (1 - d) parameters, d = min(this, (1 + n) / (10 + n))
+                      // after step n = 1, 2, ...; unused without `average`
+  kHyperColumns
+};
+constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
+                                                    "dampening",
+                                                    "nesterov",
+                                                    "beta1",
+                                                    "beta2",
+                                                    "eps",
+                                                    "amsgrad",
+                                                    "alpha",
+                                                    "centered",
+                                                    "weight_decay",
+                                                    "l1",
+                                                    "max_grad_norm",
+                                                    "max_grad_value",
+                                                    "label_smoothing",
+                                                    "dropout",
+                                                    "recurrent_dropout",
+                                                    "ema_decay"};
+
+// Columns of `statistics`. The first four come for every step, from before its update; the others
+// for the steps `detail_every` asks for, and NaN otherwise. All are NaN for a step without windows.
+enum Statistic : int {
+  kLoss = 0,         // of the batch, weighted, without penalties
+  kLossVariance,     // of the windows' weighted losses around it, divided by windows
+  kAccuracy,         // share of windows whose largest logit is their class
+  kGradNorm,         // global norm, L1 included, before clipping
+  kUpdateRatio,      // |change of the parameters| / |parameters|: a detail, first of them
+  kGradientNoise,    // trace of the covariance of one window's gradient, without L1: unbiased, from
+                     // the sums of the slots weight gradients are added up in; NaN below two
+                     // slots. The squared norm of the gradient without noise is then grad_norm^2 -
+                     // gradient_noise / windows (where there is no L1)
+  kSaturatedInput,   // share of this gate's values outside [0.05, 0.95], over valid steps of all
+  kSaturatedForget,  // layers and directions
+  kSaturatedCell,    // the same distance from its bounds: |g| > 0.9
+  kSaturatedOutput,
+  kStatisticColumns
+};
+constexpr const char* kStatisticNames[kStatisticColumns] = {
+    "loss",           "loss_variance",   "accuracy",         "grad_norm",      "update_ratio",
+    "gradient_noise", "saturated_input", "saturated_forget", "saturated_cell", "saturated_output"};
+
+constexpr int64_t kMaxLayers = 8;
+
+struct TrainShape {
+  int64_t n_models = 1;              // M
+  int64_t n_windows = 0;             // N, of the data
+  int64_t n_data_timesteps = 0;      // T0
+  int64_t n_timesteps = 0;           // T, at most T0
+  int64_t n_channels = 0;            // C
+  int64_t hidden_size = 0;           // H
+  int64_t n_directions = 1;          // D
+  int64_t n_layers = 1;              // L, 1 to kMaxLayers
+  int64_t n_classes = 0;             // K, at least 1
+  Pooling pooling = Pooling::kLast;  // not kNone
+  HeadNorm head_norm = HeadNorm::kNone;
+  int64_t n_rows = 0;     // R
+  int64_t n_steps = 0;    // S
+  int64_t max_batch = 0;  // windows of the largest step, or more
+};
+
+// Parameters of a model: for each layer, for each direction, weight_ih (4H, inputs), weight_hh
+// (4H, H), bias_ih (4H), bias_hh (4H); then the norm's weight (P) and bias (P) if there is one;
+// then weight_out (K, P), bias_out (K). The order of sensorseq.nn.LSTMLinear.parameters(). Two
+// biases, as in torch: a sum of both would see other moments and another clipping.
+int64_t ParameterCount(const TrainShape& shape);
+
+// Rows of optimizer state per model: sgd 1 (momentum buffer), adam and adamw 3 (exp_avg,
+// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum buffer, grad_avg).
+int64_t StateRows(Optimizer optimizer);
+
+template <typename Real>
+struct TrainEpoch {
+  TrainShape shape;
+  Loss loss;
+  Optimizer optimizer;
+  int64_t n_x_models, n_class_models, n_weight_models, n_row_models, n_rate_models;  // M' of each
+
+  const Real* x;               // (M', N, T0, C)  steps t >= lengths[n] are never read
+  const int64_t* lengths;      // (N)             each in [0, T0]; null: all T0
+  const int64_t* class_index;  // (M', N)         each in [0, K)
+  const Real* weight;          // (M', N)         factor on each window's loss; null: ones
+  const int64_t* rows;         // (M', R)         each in [0, N)
+  const int64_t* offsets;      // (M', S + 1)     step s trains on rows[offsets[s] .. offsets[s+1]);
+                               //                 M' as for rows. None: the step is left out, and
+                               //                 changes nothing
+  const int64_t*
+      crop_starts;  // (M', R)         first timestep of each row, M' as for rows; null: 0
+  const double* learning_rate;  // (M', S)
+  const double* hyper;          // (M, kHyperColumns)
+  const int64_t* seeds;         // (M)             of dropout; null without any
+
+  Real* parameters;     // (M, Q)               read and written
+  Real* state;          // (M, StateRows, Q)    read and written; zeros before the first step
+  int64_t* step_count;  // (M)                  steps taken, read and written; 0 before the first
+  Real* average;        // (M, Q)               read and written; null: no average
+  Real* running;        // (M, 2, P)            running mean and variance of HeadNorm::kBatch, read
+                        //                      and written; null otherwise
+  double* statistics;   // (M, S, kStatisticColumns)  written for the steps of this call
+  Real* margins;        // (M, R)               logit of a row's class less the largest other one,
+                        //                      written for the steps of this call; null: not wanted
+
+  int64_t first_step, n_steps;  // this call takes steps [first_step, first_step + n_steps)
+  int64_t detail_every;         // details are recorded when step_count is a multiple; 0: never
+  int64_t n_lanes;  // models trained at a time, 1 to M, each by one thread. 1: one model
+                    // after the other, each step's tiles on several threads
+  void* workspace;  // train_epoch_workspace_bytes, aligned to 64; undefined afterwards
+  Parallel parallel;
+};
+
+// The same on every instruction set.
+size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, size_t real_bytes);
+
+template <typename Real>
+Status train_epoch(const TrainEpoch<Real>& args);
+
+}  // namespace sensorseq

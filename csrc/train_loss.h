@@ -1,0 +1,90 @@
+// The loss of one window and its gradient by the logits, in double whatever the network's
+// precision: there are few classes, and rounding here would reach every weight.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "train_epoch.h"
+
+namespace sensorseq {
+
+// Returns the loss; writes grad (K). log_p is scratch (K).
+template <typename Real>
+inline double LossAndGradient(Loss loss, double smoothing, int64_t n_classes, int64_t class_index,
+                              const Real* logits, double* log_p, double* grad) {
+  double largest = static_cast<double>(logits[0]);
+  for (int64_t k = 1; k < n_classes; ++k) {
+    largest = std::fmax(largest, static_cast<double>(logits[k]));
+  }
+  double sum = 0;
+  for (int64_t k = 0; k < n_classes; ++k) {
+    log_p[k] = static_cast<double>(logits[k]) - largest;
+    sum += std::exp(log_p[k]);
+  }
+  const double log_sum = std::log(sum);
+  for (int64_t k = 0; k < n_classes; ++k) log_p[k] -= log_sum;
+
+  const double other = smoothing / static_cast<double>(n_classes);
+  auto Target = [&](int64_t k) { return k == class_index ? 1.0 - smoothing + other : other; };
+  double value = 0;
+  switch (loss) {
+    case Loss::kCrossEntropy:
+      for (int64_t k = 0; k < n_classes; ++k) {
+        // a class of no weight adds nothing, even where its probability is 0
+        if (Target(k) != 0.0) value -= Target(k) * log_p[k];
+        grad[k] = std::exp(log_p[k]) - Target(k);
+      }
+      return value;
+    case Loss::kFocal: {
+      double total = 0;  // of the gradients by log p
+      for (int64_t k = 0; k < n_classes; ++k) {
+        const double p = std::exp(log_p[k]), distance = -std::expm1(log_p[k]);
+        const bool counts = Target(k) != 0.0;
+        if (counts) value -= Target(k) * distance * distance * log_p[k];
+        grad[k] = counts ? -Target(k) * distance * (distance - 2 * p * log_p[k]) : 0.0;
+        total += grad[k];
+      }
+      for (int64_t k = 0; k < n_classes; ++k) grad[k] -= std::exp(log_p[k]) * total;
+      return value;
+    }
+    case Loss::kMse: {
+      double total = 0;  // of the gradients by p, times p
+      for (int64_t k = 0; k < n_classes; ++k) {
+        const double p = std::exp(log_p[k]), difference = p - Target(k);
+        value += difference * difference / static_cast<double>(n_classes);
+        grad[k] = 2 * difference / static_cast<double>(n_classes);
+        total += grad[k] * p;
+      }
+      for (int64_t k = 0; k < n_classes; ++k) grad[k] = std::exp(log_p[k]) * (grad[k] - total);
+      return value;
+    }
+  }
+  return value;
+}
+
+// Position of the largest logit, the first of several; NaN is larger than everything, as in torch.
+template <typename Real>
+inline int64_t LargestLogit(const Real* logits, int64_t n_classes) {
+  int64_t best = 0;
+  for (int64_t k = 1; k < n_classes && logits[best] == logits[best]; ++k) {
+    if (logits[k] > logits[best] || logits[k] != logits[k]) best = k;
+  }
+  return best;
+}
+
+// Logit of the class less the largest of the others: above zero when the class wins. 0 when there
+// is no other.
+template <typename Real>
+inline Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {
+  Real rival = Real(0);
+  bool any = false;
+  for (int64_t k = 0; k < n_classes; ++k) {
+    if (k == class_index) continue;
+    if (!any || logits[k] > rival || logits[k] != logits[k]) rival = logits[k];
+    any = true;
+  }
+  return any ? logits[class_index] - rival : Real(0);
+}
+
+}  // namespace sensorseq

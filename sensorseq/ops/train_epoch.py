@@ -1,0 +1,522 @@
+"""Whole ranges of optimizer steps in one native call, for one model or several side by side.
+
+`EpochTrainer` keeps data, parameters and optimizer state where they are and takes steps; what it
+computes is what torch's modules and optimizers of the same names would, see csrc/train_epoch.h.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorseq.errors import ArgumentError, check_choice, nearest_known
+from sensorseq.ops import _extension
+from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
+
+_extension.load()
+
+HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","))
+STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
+OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of state
+LOSSES = ("cross_entropy", "focal", "mse")
+HEAD_NORMS = ("none", "batch", "layer")
+MAX_LAYERS = 8
+
+_CALL_S = 0.25  # aim of one native call, so that none takes half a second
+_TILE, _SLOTS = 6, 8  # kTileRows and kMaxSlots in csrc/cpu/dispatch.h
+_ALIGNMENT = 64
+
+# torch's own defaults; no clipping and no regularization
+_DEFAULTS = {
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+    "alpha": 0.99,
+    "max_grad_norm": math.inf,
+    "max_grad_value": math.inf,
+}
+_BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout", "ema_decay")
+
+
+def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
+    """Make the tensor of hyper-parameters.
+
+    Parameters
+    ----------
+    n_models : int, default=1
+        M.
+    **columns : float or sequence of M floats
+        Values of `HYPER_COLUMNS`; one number serves every model. What is not given has torch's
+        default, and no clipping, penalty, smoothing or dropout. `momentum` is used by sgd and
+        rmsprop, `dampening` and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and
+        adamw, `alpha` and `centered` by rmsprop, `eps` by all but sgd.
+
+    Returns
+    -------
+    Tensor of shape (M, len(HYPER_COLUMNS)), float64
+
+    Raises
+    ------
+    ArgumentError
+        If a column is not known, has another number of models, or a value no model can train with.
+    """
+    hyper = torch.zeros((n_models, len(HYPER_COLUMNS)), dtype=torch.float64)
+    for name, value in {**_DEFAULTS, **columns}.items():
+        if name not in HYPER_COLUMNS:
+            nearest = nearest_known(name, HYPER_COLUMNS)
+            hint = f" Did you mean {nearest!r}?" if nearest else ""
+            raise ArgumentError(
+                f"hyper has no column {name!r}.{hint} Known: {', '.join(HYPER_COLUMNS)}."
+            )
+        column = torch.as_tensor(value, dtype=torch.float64)
+        if column.shape not in ((), (n_models,)):
+            raise ArgumentError(
+                f"{name} has shape {tuple(column.shape)}; expected a number or {n_models} of them."
+            )
+        hyper[:, HYPER_COLUMNS.index(name)] = column
+    _check_hyper(hyper)
+    return hyper
+
+
+def _check_hyper(hyper: Tensor) -> None:
+    for column, name in enumerate(HYPER_COLUMNS):
+        values = hyper[:, column]
+        bounded = name in _BELOW_ONE
+        inside = (values >= 0) & (values < 1) if bounded else values >= 0
+        if name.startswith("max_grad"):
+            inside = values > 0
+        elif not bounded:
+            inside &= values.isfinite()
+        if not inside.all():
+            wrong = values[~inside][0].item()
+            accepted = "in [0, 1)" if bounded else "above 0" if "max" in name else "0 or more"
+            raise ArgumentError(f"{name}={wrong:g} must be {accepted}.")
+    parts = {name: hyper[:, HYPER_COLUMNS.index(name)] for name in ("momentum", "dampening")}
+    nesterov = hyper[:, HYPER_COLUMNS.index("nesterov")] != 0
+    if (nesterov & ((parts["momentum"] == 0) | (parts["dampening"] != 0))).any():
+        raise ArgumentError("nesterov=1 needs momentum above 0 and dampening=0.")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
+
+    The order, the names and the two biases are those of `sensorseq.nn.LSTMLinear`, so that
+    ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_classes: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    pooling: str = "last"
+    head_norm: str = "none"
+
+    def __post_init__(self) -> None:
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("head_norm", self.head_norm, HEAD_NORMS)
+        if not 1 <= self.num_layers <= MAX_LAYERS:
+            raise ArgumentError(f"num_layers={self.num_layers} must be 1 to {MAX_LAYERS}.")
+
+    @property
+    def n_directions(self) -> int:
+        """D."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def pooled_size(self) -> int:
+        """P."""
+        return pooled_size(self.pooling, self.hidden_size, self.n_directions)
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter, in the order of the buffer."""
+        gates, width = 4 * self.hidden_size, self.pooled_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            inputs = self.hidden_size * self.n_directions if layer else self.input_size
+            for suffix in ("", "_reverse")[: self.n_directions]:
+                for name, shape in (
+                    ("weight_ih", (gates, inputs)),
+                    ("weight_hh", (gates, self.hidden_size)),
+                    ("bias_ih", (gates,)),
+                    ("bias_hh", (gates,)),
+                ):
+                    shapes[f"lstm.{name}_l{layer}{suffix}"] = shape
+        if self.head_norm != "none":
+            shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
+        return shapes | {
+            "linear.weight": (self.num_classes, width),
+            "linear.bias": (self.num_classes,),
+        }
+
+    @property
+    def n_parameters(self) -> int:
+        """Q."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
+
+    def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Copy named parameters, as in a state dict, into one buffer of shape (Q,)."""
+        return torch.cat(
+            [parameters[name].detach().reshape(-1) for name in self.parameter_shapes()]
+        )
+
+    def unflatten(self, buffer: Tensor) -> dict[str, Tensor]:
+        """Name the parts of a buffer of shape (Q,): views, so writing to them writes to it."""
+        shapes = self.parameter_shapes()
+        parts = buffer.split([math.prod(shape) for shape in shapes.values()])
+        return {
+            name: part.view(shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class StepStatistics:
+    """What the steps of one call recorded.
+
+    Parameters
+    ----------
+    values : Tensor of shape (M, S, len(STATISTIC_COLUMNS)), float64
+        See `enum Statistic` in csrc/train_epoch.h; NaN where nothing was recorded.
+    n_windows : Tensor of shape (M or 1, S), int64
+        Windows of each step.
+    margins : Tensor of shape (M, R), or None
+        Logit of each row's class less the largest of the others, before its step.
+    """
+
+    values: Tensor
+    n_windows: Tensor
+    margins: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return one column, shape (M, S)."""
+        check_choice("column", name, STATISTIC_COLUMNS)
+        return self.values[:, :, STATISTIC_COLUMNS.index(name)]
+
+
+def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
+    """Lay out the rows of every step of every model for `EpochTrainer.run`.
+
+    Parameters
+    ----------
+    batches : sequence of M sequences of arrays of int
+        The rows of each step. Models may differ in steps and in rows; a model with fewer steps
+        than another rests for the last ones. One sequence serves all models.
+
+    Returns
+    -------
+    rows : Tensor of shape (M, R), int64
+    offsets : Tensor of shape (M, S + 1), int64
+        Step s of model m trains on ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
+    """
+    n_steps = max((len(of_model) for of_model in batches), default=0)
+    sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
+    for model, of_model in enumerate(batches):
+        sizes[model, : len(of_model)] = [len(step) for step in of_model]
+    offsets = np.concatenate([np.zeros((len(batches), 1), np.int64), sizes.cumsum(1)], axis=1)
+    rows = np.zeros((len(batches), int(offsets[:, -1].max(initial=0))), dtype=np.int64)
+    for model, of_model in enumerate(batches):
+        if len(of_model):
+            rows[model, : offsets[model, -1]] = np.concatenate([np.asarray(s) for s in of_model])
+    return torch.from_numpy(rows), torch.from_numpy(offsets)
+
+
+def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
+    """Return how many models train at a time: one, unless that leaves more threads idle.
+
+    One model alone can use as many threads as its batch has slots.
+    """
+    inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
+    beside = min(n_threads, n_models)
+    return beside if beside >= inside else 1
+
+
+class EpochTrainer:
+    """M models on resident data, trained by whole ranges of steps.
+
+    Parameters
+    ----------
+    network : Network
+        The same for all models.
+    parameters : Tensor of shape (M, Q), float32 or float64
+        First values, see `Network`; copied.
+    x : Tensor of shape (N, T, C), or (M, N, T, C)
+        Windows: one set for all models, or each model its own. Not copied when dense.
+    class_index : Tensor of shape (N,) or (M, N), int64
+        Class of each window, 0 to K - 1.
+    hyper : Tensor of shape (M, len(HYPER_COLUMNS))
+        See `make_hyper`. May be replaced between calls of `run`.
+    lengths : Tensor of shape (N,), int64, optional
+        Valid steps of each window; later ones are never read.
+    weight : Tensor of shape (N,) or (M, N), optional
+        Factor on the loss of each window.
+    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
+        See `sensorseq.training.losses`.
+    optimizer : {"sgd", "adam", "adamw", "rmsprop"}, default="adam"
+        torch's.
+    seeds : sequence of M int, optional
+        Of the dropout masks; needed with dropout only. See `dropout_mask`.
+    average : bool, default=False
+        Keep an exponential moving average of the parameters, with `hyper`'s `ema_decay`.
+    n_timesteps : int, optional
+        Steps of a window to train on, when `run` crops; all when not given.
+
+    Attributes
+    ----------
+    parameters : Tensor of shape (M, Q)
+    state : Tensor of shape (M, rows, Q)
+        Of the optimizer. sgd: the momentum buffer. adam, adamw: exp_avg, exp_avg_sq,
+        max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg.
+    step_count : Tensor of shape (M,), int64
+        Steps taken.
+    average : Tensor of shape (M, Q), or None
+    running : Tensor of shape (M, 2, P), or None
+        Running mean and variance of ``head_norm="batch"``.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is not known, or a tensor has another shape than its place in this list.
+
+    Notes
+    -----
+    A model gets the same bits alone and beside others, on any number of threads, however its steps
+    are cut into calls, and whatever is recorded.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        parameters: Tensor,
+        x: Tensor,
+        class_index: Tensor,
+        hyper: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        weight: Tensor | None = None,
+        loss: str = "cross_entropy",
+        optimizer: str = "adam",
+        seeds: Iterable[int] | None = None,
+        average: bool = False,
+        n_timesteps: int | None = None,
+    ) -> None:
+        check_choice("loss", loss, LOSSES)
+        check_choice("optimizer", optimizer, OPTIMIZERS)
+        if parameters.dim() != 2 or parameters.shape[1] != network.n_parameters:
+            raise ArgumentError(
+                f"parameters has shape {tuple(parameters.shape)}; expected"
+                f" (n_models, {network.n_parameters}) for {network}."
+            )
+        if x.dim() not in (3, 4):
+            raise ArgumentError(
+                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps, n_channels),"
+                " with n_models before it when each has its own."
+            )
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.hyper = hyper
+        self.n_models = n_models = parameters.shape[0]
+        self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
+        self._class_index = torch.atleast_2d(class_index).contiguous()
+        self._lengths = None if lengths is None else lengths.contiguous()
+        self._weight = None if weight is None else torch.atleast_2d(weight).contiguous()
+        self._n_timesteps = self._x.shape[2] if n_timesteps is None else n_timesteps
+        self._seeds = None if seeds is None else torch.tensor(list(seeds), dtype=torch.int64)
+        self.parameters = parameters.detach().clone(memory_format=torch.contiguous_format)
+        self.state = parameters.new_zeros((n_models, OPTIMIZERS[optimizer], network.n_parameters))
+        self.step_count = torch.zeros(n_models, dtype=torch.int64)
+        self.average = self.parameters.clone() if average else None
+        self.running: Tensor | None = None
+        if network.head_norm == "batch":
+            self.running = parameters.new_zeros((n_models, 2, network.pooled_size))
+            self.running[:, 1] = 1.0
+        self._workspace = torch.empty(0, dtype=torch.uint8)
+        self._window_s, self._last_size = math.inf, 1
+
+    def run(
+        self,
+        rows: Tensor,
+        offsets: Tensor,
+        learning_rate: Tensor | float,
+        *,
+        crop_starts: Tensor | None = None,
+        detail_every: int = 0,
+        margins: bool = False,
+        on_call: Callable[[int], Any] | None = None,
+    ) -> StepStatistics:
+        """Take the steps.
+
+        The native calls are short, so that Ctrl-C ends the run between two steps; what was taken
+        until then stays.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (R,) or (M, R), int64
+            Windows of all steps, one step after the other; one list serves every model.
+        offsets : Tensor of shape (S + 1,) or (M, S + 1), int64
+            Where each step begins and the last ends; an empty step is none. See `pack_batches`.
+        learning_rate : float, or Tensor of shape (S,) or (M, S)
+            Of each step.
+        crop_starts : Tensor like `rows`, optional
+            First timestep of each window's crop to `n_timesteps`.
+        detail_every : int, default=0
+            Record update ratio and gate saturation when `step_count` is a multiple of it; 0: never.
+        margins : bool, default=False
+            Record the margin of every row.
+        on_call : callable, optional
+            Called after every native call with the number of steps taken so far.
+
+        Returns
+        -------
+        StepStatistics
+
+        Raises
+        ------
+        RuntimeError
+            If a shape, dtype, row, class or length does not fit; nothing was changed then.
+        """
+        rows, offsets = torch.atleast_2d(rows), torch.atleast_2d(offsets)
+        n_steps = offsets.shape[1] - 1
+        rates = torch.as_tensor(learning_rate, dtype=torch.float64)
+        rates = rates.expand(n_steps) if rates.dim() == 0 else rates
+        n_windows = offsets.diff(dim=1)
+        max_batch = int(n_windows.max()) if n_windows.numel() else 0
+        shape = (self.n_models, n_steps, len(STATISTIC_COLUMNS))
+        statistics = torch.full(shape, math.nan, dtype=torch.float64)
+        of_rows = (
+            self.parameters.new_full((self.n_models, rows.shape[1]), math.nan) if margins else None
+        )
+        lanes = n_lanes(self.n_models, torch.get_num_threads(), max_batch)
+        network = self.network
+        sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
+        arguments = (
+            self._x,
+            self._lengths,
+            self._class_index,
+            self._weight,
+            rows.contiguous(),
+            offsets.contiguous(),
+            None if crop_starts is None else torch.atleast_2d(crop_starts).contiguous(),
+            torch.atleast_2d(rates).contiguous(),
+            self.hyper,
+            self._seeds,
+            self.parameters,
+            self.state,
+            self.step_count,
+            self.average,
+            self.running,
+            statistics,
+            of_rows,
+            self._reserve(sizes, max_batch, lanes),
+            self._n_timesteps,
+            *sizes,
+            network.pooling,
+            network.head_norm,
+            self.loss,
+            self.optimizer,
+            max_batch,
+        )
+        # windows of all steps up to each, of the model that has most
+        done = np.concatenate([[0], n_windows.amax(0).cumsum(0).numpy()])
+        taken = 0
+        while taken < n_steps:
+            size = self._call_size(done, taken)
+            started = time.perf_counter()
+            torch.ops.sensorseq.train_epoch(*arguments, taken, size, detail_every, lanes)
+            elapsed = max(time.perf_counter() - started, 1e-6)
+            self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
+            self._last_size = size
+            taken += size
+            if on_call is not None:
+                on_call(taken)
+        return StepStatistics(statistics, n_windows, of_rows)
+
+    def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
+        """Return how many steps the next call takes, by what the one before took."""
+        affordable = done[taken] + _CALL_S / self._window_s
+        size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
+        # grow by at most four at a time: windows may be short in one call and long in the next
+        return max(1, min(size, 4 * self._last_size, len(done) - 1 - taken))
+
+    def _reserve(self, sizes: tuple[int, ...], max_batch: int, lanes: int) -> Tensor:
+        """Return the workspace, made once and again only when it must grow."""
+        n_bytes = torch.ops.sensorseq.train_epoch_workspace_bytes(
+            self._x.shape[3],
+            self._n_timesteps,
+            *sizes,
+            self.network.pooling,
+            self.network.head_norm,
+            max_batch,
+            lanes,
+            self.parameters.element_size(),
+        )
+        if len(self._workspace) < n_bytes + _ALIGNMENT:
+            self._workspace = torch.empty(n_bytes + _ALIGNMENT, dtype=torch.uint8)
+        begin = -self._workspace.data_ptr() % _ALIGNMENT
+        return self._workspace[begin : begin + n_bytes]
+
+
+def recurrent_site(layer: int) -> int:
+    """Return the site of a layer's recurrent dropout; its mask has shape (batch, D, H)."""
+    return 2 * layer
+
+
+def output_site(layer: int) -> int:
+    """Return the site of dropout behind a layer.
+
+    The mask has shape (batch, T, D * H), for the top layer (batch, P): there it is drawn after
+    pooling and norm.
+    """
+    return 2 * layer + 1
+
+
+def dropout_mask(
+    seed: int, step: int, site: int, shape: Sequence[int], probability: float
+) -> NDArray[np.float64]:
+    """Return the factors that dropout multiplies with: 0, or ``1 / (1 - probability)``.
+
+    The same numbers as csrc/counter_random.h: element i, in row-major order, is output i of
+    SplitMix64 [1]_ started at ``mix(mix(mix(seed) + step) + site)``.
+
+    Parameters
+    ----------
+    seed : int
+        Of the model, 64 bits.
+    step : int
+        `step_count` before the step.
+    site : int
+        See `recurrent_site` and `output_site`.
+    shape : sequence of int
+        Of the mask.
+    probability : float
+        Of a zero, in [0, 1).
+
+    References
+    ----------
+    .. [1] G. Steele, D. Lea, C. Flood, *Fast Splittable Pseudorandom Number Generators*, 2014.
+    """
+    start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
+    start = _mix(_mix(_mix(start) + np.uint64(step)) + np.uint64(site))
+    elements = np.arange(1, math.prod(shape) + 1, dtype=np.uint64)
+    bits = _mix(start + elements * np.uint64(0x9E3779B97F4A7C15))
+    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.where(uniform < probability, 0.0, 1.0 / (1.0 - probability)).reshape(shape)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@torch.library.register_fake("sensorseq::train_epoch")
+def _(x: Tensor, *others: Any) -> None:
+    torch._check(x.dim() == 4, lambda: "x needs 4 dimensions")

@@ -1,0 +1,66 @@
+// What the native tests share: counted failures, arrays that end where their allocation ends, and
+// threads that take tasks in another order than a loop would.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lstm_linear.h"
+
+namespace harness {
+
+using Array = std::vector<double>;
+using sensorseq::Parallel;
+
+inline int g_failures = 0;
+
+inline void Check(bool ok, const std::string& what) {
+  if (ok) return;
+  if (++g_failures <= 20) std::printf("FAILED: %s\n", what.c_str());
+}
+
+// n values in their own allocation, one element off any vector alignment, ending at its end.
+template <typename Real>
+class Exact {
+ public:
+  explicit Exact(const Array& values) : Exact(values.size()) {
+    for (size_t i = 0; i < values.size(); ++i) data()[i] = static_cast<Real>(values[i]);
+  }
+  explicit Exact(size_t n) : n_(n), block_(new Real[n + 1]) {
+    block_[0] = kSentinel;
+    for (size_t i = 0; i < n; ++i) data()[i] = kSentinel;
+  }
+  Real* data() { return block_.get() + 1; }
+  Real* or_null(bool wanted) { return wanted ? data() : nullptr; }
+  size_t size() const { return n_; }
+  bool sentinel_intact() const { return block_[0] == kSentinel; }
+  static constexpr Real kSentinel = Real(-12345.5);
+
+ private:
+  size_t n_;
+  std::unique_ptr<Real[]> block_;
+};
+
+// Deals the tasks to three threads, last index first, so that order and thread cannot matter.
+inline void RunOnThreads(void*, int64_t n_tasks, Parallel::Task task, void* context) {
+  std::vector<std::thread> threads;
+  for (int64_t thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([=] {
+      for (int64_t i = n_tasks - 1 - thread; i >= 0; i -= 3) task(context, i);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+struct Workspace {
+  explicit Workspace(size_t bytes) : data(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64)) {}
+  ~Workspace() { std::free(data); }
+  void* data;
+};
+
+}  // namespace harness

@@ -1,0 +1,496 @@
+"""Laws of the epoch engine. That its steps are torch's is tests/training/test_native_engine.py."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops import _extension, reference, train_epoch
+from sensorseq.ops.train_epoch import (
+    HYPER_COLUMNS,
+    STATISTIC_COLUMNS,
+    EpochTrainer,
+    Network,
+    dropout_mask,
+    make_hyper,
+    n_lanes,
+    pack_batches,
+)
+
+N, T, C, K, M = 31, 8, 2, 3, 3
+NETWORK = Network(C, 9, K, num_layers=2, bidirectional=True, pooling="meanmax", head_norm="batch")
+HYPER = {
+    "max_grad_norm": [0.3, 1.0, math.inf],
+    "weight_decay": [0.0, 0.01, 0.1],
+    "beta1": [0.9, 0.5, 0.7],
+    "dropout": [0.0, 0.2, 0.4],
+    "recurrent_dropout": [0.3, 0.0, 0.1],
+    "l1": [0.0, 0.01, 0.0],
+    "label_smoothing": [0.1, 0.0, 0.2],
+    "ema_decay": [0.9, 0.5, 0.99],
+}
+SEEDS = [11, -4, 2**62]
+
+
+def draw(*shape, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **changes):
+    """Some of three models that differ in everything they may differ in."""
+    models = list(models)
+    class_index = (draw(N, seed=1) * 2).long() % K
+    options = {
+        "parameters": 0.3 * draw(M, network.n_parameters, seed=2, dtype=dtype)[models],
+        "x": draw(N, T, C, seed=3, dtype=dtype) + class_index[:, None, None],
+        "class_index": class_index,
+        "hyper": make_hyper(M, **HYPER)[models],
+        "lengths": (draw(N, seed=4).abs() * 5).long().clamp(0, T),
+        "weight": draw(M, N, seed=5, dtype=dtype).abs()[models],
+        "optimizer": "adamw",
+        "seeds": [SEEDS[model] for model in models],
+        "average": True,
+    }
+    return EpochTrainer(network, **{**options, **changes})
+
+
+def make_batches(n_steps=7, seed=0):
+    """An order of its own for each model, and unequal batches."""
+    rng = np.random.default_rng(seed)
+    return [[rng.integers(0, N, rng.integers(2, 14)) for _ in range(n_steps)] for _ in range(M)]
+
+
+def run(trainer, batches, learning_rate=0.02, **options):
+    return trainer.run(*pack_batches(batches), learning_rate, **options)
+
+
+def assert_same_bits(ours, theirs, models=slice(None)):
+    for name in ("parameters", "state", "step_count", "average", "running"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        if a is None and b is None:
+            continue  # a network without norm has no running statistics
+        b = b[models]
+        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
+def with_threads(n_threads, function):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        return function()
+    finally:
+        torch.set_num_threads(before)
+
+
+# Laws that hold bit for bit
+
+
+@pytest.mark.parametrize("isa", _extension.cpu_isas())
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_has_the_same_bits_alone_and_beside_others(monkeypatch, isa, n_threads, dtype):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+    batches = make_batches()
+    together = make_trainer(dtype=dtype)
+    statistics = with_threads(n_threads, lambda: run(together, batches, margins=True))
+    for model in range(M):
+        alone = make_trainer([model], dtype=dtype)
+        own = run(alone, batches[model : model + 1], margins=True)
+        assert_same_bits(alone, together, slice(model, model + 1))
+        torch.testing.assert_close(
+            own.values, statistics.values[model : model + 1], rtol=0, atol=0, equal_nan=True
+        )
+        n_rows = own.margins.shape[1]
+        torch.testing.assert_close(
+            own.margins[0], statistics.margins[model, :n_rows], rtol=0, atol=0
+        )
+
+
+def test_the_thread_count_changes_no_bit():
+    batches = [[np.arange(N), np.arange(5, N), np.arange(20)]]
+    trainers = [make_trainer([1], Network(C, 40, K)) for _ in range(2)]
+    for n_threads, trainer in zip((1, 3), trainers, strict=True):
+        with_threads(n_threads, lambda t=trainer: run(t, batches))
+    assert_same_bits(*trainers)
+
+
+@settings(deadline=None, max_examples=10)
+@given(cuts=st.sets(st.integers(1, 6)), call_s=st.sampled_from([0.0, 10.0]))
+def test_how_steps_are_cut_into_calls_changes_no_bit(cuts, call_s):
+    with pytest.MonkeyPatch.context() as patch:
+        whole = make_trainer()
+        patch.setattr(train_epoch, "_CALL_S", 10.0)
+        rows, offsets = pack_batches(make_batches())
+        values = whole.run(rows, offsets, 0.02, detail_every=2).values
+        patch.setattr(train_epoch, "_CALL_S", call_s)
+        pieces = make_trainer()
+        edges = [0, *sorted(cuts), 7]
+        parts = [
+            pieces.run(rows, offsets[:, a : b + 1], 0.02, detail_every=2).values
+            for a, b in pairwise(edges)
+        ]
+        assert_same_bits(pieces, whole)
+        torch.testing.assert_close(torch.cat(parts, 1), values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_recording_changes_no_bit():
+    batches = make_batches()
+    plain, recorded = make_trainer(), make_trainer()
+    run(plain, batches)
+    run(recorded, batches, detail_every=1, margins=True)
+    assert_same_bits(recorded, plain)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch):
+    monkeypatch.setattr(train_epoch, "_CALL_S", 0.0)
+    rows, offsets = pack_batches(make_batches())
+    whole, broken = make_trainer(), make_trainer()
+    whole.run(rows, offsets, 0.02)
+
+    def interrupt(taken):
+        if taken == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(rows, offsets, 0.02, on_call=interrupt)
+    assert broken.step_count.tolist() == [3] * M
+    broken.run(rows, offsets[:, 3:], 0.02)
+    assert_same_bits(broken, whole)
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.01, 0.1, 3.0])
+def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
+    clock, sizes = [0.0], []
+
+    def take(*arguments):
+        sizes.append(arguments[-3])
+        clock[0] += sizes[-1] * step_s
+
+    monkeypatch.setattr(train_epoch.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.ops.sensorseq, "train_epoch", take)
+    trainer = make_trainer([0])
+    for _ in range(2):
+        trainer.run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
+    assert sum(sizes) == 400
+    assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
+    # nor are there more calls than that needs, after the first that find out
+    assert step_s > 1 or len(sizes) <= 6 + 400 * step_s / 0.2
+
+
+def test_what_lies_beyond_the_lengths_changes_no_bit():
+    whole, cut = make_trainer(), make_trainer()
+    x = cut._x.clone()
+    for row, length in enumerate(cut._lengths.tolist()):
+        x[:, row, length:] = math.nan
+    cut = make_trainer(x=x[0])
+    for trainer in (whole, cut):
+        run(trainer, make_batches())
+    assert_same_bits(cut, whole)
+
+
+def test_a_step_without_windows_is_none():
+    batches = make_batches()
+    batches[1] = [*batches[1][:2], batches[1][2][:0], *batches[1][2:4]]
+    trainer = make_trainer()
+    statistics = run(trainer, batches)
+    assert trainer.step_count.tolist() == [7, 4, 7]
+    assert statistics["loss"].isnan().sum(1).tolist() == [0, 3, 0]
+    alone = make_trainer([1])
+    run(alone, [[step for step in batches[1] if len(step)]])
+    assert_same_bits(alone, trainer, slice(1, 2))
+
+
+def test_each_model_may_have_data_and_rates_of_its_own():
+    x, class_index = draw(M, N, T, C, seed=9), torch.randint(0, K, (M, N))
+    rates = torch.rand(M, 7, dtype=torch.float64) * 0.1
+    batches = make_batches()
+    together = make_trainer(x=x, class_index=class_index)
+    run(together, batches, rates)
+    for model in range(M):
+        alone = make_trainer([model], x=x[model], class_index=class_index[model])
+        run(alone, batches[model : model + 1], rates[model])
+        assert_same_bits(alone, together, slice(model, model + 1))
+
+
+def test_one_order_and_one_weighting_serve_every_model():
+    batches = make_batches()[:1]
+    shared, own = make_trainer(weight=torch.rand(N)), make_trainer()
+    own._weight = shared._weight.expand(M, N).contiguous()
+    run(shared, batches)
+    run(own, batches * M)
+    assert_same_bits(shared, own)
+
+
+# What is recorded
+
+
+def module_of(network, parameters):
+    module = LSTMLinear(
+        network.input_size,
+        network.hidden_size,
+        network.num_classes,
+        network.num_layers,
+        network.bidirectional,
+        network.pooling,
+        head_norm=network.head_norm,
+    ).double()
+    module.load_state_dict(network.unflatten(parameters), strict=network.head_norm == "none")
+    return module
+
+
+def test_the_statistics_are_those_of_the_step():
+    network = Network(C, 9, K, bidirectional=True, pooling="mean")
+    trainer = make_trainer(
+        [0], network, torch.float64, hyper=make_hyper(1, max_grad_norm=0.1), seeds=None
+    )
+    before = trainer.parameters[0].clone()
+    rows = np.array([3, 8, 1, 20, 8])
+    statistics = run(trainer, [[rows]], detail_every=1, margins=True)
+    recorded = dict(zip(STATISTIC_COLUMNS, statistics.values[0, 0].tolist(), strict=True))
+
+    module = module_of(network, before)
+    x, lengths = trainer._x[0, rows], trainer._lengths[rows]
+    class_index, weight = trainer._class_index[0, rows], trainer._weight[0, rows]
+    logits = module(x, lengths)
+    losses = torch.nn.functional.cross_entropy(logits, class_index, reduction="none") * weight
+    losses.mean().backward()
+    others = logits.detach().clone()
+    others[torch.arange(5), class_index] = -math.inf
+    margins = logits.detach()[torch.arange(5), class_index] - others.amax(1)
+    torch.testing.assert_close(statistics.margins[0], margins)
+    change = trainer.parameters[0] - before
+    gates = gates_of(module, x, lengths)
+    expected = {
+        "loss": losses.mean(),
+        "loss_variance": losses.var(unbiased=False),
+        "accuracy": (margins > 0).double().mean(),
+        "grad_norm": torch.cat([p.grad.flatten() for p in module.parameters()]).norm(),
+        "update_ratio": change.norm() / before.norm(),
+        "gradient_noise": torch.tensor(math.nan),  # five windows are one slot
+        "saturated_input": ((gates[0] - 0.5).abs() > 0.45).double().mean(),
+        "saturated_forget": ((gates[1] - 0.5).abs() > 0.45).double().mean(),
+        "saturated_cell": (gates[2].abs() > 0.9).double().mean(),
+        "saturated_output": ((gates[3] - 0.5).abs() > 0.45).double().mean(),
+    }
+    wanted = {name: value.item() for name, value in expected.items()}
+    assert recorded == pytest.approx(wanted, nan_ok=True)
+    assert 0 < recorded["accuracy"] < 1
+
+
+@pytest.mark.parametrize("isa", _extension.cpu_isas())
+@pytest.mark.parametrize(("n_windows", "head_norm"), [(7, "none"), (13, "layer"), (60, "none")])
+def test_the_gradient_noise_is_unbiased(monkeypatch, isa, n_windows, head_norm):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+    network = Network(C, 4, K, num_layers=2, pooling="mean", head_norm=head_norm)
+    trainer = make_trainer(
+        [0], network, torch.float64, hyper=make_hyper(1, l1=0.1), seeds=None, optimizer="sgd"
+    )
+    # the covariance over the whole data, from one gradient for each window
+    module = module_of(network, trainer.parameters[0])
+    gradients = []
+    for row in range(N):
+        module.zero_grad()
+        rows = slice(row, row + 1)
+        logits = module(trainer._x[0, rows], trainer._lengths[rows])
+        loss = torch.nn.functional.cross_entropy(logits, trainer._class_index[0, rows])
+        (loss * trainer._weight[0, row]).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters()]))
+    trace = torch.stack(gradients).var(0, unbiased=False).sum()
+    # batches drawn with replacement, at a learning rate of 0
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, N, n_windows) for _ in range(400)]
+    noise = run(trainer, [batches], 0.0, detail_every=1)["gradient_noise"][0]
+    standard_error = noise.std() / len(noise) ** 0.5
+    assert abs(noise.mean() - trace) < 4 * standard_error
+    assert standard_error < 0.1 * trace
+
+
+def gates_of(module, x, lengths):
+    """Activated gates of one bidirectional layer at valid steps, from the hidden states before."""
+    with torch.no_grad():
+        weight_ih, weight_hh, bias = (part[0] for part in module.lstm.layer(0, 2))
+        hidden, _, _ = reference.lstm(
+            x[None], lengths, weight_ih[None], weight_hh[None], bias[None]
+        )
+        hidden = hidden[0].unflatten(-1, (2, -1))
+        found = []
+        for row, length in enumerate(lengths.tolist()):
+            states = hidden[row, :length]
+            zero = states.new_zeros(1, states.shape[-1])
+            for d in range(2):
+                h = states[:, d]
+                before = torch.cat([zero, h[:-1]] if d == 0 else [h[1:], zero])[:length]
+                a = x[row, :length] @ weight_ih[d].T + before @ weight_hh[d].T + bias[d]
+                found.append(a.unflatten(-1, (4, -1)))
+        i, f, g, o = torch.cat(found).unbind(1)
+        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+
+
+def test_details_come_as_often_as_asked_for_counted_in_steps_taken():
+    trainer = make_trainer()
+    found = [run(trainer, make_batches(), detail_every=3)["update_ratio"] for _ in range(2)]
+    steps = torch.cat(found, 1).isfinite().nonzero()
+    assert steps[steps[:, 0] == 0, 1].tolist() == [0, 3, 6, 9, 12]
+
+
+def test_an_unknown_column_names_the_nearest():
+    with pytest.raises(ArgumentError, match="Did you mean 'grad_norm'"):
+        run(make_trainer(), make_batches(1))["gradnorm"]
+
+
+# Dropout masks
+
+
+def test_masks_come_from_splitmix64():
+    # outputs of the authors' reference implementation from the state 1234567
+    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    state = 1234567
+    for wanted in known:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        assert train_epoch._mix(np.array([state], dtype=np.uint64)) == wanted
+
+
+def test_a_mask_has_the_asked_share_of_zeros_and_mean_one():
+    mask = dropout_mask(5, 17, 3, (200, 500), 0.3)
+    assert np.unique(mask).tolist() == [0.0, 1.0 / 0.7]
+    # five standard deviations of a share over 100 000 draws
+    assert (mask == 0).mean() == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 1e5) ** 0.5)
+
+
+def test_masks_of_different_seeds_steps_and_sites_are_uncorrelated():
+    places = [(seed, step, site) for seed in (-1, 0, 1) for step in (0, 1, 2) for site in (0, 1, 2)]
+    masks = np.stack([dropout_mask(*place, (4000,), 0.5) for place in places])
+    correlation = np.corrcoef(masks) - np.eye(len(places))
+    assert np.abs(correlation).max() < 5 / 4000**0.5
+
+
+# Arguments
+
+
+def test_lanes_are_used_where_they_keep_more_threads_busy():
+    assert n_lanes(1, 16, 512) == 1
+    assert n_lanes(8, 2, 32) == 2
+    assert n_lanes(2, 16, 4) == 2  # one tile: a model alone would use one thread
+    assert n_lanes(2, 16, 512) == 1
+    assert n_lanes(3, 1, 32) == 1
+
+
+@given(st.lists(st.lists(st.lists(st.integers(0, 99)), max_size=4), min_size=1, max_size=3))
+def test_packed_batches_are_the_batches(batches):
+    rows, offsets = pack_batches(batches)
+    for model, of_model in enumerate(batches):
+        for step, wanted in enumerate(of_model):
+            assert rows[model, offsets[model, step] : offsets[model, step + 1]].tolist() == wanted
+        assert (offsets[model, len(of_model) :] == offsets[model, -1]).all()
+
+
+def test_the_flat_buffer_is_the_modules_own_order():
+    module = module_of(NETWORK, torch.zeros(NETWORK.n_parameters, dtype=torch.float64))
+    torch.nn.init.normal_(module.linear.weight)
+    vector = torch.nn.utils.parameters_to_vector(module.parameters())
+    flat = NETWORK.flatten(dict(module.named_parameters()))
+    torch.testing.assert_close(flat, vector.detach(), rtol=0, atol=0)
+    for name, part in NETWORK.unflatten(flat).items():
+        torch.testing.assert_close(part, module.get_parameter(name).detach(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"momentumm": 0.9}, "no column 'momentumm'. Did you mean 'momentum'"),
+        ({"eps": [1.0, 2.0, 3.0]}, r"eps has shape \(3,\); expected a number or 2 of them"),
+        ({"beta2": 1.0}, r"beta2=1 must be in \[0, 1\)"),
+        ({"dropout": [0.1, -0.1]}, r"dropout=-0.1 must be in \[0, 1\)"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm=0 must be above 0"),
+        ({"weight_decay": math.nan}, "weight_decay=nan must be 0 or more"),
+        ({"nesterov": 1.0}, "nesterov=1 needs momentum"),
+    ],
+)
+def test_a_bad_hyper_parameter_is_named(columns, message):
+    with pytest.raises(ArgumentError, match=message):
+        make_hyper(2, **columns)
+
+
+def test_every_hyper_parameter_has_a_column():
+    assert make_hyper(2).shape == (2, len(HYPER_COLUMNS))
+    assert make_hyper(1, alpha=0.5)[0, HYPER_COLUMNS.index("alpha")] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": torch.zeros(3, 5)}, r"parameters has shape \(3, 5\); expected"),
+        ({"x": torch.zeros(4, 5)}, r"x has shape \(4, 5\)"),
+        ({"optimizer": "adamm"}, "Did you mean 'adamw'|Did you mean 'adam'"),
+        ({"loss": "hinge"}, "loss='hinge' is not known"),
+    ],
+)
+def test_a_trainer_that_cannot_be_made_says_why(changes, message):
+    with pytest.raises(ArgumentError, match=message):
+        make_trainer(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": torch.zeros(2, N, T, C)}, "x holds 2 models; expected 1 or 3"),
+        ({"x": torch.zeros(N, T, C).double()}, "weight has another dtype; expected float64"),
+        ({"class_index": torch.zeros(N - 1).long()}, "class_index has shape"),
+        ({"class_index": torch.full((N,), K)}, r"class_index holds a value outside"),
+        ({"lengths": torch.full((N,), T + 1)}, r"lengths holds a value outside"),
+        ({"weight": torch.zeros(N, dtype=torch.float64)}, "weight has another dtype"),
+        ({"seeds": None}, "seeds is missing"),
+        ({"seeds": [1]}, r"seeds has shape \(1\); expected \(3\)"),
+        ({"hyper": make_hyper(2)}, "hyper has shape"),
+        ({"n_timesteps": T + 1}, "a size is out of range"),
+    ],
+)
+def test_data_that_does_not_fit_is_named_and_changes_nothing(changes, message):
+    trainer = make_trainer(**changes)
+    before = trainer.parameters.clone()
+    with pytest.raises(RuntimeError, match=message):
+        run(trainer, make_batches())
+    torch.testing.assert_close(trainer.parameters, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "message"),
+    [
+        ([[np.array([0, N])]], {}, "rows or crop_starts hold a value outside the data"),
+        ([[np.array([0, -1])]], {}, "rows or crop_starts hold a value outside the data"),
+        ([[np.array([0])]], {}, "head_norm 'batch' needs two windows"),
+        ([[np.array([0, 1])]], {"learning_rate": torch.ones(2)}, "learning_rate has shape"),
+        (
+            [[np.array([0, 1])]],
+            {"crop_starts": torch.tensor([0, 1])},
+            "rows or crop_starts hold a value outside the data",
+        ),
+    ],
+)
+def test_steps_that_do_not_fit_are_named(steps, options, message):
+    with pytest.raises(RuntimeError, match=message):
+        run(make_trainer(), steps, **options)
+
+
+def test_offsets_must_rise_within_the_rows():
+    trainer = make_trainer()
+    for offsets in ([0, 5, 3], [0, 20], [-1, 2]):
+        with pytest.raises(RuntimeError, match="offsets must rise within rows"):
+            trainer.run(torch.arange(10), torch.tensor(offsets), 0.1)
+
+
+def test_the_op_passes_torchs_own_check(monkeypatch):
+    calls = []
+    trainer = make_trainer()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops.sensorseq, "train_epoch", lambda *args: calls.append(args))
+        run(trainer, make_batches(2), margins=True)
+    op = torch.ops.sensorseq.train_epoch.default
+    torch.library.opcheck(op, calls[0])

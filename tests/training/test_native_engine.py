@@ -1,0 +1,208 @@
+"""The native engine takes the autograd engine's trajectory, option by option, over 50 steps."""
+
+import numpy as np
+import pytest
+import torch
+
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops import POOLINGS
+from sensorseq.training import TrainingConfig, TrainingData, train_classifier
+from sensorseq.training.native import NativeEpochs, native_engine_gap
+
+N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 23, 9, 2, 3
+BATCH_SIZE, MAX_EPOCHS = 5, 10  # 50 steps, every fifth with a smaller batch
+
+OPTIMIZERS = {
+    "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5},
+    "sgd with momentum": {"optimizer": "sgd", "learning_rate": 0.2},
+    "sgd with dampening": {
+        "optimizer": "sgd",
+        "learning_rate": 0.2,
+        "optimizer_params": {"dampening": 0.3},
+    },
+    "sgd with nesterov": {
+        "optimizer": "sgd",
+        "learning_rate": 0.2,
+        "optimizer_params": {"nesterov": True},
+        "weight_decay": 0.01,
+    },
+    "adam": {"optimizer": "adam"},
+    "adam with its parameters": {
+        "optimizer": "adam",
+        "optimizer_params": {"betas": (0.7, 0.95), "eps": 1e-3, "amsgrad": True},
+        "weight_decay": 0.02,
+    },
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "adamw with its parameters": {
+        "optimizer": "adamw",
+        "optimizer_params": {"betas": (0.4, 0.9), "amsgrad": True},
+        "weight_decay": 0.1,
+    },
+    "rmsprop": {"optimizer": "rmsprop"},
+    "rmsprop centered with momentum": {
+        "optimizer": "rmsprop",
+        "optimizer_params": {"alpha": 0.9, "eps": 1e-4, "momentum": 0.5, "centered": True},
+        "weight_decay": 0.02,
+    },
+}
+LOSSES = {
+    f"{loss}, smoothing {smoothing}": {"loss": loss, "label_smoothing": smoothing}
+    for loss in ("cross_entropy", "focal", "mse")
+    for smoothing in (0.0, 0.2)
+}
+OPTIONS = {
+    "no clipping": {"max_grad_norm": None},
+    "clipping by norm": {"max_grad_norm": 0.1},
+    "clipping by value": {"max_grad_norm": 0.01, "clip_by": "value"},
+    "l1": {"l1": 0.01},
+    "average of the weights": {"ema_decay": 0.9},
+    "constant rate": {"lr_schedule": "constant", "warmup_epochs": 2},
+    "one cycle": {"lr_schedule": "one_cycle"},
+    "plateau": {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
+    "balanced batches": {"sampler": "balanced", "last_batch": "merge"},
+    "full batch": {"batch_size": None, "max_epochs": 50},
+    "batches of one": {"batch_size": 1, "max_epochs": 3},
+    "random crops": {"max_timesteps": 6, "crop": "random"},
+}
+NETWORKS = {
+    **{f"pooling {name}": {"pooling": name} for name in POOLINGS},
+    "both directions": {"bidirectional": True},
+    "two layers": {"num_layers": 2},
+    "three layers": {"num_layers": 3, "bidirectional": True, "pooling": "max"},
+    "four layers": {"num_layers": 4, "pooling": "mean"},
+    "batch norm": {"head_norm": "batch"},
+    "layer norm": {"head_norm": "layer", "bidirectional": True},
+    "dropout": {"dropout": 0.3},
+    "dropout between layers": {"dropout": 0.3, "num_layers": 3},
+    "recurrent dropout": {"recurrent_dropout": 0.4, "num_layers": 2, "bidirectional": True},
+    "dropout and norm": {"dropout": 0.2, "recurrent_dropout": 0.2, "head_norm": "batch"},
+}
+
+
+def make_data(*, dtype=torch.float64, lengths=True, weight=False):
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(N_WINDOWS, N_TIMESTEPS, N_CHANNELS, generator=generator, dtype=torch.float64)
+    class_index = torch.randint(0, N_CLASSES, (N_WINDOWS,), generator=generator)
+    X += class_index[:, None, None]
+    valid = torch.randint(1, N_TIMESTEPS + 1, (N_WINDOWS,), generator=generator)
+    weights = torch.rand(N_WINDOWS, generator=generator, dtype=torch.float64)
+    return TrainingData(
+        X.to(dtype),
+        valid if lengths else None,
+        class_index,
+        (weights / weights.mean()).to(dtype) if weight else None,
+    )
+
+
+def make_module(dtype=torch.float64, **network):
+    torch.manual_seed(5)
+    options = {"pooling": "meanmax", **network}
+    return LSTMLinear(N_CHANNELS, 6, N_CLASSES, **options).to(dtype)
+
+
+def make_config(**options):
+    chosen = {
+        "learning_rate": 0.02,
+        "batch_size": BATCH_SIZE,
+        "max_epochs": MAX_EPOCHS,
+        "early_stopping": False,
+        "restore_best": False,
+        "monitor": "loss",
+        **options,
+    }
+    return TrainingConfig(N_CLASSES, **chosen)
+
+
+def assert_same_trajectory(network, data, **options):
+    config = make_config(**options)
+    ours, theirs = make_module(**network), make_module(**network)
+    first = [p.detach().clone() for p in ours.parameters()]
+    seed = np.random.SeedSequence
+    theirs_ = train_classifier(theirs, data, None, config, seed=seed(7), engine="autograd")
+    ours_ = train_classifier(ours, data, None, config, seed=seed(7), engine="native")
+    assert (theirs_.engine.name, ours_.engine.name) == ("autograd", "native")
+    history, expected = ours_.history, theirs_
+    for row, wanted in zip(history, expected.history, strict=True):
+        for name, value in row.items():
+            if name == "duration_s":
+                continue
+            assert value == pytest.approx(wanted[name], rel=1e-9, abs=1e-12), name
+    wanted = theirs.state_dict()
+    for name, values in ours.state_dict().items():
+        torch.testing.assert_close(
+            values, wanted[name], rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    moved = [(a - b).abs().max() for a, b in zip(first, ours.parameters(), strict=True)]
+    assert min(moved) > 1e-4  # a trajectory that stands still would agree with anything
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_every_optimizer_takes_torchs_trajectory(options):
+    assert_same_trajectory({}, make_data(), **options)
+
+
+@pytest.mark.parametrize("weight", [False, True], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+def test_every_loss_gives_the_same_trajectory(options, weight):
+    assert_same_trajectory({}, make_data(weight=weight), **options)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_gives_the_same_trajectory(options):
+    assert_same_trajectory({}, make_data(), **options)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_every_network_gives_the_same_trajectory(network):
+    assert_same_trajectory(network, make_data())
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_windows_without_padding_give_the_same_trajectory(pooling):
+    network = {"pooling": pooling, "bidirectional": True}
+    assert_same_trajectory(network, make_data(lengths=False))
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_in_single_precision_the_error_is_within_the_budget(options):
+    # After 50 steps every engine is some way from double precision; ours is at most twice as far
+    # as torch's own arithmetic on the same kernels.
+    network = {"bidirectional": True}
+    config = make_config(**options)
+    exact = make_module(**network)
+    train_classifier(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
+    ours, theirs = make_module(torch.float32, **network), make_module(torch.float32, **network)
+    data = make_data(dtype=torch.float32)
+    train_classifier(theirs, data, None, config, seed=np.random.SeedSequence(7))
+    train_classifier(ours, data, None, config, seed=np.random.SeedSequence(7), engine="native")
+
+    def error(module):
+        pairs = zip(module.parameters(), exact.parameters(), strict=True)
+        return max((a.double() - b).abs().max().item() for a, b in pairs)
+
+    assert error(theirs) < 1e-5
+    assert error(ours) <= 2 * error(theirs) + 1e-7
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
+    # not with an average: the module then holds the average, which is no starting point
+    module = make_module()
+    native = NativeEpochs(module, make_data(), make_config(ema_decay=ema_decay), seed=0)
+    native.train_epoch([np.arange(5)], [0.01])
+    with torch.no_grad():
+        module.linear.bias.fill_(100.0)
+    native.train_epoch([np.arange(5)], [0.01])
+    kept = native.trainer.parameters[0, -1] > 50
+    assert kept == (ema_decay is None)
+
+
+def test_the_gap_names_what_the_native_engine_does_not_serve():
+    here = {"num_layers": 1, "device_type": "cpu", "dtype": "float32"}
+    for options in (*OPTIMIZERS.values(), *LOSSES.values(), *OPTIONS.values()):
+        assert native_engine_gap(make_config(**options), **here) is None
+    config = make_config()
+    assert "callable" in native_engine_gap(make_config(loss=lambda a, b: a.sum()), **here)
+    assert "not on cuda" in native_engine_gap(config, **{**here, "device_type": "cuda"})
+    assert "bfloat16" in native_engine_gap(config, **{**here, "dtype": "bfloat16"})
+    assert "at most 8 layers" in native_engine_gap(config, **{**here, "num_layers": 9})
