@@ -51,7 +51,14 @@ def main():
 
     print("3. training an LSTM on the other robots, some of them held out for validation")
     clf = SensorLSTMClassifier(
-        learning_rate=3e-3, dropout=0.3, max_epochs=60, random_state=0, verbose=1
+        bidirectional=True,
+        dropout=0.3,
+        learning_rate=3e-3,
+        optimizer="adamw",
+        weight_decay=0.01,
+        max_epochs=60,
+        random_state=0,
+        verbose=1,
     )
     clf.fit(windows)
 

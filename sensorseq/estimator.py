@@ -213,8 +213,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         1 shows progress on stderr; 2 writes every epoch where there is no terminal.
     random_state : int, RandomState or None, default=None
         Decides split, first weights, order, crops and dropout: equal integers give equal bits on
-        one machine, whatever was drawn before. On any number of threads, too, unless `dropout`
-        or `head_norm` puts torch's own matrix product before the head.
+        one machine, whatever was drawn before; on the native engine (see `engine_`) also on any
+        number of threads.
 
     Attributes
     ----------
