@@ -1,3 +1,4 @@
+import contextlib
 import resource
 import subprocess
 import sys
@@ -235,22 +236,26 @@ def test_provenance_that_is_no_plain_value_is_refused_and_leaves_the_old_file(tm
     assert names_in(tmp_path) == ["w.h5"]
 
 
-@pytest.fixture
-def limit_file_size():
+@contextlib.contextmanager
+def files_limited_to(size_bytes):
+    """Only around what is tested: pytest itself may be writing to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20_000, 100_000])
-def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(
-    tmp_path, limit_file_size, size
-):
+def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_path, size):
     path = tmp_path / "w.h5"
     write_windows(path, make_windows())
     before = path.read_bytes()
-    limit_file_size(size)
-    with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written .*make room"):
+    with (
+        files_limited_to(size),
+        pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written .*make room"),
+    ):
         write_windows(path, make_windows(5000))
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["w.h5"]
