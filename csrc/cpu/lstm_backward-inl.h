@@ -9,9 +9,6 @@
 // of up to 4 vectors of columns, [panel][k][vector][lane], k in gate-major order. Columns are the
 // hidden units, padded to whole vectors, then the channels, likewise.
 template <typename Real>
-constexpr int64_t kPanelVectors = 4;
-
-template <typename Real>
 SENSORSEQ_INLINE int64_t BackwardVectors(const LstmShape& s, bool with_x) {
   return UnitBlocks<Real>(s.hidden_size) + (with_x ? UnitBlocks<Real>(s.n_channels) : 0);
 }
