@@ -183,8 +183,7 @@ void Raise(Status status) {
 
 Sizes SavedSizes(const LstmShape& s, bool save_state) {
   if (!save_state) return {0};
-  return {s.n_models,    s.n_directions, s.n_windows,
-          s.n_timesteps, kSavedRows,     Padded(s.hidden_size)};
+  return {s.n_models, s.n_directions, s.n_windows, SavedRows(s.n_timesteps), Padded(s.hidden_size)};
 }
 
 // Calls f with a null pointer of the C++ type behind the tensor's dtype.

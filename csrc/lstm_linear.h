@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gates.h"
 #include "status.h"
 
 namespace sensorseq {
@@ -74,8 +75,9 @@ struct LstmForward {
   Real* c_n;             // (M, N, D, H)      written; may be the same pointer as in.c_0
   Real* pooled;          // (M, N, P)         written; null with Pooling::kNone
   Real* logits;          // (M, N, K)         written; null without a head
-  Real* saved;           // (M, D, N, T, 6, Padded(H))  written for the backward pass, zero
-                         //                   beyond lengths; null at inference
+  Real* saved;           // (M, D, N, SavedRows(T), Padded(H))  written for the backward pass in an
+                         //                   order of the instruction set's own, undefined where
+                         //                   no valid step belongs; null at inference
   void* workspace;       // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
 };
@@ -85,7 +87,7 @@ struct LstmBackward {
   LstmShape shape;
   LstmInputs<Real> in;      // as given to the forward pass
   const Real* pooled;       // (M, N, P)       as the forward pass wrote it; null with kNone
-  const Real* saved;        // (M, D, N, T, 6, Padded(H))  likewise
+  const Real* saved;        // (M, D, N, SavedRows(T), Padded(H))  likewise
   const Real* grad_hidden;  // (M, N, T, D*H)  read at valid steps only; null: zeros
   const Real* grad_h_n;     // (M, N, D, H)    null: zeros
   const Real* grad_c_n;     // (M, N, D, H)    null: zeros
@@ -100,23 +102,43 @@ struct LstmBackward {
   Real* grad_c_0;         // (M, N, D, H)    written; null: not wanted
   Real* grad_weight_out;  // (M, K, P)       written; null without a head
   Real* grad_bias_out;    // (M, K)          written; null without a head
-  double* slot_squares = nullptr;  // (M, slots)  written: squared norm of each slot's share of
-                                   //     grad_weight_ih, grad_weight_hh and twice grad_bias (it
-                                   //     is the gradient of two); null: not wanted
+  double* slot_squares = nullptr;     // (M, slots)  written: squared norm of each slot's share of
+                                      //     grad_weight_ih, grad_weight_hh and twice grad_bias (it
+                                      //     is the gradient of two); null: not wanted
+  int64_t* slot_saturated = nullptr;  // (M, slots, 4)  written: values of each gate, at valid
+                                      //     steps, that lie outside [0.05, 0.95], of the cell
+                                      //     gate outside [-0.9, 0.9]; null: not wanted
   void* workspace;  // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
+};
+
+// Forward and backward pass of a training step in one: each tile of windows goes backwards while
+// its state is still in the cache. What stands between the two, from pooled vectors to their
+// gradients, is the caller's: `between` is called for windows [first, first + n) of one model after
+// their forward and before their backward pass, on the thread that runs the model's slot. It reads
+// forward.pooled and writes backward.grad_pooled of these windows.
+template <typename Real>
+struct LstmStep {
+  LstmForward<Real> forward;    // no head; saved, workspace and parallel are not read
+  LstmBackward<Real> backward;  // of the same shape and inputs; no head, saved is not read
+  void (*between)(void* context, int64_t model, int64_t slot, int64_t first, int64_t n);
+  void* context;
 };
 
 // Bytes of workspace for a shape, the same on every instruction set: the packed weights and what
 // the tasks need, O(M * N * H) forward.
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
+size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>
 Status lstm_forward(const LstmForward<Real>& args);
 
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args);
+
+template <typename Real>
+Status lstm_step(const LstmStep<Real>& args);
 
 // Width of the pooled vector, P.
 inline int64_t PooledSize(const LstmShape& shape) {

@@ -54,6 +54,27 @@ LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
   return k;
 }
 
+// Whether a layer's passes run as one fused step. Batch norm needs all windows between the two.
+bool IsFused(const TrainShape& s, int64_t layer) {
+  return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
+}
+
+// The active row's functions for Real.
+template <typename Real>
+struct Head;
+template <>
+struct Head<float> {
+  explicit Head(const Kernels& k) : Forward(k.head_forward_f32), Backward(k.head_backward_f32) {}
+  decltype(Kernels::head_forward_f32) Forward;
+  decltype(Kernels::head_backward_f32) Backward;
+};
+template <>
+struct Head<double> {
+  explicit Head(const Kernels& k) : Forward(k.head_forward_f64), Backward(k.head_backward_f64) {}
+  decltype(Kernels::head_forward_f64) Forward;
+  decltype(Kernels::head_backward_f64) Backward;
+};
+
 // What one lane needs for a step, carved out of its part of the workspace.
 template <typename Real>
 struct Lane {
@@ -63,21 +84,21 @@ struct Lane {
   Real *weight_ih[kMaxLayers], *weight_hh[kMaxLayers], *bias[kMaxLayers];
   Real *grad_weight_ih[kMaxLayers], *grad_weight_hh[kMaxLayers], *grad_bias[kMaxLayers];
   Real* recurrent_mask[kMaxLayers];  // (B, D, H)
-  Real* saved[kMaxLayers];
-  Real* hidden[kMaxLayers];   // (B, T, D*H)  of all but the top layer
-  Real* grad_hidden[2];       // (B, T, D*H)  taken in turns
-  Real *h_n, *c_n;            // (B, D, H)
-  Real* pooled;               // (B, P)
-  Real* normed;               // (B, P)  (pooled - mean) / deviation
-  Real* features;             // (B, P)  what enters the head
-  Real* grad_features;        // (B, P)
-  Real* logits;               // (B, K)
-  Real* grad_logits;          // (B, K)
-  Real* grads;                // (Q)
-  Real* before;               // (Q)     parameters before the update
-  Real* share;                // (head's or norm's parameters)  one slot's share of their gradient
+  Real* saved[kMaxLayers];           // of all but a top layer whose passes are fused
+  Real* hidden[kMaxLayers];          // (B, T, D*H)  of all but the top layer
+  Real* grad_hidden[2];              // (B, T, D*H)  taken in turns
+  Real *h_n, *c_n;                   // (B, D, H)
+  Real* pooled;                      // (B, P)
+  Real* normed;                      // (B, P)  (pooled - mean) / deviation
+  Real* features;                    // (B, P)  what enters the head
+  Real* grad_features;               // (B, P)
+  Real* logits;                      // (B, K)
+  Real* grad_logits;                 // (B, K)
+  Real* grads;                       // (Q)
+  Real* before;                      // (Q)     parameters before the update
+  Real* shares;               // (slots, parameters of norm and head)  their gradients by slot
   double* inverse_deviation;  // (P or B)
-  double *losses, *log_p, *grad_loss;  // (B), (K), (K)
+  double *losses, *log_p, *grad_loss;  // (B), (slots, K), (slots, K)
   void* kernel_workspace;
 };
 
@@ -116,11 +137,13 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
     lane->grad_weight_hh[l] = carver.Take<Real>(of_hidden);
     lane->grad_bias[l] = carver.Take<Real>(D * kGates * H);
     lane->recurrent_mask[l] = carver.Take<Real>(B * D * H);
-    lane->saved[l] = carver.Take<Real>(D * B * s.n_timesteps * kSavedRows * Padded(H));
+    const int64_t saved = D * B * SavedRows(s.n_timesteps) * Padded(H);
+    lane->saved[l] = carver.Take<Real>(IsFused(s, l) ? 0 : saved);
     lane->hidden[l] = carver.Take<Real>(l + 1 < s.n_layers ? sequence : 0);
     const LstmShape shape = KernelShape(s, l, B);
     for (size_t bytes : {lstm_forward_workspace_bytes(shape, sizeof(Real)),
-                         lstm_backward_workspace_bytes(shape, sizeof(Real))}) {
+                         lstm_backward_workspace_bytes(shape, sizeof(Real)),
+                         IsFused(s, l) ? lstm_step_workspace_bytes(shape, sizeof(Real)) : 0}) {
       if (bytes > kernel_bytes) kernel_bytes = bytes;
     }
   }
@@ -136,11 +159,11 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->grad_logits = carver.Take<Real>(B * s.n_classes);
   lane->grads = carver.Take<Real>(ParameterCount(s));
   lane->before = carver.Take<Real>(ParameterCount(s));
-  lane->share = carver.Take<Real>(ParameterCount(s) - NormOffset(s));
+  lane->shares = carver.Take<Real>(kMaxSlots * (ParameterCount(s) - NormOffset(s)));
   lane->inverse_deviation = carver.Take<double>(B > P ? B : P);
   lane->losses = carver.Take<double>(B);
-  lane->log_p = carver.Take<double>(s.n_classes);
-  lane->grad_loss = carver.Take<double>(s.n_classes);
+  lane->log_p = carver.Take<double>(kMaxSlots * s.n_classes);
+  lane->grad_loss = carver.Take<double>(kMaxSlots * s.n_classes);
   lane->kernel_workspace = carver.Take<char>(static_cast<int64_t>(kernel_bytes));
   return carver.used();
 }
@@ -166,18 +189,6 @@ double SumOfSquares(const Real* values, int64_t n) {
 }
 
 template <typename Real>
-Real Dot(const Real* a, const Real* b, int64_t n) {
-  Real partial[kSumLanes] = {};
-  int64_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += a[i + lane] * b[i + lane];
-  }
-  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += a[i] * b[i];
-  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
-         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
-}
-
-template <typename Real>
 void Copy(const Real* from, int64_t n, Real* to) {
   if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(Real));
 }
@@ -187,7 +198,7 @@ template <typename Real>
 class Step {
  public:
   Step(const TrainEpoch<Real>& args, int64_t model, int64_t step, const Lane<Real>& lane,
-       const Parallel& parallel)
+       const Parallel& parallel, const Head<Real>& head)
       : a_(args),
         s_(args.shape),
         lane_(lane),
@@ -198,7 +209,8 @@ class Step {
         hyper_(args.hyper + model * kHyperColumns),
         parameters_(args.parameters + model * Q_),
         step_count_(args.step_count[model]),
-        statistics_(args.statistics + (model * s_.n_steps + step) * kStatisticColumns) {
+        statistics_(args.statistics + (model * s_.n_steps + step) * kStatisticColumns),
+        head_(head) {
     const int64_t of_rows = args.n_row_models == 1 ? 0 : model;
     const int64_t* offsets = args.offsets + of_rows * (s_.n_steps + 1) + step;
     first_row_ = offsets[0];
@@ -222,14 +234,12 @@ class Step {
     if (B_ == 0) return Status::kOk;
     GatherWeights();
     GatherWindows();
-    Status status = ForwardLayers();
+    for (int64_t i = 0; i < SlotCount(B_) * ShareSize(); ++i) lane_.shares[i] = Real(0);
+    const Status status = RunLayers();
     if (status != Status::kOk) return status;
-    ForwardHead();
     MeasureLoss();
-    BackwardHead();
-    status = BackwardLayers();
-    if (status != Status::kOk) return status;
     ScatterGradients();
+    SumShares();
     if (has_details_) MeasureNoise();
     AddL1();
     Clip();
@@ -283,13 +293,15 @@ class Step {
                          static_cast<uint64_t>(step_count_), site);
   }
 
-  // values *= mask of the site, drawn anew: the same forward and backward.
-  void Drop(int64_t layer, int64_t n, Real* values) const {
+  // values *= elements [first, first + n) of the site's mask, drawn anew: the same forward and
+  // backward.
+  void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
     const CounterRandom random = Random(OutputSite(layer));
     for (int64_t i = 0; i < n; ++i) {
-      values[i] *= static_cast<Real>(DropoutFactor(random, static_cast<uint64_t>(i), probability));
+      values[i] *=
+          static_cast<Real>(DropoutFactor(random, static_cast<uint64_t>(first + i), probability));
     }
   }
 
@@ -304,31 +316,107 @@ class Step {
     return in;
   }
 
-  Status ForwardLayers() const {
+  // Forward through the layers, the loss, and back: the top layer's passes in one where nothing
+  // stands between them that needs the whole batch.
+  Status RunLayers() {
     const int64_t top = s_.n_layers - 1, width = s_.n_directions * s_.hidden_size;
-    for (int64_t l = 0; l <= top; ++l) {
-      if (hyper_[kRecurrentDropout] > 0.0) {
-        const CounterRandom random = Random(RecurrentSite(l));
-        for (int64_t i = 0; i < B_ * width; ++i) {
-          lane_.recurrent_mask[l][i] = static_cast<Real>(
-              DropoutFactor(random, static_cast<uint64_t>(i), hyper_[kRecurrentDropout]));
-        }
-      }
-      LstmForward<Real> args{};
-      args.shape = KernelShape(s_, l, B_);
-      args.in = Inputs(l);
-      args.hidden = l < top ? lane_.hidden[l] : nullptr;
-      args.h_n = lane_.h_n;
-      args.c_n = lane_.c_n;
-      args.pooled = l < top ? nullptr : lane_.pooled;
-      args.saved = lane_.saved[l];
-      args.workspace = lane_.kernel_workspace;
-      args.parallel = parallel_;
-      const Status status = lstm_forward(args);
+    for (int64_t l = 0; l <= top; ++l) DrawRecurrentMask(l);
+    for (int64_t l = 0; l < top; ++l) {
+      const Status status = lstm_forward(ForwardArgs(l));
       if (status != Status::kOk) return status;
-      if (l < top) Drop(l, B_ * s_.n_timesteps * width, lane_.hidden[l]);
+      Drop(l, 0, B_ * s_.n_timesteps * width, lane_.hidden[l]);
     }
-    return Status::kOk;
+    Status status;
+    if (IsFused(s_, top)) {
+      status = FusedTop();
+    } else {
+      status = lstm_forward(ForwardArgs(top));
+      if (status != Status::kOk) return status;
+      ForwardBatchNorm();
+      for (int64_t slot = 0; slot < SlotCount(B_); ++slot) {
+        const int64_t first = SlotWindow(slot, B_);
+        RunHead(slot, first, SlotWindow(slot + 1, B_) - first);
+      }
+      BackwardBatchNorm();
+      status = BackwardLayer(top);
+    }
+    for (int64_t l = top - 1; l >= 0 && status == Status::kOk; --l) status = BackwardLayer(l);
+    return status;
+  }
+
+  void DrawRecurrentMask(int64_t l) const {
+    if (hyper_[kRecurrentDropout] == 0.0) return;
+    const CounterRandom random = Random(RecurrentSite(l));
+    for (int64_t i = 0; i < B_ * s_.n_directions * s_.hidden_size; ++i) {
+      lane_.recurrent_mask[l][i] = static_cast<Real>(
+          DropoutFactor(random, static_cast<uint64_t>(i), hyper_[kRecurrentDropout]));
+    }
+  }
+
+  LstmForward<Real> ForwardArgs(int64_t l) const {
+    const int64_t top = s_.n_layers - 1;
+    LstmForward<Real> args{};
+    args.shape = KernelShape(s_, l, B_);
+    args.in = Inputs(l);
+    args.hidden = l < top ? lane_.hidden[l] : nullptr;
+    args.h_n = lane_.h_n;
+    args.c_n = lane_.c_n;
+    args.pooled = l < top ? nullptr : lane_.pooled;
+    args.saved = IsFused(s_, l) ? nullptr : lane_.saved[l];
+    args.workspace = lane_.kernel_workspace;
+    args.parallel = parallel_;
+    return args;
+  }
+
+  LstmBackward<Real> BackwardArgs(int64_t l) {
+    LstmBackward<Real> args{};
+    args.shape = KernelShape(s_, l, B_);
+    args.in = Inputs(l);
+    args.saved = lane_.saved[l];
+    if (l == s_.n_layers - 1) {
+      args.pooled = lane_.pooled;
+      args.grad_pooled = lane_.grad_features;
+    } else {
+      args.grad_hidden = lane_.grad_hidden[l % 2];
+    }
+    args.grad_x = l == 0 ? nullptr : lane_.grad_hidden[(l - 1) % 2];
+    args.grad_weight_ih = lane_.grad_weight_ih[l];
+    args.grad_weight_hh = lane_.grad_weight_hh[l];
+    args.grad_bias = lane_.grad_bias[l];
+    args.slot_squares = has_details_ ? layer_squares_ : nullptr;
+    args.slot_saturated = has_details_ ? layer_saturated_ : nullptr;
+    args.workspace = lane_.kernel_workspace;
+    args.parallel = parallel_;
+    return args;
+  }
+
+  // What follows the backward pass of a layer.
+  void AfterBackward(int64_t l, const LstmBackward<Real>& args) {
+    for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
+      slot_squares_[slot] += layer_squares_[slot];
+      for (int gate = 0; gate < kGates; ++gate) {
+        n_saturated_[gate] += layer_saturated_[slot * kGates + gate];
+      }
+    }
+    if (l > 0) Drop(l - 1, 0, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
+  }
+
+  Status BackwardLayer(int64_t l) {
+    const LstmBackward<Real> args = BackwardArgs(l);
+    const Status status = lstm_backward(args);
+    if (status == Status::kOk) AfterBackward(l, args);
+    return status;
+  }
+
+  Status FusedTop() {
+    const int64_t top = s_.n_layers - 1;
+    const auto between = [](void* self, int64_t, int64_t slot, int64_t first, int64_t n) {
+      static_cast<Step*>(self)->RunHead(slot, first, n);
+    };
+    const LstmStep<Real> args{ForwardArgs(top), BackwardArgs(top), between, this};
+    const Status status = lstm_step(args);
+    if (status == Status::kOk) AfterBackward(top, args.backward);
+    return status;
   }
 
   // Normalizes n values, stride apart; writes them, returns 1 / deviation, mean and variance.
@@ -361,102 +449,99 @@ class Step {
     }
   }
 
-  void ForwardNorm() const {
-    const Real* weight = parameters_ + NormOffset(s_);
-    const Real* bias = weight + P_;
-    if (s_.head_norm == HeadNorm::kBatch) {
-      Real* running_mean = a_.running + model_ * 2 * P_;
-      Real* running_variance = running_mean + P_;
-      const double unbiased = static_cast<double>(B_) / static_cast<double>(B_ - 1);
-      for (int64_t p = 0; p < P_; ++p) {
-        const Moments m = Normalize(lane_.pooled + p, B_, P_, lane_.normed + p);
-        lane_.inverse_deviation[p] = m.inverse_deviation;
-        const double mean = static_cast<double>(running_mean[p]);
-        const double variance = static_cast<double>(running_variance[p]);
-        running_mean[p] = static_cast<Real>(mean + kRunningMomentum * (m.mean - mean));
-        running_variance[p] =
-            static_cast<Real>(variance + kRunningMomentum * (m.variance * unbiased - variance));
-      }
-    } else {
-      for (int64_t n = 0; n < B_; ++n) {
-        lane_.inverse_deviation[n] =
-            Normalize(lane_.pooled + n * P_, P_, 1, lane_.normed + n * P_).inverse_deviation;
-      }
-    }
-    for (int64_t n = 0; n < B_; ++n) {
-      for (int64_t p = 0; p < P_; ++p) {
-        lane_.features[n * P_ + p] = lane_.normed[n * P_ + p] * weight[p] + bias[p];
-      }
+  // The norm's and the head's parameters lie side by side, and so do their gradients in a share.
+  int64_t ShareSize() const { return Q_ - NormOffset(s_); }
+  Real* NormShare(int64_t slot) const { return lane_.shares + slot * ShareSize(); }
+  Real* HeadShare(int64_t slot) const {
+    return NormShare(slot) + (HeadOffset(s_) - NormOffset(s_));
+  }
+
+  void ForwardBatchNorm() const {
+    Real* running_mean = a_.running + model_ * 2 * P_;
+    Real* running_variance = running_mean + P_;
+    const double unbiased = static_cast<double>(B_) / static_cast<double>(B_ - 1);
+    for (int64_t p = 0; p < P_; ++p) {
+      const Moments m = Normalize(lane_.pooled + p, B_, P_, lane_.normed + p);
+      lane_.inverse_deviation[p] = m.inverse_deviation;
+      const double mean = static_cast<double>(running_mean[p]);
+      const double variance = static_cast<double>(running_variance[p]);
+      running_mean[p] = static_cast<Real>(mean + kRunningMomentum * (m.mean - mean));
+      running_variance[p] =
+          static_cast<Real>(variance + kRunningMomentum * (m.variance * unbiased - variance));
     }
   }
 
-  // Sums gradients of what follows the layers in the kernels' slots: f(window, share) adds one
-  // window's. Recorded or not, so that recording changes no bit.
-  template <typename F>
-  void SumInSlots(int64_t n, Real* grads, F f) {
-    for (int64_t i = 0; i < n; ++i) grads[i] = Real(0);
-    for (int64_t slot = 0; slot < SlotCount(B_); ++slot) {
-      for (int64_t i = 0; i < n; ++i) lane_.share[i] = Real(0);
-      for (int64_t w = SlotWindow(slot, B_); w < SlotWindow(slot + 1, B_); ++w) f(w, lane_.share);
-      for (int64_t i = 0; i < n; ++i) grads[i] += lane_.share[i];
-      slot_squares_[slot] += SumOfSquares(lane_.share, n);
+  void BackwardBatchNorm() const {
+    for (int64_t p = 0; p < P_; ++p) {
+      BackNormalize(lane_.normed + p, B_, P_, lane_.inverse_deviation[p], lane_.grad_features + p);
     }
   }
 
-  void BackwardNorm() {
-    const Real* weight = parameters_ + NormOffset(s_);
-    SumInSlots(2 * P_, lane_.grads + NormOffset(s_), [&](int64_t n, Real* share) {
-      for (int64_t p = 0; p < P_; ++p) {
-        Real& grad = lane_.grad_features[n * P_ + p];
-        share[p] += grad * lane_.normed[n * P_ + p];
-        share[P_ + p] += grad;
-        grad *= weight[p];
-      }
-    });
-    if (s_.head_norm == HeadNorm::kBatch) {
-      for (int64_t p = 0; p < P_; ++p) {
-        BackNormalize(lane_.normed + p, B_, P_, lane_.inverse_deviation[p],
-                      lane_.grad_features + p);
-      }
-    } else {
-      for (int64_t n = 0; n < B_; ++n) {
-        BackNormalize(lane_.normed + n * P_, P_, 1, lane_.inverse_deviation[n],
-                      lane_.grad_features + n * P_);
-      }
-    }
-  }
-
-  void ForwardHead() const {
+  // From the pooled vectors of windows [first, first + n) of a slot to their loss and back to the
+  // gradient of the pooled vectors; the norm's and the head's own gradients go to the slot's share.
+  void RunHead(int64_t slot, int64_t first, int64_t n) const {
     const int64_t K = s_.n_classes;
-    if (s_.head_norm == HeadNorm::kNone) {
-      Copy(lane_.pooled, B_ * P_, lane_.features);
-    } else {
-      ForwardNorm();
-    }
-    Drop(s_.n_layers - 1, B_ * P_, lane_.features);
+    const Real* norm = parameters_ + NormOffset(s_);
     const Real* weight = parameters_ + HeadOffset(s_);
-    const Real* bias = weight + K * P_;
-    for (int64_t n = 0; n < B_; ++n) {
-      for (int64_t k = 0; k < K; ++k) {
-        lane_.logits[n * K + k] = Dot(lane_.features + n * P_, weight + k * P_, P_) + bias[k];
+    Real* norm_share = NormShare(slot);
+    Real* head_share = HeadShare(slot);
+    for (int64_t i = first; i < first + n; ++i) {
+      Real* features = lane_.features + i * P_;
+      Real* normed = lane_.normed + i * P_;
+      const Real* pooled = lane_.pooled + i * P_;
+      if (s_.head_norm == HeadNorm::kNone) {
+        Copy(pooled, P_, features);
+        continue;
+      }
+      if (s_.head_norm == HeadNorm::kLayer) {
+        lane_.inverse_deviation[i] = Normalize(pooled, P_, 1, normed).inverse_deviation;
+      }
+      for (int64_t p = 0; p < P_; ++p) features[p] = normed[p] * norm[p] + norm[P_ + p];
+    }
+    Drop(s_.n_layers - 1, first * P_, n * P_, lane_.features + first * P_);
+    for (int64_t i = first; i < first + n; ++i) {
+      const Real* features = lane_.features + i * P_;
+      Real* grad_features = lane_.grad_features + i * P_;
+      head_.Forward(features, weight, weight + K * P_, P_, K, lane_.logits + i * K);
+      MeasureLossOf(i, lane_.log_p + slot * K, lane_.grad_loss + slot * K);
+      for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
+      head_.Backward(lane_.grad_logits + i * K, features, weight, P_, K, grad_features, head_share,
+                     head_share + K * P_);
+    }
+    Drop(s_.n_layers - 1, first * P_, n * P_, lane_.grad_features + first * P_);
+    for (int64_t i = first; i < first + n && s_.head_norm != HeadNorm::kNone; ++i) {
+      const Real* normed = lane_.normed + i * P_;
+      Real* grad = lane_.grad_features + i * P_;
+      for (int64_t p = 0; p < P_; ++p) {
+        norm_share[p] += grad[p] * normed[p];
+        norm_share[P_ + p] += grad[p];
+        grad[p] *= norm[p];
+      }
+      if (s_.head_norm == HeadNorm::kLayer) {
+        BackNormalize(normed, P_, 1, lane_.inverse_deviation[i], grad);
       }
     }
   }
 
-  // Loss, its statistics, and grad_logits.
+  void MeasureLossOf(int64_t window, double* log_p, double* grad_loss) const {
+    const int64_t K = s_.n_classes, row = rows_[window];
+    const double weight = weight_ == nullptr ? 1.0 : static_cast<double>(weight_[row]);
+    lane_.losses[window] =
+        weight * LossAndGradient(a_.loss, hyper_[kLabelSmoothing], K, class_index_[row],
+                                 lane_.logits + window * K, log_p, grad_loss);
+    for (int64_t k = 0; k < K; ++k) {
+      lane_.grad_logits[window * K + k] =
+          static_cast<Real>(weight / static_cast<double>(B_) * grad_loss[k]);
+    }
+  }
+
   void MeasureLoss() const {
     const int64_t K = s_.n_classes;
     const double n_windows = static_cast<double>(B_);
     int64_t n_correct = 0;
     for (int64_t n = 0; n < B_; ++n) {
       const int64_t class_index = class_index_[rows_[n]];
-      const double weight = weight_ == nullptr ? 1.0 : static_cast<double>(weight_[rows_[n]]);
       const Real* logits = lane_.logits + n * K;
-      lane_.losses[n] = weight * LossAndGradient(a_.loss, hyper_[kLabelSmoothing], K, class_index,
-                                                 logits, lane_.log_p, lane_.grad_loss);
-      for (int64_t k = 0; k < K; ++k) {
-        lane_.grad_logits[n * K + k] = static_cast<Real>(weight / n_windows * lane_.grad_loss[k]);
-      }
       if (LargestLogit(logits, K) == class_index) ++n_correct;
       if (a_.margins != nullptr) {
         a_.margins[model_ * s_.n_rows + first_row_ + n] = Margin(logits, K, class_index);
@@ -470,55 +555,6 @@ class Step {
     statistics_[kAccuracy] = static_cast<double>(n_correct) / n_windows;
   }
 
-  void BackwardHead() {
-    const int64_t K = s_.n_classes;
-    const Real* weight = parameters_ + HeadOffset(s_);
-    SumInSlots(K * P_ + K, lane_.grads + HeadOffset(s_), [&](int64_t n, Real* share) {
-      const Real* features = lane_.features + n * P_;
-      Real* grad_features = lane_.grad_features + n * P_;
-      for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
-      for (int64_t k = 0; k < K; ++k) {
-        const Real grad = lane_.grad_logits[n * K + k];
-        for (int64_t p = 0; p < P_; ++p) {
-          grad_features[p] += grad * weight[k * P_ + p];
-          share[k * P_ + p] += grad * features[p];
-        }
-        share[K * P_ + k] += grad;
-      }
-    });
-    Drop(s_.n_layers - 1, B_ * P_, lane_.grad_features);
-    if (s_.head_norm != HeadNorm::kNone) BackwardNorm();
-  }
-
-  Status BackwardLayers() {
-    const int64_t top = s_.n_layers - 1;
-    for (int64_t l = top; l >= 0; --l) {
-      LstmBackward<Real> args{};
-      args.shape = KernelShape(s_, l, B_);
-      args.in = Inputs(l);
-      args.saved = lane_.saved[l];
-      if (l == top) {
-        args.pooled = lane_.pooled;
-        args.grad_pooled = lane_.grad_features;
-      } else {
-        args.grad_hidden = lane_.grad_hidden[l % 2];
-      }
-      args.grad_x = l == 0 ? nullptr : lane_.grad_hidden[(l - 1) % 2];
-      args.grad_weight_ih = lane_.grad_weight_ih[l];
-      args.grad_weight_hh = lane_.grad_weight_hh[l];
-      args.grad_bias = lane_.grad_bias[l];
-      double squares[kMaxSlots] = {};
-      args.slot_squares = has_details_ ? squares : nullptr;
-      args.workspace = lane_.kernel_workspace;
-      args.parallel = parallel_;
-      const Status status = lstm_backward(args);
-      if (status != Status::kOk) return status;
-      for (int64_t slot = 0; slot < SlotCount(B_); ++slot) slot_squares_[slot] += squares[slot];
-      if (l > 0) Drop(l - 1, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
-    }
-    return Status::kOk;
-  }
-
   void ScatterGradients() const {
     ForEachDirection([&](int64_t l, int64_t d, int64_t offset) {
       const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
@@ -529,6 +565,20 @@ class Step {
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden);
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden + gates);
     });
+  }
+
+  // Gradients of norm and head: the slots' shares, in order.
+  void SumShares() {
+    const int64_t n = ShareSize();
+    Real* grads = lane_.grads + NormOffset(s_);
+    Copy(lane_.shares, n, grads);
+    for (int64_t slot = 1; slot < SlotCount(B_); ++slot) {
+      const Real* share = NormShare(slot);
+      for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
+    }
+    for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
+      slot_squares_[slot] += SumOfSquares(NormShare(slot), n);
+    }
   }
 
   // With G_s the sum over the n_s windows of slot s of the windows' gradients and G the sum of all
@@ -605,32 +655,17 @@ class Step {
     statistics_[kUpdateRatio] =
         std::sqrt(change / Sum(Q_, [&](int64_t i) { return Before(i) * Before(i); }));
 
-    const int64_t H = s_.hidden_size, stride = Padded(H);
-    int64_t n_saturated[kGates] = {}, n_values = 0;
-    for (int64_t l = 0; l < s_.n_layers; ++l) {
-      for (int64_t d = 0; d < s_.n_directions; ++d) {
-        for (int64_t n = 0; n < B_; ++n) {
-          const int64_t length = has_lengths_ ? lane_.lengths[n] : s_.n_timesteps;
-          const Real* saved = lane_.saved[l] + (d * B_ + n) * s_.n_timesteps * kSavedRows * stride;
-          for (int64_t t = 0; t < length; ++t, saved += kSavedRows * stride) {
-            for (int gate = 0; gate < kGates; ++gate) {
-              const Real low = gate == kCellGate ? Real(-0.9) : Real(0.05);
-              const Real high = gate == kCellGate ? Real(0.9) : Real(0.95);
-              for (int64_t j = 0; j < H; ++j) {
-                const Real value = saved[gate * stride + j];
-                n_saturated[gate] += value < low || value > high;
-              }
-            }
-          }
-          n_values += length * H;
-        }
-      }
+    int64_t n_steps = B_ * s_.n_timesteps;
+    if (has_lengths_) {
+      n_steps = 0;
+      for (int64_t n = 0; n < B_; ++n) n_steps += lane_.lengths[n];
     }
+    const int64_t n_values = n_steps * s_.n_layers * s_.n_directions * s_.hidden_size;
     constexpr Statistic kColumns[kGates] = {kSaturatedInput, kSaturatedForget, kSaturatedCell,
                                             kSaturatedOutput};
     for (int gate = 0; gate < kGates; ++gate) {
       statistics_[kColumns[gate]] =
-          static_cast<double>(n_saturated[gate]) / static_cast<double>(n_values);
+          static_cast<double>(n_saturated_[gate]) / static_cast<double>(n_values);
     }
   }
 
@@ -648,12 +683,16 @@ class Step {
   const Real* weight_;
   double learning_rate_;
   bool has_details_, has_lengths_;
-  double slot_squares_[kMaxSlots] = {};  // of all parameters, once the backward pass is done
+  const Head<Real>& head_;
+  // of a layer, as its backward pass wrote them, and of all parameters and layers in the end
+  double layer_squares_[kMaxSlots] = {}, slot_squares_[kMaxSlots] = {};
+  int64_t layer_saturated_[kMaxSlots * kGates] = {}, n_saturated_[kGates] = {};
 };
 
 template <typename Real>
 struct Context {
   const TrainEpoch<Real>& args;
+  Head<Real> head;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
   std::atomic<int32_t> status{0};  // the first that was not kOk
@@ -671,7 +710,7 @@ void LaneTask(void* pointer, int64_t index) {
   const Parallel parallel = a.n_lanes == 1 ? a.parallel : Parallel{};
   for (int64_t model; (model = context.next_model.fetch_add(1)) < a.shape.n_models;) {
     for (int64_t step = a.first_step; step < a.first_step + a.n_steps; ++step) {
-      const Status status = Step<Real>(a, model, step, lane, parallel).Run();
+      const Status status = Step<Real>(a, model, step, lane, parallel, context.head).Run();
       if (status != Status::kOk) {
         context.status = static_cast<int32_t>(status);
         return;
@@ -719,9 +758,7 @@ Status Check(const TrainEpoch<Real>& a) {
       }
     }
   }
-  Status status;
-  ActiveKernels(&status);
-  return status;
+  return Status::kOk;
 }
 
 template <typename Real>
@@ -746,9 +783,11 @@ size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, siz
 
 template <typename Real>
 Status train_epoch(const TrainEpoch<Real>& args) {
-  const Status status = Check(args);
+  Status status = Check(args);
   if (status != Status::kOk) return status;
-  Context<Real> context{args, LaneBytes<Real>(args.shape)};
+  const Kernels* kernels = ActiveKernels(&status);
+  if (kernels == nullptr) return status;
+  Context<Real> context{args, Head<Real>(*kernels), LaneBytes<Real>(args.shape)};
   if (args.n_lanes == 1) {
     LaneTask<Real>(&context, 0);
   } else {

@@ -1,24 +1,30 @@
 """The error budget every float32 kernel is held to."""
 
+import math
+
 import torch
 
 
-def max_error(ours, reference_float64):
-    if ours.numel() == 0:
+def relative_error(ours, exact):
+    """Euclidean distance from `exact` as a share of its norm."""
+    if exact.numel() == 0:
         return 0.0
-    return (ours.detach().double() - reference_float64.detach()).abs().max().item()
+    norm = exact.detach().norm().item()
+    distance = (ours.detach().double() - exact.detach()).norm().item()
+    return distance if norm == 0.0 else distance / norm
 
 
 def assert_within_budget(pairs):
     """Our float32 error is at most twice torch's own, both measured against float64.
 
-    `pairs` holds (ours, torch_float32, reference_float64) for several seeds of one problem: the
-    largest error of a single small array is too much a matter of luck to compare.
+    `pairs` holds (ours, torch_float32, reference_float64) for several seeds of one problem. Errors
+    are of whole arrays, not of their worst element: gradients through time have heavy tails, and
+    the ratio of the largest errors of six seeds went from 0.6 to 4.7 where that of the arrays' was
+    1.0. A quarter of a unit in the last place is allowed for where torch is exact by chance.
     """
-    ours, theirs, rounding = 0.0, 0.0, 0.0
-    for our, their, exact in pairs:
-        ours = max(ours, max_error(our, exact))
-        theirs = max(theirs, max_error(their, exact))
-        largest = exact.detach().abs().max().item() if exact.numel() else 0.0
-        rounding = max(rounding, torch.finfo(torch.float32).eps * largest)
-    assert ours <= 2 * theirs + rounding, f"{ours:.3g} against {theirs:.3g} of torch"
+    ours, theirs = (
+        math.sqrt(sum(relative_error(pair[side], pair[2]) ** 2 for pair in pairs) / len(pairs))
+        for side in (0, 1)
+    )
+    allowed = 2 * theirs + torch.finfo(torch.float32).eps / 4
+    assert ours <= allowed, f"{ours:.3g} against {theirs:.3g} of torch"

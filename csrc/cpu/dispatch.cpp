@@ -23,7 +23,6 @@ const Kernels* const kTable[] = {
 };
 constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
 
-template <typename Real>
 Status CheckShape(const LstmShape& s, const int64_t* lengths) {
   const bool has_head = s.pooling != Pooling::kNone;
   if (s.n_models < 0 || (s.n_x_models != s.n_models && s.n_x_models != 1) || s.n_windows < 0 ||
@@ -41,10 +40,12 @@ void Call(const Kernels& k, const LstmForward<float>& args) { k.lstm_forward_f32
 void Call(const Kernels& k, const LstmForward<double>& args) { k.lstm_forward_f64(args); }
 void Call(const Kernels& k, const LstmBackward<float>& args) { k.lstm_backward_f32(args); }
 void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_f64(args); }
+void Call(const Kernels& k, const LstmStep<float>& args) { k.lstm_step_f32(args); }
+void Call(const Kernels& k, const LstmStep<double>& args) { k.lstm_step_f64(args); }
 
-template <typename Real, template <typename> class Args>
-Status CheckAndCall(const Args<Real>& args) {
-  Status status = CheckShape<Real>(args.shape, args.in.lengths);
+template <typename Args>
+Status CheckAndCall(const LstmShape& shape, const int64_t* lengths, const Args& args) {
+  Status status = CheckShape(shape, lengths);
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels != nullptr) Call(*kernels, args);
@@ -76,8 +77,7 @@ ForwardLayout LayoutForward(const LstmShape& s) {
   ForwardLayout layout;
   layout.packed_stride = Aligned(padded * width * kGates);
   layout.scratch_offset = s.n_models * s.n_directions * layout.packed_stride;
-  // h_in, h, c, mask, sum, largest, and a row of zeros in place of x
-  layout.scratch_stride = Aligned(6 * kTileRows * padded + s.n_channels);
+  layout.scratch_stride = Aligned(kForwardScratch * kTileRows * padded);
   layout.total =
       layout.scratch_offset + s.n_models * TileCount(s.n_windows) * layout.scratch_stride;
   return layout;
@@ -93,12 +93,29 @@ BackwardLayout LayoutBackward(const LstmShape& s) {
   layout.slot_stride = Aligned(padded * width * kGates);
   layout.heads_offset = layout.slots_offset + n_tasks * s.n_directions * layout.slot_stride;
   layout.head_stride = Aligned(s.n_classes * (P + 1));
-  layout.scratch_offset = layout.heads_offset + n_tasks * layout.head_stride;
-  const int64_t largest_at = 2 * kTileRows * padded;  // int64, in units of the smaller Real
-  layout.scratch_stride =
-      Aligned(kBlockSteps * kTileRows * (kGates * padded + width) + kTileRows * columns +
-              5 * kTileRows * padded + largest_at + Aligned(kTileRows * P));
+  layout.grad_pooled_offset = layout.heads_offset + n_tasks * layout.head_stride;
+  layout.scratch_offset =
+      layout.grad_pooled_offset + (s.n_classes > 0 ? Aligned(s.n_models * s.n_windows * P) : 0);
+  // gate gradients of a block of units are followed by some padding: at most one block per lane
+  const int64_t gates = kGates * kBlockEntries * padded + padded / 2 * 6 * kVectorPadding;
+  layout.scratch_stride = Aligned(kBackwardScratch * kTileRows * padded + kTileRows * columns +
+                                  gates + kBlockEntries * width);
   layout.total = layout.scratch_offset + n_tasks * layout.scratch_stride;
+  return layout;
+}
+
+StepLayout LayoutStep(const LstmShape& s) {
+  const int64_t n_tasks = s.n_models * SlotCount(s.n_windows);
+  const ForwardLayout forward = LayoutForward(s);
+  StepLayout layout;
+  layout.backward = LayoutBackward(s);
+  layout.packed_offset = layout.backward.total;
+  layout.packed_stride = forward.packed_stride;
+  layout.scratch_offset = layout.packed_offset + s.n_models * s.n_directions * layout.packed_stride;
+  layout.scratch_stride = forward.scratch_stride;
+  layout.saved_offset = layout.scratch_offset + n_tasks * layout.scratch_stride;
+  layout.saved_stride = Aligned(s.n_directions * kTileRows * SavedSize(s));
+  layout.total = layout.saved_offset + n_tasks * layout.saved_stride;
   return layout;
 }
 
@@ -110,17 +127,27 @@ size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes) 
   return static_cast<size_t>(LayoutBackward(shape).total) * real_bytes;
 }
 
+size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes) {
+  return static_cast<size_t>(LayoutStep(shape).total) * real_bytes;
+}
+
 template <typename Real>
 Status lstm_forward(const LstmForward<Real>& args) {
-  return CheckAndCall<Real, LstmForward>(args);
+  return CheckAndCall(args.shape, args.in.lengths, args);
 }
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args) {
-  return CheckAndCall<Real, LstmBackward>(args);
+  return CheckAndCall(args.shape, args.in.lengths, args);
+}
+template <typename Real>
+Status lstm_step(const LstmStep<Real>& args) {
+  return CheckAndCall(args.forward.shape, args.forward.in.lengths, args);
 }
 template Status lstm_forward(const LstmForward<float>&);
 template Status lstm_forward(const LstmForward<double>&);
 template Status lstm_backward(const LstmBackward<float>&);
 template Status lstm_backward(const LstmBackward<double>&);
+template Status lstm_step(const LstmStep<float>&);
+template Status lstm_step(const LstmStep<double>&);
 
 }  // namespace sensorseq

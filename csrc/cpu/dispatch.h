@@ -13,6 +13,19 @@ struct Kernels {
   void (*lstm_forward_f64)(const LstmForward<double>&);
   void (*lstm_backward_f32)(const LstmBackward<float>&);
   void (*lstm_backward_f64)(const LstmBackward<double>&);
+  void (*lstm_step_f32)(const LstmStep<float>&);
+  void (*lstm_step_f64)(const LstmStep<double>&);
+  // See head-inl.h.
+  void (*head_forward_f32)(const float* features, const float* weight, const float* bias,
+                           int64_t pooled_size, int64_t n_classes, float* logits);
+  void (*head_forward_f64)(const double* features, const double* weight, const double* bias,
+                           int64_t pooled_size, int64_t n_classes, double* logits);
+  void (*head_backward_f32)(const float* grad_logits, const float* features, const float* weight,
+                            int64_t pooled_size, int64_t n_classes, float* grad_features,
+                            float* grad_weight, float* grad_bias);
+  void (*head_backward_f64)(const double* grad_logits, const double* features, const double* weight,
+                            int64_t pooled_size, int64_t n_classes, double* grad_features,
+                            double* grad_weight, double* grad_bias);
   // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]); what the gates use, for tests of their error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
@@ -33,8 +46,17 @@ const Kernels* ActiveKernels(Status* status);
 // the contract of bits, so the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
-// Timesteps whose gate gradients are collected before they are added to the weight gradients.
-constexpr int64_t kBlockSteps = 32;
+// Gate gradients, each of a window's timestep, that are collected before they are added to the
+// weight gradients.
+constexpr int64_t kBlockEntries = 96;
+// Scratch arrays of a tile, in rows of Padded(H): see CarveBackward.
+constexpr int64_t kForwardScratch = 8;
+constexpr int64_t kBackwardScratch = 6;
+
+// Values of saved state of one direction and window.
+inline int64_t SavedSize(const LstmShape& s) {
+  return SavedRows(s.n_timesteps) * Padded(s.hidden_size);
+}
 
 inline int64_t TileCount(int64_t n_windows) { return (n_windows + kTileRows - 1) / kTileRows; }
 inline int64_t SlotCount(int64_t n_windows) {
@@ -79,13 +101,26 @@ struct BackwardLayout {
   int64_t slots_offset;
   int64_t slot_stride;  // per (model, slot, direction)
   int64_t heads_offset;
-  int64_t head_stride;  // per (model, slot)
+  int64_t head_stride;         // per (model, slot)
+  int64_t grad_pooled_offset;  // (M, N, P), with a head
   int64_t scratch_offset;
   int64_t scratch_stride;  // per task (model, slot)
   int64_t total;
 };
+// After a BackwardLayout: the forward pass's weights, scratch and saved state.
+struct StepLayout {
+  BackwardLayout backward;
+  int64_t packed_offset;
+  int64_t packed_stride;  // per (model, direction)
+  int64_t scratch_offset;
+  int64_t scratch_stride;  // per task (model, slot)
+  int64_t saved_offset;
+  int64_t saved_stride;  // per task (model, slot)
+  int64_t total;
+};
 ForwardLayout LayoutForward(const LstmShape& shape);
 BackwardLayout LayoutBackward(const LstmShape& shape);
+StepLayout LayoutStep(const LstmShape& shape);
 
 constexpr int64_t kAlignment = 64;  // Reals; whole cache lines for float and double
 inline int64_t Aligned(int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }

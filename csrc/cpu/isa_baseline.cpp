@@ -6,6 +6,7 @@
 #define SENSORSEQ_ISA_NAME "baseline"
 #define SENSORSEQ_VECTOR_BYTES 16
 #define SENSORSEQ_REGISTER_ROWS 2  // 8 sums, 4 weights and a factor in 16 registers
+#define SENSORSEQ_RUN_ENTRIES 24  // each product is rounded too
 
 namespace sensorseq {
 namespace baseline {
@@ -17,6 +18,29 @@ bool IsSupported() { return true; }
 template <typename V>
 SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
   return a * b + c;  // rounded twice; the build forbids contraction, so everywhere alike
+}
+
+// b where either is NaN, as the instructions of the same name have it
+template <typename V>
+SENSORSEQ_INLINE V Min(V a, V b) {
+  return a < b ? a : b;
+}
+template <typename V>
+SENSORSEQ_INLINE V Max(V a, V b) {
+  return a > b ? a : b;
+}
+// |x| below 2^22
+SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
+  const Vec<float> magic = Broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  return (x + magic) - magic;
+}
+// n an integer in [-126, 127]
+SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
+  const VecBits<float> exponent = __builtin_convertvector(n, VecBits<float>) + 127;
+  Vec<float> power;
+  const VecBits<float> bits = exponent << 23;
+  __builtin_memcpy(&power, &bits, sizeof(power));
+  return x * power;
 }
 
 #include "cpu/kernels-inl.h"

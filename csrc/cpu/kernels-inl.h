@@ -2,12 +2,17 @@
 
 // clang-format off: each file uses the one before
 #include "cpu/activations-inl.h"
+#include "cpu/pack-inl.h"
 #include "cpu/lstm_forward-inl.h"
 #include "cpu/lstm_backward-inl.h"
+#include "cpu/head-inl.h"
+#include "cpu/tasks-inl.h"
 // clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
 constexpr Kernels kKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported,      &Forward<float>, &Forward<double>,
-    &Backward<float>,   &Backward<double>, &SigmoidArray,   &TanhArray,
+    SENSORSEQ_ISA_NAME,  &IsSupported,         &Forward<float>,      &Forward<double>,
+    &Backward<float>,    &Backward<double>,    &Step<float>,         &Step<double>,
+    &HeadForward<float>, &HeadForward<double>, &HeadBackward<float>, &HeadBackward<double>,
+    &SigmoidArray,       &TanhArray,
 };

@@ -1,68 +1,51 @@
-// The backward body. Included by an ISA file after lstm_forward-inl.h; includes nothing.
+// The backward body: one tile of windows back through time in one direction. Included by an ISA
+// file after lstm_forward-inl.h; includes nothing.
 //
-// A task is one model and one slot, a run of tiles. Each tile goes back through time; the gate
-// gradients of kBlockSteps steps and the rows that entered those gates are kept side by side, then
-// added to the slot's weight gradients by one product without transposes. tanh(c) is neither kept
-// nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o - h^2 / o.
+// The gate gradients of up to kBlockEntries rows of timesteps, and the rows that entered those
+// gates, are kept side by side, then added to the slot's weight gradients by one product without
+// transposes. tanh(c) is neither kept nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o -
+// h^2 / o.
 
-// Weights for grad_h = grad_gates @ weight_hh and grad_x = grad_gates @ weight_ih, packed as panels
-// of up to 4 vectors of columns, [panel][k][vector][lane], k in gate-major order. Columns are the
-// hidden units, padded to whole vectors, then the channels, likewise.
+// Gate gradients of one block of units: [entry][gate][lane]. The padding keeps the blocks' equal
+// lines out of each other's cache sets.
 template <typename Real>
-SENSORSEQ_INLINE int64_t BackwardVectors(const LstmShape& s, bool with_x) {
-  return UnitBlocks<Real>(s.hidden_size) + (with_x ? UnitBlocks<Real>(s.n_channels) : 0);
-}
+constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
-// Widest panel that still fits: 4, 2 or 1 vectors.
-SENSORSEQ_INLINE int64_t PanelWidth(int64_t vectors_left) {
-  return vectors_left >= 4 ? 4 : (vectors_left >= 2 ? 2 : 1);
-}
-
+// Units whose products are summed in registers before they are added to memory, so that a chain
+// has about 128 products: one chain of all 4H had up to 3 times torch's error.
 template <typename Real>
-inline void PackBackward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                         bool with_x, Real* packed) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t H = s.hidden_size, C = s.n_channels;
-  const int64_t n_vectors = BackwardVectors<Real>(s, with_x), unit_blocks = UnitBlocks<Real>(H);
-  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
-  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
-  for (int64_t first = 0; first < n_vectors;) {
-    const int64_t width = PanelWidth(n_vectors - first);
-    for (int64_t k = 0; k < kGates * H; ++k) {
-      for (int64_t j = first; j < first + width; ++j, packed += V) {
-        const bool is_unit = j < unit_blocks;
-        const Real* row = is_unit ? weight_hh + k * H : weight_ih + k * C;
-        const int64_t column = (is_unit ? j : j - unit_blocks) * V, n = is_unit ? H : C;
-        for (int64_t lane = 0; lane < V; ++lane) {
-          packed[lane] = column + lane < n ? row[column + lane] : Real(0);
-        }
-      }
-    }
-    first += width;
-  }
-}
+constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// out[r][0 .. width) = grad_gates[r] @ panel; gates of a row lie `gate_stride` apart. One sum for
-// each gate, then their sum: a single chain of 4H products had up to 3 times torch's error.
+// out[r][0 .. kWidth vectors) = grad_gates[r] @ panel, rows of grad_gates side by side.
 template <typename Real, int kRows, int kWidth>
-inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, int64_t gate_stride,
-                         Real* out, int64_t out_stride) {
+inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, Real* out,
+                         int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
-  for (int64_t gate = 0; gate < kGates; ++gate) {
+  const int64_t n_blocks = UnitBlocks<Real>(H);
+  for (int64_t chain = 0; chain < n_blocks; chain += kChainBlocks<Real>) {
+    const int64_t end =
+        chain + kChainBlocks<Real> < n_blocks ? chain + kChainBlocks<Real> : n_blocks;
     Vec<Real> sums[kRows][kWidth];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
       for (int j = 0; j < kWidth; ++j) sums[r][j] = Vec<Real>{};
     }
-    const Real* a = grad_gates + gate * gate_stride;
-    for (int64_t k = 0; k < H; ++k, panel += kWidth * V) {
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        const Vec<Real> factor = Broadcast(a[r * kGates * gate_stride + k]);
+    for (int64_t block = chain; block < end; ++block) {
+      const int64_t n_units = H - block * V < V ? H - block * V : V;
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        const Real* a = grad_gates + block * kGateBlock<Real> + gate * V;
 #pragma GCC unroll 4
-        for (int j = 0; j < kWidth; ++j) {
-          sums[r][j] = MulAdd(factor, Load(panel + j * V), sums[r][j]);
+        for (int64_t k = 0; k < n_units; ++k, panel += kWidth * V) {
+          Vec<Real> factors[kRows];
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(a[r * kGates * V + k]);
+#pragma GCC unroll 4
+          for (int j = 0; j < kWidth; ++j) {
+            const Vec<Real> weight = Load(panel + j * V);
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) sums[r][j] = MulAdd(factors[r], weight, sums[r][j]);
+          }
         }
       }
     }
@@ -71,7 +54,7 @@ inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, i
 #pragma GCC unroll 4
       for (int j = 0; j < kWidth; ++j) {
         Real* to = out + r * out_stride + j * V;
-        Store(to, gate == 0 ? sums[r][j] : Load(to) + sums[r][j]);
+        Store(to, chain == 0 ? sums[r][j] : Load(to) + sums[r][j]);
       }
     }
   }
@@ -79,104 +62,119 @@ inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, i
 
 template <typename Real, int kRows>
 inline void PanelsForRows(const Real* packed, int64_t n_vectors, int64_t H, const Real* grad_gates,
-                          int64_t gate_stride, Real* out, int64_t out_stride) {
+                          Real* out, int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
-  for (int64_t first = 0; first < n_vectors;) {
-    const int64_t width = PanelWidth(n_vectors - first);
+  for (int64_t first = 0; first < n_vectors; first += kPanelVectors) {
     Real* to = out + first * V;
-    if (width == 4) {
-      PanelProduct<Real, kRows, 4>(packed, H, grad_gates, gate_stride, to, out_stride);
-    } else if (width == 2) {
-      PanelProduct<Real, kRows, 2>(packed, H, grad_gates, gate_stride, to, out_stride);
-    } else {
-      PanelProduct<Real, kRows, 1>(packed, H, grad_gates, gate_stride, to, out_stride);
+    switch (n_vectors - first) {
+      case 1:
+        PanelProduct<Real, kRows, 1>(packed, H, grad_gates, to, out_stride);
+        break;
+      case 2:
+        PanelProduct<Real, kRows, 2>(packed, H, grad_gates, to, out_stride);
+        break;
+      case 3:
+        PanelProduct<Real, kRows, 3>(packed, H, grad_gates, to, out_stride);
+        break;
+      default:
+        PanelProduct<Real, kRows, 4>(packed, H, grad_gates, to, out_stride);
     }
-    packed += kGates * H * width * V;
-    first += width;
+    packed += kGates * H * kPanelVectors * V;
   }
 }
 
 template <typename Real>
 inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vectors, int64_t H,
-                              const Real* grad_gates, int64_t gate_stride, Real* out,
-                              int64_t out_stride) {
+                              const Real* grad_gates, Real* out, int64_t out_stride) {
   switch (n_rows) {
     case 1:
-      return PanelsForRows<Real, 1>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 1>(packed, n_vectors, H, grad_gates, out, out_stride);
     case 2:
-      return PanelsForRows<Real, 2>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 2>(packed, n_vectors, H, grad_gates, out, out_stride);
 #if SENSORSEQ_REGISTER_ROWS > 2
     case 3:
-      return PanelsForRows<Real, 3>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 3>(packed, n_vectors, H, grad_gates, out, out_stride);
 #endif
 #if SENSORSEQ_REGISTER_ROWS > 3
     case 4:
-      return PanelsForRows<Real, 4>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 4>(packed, n_vectors, H, grad_gates, out, out_stride);
     case 5:
-      return PanelsForRows<Real, 5>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 5>(packed, n_vectors, H, grad_gates, out, out_stride);
     case 6:
-      return PanelsForRows<Real, 6>(packed, n_vectors, H, grad_gates, gate_stride, out, out_stride);
+      return PanelsForRows<Real, 6>(packed, n_vectors, H, grad_gates, out, out_stride);
 #endif
   }
 }
 
-// grad_weights[block][k][gate][lane] += sum over entries of inputs[entry][k] * grad_gates[entry],
-// for kColumns neighbouring k of one block of units.
+// grad_weights[k][gate][lane] += sum over entries of inputs[entry][k] * grad_gates[entry], for
+// kColumns neighbouring k of one block of units.
 template <typename Real, int kColumns>
 inline void WeightProduct(const Real* inputs, int64_t input_stride, const Real* grad_gates,
-                          int64_t gate_stride, int64_t n_entries, Real* grad_weights) {
-  constexpr int64_t V = kLanes<Real>;
+                          int64_t n_entries, Real* grad_weights) {
+  constexpr int64_t kGroup = kGates * kLanes<Real>;
   Vec<Real> sums[kColumns][kGates];
 #pragma GCC unroll 8
   for (int k = 0; k < kColumns; ++k) {
 #pragma GCC unroll 4
     for (int gate = 0; gate < kGates; ++gate) sums[k][gate] = Vec<Real>{};
   }
-  for (int64_t entry = 0; entry < n_entries; ++entry) {
-    const Real* a = inputs + entry * input_stride;
-    const Real* b = grad_gates + entry * kGates * gate_stride;
-#pragma GCC unroll 8
-    for (int k = 0; k < kColumns; ++k) {
-      const Vec<Real> factor = Broadcast(a[k]);
 #pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) {
-        sums[k][gate] = MulAdd(factor, Load(b + gate * gate_stride), sums[k][gate]);
-      }
-    }
+  for (int64_t entry = 0; entry < n_entries; ++entry) {
+    Vec<Real> factors[kColumns];
+#pragma GCC unroll 8
+    for (int k = 0; k < kColumns; ++k) factors[k] = Broadcast(inputs[entry * input_stride + k]);
+    AddProducts(factors, grad_gates + entry * kGroup, sums);
   }
 #pragma GCC unroll 8
   for (int k = 0; k < kColumns; ++k) {
 #pragma GCC unroll 4
     for (int gate = 0; gate < kGates; ++gate) {
-      Real* to = grad_weights + (k * kGates + gate) * V;
+      Real* to = grad_weights + k * kGroup + gate * kLanes<Real>;
       Store(to, Load(to) + sums[k][gate]);
     }
   }
 }
 
-// Products summed in registers before they are added to memory. Short runs keep the rounding error
-// of long sums at that of a pairwise sum: with runs of 192 it was 2 to 3 times torch's.
-constexpr int64_t kRunEntries = 24;
+template <typename Real>
+inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t input_stride,
+                                 const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
+  switch (n_columns) {
+    case 1:
+      return WeightProduct<Real, 1>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+    case 2:
+      return WeightProduct<Real, 2>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+#if SENSORSEQ_REGISTER_ROWS > 2
+    case 3:
+      return WeightProduct<Real, 3>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+#endif
+#if SENSORSEQ_REGISTER_ROWS > 3
+    case 4:
+      return WeightProduct<Real, 4>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+    case 5:
+      return WeightProduct<Real, 5>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+    case 6:
+      return WeightProduct<Real, 6>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+#endif
+  }
+}
+
+// Products that a register sums before it is added to memory: with runs of 96 the error was up to
+// twice torch's.
+constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
 template <typename Real>
 inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Real* grad_gates,
-                               int64_t gate_stride, int64_t n_entries, Real* grad_weights) {
-  constexpr int64_t V = kLanes<Real>;
-  constexpr int kColumns = SENSORSEQ_REGISTER_ROWS;
+                               int64_t n_entries, Real* grad_weights) {
+  constexpr int64_t kColumns = SENSORSEQ_REGISTER_ROWS, kGroup = kGates * kLanes<Real>;
   const int64_t K = s.hidden_size + s.n_channels + 1;
   for (int64_t block = 0; block < UnitBlocks<Real>(s.hidden_size); ++block) {
-    const Real* gates = grad_gates + block * V;
-    Real* to = grad_weights + block * K * kGates * V;
+    const Real* gates = grad_gates + block * kGateBlock<Real>;
+    Real* to = grad_weights + block * K * kGroup;
     for (int64_t entry = 0; entry < n_entries; entry += kRunEntries) {
       const int64_t left = n_entries - entry, n = left < kRunEntries ? left : kRunEntries;
-      const Real* a = inputs + entry * K;
-      const Real* b = gates + entry * kGates * gate_stride;
-      int64_t k = 0;
-      for (; k + kColumns <= K; k += kColumns) {
-        WeightProduct<Real, kColumns>(a + k, K, b, gate_stride, n, to + k * kGates * V);
-      }
-      for (; k < K; ++k) {
-        WeightProduct<Real, 1>(a + k, K, b, gate_stride, n, to + k * kGates * V);
+      for (int64_t k = 0; k < K; k += kColumns) {
+        WeightProductForSome(K - k < kColumns ? K - k : kColumns, inputs + entry * K + k, K,
+                             gates + entry * kGroup, n, to + k * kGroup);
       }
     }
   }
@@ -185,365 +183,204 @@ inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Rea
 // Where a tile keeps its running gradients; rows are Padded(H) wide unless said otherwise.
 template <typename Real>
 struct BackwardTile {
-  Real* product;  // (rows, product_stride)  grad_gates @ [weight_hh | weight_ih] of the step
-  Real* grad_h;   // what flows into h from the step after, masked
+  int64_t stride, product_stride;
+  Real* product;  // (rows, product_stride)  what reaches h from the step after, then x's gradient
   Real* grad_c;
   Real* mask;
   Real* c_0;
   Real* h_0;
-  int64_t* largest_at;  // earliest timestep that attains the pooled maximum
-  Real* grad_pooled;    // (rows, P)
-  Real* grad_gates;     // (kBlockSteps * rows, 4, Padded(H))
-  Real* inputs;         // (kBlockSteps * rows, H + C + 1)   h_in | x | 1
-  int64_t stride;
-  int64_t product_stride;
+  Real* steady;        // what pooling adds to h's gradient at every step
+  Real* grad_largest;  // what it adds at the step of the maximum
+  Real* grad_gates;    // (unit blocks, kGateBlock)
+  Real* inputs;        // (kBlockEntries, H + C + 1)   h_in | x | 1
 };
 
 template <typename Real>
-inline BackwardTile<Real> TileScratch(const LstmShape& s, Real* scratch) {
-  const int64_t rows = kTileRows, stride = Padded(s.hidden_size);
+inline BackwardTile<Real> CarveBackward(const LstmShape& s, Real* scratch) {
+  const int64_t stride = Padded(s.hidden_size), size = kTileRows * stride;
   BackwardTile<Real> tile;
   tile.stride = stride;
   tile.product_stride = stride + Padded(s.n_channels);
-  tile.grad_gates = scratch;
-  tile.product = tile.grad_gates + kBlockSteps * rows * kGates * stride;
-  tile.grad_h = tile.product + rows * tile.product_stride;
-  tile.grad_c = tile.grad_h + rows * stride;
-  tile.mask = tile.grad_c + rows * stride;
-  tile.c_0 = tile.mask + rows * stride;
-  tile.h_0 = tile.c_0 + rows * stride;
-  tile.largest_at = reinterpret_cast<int64_t*>(tile.h_0 + rows * stride);
-  tile.grad_pooled = tile.h_0 + rows * stride * (1 + sizeof(int64_t) / sizeof(Real));
-  tile.inputs = tile.grad_pooled + Aligned(rows * PooledSize(s));
+  tile.grad_c = scratch;
+  tile.mask = scratch + size;
+  tile.c_0 = scratch + 2 * size;
+  tile.h_0 = scratch + 3 * size;
+  tile.steady = scratch + 4 * size;
+  tile.grad_largest = scratch + 5 * size;
+  tile.product = scratch + kBackwardScratch * size;
+  tile.grad_gates = tile.product + kTileRows * tile.product_stride;
+  tile.inputs = tile.grad_gates + UnitBlocks<Real>(s.hidden_size) * kGateBlock<Real>;
   return tile;
 }
 
+// Pooled gradients as the tile's running ones, and those of the final states.
 template <typename Real>
-inline void FindLargest(const LstmBackward<Real>& args, int64_t model, int64_t direction,
-                        int64_t window, int64_t length, int64_t* largest_at) {
+inline void StartBackward(const LstmBackward<Real>& args, int64_t model, int64_t direction,
+                          const TileRows& rows, const BackwardTile<Real>& tile) {
   const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, P = PooledSize(s);
-  const Real* largest = args.pooled + (model * s.n_windows + window) * P + direction * H +
-                        (s.pooling == Pooling::kMeanMax ? s.n_directions * H : 0);
-  for (int64_t j = 0; j < H; ++j) largest_at[j] = -1;
-  for (int64_t t = 0; t < length; ++t) {
-    const Real* h =
-        SavedStep(s, args.saved, model, direction, window, t) + kSavedHidden * Padded(H);
-    for (int64_t j = 0; j < H; ++j) {
-      const bool is_nan = h[j] != h[j] && largest[j] != largest[j];
-      if (largest_at[j] < 0 && (h[j] == largest[j] || is_nan)) largest_at[j] = t;
+  const int64_t H = s.hidden_size, stride = tile.stride, P = PooledSize(s);
+  auto From = [](const Real* array, int64_t offset) {
+    return array == nullptr ? nullptr : array + offset;
+  };
+  for (int64_t r = 0; r < rows.n; ++r) {
+    const int64_t window = rows.window[r], at = r * stride, length = rows.length[r];
+    const int64_t state = StateOffset(s, model, window, direction);
+    Real* product = tile.product + r * tile.product_stride;
+    CopyPadded(From(args.grad_h_n, state), H, tile.product_stride, product);
+    CopyPadded(From(args.grad_c_n, state), H, stride, tile.grad_c + at);
+    CopyPadded(From(args.in.h_0, state), H, stride, tile.h_0 + at);
+    CopyPadded(From(args.in.c_0, state), H, stride, tile.c_0 + at);
+    if (args.in.recurrent_mask != nullptr) {
+      CopyPadded(args.in.recurrent_mask + state, H, stride, tile.mask + at);
+    }
+    if (s.pooling == Pooling::kNone || length == 0) continue;
+    const Real* pooled = args.grad_pooled + (model * s.n_windows + window) * P + direction * H;
+    switch (s.pooling) {
+      case Pooling::kNone:
+        break;
+      case Pooling::kLast:
+        for (int64_t j = 0; j < H; ++j) product[j] += pooled[j];
+        break;
+      case Pooling::kMeanMax:
+        CopyPadded(pooled + s.n_directions * H, H, stride, tile.grad_largest + at);
+        [[fallthrough]];
+      case Pooling::kMean:
+        CopyPadded(pooled, H, stride, tile.steady + at);
+        for (int64_t j = 0; j < H; ++j) tile.steady[at + j] /= static_cast<Real>(length);
+        break;
+      case Pooling::kMax:
+        CopyPadded(pooled, H, stride, tile.grad_largest + at);
+        break;
     }
   }
 }
 
-// Gradient that reaches h of one row at timestep t from outside the recurrence, lanes
-// [column, column + V) of the hidden units.
+// Gate gradients of one row and step, from the gradient of its hidden state.
 template <typename Real>
-SENSORSEQ_INLINE Vec<Real> OuterGradient(const LstmBackward<Real>& args, const Real* grad_pooled,
-                                         const int64_t* largest_at, int64_t model,
-                                         int64_t direction, int64_t window, int64_t t,
-                                         int64_t length, bool is_last_step, int64_t column) {
-  const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, left = H - column;
-  Vec<Real> grad{};
-  if (args.grad_hidden != nullptr) {
-    const int64_t row = (model * s.n_windows + window) * s.n_timesteps + t;
-    grad += LoadSome(args.grad_hidden + (row * s.n_directions + direction) * H + column, left);
-  }
-  if (is_last_step && args.grad_h_n != nullptr) {
-    grad += LoadSome(args.grad_h_n + StateOffset(s, model, window, direction) + column, left);
-  }
-  const Real* pooled = grad_pooled + direction * H + column;
-  const Real* pooled_largest = pooled;
-  switch (s.pooling) {
-    case Pooling::kNone:
-      break;
-    case Pooling::kLast:
-      if (is_last_step) grad += LoadSome(pooled, left);
-      break;
-    case Pooling::kMeanMax:
-      pooled_largest = pooled + s.n_directions * H;
-      grad += LoadSome(pooled, left) / Broadcast(static_cast<Real>(length));
-      [[fallthrough]];
-    case Pooling::kMax:
-      for (int64_t lane = 0; lane < kLanes<Real> && lane < left; ++lane) {
-        if (largest_at[column + lane] == t) grad[lane] += pooled_largest[lane];
-      }
-      break;
-    case Pooling::kMean:
-      grad += LoadSome(pooled, left) / Broadcast(static_cast<Real>(length));
-      break;
-  }
-  return grad;
-}
+struct BackwardRow {
+  int64_t t;
+  const Real* grad_hidden;   // null: none
+  const Real* steady;        // null: none
+  const Real* grad_largest;  // null: none
+  const Bit<Real>* largest_at;
+  const Real* product;
+  Real* grad_c;
+};
 
 template <typename Real>
+SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column, int64_t left,
+                                    const Real* saved, const Real* c_before, Real* grad_gates) {
+  constexpr int64_t V = kLanes<Real>;
+  const Vec<Real> one = Broadcast(Real(1));
+  const Vec<Real> tiny = Broadcast(Real(1e-30));  // where o underflows, so does h
+  Vec<Real> grad_h = Load(row.product + column);
+  if (row.steady != nullptr) grad_h += Load(row.steady + column);
+  if (row.grad_largest != nullptr) {
+    const VecBits<Real> at = LoadBits<Real>(row.largest_at + column);
+    const VecBits<Real> is_here = at == static_cast<Bit<Real>>(row.t) - VecBits<Real>{};
+    grad_h += is_here ? Load(row.grad_largest + column) : Vec<Real>{};
+  }
+  if (row.grad_hidden != nullptr) grad_h += LoadSome(row.grad_hidden + column, left);
+  const Vec<Real> i = Load(saved + kInputGate * V), f = Load(saved + kForgetGate * V);
+  const Vec<Real> g = Load(saved + kCellGate * V), o = Load(saved + kOutputGate * V);
+  const Vec<Real> h = Load(saved + kSavedHidden * V);
+  const Vec<Real> slope = MulAdd(-h / Max(o, tiny), h, o);
+  const Vec<Real> grad_c = MulAdd(grad_h, slope, Load(row.grad_c + column));
+  Store(grad_gates + kInputGate * V, grad_c * g * (i * (one - i)));
+  Store(grad_gates + kForgetGate * V, grad_c * Load(c_before) * (f * (one - f)));
+  Store(grad_gates + kCellGate * V, grad_c * i * (one - g * g));
+  Store(grad_gates + kOutputGate * V, grad_h * h * (one - o));
+  Store(row.grad_c + column, grad_c * f);
+}
+
+// Takes the rows of a tile back through time in one direction and adds to the slot's weight
+// gradients. `saved_memory` as the forward pass wrote it.
+template <typename Real>
 inline void BackwardDirection(const LstmBackward<Real>& args, int64_t model, int64_t direction,
-                              int64_t first_window, int64_t n_rows, const Real* packed,
-                              BackwardTile<Real>& tile, Real* grad_weights) {
+                              const TileRows& rows, const Real* packed, const Real* saved_memory,
+                              const BackwardTile<Real>& tile, Real* grad_weights) {
   constexpr int64_t V = kLanes<Real>;
   const LstmShape& s = args.shape;
   const int64_t H = s.hidden_size, C = s.n_channels, stride = tile.stride;
-  const int64_t input_width = H + C + 1;
+  const int64_t input_width = H + C + 1, n_blocks = UnitBlocks<Real>(H);
   const bool with_x = args.grad_x != nullptr;
-  const int64_t n_vectors = BackwardVectors<Real>(s, with_x);
-  const int64_t x_column = UnitBlocks<Real>(H) * V;
+  const int64_t n_vectors = BackwardVectors<Real>(s, with_x), x_column = n_blocks * V;
   const bool has_mask = args.in.recurrent_mask != nullptr;
+  const bool has_mean = s.pooling == Pooling::kMean || s.pooling == Pooling::kMeanMax;
   const bool has_largest = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
-  const Vec<Real> one = Broadcast(Real(1));
-  const Vec<Real> tiny = Broadcast(Real(1e-30));  // where o underflows, so does h
+  const bool needs_start = with_x || args.grad_h_0 != nullptr;
+  const SavedTile<Real> saved(s, const_cast<Real*>(saved_memory), rows.n);
+  StartBackward(args, model, direction, rows, tile);
 
-  int64_t n_steps = 0;
-  int64_t length[kTileRows];
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t window = first_window + r;
-    const int64_t state = StateOffset(s, model, window, direction);
-    length[r] = RowLength(s, args.in.lengths, window);
-    if (length[r] > n_steps) n_steps = length[r];
-    CopyPadded<Real>(nullptr, H, stride, tile.grad_h + r * stride);
-    CopyPadded(args.grad_c_n == nullptr ? nullptr : args.grad_c_n + state, H, stride,
-               tile.grad_c + r * stride);
-    CopyPadded(args.in.h_0 == nullptr ? nullptr : args.in.h_0 + state, H, stride,
-               tile.h_0 + r * stride);
-    CopyPadded(args.in.c_0 == nullptr ? nullptr : args.in.c_0 + state, H, stride,
-               tile.c_0 + r * stride);
-    if (has_mask) CopyPadded(args.in.recurrent_mask + state, H, stride, tile.mask + r * stride);
-    if (has_largest) {
-      FindLargest(args, model, direction, window, length[r], tile.largest_at + r * stride);
-    }
-    if (length[r] == 0 && args.grad_h_n != nullptr) {  // nothing between h_0 and h_n
-      CopyPadded(args.grad_h_n + state, H, stride, tile.grad_h + r * stride);
-    }
-  }
-
-  const int64_t P = PooledSize(s);
   int64_t n_entries = 0;
-  for (int64_t step = n_steps - 1; step >= 0; --step) {
-    Real* step_gates = tile.grad_gates + n_entries * kGates * stride;
-    for (int64_t r = 0; r < n_rows; ++r) {
-      Real* grad_gates = step_gates + r * kGates * stride;
+  for (int64_t step = rows.n_steps - 1; step >= 0; --step) {
+    const int64_t alive = rows.Alive(step);
+    Real* step_gates = tile.grad_gates + n_entries * kGates * V;
+    for (int64_t r = 0; r < alive; ++r) {
+      BackwardRow<Real> row;
+      row.t = TimestepAt(step, rows.length[r], direction);
+      const int64_t flat = (model * s.n_windows + rows.window[r]) * s.n_timesteps + row.t;
+      row.grad_hidden = args.grad_hidden == nullptr
+                            ? nullptr
+                            : args.grad_hidden + (flat * s.n_directions + direction) * H;
+      row.steady = has_mean ? tile.steady + r * stride : nullptr;
+      row.grad_largest = has_largest ? tile.grad_largest + r * stride : nullptr;
+      row.largest_at = saved.largest_at + r * stride;
+      row.product = tile.product + r * tile.product_stride;
+      row.grad_c = tile.grad_c + r * stride;
       Real* inputs = tile.inputs + (n_entries + r) * input_width;
-      if (step >= length[r]) {
-        CopyPadded<Real>(nullptr, kGates * stride, kGates * stride, grad_gates);
-        CopyPadded<Real>(nullptr, input_width, input_width, inputs);
-        continue;
+      for (int64_t block = 0; block < n_blocks; ++block) {
+        const int64_t column = block * V;
+        const Real* before = step == 0 ? nullptr : saved.At(step - 1, block, r);
+        const Real* c_before = step == 0 ? tile.c_0 + r * stride + column : before + kSavedCell * V;
+        const Real* h_before =
+            step == 0 ? tile.h_0 + r * stride + column : before + kSavedHidden * V;
+        GateGradients(row, column, H - column, saved.At(step, block, r), c_before,
+                      step_gates + block * kGateBlock<Real> + r * kGates * V);
+        Vec<Real> h_in = Load(h_before);
+        if (has_mask) h_in *= Load(tile.mask + r * stride + column);
+        StoreSome(inputs + column, h_in, H - column);
       }
-      const int64_t window = first_window + r;
-      const int64_t t = TimestepAt(step, length[r], direction);
-      const Real* now = SavedStep(s, args.saved, model, direction, window, t);
-      const Real* before = step == 0 ? nullptr
-                                     : SavedStep(s, args.saved, model, direction, window,
-                                                 TimestepAt(step - 1, length[r], direction));
-      const Real* c_before = step == 0 ? tile.c_0 + r * stride : before + kSavedCell * stride;
-      const Real* h_before = step == 0 ? tile.h_0 + r * stride : before + kSavedHidden * stride;
-      for (int64_t column = 0; column < H; column += V) {
-        const int64_t at = r * stride + column;
-        const Vec<Real> i = Load(now + kInputGate * stride + column);
-        const Vec<Real> f = Load(now + kForgetGate * stride + column);
-        const Vec<Real> g = Load(now + kCellGate * stride + column);
-        const Vec<Real> o = Load(now + kOutputGate * stride + column);
-        const Vec<Real> h = Load(now + kSavedHidden * stride + column);
-        const Vec<Real> grad_h =
-            Load(tile.grad_h + at) +
-            OuterGradient(args, tile.grad_pooled + r * P, tile.largest_at + r * stride, model,
-                          direction, window, t, length[r], step == length[r] - 1, column);
-        const Vec<Real> grad_c =
-            Load(tile.grad_c + at) + grad_h * (o - h * h / (o > tiny ? o : tiny));
-        Store(grad_gates + kInputGate * stride + column, grad_c * g * i * (one - i));
-        Store(grad_gates + kForgetGate * stride + column,
-              grad_c * Load(c_before + column) * f * (one - f));
-        Store(grad_gates + kCellGate * stride + column, grad_c * i * (one - g * g));
-        Store(grad_gates + kOutputGate * stride + column, grad_h * h * (one - o));
-        Store(tile.grad_c + at, grad_c * f);
-      }
-      for (int64_t k = 0; k < H; ++k) {
-        inputs[k] = has_mask ? h_before[k] * tile.mask[r * stride + k] : h_before[k];
-      }
-      const Real* x = XRow(s, args.in.x, model, window, t);
+      const Real* x = XRow(s, args.in.x, model, rows.window[r], row.t);
       for (int64_t k = 0; k < C; ++k) inputs[H + k] = x[k];
       inputs[H + C] = Real(1);
     }
-    for (int64_t first = 0; first < n_rows; first += SENSORSEQ_REGISTER_ROWS) {
-      const int64_t left = n_rows - first;
-      PanelsForSomeRows(left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, packed,
-                        n_vectors, H, step_gates + first * kGates * stride, stride,
-                        tile.product + first * tile.product_stride, tile.product_stride);
-    }
-    for (int64_t r = 0; r < n_rows; ++r) {
-      if (step >= length[r]) continue;
-      const Real* product = tile.product + r * tile.product_stride;
-      for (int64_t j = 0; j < H; ++j) {
-        tile.grad_h[r * stride + j] =
-            has_mask ? product[j] * tile.mask[r * stride + j] : product[j];
-      }
-      if (!with_x) continue;
-      const int64_t t = TimestepAt(step, length[r], direction);
-      const int64_t row = (model * s.n_windows + first_window + r) * s.n_timesteps + t;
-      for (int64_t k = 0; k < C; ++k) {
-        Real* to = args.grad_x + row * C + k;
-        *to = direction == 0 ? product[x_column + k] : *to + product[x_column + k];
+    if (step > 0 || needs_start) {
+      for (int64_t first = 0; first < alive; first += SENSORSEQ_REGISTER_ROWS) {
+        const int64_t left = alive - first;
+        PanelsForSomeRows(left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, packed,
+                          n_vectors, H, step_gates + first * kGates * V,
+                          tile.product + first * tile.product_stride, tile.product_stride);
       }
     }
-    n_entries += n_rows;
-    if (n_entries + n_rows > kBlockSteps * kTileRows || step == 0) {
-      AddWeightGradients(s, tile.inputs, tile.grad_gates, stride, n_entries, grad_weights);
+    for (int64_t r = 0; r < alive && has_mask; ++r) {
+      Real* product = tile.product + r * tile.product_stride;
+      for (int64_t j = 0; j < H; ++j) product[j] *= tile.mask[r * stride + j];
+    }
+    for (int64_t r = 0; r < alive && with_x; ++r) {
+      const Real* product = tile.product + r * tile.product_stride + x_column;
+      const int64_t t = TimestepAt(step, rows.length[r], direction);
+      Real* to = args.grad_x + ((model * s.n_windows + rows.window[r]) * s.n_timesteps + t) * C;
+      for (int64_t k = 0; k < C; ++k) to[k] = direction == 0 ? product[k] : to[k] + product[k];
+    }
+    n_entries += alive;
+    if (n_entries + rows.n > kBlockEntries || step == 0) {
+      AddWeightGradients(s, tile.inputs, tile.grad_gates, n_entries, grad_weights);
       n_entries = 0;
     }
   }
 
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t window = first_window + r;
-    const int64_t state = StateOffset(s, model, window, direction);
-    for (int64_t j = 0; j < H; ++j) {
-      if (args.grad_h_0 != nullptr) args.grad_h_0[state + j] = tile.grad_h[r * stride + j];
-      if (args.grad_c_0 != nullptr) args.grad_c_0[state + j] = tile.grad_c[r * stride + j];
+  for (int64_t r = 0; r < rows.n; ++r) {
+    const int64_t window = rows.window[r], state = StateOffset(s, model, window, direction);
+    if (args.grad_h_0 != nullptr) {
+      CopyRow(tile.product + r * tile.product_stride, H, args.grad_h_0 + state);
     }
+    if (args.grad_c_0 != nullptr) CopyRow(tile.grad_c + r * stride, H, args.grad_c_0 + state);
     if (with_x && direction == 0) {
       const int64_t row = (model * s.n_windows + window) * s.n_timesteps;
-      for (int64_t i = (row + length[r]) * C; i < (row + s.n_timesteps) * C; ++i) {
+      for (int64_t i = (row + rows.length[r]) * C; i < (row + s.n_timesteps) * C; ++i) {
         args.grad_x[i] = Real(0);
       }
     }
   }
-}
-
-// Gradient of the pooled vector of one row, and the row's share of the head's own gradients.
-template <typename Real>
-inline void BackwardHead(const LstmBackward<Real>& args, int64_t model, int64_t window,
-                         Real* grad_pooled, Real* grad_weight_out, Real* grad_bias_out) {
-  const LstmShape& s = args.shape;
-  const int64_t P = PooledSize(s), K = s.n_classes;
-  const Real* grad_logits = args.grad_logits + (model * s.n_windows + window) * K;
-  const Real* pooled = args.pooled + (model * s.n_windows + window) * P;
-  const Real* outer = args.grad_pooled;
-  if (outer != nullptr) outer += (model * s.n_windows + window) * P;
-  for (int64_t p = 0; p < P; ++p) grad_pooled[p] = outer == nullptr ? Real(0) : outer[p];
-  for (int64_t k = 0; k < K; ++k) {
-    const Real* weight = args.in.weight_out + (model * K + k) * P;
-    for (int64_t p = 0; p < P; ++p) {
-      grad_pooled[p] += grad_logits[k] * weight[p];
-      grad_weight_out[k * P + p] += grad_logits[k] * pooled[p];
-    }
-    grad_bias_out[k] += grad_logits[k];
-  }
-}
-
-template <typename Real>
-inline void BackwardPackTask(void* context, int64_t model_direction) {
-  const auto& args = *static_cast<const LstmBackward<Real>*>(context);
-  const BackwardLayout layout = LayoutBackward(args.shape);
-  PackBackward(args.shape, args.in, model_direction, args.grad_x != nullptr,
-               static_cast<Real*>(args.workspace) + model_direction * layout.packed_stride);
-}
-
-template <typename Real>
-inline void BackwardSlotTask(void* context, int64_t index) {
-  const auto& args = *static_cast<const LstmBackward<Real>*>(context);
-  const LstmShape& s = args.shape;
-  const BackwardLayout layout = LayoutBackward(s);
-  const int64_t n_slots = SlotCount(s.n_windows);
-  const int64_t model = index / n_slots, slot = index % n_slots;
-  Real* workspace = static_cast<Real*>(args.workspace);
-  BackwardTile<Real> tile =
-      TileScratch(s, workspace + layout.scratch_offset + index * layout.scratch_stride);
-  Real* slots = workspace + layout.slots_offset + index * s.n_directions * layout.slot_stride;
-  Real* head = workspace + layout.heads_offset + index * layout.head_stride;
-  for (int64_t i = 0; i < s.n_directions * layout.slot_stride; ++i) slots[i] = Real(0);
-  for (int64_t i = 0; i < layout.head_stride; ++i) head[i] = Real(0);
-  const int64_t P = PooledSize(s);
-  for (int64_t t = SlotBegin(slot, s.n_windows); t < SlotBegin(slot + 1, s.n_windows); ++t) {
-    const int64_t first = TileBegin(t, s.n_windows);
-    const int64_t n_rows = TileBegin(t + 1, s.n_windows) - first;
-    if (s.pooling != Pooling::kNone) {
-      for (int64_t r = 0; r < n_rows; ++r) {
-        BackwardHead(args, model, first + r, tile.grad_pooled + r * P, head,
-                     head + s.n_classes * P);
-      }
-    }
-    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-      const Real* packed = workspace + (model * s.n_directions + direction) * layout.packed_stride;
-      BackwardDirection(args, model, direction, first, n_rows, packed, tile,
-                        slots + direction * layout.slot_stride);
-    }
-  }
-}
-
-// Squared norm of one slot's share of the gradients of one direction, the bias counted twice.
-template <typename Real>
-inline double SlotSquare(const LstmShape& s, const Real* slot) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t H = s.hidden_size, width = H + s.n_channels + 1;
-  double sum = 0;
-  for (int64_t unit = 0; unit < H; ++unit) {
-    for (int64_t k = 0; k < width; ++k) {
-      for (int64_t gate = 0; gate < kGates; ++gate) {
-        const double value =
-            static_cast<double>(slot[((unit / V * width + k) * kGates + gate) * V + unit % V]);
-        sum += (k + 1 == width ? 2.0 : 1.0) * value * value;
-      }
-    }
-  }
-  return sum;
-}
-
-// Sums the slots of one model in order and writes the gradients in torch's layout.
-template <typename Real>
-inline void BackwardSumTask(void* context, int64_t model) {
-  constexpr int64_t V = kLanes<Real>;
-  const auto& args = *static_cast<const LstmBackward<Real>*>(context);
-  const LstmShape& s = args.shape;
-  const BackwardLayout layout = LayoutBackward(s);
-  const int64_t H = s.hidden_size, C = s.n_channels, width = H + C + 1;
-  const int64_t n_slots = SlotCount(s.n_windows);
-  const Real* workspace = static_cast<const Real*>(args.workspace);
-  double* squares = args.slot_squares;
-  if (squares != nullptr) squares += model * n_slots;
-  for (int64_t slot = 0; squares != nullptr && slot < n_slots; ++slot) squares[slot] = 0;
-  for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-    const int64_t model_direction = model * s.n_directions + direction;
-    const int64_t step = s.n_directions * layout.slot_stride;
-    const Real* slots =
-        workspace + layout.slots_offset + model * n_slots * step + direction * layout.slot_stride;
-    for (int64_t slot = 0; squares != nullptr && slot < n_slots; ++slot) {
-      squares[slot] += SlotSquare(s, slots + slot * step);
-    }
-    for (int64_t gate = 0; gate < kGates; ++gate) {
-      for (int64_t unit = 0; unit < H; ++unit) {
-        const int64_t row = model_direction * kGates * H + gate * H + unit;
-        for (int64_t k = 0; k < width; ++k) {
-          const int64_t at = ((unit / V * width + k) * kGates + gate) * V + unit % V;
-          Real sum = Real(0);
-          for (int64_t slot = 0; slot < n_slots; ++slot) sum += slots[slot * step + at];
-          if (k < H) {
-            args.grad_weight_hh[row * H + k] = sum;
-          } else if (k < H + C) {
-            args.grad_weight_ih[row * C + (k - H)] = sum;
-          } else {
-            args.grad_bias[row] = sum;
-          }
-        }
-      }
-    }
-  }
-  if (s.pooling == Pooling::kNone) return;
-  const int64_t P = PooledSize(s), K = s.n_classes;
-  const Real* heads = workspace + layout.heads_offset + model * n_slots * layout.head_stride;
-  for (int64_t i = 0; i < K * P + K; ++i) {
-    Real sum = Real(0);
-    for (int64_t slot = 0; slot < n_slots; ++slot) sum += heads[slot * layout.head_stride + i];
-    if (i < K * P) {
-      args.grad_weight_out[model * K * P + i] = sum;
-    } else {
-      args.grad_bias_out[model * K + i - K * P] = sum;
-    }
-  }
-}
-
-template <typename Real>
-inline void Backward(const LstmBackward<Real>& args) {
-  void* context = const_cast<LstmBackward<Real>*>(&args);
-  const LstmShape& s = args.shape;
-  RunTasks(args.parallel, s.n_models * s.n_directions, &BackwardPackTask<Real>, context);
-  RunTasks(args.parallel, s.n_models * SlotCount(s.n_windows), &BackwardSlotTask<Real>, context);
-  RunTasks(args.parallel, s.n_models, &BackwardSumTask<Real>, context);
 }

@@ -1,23 +1,13 @@
-// The forward body. Included by an ISA file after activations-inl.h; includes nothing.
+// The forward body: one tile of windows through all of time in one direction. Included by an ISA
+// file after pack-inl.h; includes nothing.
 //
-// A task is one model and one tile of at most kTileRows windows; it takes its rows through all of
-// time in each direction, then pools and applies the head. Weights are packed once per call as
-// [unit block][k][gate][lane], k running over h, x, 1 (the bias): one contiguous line group per k.
-// Padded units have zero weights and bias, so they stay exactly 0 and no hot loop needs a mask.
-
-template <typename Real>
-constexpr int64_t UnitBlocks(int64_t hidden_size) {
-  return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
-}
+// The rows of a tile are ordered by length, longest first, so that a step works on the rows that
+// are still alive and on nothing else.
 
 // Offset of one (model, window, direction) row in an (M, N, D, H) array.
 SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
                                      int64_t direction) {
   return ((model * s.n_windows + window) * s.n_directions + direction) * s.hidden_size;
-}
-
-SENSORSEQ_INLINE int64_t RowLength(const LstmShape& s, const int64_t* lengths, int64_t window) {
-  return lengths == nullptr ? s.n_timesteps : lengths[window];
 }
 
 // The timestep that a direction reaches at its `step`-th step.
@@ -32,333 +22,345 @@ SENSORSEQ_INLINE const Real* XRow(const LstmShape& s, const Real* x, int64_t mod
   return x + ((x_model * s.n_windows + window) * s.n_timesteps + timestep) * s.n_channels;
 }
 
-template <typename Real>
-SENSORSEQ_INLINE Real* SavedStep(const LstmShape& s, Real* saved, int64_t model, int64_t direction,
-                                 int64_t window, int64_t timestep) {
-  const int64_t row = (model * s.n_directions + direction) * s.n_windows + window;
-  return saved + (row * s.n_timesteps + timestep) * kSavedRows * Padded(s.hidden_size);
-}
-
-// n values from `from` (null: zeros), then zeros up to `padded`.
-template <typename Real>
-inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
-  for (int64_t i = 0; i < n; ++i) to[i] = from == nullptr ? Real(0) : from[i];
-  for (int64_t i = n; i < padded; ++i) to[i] = Real(0);
-}
-
-template <typename Real>
-inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                        Real* packed) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t H = s.hidden_size, C = s.n_channels, K = H + C + 1;
-  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
-  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
-  const Real* bias = in.bias + model_direction * kGates * H;
-  for (int64_t block = 0; block < UnitBlocks<Real>(H); ++block) {
-    for (int64_t k = 0; k < K; ++k) {
-      for (int64_t gate = 0; gate < kGates; ++gate) {
-        Real* lanes = packed + ((block * K + k) * kGates + gate) * V;
-        for (int64_t lane = 0; lane < V; ++lane) {
-          const int64_t unit = block * V + lane;
-          const int64_t row = gate * H + unit;
-          if (unit >= H) {
-            lanes[lane] = Real(0);
-          } else if (k < H) {
-            lanes[lane] = weight_hh[row * H + k];
-          } else if (k < H + C) {
-            lanes[lane] = weight_ih[row * C + (k - H)];
-          } else {
-            lanes[lane] = bias[row];
-          }
-        }
-      }
-    }
+struct TileRows {
+  int64_t n, n_steps;
+  int64_t window[kTileRows], length[kTileRows];
+  // how many rows take the `step`-th step
+  int64_t Alive(int64_t step) const {
+    int64_t alive = n;
+    while (alive > 0 && length[alive - 1] <= step) --alive;
+    return alive;
   }
-}
-
-// Pre-activations of one block of units for kRows rows: sums over h, then x, then the bias.
-template <typename Real, int kRows>
-SENSORSEQ_INLINE void GateSums(const Real* packed, int64_t H, int64_t C, const Real* h,
-                               int64_t h_stride, const Real* const* x_rows,
-                               Vec<Real> (&sums)[kRows][kGates]) {
-  constexpr int64_t V = kLanes<Real>;
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int gate = 0; gate < kGates; ++gate) sums[r][gate] = Vec<Real>{};
-  }
-  for (int64_t k = 0; k < H; ++k, packed += kGates * V) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vec<Real> a = Broadcast(h[r * h_stride + k]);
-#pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) {
-        sums[r][gate] = MulAdd(a, Load(packed + gate * V), sums[r][gate]);
-      }
-    }
-  }
-  for (int64_t k = 0; k < C; ++k, packed += kGates * V) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vec<Real> a = Broadcast(x_rows[r][k]);
-#pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) {
-        sums[r][gate] = MulAdd(a, Load(packed + gate * V), sums[r][gate]);
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int gate = 0; gate < kGates; ++gate) {
-      sums[r][gate] = sums[r][gate] + Load(packed + gate * V);
-    }
-  }
-}
-
-// State of one tile in one direction; every row is Padded(H) wide.
-template <typename Real>
-struct ForwardTile {
-  Real* h_in;  // h as it enters the gates, masked
-  Real* h;     // h after the row's latest step
-  Real* c;
-  Real* mask;  // recurrent mask; unused without one
-  Real* sum;   // over the steps so far
-  Real* largest;
-  int64_t stride;  // Padded(H)
-  const Real* x_rows[kTileRows];
-  Real* saved_rows[kTileRows];  // null: not saved
-  bool alive[kTileRows];
 };
 
-// One timestep for rows [first, first + kRows) of the tile.
+inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t first, int64_t n) {
+  TileRows rows;
+  rows.n = n;
+  for (int64_t r = 0; r < n; ++r) {
+    const int64_t length = lengths == nullptr ? s.n_timesteps : lengths[first + r];
+    int64_t at = r;
+    for (; at > 0 && rows.length[at - 1] < length; --at) {
+      rows.length[at] = rows.length[at - 1];
+      rows.window[at] = rows.window[at - 1];
+    }
+    rows.length[at] = length;
+    rows.window[at] = first + r;
+  }
+  rows.n_steps = n > 0 ? rows.length[0] : 0;
+  return rows;
+}
+
+// Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then for each row the
+// earliest timesteps that attain the pooled maximum.
+template <typename Real>
+struct SavedTile {
+  Real* steps;  // null: not saved
+  int64_t n_rows, step_size;
+  Bit<Real>* largest_at;
+
+  SavedTile(const LstmShape& s, Real* saved, int64_t n_rows)
+      : steps(saved),
+        n_rows(n_rows),
+        step_size(UnitBlocks<Real>(s.hidden_size) * n_rows * kSavedValues * kLanes<Real>),
+        largest_at(saved == nullptr ? nullptr
+                                    : reinterpret_cast<Bit<Real>*>(
+                                          saved + n_rows * s.n_timesteps * kSavedValues *
+                                                      Padded(s.hidden_size))) {}
+  // Zeros what no step writes where every row is whole, so that equal inputs give equal tensors.
+  void ClearPadding(const LstmShape& s) const {
+    if (steps == nullptr) return;
+    Real* end = reinterpret_cast<Real*>(largest_at);
+    for (Real* p = steps + s.n_timesteps * step_size; p < end; ++p) *p = Real(0);
+    if (s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax) return;
+    for (int64_t i = 0; i < n_rows * Padded(s.hidden_size); ++i) largest_at[i] = 0;
+  }
+  Real* At(int64_t step, int64_t block, int64_t row) const {
+    return steps + step * step_size + (block * n_rows + row) * kSavedValues * kLanes<Real>;
+  }
+};
+
+// What a step of a tile reads and writes; rows are `stride` wide.
+template <typename Real>
+struct ForwardStep {
+  int64_t H, C, stride;
+  const Real* h;  // as it enters the gates, masked
+  const Real* x[kTileRows];
+  Real* c;
+  Real* h_next;   // of the step after, masked
+  Real* h_plain;  // not masked; h_next without a mask
+  const Real* mask;
+  Real* sum;      // null: no mean
+  Real* largest;  // null: no maximum
+  Bit<Real>* largest_at;
+  Bit<Real> timestep[kTileRows];
+  bool is_reversed;
+  Real* saved;  // of this step; null: not saved
+  int64_t saved_rows;
+};
+
 template <typename Real, int kRows>
-inline void ForwardRows(const Real* packed, int64_t H, int64_t C, ForwardTile<Real>& tile,
-                        int64_t first) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t stride = tile.stride;
-  for (int64_t block = 0; block < UnitBlocks<Real>(H); ++block) {
-    Vec<Real> sums[kRows][kGates];
-    GateSums<Real, kRows>(packed + block * (H + C + 1) * kGates * V, H, C,
-                          tile.h_in + first * stride, stride, tile.x_rows + first, sums);
+SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real* weights,
+                                  Vec<Real> (&sums)[kRows][kGates]) {
+#pragma GCC unroll 4
+  for (int gate = 0; gate < kGates; ++gate) {
+    const Vec<Real> weight = Load(weights + gate * kLanes<Real>);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sums[r][gate] = MulAdd(factors[r], weight, sums[r][gate]);
+  }
+}
+
+// Sums of the gates of kBlocks blocks of units: over h, then over x, then the bias, which is often
+// the largest term and would cost every later sum its last digits.
+template <typename Real, int kRows, int kBlocks>
+SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
+                               Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
+  constexpr int64_t kGroup = kGates * kLanes<Real>;
+  const int64_t H = step.H, C = step.C, block_size = PackedBlockSize<Real>(H, C);
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const int64_t row = first + r;
-      if (!tile.alive[row]) continue;
-      const int64_t at = row * stride + block * V;
-      const Vec<Real> i = Sigmoid(sums[r][kInputGate]);
-      const Vec<Real> f = Sigmoid(sums[r][kForgetGate]);
-      const Vec<Real> g = Tanh(sums[r][kCellGate]);
-      const Vec<Real> o = Sigmoid(sums[r][kOutputGate]);
-      const Vec<Real> c = MulAdd(f, Load(tile.c + at), i * g);
-      const Vec<Real> h = o * Tanh(c);
-      Store(tile.c + at, c);
-      Store(tile.h + at, h);
-      Store(tile.sum + at, Load(tile.sum + at) + h);
-      const Vec<Real> largest = Load(tile.largest + at);
-      // a NaN is larger than everything, as in torch
-      Store(tile.largest + at, ((h > largest) | (h != h)) ? h : largest);
-      if (tile.saved_rows[row] != nullptr) {
-        Real* saved = tile.saved_rows[row] + block * V;
-        Store(saved + kInputGate * stride, i);
-        Store(saved + kForgetGate * stride, f);
-        Store(saved + kCellGate * stride, g);
-        Store(saved + kOutputGate * stride, o);
-        Store(saved + kSavedCell * stride, c);
-        Store(saved + kSavedHidden * stride, h);
+#pragma GCC unroll 4
+      for (int gate = 0; gate < kGates; ++gate) {
+        sums[b][r][gate] = Vec<Real>{};
+      }
+    }
+  }
+  const Real* h = step.h + first * step.stride;
+  const int64_t stride = step.stride;
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < H; ++k, packed += kGroup) {
+    Vec<Real> factors[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(h[r * stride + k]);
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) AddProducts(factors, packed + b * block_size, sums[b]);
+  }
+  const Real* const* x = step.x + first;
+  for (int64_t k = 0; k < C; ++k, packed += kGroup) {
+    Vec<Real> factors[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(x[r][k]);
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) AddProducts(factors, packed + b * block_size, sums[b]);
+  }
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int gate = 0; gate < kGates; ++gate) {
+        sums[b][r][gate] = sums[b][r][gate] + Load(packed + b * block_size + gate * kLanes<Real>);
       }
     }
   }
 }
 
 template <typename Real>
-inline void ForwardSomeRows(const Real* packed, int64_t H, int64_t C, ForwardTile<Real>& tile,
-                            int64_t first, int64_t n_rows) {
+SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t at, Vec<Real> h) {
+  if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
+  if (step.largest == nullptr) return;
+  const Vec<Real> largest = Load(step.largest + at);
+  // The earliest timestep wins, which a reversed direction meets last; a NaN is larger than
+  // everything, as in torch.
+  const VecBits<Real> is_larger = step.is_reversed
+                                      ? (h >= largest) | (h != h)
+                                      : (h > largest) | ((h != h) & (largest == largest));
+  Store(step.largest + at, is_larger ? h : largest);
+  if (step.largest_at == nullptr) return;
+  const VecBits<Real> timestep = step.timestep[row] - VecBits<Real>{};
+  StoreBits<Real>(step.largest_at + at,
+                  is_larger ? timestep : LoadBits<Real>(step.largest_at + at));
+}
+
+// One timestep of kBlocks blocks of units for rows [first, first + kRows) of the tile.
+template <typename Real, int kRows, int kBlocks>
+inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int64_t first,
+                          int64_t block) {
+  constexpr int64_t V = kLanes<Real>;
+  Vec<Real> sums[kBlocks][kRows][kGates];
+  GateSums<Real, kRows, kBlocks>(packed + block * PackedBlockSize<Real>(step.H, step.C), step,
+                                 first, sums);
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const int64_t column = (block + b) * V;
+    Real* saved = nullptr;
+    if (step.saved != nullptr) {
+      saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
+    }
+    // in two passes, so that the chains of one row hide those of another
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      Real* c = step.c + (first + r) * step.stride + column;
+      const Vec<Real> i = Sigmoid(sums[b][r][kInputGate]);
+      const Vec<Real> f = Sigmoid(sums[b][r][kForgetGate]);
+      const Vec<Real> g = Tanh(sums[b][r][kCellGate]);
+      const Vec<Real> o = Sigmoid(sums[b][r][kOutputGate]);
+      const Vec<Real> c_next = MulAdd(f, Load(c), i * g);
+      Store(c, c_next);
+      if (saved != nullptr) {
+        Real* to = saved + r * kSavedValues * V;
+        Store(to + kInputGate * V, i);
+        Store(to + kForgetGate * V, f);
+        Store(to + kCellGate * V, g);
+        Store(to + kOutputGate * V, o);
+        Store(to + kSavedCell * V, c_next);
+      }
+      sums[b][r][0] = c_next;
+      sums[b][r][1] = o;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t at = (first + r) * step.stride + column;
+      const Vec<Real> h = sums[b][r][1] * Tanh(sums[b][r][0]);
+      Store(step.h_plain + at, h);
+      if (step.mask != nullptr) Store(step.h_next + at, h * Load(step.mask + at));
+      if (saved != nullptr) Store(saved + (r * kSavedValues + kSavedHidden) * V, h);
+      Pool(step, first + r, at, h);
+    }
+  }
+}
+
+// Few rows take several blocks at a time: one alone has too few sums to hide a product's latency.
+template <typename Real, int kRows>
+inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first) {
+  constexpr int kBlocks = kRows >= SENSORSEQ_REGISTER_ROWS ? 1 : SENSORSEQ_REGISTER_ROWS / kRows;
+  constexpr int kTaken = kBlocks > 4 ? 4 : kBlocks;
+  const int64_t n_blocks = UnitBlocks<Real>(step.H);
+  int64_t block = 0;
+  for (; block + kTaken <= n_blocks; block += kTaken) {
+    ForwardBlocks<Real, kRows, kTaken>(packed, step, first, block);
+  }
+  for (; block < n_blocks; ++block) ForwardBlocks<Real, kRows, 1>(packed, step, first, block);
+}
+
+template <typename Real>
+inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
+                            int64_t n_rows) {
   switch (n_rows) {
     case 1:
-      return ForwardRows<Real, 1>(packed, H, C, tile, first);
+      return ForwardRows<Real, 1>(packed, step, first);
     case 2:
-      return ForwardRows<Real, 2>(packed, H, C, tile, first);
+      return ForwardRows<Real, 2>(packed, step, first);
 #if SENSORSEQ_REGISTER_ROWS > 2
     case 3:
-      return ForwardRows<Real, 3>(packed, H, C, tile, first);
+      return ForwardRows<Real, 3>(packed, step, first);
 #endif
 #if SENSORSEQ_REGISTER_ROWS > 3
     case 4:
-      return ForwardRows<Real, 4>(packed, H, C, tile, first);
+      return ForwardRows<Real, 4>(packed, step, first);
     case 5:
-      return ForwardRows<Real, 5>(packed, H, C, tile, first);
+      return ForwardRows<Real, 5>(packed, step, first);
     case 6:
-      return ForwardRows<Real, 6>(packed, H, C, tile, first);
+      return ForwardRows<Real, 6>(packed, step, first);
 #endif
   }
 }
 
-// Zeros what no step wrote of one row's saved state, so that every output is defined.
-template <typename Real>
-inline void ClearUnwritten(const LstmShape& s, int64_t length, Real* saved) {
-  const int64_t stride = Padded(s.hidden_size);
-  const int64_t written = UnitBlocks<Real>(s.hidden_size) * kLanes<Real>;
-  for (int64_t row = 0; row < s.n_timesteps * kSavedRows; ++row) {
-    const int64_t begin = row < length * kSavedRows ? written : 0;
-    for (int64_t i = begin; i < stride; ++i) saved[row * stride + i] = Real(0);
-  }
-}
-
+// Takes the rows of a tile through time in one direction and pools. `saved` is the tile's and the
+// direction's part of the saved state, or null.
 template <typename Real>
 inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64_t direction,
-                             int64_t first_window, int64_t n_rows, const Real* packed,
+                             const TileRows& rows, const Real* packed, Real* saved_memory,
                              Real* scratch) {
   const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, C = s.n_channels, stride = Padded(H);
-  ForwardTile<Real> tile;
-  tile.stride = stride;
-  tile.h_in = scratch;
-  tile.h = tile.h_in + kTileRows * stride;
-  tile.c = tile.h + kTileRows * stride;
-  tile.mask = tile.c + kTileRows * stride;
-  tile.sum = tile.mask + kTileRows * stride;
-  tile.largest = tile.sum + kTileRows * stride;
-  Real* zeros = tile.largest + kTileRows * stride;  // an x row for windows that have ended
-  for (int64_t k = 0; k < C; ++k) zeros[k] = Real(0);
+  const int64_t H = s.hidden_size, stride = Padded(H), size = kTileRows * stride;
+  const bool has_mask = args.in.recurrent_mask != nullptr;
+  const SavedTile<Real> saved(s, saved_memory, rows.n);
+  ForwardStep<Real> step;
+  step.H = H;
+  step.C = s.n_channels;
+  step.stride = stride;
+  // kForwardScratch arrays
+  Real* h[2] = {scratch, scratch + size};
+  step.h_plain = scratch + 2 * size;
+  step.c = scratch + 3 * size;
+  Real* mask = scratch + 4 * size;
+  step.mask = has_mask ? mask : nullptr;
+  const bool has_mean = s.pooling == Pooling::kMean || s.pooling == Pooling::kMeanMax;
+  const bool has_largest = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+  step.sum = has_mean ? scratch + 5 * size : nullptr;
+  step.largest = has_largest ? scratch + 6 * size : nullptr;
+  step.largest_at = has_largest && saved.steps != nullptr
+                        ? reinterpret_cast<Bit<Real>*>(scratch + 7 * size)
+                        : nullptr;
+  step.is_reversed = direction == 1;
+  step.saved_rows = rows.n;
 
-  int64_t n_steps = 0;
-  int64_t length[kTileRows];
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t window = first_window + r;
-    const int64_t state = StateOffset(s, model, window, direction);
-    length[r] = RowLength(s, args.in.lengths, window);
-    if (length[r] > n_steps) n_steps = length[r];
-    CopyPadded(args.in.h_0 == nullptr ? nullptr : args.in.h_0 + state, H, stride,
-               tile.h + r * stride);
-    CopyPadded(args.in.c_0 == nullptr ? nullptr : args.in.c_0 + state, H, stride,
-               tile.c + r * stride);
-    if (args.in.recurrent_mask != nullptr) {
-      CopyPadded(args.in.recurrent_mask + state, H, stride, tile.mask + r * stride);
+  for (int64_t r = 0; r < rows.n; ++r) {
+    const int64_t state = StateOffset(s, model, rows.window[r], direction), at = r * stride;
+    const Real* h_0 = args.in.h_0 == nullptr ? nullptr : args.in.h_0 + state;
+    const Real* c_0 = args.in.c_0 == nullptr ? nullptr : args.in.c_0 + state;
+    CopyPadded(h_0, H, stride, h[0] + at);
+    CopyPadded(h_0, H, stride, step.h_plain + at);
+    CopyPadded(c_0, H, stride, step.c + at);
+    if (has_mask) {
+      CopyPadded(args.in.recurrent_mask + state, H, stride, mask + at);
+      for (int64_t i = at; i < at + stride; ++i) h[0][i] *= mask[i];
     }
-    for (int64_t i = 0; i < stride; ++i) {
-      tile.sum[r * stride + i] = Real(0);
-      tile.largest[r * stride + i] = -__builtin_huge_val();
+    for (int64_t i = at; has_mean && i < at + stride; ++i) step.sum[i] = Real(0);
+    for (int64_t i = at; has_largest && i < at + stride; ++i) {
+      step.largest[i] = -__builtin_huge_val();
     }
   }
 
-  for (int64_t step = 0; step < n_steps; ++step) {
-    for (int64_t r = 0; r < n_rows; ++r) {
-      tile.alive[r] = step < length[r];
-      const int64_t t = TimestepAt(step, length[r], direction);
-      tile.x_rows[r] = tile.alive[r] ? XRow(s, args.in.x, model, first_window + r, t) : zeros;
-      tile.saved_rows[r] = tile.alive[r] && args.saved != nullptr
-                               ? SavedStep(s, args.saved, model, direction, first_window + r, t)
-                               : nullptr;
-      for (int64_t i = r * stride; i < (r + 1) * stride; ++i) {
-        tile.h_in[i] = args.in.recurrent_mask == nullptr ? tile.h[i] : tile.h[i] * tile.mask[i];
-      }
-    }
-    for (int64_t first = 0; first < n_rows; first += SENSORSEQ_REGISTER_ROWS) {
-      const int64_t left = n_rows - first;
-      ForwardSomeRows(packed, H, C, tile, first,
-                      left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS);
+  auto Finish = [&](int64_t r, const Real* last_h) {
+    const int64_t window = rows.window[r], state = StateOffset(s, model, window, direction);
+    const int64_t at = r * stride, length = rows.length[r];
+    CopyRow(last_h + at, H, args.h_n + state);
+    CopyRow(step.c + at, H, args.c_n + state);
+    if (step.largest_at != nullptr) {
+      for (int64_t j = 0; j < stride; ++j) saved.largest_at[at + j] = step.largest_at[at + j];
     }
     if (args.hidden != nullptr) {
-      for (int64_t r = 0; r < n_rows; ++r) {
-        if (!tile.alive[r]) continue;
-        const int64_t t = TimestepAt(step, length[r], direction);
-        const int64_t row = (model * s.n_windows + first_window + r) * s.n_timesteps + t;
-        Real* out = args.hidden + (row * s.n_directions + direction) * H;
-        for (int64_t j = 0; j < H; ++j) out[j] = tile.h[r * stride + j];
-      }
-    }
-  }
-
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t window = first_window + r;
-    const int64_t state = StateOffset(s, model, window, direction);
-    if (args.saved != nullptr) {
-      ClearUnwritten(s, length[r], SavedStep(s, args.saved, model, direction, window, 0));
-    }
-    for (int64_t j = 0; j < H; ++j) {
-      args.h_n[state + j] = tile.h[r * stride + j];
-      args.c_n[state + j] = tile.c[r * stride + j];
-    }
-    if (args.hidden != nullptr) {
-      for (int64_t t = length[r]; t < s.n_timesteps; ++t) {
+      for (int64_t t = length; t < s.n_timesteps; ++t) {
         const int64_t row = (model * s.n_windows + window) * s.n_timesteps + t;
         Real* out = args.hidden + (row * s.n_directions + direction) * H;
         for (int64_t j = 0; j < H; ++j) out[j] = Real(0);
       }
     }
-    if (s.pooling == Pooling::kNone) continue;
-    const int64_t P = PooledSize(s);
-    Real* pooled = args.pooled + (model * s.n_windows + window) * P + direction * H;
-    const bool some = length[r] > 0;
-    for (int64_t j = 0; j < H; ++j) {
-      const int64_t at = r * stride + j;
-      const Real mean = some ? tile.sum[at] / static_cast<Real>(length[r]) : Real(0);
-      const Real largest = some ? tile.largest[at] : Real(0);
-      switch (s.pooling) {
-        case Pooling::kLast:
-          pooled[j] = some ? tile.h[at] : Real(0);
-          break;
-        case Pooling::kMean:
-          pooled[j] = mean;
-          break;
-        case Pooling::kMax:
-          pooled[j] = largest;
-          break;
-        case Pooling::kMeanMax:
-          pooled[j] = mean;
-          pooled[s.n_directions * H + j] = largest;
-          break;
-        case Pooling::kNone:
-          break;
+    if (s.pooling == Pooling::kNone) return;
+    Real* pooled = args.pooled + (model * s.n_windows + window) * PooledSize(s) + direction * H;
+    Real* largest = pooled + (s.pooling == Pooling::kMeanMax ? s.n_directions * H : 0);
+    const bool is_some = length > 0;
+    const Vec<Real> n = Broadcast(static_cast<Real>(is_some ? length : 1));
+    for (int64_t column = 0; column < H; column += kLanes<Real>) {
+      auto Write = [&](const Real* row, Vec<Real> divisor, Real* to) {
+        const Vec<Real> value = is_some ? Load(row + at + column) / divisor : Vec<Real>{};
+        StoreSome(to + column, value, H - column);
+      };
+      const Vec<Real> one = Broadcast(Real(1));
+      if (s.pooling == Pooling::kLast) Write(last_h, one, pooled);
+      if (has_mean) Write(step.sum, n, pooled);
+      if (has_largest) Write(step.largest, one, largest);
+    }
+  };
+
+  int64_t alive = rows.n;
+  while (alive > 0 && rows.length[alive - 1] == 0) Finish(--alive, step.h_plain);
+  for (int64_t i = 0; i < rows.n_steps; ++i) {
+    step.h = h[i % 2];
+    step.h_next = h[(i + 1) % 2];
+    if (!has_mask) step.h_plain = step.h_next;
+    step.saved = saved.steps == nullptr ? nullptr : saved.At(i, 0, 0);
+    for (int64_t r = 0; r < alive; ++r) {
+      const int64_t t = TimestepAt(i, rows.length[r], direction);
+      step.x[r] = XRow(s, args.in.x, model, rows.window[r], t);
+      step.timestep[r] = static_cast<Bit<Real>>(t);
+    }
+    for (int64_t first = 0; first < alive; first += SENSORSEQ_REGISTER_ROWS) {
+      const int64_t left = alive - first;
+      ForwardSomeRows(packed, step, first,
+                      left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS);
+    }
+    if (args.hidden != nullptr) {
+      for (int64_t r = 0; r < alive; ++r) {
+        const int64_t t = TimestepAt(i, rows.length[r], direction);
+        const int64_t row = (model * s.n_windows + rows.window[r]) * s.n_timesteps + t;
+        CopyRow(step.h_plain + r * stride, H, args.hidden + (row * s.n_directions + direction) * H);
       }
     }
+    while (alive > 0 && rows.length[alive - 1] == i + 1) Finish(--alive, step.h_plain);
   }
-}
-
-template <typename Real>
-inline void ForwardHead(const LstmForward<Real>& args, int64_t model, int64_t window) {
-  const int64_t P = PooledSize(args.shape), K = args.shape.n_classes;
-  const Real* pooled = args.pooled + (model * args.shape.n_windows + window) * P;
-  Real* logits = args.logits + (model * args.shape.n_windows + window) * K;
-  for (int64_t k = 0; k < K; ++k) {
-    const Real* weight = args.in.weight_out + (model * K + k) * P;
-    Real sum = Real(0);
-    for (int64_t p = 0; p < P; ++p) sum += pooled[p] * weight[p];
-    logits[k] = sum + args.bias_out[model * K + k];
-  }
-}
-
-template <typename Real>
-inline void ForwardPackTask(void* context, int64_t model_direction) {
-  const auto& args = *static_cast<const LstmForward<Real>*>(context);
-  const ForwardLayout layout = LayoutForward(args.shape);
-  PackForward(args.shape, args.in, model_direction,
-              static_cast<Real*>(args.workspace) + model_direction * layout.packed_stride);
-}
-
-template <typename Real>
-inline void ForwardTileTask(void* context, int64_t index) {
-  const auto& args = *static_cast<const LstmForward<Real>*>(context);
-  const LstmShape& s = args.shape;
-  const ForwardLayout layout = LayoutForward(s);
-  const int64_t n_tiles = TileCount(s.n_windows);
-  const int64_t model = index / n_tiles, tile = index % n_tiles;
-  const int64_t first = TileBegin(tile, s.n_windows);
-  const int64_t n_rows = TileBegin(tile + 1, s.n_windows) - first;
-  Real* workspace = static_cast<Real*>(args.workspace);
-  Real* scratch = workspace + layout.scratch_offset + index * layout.scratch_stride;
-  for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-    const Real* packed = workspace + (model * s.n_directions + direction) * layout.packed_stride;
-    ForwardDirection(args, model, direction, first, n_rows, packed, scratch);
-  }
-  if (s.pooling == Pooling::kNone) return;
-  for (int64_t r = 0; r < n_rows; ++r) ForwardHead(args, model, first + r);
-}
-
-template <typename Real>
-inline void Forward(const LstmForward<Real>& args) {
-  void* context = const_cast<LstmForward<Real>*>(&args);
-  const LstmShape& s = args.shape;
-  RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context);
-  RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context);
+  saved.ClearPadding(s);
 }

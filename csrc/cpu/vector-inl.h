@@ -1,6 +1,6 @@
 // Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES, on the compiler's vector extension, so that
 // one text serves every width. Included inside the namespace and target region of an ISA file,
-// which then defines MulAdd; includes nothing.
+// which then defines MulAdd, Min, Max, RoundToInt and ScaleByPowerOfTwo; includes nothing.
 
 template <typename Real>
 struct VecOf;
@@ -8,16 +8,20 @@ template <>
 struct VecOf<float> {
   typedef float Type __attribute__((vector_size(SENSORSEQ_VECTOR_BYTES)));
   typedef int32_t Bits __attribute__((vector_size(SENSORSEQ_VECTOR_BYTES)));
+  typedef int32_t Bit;
 };
 template <>
 struct VecOf<double> {
   typedef double Type __attribute__((vector_size(SENSORSEQ_VECTOR_BYTES)));
   typedef int64_t Bits __attribute__((vector_size(SENSORSEQ_VECTOR_BYTES)));
+  typedef int64_t Bit;
 };
 template <typename Real>
 using Vec = typename VecOf<Real>::Type;
 template <typename Real>
 using VecBits = typename VecOf<Real>::Bits;
+template <typename Real>
+using Bit = typename VecOf<Real>::Bit;  // the integer as wide as Real
 
 template <typename Real>
 constexpr int64_t kLanes = SENSORSEQ_VECTOR_BYTES / static_cast<int64_t>(sizeof(Real));
@@ -35,6 +39,18 @@ SENSORSEQ_INLINE void Store(Real* p, Vec<Real> v) {
 }
 
 template <typename Real>
+SENSORSEQ_INLINE VecBits<Real> LoadBits(const Bit<Real>* p) {
+  VecBits<Real> v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <typename Real>
+SENSORSEQ_INLINE void StoreBits(Bit<Real>* p, VecBits<Real> v) {
+  __builtin_memcpy(p, &v, sizeof(v));
+}
+
+template <typename Real>
 SENSORSEQ_INLINE Vec<Real> Broadcast(Real value) {
   return value - Vec<Real>{};
 }
@@ -42,7 +58,66 @@ SENSORSEQ_INLINE Vec<Real> Broadcast(Real value) {
 // The first n lanes from p, zero in the others; reads nothing beyond them.
 template <typename Real>
 SENSORSEQ_INLINE Vec<Real> LoadSome(const Real* p, int64_t n) {
-  Vec<Real> v{};
-  for (int64_t lane = 0; lane < n && lane < kLanes<Real>; ++lane) v[lane] = p[lane];
-  return v;
+  if (n >= kLanes<Real>) return Load(p);
+  Real lanes[kLanes<Real>] = {};
+  for (int64_t lane = 0; lane < n; ++lane) lanes[lane] = p[lane];
+  return Load(lanes);
+}
+
+// The first n lanes to p; writes nothing beyond them.
+template <typename Real>
+SENSORSEQ_INLINE void StoreSome(Real* p, Vec<Real> v, int64_t n) {
+  if (n >= kLanes<Real>) return Store(p, v);
+  Real lanes[kLanes<Real>];
+  Store(lanes, v);
+  for (int64_t lane = 0; lane < n; ++lane) p[lane] = lanes[lane];
+}
+
+// n values of a row of whole vectors to a dense one.
+template <typename Real>
+SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, Real* to) {
+  for (int64_t i = 0; i < n; i += kLanes<Real>) StoreSome(to + i, Load(from + i), n - i);
+}
+
+// n values (null: zeros), then zeros up to `padded`.
+template <typename Real>
+inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
+  for (int64_t i = 0; i < padded; i += kLanes<Real>) {
+    Store(to + i, from == nullptr ? Vec<Real>{} : LoadSome(from + i, n - i));
+  }
+}
+
+// Rows and columns of a square of kLanes vectors exchanged: log2(kLanes) rounds, each of which
+// merges the halves of rows `step` apart.
+template <typename Real>
+SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+  constexpr int kSize = static_cast<int>(kLanes<Real>);
+#pragma GCC unroll 4
+  for (int step = kSize / 2; step > 0; step /= 2) {
+    VecBits<Real> low, high;
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kSize; ++lane) {
+      const bool second = (lane & step) != 0;
+      low[lane] = second ? lane - step + kSize : lane;
+      high[lane] = second ? lane + kSize : lane + step;
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < kSize; ++row) {
+      if ((row & step) != 0) continue;
+      const Vec<Real> a = rows[row], b = rows[row + step];
+      rows[row] = __builtin_shuffle(a, b, low);
+      rows[row + step] = __builtin_shuffle(a, b, high);
+    }
+  }
+}
+
+template <typename Real>
+SENSORSEQ_INLINE Real SumOfLanes(Vec<Real> v) {
+  constexpr int kSize = static_cast<int>(kLanes<Real>);
+  Real lanes[kSize];
+  Store(lanes, v);
+  for (int n = kSize / 2; n > 0; n /= 2) {
+    for (int lane = 0; lane < n; ++lane) lanes[lane] += lanes[lane + n];
+  }
+  return lanes[0];
 }

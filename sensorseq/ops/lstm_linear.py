@@ -14,7 +14,7 @@ from sensorseq.errors import check_choice
 from sensorseq.ops import _extension, double_backward, reference
 
 POOLINGS = ("last", "mean", "max", "meanmax")
-_SAVED_ROWS = 6  # gates i, f, g, o, then c and h
+_SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
 
 _extension.load()
@@ -170,7 +170,8 @@ def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
 def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     padded = (hidden_size + _PADDING - 1) // _PADDING * _PADDING
-    return x.new_empty((n_models, n_directions, n_windows, x.shape[2], _SAVED_ROWS, padded))
+    n_rows = x.shape[2] * _SAVED_VALUES + 1
+    return x.new_empty((n_models, n_directions, n_windows, n_rows, padded))
 
 
 def _sum_over_models(grad_x: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 // csrc/cpu against a reference in double, without torch and without Python, on every instruction
 // set of this machine. Built with AddressSanitizer and UBSan: every array ends where its allocation
 // ends and begins misaligned; sentinels surround what is written; NaN lies where nothing may read.
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -36,7 +37,7 @@ struct Outputs {
         c_n(r.c_n.size()),
         pooled(r.pooled.size()),
         logits(r.logits.size()),
-        saved(s.n_models * s.n_directions * s.n_windows * s.n_timesteps * kSavedRows *
+        saved(s.n_models * s.n_directions * s.n_windows * SavedRows(s.n_timesteps) *
               Padded(s.hidden_size)),
         grad_x(r.grad_x.size()),
         grad_weight_ih(r.grad_weight_ih.size()),
@@ -48,9 +49,37 @@ struct Outputs {
         grad_bias_out(r.grad_bias_out.size()) {}
 };
 
+// The head's backward pass as the caller of a fused step does it.
+template <typename Real>
+struct Between {
+  const Problem& p;
+  Real* grad_pooled;
+  std::atomic<int64_t> n_windows{0};
+
+  static void Run(void* context, int64_t model, int64_t slot, int64_t first, int64_t n) {
+    auto& self = *static_cast<Between*>(context);
+    const LstmShape& s = self.p.shape;
+    const int64_t P = PooledSize(s), K = s.n_classes;
+    for (int64_t i = first; i < first + n; ++i) {
+      Check(SlotWindow(slot, s.n_windows) <= i && i < SlotWindow(slot + 1, s.n_windows),
+            "a window is of the slot it is said to be of");
+      for (int64_t j = 0; j < P; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < K; ++k) {
+          sum += self.p.grad_logits[(model * s.n_windows + i) * K + k] *
+                 self.p.weight_out[(model * K + k) * P + j];
+        }
+        self.grad_pooled[(model * s.n_windows + i) * P + j] = static_cast<Real>(sum);
+      }
+    }
+    self.n_windows += n;
+  }
+};
+
+// Both passes, one after the other or as one fused step, whose `out` lacks what is the head's.
 template <typename Real>
 void Compute(const Problem& p, bool with_hidden, bool with_x, const Parallel& parallel,
-             Outputs<Real>& out) {
+             bool is_fused, Outputs<Real>& out) {
   const LstmShape& s = p.shape;
   const bool has_head = s.pooling != Pooling::kNone;
   Exact<Real> x(p.x), weight_ih(p.weight_ih), weight_hh(p.weight_hh), bias(p.bias), h_0(p.h_0),
@@ -80,7 +109,7 @@ void Compute(const Problem& p, bool with_hidden, bool with_x, const Parallel& pa
   forward.parallel = parallel;
   const Workspace forward_space(lstm_forward_workspace_bytes(s, sizeof(Real)));
   forward.workspace = forward_space.data;
-  Check(lstm_forward(forward) == Status::kOk, "forward status");
+  if (!is_fused) Check(lstm_forward(forward) == Status::kOk, "forward status");
 
   Exact<Real> grad_hidden(p.grad_hidden), grad_h_n(p.grad_h_n), grad_c_n(p.grad_c_n),
       grad_logits(p.grad_logits);
@@ -104,7 +133,23 @@ void Compute(const Problem& p, bool with_hidden, bool with_x, const Parallel& pa
   backward.parallel = parallel;
   const Workspace backward_space(lstm_backward_workspace_bytes(s, sizeof(Real)));
   backward.workspace = backward_space.data;
-  Check(lstm_backward(backward) == Status::kOk, "backward status");
+  if (!is_fused) {
+    Check(lstm_backward(backward) == Status::kOk, "backward status");
+    return;
+  }
+  const Workspace step_space(lstm_step_workspace_bytes(s, sizeof(Real)));
+  Exact<Real> grad_pooled(s.n_models * s.n_windows * PooledSize(s));
+  Between<Real> between{p, grad_pooled.data()};
+  forward.shape.n_classes = backward.shape.n_classes = 0;
+  forward.logits = nullptr;
+  forward.saved = nullptr;
+  backward.grad_logits = nullptr;
+  backward.saved = nullptr;
+  backward.grad_pooled = grad_pooled.data();
+  backward.workspace = step_space.data;
+  Check(lstm_step(LstmStep<Real>{forward, backward, &Between<Real>::Run, &between}) == Status::kOk,
+        "step status");
+  Check(between.n_windows == s.n_models * s.n_windows, "every window between its passes once");
 }
 
 template <typename Real>
@@ -139,12 +184,14 @@ double Tolerance() {
 }
 
 template <typename Real>
-void CheckCase(const std::string& name, const Problem& p, bool with_hidden, bool with_x) {
+void CheckCase(const std::string& name, const Problem& p, bool with_hidden, bool with_x,
+               bool is_fused = false) {
   const Result expected = reference::Run(p);
   Outputs<Real> one(expected, p.shape), several(expected, p.shape);
-  Compute(p, with_hidden, with_x, Parallel{}, one);
-  Compute(p, with_hidden, with_x, Parallel{&RunOnThreads, nullptr}, several);
+  Compute(p, with_hidden, with_x, Parallel{}, is_fused, one);
+  Compute(p, with_hidden, with_x, Parallel{&RunOnThreads, nullptr}, is_fused, several);
   const bool has_head = p.shape.pooling != Pooling::kNone;
+  if (has_head && !is_fused) CheckCase<Real>(name + " fused", p, with_hidden, with_x, true);
   auto Both = [&](const char* what, Exact<Real>& a, Exact<Real>& b, const Array& exact) {
     Compare(name + " " + what, a, exact, Tolerance<Real>());
     SameBits(name + " " + what, a, b);
@@ -158,8 +205,8 @@ void CheckCase(const std::string& name, const Problem& p, bool with_hidden, bool
   if (with_x) Both("grad_x", one.grad_x, several.grad_x, expected.grad_x);
   if (p.has_h_0) Both("grad_h_0", one.grad_h_0, several.grad_h_0, expected.grad_h_0);
   if (p.has_c_0) Both("grad_c_0", one.grad_c_0, several.grad_c_0, expected.grad_c_0);
-  if (has_head) {
-    Both("pooled", one.pooled, several.pooled, expected.pooled);
+  if (has_head) Both("pooled", one.pooled, several.pooled, expected.pooled);
+  if (has_head && !is_fused) {
     Both("logits", one.logits, several.logits, expected.logits);
     Both("grad_weight_out", one.grad_weight_out, several.grad_weight_out, expected.grad_weight_out);
     Both("grad_bias_out", one.grad_bias_out, several.grad_bias_out, expected.grad_bias_out);
@@ -324,28 +371,27 @@ void CheckActivations(const Kernels& kernels) {
     return std::max(std::ldexp(1.0, exponent - 24), 1.5e-45);
   };
   const std::string name = kernels.name;
-  kernels.sigmoid_f32(x.data(), y.data(), x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double exact = 1 / (1 + std::exp(-double(x[i])));
-    const double error = std::fabs(y[i] - exact);
-    if (std::isnan(x[i])) {
-      Check(std::isnan(y[i]), name + " sigmoid(NaN)");
-    } else {
-      Check(error <= 1e-7 && (x[i] < -87 || error <= 2.5 * Ulp(exact)),
-            name + " sigmoid(" + std::to_string(x[i]) + ")");
+  using Function = void (*)(const float*, float*, int64_t);
+  auto Sweep = [&](const std::string& what, Function function, auto exact_of, double ulps,
+                   double start_of_ulps) {
+    function(x.data(), y.data(), x.size());
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const std::string at = name + " " + what + "(" + std::to_string(x[i]) + ")";
+      if (std::isnan(x[i])) {
+        Check(std::isnan(y[i]), at);
+        continue;
+      }
+      const double exact = exact_of(double(x[i])), error = std::fabs(y[i] - exact);
+      if (x[i] > start_of_ulps) worst = std::max(worst, error / Ulp(exact));
+      Check(error <= 1.5e-7 && (x[i] <= start_of_ulps || error <= ulps * Ulp(exact)), at);
+      Check(std::fabs(y[i]) <= 1 && (exact == 0 || std::signbit(y[i]) == (exact < 0)), at);
     }
-  }
-  kernels.tanh_f32(x.data(), y.data(), x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double exact = std::tanh(double(x[i]));
-    if (std::isnan(x[i])) {
-      Check(std::isnan(y[i]), name + " tanh(NaN)");
-    } else {
-      Check(std::fabs(y[i] - exact) <= 2.5 * Ulp(exact) &&
-                std::signbit(y[i]) == std::signbit(x[i]) && std::fabs(y[i]) <= 1,
-            name + " tanh(" + std::to_string(x[i]) + ")");
-    }
-  }
+    std::printf("%s %s: at most %.2f ulp\n", name.c_str(), what.c_str(), worst);
+  };
+  Sweep(
+      "sigmoid", kernels.sigmoid_f32, [](double v) { return 1 / (1 + std::exp(-v)); }, 2.5, -87.0);
+  Sweep("tanh", kernels.tanh_f32, [](double v) { return std::tanh(v); }, 2.5, -INFINITY);
 }
 
 void CheckRefusals() {

@@ -11,7 +11,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops import _extension
 
 
-def arguments(*, requires_grad, states=True, lengths=True, n_directions=2, n_models=2):
+def arguments(*, requires_grad, states=True, lengths=(4, 0, 2), n_directions=2, n_models=2):
     M, N, T, C, H, D, K = n_models, 3, 4, 2, 3, n_directions, 2
 
     def draw(*shape):
@@ -20,7 +20,7 @@ def arguments(*, requires_grad, states=True, lengths=True, n_directions=2, n_mod
     weights = [draw(M, D, 4 * H, C), draw(M, D, 4 * H, H), draw(M, D, 4 * H)]
     return {
         "x": draw(1, N, T, C),
-        "lengths": torch.tensor([4, 0, 2]) if lengths else None,
+        "lengths": torch.tensor(lengths) if lengths else None,
         "weights": weights,
         "head": lambda pooling: [draw(M, K, ops.pooled_size(pooling, H, D)), draw(M, K)],
         "states": [draw(M, N, D, H), draw(M, N, D, H)] if states else [None, None],
@@ -30,7 +30,9 @@ def arguments(*, requires_grad, states=True, lengths=True, n_directions=2, n_mod
 @pytest.mark.parametrize("requires_grad", [True, False])
 @pytest.mark.parametrize("states", [True, False])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
-    a = arguments(requires_grad=requires_grad, states=states, lengths=states)
+    # whole rows: what is saved for shorter ones has undefined parts, as torch.empty has
+    lengths = (4, 4, 4) if states else None
+    a = arguments(requires_grad=requires_grad, states=states, lengths=lengths)
     call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]
     op = torch.ops.sensorseq.lstm_linear.default
     torch.library.opcheck(op, (*call, None, "meanmax", requires_grad))
@@ -38,7 +40,7 @@ def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
 
 @pytest.mark.parametrize("requires_grad", [True, False])
 def test_lstm_passes_torchs_own_op_check(requires_grad):
-    a = arguments(requires_grad=requires_grad)
+    a = arguments(requires_grad=requires_grad, lengths=(4, 4, 4))
     call = [a["x"], a["lengths"], *a["weights"], *a["states"]]
     torch.library.opcheck(torch.ops.sensorseq.lstm.default, (*call, None, requires_grad))
 
@@ -189,7 +191,7 @@ def test_under_autocast_the_core_computes_in_single_precision():
 
 
 def test_under_autocast_the_raw_ops_take_half_precision_too():
-    a = arguments(requires_grad=False, lengths=False)
+    a = arguments(requires_grad=False, lengths=None)
     halves = [t.bfloat16() for t in (a["x"], *a["weights"], *a["head"]("mean"), *a["states"])]
     for op, extra in ((torch.ops.sensorseq.lstm, ()), (torch.ops.sensorseq.lstm_linear, ("mean",))):
         results = []

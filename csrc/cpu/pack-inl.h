@@ -1,0 +1,115 @@
+// Weights as the bodies read them, and weight gradients back to torch's layout. Included by an ISA
+// file after activations-inl.h; includes nothing.
+
+template <typename Real>
+SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
+  return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
+}
+
+// Forward: [unit block][h, x, 1][gate][lane], one contiguous line group per product: a column of
+// weight_hh per hidden unit, then one of weight_ih per channel, then the bias.
+// Padded units have zero weights and bias, so they stay exactly 0 and no hot loop needs a mask.
+template <typename Real>
+SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
+  return (1 + H + C) * kGates * kLanes<Real>;
+}
+
+// Columns [0, n) of kLanes rows `row_stride` apart, of which n_rows exist; column k goes to
+// packed + k * kGates * kLanes.
+template <typename Real>
+inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, int64_t n,
+                        Real* packed) {
+  constexpr int64_t V = kLanes<Real>;
+  for (int64_t k = 0; k < n; k += V) {
+    Vec<Real> square[V];
+    for (int64_t r = 0; r < V; ++r) {
+      square[r] = r < n_rows ? LoadSome(rows + r * row_stride + k, n - k) : Vec<Real>{};
+    }
+    Transpose<Real>(square);
+    for (int64_t j = 0; j < V && k + j < n; ++j) Store(packed + (k + j) * kGates * V, square[j]);
+  }
+}
+
+template <typename Real>
+inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
+                        Real* packed) {
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t H = s.hidden_size, C = s.n_channels;
+  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
+  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
+  const Real* bias = in.bias + model_direction * kGates * H;
+  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
+    const int64_t n_units = H - unit < V ? H - unit : V;
+    for (int gate = 0; gate < kGates; ++gate) {
+      const int64_t row = gate * H + unit;
+      Real* to = packed + gate * V;
+      PackColumns(weight_hh + row * H, H, n_units, H, to);
+      PackColumns(weight_ih + row * C, C, n_units, C, to + H * kGates * V);
+      Store(to + (H + C) * kGates * V, LoadSome(bias + row, n_units));
+    }
+  }
+}
+
+// Backward: weights for grad_gates @ [weight_hh | weight_ih], as panels of up to kPanelVectors
+// vectors of columns, [panel][unit block][gate][unit][vector][lane]. Columns are the hidden units,
+// padded to whole vectors, then the channels, likewise.
+constexpr int64_t kPanelVectors = 4;
+
+template <typename Real>
+SENSORSEQ_INLINE int64_t BackwardVectors(const LstmShape& s, bool with_x) {
+  return UnitBlocks<Real>(s.hidden_size) + (with_x ? UnitBlocks<Real>(s.n_channels) : 0);
+}
+
+template <typename Real>
+inline void PackBackward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
+                         bool with_x, Real* packed) {
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t H = s.hidden_size, C = s.n_channels;
+  const int64_t n_vectors = BackwardVectors<Real>(s, with_x), unit_blocks = UnitBlocks<Real>(H);
+  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
+  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
+  for (int64_t first = 0; first < n_vectors; first += kPanelVectors) {
+    const int64_t end = first + kPanelVectors < n_vectors ? first + kPanelVectors : n_vectors;
+    for (int64_t unit = 0; unit < H; unit += V) {
+      const int64_t n_units = H - unit < V ? H - unit : V;
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        for (int64_t row = gate * H + unit; row < gate * H + unit + n_units; ++row) {
+          for (int64_t j = first; j < end; ++j, packed += V) {
+            const bool is_unit = j < unit_blocks;
+            const int64_t column = (is_unit ? j : j - unit_blocks) * V;
+            Store(packed, is_unit ? LoadSome(weight_hh + row * H + column, H - column)
+                                  : LoadSome(weight_ih + row * C + column, C - column));
+          }
+        }
+      }
+    }
+  }
+}
+
+// Weight gradients of a slot: [unit block][h, x, 1][gate][lane].
+template <typename Real>
+SENSORSEQ_INLINE int64_t GradientBlockSize(int64_t H, int64_t C) {
+  return (H + C + 1) * kGates * kLanes<Real>;
+}
+
+// The sum of n_slots slots, `slot_stride` apart, of columns [0, n) of one gate of a block of
+// units, to n_rows rows of `row_stride`: the counterpart of PackColumns.
+template <typename Real>
+inline void SumColumns(const Real* slots, int64_t n_slots, int64_t slot_stride, int64_t n,
+                       int64_t n_rows, int64_t row_stride, Real* rows) {
+  constexpr int64_t V = kLanes<Real>;
+  for (int64_t k = 0; k < n; k += V) {
+    Vec<Real> square[V];
+    for (int64_t j = 0; j < V; ++j) {
+      Vec<Real> sum{};
+      if (k + j < n && n_slots > 0) {
+        const Real* from = slots + (k + j) * kGates * V;
+        sum = Load(from);
+        for (int64_t slot = 1; slot < n_slots; ++slot) sum += Load(from + slot * slot_stride);
+      }
+      square[j] = sum;
+    }
+    Transpose<Real>(square);
+    for (int64_t r = 0; r < n_rows; ++r) StoreSome(rows + r * row_stride + k, square[r], n - k);
+  }
+}
