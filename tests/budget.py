@@ -19,7 +19,7 @@ def assert_within_budget(pairs):
 
     `pairs` holds (ours, torch_float32, reference_float64) for several seeds of one problem. Errors
     are of whole arrays, not of their worst element: gradients through time have heavy tails, and
-    the ratio of the largest errors of six seeds went from 0.6 to 4.7 where that of the arrays' was
+    the ratio of the worst elements of six seeds went from 0.6 to 4.7 where that of the arrays' was
     1.0. A quarter of a unit in the last place is allowed for where torch is exact by chance.
     """
     ours, theirs = (

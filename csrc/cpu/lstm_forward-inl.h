@@ -301,6 +301,7 @@ inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64
     for (int64_t i = at; has_mean && i < at + stride; ++i) step.sum[i] = Real(0);
     for (int64_t i = at; has_largest && i < at + stride; ++i) {
       step.largest[i] = -__builtin_huge_val();
+      if (step.largest_at != nullptr) step.largest_at[i] = 0;
     }
   }
 
