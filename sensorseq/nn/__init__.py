@@ -1,0 +1,5 @@
+"""The torch modules on the native kernels."""
+
+from sensorseq.nn.lstm_linear import HEAD_NORMS, DropoutSource, LSTMLinear
+
+__all__ = ["HEAD_NORMS", "DropoutSource", "LSTMLinear"]
