@@ -1,5 +1,6 @@
 """The torch modules on the native kernels."""
 
+from sensorseq.nn.lstm import LSTM
 from sensorseq.nn.lstm_linear import HEAD_NORMS, DropoutSource, LSTMLinear
 
-__all__ = ["HEAD_NORMS", "DropoutSource", "LSTMLinear"]
+__all__ = ["HEAD_NORMS", "LSTM", "DropoutSource", "LSTMLinear"]
