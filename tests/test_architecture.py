@@ -24,7 +24,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     ),
     "torch": (
         "ops/",
-        "nn.py",
+        "nn/",
         "training/",
         "fluctuation/probe.py",
         "fluctuation/monitor.py",

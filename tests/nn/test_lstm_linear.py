@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-import sensorseq.nn
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.nn import LSTMLinear
+from sensorseq.nn import lstm_linear as lstm_linear_file
 
 
 def torch_logits(lstm, linear, x):
@@ -122,7 +122,7 @@ def test_every_layer_has_a_recurrent_mask_of_its_own(monkeypatch):
         return call
 
     for name in ("lstm", "lstm_linear"):
-        monkeypatch.setattr(sensorseq.nn, name, recording(getattr(sensorseq.nn, name)))
+        monkeypatch.setattr(lstm_linear_file, name, recording(getattr(lstm_linear_file, name)))
     LSTMLinear(1, 64, 2, num_layers=3, recurrent_dropout=0.5).train()(torch.randn(4, 5, 1))
     assert len(masks) == 3
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks, 2))

@@ -1,0 +1,15 @@
+"""The torch modules on the native kernels."""
+
+from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
+from sensorseq.nn.lstm import LSTM
+from sensorseq.nn.lstm_linear import HEAD_NORMS, DropoutSource, LSTMLinear
+
+__all__ = [
+    "HEAD_NORMS",
+    "LSTM",
+    "DropoutSource",
+    "FoundLSTM",
+    "LSTMLinear",
+    "accelerate",
+    "find_lstms",
+]

@@ -1,0 +1,144 @@
+"""Find the LSTMs of a model, and put them on the native kernels."""
+
+import warnings
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn.lstm import LSTM
+from sensorseq.ops import kernel_for
+
+
+class FoundLSTM(NamedTuple):
+    """One LSTM of a model, who computes it, and why."""
+
+    path: str
+    """As in `named_modules()`; empty for the model itself."""
+    served_by: Literal["sensorseq", "torch"]
+    reason: str
+
+
+def accelerate(module: nn.Module) -> nn.Module:
+    """Put every `torch.nn.LSTM` inside a model on the native kernels, in place.
+
+    Each stays the object it was, with its parameters, hooks and state dict, and becomes a
+    `sensorseq.nn.LSTM`, a subclass of `torch.nn.LSTM` with the same results. Optimizers and other
+    references to it go on working.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any model, or an LSTM.
+
+    Returns
+    -------
+    torch.nn.Module
+        `module` itself.
+
+    Raises
+    ------
+    ArgumentError
+        If `module` is no torch module.
+
+    Warns
+    -----
+    UserWarning
+        Names every LSTM that torch goes on computing, and why; or says that there is none at all.
+
+    See Also
+    --------
+    find_lstms : The same as a list, before or after.
+    sensorseq.nn.LSTM : What it leaves to torch.
+
+    Notes
+    -----
+    Tools that look for the exact class `torch.nn.LSTM`, such as ``torch.ao.quantization`` and
+    ``torch.fx``, come first: quantize or trace, then accelerate.
+
+    A model pickled whole names our class, and is loaded where sensorseq is installed; a state dict
+    is loaded anywhere.
+
+    The kernels are made for sequences, packed ones most of all. A wide layer (hundreds of units)
+    that is called for one step at a time is better left to torch: each call arranges the weights
+    anew.
+    """
+    if not isinstance(module, nn.Module):
+        raise ArgumentError(f"module must be a torch.nn.Module, not a {type(module).__name__}.")
+    for child in module.modules():
+        if _obstacle(child) is None:
+            child.__class__ = LSTM
+    found = find_lstms(module)
+    left = [
+        f"{lstm.path or 'the module'} ({lstm.reason})"
+        for lstm in found
+        if lstm.served_by == "torch"
+    ]
+    if left:
+        warnings.warn(
+            f"torch goes on computing {len(left)} of {len(found)} LSTMs: {'; '.join(left)}.",
+            stacklevel=2,
+        )
+    if not found:
+        warnings.warn(f"{type(module).__name__} has no torch.nn.LSTM inside.", stacklevel=2)
+    return module
+
+
+def find_lstms(module: nn.Module) -> list[FoundLSTM]:
+    """List the LSTMs of a model: who computes each, and why.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any model, accelerated or not. An LSTM that is used in two places is listed twice.
+
+    Returns
+    -------
+    list of FoundLSTM
+        Tuples (path, served_by, reason).
+    """
+    found: list[FoundLSTM] = []
+    opaque: list[str] = []
+    for path, child in module.named_modules():
+        if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
+            continue
+        if not isinstance(child, nn.LSTM):
+            opaque.append(f"{path}." if path else "")  # its parts are LSTMs by name too
+        found.append(FoundLSTM(path, *_served_by(child)))
+    return found
+
+
+def _is_lstm(module: nn.Module) -> bool:
+    """Whether it is an nn.LSTM, or another of torch's own: a cell, quantized, TorchScript."""
+    kind = type(module)
+    name = getattr(module, "original_name", kind.__name__)
+    return isinstance(module, nn.LSTM) or (kind.__module__.startswith("torch.") and "LSTM" in name)
+
+
+def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
+    if not isinstance(lstm, LSTM) or "forward" in vars(lstm):
+        return "torch", _obstacle(lstm) or "accelerate() would replace it"
+    weight = lstm.all_weights[0][0]
+    kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
+    if kernel_for(weight.device.type, weight.dtype) == "native":
+        return "sensorseq", kind
+    return "torch", f"no kernel for {kind}"
+
+
+def _obstacle(lstm: nn.Module) -> str | None:
+    """Say why an LSTM cannot become ours, or None if it can."""
+    if isinstance(lstm, torch.jit.ScriptModule):
+        return "it is compiled by TorchScript"
+    if "forward" in vars(lstm):
+        return "its forward was replaced"
+    if not isinstance(lstm, nn.LSTM):
+        return f"it is a {type(lstm).__module__}.{type(lstm).__name__}"
+    if parametrize.is_parametrized(lstm):
+        return "it is parametrized; accelerate it first"
+    if type(lstm) is not nn.LSTM:
+        return f"it is a {type(lstm).__name__}; derive that class from sensorseq.nn.LSTM"
+    if lstm.proj_size:
+        return f"no kernel for proj_size={lstm.proj_size}"
+    return None

@@ -1,0 +1,218 @@
+"""LSTM: torch.nn.LSTM on the native kernels."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from sensorseq.errors import ArgumentError
+from sensorseq.ops import kernel_for, lstm
+
+
+class LSTM(nn.LSTM):
+    """`torch.nn.LSTM` on the native kernels: the same arguments, weights, inputs and results.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
+        bidirectional, device, dtype.
+
+    Raises
+    ------
+    ArgumentError
+        If `proj_size` is not 0: no kernel serves it.
+
+    Notes
+    -----
+    Under one seed, dropout drops the units that it drops in `torch.nn.LSTM`.
+
+    torch itself computes what no kernel serves: other devices and dtypes, autocast, `torch.func`
+    transforms, forward-mode derivatives, tracing and export. It is also given the arguments that
+    do not fit, so that its own errors are raised.
+
+    `torch.jit.script` puts `torch.nn.LSTM` back, in the model it is given too.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.proj_size:
+            raise ArgumentError(
+                f"proj_size={self.proj_size} is not served, only 0; use torch.nn.LSTM for it."
+            )
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Compute the hidden sequence and the last states.
+
+        Parameters
+        ----------
+        input : Tensor or PackedSequence
+            (T, N, C), with `batch_first` (N, T, C); a single sequence (T, C); or sequences of
+            different lengths, as `torch.nn.utils.rnn.pack_padded_sequence` returns them.
+        hx : pair of Tensor, optional
+            (h_0, c_0), each (num_layers * D, N, H), for a single sequence (num_layers * D, H);
+            zeros when not given.
+
+        Returns
+        -------
+        output : Tensor or PackedSequence
+            In the layout of `input`, D * H wide.
+        (h_n, c_n) : pair of Tensor
+            In the layout of `hx`.
+        """
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        states = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        weights = self.all_weights
+        if not (
+            _kernel_serves([x, *states, *(part for cell in weights for part in cell)])
+            and self._fits(x, input.batch_sizes if packed else None, states)
+        ):
+            return super().forward(input, hx)
+        if packed:
+            if states:
+                states = self.permute_hidden(states, input.sorted_indices)
+            data, last = self._run(x, weights, states, _Packed(input.batch_sizes))
+            last = self.permute_hidden(last, input.unsorted_indices)
+            return PackedSequence(data, *input[1:]), last
+        if x.dim() == 2:
+            states = tuple(state[:, None] for state in states)
+            output, (h_n, c_n) = self._run(x[:, None], weights, states, _Even())
+            return output[:, 0], (h_n[:, 0], c_n[:, 0])
+        steps = x.transpose(0, 1) if self.batch_first else x
+        output, last = self._run(steps, weights, states, _Even())
+        # contiguous where torch's is: users call view() on it
+        return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
+
+    def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
+        """Whether the shapes are usual ones; torch decides about all others."""
+        if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
+            return False
+        n_windows: tuple[int, ...] = ()
+        if batch_sizes is not None:
+            if not _describes(batch_sizes, x.shape[0]):
+                return False
+            n_windows = (int(batch_sizes[0]),)
+        elif x.dim() == 3:
+            n_windows = (x.shape[0 if self.batch_first else 1],)
+        expected = (self.num_layers * self._n_directions, *n_windows, self.hidden_size)
+        return (
+            x.shape[-1] == self.input_size
+            and len(states) in (0, 2)
+            and all(tuple(state.shape) == expected for state in states)
+        )
+
+    @property
+    def _n_directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _run(
+        self,
+        steps: Tensor,
+        weights: list[list[nn.Parameter]],
+        states: tuple[Tensor, ...],
+        layout: "_Even | _Packed",
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run all layers on the steps of every sequence, and return them in the same layout."""
+        shape = (self.num_layers, 1, self._n_directions, -1, self.hidden_size)
+        h_0, c_0 = (
+            [state.reshape(shape).transpose(2, 3).unbind() for state in states]
+            if states
+            else [[None] * self.num_layers] * 2
+        )
+        sequence = layout.to_windows(steps)
+        h_n, c_n = [], []
+        for layer in range(self.num_layers):
+            if layer and self.training and self.dropout:
+                # drawn in torch's layout, so that one seed drops the same units in both
+                ones = steps.new_ones((*steps.shape[:-1], sequence.shape[-1]))
+                mask = functional.dropout(ones, self.dropout)
+                sequence = sequence * layout.to_windows(mask)
+            cells = weights[layer * self._n_directions : (layer + 1) * self._n_directions]
+            hidden, h, c = lstm(
+                sequence[None],
+                *_stacked(cells),
+                lengths=layout.lengths,
+                h_0=h_0[layer],
+                c_0=c_0[layer],
+            )
+            sequence = hidden[0]
+            h_n.append(h[0].transpose(0, 1))
+            c_n.append(c[0].transpose(0, 1))
+        return layout.from_windows(sequence), (torch.cat(h_n), torch.cat(c_n))
+
+    def __prepare_scriptable__(self) -> nn.LSTM:
+        """Give `torch.jit.script` what it can compile: torch's class on these very weights."""
+        plain = copy.copy(self)
+        plain.__class__ = nn.LSTM  # type: ignore[assignment]
+        return plain
+
+
+class _Even:
+    """The layout (T, N, C) of sequences of one length."""
+
+    lengths = None
+
+    def to_windows(self, steps: Tensor) -> Tensor:
+        return steps.transpose(0, 1)
+
+    def from_windows(self, hidden: Tensor) -> Tensor:
+        return hidden.transpose(0, 1)
+
+
+class _Packed:
+    """The layout (sum of lengths, C) of a PackedSequence: all first steps, all second ones, ..."""
+
+    def __init__(self, batch_sizes: Tensor) -> None:
+        valid = torch.arange(int(batch_sizes[0])) < batch_sizes[:, None]
+        step, window = valid.nonzero(as_tuple=True)
+        self.lengths = valid.sum(0)
+        self.n_timesteps, self.n_windows = valid.shape
+        self.position = window * self.n_timesteps + step
+
+    def to_windows(self, steps: Tensor) -> Tensor:
+        padded = steps.new_zeros((self.n_windows * self.n_timesteps, steps.shape[-1]))
+        padded = padded.index_copy(0, self.position, steps)
+        return padded.view(self.n_windows, self.n_timesteps, -1)
+
+    def from_windows(self, hidden: Tensor) -> Tensor:
+        return hidden.flatten(0, 1).index_select(0, self.position)
+
+
+def _describes(batch_sizes: Tensor, n_steps: int) -> bool:
+    """Whether these are the batch sizes of a PackedSequence with so many steps in all."""
+    falling = batch_sizes.diff() <= 0
+    return int(batch_sizes.sum()) == n_steps and bool(falling.all()) and int(batch_sizes[-1]) > 0
+
+
+def _stacked(cells: list[list[nn.Parameter]]) -> list[Tensor]:
+    """Join the directions of a layer to (1, D, ...): weight_ih, weight_hh and the summed bias."""
+    # Each pair of biases is summed before the directions are joined: summed after, both would get
+    # views of one gradient, and scaling it in place (gradient clipping) would scale it twice.
+    parts = [
+        (cell[0], cell[1], cell[2] + cell[3] if len(cell) == 4 else cell[0].new_zeros(len(cell[0])))
+        for cell in cells
+    ]
+    if len(parts) == 1:
+        return [part[None, None] for part in parts[0]]
+    return [torch.stack(directions)[None] for directions in zip(*parts, strict=True)]
+
+
+def _kernel_serves(tensors: list[Any]) -> bool:
+    """Whether there is a kernel for all of these, and nothing that a kernel cannot follow."""
+    if torch._C._get_tracing_state() or torch.compiler.is_exporting():
+        return False  # what is traced shall run where sensorseq is not installed
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    first = tensors[0]
+    return (
+        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        and all(tensor.dtype == first.dtype for tensor in tensors)
+        and all(tensor.device == first.device for tensor in tensors)
+        and kernel_for(first.device.type, first.dtype) == "native"
+        and not torch.is_autocast_enabled(first.device.type)
+    )

@@ -1,0 +1,195 @@
+"""accelerate changes who computes a model, and nothing else about it."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTM, FoundLSTM, accelerate, find_lstms
+
+
+class Tagger(nn.Module):
+    """What models in the wild look like: an LSTM over packed sequences, one more beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(3, 5, 2, dropout=0.2, bidirectional=True, batch_first=True)
+        self.others = nn.ModuleList([nn.LSTM(10, 4, bias=False), nn.Linear(4, 2)])
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        packed, _ = self.encoder(packed)
+        _, (h_n, _) = self.others[0](packed)
+        return self.others[1](h_n[-1])
+
+
+X, LENGTHS = torch.randn(4, 6, 3), [3, 6, 1, 4]
+NATIVE = ("sensorseq", "float32 on cpu")
+
+
+def test_a_training_that_has_begun_goes_on_as_it_would_have():
+    model = Tagger()
+    untouched = copy.deepcopy(model)
+    for m in (model, untouched):
+        optimizer = torch.optim.AdamW(m.parameters(), lr=0.01)
+        torch.manual_seed(0)
+        for step in range(8):
+            if step == 3 and m is model:
+                objects, names = set(m.modules()), [*m.state_dict()]
+                assert accelerate(m) is m
+                assert set(m.modules()) == objects
+                assert [*m.state_dict()] == names
+            optimizer.zero_grad()
+            m(X, LENGTHS).square().sum().backward()
+            optimizer.step()
+    assert find_lstms(model) == [("encoder", *NATIVE), ("others.0", *NATIVE)]
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, untouched.get_parameter(name))
+
+
+def test_before_and_after_every_lstm_is_listed():
+    model = Tagger()
+    assert find_lstms(model) == [
+        FoundLSTM("encoder", "torch", "accelerate() would replace it"),
+        FoundLSTM("others.0", "torch", "accelerate() would replace it"),
+    ]
+    accelerate(accelerate(model))
+    assert all(lstm.served_by == "sensorseq" for lstm in find_lstms(model))
+    assert find_lstms(accelerate(nn.LSTM(2, 3))) == [("", *NATIVE)]
+
+
+def test_it_is_still_an_lstm_to_others():
+    lstm = accelerate(nn.LSTM(2, 3, 2, batch_first=True))
+    assert isinstance(lstm, nn.LSTM)
+    assert (lstm.hidden_size, lstm.batch_first, len(lstm.all_weights)) == (3, True, 2)
+    lstm.flatten_parameters()
+    assert repr(lstm) == "LSTM(2, 3, num_layers=2, batch_first=True)"
+
+
+@pytest.mark.parametrize("copied", ["deepcopy", "pickle", "torch.save", "state dict"])
+def test_copies_and_files_carry_it(copied):
+    model = accelerate(Tagger()).eval()
+    if copied == "deepcopy":
+        twin = copy.deepcopy(model)
+    elif copied == "pickle":
+        twin = pickle.loads(pickle.dumps(model))
+    elif copied == "torch.save":
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        twin = torch.load(file, weights_only=False)
+    else:
+        twin = Tagger().eval()
+        twin.load_state_dict(model.state_dict())
+        model.load_state_dict(twin.state_dict())
+    assert (type(twin.encoder) is LSTM) == (copied != "state dict")
+    torch.testing.assert_close(twin(X, LENGTHS), model(X, LENGTHS))
+
+
+def test_hooks_and_sharing_survive():
+    shared, seen = nn.LSTM(3, 3), []
+    model = nn.ModuleDict({"one": shared, "two": shared})
+    shared.register_forward_hook(lambda module, inputs, output: seen.append(output[0].shape))
+    accelerate(model)
+    assert model["one"] is model["two"] is shared
+    assert type(shared) is LSTM
+    model["two"](torch.zeros(4, 2, 3))
+    assert seen == [(4, 2, 3)]
+
+
+def test_pruned_weights_stay_pruned():
+    theirs = nn.LSTM(3, 5)
+    ours, mask = copy.deepcopy(theirs), torch.rand(20, 5) < 0.5
+    for module in (ours, theirs):
+        prune.custom_from_mask(module, "weight_hh_l0", mask)
+    accelerate(ours)
+    assert find_lstms(ours) == [("", *NATIVE)]
+    x = torch.randn(4, 2, 3)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+    with torch.no_grad():  # the mask is applied anew in each call
+        ours.weight_hh_l0_orig.mul_(2)
+        theirs.weight_hh_l0_orig.mul_(2)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+
+
+def test_an_accelerated_lstm_can_be_parametrized():
+    theirs = nn.LSTM(3, 5)
+    ours = accelerate(copy.deepcopy(theirs))
+    for module in (ours, theirs):
+        parametrizations.weight_norm(module, "weight_hh_l0")
+        module.parametrizations.weight_hh_l0.original0.data.mul_(1.5)
+    assert find_lstms(ours) == [("", *NATIVE)]
+    x = torch.randn(4, 2, 3)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+
+
+class Echo(nn.LSTM):
+    def forward(self, input, hx=None):
+        return input, hx
+
+
+def replaced_forward():
+    lstm = nn.LSTM(3, 5)
+    lstm.forward = lambda x: x
+    return lstm
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: nn.LSTM(3, 5, proj_size=2), "no kernel for proj_size=2"),
+        (
+            lambda: parametrizations.weight_norm(nn.LSTM(3, 5), "weight_hh_l0"),
+            "accelerate it first",
+        ),
+        (lambda: Echo(3, 5), "it is a Echo; derive that class from sensorseq.nn.LSTM"),
+        (replaced_forward, "its forward was replaced"),
+        (lambda: nn.LSTMCell(3, 5), r"it is a torch\.nn\.modules\.rnn\.LSTMCell"),
+        (lambda: torch.ao.nn.quantizable.LSTM(3, 5), "it is a torch.ao.nn.quantizable"),
+    ],
+)
+def test_what_stays_with_torch_is_said_with_its_path_and_reason(make, reason):
+    model = nn.Sequential(nn.LSTM(3, 3), nn.ModuleDict({"odd": make()}))
+    kind = type(model[1]["odd"])
+    with pytest.warns(UserWarning, match=rf"1 of 2 LSTMs: 1\.odd \(.*{reason}.*\)\.") as caught:
+        accelerate(model)
+    assert caught[0].filename == __file__
+    assert [found.served_by for found in find_lstms(model)] == ["sensorseq", "torch"]
+    assert type(model[0]) is LSTM
+    assert type(model[1]["odd"]) is kind
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "kind"),
+    [({"dtype": torch.bfloat16}, "bfloat16 on cpu"), ({"device": "meta"}, "float32 on meta")],
+)
+def test_a_model_of_another_kind_is_served_once_it_is_converted(elsewhere, kind):
+    with pytest.warns(UserWarning, match=rf"the module \(no kernel for {kind}\)"):
+        lstm = accelerate(nn.LSTM(3, 5, **elsewhere))
+    lstm = lstm.to_empty(device="cpu").double()
+    assert find_lstms(lstm) == [("", "sensorseq", "float64 on cpu")]
+
+
+def test_a_model_without_an_lstm_is_said_to_have_none():
+    with pytest.warns(UserWarning, match=r"GRU has no torch\.nn\.LSTM inside"):
+        accelerate(nn.GRU(2, 3))
+    with pytest.raises(ArgumentError, match="not a Tensor"):
+        accelerate(torch.zeros(3))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_model_is_torchs_again():
+    model = nn.Sequential(accelerate(nn.LSTM(3, 5)))
+    x = torch.randn(4, 2, 3)
+    expected = model(x)[0]
+    scripted = torch.jit.script(model)
+    torch.testing.assert_close(scripted(x)[0], expected)
+    with pytest.warns(UserWarning, match=r"0 \(it is compiled by TorchScript\)"):
+        accelerate(scripted)
+    assert type(model[0]) is nn.LSTM
