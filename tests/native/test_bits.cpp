@@ -232,6 +232,43 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
+// Where every slot is one tile: the gradients of each slot's windows alone, added in slot order.
+template <typename Real>
+void CheckSlots(const std::string& name, const Problem& p) {
+  const int64_t n_slots = SlotCount(p.shape.n_windows);
+  Outputs<Real> whole(p.shape);
+  Compute(p, {}, Parallel{&RunOnThreads, nullptr}, whole);
+  const auto gradients = {&Outputs<Real>::grad_weight_ih, &Outputs<Real>::grad_weight_hh,
+                          &Outputs<Real>::grad_bias, &Outputs<Real>::grad_weight_out,
+                          &Outputs<Real>::grad_bias_out};
+  Array squares(n_slots);
+  for (Exact<Real> Outputs<Real>::* gradient : gradients) {
+    std::vector<Real> sum((whole.*gradient).size(), Real(0));
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      const Problem own = SomeRows(
+          p, Range(SlotWindow(slot, p.shape.n_windows), SlotWindow(slot + 1, p.shape.n_windows)));
+      Outputs<Real> alone(own.shape);
+      Compute(own, {}, Parallel{}, alone);
+      double square = 0;
+      for (size_t i = 0; i < sum.size(); ++i) {
+        const Real value = (alone.*gradient).data()[i];
+        sum[i] += value;
+        square += static_cast<double>(value) * static_cast<double>(value);
+      }
+      if (gradient == &Outputs<Real>::grad_bias) square *= 2;
+      const bool of_head =
+          gradient == &Outputs<Real>::grad_weight_out || gradient == &Outputs<Real>::grad_bias_out;
+      if (!of_head) squares[slot] += square;
+    }
+    SameBits(name + ": a weight gradient as the sum of its slots", Array(sum.begin(), sum.end()),
+             Array((whole.*gradient).data(), (whole.*gradient).data() + sum.size()));
+  }
+  for (int64_t slot = 0; slot < n_slots; ++slot) {
+    const double ours = whole.slot_squares.data()[slot];
+    Check(std::fabs(ours - squares[slot]) <= 1e-12 * squares[slot], name + ": slot_squares");
+  }
+}
+
 // What is not asked for changes nothing else.
 template <typename Real>
 void CheckWanted(const std::string& name, const Problem& p) {
@@ -286,6 +323,10 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     CheckBatch<Real>(name, p, random);
     CheckLengths<Real>(name, p);
     CheckWanted<Real>(name, p);
+
+    LstmShape slots = shape;
+    slots.n_windows = 2 + 3 * seed;  // up to 6 slots
+    CheckSlots<Real>(name, MakeProblem(random, slots, Lengths::kMixed, options));
 
     LstmShape models = shape;
     models.n_models = 3;

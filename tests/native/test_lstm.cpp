@@ -1,6 +1,7 @@
 // csrc/cpu against a reference in double, without torch and without Python, on every instruction
 // set of this machine. Built with AddressSanitizer and UBSan: every array ends where its allocation
 // ends and begins misaligned; sentinels surround what is written; NaN lies where nothing may read.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -200,6 +201,33 @@ void CheckStatesInPlace(const std::string& isa) {
   Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
 }
 
+// With nothing remembered every step has the same h: the gradient of the maximum goes to the first.
+template <typename Real>
+void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
+  std::mt19937 random(3);
+  LstmShape shape;
+  shape.n_windows = 3;
+  shape.n_timesteps = 6;
+  shape.n_channels = 2;
+  shape.hidden_size = lanes + 1;
+  shape.n_classes = 3;
+  for (Pooling pooling : {Pooling::kMax, Pooling::kMeanMax}) {
+    for (int64_t n_directions : {1, 2}) {
+      shape.pooling = pooling;
+      shape.n_directions = n_directions;
+      Problem p = MakeProblem(random, shape, Lengths::kNone, false);
+      const int64_t H = shape.hidden_size;
+      std::fill(p.x.begin(), p.x.end(), 1.0);
+      std::fill(p.weight_hh.begin(), p.weight_hh.end(), 0.0);
+      for (int64_t d = 0; d < n_directions; ++d) {
+        const auto forget = p.bias.begin() + (d * kGates + kForgetGate) * H;
+        std::fill(forget, forget + H, -200.0);
+      }
+      CheckCase<Real>(isa + " equal maxima", p, {});
+    }
+  }
+}
+
 void CheckSlots() {
   Check(SlotCount(0) == 0, "no window, no slot");
   Check(SlotCount(13) == 3, "a slot for every tile begun");
@@ -296,6 +324,8 @@ int main() {
     Check(ActiveKernels(&status) == &kernels, name + " is the forced one");
     CheckCases<float>(name, bytes / 4);
     CheckCases<double>(name, bytes / 8);
+    CheckEqualMaxima<float>(name, bytes / 4);
+    CheckEqualMaxima<double>(name, bytes / 8);
     CheckStatesInPlace<float>(name);
     CheckStatesInPlace<double>(name);
     CheckActivations(kernels);

@@ -33,7 +33,9 @@ def build(folder, compiler, *flags, programs=PROGRAMS):
 
 
 def run(*command):
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    # one race brings thousands of reports
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     print(finished.stdout)
     if "ThreadSanitizer: unexpected memory mapping" in finished.stderr:
         pytest.skip("this ThreadSanitizer does not bear this kernel's address randomization")
