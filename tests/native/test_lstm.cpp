@@ -305,6 +305,7 @@ void CheckRefusals() {
     Check(status == (is_here ? Status::kOk : Status::kIsaNotSupported),
           name + std::string(" is refused where the processor lacks it, and only there"));
   }
+  Check(std::string("baseline") == table.rows[table.n_rows - 1]->name, "baseline is the last");
 }
 
 }  // namespace
