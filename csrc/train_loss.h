@@ -15,7 +15,9 @@ inline double LossAndGradient(Loss loss, double smoothing, int64_t n_classes, in
                               const Real* logits, double* log_p, double* grad) {
   double largest = static_cast<double>(logits[0]);
   for (int64_t k = 1; k < n_classes; ++k) {
-    largest = std::fmax(largest, static_cast<double>(logits[k]));
+    // a NaN reaches everything through the sum; std::fmax here is more than GCC 12 on ARM can bear
+    const double logit = static_cast<double>(logits[k]);
+    largest = logit > largest ? logit : largest;
   }
   double sum = 0;
   for (int64_t k = 0; k < n_classes; ++k) {

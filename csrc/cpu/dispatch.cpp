@@ -9,6 +9,8 @@ namespace sensorseq {
 #if defined(__x86_64__)
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx2Kernels;
+#elif defined(__aarch64__)
+extern const Kernels kNeonKernels;
 #endif
 extern const Kernels kBaselineKernels;
 
@@ -18,10 +20,15 @@ const Kernels* const kTable[] = {
 #if defined(__x86_64__)
     &kAvx512Kernels,
     &kAvx2Kernels,
+#elif defined(__aarch64__)
+    &kNeonKernels,
 #endif
     &kBaselineKernels,
 };
 constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
+
+// Every name of any build: one that is not in this table belongs to another kind of processor.
+const char* const kNames[] = {"avx512", "avx2", "neon", "baseline"};
 
 Status CheckShape(const LstmShape& s, const int64_t* lengths) {
   const bool has_head = s.pooling != Pooling::kNone;
@@ -69,6 +76,9 @@ const Kernels* ActiveKernels(Status* status) {
     }
   }
   *status = Status::kUnknownIsa;
+  for (const char* name : kNames) {
+    if (forced != nullptr && std::strcmp(forced, name) == 0) *status = Status::kIsaNotSupported;
+  }
   return nullptr;
 }
 

@@ -8,7 +8,7 @@
 
 #define SENSORSEQ_ISA_NAME "avx512"
 #define SENSORSEQ_VECTOR_BYTES 64
-#define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 4 weights and a factor in 32 registers
+#define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 6 factors and a weight in 32 registers
 #define SENSORSEQ_RUN_ENTRIES 48
 
 namespace sensorseq {

@@ -46,12 +46,14 @@ class Exact {
   std::unique_ptr<Real[]> block_;
 };
 
-// Deals the tasks to three threads, last index first, so that order and thread cannot matter.
-inline void RunOnThreads(void*, int64_t n_tasks, Parallel::Task task, void* context) {
+// Deals the tasks to `*pool` threads, 3 if null, last index first, so that order and thread cannot
+// matter.
+inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void* context) {
+  const int64_t n_threads = pool == nullptr ? 3 : *static_cast<const int64_t*>(pool);
   std::vector<std::thread> threads;
-  for (int64_t thread = 0; thread < 3; ++thread) {
+  for (int64_t thread = 0; thread < n_threads; ++thread) {
     threads.emplace_back([=] {
-      for (int64_t i = n_tasks - 1 - thread; i >= 0; i -= 3) task(context, i);
+      for (int64_t i = n_tasks - 1 - thread; i >= 0; i -= n_threads) task(context, i);
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -1,4 +1,4 @@
-"""The native core under AddressSanitizer and UBSan, without torch and without Python."""
+"""The native core without torch and without Python: under sanitizers, and on another processor."""
 
 import os
 import shutil
@@ -9,46 +9,89 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
-FLAGS = ["-std=c++17", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+PROGRAMS = ("test_lstm", "test_bits", "test_train_epoch")
+
+
+def build(folder, compiler, *flags, programs=PROGRAMS):
+    """Compile the core once and every program with it; return the folder they are in."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no C++ compiler {compiler!r}")
+    core = [*sorted((ROOT / "csrc" / "cpu").glob("*.cpp")), ROOT / "csrc" / "train_epoch.cpp"]
+    sources = [*core, *(ROOT / "tests" / "native" / f"{program}.cpp" for program in programs)]
+    command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
+    jobs = [
+        subprocess.Popen([*command, "-c", str(source), "-o", str(folder / f"{source.stem}.o")])
+        for source in sources
+    ]
+    assert [job.wait() for job in jobs] == [0] * len(jobs)
+    objects = [str(folder / f"{source.stem}.o") for source in core]
+    for program in programs:
+        link = [str(folder / f"{program}.o"), *objects, "-pthread", "-o", str(folder / program)]
+        subprocess.run([compiler, *flags, *link], check=True)
+    return folder
+
+
+def run(*command):
+    # one race brings thousands of reports
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    print(finished.stdout)
+    if "ThreadSanitizer: unexpected memory mapping" in finished.stderr:
+        pytest.skip("this ThreadSanitizer does not bear this kernel's address randomization")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "all passed" in finished.stdout
+    return finished.stdout
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """Compile a test with the core under sanitizers; the core is compiled once."""
-    if shutil.which(COMPILER) is None:
-        pytest.skip(f"no C++ compiler {COMPILER!r}")
-    folder = tmp_path_factory.mktemp("native")
-    include = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
-    sources = [*sorted((ROOT / "csrc" / "cpu").glob("*.cpp")), ROOT / "csrc" / "train_epoch.cpp"]
-    objects = [folder / f"{source.stem}.o" for source in sources]
-    command = [COMPILER, *FLAGS, *SANITIZERS, *include]
-    jobs = [
-        subprocess.Popen([*command, "-c", str(s), "-o", str(o)])
-        for s, o in zip(sources, objects, strict=True)
-    ]
-    assert [job.wait() for job in jobs] == [0] * len(jobs)
-
-    def link(name):
-        source = ROOT / "tests" / "native" / f"{name}.cpp"
-        program = folder / name
-        link = [*command, str(source), *map(str, objects), "-pthread", "-o", str(program)]
-        subprocess.run(link, check=True)
-        return program
-
-    return link
+def checked(tmp_path_factory):
+    """Programs under AddressSanitizer and UBSan."""
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    return build(tmp_path_factory.mktemp("checked"), COMPILER, *flags)
 
 
-def run(program):
-    finished = subprocess.run([str(program)], capture_output=True, text=True, check=False)
-    print(finished.stdout)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "all passed" in finished.stdout
+@pytest.fixture(scope="module")
+def threaded(tmp_path_factory):
+    """Programs under ThreadSanitizer."""
+    folder = tmp_path_factory.mktemp("threaded")
+    flags = ["-O1", "-g", "-fsanitize=thread"]
+    return build(folder, COMPILER, *flags, programs=["test_bits", "test_train_epoch"])
 
 
-def test_the_kernels_agree_with_a_double_reference_and_touch_nothing_else(build):
-    run(build("test_lstm"))
+@pytest.fixture(scope="module")
+def aarch64(tmp_path_factory):
+    """Programs for ARM, compiled as setup.py compiles, and the emulator that runs them."""
+    emulators = ["qemu-aarch64", "qemu-aarch64-static"]
+    emulator = next((name for name in emulators if shutil.which(name)), None)
+    if emulator is None:
+        pytest.skip("no qemu-aarch64: on Debian, apt-get install qemu-user")
+    compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
+    flags = ["-O3", "-fno-math-errno", "-static"]
+    return emulator, build(tmp_path_factory.mktemp("aarch64"), compiler, *flags)
 
 
-def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(build):
-    run(build("test_train_epoch"))
+def test_the_kernels_agree_with_a_double_reference_and_touch_nothing_else(checked):
+    run(checked / "test_lstm")
+
+
+def test_an_output_has_the_same_bits_whatever_else_the_call_computes(checked):
+    run(checked / "test_bits")
+
+
+def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
+    run(checked / "test_train_epoch")
+
+
+@pytest.mark.parametrize("program", ["test_bits", "test_train_epoch"])
+def test_no_two_threads_touch_one_place(threaded, program):
+    run(threaded / program, "threads")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
+    emulator, folder = aarch64
+    output = run(emulator, folder / program)
+    for isa in ("neon", "baseline"):
+        assert f"{isa}: checked" in output

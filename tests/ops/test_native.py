@@ -144,6 +144,13 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones(monkey
         _extension.cpu_isa()
 
 
+def test_an_instruction_set_of_another_processor_is_not_an_unknown_one(monkeypatch):
+    elsewhere = next(name for name in LANES if name not in ISAS)
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", elsewhere)
+    with pytest.raises(RuntimeError, match=r"this processor lacks\. Known: .*baseline"):
+        _extension.cpu_isa()
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     isa=st.sampled_from(ISAS),

@@ -1,0 +1,75 @@
+// Vectors of 16 bytes with fused multiply-add: Advanced SIMD, which every aarch64 processor has.
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include "cpu/dispatch.h"
+#include "cpu/target.h"
+#include "gates.h"
+
+#define SENSORSEQ_ISA_NAME "neon"
+#define SENSORSEQ_VECTOR_BYTES 16
+#define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 6 factors and a weight in 32 registers
+#define SENSORSEQ_RUN_ENTRIES 48
+
+namespace sensorseq {
+namespace neon {
+
+bool IsSupported() { return true; }
+
+#if !defined(__clang__)
+// Scheduled before registers are given out, GCC loads the factors of all rows at once, and then
+// sums go to the stack in the innermost loops.
+#pragma GCC push_options
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
+#include "cpu/vector-inl.h"
+
+SENSORSEQ_INLINE Vec<float> MulAdd(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+
+// a where it is smaller (larger), else b: so b where either is NaN, as minps and maxps of x86
+SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
+  const uint32x4_t smaller = vcltq_f32((float32x4_t)a, (float32x4_t)b);
+  return (Vec<float>)vbslq_f32(smaller, (float32x4_t)a, (float32x4_t)b);
+}
+SENSORSEQ_INLINE Vec<float> Max(Vec<float> a, Vec<float> b) {
+  const uint32x4_t larger = vcgtq_f32((float32x4_t)a, (float32x4_t)b);
+  return (Vec<float>)vbslq_f32(larger, (float32x4_t)a, (float32x4_t)b);
+}
+SENSORSEQ_INLINE Vec<double> Min(Vec<double> a, Vec<double> b) {
+  const uint64x2_t smaller = vcltq_f64((float64x2_t)a, (float64x2_t)b);
+  return (Vec<double>)vbslq_f64(smaller, (float64x2_t)a, (float64x2_t)b);
+}
+SENSORSEQ_INLINE Vec<double> Max(Vec<double> a, Vec<double> b) {
+  const uint64x2_t larger = vcgtq_f64((float64x2_t)a, (float64x2_t)b);
+  return (Vec<double>)vbslq_f64(larger, (float64x2_t)a, (float64x2_t)b);
+}
+
+// The nearest integer, of two the even one.
+SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
+  return (Vec<float>)vrndnq_f32((float32x4_t)x);
+}
+// x 2^n for an integer n in [-126, 127], x for a NaN.
+SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
+  const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32((float32x4_t)n), vdupq_n_s32(127));
+  return x * (Vec<float>)vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23));
+}
+
+#include "cpu/kernels-inl.h"
+
+#if !defined(__clang__)
+#pragma GCC pop_options
+#endif
+
+}  // namespace neon
+
+extern const Kernels kNeonKernels;
+const Kernels kNeonKernels = neon::kKernels;
+
+}  // namespace sensorseq
+#endif

@@ -1,0 +1,373 @@
+// The bits that csrc/lstm_linear.h promises, on every instruction set of this machine: an output is
+// the same number whatever else the call computes. Nothing here knows what the number is.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "lstm_problem.h"
+
+namespace {
+
+using namespace lstm_problem;
+using Ints = std::vector<int64_t>;
+
+Ints Range(int64_t begin, int64_t end) {
+  Ints range(end - begin);
+  std::iota(range.begin(), range.end(), begin);
+  return range;
+}
+
+// Of an (n_outer, n, ...) array those entries of the middle axis.
+Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
+  Array taken;
+  if (from.empty()) return taken;
+  const int64_t inner = static_cast<int64_t>(from.size()) / (n_outer * n);
+  for (int64_t outer = 0; outer < n_outer; ++outer) {
+    for (int64_t entry : entries) {
+      const auto at = from.begin() + (outer * n + entry) * inner;
+      taken.insert(taken.end(), at, at + inner);
+    }
+  }
+  return taken;
+}
+
+Problem SomeRows(const Problem& p, const Ints& rows) {
+  Problem some = p;
+  const LstmShape& s = p.shape;
+  some.shape.n_windows = static_cast<int64_t>(rows.size());
+  some.x = Take(p.x, s.n_x_models, s.n_windows, rows);
+  for (Array Problem::* array :
+       {&Problem::h_0, &Problem::c_0, &Problem::mask, &Problem::grad_hidden, &Problem::grad_h_n,
+        &Problem::grad_c_n, &Problem::grad_logits}) {
+    some.*array = Take(p.*array, s.n_models, s.n_windows, rows);
+  }
+  if (p.has_lengths) {
+    some.lengths.clear();
+    for (int64_t row : rows) some.lengths.push_back(p.lengths[row]);
+  }
+  return some;
+}
+
+Problem OneModel(const Problem& p, int64_t model) {
+  Problem one = p;
+  one.shape.n_models = one.shape.n_x_models = 1;
+  if (p.shape.n_x_models > 1) one.x = Take(p.x, 1, p.shape.n_models, {model});
+  for (Array Problem::* array :
+       {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias, &Problem::h_0, &Problem::c_0,
+        &Problem::mask, &Problem::weight_out, &Problem::bias_out, &Problem::grad_hidden,
+        &Problem::grad_h_n, &Problem::grad_c_n, &Problem::grad_logits}) {
+    one.*array = Take(p.*array, 1, p.shape.n_models, {model});
+  }
+  return one;
+}
+
+Problem SomeSteps(const Problem& p, int64_t begin, int64_t end) {
+  Problem some = p;
+  const LstmShape& s = p.shape;
+  some.shape.n_timesteps = end - begin;
+  some.x = Take(p.x, s.n_x_models * s.n_windows, s.n_timesteps, Range(begin, end));
+  some.grad_hidden =
+      Take(p.grad_hidden, s.n_models * s.n_windows, s.n_timesteps, Range(begin, end));
+  for (int64_t& length : some.lengths) {
+    length = std::clamp(length - begin, int64_t(0), end - begin);
+  }
+  return some;
+}
+
+// A call's outputs as doubles, which hold every float exactly.
+template <typename Real>
+Result Run(const Problem& p, const Wanted& wanted = {}, const Parallel& parallel = {}) {
+  Outputs<Real> out(p.shape);
+  Compute(p, wanted, parallel, out);
+  auto Exactly = [](Exact<Real>& from) { return Array(from.data(), from.data() + from.size()); };
+  return {Exactly(out.hidden),
+          Exactly(out.h_n),
+          Exactly(out.c_n),
+          Exactly(out.pooled),
+          Exactly(out.logits),
+          Exactly(out.grad_x),
+          Exactly(out.grad_weight_ih),
+          Exactly(out.grad_weight_hh),
+          Exactly(out.grad_bias),
+          Exactly(out.grad_h_0),
+          Exactly(out.grad_c_0),
+          Exactly(out.grad_weight_out),
+          Exactly(out.grad_bias_out)};
+}
+
+void SameBits(const std::string& what, const Array& a, const Array& b) {
+  const bool same = a.size() == b.size() &&
+                    (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
+  Check(same, what + " has other bits");
+}
+
+struct Output {
+  const char* name;
+  Array Result::* array;
+};
+const Output kOfRows[] = {{"h_n", &Result::h_n},           {"c_n", &Result::c_n},
+                          {"pooled", &Result::pooled},     {"logits", &Result::logits},
+                          {"grad_h_0", &Result::grad_h_0}, {"grad_c_0", &Result::grad_c_0}};
+const Output kOfSteps[] = {{"hidden", &Result::hidden}, {"grad_x", &Result::grad_x}};
+const Output kOfModels[] = {{"grad_weight_ih", &Result::grad_weight_ih},
+                            {"grad_weight_hh", &Result::grad_weight_hh},
+                            {"grad_bias", &Result::grad_bias},
+                            {"grad_weight_out", &Result::grad_weight_out},
+                            {"grad_bias_out", &Result::grad_bias_out}};
+
+void SameRows(const std::string& what, const LstmShape& s, const Result& whole, const Ints& rows,
+              const Result& part) {
+  auto Same = [&](const Output& output) {
+    SameBits(what + ", " + output.name, Take(whole.*output.array, s.n_models, s.n_windows, rows),
+             part.*output.array);
+  };
+  for (const Output& output : kOfRows) Same(output);
+  for (const Output& output : kOfSteps) Same(output);
+}
+
+void SameModels(const std::string& what, int64_t n_models, const Result& whole, const Ints& models,
+                const Result& part) {
+  auto Same = [&](const Output& output) {
+    SameBits(what + ", " + output.name, Take(whole.*output.array, 1, n_models, models),
+             part.*output.array);
+  };
+  for (const Output& output : kOfRows) Same(output);
+  for (const Output& output : kOfSteps) Same(output);
+  for (const Output& output : kOfModels) Same(output);
+}
+
+// In batches of 1 to 14, at any place, beside any others.
+template <typename Real>
+void CheckBatch(const std::string& name, const Problem& p, std::mt19937& random) {
+  const Result whole = Run<Real>(p);
+  Ints rows = Range(0, p.shape.n_windows);
+  for (int64_t row : rows) {
+    SameRows(name + ": a row alone", p.shape, whole, {row}, Run<Real>(SomeRows(p, {row})));
+  }
+  for (int64_t n = 2; n <= p.shape.n_windows; ++n) {
+    std::shuffle(rows.begin(), rows.end(), random);
+    const Ints some(rows.begin(), rows.begin() + n);
+    SameRows(name + ": a row in a batch of " + std::to_string(n), p.shape, whole, some,
+             Run<Real>(SomeRows(p, some)));
+  }
+}
+
+template <typename Real>
+void CheckThreads(const std::string& name, const Problem& p) {
+  const Result whole = Run<Real>(p);
+  for (int64_t n_threads : {1, 2, 3, 8}) {
+    const Result threaded = Run<Real>(p, {}, Parallel{&RunOnThreads, &n_threads});
+    SameModels(name + ": on " + std::to_string(n_threads) + " threads", p.shape.n_models, whole,
+               Range(0, p.shape.n_models), threaded);
+  }
+}
+
+template <typename Real>
+void CheckModels(const std::string& name, const Problem& p) {
+  const Result whole = Run<Real>(p);
+  for (int64_t model = 0; model < p.shape.n_models; ++model) {
+    SameModels(name + ": a model alone", p.shape.n_models, whole, {model},
+               Run<Real>(OneModel(p, model)));
+  }
+}
+
+// Each chunk forward from the states of the one before, then back from the gradients of the one
+// after. The second direction comes from the end, so there is one only.
+template <typename Real>
+void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random) {
+  const LstmShape& s = p.shape;
+  const Result whole = Run<Real>(p);
+  Ints cuts = {0, s.n_timesteps};
+  for (int i = 0; i < 3; ++i) cuts.push_back(int64_t(random() % (s.n_timesteps + 1)));
+  std::sort(cuts.begin(), cuts.end());
+  std::vector<Problem> chunks;
+  std::vector<Result> results;
+  for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+    chunks.push_back(SomeSteps(p, cuts[i], cuts[i + 1]));
+    if (i > 0) {
+      chunks[i].h_0 = results[i - 1].h_n;
+      chunks[i].c_0 = results[i - 1].c_n;
+    }
+    results.push_back(Run<Real>(chunks[i]));
+  }
+  for (size_t i = chunks.size(); i-- > 0;) {
+    if (i + 1 < chunks.size()) {
+      chunks[i].grad_h_n = results[i + 1].grad_h_0;
+      chunks[i].grad_c_n = results[i + 1].grad_c_0;
+    }
+    results[i] = Run<Real>(chunks[i]);
+    for (const Output& output : kOfSteps) {
+      SameBits(name + ": in chunks, " + output.name,
+               Take(whole.*output.array, s.n_models * s.n_windows, s.n_timesteps,
+                    Range(cuts[i], cuts[i + 1])),
+               results[i].*output.array);
+    }
+  }
+  SameBits(name + ": in chunks, h_n", whole.h_n, results.back().h_n);
+  SameBits(name + ": in chunks, c_n", whole.c_n, results.back().c_n);
+  SameBits(name + ": in chunks, grad_h_0", whole.grad_h_0, results.front().grad_h_0);
+  SameBits(name + ": in chunks, grad_c_0", whole.grad_c_0, results.front().grad_c_0);
+}
+
+// A row that ends early is a row of fewer timesteps.
+template <typename Real>
+void CheckLengths(const std::string& name, const Problem& p) {
+  const LstmShape& s = p.shape;
+  const Result whole = Run<Real>(p);
+  for (int64_t row = 0; row < s.n_windows; ++row) {
+    const int64_t length = p.lengths[row];
+    Problem cut = SomeSteps(SomeRows(p, {row}), 0, length);
+    cut.has_lengths = false;
+    const Result alone = Run<Real>(cut);
+    const std::string what = name + ": a row cut to its length, ";
+    for (const Output& output : kOfRows) {
+      SameBits(what + output.name, Take(whole.*output.array, s.n_models, s.n_windows, {row}),
+               alone.*output.array);
+    }
+    for (const Output& output : kOfSteps) {
+      const Array of_row = Take(whole.*output.array, s.n_models, s.n_windows, {row});
+      SameBits(what + output.name, Take(of_row, s.n_models, s.n_timesteps, Range(0, length)),
+               alone.*output.array);
+    }
+  }
+}
+
+// Where every slot is one tile: the gradients of each slot's windows alone, added in slot order.
+template <typename Real>
+void CheckSlots(const std::string& name, const Problem& p) {
+  const int64_t n_slots = SlotCount(p.shape.n_windows);
+  Outputs<Real> whole(p.shape);
+  Compute(p, {}, Parallel{&RunOnThreads, nullptr}, whole);
+  const auto gradients = {&Outputs<Real>::grad_weight_ih, &Outputs<Real>::grad_weight_hh,
+                          &Outputs<Real>::grad_bias, &Outputs<Real>::grad_weight_out,
+                          &Outputs<Real>::grad_bias_out};
+  Array squares(n_slots);
+  for (Exact<Real> Outputs<Real>::* gradient : gradients) {
+    std::vector<Real> sum((whole.*gradient).size(), Real(0));
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      const Problem own = SomeRows(
+          p, Range(SlotWindow(slot, p.shape.n_windows), SlotWindow(slot + 1, p.shape.n_windows)));
+      Outputs<Real> alone(own.shape);
+      Compute(own, {}, Parallel{}, alone);
+      double square = 0;
+      for (size_t i = 0; i < sum.size(); ++i) {
+        const Real value = (alone.*gradient).data()[i];
+        sum[i] += value;
+        square += static_cast<double>(value) * static_cast<double>(value);
+      }
+      if (gradient == &Outputs<Real>::grad_bias) square *= 2;
+      const bool of_head =
+          gradient == &Outputs<Real>::grad_weight_out || gradient == &Outputs<Real>::grad_bias_out;
+      if (!of_head) squares[slot] += square;
+    }
+    SameBits(name + ": a weight gradient as the sum of its slots", Array(sum.begin(), sum.end()),
+             Array((whole.*gradient).data(), (whole.*gradient).data() + sum.size()));
+  }
+  for (int64_t slot = 0; slot < n_slots; ++slot) {
+    const double ours = whole.slot_squares.data()[slot];
+    Check(std::fabs(ours - squares[slot]) <= 1e-12 * squares[slot], name + ": slot_squares");
+  }
+}
+
+// What is not asked for changes nothing else.
+template <typename Real>
+void CheckWanted(const std::string& name, const Problem& p) {
+  const Result whole = Run<Real>(p);
+  Wanted inference;
+  inference.gradients = false;
+  const Result inferred = Run<Real>(p, inference);
+  for (Array Result::* array :
+       {&Result::hidden, &Result::h_n, &Result::c_n, &Result::pooled, &Result::logits}) {
+    SameBits(name + ": an output at inference", whole.*array, inferred.*array);
+  }
+  Wanted bare;
+  bare.hidden = bare.grad_x = false;
+  const Result left = Run<Real>(p, bare);
+  for (const Output& output : kOfRows) {
+    SameBits(name + ": without hidden and grad_x, " + output.name, whole.*output.array,
+             left.*output.array);
+  }
+  for (const Output& output : kOfModels) {
+    SameBits(name + ": without hidden and grad_x, " + output.name, whole.*output.array,
+             left.*output.array);
+  }
+}
+
+template <typename Real>
+void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
+  const Pooling poolings[] = {Pooling::kMeanMax, Pooling::kLast, Pooling::kMean, Pooling::kMax,
+                              Pooling::kNone};
+  const int64_t hidden_sizes[] = {lanes + 1, 1, 2 * lanes, 4 * lanes + 1, lanes - 1, 3 * lanes};
+  const int64_t channels[] = {1, 17, lanes, 2};
+  for (int64_t seed = 0; seed < 12; ++seed) {
+    std::mt19937 random(static_cast<uint32_t>(seed));
+    LstmShape shape;
+    shape.n_windows = 14;
+    shape.n_timesteps = 1 + seed % 7;
+    shape.n_channels = channels[seed % 4];
+    shape.hidden_size = hidden_sizes[seed % 6];
+    shape.n_directions = 1 + random() % 2;
+    shape.pooling = poolings[seed % 5];
+    shape.n_classes = shape.pooling == Pooling::kNone ? 0 : 3;
+    const std::string name =
+        isa + (sizeof(Real) == 8 ? " float64" : " float32") + " seed " + std::to_string(seed);
+    const bool options = random() % 2 == 0;
+
+    LstmShape tiles = shape;
+    tiles.n_models = 1 + random() % 2;
+    tiles.n_windows = random() % 2 == 0 ? kMaxSlots * kTileRows + 1 : 2 * kTileRows + 1;
+    CheckThreads<Real>(name, MakeProblem(random, tiles, Lengths::kMixed, options));
+    if (threads_only) continue;
+
+    const Problem p = MakeProblem(random, shape, Lengths::kMixed, options);
+    CheckBatch<Real>(name, p, random);
+    CheckLengths<Real>(name, p);
+    CheckWanted<Real>(name, p);
+
+    LstmShape slots = shape;
+    slots.n_windows = 2 + 3 * seed;  // up to 6 slots
+    CheckSlots<Real>(name, MakeProblem(random, slots, Lengths::kMixed, options));
+
+    LstmShape models = shape;
+    models.n_models = 3;
+    models.n_x_models = random() % 2 == 0 ? 3 : 1;
+    models.n_windows = 1 + 5 * (seed % 4);
+    CheckModels<Real>(name, MakeProblem(random, models, Lengths::kMixed, options));
+
+    LstmShape steps = shape;
+    steps.n_timesteps = seed % 4 == 0 ? 2 * kBlockSteps + 1 : 2 + seed;
+    steps.n_windows = kTileRows + 1;
+    steps.n_directions = 1;
+    steps.pooling = Pooling::kNone;
+    steps.n_classes = 0;
+    CheckChunks<Real>(name, MakeProblem(random, steps, Lengths::kMixed, true), random);
+  }
+}
+
+}  // namespace
+
+// With the argument "threads", only what runs on threads: for ThreadSanitizer, under which the rest
+// would take long.
+int main(int n_arguments, char** arguments) {
+  const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
+  const KernelTable table = AllKernels();
+  for (int64_t i = 0; i < table.n_rows; ++i) {
+    const Kernels& kernels = *table.rows[i];
+    if (!kernels.is_supported()) {
+      std::printf("%s: not on this processor\n", kernels.name);
+      continue;
+    }
+    setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
+    const std::string name = kernels.name;
+    const int64_t bytes = name == "avx512" ? 64 : name == "avx2" ? 32 : 16;
+    CheckLaws<float>(name, bytes / 4, threads_only);
+    CheckLaws<double>(name, bytes / 8, threads_only);
+    std::printf("%s: checked\n", kernels.name);
+  }
+  if (g_failures > 0) {
+    std::printf("%d failed\n", g_failures);
+    return 1;
+  }
+  std::printf("all passed\n");
+  return 0;
+}
