@@ -4,10 +4,11 @@
 #include "cpu/activations-inl.h"
 #include "cpu/lstm_forward-inl.h"
 #include "cpu/lstm_backward-inl.h"
+#include "cpu/peak-inl.h"
 // clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
 constexpr Kernels kKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported,      &Forward<float>, &Forward<double>,
-    &Backward<float>,   &Backward<double>, &SigmoidArray,   &TanhArray,
+    SENSORSEQ_ISA_NAME, &IsSupported,  &Forward<float>, &Forward<double>,  &Backward<float>,
+    &Backward<double>,  &SigmoidArray, &TanhArray,      &MultiplyAddFlops,
 };
