@@ -237,6 +237,7 @@ def alternate(
     rounds: int = 21,
     at_least_s: float = 5e-3,
     warm_up_s: float = 0.05,
+    warm_up_runs: int = 3,
     budget_s: float = 10.0,
 ) -> NDArray[np.float64]:
     """Time several sides in turns, so that drift hits all alike.
@@ -249,10 +250,10 @@ def alternate(
         Timings of each; the order is reversed in every second round.
     at_least_s : float, default=5e-3
         Shortest time of one timing: what is faster is repeated.
-    warm_up_s : float, default=0.05
-        Time that each side runs beforehand, three times at least.
+    warm_up_s, warm_up_runs : default=0.05 and 3
+        Seconds that each side runs beforehand, and how often at least.
     budget_s : float, default=10.0
-        Where all rounds would take longer, there are fewer, but five if five were asked for.
+        Where all rounds would take longer, there are fewer, but three if three were asked for.
 
     Returns
     -------
@@ -263,13 +264,13 @@ def alternate(
     one_round_s = 0.0
     for side in sides:
         started, n = time.perf_counter(), 0
-        while time.perf_counter() - started < warm_up_s or n < 3:
+        while time.perf_counter() - started < warm_up_s or n < warm_up_runs:
             side(1)
             n += 1
         each = (time.perf_counter() - started) / n
         repeats.append(max(1, round(at_least_s / each)))
         one_round_s += repeats[-1] * each
-    rounds = min(rounds, max(5, int(budget_s / one_round_s)))
+    rounds = min(rounds, max(3, int(budget_s / one_round_s)))
     times = np.empty((len(sides), rounds))
     order = range(len(sides))
     for i in range(rounds):
