@@ -37,7 +37,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_ba
 
 SHAPE = 98, 100, 1
 N_CLASSES = 6
-EPOCHS = {32: 5, 4: 2, 2: 1, 98: 6}  # by batch size; 98 is the full batch
+EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
 HIDDEN_SIZES = (32, 64, 223)
 LEARNING_RATE = 1e-3
 N_MODELS = 8
@@ -180,7 +180,7 @@ def bench_fits(threads, rounds, peers, batches):
                     rounds=rounds,
                     at_least_s=0.0,
                     warm_up_runs=1,
-                    budget_s=3.0,
+                    budget_s=2.0,
                 )
                 yield {
                     "what": "fit",

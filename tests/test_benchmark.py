@@ -1,5 +1,9 @@
 """The timing that benchmarks and `sensorseq bench` share."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,8 @@ from sensorseq import benchmark
 from sensorseq.benchmark import KINDS, Case, Shape, alternate, make_case, measure, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops import reference
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -59,10 +65,15 @@ def test_the_ratio_and_its_spread_are_of_the_pairs():
 
 def test_the_peak_itself_reaches_the_peak():
     count = torch.ops.sensorseq.multiply_add_flops
-    threads = torch.get_num_threads()
-    side = lambda n: count(n * 30_000, threads)  # noqa: E731
-    row = measure(Case(side, side, count(30_000, threads)), rounds=9)
-    assert 0.5 < row["ours_of_peak"] < 2.0
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
+
+    def side(n):
+        count(n * 30_000)
+
+    row = measure(Case(side, side, count(30_000)), rounds=9)
+    torch.set_num_threads(before)
+    assert 0.4 < row["ours_of_peak"] < 2.5
     assert row["ours_gflops"] == pytest.approx(row["ours_of_peak"] * row["peak_gflops"])
 
 
@@ -116,3 +127,18 @@ def test_gradients_that_disagree_are_not_timed(kind, monkeypatch):
     )
     with pytest.raises(EnvironmentProblemError, match="the gradients for 2x5x1x4 differ"):
         make_case(kind, Shape(2, 5, 1, 4))
+
+
+@pytest.mark.parametrize("name", ["one step", "varlen training, train_epoch"])
+def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
+    results = ROOT / "benchmarks" / "results" / "cpu.json"
+    before = results.read_bytes()
+    script = [sys.executable, ROOT / "benchmarks" / "bench_cpu.py", "--quick", "--threads", "1"]
+    done = subprocess.run(
+        [*script, "--only", name, "--shapes", "1x1x6x64", "32x100x1x64"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{name}: geometric mean" in done.stdout
+    assert results.read_bytes() == before
