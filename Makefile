@@ -49,7 +49,9 @@ format: build ## rewrite the formatting
 	@$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
-	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_cpu.py
+	@$(PEERS)/bin/python benchmarks/bench_cpu.py
+	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
+	@$(PEERS)/bin/python benchmarks/readme_table.py
 
 wheel: build ## sdist and wheel, then installed and exercised in a clean environment
 	@rm -rf dist build/wheel-check

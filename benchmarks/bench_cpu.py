@@ -1,98 +1,145 @@
-"""LSTMLinear against torch.nn.LSTM and torch.nn.Linear on a CPU: inference and a training step.
+"""LSTMLinear and the epoch engine against torch.nn.LSTM and torch.nn.Linear on a CPU.
 
-Same weights, inputs, dtype and threads on both sides; results are compared before any timing. A
-training step is forward, cross entropy and backward through autograd.
+Same weights, inputs, dtype and threads on both sides; results are compared before any timing, and
+the sides are timed in turns in one process. What each row compares:
+
+- inference: a forward pass under no_grad.
+- training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
+  that through autograd; with the loss inside the operator, `loss()`, where this version has it; or
+  a step of the native epoch engine, `train_epoch`, which is what `fit` takes. That one computes
+  more than torch's side: it gathers the batch and makes a pass of sgd over the parameters.
+- varlen: the same training with lengths drawn evenly from 1 to T. torch gets a packed sequence
+  (`pack_padded_sequence(..., enforce_sorted=False)`), packed in the time that is measured.
+- one step: T=1, N=1, called from Python again and again, carrying the state.
+- long sequence: inference with N=1 over 10 000 timesteps.
+
+GFLOP/s count the products of the LSTM: 2 * 4H * (H + C) for each valid step forward, three times
+that in training. They are compared with the multiply-add peak of as many threads as torch has,
+measured in the same turns.
 """
 
 import argparse
+import statistics
 
-import numpy as np
 import torch
-from _timing import environment, paired_times, ratio_row, write_results
-from torch import nn
+from _results import write_results
 
+from sensorseq.benchmark import (
+    HEADER,
+    KINDS,
+    N_CLASSES,
+    Case,
+    Shape,
+    environment,
+    format_row,
+    make_case,
+    measure,
+)
 from sensorseq.nn import LSTMLinear
 
-N_CLASSES = 8
 SHAPES = [  # windows, timesteps, channels, hidden size
-    (1, 100, 1, 32),
-    (1, 100, 1, 128),
-    (4, 100, 1, 128),
-    (32, 100, 1, 32),
-    (32, 100, 1, 64),
-    (32, 100, 1, 128),
-    (32, 100, 6, 223),
-    (128, 100, 6, 64),
-    (128, 100, 6, 128),
-    (512, 100, 6, 128),
-    (32, 1000, 6, 64),
+    Shape(1, 100, 1, 32),
+    Shape(1, 100, 1, 128),
+    Shape(4, 100, 1, 128),
+    Shape(32, 100, 1, 32),
+    Shape(32, 100, 1, 64),
+    Shape(32, 100, 1, 128),
+    Shape(32, 100, 6, 223),
+    Shape(32, 100, 1, 256),
+    Shape(128, 100, 6, 64),
+    Shape(128, 100, 6, 128),
+    Shape(512, 100, 6, 128),
+    Shape(32, 1000, 6, 64),
+    Shape(32, 500, 6, 128),
 ]
+VARLEN_SHAPES = [
+    Shape(32, 100, 1, 64),
+    Shape(32, 100, 6, 223),
+    Shape(128, 100, 6, 128),
+    Shape(32, 1000, 6, 64),
+]
+ONE_STEP = Shape(1, 1, 6, 64)
+LONG = Shape(1, 10_000, 6, 64)
 
 
-def sides(n_windows, n_timesteps, n_channels, hidden_size):
-    """Return the four functions to time: (theirs, ours) for inference and for training."""
+def cases():
+    """Yield (what, shape, function that makes the case) for every row of the table."""
+    for kind in KINDS:
+        for shape in SHAPES:
+            yield kind, shape, lambda kind=kind, shape=shape: make_case(kind, shape)
+    for kind in KINDS[1:]:
+        for shape in VARLEN_SHAPES:
+            yield (
+                f"varlen {kind}",
+                shape,
+                lambda kind=kind, shape=shape: make_case(kind, shape, uniform_lengths=True),
+            )
+    yield "one step", ONE_STEP, one_step_case
+    yield "long sequence", LONG, lambda: make_case("inference", LONG)
+
+
+def one_step_case():
+    """One timestep of one window after the other, as a robot would call it."""
+    _, _, n_channels, hidden_size = ONE_STEP
     torch.manual_seed(0)
-    lstm = nn.LSTM(n_channels, hidden_size, batch_first=True)
-    linear = nn.Linear(hidden_size, N_CLASSES)
+    lstm = torch.nn.LSTM(n_channels, hidden_size, batch_first=True)
+    linear = torch.nn.Linear(hidden_size, N_CLASSES)
     module = LSTMLinear.from_torch(lstm, linear)
-    x = torch.randn(n_windows, n_timesteps, n_channels)
-    y = torch.randint(0, N_CLASSES, (n_windows,))
+    x = torch.randn(1, 1, n_channels)
 
-    def theirs(x):
-        return linear(lstm(x)[1][0][-1])
+    @torch.no_grad()
+    def theirs(n):
+        state = None
+        for _ in range(n):
+            _, state = lstm(x, state)
+            logits = linear(state[0][-1])
+        return logits
 
-    torch.testing.assert_close(theirs(x), module(x), rtol=1e-4, atol=1e-5)
+    @torch.no_grad()
+    def ours(n):
+        state = None
+        for _ in range(n):
+            logits, state = module(x, state=state, return_state=True)
+        return logits
 
-    def infer(forward):
-        def call():
-            with torch.no_grad():
-                return forward(x)
-
-        return call
-
-    def train(forward, *parameters):
-        def call():
-            for parameter in parameters:
-                parameter.grad = None
-            nn.functional.cross_entropy(forward(x), y).backward()
-
-        return call
-
-    return {
-        "inference": (infer(theirs), infer(module)),
-        "training": (
-            train(theirs, *lstm.parameters(), *linear.parameters()),
-            train(module, *module.parameters()),
-        ),
-    }
+    torch.testing.assert_close(ours(50), theirs(50), rtol=1e-4, atol=1e-5)
+    return Case(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
 
 
 def main():
-    """Time every shape, print the table, write the JSON."""
+    """Time every row, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="rows whose name holds one of these words"
+    )
+    parser.add_argument(
+        "--shapes", type=lambda text: Shape(*map(int, text.split("x"))), nargs="+", help="NxTxCxH"
+    )
+    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
     options = parser.parse_args()
+    rounds = 3 if options.quick else options.rounds
+    partial = options.quick or options.only != [""] or options.shapes is not None
     print(environment())
     rows = []
     for threads in options.threads:
         torch.set_num_threads(threads)
-        for shape in SHAPES:
-            for what, (theirs, ours) in sides(*shape).items():
-                row = ratio_row(*paired_times(theirs, ours, pairs=options.pairs))
-                rows.append({"what": what, "threads": threads, "shape": shape, **row})
-                print(
-                    f"{what:9} {threads} thr  N={shape[0]:<4}T={shape[1]:<5}C={shape[2]:<2}"
-                    f"H={shape[3]:<4} torch {row['theirs_ms']:8.3f} ms  ours"
-                    f" {row['ours_ms']:8.3f} ms  {row['ratio']:5.2f}x"
-                    f" [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]",
-                    flush=True,
-                )
-        for what in ("inference", "training"):
-            ratios = [r["ratio"] for r in rows if r["what"] == what and r["threads"] == threads]
-            mean, worst = np.exp(np.mean(np.log(ratios))), min(ratios)
-            print(f"{what:9} {threads} thr  geometric mean {mean:.2f}x, lowest {worst:.2f}x")
-    print(f"wrote {write_results('cpu', rows).name}")
+        print(f"\n{threads} threads\n{HEADER}")
+        for what, shape, make in cases():
+            if not any(word in what for word in options.only):
+                continue
+            if options.shapes is not None and shape not in options.shapes:
+                continue
+            row = {"what": what, "threads": threads, "shape": list(shape)}
+            row |= measure(make(), rounds=rounds)
+            rows.append(row)
+            print(format_row(row), flush=True)
+        for what in dict.fromkeys(row["what"] for row in rows):
+            ratios = [r["ratio"] for r in rows if (r["what"], r["threads"]) == (what, threads)]
+            mean = statistics.geometric_mean(ratios)
+            print(f"{what}: geometric mean {mean:.2f}x, lowest {min(ratios):.2f}x")
+    write_results("cpu", rows, partial=partial)
 
 
 if __name__ == "__main__":

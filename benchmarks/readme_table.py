@@ -9,32 +9,98 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKED = re.compile(r"(<!-- bench:cpu -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
-def cpu_table() -> str:
-    """Summarise `results/cpu.json`: geometric mean and lowest ratio for each case."""
-    results = json.loads((ROOT / "benchmarks" / "results" / "cpu.json").read_text())
-    environment, rows = results["environment"], results["rows"]
-    lines = ["| | threads | geometric mean | lowest | shapes |", "|---|---|---|---|---|"]
-    for what in ("inference", "training"):
-        for threads in sorted({row["threads"] for row in rows}):
-            ratios = [r["ratio"] for r in rows if (r["what"], r["threads"]) == (what, threads)]
-            mean = statistics.geometric_mean(ratios)
-            lines.append(
-                f"| {what} | {threads} | {mean:.2f}x | {min(ratios):.2f}x | {len(ratios)} |"
-            )
-    lines.append("")
-    lines.append(
-        f"Above 1x sensorseq is faster. {environment['processor']}, {environment['cores']} cores,"
-        f" {environment['isa']}, torch {environment['torch']}."
+def cpu_table(results: dict) -> str:
+    """Say the geometric mean and the lowest ratio of each kind, then every shape."""
+    rows = results["rows"]
+    threads = sorted({row["threads"] for row in rows})
+    kinds = list(dict.fromkeys(row["what"] for row in rows))
+    names = " | ".join(f"{_on(n)} | lowest" for n in threads)
+    lines = [f"| | shapes | {names} |", "|---" * (2 + 2 * len(threads)) + "|"]
+    for kind in kinds:
+        cells = []
+        for n in threads:
+            ratios = [row["ratio"] for row in rows if (row["what"], row["threads"]) == (kind, n)]
+            cells += [f"{statistics.geometric_mean(ratios):.2f}x", f"{min(ratios):.2f}x"]
+        lines.append(f"| {kind} | {len(ratios)} | {' | '.join(cells)} |")
+    by_shape = [kind for kind in kinds if kind.startswith(("inference", "training"))]
+    lines += [
+        "",
+        f"| N x T x C x H | {' | '.join(by_shape)} |",
+        "|---" * (1 + len(by_shape)) + "|",
+    ]
+    for shape in dict.fromkeys(tuple(row["shape"]) for row in rows if row["what"] in by_shape):
+        found = {(r["what"], r["threads"]): r for r in rows if tuple(r["shape"]) == shape}
+        cells = [_cell([found[kind, n] for n in threads]) for kind in by_shape]
+        lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
+    peak = any("ours_of_peak" in row for row in rows)
+    return "\n".join(
+        (
+            *lines,
+            "",
+            f"Geometric means over shapes; above 1x sensorseq is faster. Each shape on"
+            f" {' / '.join(map(_on, threads))}"
+            + (f", and the share of the multiply-add peak on {_on(threads[0])}" if peak else "")
+            + f". {_environment(results)}",
+        )
     )
-    return "\n".join(lines) + "\n"
+
+
+def _cell(rows: list[dict]) -> str:
+    """Say the ratio on each number of threads, and the share of the peak on the first."""
+    ratios = " / ".join(f"{row['ratio']:.2f}x" for row in rows)
+    share = rows[0].get("ours_of_peak")
+    return ratios if share is None else f"{ratios}, {100 * share:.0f} %"
+
+
+def fit_table(results: dict) -> str:
+    """Say how much longer each peer takes for the same epochs."""
+    rows = [row for row in results["rows"] if row["what"] == "fit"]
+    threads = sorted({row["threads"] for row in rows})
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    lines = [f"| batch | H | {' | '.join(peers)} |", "|---" * (2 + len(peers)) + "|"]
+    for batch, hidden_size in dict.fromkeys((row["batch"], row["hidden_size"]) for row in rows):
+        cells = []
+        for peer in peers:
+            of_peer = {
+                row["threads"]: f"{row['ratio']:.1f}x"
+                for row in rows
+                if (row["batch"], row["hidden_size"], row["peer"]) == (batch, hidden_size, peer)
+            }
+            cells.append(" / ".join(of_peer[n] for n in threads))
+        lines.append(f"| {batch} | {hidden_size} | {' | '.join(cells)} |")
+    return "\n".join(
+        (
+            *lines,
+            "",
+            f"Time of the other over that of `fit`, on {' / '.join(map(_on, threads))}."
+            f" {_environment(results)}",
+        )
+    )
+
+
+def _on(n_threads: int) -> str:
+    return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
+
+
+def _environment(results: dict) -> str:
+    facts = results["environment"]
+    return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
+
+
+TABLES = {"cpu": cpu_table, "fit": fit_table}
 
 
 def with_tables(readme: str) -> str:
     """Return the README's text with the tables renewed."""
-    return MARKED.sub(lambda match: match[1] + cpu_table() + match[2], readme)
+
+    def renew(match: re.Match) -> str:
+        path = ROOT / "benchmarks" / "results" / f"{match[2]}.json"
+        return f"{match[1]}{TABLES[match[2]](json.loads(path.read_text()))}\n{match[3]}"
+
+    return MARKED.sub(renew, readme)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <array>
+#include <numeric>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -556,6 +557,24 @@ std::string CpuIsas() {
   return names;
 }
 
+// Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks on torch's threads.
+int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
+  Status status;
+  const Kernels* kernels = ActiveKernels(&status);
+  Raise(status);
+  if (repeats < 0 || n_tasks < 1) {
+    Fail("sensorseq: repeats is " + std::to_string(repeats) + " and n_tasks " +
+         std::to_string(n_tasks) + "; expected 0 or more and 1 or more.");
+  }
+  std::vector<int64_t> flops(static_cast<size_t>(n_tasks));
+  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      flops[static_cast<size_t>(i)] = kernels->multiply_add_flops(repeats);
+    }
+  });
+  return std::accumulate(flops.begin(), flops.end(), int64_t{0});
+}
+
 }  // namespace
 }  // namespace sensorseq
 
@@ -597,6 +616,7 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def("train_epoch_columns(str tensor) -> str");
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");
+  m.def("multiply_add_flops(int repeats, int n_tasks=1) -> int");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sensorseq, CPU, m) {
@@ -612,4 +632,5 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
   m.impl("train_epoch_columns", TORCH_BOX(&sensorseq::TrainEpochColumns));
   m.impl("cpu_isa", TORCH_BOX(&sensorseq::CpuIsa));
   m.impl("cpu_isas", TORCH_BOX(&sensorseq::CpuIsas));
+  m.impl("multiply_add_flops", TORCH_BOX(&sensorseq::MultiplyAddFlops));
 }

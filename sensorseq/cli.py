@@ -454,6 +454,25 @@ def predict(
     _say(result, text, as_json)
 
 
+@app.command(epilog=_example("sensorseq bench"))
+def bench(
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads [default: as torch has].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the speed on this machine, against torch and against its limit.
+
+    A few shapes, in turns with torch, within half a minute. Other work on the machine spoils it.
+    """
+    from sensorseq.benchmark import format_short, run_short
+
+    with _progress("measuring", quiet=quiet) as advance:
+        result = run_short(threads=threads, progress=advance)
+    _say(result, format_short(result), as_json)
+
+
 @app.command(epilog=_example("sensorseq info terrain.safetensors", "sensorseq info"))
 def info(
     path: Annotated[

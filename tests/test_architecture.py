@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """errors _signal < recording windows history ops
            < simulate storage preprocessing nn < readers < datasets training deploy
-           < fluctuation < estimator < model_selection evaluation prepare adapters < cli"""
+           < fluctuation < estimator < model_selection evaluation prepare adapters benchmark
+           < cli"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
@@ -32,6 +33,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "model_selection.py",
         "deploy/",
         "adapters/",
+        "benchmark.py",
     ),
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),

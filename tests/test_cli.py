@@ -15,7 +15,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("simulate", "inspect", "prepare", "train", "evaluate", "predict", "info")
+COMMANDS = ("simulate", "inspect", "prepare", "train", "evaluate", "predict", "bench", "info")
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 
 
@@ -497,6 +497,21 @@ def python(code, *arguments, **environment):
         env={**os.environ, **environment},
         check=False,
     )
+
+
+def test_bench_says_ratios_and_the_peak(monkeypatch, capsys):
+    from sensorseq import benchmark
+
+    monkeypatch.setattr(benchmark, "SHORT", (benchmark.Shape(2, 5, 1, 4),))
+    found = answer(["bench", "--threads", 1], capsys)
+    assert found["threads"] == 1
+    assert found["environment"]["isa"]
+    assert [row["what"] for row in found["rows"]] == list(benchmark.KINDS)
+    for row in found["rows"]:
+        assert row["ratio_p10"] <= row["ratio"] <= row["ratio_p90"]
+        assert 0 < row["ours_of_peak"] < 2
+    assert run(["bench"]) == 0
+    assert "multiply-add peak" in capsys.readouterr().out
 
 
 def test_help_and_prepare_never_import_torch(logs, tmp_path):

@@ -29,6 +29,8 @@ struct Kernels {
   // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]); what the gates use, for tests of their error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
+  // takes `repeats` turns of multiply-adds at the fastest this set can; returns the flops
+  int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
 // Every instruction set of this build, best first.

@@ -7,6 +7,7 @@
 #include "cpu/lstm_backward-inl.h"
 #include "cpu/head-inl.h"
 #include "cpu/tasks-inl.h"
+#include "cpu/peak-inl.h"
 // clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
@@ -14,5 +15,5 @@ constexpr Kernels kKernels = {
     SENSORSEQ_ISA_NAME,  &IsSupported,         &Forward<float>,      &Forward<double>,
     &Backward<float>,    &Backward<double>,    &Step<float>,         &Step<double>,
     &HeadForward<float>, &HeadForward<double>, &HeadBackward<float>, &HeadBackward<double>,
-    &SigmoidArray,       &TanhArray,
+    &SigmoidArray,       &TanhArray,           &MultiplyAddFlops,
 };

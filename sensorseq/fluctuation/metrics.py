@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError
@@ -166,7 +167,13 @@ def _running_median(series: Floats, width: int) -> Floats:
     """Medians of symmetric windows, narrower at the ends: exact for a line everywhere."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
-    return np.array([np.median(series[t - r : t + r + 1]) for t, r in enumerate(reach)])
+    medians = np.empty(len(series))
+    whole = np.flatnonzero(reach == width // 2)
+    if len(whole):
+        medians[whole] = np.median(sliding_window_view(series, 2 * (width // 2) + 1), axis=1)
+    for t in np.flatnonzero(reach < width // 2):
+        medians[t] = np.median(series[t - reach[t] : t + reach[t] + 1])
+    return medians
 
 
 def detrended_volatility(
@@ -387,14 +394,13 @@ def spike_epochs(
     """
     series = _series(values, 0)
     width = trend_window(len(series)) if window is None else window
-    spikes = []
-    for epoch in range(width, len(series)):
-        before = series[epoch - width : epoch]
-        level = float(np.median(before))
-        scale = SD_PER_MAD * float(np.median(np.abs(before - level)))
-        if series[epoch] - level > max(factor * scale, least_rise, 1e-12):
-            spikes.append(epoch)
-    return spikes
+    if len(series) <= width:
+        return []
+    before = sliding_window_view(series, width)[:-1]
+    level = np.median(before, axis=1)
+    scale = SD_PER_MAD * np.median(np.abs(before - level[:, None]), axis=1)
+    limit = np.maximum(factor * scale, max(least_rise, 1e-12))
+    return (width + np.flatnonzero(series[width:] - level > limit)).tolist()
 
 
 def noise_change(values: ArrayLike) -> tuple[float, float]:

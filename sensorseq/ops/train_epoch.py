@@ -66,7 +66,7 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     ArgumentError
         If a column is not known, has another number of models, or a value no model can train with.
     """
-    hyper = torch.zeros((n_models, len(HYPER_COLUMNS)), dtype=torch.float64)
+    hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
         if name not in HYPER_COLUMNS:
             nearest = nearest_known(name, HYPER_COLUMNS)
@@ -74,17 +74,17 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
             raise ArgumentError(
                 f"hyper has no column {name!r}.{hint} Known: {', '.join(HYPER_COLUMNS)}."
             )
-        column = torch.as_tensor(value, dtype=torch.float64)
+        column = np.asarray(value, dtype=np.float64)
         if column.shape not in ((), (n_models,)):
             raise ArgumentError(
-                f"{name} has shape {tuple(column.shape)}; expected a number or {n_models} of them."
+                f"{name} has shape {column.shape}; expected a number or {n_models} of them."
             )
         hyper[:, HYPER_COLUMNS.index(name)] = column
     _check_hyper(hyper)
-    return hyper
+    return torch.from_numpy(hyper)
 
 
-def _check_hyper(hyper: Tensor) -> None:
+def _check_hyper(hyper: NDArray[np.float64]) -> None:
     for column, name in enumerate(HYPER_COLUMNS):
         values = hyper[:, column]
         bounded = name in _BELOW_ONE
@@ -92,9 +92,9 @@ def _check_hyper(hyper: Tensor) -> None:
         if name.startswith("max_grad"):
             inside = values > 0
         elif not bounded:
-            inside &= values.isfinite()
+            inside &= np.isfinite(values)
         if not inside.all():
-            wrong = values[~inside][0].item()
+            wrong = values[~inside][0]
             accepted = "in [0, 1)" if bounded else "above 0" if "max" in name else "0 or more"
             raise ArgumentError(f"{name}={wrong:g} must be {accepted}.")
     parts = {name: hyper[:, HYPER_COLUMNS.index(name)] for name in ("momentum", "dampening")}
@@ -383,11 +383,11 @@ class EpochTrainer:
         RuntimeError
             If a shape, dtype, row, class or length does not fit; nothing was changed then.
         """
-        rows, offsets = torch.atleast_2d(rows), torch.atleast_2d(offsets)
+        rows, offsets = _of_models(rows), _of_models(offsets)
         n_steps = offsets.shape[1] - 1
         rates = torch.as_tensor(learning_rate, dtype=torch.float64)
         rates = rates.expand(n_steps) if rates.dim() == 0 else rates
-        n_windows = offsets.diff(dim=1)
+        n_windows = offsets[:, 1:] - offsets[:, :-1]
         max_batch = int(n_windows.max()) if n_windows.numel() else 0
         shape = (self.n_models, n_steps, len(STATISTIC_COLUMNS))
         statistics = torch.full(shape, math.nan, dtype=torch.float64)
@@ -402,10 +402,10 @@ class EpochTrainer:
             self._lengths,
             self._class_index,
             self._weight,
-            rows.contiguous(),
-            offsets.contiguous(),
-            None if crop_starts is None else torch.atleast_2d(crop_starts).contiguous(),
-            torch.atleast_2d(rates).contiguous(),
+            rows,
+            offsets,
+            None if crop_starts is None else _of_models(crop_starts),
+            _of_models(rates),
             self.hyper,
             self._seeds,
             self.parameters,
@@ -425,7 +425,8 @@ class EpochTrainer:
             max_batch,
         )
         # windows of all steps up to each, of the model that has most
-        done = np.concatenate([[0], n_windows.amax(0).cumsum(0).numpy()])
+        done = np.zeros(n_steps + 1, np.int64)
+        n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0
         while taken < n_steps:
             size = self._call_size(done, taken)
@@ -462,6 +463,11 @@ class EpochTrainer:
             self._workspace = torch.empty(n_bytes + _ALIGNMENT, dtype=torch.uint8)
         begin = -self._workspace.data_ptr() % _ALIGNMENT
         return self._workspace[begin : begin + n_bytes]
+
+
+def _of_models(values: Tensor) -> Tensor:
+    """Lay out in rows of models what may be one row for all of them."""
+    return (values if values.dim() == 2 else values[None]).contiguous()
 
 
 def recurrent_site(layer: int) -> int:

@@ -151,6 +151,9 @@ class NativeEpochs:
             average=config.ema_decay is not None,
             n_timesteps=self._kept_timesteps,
         )
+        weights = self.trainer.parameters if self.trainer.average is None else self.trainer.average
+        # the module's parameters, in their order, as they lie in the trainer's buffer
+        self._views = list(self._network.unflatten(weights[0]).values())
         self._read_module()
 
     def train_epoch(
@@ -192,12 +195,15 @@ class NativeEpochs:
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._write_module(len(batches))
-        n_windows = steps.n_windows[0].double()
+        n_windows = steps.n_windows[0].numpy()
+        loss, accuracy, norm = (
+            steps[name][0].numpy() for name in ("loss", "accuracy", "grad_norm")
+        )
         row = {
-            "loss": (steps["loss"][0] @ n_windows / n_windows.sum()).item(),
-            "accuracy": (steps["accuracy"][0] @ n_windows / n_windows.sum()).item(),
+            "loss": float((loss * n_windows).sum() / n_windows.sum()),
+            "accuracy": float((accuracy * n_windows).sum() / n_windows.sum()),
             "learning_rate": learning_rates[-1],
-            "grad_norm": steps["grad_norm"][0].mean().item(),
+            "grad_norm": float(norm.mean()),
         }
         return row, steps
 
@@ -217,18 +223,14 @@ class NativeEpochs:
     def _read_module(self) -> None:
         trainer = self.trainer
         if trainer.average is None:
-            named = dict(self._module.named_parameters())
-            trainer.parameters[0].copy_(self._network.flatten(named))
+            torch._foreach_copy_(self._views, list(self._module.parameters()))
         if trainer.running is not None:
             trainer.running[0].copy_(torch.stack(self._running_statistics()))
 
     @torch.no_grad()
     def _write_module(self, n_steps: int) -> None:
         trainer = self.trainer
-        weights = trainer.parameters if trainer.average is None else trainer.average
-        named = self._network.unflatten(weights[0])
-        for name, parameter in self._module.named_parameters():
-            parameter.copy_(named[name])
+        torch._foreach_copy_(list(self._module.parameters()), self._views)
         if trainer.running is not None:
             for buffer, value in zip(self._running_statistics(), trainer.running[0], strict=True):
                 buffer.copy_(value)

@@ -27,7 +27,10 @@ def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a block, then give them back their former state."""
     cuda_devices = [device.index or 0] if device.type == "cuda" else []
     with _LOCK, torch.random.fork_rng(devices=cuda_devices):
-        torch.manual_seed(seed)
+        if device.type == "cpu":  # torch.manual_seed takes 0.5 ms to tell every kind of device
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         yield
 
 

@@ -1,5 +1,7 @@
 """The native ops against the reference, and the laws they promise, on every instruction set."""
 
+import time
+
 import pytest
 import torch
 from budget import assert_within_budget
@@ -411,3 +413,16 @@ def test_an_unknown_pooling_names_the_nearest():
 def test_an_argument_that_does_not_fit_is_named(name, value, message):
     with pytest.raises(RuntimeError, match=message):
         native(Problem(4, 6, 2, 3), **{name: value})
+
+
+def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
+    count = torch.ops.sensorseq.multiply_add_flops
+    turn = count(1)
+    assert turn % (2 * LANES[isa]) == 0
+    assert (count(0), count(7), count(7, 3)) == (0, 7 * turn, 21 * turn)
+    started = time.perf_counter()
+    flops = count(1_000_000)
+    # no core does 2 TFLOP/s in float32: a loop left out by the compiler would be above
+    assert flops / (time.perf_counter() - started) < 2e12
+    with pytest.raises(RuntimeError, match="repeats is -1"):
+        count(-1)

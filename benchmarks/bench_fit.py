@@ -1,0 +1,324 @@
+"""`fit` against a plain torch loop, skorch and Keras, and many models at once against processes.
+
+Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
+network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs;
+without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turns with
+ours. Measured is a whole fit: of torch, skorch and ours that includes making the network; of Keras
+it does not, nor does it include compiling: its model is made, compiled and fitted once beforehand.
+Keras runs on torch. First weights are each library's own, but ours are drawn as torch's. Before
+that, every side learns the task until its training loss is low, so that none is fast because it
+does less.
+
+Models: eight models of different seeds on the same windows, side by side in the native engine with
+two threads, against two processes (started and warm) of one thread that train four of them one
+after the other with the same engine. Both sides end with the same bits, which is checked.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import math
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import numpy as np
+import torch
+from _results import write_results
+from torch import nn
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+
+SHAPE = 98, 100, 1
+N_CLASSES = 6
+EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
+HIDDEN_SIZES = (32, 64, 223)
+LEARNING_RATE = 1e-3
+N_MODELS = 8
+MODEL_EPOCHS = 10
+MODEL_CASES = [(2, 32), (8, 32), (32, 32), (98, 32), (2, 64), (8, 64), (8, 128)]  # batch, H
+
+
+def make_windows():
+    """Level and ripple of a current by class, and noise; of unit variance."""
+    rng = np.random.default_rng(0)
+    n_windows, n_timesteps, _ = SHAPE
+    y = np.arange(n_windows) % N_CLASSES
+    phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
+    ripple = np.sin(0.2 * (1 + y[:, None]) * np.arange(n_timesteps) + phase)
+    X = y[:, None] + 0.2 * ripple + 0.2 * rng.standard_normal((n_windows, n_timesteps))
+    X = (X - X.mean()) / X.std()
+    return X.astype(np.float32)[:, :, None], y.astype(np.int64)
+
+
+class LastState(nn.Module):
+    """What the peers train: the last state of an LSTM, and a linear layer."""
+
+    def __init__(self, hidden_size):
+        super().__init__()
+        self.lstm = nn.LSTM(1, hidden_size, batch_first=True)
+        self.linear = nn.Linear(hidden_size, N_CLASSES)
+
+    def forward(self, x):
+        """Return the logits."""
+        return self.linear(self.lstm(x)[1][0][-1])
+
+
+# Each returns a function that fits and returns the training loss of the last epoch.
+
+
+def fit_ours(X, y, hidden_size, batch, epochs):
+    """Take the estimator, without what the others do not do."""
+
+    def fit():
+        classifier = SensorLSTMClassifier(
+            hidden_size=hidden_size,
+            pooling="last",
+            weight_init="uniform",
+            recurrent_init="uniform",
+            batch_size=batch,
+            max_epochs=epochs,
+            learning_rate=LEARNING_RATE,
+            lr_schedule="constant",
+            max_grad_norm=None,
+            scale=None,
+            validation_fraction=0.0,
+            early_stopping=False,
+            random_state=0,
+        ).fit(X, y)
+        return classifier.history_["loss"][-1]
+
+    return fit
+
+
+def fit_torch(X, y, hidden_size, batch, epochs):
+    """Write the loop oneself."""
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+
+    def fit():
+        torch.manual_seed(0)
+        module = LastState(hidden_size)
+        optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
+        for _ in range(epochs):
+            total = 0.0
+            for rows in torch.randperm(len(X)).split(batch):
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(module(X[rows]), y[rows])
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(rows)
+        return total / len(X)
+
+    return fit
+
+
+def fit_skorch(X, y, hidden_size, batch, epochs):
+    """Put the same module into its classifier."""
+    import skorch
+
+    def fit():
+        torch.manual_seed(0)
+        net = skorch.NeuralNetClassifier(
+            LastState,
+            module__hidden_size=hidden_size,
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=LEARNING_RATE,
+            batch_size=batch,
+            max_epochs=epochs,
+            iterator_train__shuffle=True,
+            train_split=None,
+            verbose=0,
+        ).fit(X, y)
+        return net.history[-1]["train_loss"]
+
+    return fit
+
+
+def fit_keras(X, y, hidden_size, batch, epochs):
+    """Make and compile its LSTM and Dense here; each fit goes on with them."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.layers.Input(X.shape[1:]),
+            keras.layers.LSTM(hidden_size),
+            keras.layers.Dense(N_CLASSES, activation="softmax"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="sparse_categorical_crossentropy"
+    )
+
+    def fit():
+        history = model.fit(X, y, epochs=epochs, batch_size=batch, verbose=0)
+        return history.history["loss"][-1]
+
+    return fit
+
+
+PEERS = {"torch": fit_torch, "skorch": fit_skorch, "keras": fit_keras}
+
+
+def bench_fits(threads, rounds, peers, batches):
+    """Yield a row for each batch size, hidden size and peer."""
+    X, y = make_windows()
+    for batch in batches:
+        for hidden_size in HIDDEN_SIZES:
+            sizes = X, y, hidden_size, batch, EPOCHS[batch]
+            for peer in peers:
+                theirs, ours = PEERS[peer](*sizes), fit_ours(*sizes)
+                times = alternate(
+                    *(lambda n, fit=fit: [fit() for _ in range(n)] for fit in (theirs, ours)),
+                    rounds=rounds,
+                    at_least_s=0.0,
+                    warm_up_runs=1,
+                    budget_s=2.0,
+                )
+                yield {
+                    "what": "fit",
+                    "threads": threads,
+                    "shape": [*SHAPE, hidden_size],
+                    "batch": batch,
+                    "hidden_size": hidden_size,
+                    "epochs": EPOCHS[batch],
+                    "peer": peer,
+                    **summarize(*times),
+                }
+
+
+def check_learning(peers):
+    """Let every side learn, and compare the training losses."""
+    sizes = *make_windows(), 32, 32, 100
+    losses = {peer: float(PEERS[peer](*sizes)()) for peer in peers}
+    losses["sensorseq"] = float(fit_ours(*sizes)())
+    print("training loss after 100 epochs:", {k: round(v, 3) for k, v in losses.items()})
+    guessing = math.log(N_CLASSES)
+    if not max(losses.values()) < 0.5 * guessing:
+        raise SystemExit(f"a side did not learn; guessing gives {guessing:.2f}")
+
+
+def train_models(seeds, batch, hidden_size):
+    """Train models of these seeds side by side, an epoch a call; return digests of weights."""
+    X, y = make_windows()
+    network = Network(1, hidden_size, N_CLASSES)
+    first, orders = [], []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        module = LSTMLinear(1, hidden_size, N_CLASSES)
+        first.append(network.flatten(dict(module.named_parameters())))
+        orders.append(np.random.default_rng(seed))
+    trainer = EpochTrainer(
+        network,
+        torch.stack(first),
+        torch.from_numpy(X),
+        torch.from_numpy(y),
+        make_hyper(len(seeds)),
+        optimizer="adam",
+    )
+    for _ in range(MODEL_EPOCHS):
+        batches = [
+            np.split(order.permutation(len(X)), range(batch, len(X), batch)) for order in orders
+        ]
+        trainer.run(*pack_batches(batches), LEARNING_RATE)
+    return [hashlib.sha256(weights.numpy()).hexdigest() for weights in trainer.parameters]
+
+
+def train_one_by_one(seeds, batch, hidden_size):
+    """Train the same models one after the other."""
+    return [digest for seed in seeds for digest in train_models([seed], batch, hidden_size)]
+
+
+def bench_models(rounds, cases):
+    """Yield a row for each case: two processes against one call, on two cores."""
+    torch.set_num_threads(2)
+    halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
+    with ProcessPoolExecutor(
+        2,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        for batch, hidden_size in cases:
+
+            def in_processes(_, sizes=(batch, hidden_size)):
+                parts = [pool.submit(train_one_by_one, half, *sizes) for half in halves]
+                return [digest for part in parts for digest in part.result()]
+
+            def side_by_side(_, sizes=(batch, hidden_size)):
+                return train_models(range(N_MODELS), *sizes)
+
+            if in_processes(1) != side_by_side(1):
+                raise SystemExit(f"batch {batch}, H={hidden_size}: the sides end with other bits")
+            times = alternate(
+                in_processes,
+                side_by_side,
+                rounds=rounds,
+                at_least_s=0.0,
+                warm_up_runs=1,
+                budget_s=8.0,
+            )
+            yield {
+                "what": "models",
+                "threads": 2,
+                "shape": [*SHAPE, hidden_size],
+                "batch": batch,
+                "hidden_size": hidden_size,
+                "epochs": MODEL_EPOCHS,
+                "n_models": N_MODELS,
+                "peer": "two processes",
+                **summarize(*times),
+            }
+
+
+def say(rows):
+    """Print rows as they come; return them."""
+    said = []
+    for row in rows:
+        said.append(row)
+        case = f"batch {row['batch']:<3} H={row['hidden_size']:<4} {row['epochs']:>2} epochs"
+        times = f"{row['theirs_ms']:9.1f} ms  ours {row['ours_ms']:8.1f} ms"
+        spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}] of {row['rounds']}"
+        print(
+            f"{row['what']:7} {row['threads']} thr  {case}  {row['peer']:13} {times}"
+            f"  {row['ratio']:6.2f}x {spread}",
+            flush=True,
+        )
+    return said
+
+
+def main():
+    """Time both tables, print them, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--peers", choices=PEERS, nargs="+", default=list(PEERS))
+    parser.add_argument("--models", action="store_true", help="only the models side by side")
+    parser.add_argument("--quick", action="store_true", help="few cases, to see that it works")
+    options = parser.parse_args()
+    missing = [peer for peer in options.peers if importlib.util.find_spec(peer) is None]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)}: not installed here; `make bench` has them.")
+    print(environment())
+    rows, rounds = [], 2 if options.quick else options.rounds
+    if not options.models:
+        check_learning(options.peers)
+        batches = [32] if options.quick else EPOCHS
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            rows += say(bench_fits(threads, rounds, options.peers, batches))
+    rows += say(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
+    partial = options.models or options.quick or options.peers != list(PEERS)
+    versions = {peer: importlib.metadata.version(peer) for peer in options.peers}
+    write_results("fit", rows, partial=partial or options.threads != [1, 2], **versions)
+
+
+if __name__ == "__main__":
+    main()
