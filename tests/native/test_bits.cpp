@@ -335,7 +335,7 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     CheckModels<Real>(name, MakeProblem(random, models, Lengths::kMixed, options));
 
     LstmShape steps = shape;
-    steps.n_timesteps = seed % 4 == 0 ? 2 * kBlockSteps + 1 : 2 + seed;
+    steps.n_timesteps = seed % 4 == 0 ? kBlockEntries / 3 * 2 + 1 : 2 + seed;
     steps.n_windows = kTileRows + 1;
     steps.n_directions = 1;
     steps.pooling = Pooling::kNone;

@@ -52,8 +52,8 @@ double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
 }
 
-// What is written for the backward pass stays within its bounds, and where rows are whole nothing of
-// it is left undefined.
+// What is written for the backward pass stays within its bounds, and where rows are whole nothing
+// of it is left undefined.
 template <typename Real>
 void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
   Check(saved.sentinel_intact(), name + " saved: written before its beginning");
