@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <array>
+#include <atomic>
 #include <numeric>
 #include <optional>
 #include <sstream>
@@ -156,9 +157,11 @@ Tensor Workspace(const Tensor& like, size_t bytes) {
   return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes.data(), 1), ScalarType::Byte);
 }
 
+// Tasks go to whichever thread is free: rows of unequal length make unequal slots.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
-  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) task(context, i);
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t, int64_t) {
+    for (int64_t i; (i = next.fetch_add(1)) < n_tasks;) task(context, i);
   });
 }
 
