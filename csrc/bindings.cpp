@@ -7,6 +7,8 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <sstream>
@@ -148,13 +150,38 @@ LstmInputs<Real> Arguments::Inputs() const {
   return in;
 }
 
+// The shim's own function: the dispatcher takes several times as long, and a call has five outputs.
 Tensor Empty(const Tensor& like, const Sizes& sizes) {
-  return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
+  Sizes strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t i = sizes.size(); i-- > 0; stride *= sizes[i] > 0 ? sizes[i] : 1) strides[i] = stride;
+  int32_t dtype;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()),
+                                                         sizes.data(), strides.data(), dtype,
+                                                         aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
 }
 
-Tensor Workspace(const Tensor& like, size_t bytes) {
-  const Sizes sizes = {static_cast<int64_t>(bytes)};
-  return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes.data(), 1), ScalarType::Byte);
+// Memory of the calling thread, kept for its next call and grown when that needs more: at training
+// sizes the pages of a fresh block cost as much as the arithmetic.
+void* Workspace(size_t bytes) {
+  struct Free {
+    void operator()(void* data) const { std::free(data); }
+  };
+  thread_local std::unique_ptr<void, Free> block;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    block.reset();  // before the larger one, not beside it
+    size = 0;
+    block.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (block == nullptr) {
+      Fail("sensorseq: no memory for a workspace of " + std::to_string(bytes) + " bytes.");
+    }
+    size = bytes;
+  }
+  return block.get();
 }
 
 // Tasks go to whichever thread is free: rows of unequal length make unequal slots.
@@ -221,7 +248,6 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
   }
   ForDtype(a.x, [&](auto* type) {
     using Real = std::remove_pointer_t<decltype(type)>;
-    const Tensor workspace = Workspace(a.x, lstm_forward_workspace_bytes(s, sizeof(Real)));
     LstmForward<Real> args;
     args.shape = s;
     args.in = a.Inputs<Real>();
@@ -232,7 +258,7 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
     args.pooled = has_head ? MutableData<Real>(out.pooled) : nullptr;
     args.logits = has_head ? MutableData<Real>(out.logits) : nullptr;
     args.saved = save_state ? MutableData<Real>(out.saved) : nullptr;
-    args.workspace = workspace.data_ptr();
+    args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
     Raise(lstm_forward(args));
   });
@@ -276,7 +302,6 @@ BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
   }
   ForDtype(a.x, [&](auto* type) {
     using Real = std::remove_pointer_t<decltype(type)>;
-    const Tensor workspace = Workspace(a.x, lstm_backward_workspace_bytes(s, sizeof(Real)));
     LstmBackward<Real> args;
     args.shape = s;
     args.in = a.Inputs<Real>();
@@ -294,7 +319,7 @@ BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
     args.grad_c_0 = a.c_0 ? MutableData<Real>(grad.c_0) : nullptr;
     args.grad_weight_out = has_head ? MutableData<Real>(grad.weight_out) : nullptr;
     args.grad_bias_out = has_head ? MutableData<Real>(grad.bias_out) : nullptr;
-    args.workspace = workspace.data_ptr();
+    args.workspace = Workspace(lstm_backward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
     Raise(lstm_backward(args));
   });

@@ -46,7 +46,8 @@ class _LSTMParameters(nn.Module):
         # gradient, and scaling it in place (gradient clipping) would scale it twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
-            torch.stack(tensors)[None] for tensors in (part("weight_ih"), part("weight_hh"), biases)
+            (tensors[0][None] if n_directions == 1 else torch.stack(tensors))[None]
+            for tensors in (part("weight_ih"), part("weight_hh"), biases)
         )
         return weight_ih, weight_hh, bias
 
