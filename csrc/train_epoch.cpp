@@ -12,7 +12,6 @@
 #include "cpu/dispatch.h"
 #include "gates.h"
 #include "train_loss.h"
-#include "train_optimizer.h"
 
 namespace sensorseq {
 namespace {
@@ -59,21 +58,8 @@ bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-// The active row's functions for Real.
-template <typename Real>
-struct Head;
-template <>
-struct Head<float> {
-  explicit Head(const Kernels& k) : Forward(k.head_forward_f32), Backward(k.head_backward_f32) {}
-  decltype(Kernels::head_forward_f32) Forward;
-  decltype(Kernels::head_backward_f32) Backward;
-};
-template <>
-struct Head<double> {
-  explicit Head(const Kernels& k) : Forward(k.head_forward_f64), Backward(k.head_backward_f64) {}
-  decltype(Kernels::head_forward_f64) Forward;
-  decltype(Kernels::head_backward_f64) Backward;
-};
+const TrainKernels<float>& KernelsFor(const Kernels& k, float) { return k.train_f32; }
+const TrainKernels<double>& KernelsFor(const Kernels& k, double) { return k.train_f64; }
 
 // What one lane needs for a step, carved out of its part of the workspace.
 template <typename Real>
@@ -129,7 +115,9 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->x = carver.Take<Real>(B * s.n_timesteps * s.n_channels);
   lane->lengths = carver.Take<int64_t>(B);
   for (int64_t l = 0; l < s.n_layers; ++l) {
-    const int64_t of_inputs = D * kGates * H * LayerInputs(s, l), of_hidden = D * kGates * H * H;
+    // with one direction the flat buffers serve
+    const int64_t of_hidden = D == 1 ? 0 : D * kGates * H * H;
+    const int64_t of_inputs = D == 1 ? 0 : D * kGates * H * LayerInputs(s, l);
     lane->weight_ih[l] = carver.Take<Real>(of_inputs);
     lane->weight_hh[l] = carver.Take<Real>(of_hidden);
     lane->bias[l] = carver.Take<Real>(D * kGates * H);
@@ -182,13 +170,6 @@ double Sum(int64_t n, F f) {
 }
 
 template <typename Real>
-double SumOfSquares(const Real* values, int64_t n) {
-  return Sum(n, [=](int64_t i) {
-    return static_cast<double>(values[i]) * static_cast<double>(values[i]);
-  });
-}
-
-template <typename Real>
 void Copy(const Real* from, int64_t n, Real* to) {
   if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(Real));
 }
@@ -198,7 +179,7 @@ template <typename Real>
 class Step {
  public:
   Step(const TrainEpoch<Real>& args, int64_t model, int64_t step, const Lane<Real>& lane,
-       const Parallel& parallel, const Head<Real>& head)
+       const Parallel& parallel, const TrainKernels<Real>& kernels)
       : a_(args),
         s_(args.shape),
         lane_(lane),
@@ -210,7 +191,7 @@ class Step {
         parameters_(args.parameters + model * Q_),
         step_count_(args.step_count[model]),
         statistics_(args.statistics + (model * s_.n_steps + step) * kStatisticColumns),
-        head_(head) {
+        kernels_(kernels) {
     const int64_t of_rows = args.n_row_models == 1 ? 0 : model;
     const int64_t* offsets = args.offsets + of_rows * (s_.n_steps + 1) + step;
     first_row_ = offsets[0];
@@ -258,13 +239,18 @@ class Step {
     }
   }
 
+  // With one direction the flat buffer holds the weights as the kernels want them.
+  bool IsFlat() const { return s_.n_directions == 1; }
+
   void GatherWeights() const {
     ForEachDirection([&](int64_t l, int64_t d, int64_t offset) {
       const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
       const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
       const Real* from = parameters_ + offset;
-      Copy(from, of_inputs, lane_.weight_ih[l] + d * of_inputs);
-      Copy(from + of_inputs, of_hidden, lane_.weight_hh[l] + d * of_hidden);
+      if (!IsFlat()) {
+        Copy(from, of_inputs, lane_.weight_ih[l] + d * of_inputs);
+        Copy(from + of_inputs, of_hidden, lane_.weight_hh[l] + d * of_hidden);
+      }
       const Real* biases = from + of_inputs + of_hidden;
       for (int64_t i = 0; i < gates; ++i) {
         lane_.bias[l][d * gates + i] = biases[i] + biases[gates + i];
@@ -305,12 +291,15 @@ class Step {
     }
   }
 
+  int64_t InputWeights(int64_t l) const { return kGates * s_.hidden_size * LayerInputs(s_, l); }
+
   LstmInputs<Real> Inputs(int64_t l) const {
     LstmInputs<Real> in{};
     in.x = l == 0 ? lane_.x : lane_.hidden[l - 1];
     in.lengths = has_lengths_ ? lane_.lengths : nullptr;
-    in.weight_ih = lane_.weight_ih[l];
-    in.weight_hh = lane_.weight_hh[l];
+    const Real* flat = parameters_ + LayerOffset(s_, l);
+    in.weight_ih = IsFlat() ? flat : lane_.weight_ih[l];
+    in.weight_hh = IsFlat() ? flat + InputWeights(l) : lane_.weight_hh[l];
     in.bias = lane_.bias[l];
     in.recurrent_mask = hyper_[kRecurrentDropout] > 0.0 ? lane_.recurrent_mask[l] : nullptr;
     return in;
@@ -380,8 +369,9 @@ class Step {
       args.grad_hidden = lane_.grad_hidden[l % 2];
     }
     args.grad_x = l == 0 ? nullptr : lane_.grad_hidden[(l - 1) % 2];
-    args.grad_weight_ih = lane_.grad_weight_ih[l];
-    args.grad_weight_hh = lane_.grad_weight_hh[l];
+    Real* flat = lane_.grads + LayerOffset(s_, l);
+    args.grad_weight_ih = IsFlat() ? flat : lane_.grad_weight_ih[l];
+    args.grad_weight_hh = IsFlat() ? flat + InputWeights(l) : lane_.grad_weight_hh[l];
     args.grad_bias = lane_.grad_bias[l];
     args.slot_squares = has_details_ ? layer_squares_ : nullptr;
     args.slot_saturated = has_details_ ? layer_saturated_ : nullptr;
@@ -502,11 +492,11 @@ class Step {
     for (int64_t i = first; i < first + n; ++i) {
       const Real* features = lane_.features + i * P_;
       Real* grad_features = lane_.grad_features + i * P_;
-      head_.Forward(features, weight, weight + K * P_, P_, K, lane_.logits + i * K);
+      kernels_.head_forward(features, weight, weight + K * P_, P_, K, lane_.logits + i * K);
       MeasureLossOf(i, lane_.log_p + slot * K, lane_.grad_loss + slot * K);
       for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
-      head_.Backward(lane_.grad_logits + i * K, features, weight, P_, K, grad_features, head_share,
-                     head_share + K * P_);
+      kernels_.head_backward(lane_.grad_logits + i * K, features, weight, P_, K, grad_features,
+                             head_share, head_share + K * P_);
     }
     Drop(s_.n_layers - 1, first * P_, n * P_, lane_.grad_features + first * P_);
     for (int64_t i = first; i < first + n && s_.head_norm != HeadNorm::kNone; ++i) {
@@ -560,8 +550,10 @@ class Step {
       const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
       const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
       Real* to = lane_.grads + offset;
-      Copy(lane_.grad_weight_ih[l] + d * of_inputs, of_inputs, to);
-      Copy(lane_.grad_weight_hh[l] + d * of_hidden, of_hidden, to + of_inputs);
+      if (!IsFlat()) {
+        Copy(lane_.grad_weight_ih[l] + d * of_inputs, of_inputs, to);
+        Copy(lane_.grad_weight_hh[l] + d * of_hidden, of_hidden, to + of_inputs);
+      }
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden);
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden + gates);
     });
@@ -577,7 +569,7 @@ class Step {
       for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
     }
     for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
-      slot_squares_[slot] += SumOfSquares(NormShare(slot), n);
+      slot_squares_[slot] += kernels_.sum_of_squares(NormShare(slot), n);
     }
   }
 
@@ -586,7 +578,7 @@ class Step {
   void MeasureNoise() const {
     const int64_t n_slots = SlotCount(B_);
     if (n_slots < 2) return;
-    double sum = -SumOfSquares(lane_.grads, Q_) / static_cast<double>(B_);
+    double sum = -kernels_.sum_of_squares(lane_.grads, Q_) / static_cast<double>(B_);
     for (int64_t slot = 0; slot < n_slots; ++slot) {
       const int64_t n_windows = SlotWindow(slot + 1, B_) - SlotWindow(slot, B_);
       sum += slot_squares_[slot] / static_cast<double>(n_windows);
@@ -612,7 +604,7 @@ class Step {
   }
 
   void Clip() const {
-    const double norm = std::sqrt(SumOfSquares(lane_.grads, Q_));
+    const double norm = std::sqrt(kernels_.sum_of_squares(lane_.grads, Q_));
     statistics_[kGradNorm] = norm;
     if (std::isfinite(hyper_[kMaxGradNorm])) {
       const double ratio = hyper_[kMaxGradNorm] / (norm + kClipEps);
@@ -633,15 +625,15 @@ class Step {
     if (has_details_) Copy(parameters_, Q_, lane_.before);
     ++step_count_;
     const int64_t n_state_rows = StateRows(a_.optimizer);
-    Update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
-           a_.state + model_ * n_state_rows * Q_);
+    kernels_.update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
+                    a_.state + model_ * n_state_rows * Q_);
     a_.step_count[model_] = step_count_;
     if (a_.average != nullptr) {
       const double n = static_cast<double>(step_count_);
       const double decay = std::fmin(hyper_[kEmaDecay], (1.0 + n) / (10.0 + n));
       const Real fresh = static_cast<Real>(1.0 - decay);
       Real* average = a_.average + model_ * Q_;
-      for (int64_t i = 0; i < Q_; ++i) average[i] = Lerp(average[i], parameters_[i], fresh);
+      kernels_.move_average(fresh, Q_, parameters_, average);
     }
     if (has_details_) MeasureDetails();
   }
@@ -683,7 +675,7 @@ class Step {
   const Real* weight_;
   double learning_rate_;
   bool has_details_, has_lengths_;
-  const Head<Real>& head_;
+  const TrainKernels<Real>& kernels_;
   // of a layer, as its backward pass wrote them, and of all parameters and layers in the end
   double layer_squares_[kMaxSlots] = {}, slot_squares_[kMaxSlots] = {};
   int64_t layer_saturated_[kMaxSlots * kGates] = {}, n_saturated_[kGates] = {};
@@ -692,7 +684,7 @@ class Step {
 template <typename Real>
 struct Context {
   const TrainEpoch<Real>& args;
-  Head<Real> head;
+  const TrainKernels<Real>& kernels;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
   std::atomic<int32_t> status{0};  // the first that was not kOk
@@ -710,7 +702,7 @@ void LaneTask(void* pointer, int64_t index) {
   const Parallel parallel = a.n_lanes == 1 ? a.parallel : Parallel{};
   for (int64_t model; (model = context.next_model.fetch_add(1)) < a.shape.n_models;) {
     for (int64_t step = a.first_step; step < a.first_step + a.n_steps; ++step) {
-      const Status status = Step<Real>(a, model, step, lane, parallel, context.head).Run();
+      const Status status = Step<Real>(a, model, step, lane, parallel, context.kernels).Run();
       if (status != Status::kOk) {
         context.status = static_cast<int32_t>(status);
         return;
@@ -787,7 +779,7 @@ Status train_epoch(const TrainEpoch<Real>& args) {
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels == nullptr) return status;
-  Context<Real> context{args, Head<Real>(*kernels), LaneBytes<Real>(args.shape)};
+  Context<Real> context{args, KernelsFor(*kernels, Real()), LaneBytes<Real>(args.shape)};
   if (args.n_lanes == 1) {
     LaneTask<Real>(&context, 0);
   } else {
