@@ -231,7 +231,7 @@ class LSTMLinear(nn.Module):
         label_smoothing: float = 0.0,
         return_logits: bool = False,
     ) -> Any:
-        """Compute the mean loss of a batch, for a training step faster than logits and their loss.
+        """Compute the mean loss of a batch, with its gradients in the same pass where it can.
 
         The top layer, the head and the loss go forward and backward in one pass, so that gradients
         are ready when the loss is, and ``backward()`` only scales them. Where no gradient is

@@ -18,6 +18,7 @@ TILE = 6  # windows that go through time together
 K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
+TENSORS = ("x", "lengths", "class_index", "sample_weight", *WEIGHTS, "h_0", "c_0", "recurrent_mask")
 
 
 @pytest.fixture(params=ISAS)
@@ -354,9 +355,8 @@ def test_a_raw_call_that_computes_no_gradients_has_none():
     a = leaves_of(draw_arguments(3, 4, 3), torch.float64)
     pooling = a.pop("pooling")
     options = (pooling, "cross_entropy", 0.0, False, False)
-    names = ("x", "lengths", "class_index", "sample_weight", *WEIGHTS, "h_0", "c_0")
     with pytest.raises(ArgumentError, match="needs_grad=True"):
-        torch.ops.sensorseq.lstm_linear_loss(*(a[name] for name in names), None, *options)
+        torch.ops.sensorseq.lstm_linear_loss(*(a[name] for name in TENSORS), *options)
 
 
 def test_first_and_second_derivatives_agree_with_finite_differences():
@@ -401,13 +401,12 @@ def test_it_passes_torchs_own_op_check(requires_grad, states):
         5, 4, 3, n_models=2, n_directions=2, pooling="meanmax", states=states, weighted=states
     )
     a = leaves_of(arguments, torch.float64)
-    names = ("x", "lengths", "class_index", "sample_weight", *WEIGHTS, "h_0", "c_0")
-    tensors = [a[name] for name in names]
+    tensors = [a[name] for name in TENSORS]
     if not requires_grad:
         tensors = [None if t is None else t.detach() for t in tensors]
     options = ("meanmax", "focal", 0.1, requires_grad, requires_grad)
     op = torch.ops.sensorseq.lstm_linear_loss.default
-    torch.library.opcheck(op, (*tensors, None, *options))
+    torch.library.opcheck(op, (*tensors, *options))
 
 
 def test_under_autocast_the_raw_op_takes_half_precision_too():
@@ -418,19 +417,23 @@ def test_under_autocast_the_raw_op_takes_half_precision_too():
         k: v.float() if isinstance(v, torch.Tensor) and v.is_floating_point() else v
         for k, v in halves.items()
     }
+    options = ("last", "cross_entropy", 0.0, True, True)
+    op = torch.ops.sensorseq.lstm_linear_loss
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = ops.lstm_linear_loss(**halves)
+        ours = op(*(halves[name] for name in TENSORS), *options)
     assert ours[0].dtype == torch.float32
-    assert_same_bits(ours, ops.lstm_linear_loss(**singles))
+    assert_same_bits(ours, op(*(singles[name] for name in TENSORS), *options))
 
 
 def test_what_no_kernel_serves_goes_to_the_reference():
     arguments = draw_arguments(5, 6, 8)
     half = leaves_of(arguments, torch.bfloat16)
+    half["sample_weight"].requires_grad_()
     mean_loss, logits = ops.lstm_linear_loss(**half)
     assert mean_loss.dtype == torch.bfloat16
     assert not logits.requires_grad
     mean_loss.backward()
+    assert half["sample_weight"].grad is None
     exact = run(arguments, torch.float64)
     torch.testing.assert_close(mean_loss.detach().double(), exact[0], rtol=0.1, atol=0.05)
     torch.testing.assert_close(half["bias_out"].grad.double(), exact[7], rtol=0.1, atol=0.05)
