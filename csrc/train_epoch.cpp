@@ -8,9 +8,11 @@
 #include <initializer_list>
 #include <limits>
 
+#include "carver.h"
 #include "counter_random.h"
 #include "cpu/dispatch.h"
 #include "gates.h"
+#include "train_head.h"
 #include "train_loss.h"
 
 namespace sensorseq {
@@ -19,7 +21,6 @@ namespace {
 constexpr double kNormEps = 1e-5;         // torch's of both norms
 constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
 constexpr double kClipEps = 1e-6;         // torch's clip_grad_norm_
-constexpr int kSumLanes = 8;  // partial sums of a long sum: exact order, yet fit for vectors
 
 // Where a model's parameters lie in its flat buffer.
 
@@ -58,9 +59,6 @@ bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-const TrainKernels<float>& KernelsFor(const Kernels& k, float) { return k.train_f32; }
-const TrainKernels<double>& KernelsFor(const Kernels& k, double) { return k.train_f64; }
-
 // What one lane needs for a step, carved out of its part of the workspace.
 template <typename Real>
 struct Lane {
@@ -79,31 +77,13 @@ struct Lane {
   Real* features;                    // (B, P)  what enters the head
   Real* grad_features;               // (B, P)
   Real* logits;                      // (B, K)
-  Real* grad_logits;                 // (B, K)
+  Real* grad_logits;                 // (slots, K)
   Real* grads;                       // (Q)
   Real* before;                      // (Q)     parameters before the update
   Real* shares;               // (slots, parameters of norm and head)  their gradients by slot
   double* inverse_deviation;  // (P or B)
   double *losses, *log_p, *grad_loss;  // (B), (slots, K), (slots, K)
   void* kernel_workspace;
-};
-
-// Hands out aligned pieces of a block; with no block it only counts.
-class Carver {
- public:
-  explicit Carver(void* block) : block_(static_cast<char*>(block)) {}
-  template <typename T>
-  T* Take(int64_t n) {
-    char* piece = block_ == nullptr ? nullptr : block_ + used_;
-    const size_t bytes = static_cast<size_t>(n) * sizeof(T);
-    used_ += (bytes + 63) / 64 * 64;
-    return reinterpret_cast<T*>(piece);
-  }
-  size_t used() const { return used_; }
-
- private:
-  char* block_;
-  size_t used_ = 0;
 };
 
 template <typename Real>
@@ -144,7 +124,7 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->features = carver.Take<Real>(B * P);
   lane->grad_features = carver.Take<Real>(B * P);
   lane->logits = carver.Take<Real>(B * s.n_classes);
-  lane->grad_logits = carver.Take<Real>(B * s.n_classes);
+  lane->grad_logits = carver.Take<Real>(kMaxSlots * s.n_classes);
   lane->grads = carver.Take<Real>(ParameterCount(s));
   lane->before = carver.Take<Real>(ParameterCount(s));
   lane->shares = carver.Take<Real>(kMaxSlots * (ParameterCount(s) - NormOffset(s)));
@@ -154,19 +134,6 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->grad_loss = carver.Take<double>(kMaxSlots * s.n_classes);
   lane->kernel_workspace = carver.Take<char>(static_cast<int64_t>(kernel_bytes));
   return carver.used();
-}
-
-// sum of f(0) .. f(n - 1) in a fixed order
-template <typename F>
-double Sum(int64_t n, F f) {
-  double partial[kSumLanes] = {};
-  int64_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += f(i + lane);
-  }
-  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += f(i);
-  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
-         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
 }
 
 template <typename Real>
@@ -473,6 +440,11 @@ class Step {
     const int64_t K = s_.n_classes;
     const Real* norm = parameters_ + NormOffset(s_);
     const Real* weight = parameters_ + HeadOffset(s_);
+    const HeadLoss<Real> head_loss{
+        kernels_, weight,  weight + K * P_,         P_,
+        K,        a_.loss, hyper_[kLabelSmoothing], static_cast<double>(B_)};
+    const HeadScratch<Real> scratch{lane_.log_p + slot * K, lane_.grad_loss + slot * K,
+                                    lane_.grad_logits + slot * K};
     Real* norm_share = NormShare(slot);
     Real* head_share = HeadShare(slot);
     for (int64_t i = first; i < first + n; ++i) {
@@ -492,11 +464,10 @@ class Step {
     for (int64_t i = first; i < first + n; ++i) {
       const Real* features = lane_.features + i * P_;
       Real* grad_features = lane_.grad_features + i * P_;
-      kernels_.head_forward(features, weight, weight + K * P_, P_, K, lane_.logits + i * K);
-      MeasureLossOf(i, lane_.log_p + slot * K, lane_.grad_loss + slot * K);
-      for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
-      kernels_.head_backward(lane_.grad_logits + i * K, features, weight, P_, K, grad_features,
-                             head_share, head_share + K * P_);
+      const int64_t row = rows_[i];
+      lane_.losses[i] = head_loss.Step(features, class_index_[row],
+                                       weight_ == nullptr ? 1.0 : static_cast<double>(weight_[row]),
+                                       scratch, lane_.logits + i * K, grad_features, head_share);
     }
     Drop(s_.n_layers - 1, first * P_, n * P_, lane_.grad_features + first * P_);
     for (int64_t i = first; i < first + n && s_.head_norm != HeadNorm::kNone; ++i) {
@@ -510,18 +481,6 @@ class Step {
       if (s_.head_norm == HeadNorm::kLayer) {
         BackNormalize(normed, P_, 1, lane_.inverse_deviation[i], grad);
       }
-    }
-  }
-
-  void MeasureLossOf(int64_t window, double* log_p, double* grad_loss) const {
-    const int64_t K = s_.n_classes, row = rows_[window];
-    const double weight = weight_ == nullptr ? 1.0 : static_cast<double>(weight_[row]);
-    lane_.losses[window] =
-        weight * LossAndGradient(a_.loss, hyper_[kLabelSmoothing], K, class_index_[row],
-                                 lane_.logits + window * K, log_p, grad_loss);
-    for (int64_t k = 0; k < K; ++k) {
-      lane_.grad_logits[window * K + k] =
-          static_cast<Real>(weight / static_cast<double>(B_) * grad_loss[k]);
     }
   }
 
