@@ -115,7 +115,7 @@ class Stream:
             for layer in self._lower:
                 sequence = lstm_stream(sequence, *layer)
             if self._is_fused:
-                logits = lstm_linear_stream(sequence, *self._top)
+                logits: Tensor = lstm_linear_stream(sequence, *self._top)
                 self._n_seen += x.shape[1] if x.dim() == 3 else 1
                 return logits
             packed, _, _, h, c = self._top
@@ -132,7 +132,7 @@ class Stream:
     def _pool(self, hidden: Tensor) -> Tensor:
         """Pool over these hidden states (N, T, H) and all before them."""
         if self._pooling == "last":
-            return hidden[:, -1]
+            return self._h[-1]
         parts = []
         if self._pooling != "max":
             self._sum += hidden.sum(1, dtype=torch.float64)

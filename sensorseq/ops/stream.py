@@ -41,6 +41,7 @@ def _(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.register_fake("sensorseq::lstm_stream")
 def _(x: Tensor, packed: Tensor, h: Tensor, c: Tensor) -> Tensor:
+    _check_devices(x, packed)
     return x.new_empty((h.shape[0], x.shape[1] if x.dim() == 3 else 1, h.shape[1]))
 
 
@@ -48,7 +49,12 @@ def _(x: Tensor, packed: Tensor, h: Tensor, c: Tensor) -> Tensor:
 def _(
     x: Tensor, packed: Tensor, weight_out: Tensor, bias_out: Tensor, h: Tensor, c: Tensor
 ) -> Tensor:
+    _check_devices(x, packed)
     return x.new_empty((h.shape[0], weight_out.shape[0]))
+
+
+def _check_devices(x: Tensor, packed: Tensor) -> None:
+    torch._check(x.device == packed.device, lambda: "x and packed are on different devices")
 
 
 # No graph, whatever requires a gradient: torch's fallback would make one that only warns, and a
