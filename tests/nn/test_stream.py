@@ -114,7 +114,7 @@ def test_the_state_is_the_modules_and_one_can_go_on_from_it(num_layers):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize(
-    "rows", [1, -3, [1], (1,), slice(1, 2), torch.tensor([1]), torch.arange(4) == 1]
+    "rows", [1, -3, [1], (1, -3), slice(1, 2), torch.tensor([1]), torch.arange(4) == 1]
 )
 def test_a_row_that_is_reset_begins_anew_and_the_others_go_on(pooling, rows):
     module = module_of(2, 6, 3, 2, pooling=pooling)
