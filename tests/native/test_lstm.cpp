@@ -309,13 +309,20 @@ void CheckPackedHeader() {
   Exact<float> values(zeros);
   LstmInputs<float> in{};
   in.weight_ih = in.weight_hh = in.bias = values.data();
-  Packed packed(lstm_packed_bytes(shape, sizeof(float)));
+  const size_t n_bytes = lstm_packed_bytes(shape, sizeof(float));
+  Packed packed(n_bytes);
   const KernelTable table = AllKernels();
   for (int64_t i = 0; i < table.n_rows; ++i) {
     if (!table.rows[i]->is_supported()) continue;
     setenv("SENSORSEQ_CPU_ISA", table.rows[i]->name, 1);
     const std::string name = std::string(table.rows[i]->name) + ": ";
-    Check(lstm_pack(shape, in, packed.data) == Status::kOk, name + "pack status");
+    Packed other_memory(n_bytes);
+    std::memset(packed.data, 0, n_bytes);
+    std::memset(other_memory.data, 255, n_bytes);
+    for (void* memory : {packed.data, other_memory.data}) {
+      Check(lstm_pack(shape, in, memory) == Status::kOk, name + "pack status");
+    }
+    Check(std::memcmp(packed.data, other_memory.data, n_bytes) == 0, name + "every byte is packed");
     auto With = [&](const LstmShape& other) {
       LstmForward<float> args{};
       args.shape = other;  // no windows: what comes after the check does nothing
