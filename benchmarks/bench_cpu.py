@@ -10,7 +10,8 @@ the sides are timed in turns in one process. What each row compares:
   more than torch's side: it gathers the batch and makes a pass of sgd over the parameters.
 - varlen: the same training with lengths drawn evenly from 1 to T. torch gets a packed sequence
   (`pack_padded_sequence(..., enforce_sorted=False)`), packed in the time that is measured.
-- one step: T=1, N=1, called from Python again and again, carrying the state.
+- one step: T=1, N=1, called from Python again and again, carrying the state. Ours is a stream;
+  in "one step, module" it is the module, which gets the state and returns it.
 - long sequence: inference with N=1 over 10 000 timesteps.
 
 GFLOP/s count the products of the LSTM: 2 * 4H * (H + C) for each valid step forward, three times
@@ -74,11 +75,38 @@ def cases():
                 shape,
                 lambda kind=kind, shape=shape: make_case(kind, shape, uniform_lengths=True),
             )
-    yield "one step", ONE_STEP, one_step_case
+    yield "one step", ONE_STEP, lambda: one_step_case(stepping_stream)
+    yield "one step, module", ONE_STEP, lambda: one_step_case(stepping_module)
     yield "long sequence", LONG, lambda: make_case("inference", LONG)
 
 
-def one_step_case():
+def stepping_stream(module, x):
+    """Return a function that takes n steps from a state of zero, by a stream made once."""
+    stream = module.stream()
+
+    def step(n):
+        stream.reset()
+        for _ in range(n):
+            logits = stream(x)
+        return logits
+
+    return step
+
+
+def stepping_module(module, x):
+    """Return a function that takes n steps from a state of zero, by calls of the module."""
+
+    @torch.no_grad()
+    def step(n):
+        state = None
+        for _ in range(n):
+            logits, state = module(x, state=state, return_state=True)
+        return logits
+
+    return step
+
+
+def one_step_case(stepping):
     """One timestep of one window after the other, as a robot would call it."""
     _, _, n_channels, hidden_size = ONE_STEP
     torch.manual_seed(0)
@@ -95,13 +123,7 @@ def one_step_case():
             logits = linear(state[0][-1])
         return logits
 
-    @torch.no_grad()
-    def ours(n):
-        state = None
-        for _ in range(n):
-            logits, state = module(x, state=state, return_state=True)
-        return logits
-
+    ours = stepping(module, x)
     torch.testing.assert_close(ours(50), theirs(50), rtol=1e-4, atol=1e-5)
     return Case(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
 

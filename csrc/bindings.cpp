@@ -333,6 +333,114 @@ BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
   return grad;
 }
 
+Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
+  const ScalarType dtype = weight_hh.scalar_type();
+  if (weight_ih.dim() != 4 || weight_hh.dim() != 4) {
+    Fail("sensorseq: weight_ih and weight_hh need 4 dimensions; they have " +
+         std::to_string(weight_ih.dim()) + " and " + std::to_string(weight_hh.dim()) + ".");
+  }
+  if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
+    Fail("sensorseq: weight_hh must be float32 or float64.");
+  }
+  LstmShape s;
+  s.n_models = weight_hh.size(0);
+  s.n_directions = weight_hh.size(1);
+  s.hidden_size = weight_hh.size(3);
+  s.n_channels = weight_ih.size(3);
+  const int64_t M = s.n_models, D = s.n_directions, H = s.hidden_size;
+  CheckTensor(weight_hh, "weight_hh", {M, D, kGates * H, H}, dtype);
+  CheckTensor(weight_ih, "weight_ih", {M, D, kGates * H, s.n_channels}, dtype);
+  CheckTensor(bias, "bias", {M, D, kGates * H}, dtype);
+  const size_t real_bytes = dtype == ScalarType::Float ? sizeof(float) : sizeof(double);
+  Tensor packed = torch::stable::new_empty(
+      bias, {static_cast<int64_t>(lstm_packed_bytes(s, real_bytes))}, ScalarType::Byte);
+  ForDtype(weight_hh, [&](auto* type) {
+    using Real = std::remove_pointer_t<decltype(type)>;
+    LstmInputs<Real> in{};
+    in.weight_ih = Data<Real>(weight_ih);
+    in.weight_hh = Data<Real>(weight_hh);
+    in.bias = Data<Real>(bias);
+    Raise(lstm_pack(s, in, packed.data_ptr()));
+  });
+  return packed;
+}
+
+// One layer of one model and direction on packed weights, going on from h and c in place. Few
+// arguments and one output: at one step of one window they cost more than the arithmetic.
+Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
+                 const Tensor* bias_out, const Tensor& h, const Tensor& c) {
+  const int64_t dim = x.dim();
+  const ScalarType dtype = x.scalar_type();
+  if (dim < 1 || dim > 3 || h.dim() != 2) {
+    Fail(
+        "sensorseq: x needs the dimensions (windows, timesteps, channels), for one step (windows,"
+        " channels) or (channels), and h (windows, hidden_size); they have " +
+        std::to_string(dim) + " and " + std::to_string(h.dim()) + ".");
+  }
+  if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
+    Fail("sensorseq: x must be float32 or float64.");
+  }
+  if (!x.is_cpu()) Fail("sensorseq: x is not on the CPU.");
+  LstmShape s;
+  s.n_models = 1;
+  s.n_windows = dim == 1 ? 1 : x.size(0);
+  s.n_timesteps = dim == 3 ? x.size(1) : 1;
+  s.n_channels = x.size(dim - 1);
+  s.hidden_size = h.size(1);
+  const int64_t N = s.n_windows, H = s.hidden_size;
+  if (s.n_timesteps < 1) Fail("sensorseq: x has no timestep; it needs one.");
+  CheckTensor(h, "h", {N, H}, dtype);
+  CheckTensor(c, "c", {N, H}, dtype);
+  if (weight_out != nullptr) {
+    s.pooling = Pooling::kLast;
+    s.n_classes = bias_out->numel();
+    CheckTensor(*weight_out, "weight_out", {s.n_classes, H}, dtype);
+    CheckTensor(*bias_out, "bias_out", {s.n_classes}, dtype);
+  }
+  const Tensor dense = x.is_contiguous() ? x : torch::stable::contiguous(x);
+  const Tensor out =
+      weight_out == nullptr ? Empty(x, {N, s.n_timesteps, H}) : Empty(x, {N, s.n_classes});
+  ForDtype(x, [&](auto* type) {
+    using Real = std::remove_pointer_t<decltype(type)>;
+    const size_t bytes = lstm_packed_bytes(s, sizeof(Real));
+    if (packed.scalar_type() != ScalarType::Byte || !packed.is_cpu() || packed.dim() != 1 ||
+        !packed.is_contiguous() || static_cast<size_t>(packed.numel()) != bytes ||
+        reinterpret_cast<uintptr_t>(packed.data_ptr()) % 64 != 0) {
+      Fail("sensorseq: packed must be what lstm_pack returns for this layer: " +
+           std::to_string(bytes) + " bytes (uint8), aligned to 64.");
+    }
+    const size_t forward_bytes = lstm_forward_workspace_bytes(s, sizeof(Real));
+    LstmForward<Real> args{};
+    args.shape = s;
+    args.in.x = Data<Real>(dense);
+    args.in.h_0 = args.h_n = MutableData<Real>(h);
+    args.in.c_0 = args.c_n = MutableData<Real>(c);
+    args.packed = packed.data_ptr();
+    args.workspace =
+        Workspace(forward_bytes + static_cast<size_t>(N * PooledSize(s)) * sizeof(Real));
+    if (weight_out == nullptr) {
+      args.hidden = MutableData<Real>(out);
+    } else {
+      args.in.weight_out = Data<Real>(*weight_out);
+      args.bias_out = Data<Real>(*bias_out);
+      args.pooled = reinterpret_cast<Real*>(static_cast<char*>(args.workspace) + forward_bytes);
+      args.logits = MutableData<Real>(out);
+    }
+    args.parallel = ParallelFor(s);
+    Raise(lstm_forward(args));
+  });
+  return out;
+}
+
+Tensor LstmStream(Tensor x, Tensor packed, Tensor h, Tensor c) {
+  return RunStream(x, packed, nullptr, nullptr, h, c);
+}
+
+Tensor LstmLinearStream(Tensor x, Tensor packed, Tensor weight_out, Tensor bias_out, Tensor h,
+                        Tensor c) {
+  return RunStream(x, packed, &weight_out, &bias_out, h, c);
+}
+
 std::tuple<Tensor, Tensor, Tensor, Tensor> Lstm(Tensor x, MaybeTensor lengths, Tensor weight_ih,
                                                 Tensor weight_hh, Tensor bias, MaybeTensor h_0,
                                                 MaybeTensor c_0, MaybeTensor recurrent_mask,
@@ -701,6 +809,11 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " str pooling, bool needs_grad_x)"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_weight_out, Tensor grad_bias_out, Tensor grad_h_0, Tensor grad_c_0)");
+  m.def("lstm_pack(Tensor weight_ih, Tensor weight_hh, Tensor bias) -> Tensor packed");
+  m.def("lstm_stream(Tensor x, Tensor packed, Tensor(a!) h, Tensor(b!) c) -> Tensor hidden");
+  m.def(
+      "lstm_linear_stream(Tensor x, Tensor packed, Tensor weight_out, Tensor bias_out,"
+      " Tensor(a!) h, Tensor(b!) c) -> Tensor logits");
   m.def(
       "lstm_linear_loss(Tensor x, Tensor? lengths, Tensor class_index, Tensor? sample_weight,"
       " Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out, Tensor bias_out,"
@@ -733,6 +846,9 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CPU, m) {
   m.impl("lstm_linear", TORCH_BOX(&sensorseq::LstmLinear));
   m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::LstmLinearBackwardOp));
   m.impl("lstm_linear_loss", TORCH_BOX(&sensorseq::LstmLinearLossOp));
+  m.impl("lstm_pack", TORCH_BOX(&sensorseq::LstmPack));
+  m.impl("lstm_stream", TORCH_BOX(&sensorseq::LstmStream));
+  m.impl("lstm_linear_stream", TORCH_BOX(&sensorseq::LstmLinearStream));
   m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp));
 }
 

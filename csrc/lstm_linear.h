@@ -80,6 +80,8 @@ struct LstmForward {
                          //                   no valid step belongs; null at inference
   void* workspace;       // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
+  const void* packed = nullptr;  // from lstm_pack: the weights and biases of `in`, which are then
+                                 // not read and may be null; null: packed in the call
 };
 
 template <typename Real>
@@ -130,6 +132,15 @@ struct LstmStep {
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
+
+// Arranges the weights and biases of `in`, the only members read, once for many forward calls with
+// the same M, D, C and H. The form belongs to the instruction set and the build that wrote it: it
+// begins with a header that names both, and lstm_forward refuses any other.
+// `packed` holds lstm_packed_bytes, all written, and is aligned to 64 here and there.
+size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
+
+template <typename Real>
+Status lstm_pack(const LstmShape& shape, const LstmInputs<Real>& in, void* packed);
 
 template <typename Real>
 Status lstm_forward(const LstmForward<Real>& args);

@@ -13,6 +13,9 @@ enum class Status : int32_t {
   kClassOutOfRange,    // an entry of class_index is below 0, or n_classes or more
   kOffsetsOutOfOrder,  // offsets decrease, leave rows, or make a batch larger than max_batch
   kBatchTooSmall,      // a batch of one window cannot be normalized by itself
+  kNotPacked,          // packed was not written by lstm_pack of this build
+  kPackedOtherwise,    // packed holds weights of another precision or other sizes
+  kPackedForOtherIsa,  // packed was written by another instruction set than serves now
   kUnknownIsa,         // SENSORSEQ_CPU_ISA names no instruction set of this build
   kIsaNotSupported,    // SENSORSEQ_CPU_ISA names one that this processor lacks
 };
@@ -34,6 +37,12 @@ inline const char* StatusText(Status status) {
       return "offsets must rise within rows, by at most max_batch windows a step";
     case Status::kBatchTooSmall:
       return "head_norm 'batch' needs two windows in every step";
+    case Status::kNotPacked:
+      return "packed holds no weights that lstm_pack of this version arranged";
+    case Status::kPackedOtherwise:
+      return "packed holds weights of another dtype or for other sizes; pack those of this layer";
+    case Status::kPackedForOtherIsa:
+      return "packed holds weights arranged for another instruction set; pack them again";
     case Status::kUnknownIsa:
       return "SENSORSEQ_CPU_ISA names no instruction set of this build";
     case Status::kIsaNotSupported:

@@ -50,6 +50,40 @@ void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_
 void Call(const Kernels& k, const LstmStep<float>& args) { k.lstm_step_f32(args); }
 void Call(const Kernels& k, const LstmStep<double>& args) { k.lstm_step_f64(args); }
 
+void Call(const Kernels& k, const LstmShape& s, const LstmInputs<float>& in, float* packed) {
+  k.lstm_pack_f32(s, in, packed);
+}
+void Call(const Kernels& k, const LstmShape& s, const LstmInputs<double>& in, double* packed) {
+  k.lstm_pack_f64(s, in, packed);
+}
+
+PackedHeader HeaderFor(const LstmShape& s, const Kernels& kernels, size_t real_bytes) {
+  PackedHeader header = {};
+  std::memcpy(header.format, kPackedFormat, sizeof(header.format));
+  std::strncpy(header.isa, kernels.name, sizeof(header.isa) - 1);
+  header.real_bytes = static_cast<int64_t>(real_bytes);
+  header.n_models = s.n_models;
+  header.n_directions = s.n_directions;
+  header.n_channels = s.n_channels;
+  header.hidden_size = s.hidden_size;
+  return header;
+}
+
+Status CheckPacked(const LstmShape& s, const Kernels& kernels, size_t real_bytes,
+                   const void* packed) {
+  const PackedHeader wanted = HeaderFor(s, kernels, real_bytes);
+  PackedHeader header;
+  std::memcpy(&header, packed, sizeof(header));
+  if (std::memcmp(header.format, wanted.format, sizeof(header.format)) != 0) {
+    return Status::kNotPacked;
+  }
+  if (std::memcmp(header.isa, wanted.isa, sizeof(header.isa)) != 0) {
+    return Status::kPackedForOtherIsa;
+  }
+  return std::memcmp(&header, &wanted, sizeof(header)) == 0 ? Status::kOk
+                                                            : Status::kPackedOtherwise;
+}
+
 template <typename Args>
 Status CheckAndCall(const LstmShape& shape, const int64_t* lengths, const Args& args) {
   Status status = CheckShape(shape, lengths);
@@ -141,9 +175,34 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes) {
   return static_cast<size_t>(LayoutStep(shape).total) * real_bytes;
 }
 
+size_t lstm_packed_bytes(const LstmShape& s, size_t real_bytes) {
+  const auto n = static_cast<size_t>(s.n_models * s.n_directions * LayoutForward(s).packed_stride);
+  return sizeof(PackedHeader) + n * real_bytes;
+}
+
+template <typename Real>
+Status lstm_pack(const LstmShape& shape, const LstmInputs<Real>& in, void* packed) {
+  Status status = CheckShape(shape, nullptr);
+  if (status != Status::kOk) return status;
+  const Kernels* kernels = ActiveKernels(&status);
+  if (kernels == nullptr) return status;
+  // padding too, so that equal weights give equal bytes
+  std::memset(packed, 0, lstm_packed_bytes(shape, sizeof(Real)));
+  const PackedHeader header = HeaderFor(shape, *kernels, sizeof(Real));
+  std::memcpy(packed, &header, sizeof(header));
+  Call(*kernels, shape, in, static_cast<Real*>(const_cast<void*>(PackedWeights(packed))));
+  return status;
+}
 template <typename Real>
 Status lstm_forward(const LstmForward<Real>& args) {
-  return CheckAndCall(args.shape, args.in.lengths, args);
+  Status status = CheckShape(args.shape, args.in.lengths);
+  if (status != Status::kOk) return status;
+  const Kernels* kernels = ActiveKernels(&status);
+  if (kernels != nullptr && args.packed != nullptr) {
+    status = CheckPacked(args.shape, *kernels, sizeof(Real), args.packed);
+  }
+  if (status == Status::kOk) Call(*kernels, args);
+  return status;
 }
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args) {
@@ -153,6 +212,8 @@ template <typename Real>
 Status lstm_step(const LstmStep<Real>& args) {
   return CheckAndCall(args.forward.shape, args.forward.in.lengths, args);
 }
+template Status lstm_pack(const LstmShape&, const LstmInputs<float>&, void*);
+template Status lstm_pack(const LstmShape&, const LstmInputs<double>&, void*);
 template Status lstm_forward(const LstmForward<float>&);
 template Status lstm_forward(const LstmForward<double>&);
 template Status lstm_backward(const LstmBackward<float>&);

@@ -24,6 +24,9 @@ struct TrainKernels {
 struct Kernels {
   const char* name;  // as in SENSORSEQ_CPU_ISA
   bool (*is_supported)();
+  // See Pack in tasks-inl.h.
+  void (*lstm_pack_f32)(const LstmShape&, const LstmInputs<float>&, float* packed);
+  void (*lstm_pack_f64)(const LstmShape&, const LstmInputs<double>&, double* packed);
   void (*lstm_forward_f32)(const LstmForward<float>&);
   void (*lstm_forward_f64)(const LstmForward<double>&);
   void (*lstm_backward_f32)(const LstmBackward<float>&);
@@ -104,6 +107,19 @@ struct ForwardLayout {
   int64_t scratch_stride;  // per task (model, tile)
   int64_t total;
 };
+// What a packed buffer begins with; the weights follow, in the order of the workspace.
+struct PackedHeader {
+  char format[8];  // kPackedFormat
+  char isa[16];    // Kernels::name, filled up with zeros
+  int64_t real_bytes, n_models, n_directions, n_channels, hidden_size;
+};
+static_assert(sizeof(PackedHeader) == 64, "the weights after it are aligned too");
+constexpr char kPackedFormat[8] = {'L', 'S', 'T', 'M', 'p', 'k', '0', '1'};
+
+inline const void* PackedWeights(const void* packed) {
+  return static_cast<const PackedHeader*>(packed) + 1;
+}
+
 struct BackwardLayout {
   int64_t packed_stride;  // per (model, direction)
   int64_t slots_offset;

@@ -15,6 +15,8 @@
 constexpr Kernels kKernels = {
     SENSORSEQ_ISA_NAME,
     &IsSupported,
+    &Pack<float>,
+    &Pack<double>,
     &Forward<float>,
     &Forward<double>,
     &Backward<float>,

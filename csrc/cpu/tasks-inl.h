@@ -12,6 +12,15 @@ SENSORSEQ_INLINE TileRows RowsOfTile(const LstmShape& s, const int64_t* lengths,
   return OrderRows(s, lengths, first, TileBegin(tile + 1, s.n_windows) - first);
 }
 
+// Every model and direction, as ForwardPackTask lays them in the workspace.
+template <typename Real>
+inline void Pack(const LstmShape& s, const LstmInputs<Real>& in, Real* packed) {
+  const int64_t stride = LayoutForward(s).packed_stride;
+  for (int64_t i = 0; i < s.n_models * s.n_directions; ++i) {
+    PackForward(s, in, i, packed + i * stride);
+  }
+}
+
 template <typename Real>
 inline void ForwardPackTask(void* context, int64_t model_direction) {
   const auto& args = *static_cast<const LstmForward<Real>*>(context);
@@ -29,14 +38,15 @@ inline void ForwardTileTask(void* context, int64_t index) {
   const int64_t model = index / n_tiles, first = TileBegin(index % n_tiles, s.n_windows);
   const TileRows rows = RowsOfTile(s, args.in.lengths, index % n_tiles);
   Real* workspace = static_cast<Real*>(args.workspace);
+  const void* kept = args.packed;
+  const Real* packed = kept == nullptr ? workspace : static_cast<const Real*>(PackedWeights(kept));
   for (int64_t direction = 0; direction < s.n_directions; ++direction) {
     const int64_t model_direction = model * s.n_directions + direction;
     Real* saved = args.saved == nullptr
                       ? nullptr
                       : args.saved + (model_direction * s.n_windows + first) * SavedSize(s);
-    ForwardDirection(args, model, direction, rows,
-                     workspace + model_direction * layout.packed_stride, saved,
-                     workspace + layout.scratch_offset + index * layout.scratch_stride);
+    ForwardDirection(args, model, direction, rows, packed + model_direction * layout.packed_stride,
+                     saved, workspace + layout.scratch_offset + index * layout.scratch_stride);
   }
   if (args.logits == nullptr) return;
   for (int64_t r = 0; r < rows.n; ++r) {
@@ -50,7 +60,9 @@ template <typename Real>
 inline void Forward(const LstmForward<Real>& args) {
   void* context = const_cast<LstmForward<Real>*>(&args);
   const LstmShape& s = args.shape;
-  RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context);
+  if (args.packed == nullptr) {
+    RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context);
+  }
   RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context);
 }
 

@@ -3,6 +3,7 @@
 from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
 from sensorseq.nn.lstm import LSTM
 from sensorseq.nn.lstm_linear import HEAD_NORMS, DropoutSource, LSTMLinear
+from sensorseq.nn.stream import Stream
 
 __all__ = [
     "HEAD_NORMS",
@@ -10,6 +11,7 @@ __all__ = [
     "DropoutSource",
     "FoundLSTM",
     "LSTMLinear",
+    "Stream",
     "accelerate",
     "find_lstms",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.nn.stream import Stream
 from sensorseq.ops import (
     POOLINGS,
     check_loss,
@@ -337,6 +338,27 @@ class LSTMLinear(nn.Module):
             h_n.append(h)
             c_n.append(c)
         return sequence, inputs[-1], h_n, c_n
+
+    def stream(self, n_windows: int = 1) -> Stream:
+        """Return an object that reads sequences piece by piece, each at little cost.
+
+        Parameters
+        ----------
+        n_windows : int, default=1
+            Sequences that advance together.
+
+        Returns
+        -------
+        Stream
+            Called with the next steps, it returns what this module, in evaluation and with the
+            weights it has now, gives for all steps so far.
+
+        Raises
+        ------
+        ArgumentError
+            If `bidirectional`, or not float32 or float64 on the CPU.
+        """
+        return Stream(self, n_windows)
 
     def _split_state(
         self, state: tuple[Tensor, Tensor] | None, n_windows: int

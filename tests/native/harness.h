@@ -68,4 +68,11 @@ struct Workspace {
   void* data;
 };
 
+// Aligned, and ending where the allocation ends: `bytes` are a multiple of 64.
+struct Packed {
+  explicit Packed(size_t bytes) : data(std::aligned_alloc(64, bytes)) {}
+  ~Packed() { std::free(data); }
+  void* data;
+};
+
 }  // namespace harness

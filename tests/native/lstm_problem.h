@@ -18,10 +18,10 @@ using reference::Array;
 using reference::Problem;
 using reference::Result;
 
-// Outputs that a caller may leave out, and whether both passes run as one fused step, which lacks
-// what is the head's.
+// Outputs that a caller may leave out, whether both passes run as one fused step, which lacks what
+// is the head's, and whether the forward pass gets packed weights and no others.
 struct Wanted {
-  bool hidden = true, grad_x = true, gradients = true, fused = false;
+  bool hidden = true, grad_x = true, gradients = true, fused = false, packed = false;
 };
 
 template <typename Real>
@@ -124,6 +124,15 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
     Check(status == Status::kOk, std::string(what) + " status");
     if (parallel.run == nullptr) Check(none, std::string(what) + " allocates nothing");
   };
+  const Packed packed(wanted.packed ? lstm_packed_bytes(s, sizeof(Real)) : 0);
+  if (wanted.packed) {
+    LstmInputs<Real> weights{};
+    std::swap(weights.weight_ih, forward.in.weight_ih);
+    std::swap(weights.weight_hh, forward.in.weight_hh);
+    std::swap(weights.bias, forward.in.bias);
+    Run("pack", [&] { return lstm_pack(s, weights, packed.data); });
+    forward.packed = packed.data;
+  }
   if (!wanted.fused) Run("forward", [&] { return lstm_forward(forward); });
   if (!wanted.gradients) return;
 

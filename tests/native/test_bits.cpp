@@ -280,6 +280,12 @@ void CheckWanted(const std::string& name, const Problem& p) {
        {&Result::hidden, &Result::h_n, &Result::c_n, &Result::pooled, &Result::logits}) {
     SameBits(name + ": an output at inference", whole.*array, inferred.*array);
   }
+  inference.packed = true;
+  const Result packed = Run<Real>(p, inference);
+  for (Array Result::* array :
+       {&Result::hidden, &Result::h_n, &Result::c_n, &Result::pooled, &Result::logits}) {
+    SameBits(name + ": an output on packed weights", whole.*array, packed.*array);
+  }
   Wanted bare;
   bare.hidden = bare.grad_x = false;
   const Result left = Run<Real>(p, bare);

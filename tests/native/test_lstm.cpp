@@ -300,6 +300,63 @@ void CheckMemory() {
         "inference needs the same workspace for any number of timesteps");
 }
 
+// Packed weights serve the call they are for, and no other.
+void CheckPackedHeader() {
+  LstmShape shape;
+  shape.n_channels = 3;
+  shape.hidden_size = 4;
+  const Array zeros(1000);
+  Exact<float> values(zeros);
+  LstmInputs<float> in{};
+  in.weight_ih = in.weight_hh = in.bias = values.data();
+  const size_t n_bytes = lstm_packed_bytes(shape, sizeof(float));
+  Packed packed(n_bytes);
+  const KernelTable table = AllKernels();
+  for (int64_t i = 0; i < table.n_rows; ++i) {
+    if (!table.rows[i]->is_supported()) continue;
+    setenv("SENSORSEQ_CPU_ISA", table.rows[i]->name, 1);
+    const std::string name = std::string(table.rows[i]->name) + ": ";
+    Packed other_memory(n_bytes);
+    std::memset(packed.data, 0, n_bytes);
+    std::memset(other_memory.data, 255, n_bytes);
+    for (void* memory : {packed.data, other_memory.data}) {
+      Check(lstm_pack(shape, in, memory) == Status::kOk, name + "pack status");
+    }
+    Check(std::memcmp(packed.data, other_memory.data, n_bytes) == 0, name + "every byte is packed");
+    auto With = [&](const LstmShape& other) {
+      LstmForward<float> args{};
+      args.shape = other;  // no windows: what comes after the check does nothing
+      args.packed = packed.data;
+      return lstm_forward(args);
+    };
+    Check(With(shape) == Status::kOk, name + "what was packed is accepted");
+    for (int64_t LstmShape::* size : {&LstmShape::n_models, &LstmShape::n_directions,
+                                      &LstmShape::n_channels, &LstmShape::hidden_size}) {
+      LstmShape other = shape;
+      other.*size += 1;
+      other.n_x_models = 1;
+      Check(With(other) == Status::kPackedOtherwise, name + "packed for other sizes is refused");
+    }
+    LstmForward<double> wide{};
+    wide.shape = shape;
+    wide.packed = packed.data;
+    Check(lstm_forward(wide) == Status::kPackedOtherwise,
+          name + "packed in another precision is refused");
+    for (int64_t j = 0; j < table.n_rows; ++j) {
+      if (j == i || !table.rows[j]->is_supported()) continue;
+      setenv("SENSORSEQ_CPU_ISA", table.rows[j]->name, 1);
+      Check(With(shape) == Status::kPackedForOtherIsa,
+            name + "packed for another instruction set is refused");
+    }
+    setenv("SENSORSEQ_CPU_ISA", table.rows[i]->name, 1);
+    static_cast<char*>(packed.data)[0] ^= 1;
+    Check(With(shape) == Status::kNotPacked, name + "what was never packed is refused");
+    shape.hidden_size = 0;
+    Check(lstm_pack(shape, in, packed.data) == Status::kInvalidShape, name + "no sizes, no pack");
+    shape.hidden_size = 4;
+  }
+}
+
 void CheckRefusals() {
   LstmForward<float> args{};
   args.shape.hidden_size = 0;
@@ -319,6 +376,7 @@ void CheckRefusals() {
     Check(lstm_backward(backward) == Status::kLengthOutOfRange, "and in the backward pass");
   }
   args.in.lengths = nullptr;
+  CheckPackedHeader();
   setenv("SENSORSEQ_CPU_ISA", "haswell", 1);
   Check(lstm_forward(args) == Status::kUnknownIsa, "an unknown instruction set is refused");
   const KernelTable table = AllKernels();
