@@ -87,6 +87,24 @@ inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
   }
 }
 
+// Lanes of a, then of b, by their positions.
+template <typename Real>
+SENSORSEQ_INLINE Vec<Real> Shuffle(Vec<Real> a, Vec<Real> b, VecBits<Real> positions) {
+#if defined(__clang__)
+  // has no shuffle by a vector, but makes one of this
+  constexpr int kSize = static_cast<int>(kLanes<Real>);
+  Vec<Real> shuffled{};
+#pragma unroll
+  for (int lane = 0; lane < kSize; ++lane) {
+    const int at = static_cast<int>(positions[lane]);
+    shuffled[lane] = at < kSize ? a[at] : b[at - kSize];
+  }
+  return shuffled;
+#else
+  return __builtin_shuffle(a, b, positions);
+#endif
+}
+
 // Rows and columns of a square of kLanes vectors exchanged: log2(kLanes) rounds, each of which
 // merges the halves of rows `step` apart.
 template <typename Real>
@@ -105,8 +123,8 @@ SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
     for (int row = 0; row < kSize; ++row) {
       if ((row & step) != 0) continue;
       const Vec<Real> a = rows[row], b = rows[row + step];
-      rows[row] = __builtin_shuffle(a, b, low);
-      rows[row + step] = __builtin_shuffle(a, b, high);
+      rows[row] = Shuffle<Real>(a, b, low);
+      rows[row + step] = Shuffle<Real>(a, b, high);
     }
   }
 }
