@@ -70,12 +70,13 @@ struct Between {
       Check(SlotWindow(slot, s.n_windows) <= i && i < SlotWindow(slot + 1, s.n_windows),
             "a window is of the slot it is said to be of");
       for (int64_t j = 0; j < P; ++j) {
-        double sum = 0;
+        const int64_t at = (model * s.n_windows + i) * P + j;
+        double sum = self.p.grad_pooled.empty() ? 0 : self.p.grad_pooled[at];
         for (int64_t k = 0; k < K; ++k) {
           sum += self.p.grad_logits[(model * s.n_windows + i) * K + k] *
                  self.p.weight_out[(model * K + k) * P + j];
         }
-        self.grad_pooled[(model * s.n_windows + i) * P + j] = static_cast<Real>(sum);
+        self.grad_pooled[at] = static_cast<Real>(sum);
       }
     }
     self.n_windows += n;
@@ -86,7 +87,7 @@ template <typename Real>
 inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& parallel,
                     Outputs<Real>& out) {
   const LstmShape& s = p.shape;
-  const bool has_head = s.pooling != Pooling::kNone;
+  const bool has_head = s.n_classes > 0;
   Exact<Real> x(p.x), weight_ih(p.weight_ih), weight_hh(p.weight_hh), bias(p.bias), h_0(p.h_0),
       c_0(p.c_0), mask(p.mask), weight_out(p.weight_out), bias_out(p.bias_out);
   std::vector<int64_t> lengths = p.lengths;
@@ -108,7 +109,7 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   forward.hidden = out.hidden.or_null(wanted.hidden);
   forward.h_n = out.h_n.data();
   forward.c_n = out.c_n.data();
-  forward.pooled = out.pooled.or_null(has_head);
+  forward.pooled = out.pooled.or_null(s.pooling != Pooling::kNone);
   forward.logits = out.logits.or_null(has_head);
   forward.saved = out.saved.or_null(wanted.gradients);
   forward.parallel = parallel;
@@ -118,16 +119,17 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   if (!wanted.gradients) return;
 
   Exact<Real> grad_hidden(p.grad_hidden), grad_h_n(p.grad_h_n), grad_c_n(p.grad_c_n),
-      grad_logits(p.grad_logits);
+      grad_logits(p.grad_logits), grad_pooled(p.grad_pooled);
   LstmBackward<Real> backward;
   backward.shape = s;
   backward.in = in;
-  backward.pooled = out.pooled.or_null(has_head);
+  backward.pooled = out.pooled.or_null(s.pooling != Pooling::kNone);
   backward.saved = out.saved.data();
   backward.grad_hidden = grad_hidden.or_null(!p.grad_hidden.empty());
   backward.grad_h_n = grad_h_n.or_null(!p.grad_h_n.empty());
   backward.grad_c_n = grad_c_n.or_null(!p.grad_c_n.empty());
   backward.grad_logits = grad_logits.or_null(has_head);
+  backward.grad_pooled = grad_pooled.or_null(!p.grad_pooled.empty());
   backward.grad_x = out.grad_x.or_null(wanted.grad_x);
   backward.grad_weight_ih = out.grad_weight_ih.data();
   backward.grad_weight_hh = out.grad_weight_hh.data();
@@ -145,14 +147,14 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
     return;
   }
   const Workspace step_space(lstm_step_workspace_bytes(s, sizeof(Real)));
-  Exact<Real> grad_pooled(s.n_models * s.n_windows * PooledSize(s));
-  Between<Real> between{p, grad_pooled.data()};
+  Exact<Real> from_between(s.n_models * s.n_windows * PooledSize(s));
+  Between<Real> between{p, from_between.data()};
   forward.shape.n_classes = backward.shape.n_classes = 0;
   forward.logits = nullptr;
   forward.saved = nullptr;
   backward.grad_logits = nullptr;
   backward.saved = nullptr;
-  backward.grad_pooled = grad_pooled.data();
+  backward.grad_pooled = from_between.data();
   backward.workspace = step_space.data;
   const LstmStep<Real> step{forward, backward, &Between<Real>::Run, &between};
   Check(lstm_step(step) == Status::kOk, "step status");
@@ -189,6 +191,7 @@ inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths
     p.mask = Draw(states, 1);
     p.grad_h_n = Draw(states, 1);
     p.grad_c_n = Draw(states, 1);
+    p.grad_pooled = Draw(M * N * P, 1);
   }
   if (shape.pooling == Pooling::kNone || options) p.grad_hidden = Draw(M * N * T * D * H, 1);
   p.has_lengths = lengths != Lengths::kNone;

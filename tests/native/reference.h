@@ -20,7 +20,7 @@ struct Problem {
   bool has_lengths = false, has_h_0 = false, has_c_0 = false, has_mask = false;
   std::vector<int64_t> lengths;
   Array x, weight_ih, weight_hh, bias, h_0, c_0, mask, weight_out, bias_out;
-  Array grad_hidden, grad_h_n, grad_c_n, grad_logits;
+  Array grad_hidden, grad_h_n, grad_c_n, grad_logits, grad_pooled;
 };
 
 struct Result {
@@ -113,6 +113,9 @@ inline Result Run(const Problem& p) {
           if (s.pooling == Pooling::kMax) pooled[at] = largest;
           if (s.pooling == Pooling::kMeanMax) pooled[D * H + at] = largest;
         }
+      }
+      for (int64_t i = 0; i < P && !p.grad_pooled.empty(); ++i) {
+        grad_pooled[i] = p.grad_pooled[(m * N + n) * P + i];
       }
       for (int64_t k = 0; k < K; ++k) {
         const double grad = p.grad_logits[(m * N + n) * K + k];

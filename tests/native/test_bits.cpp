@@ -38,7 +38,7 @@ Problem SomeRows(const Problem& p, const Ints& rows) {
   some.x = Take(p.x, s.n_x_models, s.n_windows, rows);
   for (Array Problem::* array :
        {&Problem::h_0, &Problem::c_0, &Problem::mask, &Problem::grad_hidden, &Problem::grad_h_n,
-        &Problem::grad_c_n, &Problem::grad_logits}) {
+        &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
     some.*array = Take(p.*array, s.n_models, s.n_windows, rows);
   }
   if (p.has_lengths) {
@@ -55,7 +55,7 @@ Problem OneModel(const Problem& p, int64_t model) {
   for (Array Problem::* array :
        {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias, &Problem::h_0, &Problem::c_0,
         &Problem::mask, &Problem::weight_out, &Problem::bias_out, &Problem::grad_hidden,
-        &Problem::grad_h_n, &Problem::grad_c_n, &Problem::grad_logits}) {
+        &Problem::grad_h_n, &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
     one.*array = Take(p.*array, 1, p.shape.n_models, {model});
   }
   return one;
