@@ -232,6 +232,41 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   }
 }
 
+// A NaN is the largest of all, as in torch, and reaches no other window.
+template <typename Real>
+void CheckNan(const std::string& isa, int64_t lanes) {
+  std::mt19937 random(4);
+  LstmShape shape;
+  shape.n_windows = 3;
+  shape.n_timesteps = 6;
+  shape.n_channels = 2;
+  shape.hidden_size = lanes + 1;
+  shape.n_directions = 2;
+  shape.n_classes = 3;
+  for (Pooling pooling : {Pooling::kMax, Pooling::kMeanMax}) {
+    shape.pooling = pooling;
+    Problem p = MakeProblem(random, shape, Lengths::kNone, true);
+    const Result expected = reference::Run(p);
+    const int64_t P = PooledSize(shape);
+    p.x[(shape.n_timesteps + 2) * shape.n_channels] = NAN;
+    Outputs<Real> out(shape);
+    Compute(p, {}, Parallel{}, out);
+    for (int64_t i = 0; i < shape.n_windows * P; ++i) {
+      const double value = static_cast<double>(out.pooled.data()[i]);
+      const bool ok = i / P == 1 ? std::isnan(value)
+                                 : std::fabs(value - expected.pooled[i]) <= Tolerance<Real>();
+      Check(ok, isa + " pooled[" + std::to_string(i) + "] beside a NaN");
+    }
+    for (int64_t i = 0; i < shape.n_windows * shape.n_timesteps * shape.n_channels; ++i) {
+      const double value = static_cast<double>(out.grad_x.data()[i]);
+      const bool ok = i / (shape.n_timesteps * shape.n_channels) == 1
+                          ? std::isnan(value)
+                          : std::fabs(value - expected.grad_x[i]) <= 10 * Tolerance<Real>();
+      Check(ok, isa + " grad_x[" + std::to_string(i) + "] beside a NaN");
+    }
+  }
+}
+
 void CheckSlots() {
   Check(SlotCount(0) == 0, "no window, no slot");
   Check(SlotCount(13) == 3, "a slot for every tile begun");
@@ -331,6 +366,8 @@ int main() {
     CheckCases<double>(name, bytes / 8);
     CheckEqualMaxima<float>(name, bytes / 4);
     CheckEqualMaxima<double>(name, bytes / 8);
+    CheckNan<float>(name, bytes / 4);
+    CheckNan<double>(name, bytes / 8);
     CheckStatesInPlace<float>(name);
     CheckStatesInPlace<double>(name);
     CheckActivations(kernels);
