@@ -79,7 +79,7 @@ template <typename Real>
 Result Run(const Problem& p, const Wanted& wanted = {}, const Parallel& parallel = {}) {
   Outputs<Real> out(p.shape);
   Compute(p, wanted, parallel, out);
-  auto Exactly = [](Exact<Real>& from) { return Array(from.data(), from.data() + from.size()); };
+  auto Exactly = [](auto& from) { return Array(from.data(), from.data() + from.size()); };
   return {Exactly(out.hidden),
           Exactly(out.h_n),
           Exactly(out.c_n),
@@ -92,7 +92,9 @@ Result Run(const Problem& p, const Wanted& wanted = {}, const Parallel& parallel
           Exactly(out.grad_h_0),
           Exactly(out.grad_c_0),
           Exactly(out.grad_weight_out),
-          Exactly(out.grad_bias_out)};
+          Exactly(out.grad_bias_out),
+          Exactly(out.slot_saturated),
+          Exactly(out.slot_squares)};
 }
 
 void SameBits(const std::string& what, const Array& a, const Array& b) {
@@ -109,11 +111,11 @@ const Output kOfRows[] = {{"h_n", &Result::h_n},           {"c_n", &Result::c_n}
                           {"pooled", &Result::pooled},     {"logits", &Result::logits},
                           {"grad_h_0", &Result::grad_h_0}, {"grad_c_0", &Result::grad_c_0}};
 const Output kOfSteps[] = {{"hidden", &Result::hidden}, {"grad_x", &Result::grad_x}};
-const Output kOfModels[] = {{"grad_weight_ih", &Result::grad_weight_ih},
-                            {"grad_weight_hh", &Result::grad_weight_hh},
-                            {"grad_bias", &Result::grad_bias},
-                            {"grad_weight_out", &Result::grad_weight_out},
-                            {"grad_bias_out", &Result::grad_bias_out}};
+const Output kOfModels[] = {
+    {"grad_weight_ih", &Result::grad_weight_ih}, {"grad_weight_hh", &Result::grad_weight_hh},
+    {"grad_bias", &Result::grad_bias},           {"grad_weight_out", &Result::grad_weight_out},
+    {"grad_bias_out", &Result::grad_bias_out},   {"slot_saturated", &Result::saturated},
+    {"slot_squares", &Result::slot_squares}};
 
 void SameRows(const std::string& what, const LstmShape& s, const Result& whole, const Ints& rows,
               const Result& part) {
