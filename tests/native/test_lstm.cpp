@@ -251,6 +251,23 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   }
 }
 
+// An output gate so closed that it is 0 sends nothing back, not a NaN.
+template <typename Real>
+void CheckClosedGate(const std::string& isa, int64_t lanes) {
+  std::mt19937 random(5);
+  LstmShape shape;
+  shape.n_windows = 2;
+  shape.n_timesteps = 3;
+  shape.n_channels = 2;
+  shape.hidden_size = lanes + 1;
+  shape.pooling = Pooling::kLast;
+  shape.n_classes = 3;
+  Problem p = MakeProblem(random, shape, Lengths::kNone, true);
+  const int64_t H = shape.hidden_size;
+  std::fill(p.bias.begin() + kOutputGate * H, p.bias.begin() + (kOutputGate + 1) * H, -800.0);
+  CheckCase<Real>(isa + " closed gate", p, {});
+}
+
 // A NaN is the largest of all, as in torch, and reaches no other window.
 template <typename Real>
 void CheckNan(const std::string& isa, int64_t lanes) {
@@ -385,6 +402,8 @@ int main() {
     CheckCases<double>(name, bytes / 8);
     CheckEqualMaxima<float>(name, bytes / 4);
     CheckEqualMaxima<double>(name, bytes / 8);
+    CheckClosedGate<float>(name, bytes / 4);
+    CheckClosedGate<double>(name, bytes / 8);
     CheckNan<float>(name, bytes / 4);
     CheckNan<double>(name, bytes / 8);
     CheckStatesInPlace<float>(name);
