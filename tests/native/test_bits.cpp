@@ -318,7 +318,15 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     LstmShape tiles = shape;
     tiles.n_models = 1 + random() % 2;
     tiles.n_windows = random() % 2 == 0 ? kMaxSlots * kTileRows + 1 : 2 * kTileRows + 1;
-    CheckThreads<Real>(name, MakeProblem(random, tiles, Lengths::kMixed, options));
+    if (seed == 0) {
+      // whole tiles, long enough to fill a block of gate gradients to its last entry
+      tiles.n_windows = kMaxSlots * kTileRows;
+      tiles.n_timesteps = kBlockEntries / kTileRows + 1;
+      tiles.hidden_size = 4 * lanes + 1;
+      tiles.n_channels = 17;
+    }
+    const Lengths lengths = seed == 0 ? Lengths::kFull : Lengths::kMixed;
+    CheckThreads<Real>(name, MakeProblem(random, tiles, lengths, options));
     if (threads_only) continue;
 
     const Problem p = MakeProblem(random, shape, Lengths::kMixed, options);
