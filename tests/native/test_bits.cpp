@@ -319,11 +319,12 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     tiles.n_models = 1 + random() % 2;
     tiles.n_windows = random() % 2 == 0 ? kMaxSlots * kTileRows + 1 : 2 * kTileRows + 1;
     if (seed == 0) {
-      // whole tiles, long enough to fill a block of gate gradients to its last entry
+      // whole tiles, long enough to fill a block of gate gradients to its last entry, and no padded
+      // unit that would leave the workspace some room
       tiles.n_windows = kMaxSlots * kTileRows;
       tiles.n_timesteps = kBlockEntries / kTileRows + 1;
-      tiles.hidden_size = 4 * lanes + 1;
-      tiles.n_channels = 17;
+      tiles.hidden_size = kVectorPadding;
+      tiles.n_channels = kVectorPadding + 1;
     }
     const Lengths lengths = seed == 0 ? Lengths::kFull : Lengths::kMixed;
     CheckThreads<Real>(name, MakeProblem(random, tiles, lengths, options));
