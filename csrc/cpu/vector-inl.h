@@ -87,46 +87,40 @@ inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
   }
 }
 
-// Lanes of a, then of b, by their positions.
-template <typename Real>
-SENSORSEQ_INLINE Vec<Real> Shuffle(Vec<Real> a, Vec<Real> b, VecBits<Real> positions) {
-#if defined(__clang__)
-  // has no shuffle by a vector, but makes one of this
+// The lanes of two vectors that a transposition merges: of blocks of kStep lanes, every second one
+// from b where it stands in a's way.
+template <typename Real, int kStep, int... kLane>
+SENSORSEQ_INLINE void MergeHalves(Vec<Real>& a, Vec<Real>& b, Lanes<kLane...>) {
   constexpr int kSize = static_cast<int>(kLanes<Real>);
-  Vec<Real> shuffled{};
-#pragma unroll
-  for (int lane = 0; lane < kSize; ++lane) {
-    const int at = static_cast<int>(positions[lane]);
-    shuffled[lane] = at < kSize ? a[at] : b[at - kSize];
-  }
-  return shuffled;
+  const Vec<Real> first = a, second = b;
+#if defined(__clang__)
+  a = __builtin_shufflevector(first, second, (kLane & kStep ? kLane - kStep + kSize : kLane)...);
+  b = __builtin_shufflevector(first, second, (kLane & kStep ? kLane + kSize : kLane + kStep)...);
 #else
-  return __builtin_shuffle(a, b, positions);
+  constexpr VecBits<Real> low = {(kLane & kStep ? kLane - kStep + kSize : kLane)...};
+  constexpr VecBits<Real> high = {(kLane & kStep ? kLane + kSize : kLane + kStep)...};
+  a = __builtin_shuffle(first, second, low);
+  b = __builtin_shuffle(first, second, high);
 #endif
 }
 
-// Rows and columns of a square of kLanes vectors exchanged: log2(kLanes) rounds, each of which
-// merges the halves of rows `step` apart.
-template <typename Real>
-SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+template <typename Real, int kStep>
+SENSORSEQ_INLINE void MergeRows(Vec<Real> (&rows)[kLanes<Real>]) {
   constexpr int kSize = static_cast<int>(kLanes<Real>);
-#pragma GCC unroll 4
-  for (int step = kSize / 2; step > 0; step /= 2) {
-    VecBits<Real> low, high;
-#pragma GCC unroll 16
-    for (int lane = 0; lane < kSize; ++lane) {
-      const bool second = (lane & step) != 0;
-      low[lane] = second ? lane - step + kSize : lane;
-      high[lane] = second ? lane + kSize : lane + step;
-    }
+  if constexpr (kStep > 0) {
 #pragma GCC unroll 16
     for (int row = 0; row < kSize; ++row) {
-      if ((row & step) != 0) continue;
-      const Vec<Real> a = rows[row], b = rows[row + step];
-      rows[row] = Shuffle<Real>(a, b, low);
-      rows[row + step] = Shuffle<Real>(a, b, high);
+      if ((row & kStep) != 0) continue;
+      MergeHalves<Real, kStep>(rows[row], rows[row + kStep], AllLanes<kSize>());
     }
+    MergeRows<Real, kStep / 2>(rows);
   }
+}
+
+// Rows and columns of a square of kLanes vectors exchanged, in log2(kLanes) rounds.
+template <typename Real>
+SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+  MergeRows<Real, static_cast<int>(kLanes<Real>) / 2>(rows);
 }
 
 template <typename Real>

@@ -1,5 +1,15 @@
-"""The operators: an LSTM layer, and one fused with pooling and a linear head."""
+"""The operators: an LSTM layer, one fused with pooling and a linear head, one with the loss too."""
 
 from sensorseq.ops.lstm_linear import POOLINGS, kernel_for, lstm, lstm_linear, pooled_size
+from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss
 
-__all__ = ["POOLINGS", "kernel_for", "lstm", "lstm_linear", "pooled_size"]
+__all__ = [
+    "LOSSES",
+    "POOLINGS",
+    "check_loss",
+    "kernel_for",
+    "lstm",
+    "lstm_linear",
+    "lstm_linear_loss",
+    "pooled_size",
+]
