@@ -35,7 +35,7 @@ def build(folder, compiler, *flags, programs=PROGRAMS):
 
 
 def run(*command):
-#one race brings thousands of reports
+    # one race brings thousands of reports
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     print(finished.stdout)
