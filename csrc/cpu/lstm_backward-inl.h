@@ -234,15 +234,15 @@ inline void StartBackward(const LstmBackward<Real>& args, int64_t model, int64_t
       CopyPadded(args.in.recurrent_mask + state, H, stride, tile.mask + at);
     }
     if (s.pooling == Pooling::kNone || length == 0) continue;
-    const Real* pooled = args.grad_pooled + (model * s.n_windows + window) * P + direction * H;
+    const Real* pooled = From(args.grad_pooled, (model * s.n_windows + window) * P + direction * H);
     switch (s.pooling) {
       case Pooling::kNone:
         break;
       case Pooling::kLast:
-        for (int64_t j = 0; j < H; ++j) product[j] += pooled[j];
+        for (int64_t j = 0; j < H && pooled != nullptr; ++j) product[j] += pooled[j];
         break;
       case Pooling::kMeanMax:
-        CopyPadded(pooled + s.n_directions * H, H, stride, tile.grad_largest + at);
+        CopyPadded(From(pooled, s.n_directions * H), H, stride, tile.grad_largest + at);
         [[fallthrough]];
       case Pooling::kMean:
         CopyPadded(pooled, H, stride, tile.steady + at);

@@ -48,8 +48,7 @@ inline void ForwardTileTask(void* context, int64_t index) {
     ForwardDirection(args, model, direction, rows, packed + model_direction * layout.packed_stride,
                      saved, workspace + layout.scratch_offset + index * layout.scratch_stride);
   }
-  if (args.logits == nullptr) return;
-  for (int64_t r = 0; r < rows.n; ++r) {
+  for (int64_t r = 0; r < rows.n && K > 0; ++r) {
     const int64_t row = model * s.n_windows + first + r;
     HeadForward(args.pooled + row * P, args.in.weight_out + model * K * P,
                 args.bias_out + model * K, P, K, args.logits + row * K);
@@ -172,11 +171,11 @@ inline void BackwardSlotTask(void* context, int64_t index) {
   const int64_t model = slot.model, P = PooledSize(s), K = s.n_classes;
   Real* grad_pooled = static_cast<Real*>(args.workspace) + layout.grad_pooled_offset;
   const Real* outer = args.grad_pooled;
-  if (args.grad_logits != nullptr) args.grad_pooled = grad_pooled;
+  if (K > 0) args.grad_pooled = grad_pooled;
   for (int64_t t = slot.first_tile; t < slot.end_tile; ++t) {
     const int64_t first = TileBegin(t, s.n_windows);
     const TileRows rows = RowsOfTile(s, args.in.lengths, t);
-    for (int64_t r = 0; r < rows.n && args.grad_logits != nullptr; ++r) {
+    for (int64_t r = 0; r < rows.n && K > 0; ++r) {
       const int64_t row = model * s.n_windows + first + r;
       Real* to = grad_pooled + row * P;
       for (int64_t p = 0; p < P; ++p) to[p] = outer == nullptr ? Real(0) : outer[row * P + p];
@@ -216,7 +215,7 @@ inline void BackwardSumTask(void* context, int64_t index) {
     SumColumns(inputs, n_slots, slot_stride, C, n_units, C, args.grad_weight_ih + row * C);
     SumColumns(inputs + C * kGates * V, n_slots, slot_stride, 1, n_units, 1, args.grad_bias + row);
   }
-  if (args.grad_logits == nullptr || block != 0 || direction != 0) return;
+  if (block != 0 || direction != 0) return;
   const int64_t P = PooledSize(s), K = s.n_classes;
   const Real* heads = workspace + layout.heads_offset + model * n_slots * layout.head_stride;
   for (int64_t i = 0; i < K * P + K; ++i) {

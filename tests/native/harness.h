@@ -39,7 +39,8 @@ class Exact {
     for (size_t i = 0; i < n; ++i) data()[i] = kSentinel;
   }
   Real* data() { return block_.get() + 1; }
-  Real* or_null(bool wanted) { return wanted ? data() : nullptr; }
+  // null where it is empty, too, as torch has it
+  Real* or_null(bool wanted) { return wanted && n_ > 0 ? data() : nullptr; }
   size_t size() const { return n_; }
   bool sentinel_intact() const { return block_[0] == kSentinel; }
   static constexpr Real kSentinel = Real(-12345.5);

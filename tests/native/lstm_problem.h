@@ -30,6 +30,7 @@ struct Outputs {
   Exact<Real> grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0,
       grad_weight_out, grad_bias_out;
   Exact<double> slot_squares;
+  Exact<int64_t> slot_saturated;
 
   explicit Outputs(const LstmShape& s)
       : hidden(Rows(s) * s.n_timesteps * s.n_directions * s.hidden_size),
@@ -46,7 +47,8 @@ struct Outputs {
         grad_c_0(h_n.size()),
         grad_weight_out(s.n_models * s.n_classes * PooledSize(s)),
         grad_bias_out(s.n_models * s.n_classes),
-        slot_squares(s.n_models * SlotCount(s.n_windows)) {}
+        slot_squares(s.n_models * SlotCount(s.n_windows)),
+        slot_saturated(slot_squares.size() * kGates) {}
 
  private:
   static int64_t Rows(const LstmShape& s) { return s.n_models * s.n_windows; }
@@ -72,12 +74,13 @@ struct Between {
         self.in_slot = false;
       }
       for (int64_t j = 0; j < P; ++j) {
-        double sum = 0;
+        const int64_t at = (model * s.n_windows + i) * P + j;
+        double sum = self.p.grad_pooled.empty() ? 0 : self.p.grad_pooled[at];
         for (int64_t k = 0; k < K; ++k) {
           sum += self.p.grad_logits[(model * s.n_windows + i) * K + k] *
                  self.p.weight_out[(model * K + k) * P + j];
         }
-        self.grad_pooled[(model * s.n_windows + i) * P + j] = static_cast<Real>(sum);
+        self.grad_pooled[at] = static_cast<Real>(sum);
       }
     }
     self.n_windows += n;
@@ -88,7 +91,7 @@ template <typename Real>
 inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& parallel,
                     Outputs<Real>& out) {
   const LstmShape& s = p.shape;
-  const bool has_head = s.pooling != Pooling::kNone;
+  const bool has_head = s.n_classes > 0;
   Exact<Real> x(p.x), weight_ih(p.weight_ih), weight_hh(p.weight_hh), bias(p.bias), h_0(p.h_0),
       c_0(p.c_0), mask(p.mask), weight_out(p.weight_out), bias_out(p.bias_out);
   std::vector<int64_t> lengths = p.lengths;
@@ -110,7 +113,7 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   forward.hidden = out.hidden.or_null(wanted.hidden);
   forward.h_n = out.h_n.data();
   forward.c_n = out.c_n.data();
-  forward.pooled = out.pooled.or_null(has_head);
+  forward.pooled = out.pooled.or_null(s.pooling != Pooling::kNone);
   forward.logits = out.logits.or_null(has_head);
   forward.saved = out.saved.or_null(wanted.gradients);
   forward.parallel = parallel;
@@ -137,16 +140,17 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   if (!wanted.gradients) return;
 
   Exact<Real> grad_hidden(p.grad_hidden), grad_h_n(p.grad_h_n), grad_c_n(p.grad_c_n),
-      grad_logits(p.grad_logits);
+      grad_logits(p.grad_logits), grad_pooled(p.grad_pooled);
   LstmBackward<Real> backward;
   backward.shape = s;
   backward.in = in;
-  backward.pooled = out.pooled.or_null(has_head);
+  backward.pooled = out.pooled.or_null(s.pooling != Pooling::kNone);
   backward.saved = out.saved.data();
   backward.grad_hidden = grad_hidden.or_null(!p.grad_hidden.empty());
   backward.grad_h_n = grad_h_n.or_null(!p.grad_h_n.empty());
   backward.grad_c_n = grad_c_n.or_null(!p.grad_c_n.empty());
   backward.grad_logits = grad_logits.or_null(has_head);
+  backward.grad_pooled = grad_pooled.or_null(!p.grad_pooled.empty());
   backward.grad_x = out.grad_x.or_null(wanted.grad_x);
   backward.grad_weight_ih = out.grad_weight_ih.data();
   backward.grad_weight_hh = out.grad_weight_hh.data();
@@ -156,6 +160,7 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   backward.grad_weight_out = out.grad_weight_out.or_null(has_head);
   backward.grad_bias_out = out.grad_bias_out.or_null(has_head);
   backward.slot_squares = out.slot_squares.data();
+  backward.slot_saturated = out.slot_saturated.data();
   backward.parallel = parallel;
   const Workspace backward_space(lstm_backward_workspace_bytes(s, sizeof(Real)));
   backward.workspace = backward_space.data;
@@ -164,14 +169,14 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
     return;
   }
   const Workspace step_space(lstm_step_workspace_bytes(s, sizeof(Real)));
-  Exact<Real> grad_pooled(s.n_models * s.n_windows * PooledSize(s));
-  Between<Real> between{p, grad_pooled.data()};
+  Exact<Real> from_between(s.n_models * s.n_windows * PooledSize(s));
+  Between<Real> between{p, from_between.data()};
   forward.shape.n_classes = backward.shape.n_classes = 0;
   forward.logits = nullptr;
   forward.saved = nullptr;
   backward.grad_logits = nullptr;
   backward.saved = nullptr;
-  backward.grad_pooled = grad_pooled.data();
+  backward.grad_pooled = from_between.data();
   backward.workspace = step_space.data;
   const LstmStep<Real> step{forward, backward, &Between<Real>::Run, &between};
   Run("step", [&] { return lstm_step(step); });
@@ -209,6 +214,7 @@ inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths
     p.mask = Draw(states, 1);
     p.grad_h_n = Draw(states, 1);
     p.grad_c_n = Draw(states, 1);
+    p.grad_pooled = Draw(M * N * P, 1);
   }
   if (shape.pooling == Pooling::kNone || options) p.grad_hidden = Draw(M * N * T * D * H, 1);
   p.has_lengths = lengths != Lengths::kNone;

@@ -20,13 +20,16 @@ struct Problem {
   bool has_lengths = false, has_h_0 = false, has_c_0 = false, has_mask = false;
   std::vector<int64_t> lengths;
   Array x, weight_ih, weight_hh, bias, h_0, c_0, mask, weight_out, bias_out;
-  Array grad_hidden, grad_h_n, grad_c_n, grad_logits;
+  Array grad_hidden, grad_h_n, grad_c_n, grad_logits, grad_pooled;
 };
 
 struct Result {
   Array hidden, h_n, c_n, pooled, logits;
   Array grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0, grad_weight_out,
       grad_bias_out;
+  // values of each gate near its bounds: (M, N, 4) here, of the kernels (M, slots, 4)
+  Array saturated;
+  Array slot_squares;  // of the kernels alone
 };
 
 inline double Sigmoid(double a) { return 1 / (1 + std::exp(-a)); }
@@ -47,6 +50,7 @@ inline Result Run(const Problem& p) {
   r.grad_bias.assign(M * D * 4 * H, 0);
   r.grad_weight_out.assign(M * K * P, 0);
   r.grad_bias_out.assign(M * K, 0);
+  r.saturated.assign(M * N * 4, 0);
 
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
@@ -76,7 +80,10 @@ inline Result Run(const Problem& p) {
             for (int64_t k = 0; k < H; ++k) {
               a += p.weight_hh[(md * 4 * H + row) * H + k] * h[step * H + k] * Mask(d, k);
             }
-            g[row] = row / H == sensorseq::kCellGate ? std::tanh(a) : Sigmoid(a);
+            const bool is_cell = row / H == sensorseq::kCellGate;
+            g[row] = is_cell ? std::tanh(a) : Sigmoid(a);
+            const double distance = std::fabs(is_cell ? g[row] : g[row] - 0.5);
+            r.saturated[(m * N + n) * 4 + row / H] += distance > (is_cell ? 0.9 : 0.45);
           }
           for (int64_t j = 0; j < H; ++j) {
             c[(step + 1) * H + j] = g[H + j] * c[step * H + j] + g[j] * g[2 * H + j];
@@ -113,6 +120,9 @@ inline Result Run(const Problem& p) {
           if (s.pooling == Pooling::kMax) pooled[at] = largest;
           if (s.pooling == Pooling::kMeanMax) pooled[D * H + at] = largest;
         }
+      }
+      for (int64_t i = 0; i < P && !p.grad_pooled.empty(); ++i) {
+        grad_pooled[i] = p.grad_pooled[(m * N + n) * P + i];
       }
       for (int64_t k = 0; k < K; ++k) {
         const double grad = p.grad_logits[(m * N + n) * K + k];

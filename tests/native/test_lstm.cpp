@@ -79,15 +79,33 @@ void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
   }
 }
 
+// Of every slot the sum over its windows. `expected` is by window.
+template <typename Real>
+void CheckSaturated(const std::string& name, const LstmShape& s, Outputs<Real>& out,
+                    const Array& expected) {
+  for (int64_t i = 0; i < s.n_models * SlotCount(s.n_windows); ++i) {
+    const int64_t model = i / SlotCount(s.n_windows), slot = i % SlotCount(s.n_windows);
+    const int64_t end = SlotWindow(slot + 1, s.n_windows);
+    for (int64_t gate = 0; gate < kGates; ++gate) {
+      double sum = 0;
+      for (int64_t n = SlotWindow(slot, s.n_windows); n < end; ++n) {
+        sum += expected[(model * s.n_windows + n) * kGates + gate];
+      }
+      const auto ours = static_cast<double>(out.slot_saturated.data()[i * kGates + gate]);
+      Check(ours == sum, name + " slot_saturated");
+    }
+  }
+}
+
 template <typename Real>
 void CheckCase(const std::string& name, const Problem& p, const Wanted& wanted) {
   const Result expected = reference::Run(p);
   Outputs<Real> one(p.shape), several(p.shape);
   Compute(p, wanted, Parallel{}, one);
   Compute(p, wanted, Parallel{&RunOnThreads, nullptr}, several);
-  const bool has_head = p.shape.pooling != Pooling::kNone;
+  const bool has_pooling = p.shape.pooling != Pooling::kNone;
   if (!wanted.fused) CheckSaved(name, p, one.saved);
-  if (!wanted.fused && has_head) {
+  if (!wanted.fused && has_pooling) {
     Wanted fused = wanted;
     fused.fused = true;
     CheckCase<Real>(name + " fused", p, fused);
@@ -105,8 +123,9 @@ void CheckCase(const std::string& name, const Problem& p, const Wanted& wanted) 
   if (wanted.grad_x) Both("grad_x", one.grad_x, several.grad_x, expected.grad_x);
   if (p.has_h_0) Both("grad_h_0", one.grad_h_0, several.grad_h_0, expected.grad_h_0);
   if (p.has_c_0) Both("grad_c_0", one.grad_c_0, several.grad_c_0, expected.grad_c_0);
-  if (has_head) Both("pooled", one.pooled, several.pooled, expected.pooled);
-  if (has_head && !wanted.fused) {
+  CheckSaturated(name, p.shape, one, expected.saturated);
+  if (has_pooling) Both("pooled", one.pooled, several.pooled, expected.pooled);
+  if (!wanted.fused) {
     Both("logits", one.logits, several.logits, expected.logits);
     Both("grad_weight_out", one.grad_weight_out, several.grad_weight_out, expected.grad_weight_out);
     Both("grad_bias_out", one.grad_bias_out, several.grad_bias_out, expected.grad_bias_out);
@@ -139,7 +158,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
           shape.n_directions = 1 + (turn / 2) % 2;
           shape.pooling = poolings[turn % 5];
           if (N == B && T == 41) met.insert(shape.pooling);
-          shape.n_classes = shape.pooling == Pooling::kNone ? 0 : 1 + i % 4;
+          shape.n_classes = shape.pooling == Pooling::kNone ? 0 : i % 5;
           const Lengths lengths = patterns[(i / 3) % 4];
           const bool options = (i / 4) % 2;
           const bool with_hidden = shape.pooling == Pooling::kNone || (i / 9) % 2;
@@ -239,6 +258,58 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
         std::fill(forget, forget + H, -200.0);
       }
       CheckCase<Real>(isa + " equal maxima", p, {});
+    }
+  }
+}
+
+// An output gate so closed that it is 0 sends nothing back, not a NaN.
+template <typename Real>
+void CheckClosedGate(const std::string& isa, int64_t lanes) {
+  std::mt19937 random(5);
+  LstmShape shape;
+  shape.n_windows = 2;
+  shape.n_timesteps = 3;
+  shape.n_channels = 2;
+  shape.hidden_size = lanes + 1;
+  shape.pooling = Pooling::kLast;
+  shape.n_classes = 3;
+  Problem p = MakeProblem(random, shape, Lengths::kNone, true);
+  const int64_t H = shape.hidden_size;
+  std::fill(p.bias.begin() + kOutputGate * H, p.bias.begin() + (kOutputGate + 1) * H, -800.0);
+  CheckCase<Real>(isa + " closed gate", p, {});
+}
+
+// A NaN is the largest of all, as in torch, and reaches no other window.
+template <typename Real>
+void CheckNan(const std::string& isa, int64_t lanes) {
+  std::mt19937 random(4);
+  LstmShape shape;
+  shape.n_windows = 3;
+  shape.n_timesteps = 6;
+  shape.n_channels = 2;
+  shape.hidden_size = lanes + 1;
+  shape.n_directions = 2;
+  shape.n_classes = 3;
+  for (Pooling pooling : {Pooling::kMax, Pooling::kMeanMax}) {
+    shape.pooling = pooling;
+    Problem p = MakeProblem(random, shape, Lengths::kNone, true);
+    const Result expected = reference::Run(p);
+    const int64_t P = PooledSize(shape);
+    p.x[(shape.n_timesteps + 2) * shape.n_channels] = NAN;
+    Outputs<Real> out(shape);
+    Compute(p, {}, Parallel{}, out);
+    for (int64_t i = 0; i < shape.n_windows * P; ++i) {
+      const double value = static_cast<double>(out.pooled.data()[i]);
+      const bool ok = i / P == 1 ? std::isnan(value)
+                                 : std::fabs(value - expected.pooled[i]) <= Tolerance<Real>();
+      Check(ok, isa + " pooled[" + std::to_string(i) + "] beside a NaN");
+    }
+    for (int64_t i = 0; i < shape.n_windows * shape.n_timesteps * shape.n_channels; ++i) {
+      const double value = static_cast<double>(out.grad_x.data()[i]);
+      const bool ok = i / (shape.n_timesteps * shape.n_channels) == 1
+                          ? std::isnan(value)
+                          : std::fabs(value - expected.grad_x[i]) <= 10 * Tolerance<Real>();
+      Check(ok, isa + " grad_x[" + std::to_string(i) + "] beside a NaN");
     }
   }
 }
@@ -413,6 +484,10 @@ int main() {
     CheckCases<double>(name, bytes / 8);
     CheckEqualMaxima<float>(name, bytes / 4);
     CheckEqualMaxima<double>(name, bytes / 8);
+    CheckClosedGate<float>(name, bytes / 4);
+    CheckClosedGate<double>(name, bytes / 8);
+    CheckNan<float>(name, bytes / 4);
+    CheckNan<double>(name, bytes / 8);
     CheckStatesInPlace<float>(name);
     CheckStatesInPlace<double>(name);
     CheckActivations(kernels);

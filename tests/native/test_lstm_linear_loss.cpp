@@ -189,7 +189,7 @@ LossProblem MakeLossProblem(std::mt19937& random, const LstmShape& shape, int64_
   LossProblem q;
   const Lengths patterns[] = {Lengths::kNone, Lengths::kZero, Lengths::kFull, Lengths::kMixed};
   q.p = MakeProblem(random, shape, patterns[i % 4], i % 3 == 0);
-  q.p.grad_hidden = q.p.grad_h_n = q.p.grad_c_n = {};
+  q.p.grad_hidden = q.p.grad_h_n = q.p.grad_c_n = q.p.grad_pooled = {};
   q.loss = static_cast<Loss>(i % 3);
   q.smoothing = i % 2 == 0 ? 0.0 : 0.25;
   q.is_shared = i % 5 < 3;

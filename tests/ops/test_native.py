@@ -190,6 +190,17 @@ def test_in_double_precision_outputs_and_gradients_are_the_references(
         torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("pooling", ops.POOLINGS)
+@pytest.mark.parametrize(("n_windows", "n_classes"), [(0, 3), (3, 0)])
+def test_without_windows_or_classes_gradients_are_the_references(
+    isa, n_windows, n_classes, pooling
+):
+    problem = Problem(n_windows, 4, 2, 5, n_classes=n_classes, pooling=pooling)
+    ours = problem.run(torch.float64, "native")
+    for our, their in zip(ours, problem.run(torch.float64, "reference"), strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("n_directions", [1, 2])
 @pytest.mark.parametrize(
     "shape", [(7, 40, 3, 17), (1, 60, 1, 32), (13, 25, 1, 64)], ids=lambda s: "x".join(map(str, s))

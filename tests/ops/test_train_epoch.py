@@ -245,13 +245,29 @@ def module_of(network, parameters):
     return module
 
 
+def noise_of_slots(trainer, module, rows, bounds):
+    """The estimate of the trace of the covariance, from the slots' summed gradients."""
+    sums, squares = [], 0.0
+    for first, last in pairwise(bounds):
+        module.zero_grad()
+        some = rows[first:last]
+        logits = module(trainer._x[0, some], trainer._lengths[some])
+        losses = torch.nn.functional.cross_entropy(
+            logits, trainer._class_index[0, some], reduction="none"
+        )
+        (losses * trainer._weight[0, some]).sum().backward()
+        sums.append(torch.cat([p.grad.flatten() for p in module.parameters()]))
+        squares += sums[-1].square().sum() / len(some)
+    return (squares - sum(sums).square().sum() / len(rows)) / (len(sums) - 1)
+
+
 def test_the_statistics_are_those_of_the_step():
     network = Network(C, 9, K, bidirectional=True, pooling="mean")
     trainer = make_trainer(
         [0], network, torch.float64, hyper=make_hyper(1, max_grad_norm=0.1), seeds=None
     )
     before = trainer.parameters[0].clone()
-    rows = np.array([3, 8, 1, 20, 8])
+    rows = np.array([3, 8, 1, 20, 8, 11, 4, 4, 29, 0, 17])
     statistics = run(trainer, [[rows]], detail_every=1, margins=True)
     recorded = dict(zip(STATISTIC_COLUMNS, statistics.values[0, 0].tolist(), strict=True))
 
@@ -262,8 +278,9 @@ def test_the_statistics_are_those_of_the_step():
     losses = torch.nn.functional.cross_entropy(logits, class_index, reduction="none") * weight
     losses.mean().backward()
     others = logits.detach().clone()
-    others[torch.arange(5), class_index] = -math.inf
-    margins = logits.detach()[torch.arange(5), class_index] - others.amax(1)
+    each = torch.arange(len(rows))
+    others[each, class_index] = -math.inf
+    margins = logits.detach()[each, class_index] - others.amax(1)
     torch.testing.assert_close(statistics.margins[0], margins)
     change = trainer.parameters[0] - before
     gates = gates_of(module, x, lengths)
@@ -273,7 +290,7 @@ def test_the_statistics_are_those_of_the_step():
         "accuracy": (margins > 0).double().mean(),
         "grad_norm": torch.cat([p.grad.flatten() for p in module.parameters()]).norm(),
         "update_ratio": change.norm() / before.norm(),
-        "gradient_noise": torch.tensor(math.nan),  # five windows are one slot
+        "gradient_noise": noise_of_slots(trainer, module, rows, [0, 5, 11]),
         "saturated_input": ((gates[0] - 0.5).abs() > 0.45).double().mean(),
         "saturated_forget": ((gates[1] - 0.5).abs() > 0.45).double().mean(),
         "saturated_cell": (gates[2].abs() > 0.9).double().mean(),
@@ -282,6 +299,18 @@ def test_the_statistics_are_those_of_the_step():
     wanted = {name: value.item() for name, value in expected.items()}
     assert recorded == pytest.approx(wanted, nan_ok=True)
     assert 0 < recorded["accuracy"] < 1
+
+
+@pytest.mark.parametrize("head_norm", ["none", "layer"])
+def test_the_gradient_noise_is_that_of_the_slots_in_every_layer(head_norm):
+    network = Network(C, 9, K, num_layers=2, bidirectional=True, head_norm=head_norm)
+    trainer = make_trainer([0], network, torch.float64, hyper=make_hyper(1), seeds=None)
+    module = module_of(network, trainer.parameters[0].clone())
+    rows = np.arange(13)
+    noise = run(trainer, [[rows]], detail_every=1)["gradient_noise"].item()
+    assert noise == pytest.approx(noise_of_slots(trainer, module, rows, [0, 4, 8, 13]).item())
+    few = run(trainer, [[rows[:6]]], detail_every=1)["gradient_noise"].item()
+    assert math.isnan(few)  # one slot
 
 
 @pytest.mark.parametrize("isa", _extension.cpu_isas())

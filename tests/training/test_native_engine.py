@@ -1,4 +1,4 @@
-"""The native engine takes the autograd engine's trajectory, option by option, over 50 steps."""
+"""The native engine takes the autograd engine's trajectory, option by option, over 51 steps."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from sensorseq.training import TrainingConfig, TrainingData, train_classifier
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 23, 9, 2, 3
-BATCH_SIZE, MAX_EPOCHS = 5, 10  # 50 steps, every fifth with a smaller batch
+# 51 steps, each of two tiles of windows, every third with a smaller batch
+BATCH_SIZE, MAX_EPOCHS = 8, 17
 
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5},
