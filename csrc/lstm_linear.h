@@ -80,6 +80,10 @@ struct LstmForward {
                          //                   no valid step belongs; null at inference
   void* workspace;       // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
+  bool bfloat16 = false;  // round what the products of the gates multiply (x, h after its mask,
+                          // weight_ih, weight_hh) to bfloat16, to nearest, even, subnormals to 0;
+                          // all else, sums included, stays float. An error for double, for saved,
+                          // and where no such kernels exist: never ignored
 };
 
 template <typename Real>

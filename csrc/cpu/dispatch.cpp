@@ -9,6 +9,7 @@ namespace sensorseq {
 #if defined(__x86_64__)
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx2Kernels;
+extern const Bfloat16Kernels kAvx512Bfloat16Kernels;
 #elif defined(__aarch64__)
 extern const Kernels kNeonKernels;
 #endif
@@ -27,6 +28,14 @@ const Kernels* const kTable[] = {
 };
 constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
 
+// Ends with null: an array needs an element.
+const Bfloat16Kernels* const kBfloat16Table[] = {
+#if defined(__x86_64__)
+    &kAvx512Bfloat16Kernels,
+#endif
+    nullptr,
+};
+
 // Every name of any build: one that is not in this table belongs to another kind of processor.
 const char* const kNames[] = {"avx512", "avx2", "neon", "baseline"};
 
@@ -44,17 +53,19 @@ Status CheckShape(const LstmShape& s, const int64_t* lengths) {
 }
 
 void Call(const Kernels& k, const LstmForward<float>& args) { k.lstm_forward_f32(args); }
+void Call(const Bfloat16Kernels& k, const LstmForward<float>& args) { k.lstm_forward(args); }
 void Call(const Kernels& k, const LstmForward<double>& args) { k.lstm_forward_f64(args); }
 void Call(const Kernels& k, const LstmBackward<float>& args) { k.lstm_backward_f32(args); }
 void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_f64(args); }
 void Call(const Kernels& k, const LstmStep<float>& args) { k.lstm_step_f32(args); }
 void Call(const Kernels& k, const LstmStep<double>& args) { k.lstm_step_f64(args); }
 
-template <typename Args>
-Status CheckAndCall(const LstmShape& shape, const int64_t* lengths, const Args& args) {
+template <typename Row, typename Args>
+Status CheckAndCall(const Row* (*active)(Status*), const LstmShape& shape, const int64_t* lengths,
+                    const Args& args) {
   Status status = CheckShape(shape, lengths);
   if (status != Status::kOk) return status;
-  const Kernels* kernels = ActiveKernels(&status);
+  const Row* kernels = active(&status);
   if (kernels != nullptr) Call(*kernels, args);
   return status;
 }
@@ -82,12 +93,26 @@ const Kernels* ActiveKernels(Status* status) {
   return nullptr;
 }
 
+const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status) {
+  const Kernels* active = ActiveKernels(status);
+  if (active == nullptr) return nullptr;
+  for (const Bfloat16Kernels* kernels : kBfloat16Table) {
+    if (kernels != nullptr && std::strcmp(kernels->extends, active->name) == 0 &&
+        kernels->is_supported()) {
+      return kernels;
+    }
+  }
+  *status = Status::kNoBfloat16;
+  return nullptr;
+}
+
 ForwardLayout LayoutForward(const LstmShape& s) {
   const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
   ForwardLayout layout;
   layout.packed_stride = Aligned(padded * width * kGates);
   layout.scratch_offset = s.n_models * s.n_directions * layout.packed_stride;
-  layout.scratch_stride = Aligned(kForwardScratch * kTileRows * padded);
+  layout.scratch_stride =
+      Aligned(kTileRows * (kForwardScratch * padded + FactorsSize(s.hidden_size, s.n_channels)));
   layout.total =
       layout.scratch_offset + s.n_models * TileCount(s.n_windows) * layout.scratch_stride;
   return layout;
@@ -141,20 +166,26 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes) {
   return static_cast<size_t>(LayoutStep(shape).total) * real_bytes;
 }
 
-template <typename Real>
-Status lstm_forward(const LstmForward<Real>& args) {
-  return CheckAndCall(args.shape, args.in.lengths, args);
+template <>
+Status lstm_forward(const LstmForward<float>& args) {
+  if (!args.bfloat16) return CheckAndCall(&ActiveKernels, args.shape, args.in.lengths, args);
+  if (args.saved != nullptr) return Status::kBfloat16Misplaced;
+  return CheckAndCall(&ActiveBfloat16Kernels, args.shape, args.in.lengths, args);
+}
+template <>
+Status lstm_forward(const LstmForward<double>& args) {
+  if (args.bfloat16) return Status::kBfloat16Misplaced;
+  return CheckAndCall(&ActiveKernels, args.shape, args.in.lengths, args);
 }
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args) {
-  return CheckAndCall(args.shape, args.in.lengths, args);
+  return CheckAndCall(&ActiveKernels, args.shape, args.in.lengths, args);
 }
 template <typename Real>
 Status lstm_step(const LstmStep<Real>& args) {
-  return CheckAndCall(args.forward.shape, args.forward.in.lengths, args);
+  if (args.forward.bfloat16) return Status::kBfloat16Misplaced;
+  return CheckAndCall(&ActiveKernels, args.forward.shape, args.forward.in.lengths, args);
 }
-template Status lstm_forward(const LstmForward<float>&);
-template Status lstm_forward(const LstmForward<double>&);
 template Status lstm_backward(const LstmBackward<float>&);
 template Status lstm_backward(const LstmBackward<double>&);
 template Status lstm_step(const LstmStep<float>&);
