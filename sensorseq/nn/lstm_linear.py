@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.ops import POOLINGS, lstm, lstm_linear, pooled_size, reference
+from sensorseq.ops import POOLINGS, PRECISIONS, lstm, lstm_linear, pooled_size, reference
 from sensorseq.ops.train_epoch import output_site, recurrent_site
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
@@ -86,6 +86,9 @@ class LSTMLinear(nn.Module):
         Networks, 2016), in training.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
+    inference_precision : {"float32", "bfloat16"}, default="float32"
+        Of the LSTM layers in eval mode, also to be set as an attribute; see `sensorseq.ops.lstm`.
+        Training mode never rounds. With ``"bfloat16"``, eval mode needs ``torch.no_grad()``.
     device, dtype : optional
         As in every torch module.
 
@@ -107,6 +110,7 @@ class LSTMLinear(nn.Module):
         *,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
+        inference_precision: str = "float32",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -125,6 +129,7 @@ class LSTMLinear(nn.Module):
                 raise ArgumentError(f"{name}={share} must lie in [0, 1).")
         check_choice("pooling", pooling, POOLINGS)
         check_choice("head_norm", head_norm, HEAD_NORMS)
+        check_choice("inference_precision", inference_precision, PRECISIONS)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_classes = num_classes
@@ -134,6 +139,7 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
+        self.inference_precision = inference_precision
         # what draws the dropout masks in training, given values, probability and site; None: torch
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
@@ -188,6 +194,9 @@ class LSTMLinear(nn.Module):
         ------
         InputError
             If the shape of `x` or of a state does not fit.
+        ArgumentError
+            If `inference_precision` is not served here: another dtype or device, or a gradient is
+            wanted.
         """
         if x.dim() != 3 or x.shape[-1] != self.input_size:
             raise InputError(
@@ -196,6 +205,7 @@ class LSTMLinear(nn.Module):
             )
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
+        precision = "float32" if self.training else self.inference_precision
         sequence = x[None]
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
@@ -208,6 +218,7 @@ class LSTMLinear(nn.Module):
                 h_0=h_0[layer],
                 c_0=c_0[layer],
                 recurrent_mask=mask[layer],
+                precision=precision,
             )
             sequence = self._drop(sequence, self.dropout, output_site(layer))
             h_n.append(h)
@@ -218,6 +229,7 @@ class LSTMLinear(nn.Module):
             "h_0": h_0[top],
             "c_0": c_0[top],
             "recurrent_mask": mask[top],
+            "precision": precision,
         }
         if self.norm is None and not (self.training and self.dropout > 0.0):
             logits, h, c = lstm_linear(
