@@ -6,6 +6,9 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <array>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <sstream>
@@ -17,6 +20,7 @@
 #include "cpu/dispatch.h"
 #include "gates.h"
 #include "lstm_linear.h"
+#include "lstm_linear_loss.h"
 #include "train_epoch.h"
 
 namespace sensorseq {
@@ -147,18 +151,45 @@ LstmInputs<Real> Arguments::Inputs() const {
   return in;
 }
 
+// The shim's own function: the dispatcher takes several times as long, and a call has five outputs.
 Tensor Empty(const Tensor& like, const Sizes& sizes) {
-  return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
+  Sizes strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t i = sizes.size(); i-- > 0; stride *= sizes[i] > 0 ? sizes[i] : 1) strides[i] = stride;
+  int32_t dtype;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()),
+                                                         sizes.data(), strides.data(), dtype,
+                                                         aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
 }
 
-Tensor Workspace(const Tensor& like, size_t bytes) {
-  const Sizes sizes = {static_cast<int64_t>(bytes)};
-  return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes.data(), 1), ScalarType::Byte);
+// Memory of the calling thread, kept for its next call and grown when that needs more: at training
+// sizes the pages of a fresh block cost as much as the arithmetic.
+void* Workspace(size_t bytes) {
+  struct Free {
+    void operator()(void* data) const { std::free(data); }
+  };
+  thread_local std::unique_ptr<void, Free> block;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    block.reset();  // before the larger one, not beside it
+    size = 0;
+    block.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (block == nullptr) {
+      Fail("sensorseq: no memory for a workspace of " + std::to_string(bytes) + " bytes.");
+    }
+    size = bytes;
+  }
+  return block.get();
 }
 
+// Tasks go to whichever thread is free: rows of unequal length make unequal slots.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
-  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) task(context, i);
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t, int64_t) {
+    for (int64_t i; (i = next.fetch_add(1)) < n_tasks;) task(context, i);
   });
 }
 
@@ -219,7 +250,6 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
   }
   ForDtype(a.x, [&](auto* type) {
     using Real = std::remove_pointer_t<decltype(type)>;
-    const Tensor workspace = Workspace(a.x, lstm_forward_workspace_bytes(s, sizeof(Real)));
     LstmForward<Real> args;
     args.shape = s;
     args.in = a.Inputs<Real>();
@@ -230,7 +260,7 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
     args.pooled = has_head ? MutableData<Real>(out.pooled) : nullptr;
     args.logits = has_head ? MutableData<Real>(out.logits) : nullptr;
     args.saved = save_state ? MutableData<Real>(out.saved) : nullptr;
-    args.workspace = workspace.data_ptr();
+    args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
     args.bfloat16 = bfloat16;
     Raise(lstm_forward(args));
@@ -241,6 +271,23 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
 struct BackwardResult {
   Tensor x, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0;
 };
+
+BackwardResult EmptyGradients(const Arguments& a, const LstmShape& s, bool needs_grad_x) {
+  const Sizes nothing = {0}, state = {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
+  BackwardResult grad;
+  grad.x = Empty(
+      a.x, needs_grad_x ? Sizes{s.n_models, s.n_windows, s.n_timesteps, s.n_channels} : nothing);
+  grad.weight_ih = torch::stable::empty_like(a.weight_ih);
+  grad.weight_hh = torch::stable::empty_like(a.weight_hh);
+  grad.bias = torch::stable::empty_like(a.bias);
+  grad.h_0 = Empty(a.x, a.h_0 ? state : nothing);
+  grad.c_0 = Empty(a.x, a.c_0 ? state : nothing);
+  if (s.pooling != Pooling::kNone) {
+    grad.weight_out = torch::stable::empty_like(*a.weight_out);
+    grad.bias_out = Empty(a.x, {s.n_models, s.n_classes});
+  }
+  return grad;
+}
 
 BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
                            const MaybeTensor& pooled, const Tensor& saved,
@@ -261,21 +308,9 @@ BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
   if (grad_h_n) CheckTensor(*grad_h_n, "grad_h_n", state, dtype);
   if (grad_c_n) CheckTensor(*grad_c_n, "grad_c_n", state, dtype);
 
-  const Sizes nothing = {0};
-  BackwardResult grad;
-  grad.x = Empty(a.x, needs_grad_x ? Sizes{M, N, s.n_timesteps, s.n_channels} : nothing);
-  grad.weight_ih = torch::stable::empty_like(a.weight_ih);
-  grad.weight_hh = torch::stable::empty_like(a.weight_hh);
-  grad.bias = torch::stable::empty_like(a.bias);
-  grad.h_0 = Empty(a.x, a.h_0 ? state : nothing);
-  grad.c_0 = Empty(a.x, a.c_0 ? state : nothing);
-  if (has_head) {
-    grad.weight_out = torch::stable::empty_like(*a.weight_out);
-    grad.bias_out = Empty(a.x, {M, s.n_classes});
-  }
+  const BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
   ForDtype(a.x, [&](auto* type) {
     using Real = std::remove_pointer_t<decltype(type)>;
-    const Tensor workspace = Workspace(a.x, lstm_backward_workspace_bytes(s, sizeof(Real)));
     LstmBackward<Real> args;
     args.shape = s;
     args.in = a.Inputs<Real>();
@@ -293,7 +328,7 @@ BackwardResult RunBackward(const Arguments& a, const std::string& pooling,
     args.grad_c_0 = a.c_0 ? MutableData<Real>(grad.c_0) : nullptr;
     args.grad_weight_out = has_head ? MutableData<Real>(grad.weight_out) : nullptr;
     args.grad_bias_out = has_head ? MutableData<Real>(grad.bias_out) : nullptr;
-    args.workspace = workspace.data_ptr();
+    args.workspace = Workspace(lstm_backward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
     Raise(lstm_backward(args));
   });
@@ -406,6 +441,71 @@ int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
 
 void CheckMaybe(const MaybeTensor& tensor, const char* name, const Sizes& sizes, ScalarType dtype) {
   if (tensor) CheckTensor(*tensor, name, sizes, dtype);
+}
+
+using LossResult =
+    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+LossResult LstmLinearLossOp(Tensor x, MaybeTensor lengths, Tensor class_index,
+                            MaybeTensor sample_weight, Tensor weight_ih, Tensor weight_hh,
+                            Tensor bias, Tensor weight_out, Tensor bias_out, MaybeTensor h_0,
+                            MaybeTensor c_0, MaybeTensor recurrent_mask, std::string pooling,
+                            std::string loss, double label_smoothing, bool needs_grad,
+                            bool needs_grad_x) {
+  const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
+                    weight_out, bias_out, h_0,       c_0,       recurrent_mask};
+  const LstmShape s = a.Check(pooling);
+  const int64_t M = s.n_models, N = s.n_windows;
+  const int64_t Mc = ModelsOf(class_index, "class_index", M);
+  const int64_t Mw = sample_weight ? ModelsOf(*sample_weight, "sample_weight", M) : 1;
+  CheckTensor(class_index, "class_index", {Mc, N}, ScalarType::Long);
+  CheckMaybe(sample_weight, "sample_weight", {Mw, N}, x.scalar_type());
+  if (s.n_classes < 1) Fail("sensorseq: weight_out has no classes; a loss needs at least one.");
+  if (!(label_smoothing >= 0.0 && label_smoothing < 1.0)) {
+    Fail("sensorseq: label_smoothing is " + std::to_string(label_smoothing) +
+         "; expected 0 or more, and below 1.");
+  }
+  const Tensor mean_loss = Empty(x, {M}), logits = Empty(x, {M, N, s.n_classes});
+  BackwardResult grad;
+  if (needs_grad) {
+    grad = EmptyGradients(a, s, needs_grad_x);
+  } else {
+    for (Tensor* tensor : {&grad.x, &grad.weight_ih, &grad.weight_hh, &grad.bias, &grad.weight_out,
+                           &grad.bias_out, &grad.h_0, &grad.c_0}) {
+      *tensor = Empty(x, {0});
+    }
+  }
+  ForDtype(x, [&](auto* type) {
+    using Real = std::remove_pointer_t<decltype(type)>;
+    LstmLinearLoss<Real> args{};
+    args.shape = s;
+    args.in = a.Inputs<Real>();
+    args.bias_out = Data<Real>(bias_out);
+    args.loss = LossNamed(loss);
+    args.label_smoothing = label_smoothing;
+    args.n_class_models = Mc;
+    args.n_weight_models = Mw;
+    args.class_index = Data<int64_t>(class_index);
+    args.weight = Data<Real>(sample_weight);
+    args.mean_loss = MutableData<Real>(mean_loss);
+    args.logits = MutableData<Real>(logits);
+    args.needs_gradients = needs_grad;
+    if (needs_grad) {
+      args.grad_x = needs_grad_x ? MutableData<Real>(grad.x) : nullptr;
+      args.grad_weight_ih = MutableData<Real>(grad.weight_ih);
+      args.grad_weight_hh = MutableData<Real>(grad.weight_hh);
+      args.grad_bias = MutableData<Real>(grad.bias);
+      args.grad_weight_out = MutableData<Real>(grad.weight_out);
+      args.grad_bias_out = MutableData<Real>(grad.bias_out);
+      args.grad_h_0 = a.h_0 ? MutableData<Real>(grad.h_0) : nullptr;
+      args.grad_c_0 = a.c_0 ? MutableData<Real>(grad.c_0) : nullptr;
+    }
+    args.workspace = Workspace(lstm_linear_loss_workspace_bytes(s, needs_grad, sizeof(Real)));
+    args.parallel = ParallelFor(s);
+    Raise(lstm_linear_loss(args));
+  });
+  return {mean_loss, logits,          grad.x,        grad.weight_ih, grad.weight_hh,
+          grad.bias, grad.weight_out, grad.bias_out, grad.h_0,       grad.c_0};
 }
 
 void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor weight,
@@ -612,6 +712,14 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_weight_out, Tensor grad_bias_out, Tensor grad_h_0, Tensor grad_c_0)");
   m.def(
+      "lstm_linear_loss(Tensor x, Tensor? lengths, Tensor class_index, Tensor? sample_weight,"
+      " Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out, Tensor bias_out,"
+      " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, str pooling, str loss,"
+      " float label_smoothing, bool needs_grad, bool needs_grad_x)"
+      " -> (Tensor mean_loss, Tensor logits, Tensor grad_x, Tensor grad_weight_ih,"
+      " Tensor grad_weight_hh, Tensor grad_bias, Tensor grad_weight_out, Tensor grad_bias_out,"
+      " Tensor grad_h_0, Tensor grad_c_0)");
+  m.def(
       "train_epoch(Tensor x, Tensor? lengths, Tensor class_index, Tensor? weight, Tensor rows,"
       " Tensor offsets, Tensor? crop_starts, Tensor learning_rate, Tensor hyper, Tensor? seeds,"
       " Tensor(a!) parameters, Tensor(b!) state, Tensor(c!) step_count, Tensor(d!)? average,"
@@ -635,6 +743,7 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CPU, m) {
   m.impl("lstm_backward", TORCH_BOX(&sensorseq::LstmBackwardOp));
   m.impl("lstm_linear", TORCH_BOX(&sensorseq::LstmLinear));
   m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::LstmLinearBackwardOp));
+  m.impl("lstm_linear_loss", TORCH_BOX(&sensorseq::LstmLinearLossOp));
   m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp));
 }
 

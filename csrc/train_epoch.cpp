@@ -8,11 +8,12 @@
 #include <initializer_list>
 #include <limits>
 
+#include "carver.h"
 #include "counter_random.h"
 #include "cpu/dispatch.h"
 #include "gates.h"
+#include "train_head.h"
 #include "train_loss.h"
-#include "train_optimizer.h"
 
 namespace sensorseq {
 namespace {
@@ -20,7 +21,6 @@ namespace {
 constexpr double kNormEps = 1e-5;         // torch's of both norms
 constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
 constexpr double kClipEps = 1e-6;         // torch's clip_grad_norm_
-constexpr int kSumLanes = 8;  // partial sums of a long sum: exact order, yet fit for vectors
 
 // Where a model's parameters lie in its flat buffer.
 
@@ -59,22 +59,6 @@ bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-// The active row's functions for Real.
-template <typename Real>
-struct Head;
-template <>
-struct Head<float> {
-  explicit Head(const Kernels& k) : Forward(k.head_forward_f32), Backward(k.head_backward_f32) {}
-  decltype(Kernels::head_forward_f32) Forward;
-  decltype(Kernels::head_backward_f32) Backward;
-};
-template <>
-struct Head<double> {
-  explicit Head(const Kernels& k) : Forward(k.head_forward_f64), Backward(k.head_backward_f64) {}
-  decltype(Kernels::head_forward_f64) Forward;
-  decltype(Kernels::head_backward_f64) Backward;
-};
-
 // What one lane needs for a step, carved out of its part of the workspace.
 template <typename Real>
 struct Lane {
@@ -93,31 +77,13 @@ struct Lane {
   Real* features;                    // (B, P)  what enters the head
   Real* grad_features;               // (B, P)
   Real* logits;                      // (B, K)
-  Real* grad_logits;                 // (B, K)
+  Real* grad_logits;                 // (slots, K)
   Real* grads;                       // (Q)
   Real* before;                      // (Q)     parameters before the update
   Real* shares;               // (slots, parameters of norm and head)  their gradients by slot
   double* inverse_deviation;  // (P or B)
   double *losses, *log_p, *grad_loss;  // (B), (slots, K), (slots, K)
   void* kernel_workspace;
-};
-
-// Hands out aligned pieces of a block; with no block it only counts.
-class Carver {
- public:
-  explicit Carver(void* block) : block_(static_cast<char*>(block)) {}
-  template <typename T>
-  T* Take(int64_t n) {
-    char* piece = block_ == nullptr ? nullptr : block_ + used_;
-    const size_t bytes = static_cast<size_t>(n) * sizeof(T);
-    used_ += (bytes + 63) / 64 * 64;
-    return reinterpret_cast<T*>(piece);
-  }
-  size_t used() const { return used_; }
-
- private:
-  char* block_;
-  size_t used_ = 0;
 };
 
 template <typename Real>
@@ -129,7 +95,9 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->x = carver.Take<Real>(B * s.n_timesteps * s.n_channels);
   lane->lengths = carver.Take<int64_t>(B);
   for (int64_t l = 0; l < s.n_layers; ++l) {
-    const int64_t of_inputs = D * kGates * H * LayerInputs(s, l), of_hidden = D * kGates * H * H;
+    // with one direction the flat buffers serve
+    const int64_t of_hidden = D == 1 ? 0 : D * kGates * H * H;
+    const int64_t of_inputs = D == 1 ? 0 : D * kGates * H * LayerInputs(s, l);
     lane->weight_ih[l] = carver.Take<Real>(of_inputs);
     lane->weight_hh[l] = carver.Take<Real>(of_hidden);
     lane->bias[l] = carver.Take<Real>(D * kGates * H);
@@ -156,7 +124,7 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->features = carver.Take<Real>(B * P);
   lane->grad_features = carver.Take<Real>(B * P);
   lane->logits = carver.Take<Real>(B * s.n_classes);
-  lane->grad_logits = carver.Take<Real>(B * s.n_classes);
+  lane->grad_logits = carver.Take<Real>(kMaxSlots * s.n_classes);
   lane->grads = carver.Take<Real>(ParameterCount(s));
   lane->before = carver.Take<Real>(ParameterCount(s));
   lane->shares = carver.Take<Real>(kMaxSlots * (ParameterCount(s) - NormOffset(s)));
@@ -166,26 +134,6 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->grad_loss = carver.Take<double>(kMaxSlots * s.n_classes);
   lane->kernel_workspace = carver.Take<char>(static_cast<int64_t>(kernel_bytes));
   return carver.used();
-}
-
-// sum of f(0) .. f(n - 1) in a fixed order
-template <typename F>
-double Sum(int64_t n, F f) {
-  double partial[kSumLanes] = {};
-  int64_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += f(i + lane);
-  }
-  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += f(i);
-  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
-         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
-}
-
-template <typename Real>
-double SumOfSquares(const Real* values, int64_t n) {
-  return Sum(n, [=](int64_t i) {
-    return static_cast<double>(values[i]) * static_cast<double>(values[i]);
-  });
 }
 
 template <typename Real>
@@ -198,7 +146,7 @@ template <typename Real>
 class Step {
  public:
   Step(const TrainEpoch<Real>& args, int64_t model, int64_t step, const Lane<Real>& lane,
-       const Parallel& parallel, const Head<Real>& head)
+       const Parallel& parallel, const TrainKernels<Real>& kernels)
       : a_(args),
         s_(args.shape),
         lane_(lane),
@@ -210,7 +158,7 @@ class Step {
         parameters_(args.parameters + model * Q_),
         step_count_(args.step_count[model]),
         statistics_(args.statistics + (model * s_.n_steps + step) * kStatisticColumns),
-        head_(head) {
+        kernels_(kernels) {
     const int64_t of_rows = args.n_row_models == 1 ? 0 : model;
     const int64_t* offsets = args.offsets + of_rows * (s_.n_steps + 1) + step;
     first_row_ = offsets[0];
@@ -258,13 +206,18 @@ class Step {
     }
   }
 
+  // With one direction the flat buffer holds the weights as the kernels want them.
+  bool IsFlat() const { return s_.n_directions == 1; }
+
   void GatherWeights() const {
     ForEachDirection([&](int64_t l, int64_t d, int64_t offset) {
       const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
       const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
       const Real* from = parameters_ + offset;
-      Copy(from, of_inputs, lane_.weight_ih[l] + d * of_inputs);
-      Copy(from + of_inputs, of_hidden, lane_.weight_hh[l] + d * of_hidden);
+      if (!IsFlat()) {
+        Copy(from, of_inputs, lane_.weight_ih[l] + d * of_inputs);
+        Copy(from + of_inputs, of_hidden, lane_.weight_hh[l] + d * of_hidden);
+      }
       const Real* biases = from + of_inputs + of_hidden;
       for (int64_t i = 0; i < gates; ++i) {
         lane_.bias[l][d * gates + i] = biases[i] + biases[gates + i];
@@ -305,12 +258,15 @@ class Step {
     }
   }
 
+  int64_t InputWeights(int64_t l) const { return kGates * s_.hidden_size * LayerInputs(s_, l); }
+
   LstmInputs<Real> Inputs(int64_t l) const {
     LstmInputs<Real> in{};
     in.x = l == 0 ? lane_.x : lane_.hidden[l - 1];
     in.lengths = has_lengths_ ? lane_.lengths : nullptr;
-    in.weight_ih = lane_.weight_ih[l];
-    in.weight_hh = lane_.weight_hh[l];
+    const Real* flat = parameters_ + LayerOffset(s_, l);
+    in.weight_ih = IsFlat() ? flat : lane_.weight_ih[l];
+    in.weight_hh = IsFlat() ? flat + InputWeights(l) : lane_.weight_hh[l];
     in.bias = lane_.bias[l];
     in.recurrent_mask = hyper_[kRecurrentDropout] > 0.0 ? lane_.recurrent_mask[l] : nullptr;
     return in;
@@ -380,8 +336,9 @@ class Step {
       args.grad_hidden = lane_.grad_hidden[l % 2];
     }
     args.grad_x = l == 0 ? nullptr : lane_.grad_hidden[(l - 1) % 2];
-    args.grad_weight_ih = lane_.grad_weight_ih[l];
-    args.grad_weight_hh = lane_.grad_weight_hh[l];
+    Real* flat = lane_.grads + LayerOffset(s_, l);
+    args.grad_weight_ih = IsFlat() ? flat : lane_.grad_weight_ih[l];
+    args.grad_weight_hh = IsFlat() ? flat + InputWeights(l) : lane_.grad_weight_hh[l];
     args.grad_bias = lane_.grad_bias[l];
     args.slot_squares = has_details_ ? layer_squares_ : nullptr;
     args.slot_saturated = has_details_ ? layer_saturated_ : nullptr;
@@ -483,6 +440,11 @@ class Step {
     const int64_t K = s_.n_classes;
     const Real* norm = parameters_ + NormOffset(s_);
     const Real* weight = parameters_ + HeadOffset(s_);
+    const HeadLoss<Real> head_loss{
+        kernels_, weight,  weight + K * P_,         P_,
+        K,        a_.loss, hyper_[kLabelSmoothing], static_cast<double>(B_)};
+    const HeadScratch<Real> scratch{lane_.log_p + slot * K, lane_.grad_loss + slot * K,
+                                    lane_.grad_logits + slot * K};
     Real* norm_share = NormShare(slot);
     Real* head_share = HeadShare(slot);
     for (int64_t i = first; i < first + n; ++i) {
@@ -502,11 +464,10 @@ class Step {
     for (int64_t i = first; i < first + n; ++i) {
       const Real* features = lane_.features + i * P_;
       Real* grad_features = lane_.grad_features + i * P_;
-      head_.Forward(features, weight, weight + K * P_, P_, K, lane_.logits + i * K);
-      MeasureLossOf(i, lane_.log_p + slot * K, lane_.grad_loss + slot * K);
-      for (int64_t p = 0; p < P_; ++p) grad_features[p] = Real(0);
-      head_.Backward(lane_.grad_logits + i * K, features, weight, P_, K, grad_features, head_share,
-                     head_share + K * P_);
+      const int64_t row = rows_[i];
+      lane_.losses[i] = head_loss.Step(features, class_index_[row],
+                                       weight_ == nullptr ? 1.0 : static_cast<double>(weight_[row]),
+                                       scratch, lane_.logits + i * K, grad_features, head_share);
     }
     Drop(s_.n_layers - 1, first * P_, n * P_, lane_.grad_features + first * P_);
     for (int64_t i = first; i < first + n && s_.head_norm != HeadNorm::kNone; ++i) {
@@ -520,18 +481,6 @@ class Step {
       if (s_.head_norm == HeadNorm::kLayer) {
         BackNormalize(normed, P_, 1, lane_.inverse_deviation[i], grad);
       }
-    }
-  }
-
-  void MeasureLossOf(int64_t window, double* log_p, double* grad_loss) const {
-    const int64_t K = s_.n_classes, row = rows_[window];
-    const double weight = weight_ == nullptr ? 1.0 : static_cast<double>(weight_[row]);
-    lane_.losses[window] =
-        weight * LossAndGradient(a_.loss, hyper_[kLabelSmoothing], K, class_index_[row],
-                                 lane_.logits + window * K, log_p, grad_loss);
-    for (int64_t k = 0; k < K; ++k) {
-      lane_.grad_logits[window * K + k] =
-          static_cast<Real>(weight / static_cast<double>(B_) * grad_loss[k]);
     }
   }
 
@@ -560,8 +509,10 @@ class Step {
       const int64_t gates = kGates * s_.hidden_size, inputs = LayerInputs(s_, l);
       const int64_t of_inputs = gates * inputs, of_hidden = gates * s_.hidden_size;
       Real* to = lane_.grads + offset;
-      Copy(lane_.grad_weight_ih[l] + d * of_inputs, of_inputs, to);
-      Copy(lane_.grad_weight_hh[l] + d * of_hidden, of_hidden, to + of_inputs);
+      if (!IsFlat()) {
+        Copy(lane_.grad_weight_ih[l] + d * of_inputs, of_inputs, to);
+        Copy(lane_.grad_weight_hh[l] + d * of_hidden, of_hidden, to + of_inputs);
+      }
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden);
       Copy(lane_.grad_bias[l] + d * gates, gates, to + of_inputs + of_hidden + gates);
     });
@@ -577,7 +528,7 @@ class Step {
       for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
     }
     for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
-      slot_squares_[slot] += SumOfSquares(NormShare(slot), n);
+      slot_squares_[slot] += kernels_.sum_of_squares(NormShare(slot), n);
     }
   }
 
@@ -586,7 +537,7 @@ class Step {
   void MeasureNoise() const {
     const int64_t n_slots = SlotCount(B_);
     if (n_slots < 2) return;
-    double sum = -SumOfSquares(lane_.grads, Q_) / static_cast<double>(B_);
+    double sum = -kernels_.sum_of_squares(lane_.grads, Q_) / static_cast<double>(B_);
     for (int64_t slot = 0; slot < n_slots; ++slot) {
       const int64_t n_windows = SlotWindow(slot + 1, B_) - SlotWindow(slot, B_);
       sum += slot_squares_[slot] / static_cast<double>(n_windows);
@@ -612,7 +563,7 @@ class Step {
   }
 
   void Clip() const {
-    const double norm = std::sqrt(SumOfSquares(lane_.grads, Q_));
+    const double norm = std::sqrt(kernels_.sum_of_squares(lane_.grads, Q_));
     statistics_[kGradNorm] = norm;
     if (std::isfinite(hyper_[kMaxGradNorm])) {
       const double ratio = hyper_[kMaxGradNorm] / (norm + kClipEps);
@@ -633,15 +584,15 @@ class Step {
     if (has_details_) Copy(parameters_, Q_, lane_.before);
     ++step_count_;
     const int64_t n_state_rows = StateRows(a_.optimizer);
-    Update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
-           a_.state + model_ * n_state_rows * Q_);
+    kernels_.update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
+                    a_.state + model_ * n_state_rows * Q_);
     a_.step_count[model_] = step_count_;
     if (a_.average != nullptr) {
       const double n = static_cast<double>(step_count_);
       const double decay = std::fmin(hyper_[kEmaDecay], (1.0 + n) / (10.0 + n));
       const Real fresh = static_cast<Real>(1.0 - decay);
       Real* average = a_.average + model_ * Q_;
-      for (int64_t i = 0; i < Q_; ++i) average[i] = Lerp(average[i], parameters_[i], fresh);
+      kernels_.move_average(fresh, Q_, parameters_, average);
     }
     if (has_details_) MeasureDetails();
   }
@@ -683,7 +634,7 @@ class Step {
   const Real* weight_;
   double learning_rate_;
   bool has_details_, has_lengths_;
-  const Head<Real>& head_;
+  const TrainKernels<Real>& kernels_;
   // of a layer, as its backward pass wrote them, and of all parameters and layers in the end
   double layer_squares_[kMaxSlots] = {}, slot_squares_[kMaxSlots] = {};
   int64_t layer_saturated_[kMaxSlots * kGates] = {}, n_saturated_[kGates] = {};
@@ -692,7 +643,7 @@ class Step {
 template <typename Real>
 struct Context {
   const TrainEpoch<Real>& args;
-  Head<Real> head;
+  const TrainKernels<Real>& kernels;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
   std::atomic<int32_t> status{0};  // the first that was not kOk
@@ -710,7 +661,7 @@ void LaneTask(void* pointer, int64_t index) {
   const Parallel parallel = a.n_lanes == 1 ? a.parallel : Parallel{};
   for (int64_t model; (model = context.next_model.fetch_add(1)) < a.shape.n_models;) {
     for (int64_t step = a.first_step; step < a.first_step + a.n_steps; ++step) {
-      const Status status = Step<Real>(a, model, step, lane, parallel, context.head).Run();
+      const Status status = Step<Real>(a, model, step, lane, parallel, context.kernels).Run();
       if (status != Status::kOk) {
         context.status = static_cast<int32_t>(status);
         return;
@@ -787,7 +738,7 @@ Status train_epoch(const TrainEpoch<Real>& args) {
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels == nullptr) return status;
-  Context<Real> context{args, Head<Real>(*kernels), LaneBytes<Real>(args.shape)};
+  Context<Real> context{args, KernelsFor(*kernels, Real()), LaneBytes<Real>(args.shape)};
   if (args.n_lanes == 1) {
     LaneTask<Real>(&context, 0);
   } else {

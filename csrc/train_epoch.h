@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "lstm_linear.h"
+#include "lstm_linear_loss.h"
 #include "status.h"
 
 namespace sensorseq {
@@ -31,14 +32,6 @@ enum class HeadNorm : int32_t {
   kNone = 0,
   kBatch,  // over the batch, as torch.nn.BatchNorm1d in training: eps 1e-5, momentum 0.1
   kLayer,  // over the pooled vector, as torch.nn.LayerNorm: eps 1e-5
-};
-
-// Of one window, with the target t_k = 1 - s + s / K for its class and s / K for the others, s the
-// label smoothing. The loss of a batch is sum(weight * loss) / windows.
-enum class Loss : int32_t {
-  kCrossEntropy = 0,  // -sum_k t_k log p_k
-  kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k
-  kMse,               // mean_k (p_k - t_k)^2
 };
 
 enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop };

@@ -5,9 +5,24 @@
 #include <cmath>
 #include <cstdint>
 
-#include "train_epoch.h"
+#include "lstm_linear_loss.h"
 
 namespace sensorseq {
+
+constexpr int kSumLanes = 8;  // partial sums of a long sum: exact order, yet fit for vectors
+
+// sum of f(0) .. f(n - 1) in a fixed order
+template <typename F>
+inline double Sum(int64_t n, F f) {
+  double partial[kSumLanes] = {};
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (int lane = 0; lane < kSumLanes; ++lane) partial[lane] += f(i + lane);
+  }
+  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += f(i);
+  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
+         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
+}
 
 // Returns the loss; writes grad (K). log_p is scratch (K).
 template <typename Real>

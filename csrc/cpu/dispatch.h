@@ -3,8 +3,23 @@
 
 #include "gates.h"
 #include "lstm_linear.h"
+#include "train_epoch.h"
 
 namespace sensorseq {
+
+// What a training step needs beside the layers; see head-inl.h and optimizer-inl.h.
+template <typename Real>
+struct TrainKernels {
+  void (*head_forward)(const Real* features, const Real* weight, const Real* bias,
+                       int64_t pooled_size, int64_t n_classes, Real* logits);
+  void (*head_backward)(const Real* grad_logits, const Real* features, const Real* weight,
+                        int64_t pooled_size, int64_t n_classes, Real* grad_features,
+                        Real* grad_weight, Real* grad_bias);
+  double (*sum_of_squares)(const Real* values, int64_t n);
+  void (*update)(Optimizer optimizer, const double* hyper, double learning_rate, int64_t step,
+                 int64_t n, const Real* grads, Real* parameters, Real* state);
+  void (*move_average)(Real fresh, int64_t n, const Real* parameters, Real* average);
+};
 
 struct Kernels {
   const char* name;  // as in SENSORSEQ_CPU_ISA
@@ -15,17 +30,8 @@ struct Kernels {
   void (*lstm_backward_f64)(const LstmBackward<double>&);
   void (*lstm_step_f32)(const LstmStep<float>&);
   void (*lstm_step_f64)(const LstmStep<double>&);
-  // See head-inl.h.
-  void (*head_forward_f32)(const float* features, const float* weight, const float* bias,
-                           int64_t pooled_size, int64_t n_classes, float* logits);
-  void (*head_forward_f64)(const double* features, const double* weight, const double* bias,
-                           int64_t pooled_size, int64_t n_classes, double* logits);
-  void (*head_backward_f32)(const float* grad_logits, const float* features, const float* weight,
-                            int64_t pooled_size, int64_t n_classes, float* grad_features,
-                            float* grad_weight, float* grad_bias);
-  void (*head_backward_f64)(const double* grad_logits, const double* features, const double* weight,
-                            int64_t pooled_size, int64_t n_classes, double* grad_features,
-                            double* grad_weight, double* grad_bias);
+  TrainKernels<float> train_f32;
+  TrainKernels<double> train_f64;
   // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]); what the gates use, for tests of their error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);

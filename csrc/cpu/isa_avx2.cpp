@@ -2,6 +2,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <cmath>
+
 #include "cpu/dispatch.h"
 #include "cpu/target.h"
 #include "gates.h"

@@ -1,4 +1,6 @@
 // Vectors of 16 bytes in plain C++, for every processor the compiler targets.
+#include <cmath>
+
 #include "cpu/dispatch.h"
 #include "cpu/target.h"
 #include "gates.h"

@@ -2,6 +2,8 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include <cmath>
+
 #include "cpu/dispatch.h"
 #include "cpu/target.h"
 #include "gates.h"

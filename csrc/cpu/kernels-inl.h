@@ -9,13 +9,25 @@
 #include "cpu/lstm_backward-inl.h"
 #include "cpu/head-inl.h"
 #include "cpu/tasks-inl.h"
+#include "cpu/optimizer-inl.h"
 #include "cpu/peak-inl.h"
 // clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
 constexpr Kernels kKernels = {
-    SENSORSEQ_ISA_NAME,  &IsSupported,         &Forward<float>,      &Forward<double>,
-    &Backward<float>,    &Backward<double>,    &Step<float>,         &Step<double>,
-    &HeadForward<float>, &HeadForward<double>, &HeadBackward<float>, &HeadBackward<double>,
-    &SigmoidArray,       &TanhArray,           &MultiplyAddFlops,
+    SENSORSEQ_ISA_NAME,
+    &IsSupported,
+    &Forward<float>,
+    &Forward<double>,
+    &Backward<float>,
+    &Backward<double>,
+    &Step<float>,
+    &Step<double>,
+    {&HeadForward<float>, &HeadBackward<float>, &SumOfSquares<float>, &Update<float>,
+     &MoveAverage<float>},
+    {&HeadForward<double>, &HeadBackward<double>, &SumOfSquares<double>, &Update<double>,
+     &MoveAverage<double>},
+    &SigmoidArray,
+    &TanhArray,
+    &MultiplyAddFlops,
 };

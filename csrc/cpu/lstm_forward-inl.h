@@ -94,16 +94,20 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
 }
 
 // Few rows take several blocks at a time: one alone has too few sums to hide a product's latency.
+// The order turns round with every step, so that the weights read last, still in the first cache,
+// are read first.
 template <typename Real, int kRows>
 inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first) {
   constexpr int kBlocks = kRows >= SENSORSEQ_REGISTER_ROWS ? 1 : SENSORSEQ_REGISTER_ROWS / kRows;
-  constexpr int kTaken = kBlocks > 4 ? 4 : kBlocks;
-  const int64_t n_blocks = UnitBlocks<Real>(step.H);
-  int64_t block = 0;
-  for (; block + kTaken <= n_blocks; block += kTaken) {
-    ForwardBlocks<Real, kRows, kTaken>(packed, step, first, block);
+  constexpr int kTaken = kBlocks > 2 ? 2 : kBlocks;
+  const int64_t n_blocks = UnitBlocks<Real>(step.H), n_groups = n_blocks / kTaken;
+  for (int64_t i = 0; i < n_groups; ++i) {
+    const int64_t group = step.is_odd ? n_groups - 1 - i : i;
+    ForwardBlocks<Real, kRows, kTaken>(packed, step, first, group * kTaken);
   }
-  for (; block < n_blocks; ++block) ForwardBlocks<Real, kRows, 1>(packed, step, first, block);
+  for (int64_t block = n_groups * kTaken; block < n_blocks; ++block) {
+    ForwardBlocks<Real, kRows, 1>(packed, step, first, block);
+  }
 }
 
 template <typename Real>
@@ -213,6 +217,7 @@ inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64
   int64_t alive = rows.n;
   while (alive > 0 && rows.length[alive - 1] == 0) Finish(--alive, step.h_plain);
   for (int64_t i = 0; i < rows.n_steps; ++i) {
+    step.is_odd = i % 2 != 0;
     step.h = h[i % 2];
     step.h_next = h[(i + 1) % 2];
     if (!has_mask) step.h_plain = step.h_next;

@@ -14,4 +14,13 @@
 #define SENSORSEQ_END_TARGET SENSORSEQ_PRAGMA(GCC pop_options)
 #endif
 
+#include <utility>
+
+namespace sensorseq {
+template <int... kLane>
+using Lanes = std::integer_sequence<int, kLane...>;
+template <int kSize>
+using AllLanes = std::make_integer_sequence<int, kSize>;
+}  // namespace sensorseq
+
 #define SENSORSEQ_INLINE inline __attribute__((always_inline))

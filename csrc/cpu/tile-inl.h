@@ -94,7 +94,7 @@ struct ForwardStep {
   Real* largest;  // null: no maximum
   Bit<Real>* largest_at;
   Bit<Real> timestep[kTileRows];
-  bool is_reversed;
+  bool is_reversed, is_odd;
   Real* saved;  // of this step; null: not saved
   int64_t saved_rows;
 };

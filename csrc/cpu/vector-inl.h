@@ -87,28 +87,40 @@ inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
   }
 }
 
-// Rows and columns of a square of kLanes vectors exchanged: log2(kLanes) rounds, each of which
-// merges the halves of rows `step` apart.
-template <typename Real>
-SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+// The lanes of two vectors that a transposition merges: of blocks of kStep lanes, every second one
+// from b where it stands in a's way.
+template <typename Real, int kStep, int... kLane>
+SENSORSEQ_INLINE void MergeHalves(Vec<Real>& a, Vec<Real>& b, Lanes<kLane...>) {
   constexpr int kSize = static_cast<int>(kLanes<Real>);
-#pragma GCC unroll 4
-  for (int step = kSize / 2; step > 0; step /= 2) {
-    VecBits<Real> low, high;
-#pragma GCC unroll 16
-    for (int lane = 0; lane < kSize; ++lane) {
-      const bool second = (lane & step) != 0;
-      low[lane] = second ? lane - step + kSize : lane;
-      high[lane] = second ? lane + kSize : lane + step;
-    }
+  const Vec<Real> first = a, second = b;
+#if defined(__clang__)
+  a = __builtin_shufflevector(first, second, (kLane & kStep ? kLane - kStep + kSize : kLane)...);
+  b = __builtin_shufflevector(first, second, (kLane & kStep ? kLane + kSize : kLane + kStep)...);
+#else
+  constexpr VecBits<Real> low = {(kLane & kStep ? kLane - kStep + kSize : kLane)...};
+  constexpr VecBits<Real> high = {(kLane & kStep ? kLane + kSize : kLane + kStep)...};
+  a = __builtin_shuffle(first, second, low);
+  b = __builtin_shuffle(first, second, high);
+#endif
+}
+
+template <typename Real, int kStep>
+SENSORSEQ_INLINE void MergeRows(Vec<Real> (&rows)[kLanes<Real>]) {
+  constexpr int kSize = static_cast<int>(kLanes<Real>);
+  if constexpr (kStep > 0) {
 #pragma GCC unroll 16
     for (int row = 0; row < kSize; ++row) {
-      if ((row & step) != 0) continue;
-      const Vec<Real> a = rows[row], b = rows[row + step];
-      rows[row] = __builtin_shuffle(a, b, low);
-      rows[row + step] = __builtin_shuffle(a, b, high);
+      if ((row & kStep) != 0) continue;
+      MergeHalves<Real, kStep>(rows[row], rows[row + kStep], AllLanes<kSize>());
     }
+    MergeRows<Real, kStep / 2>(rows);
   }
+}
+
+// Rows and columns of a square of kLanes vectors exchanged, in log2(kLanes) rounds.
+template <typename Real>
+SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+  MergeRows<Real, static_cast<int>(kLanes<Real>) / 2>(rows);
 }
 
 template <typename Real>

@@ -1,4 +1,4 @@
-"""LSTMLinear: parameters and forward."""
+"""LSTMLinear: parameters, forward and loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.ops import POOLINGS, PRECISIONS, lstm, lstm_linear, pooled_size, reference
+from sensorseq.ops import (
+    POOLINGS,
+    PRECISIONS,
+    check_loss,
+    lstm,
+    lstm_linear,
+    lstm_linear_loss,
+    pooled_size,
+    reference,
+)
 from sensorseq.ops.train_epoch import output_site, recurrent_site
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
@@ -46,7 +55,8 @@ class _LSTMParameters(nn.Module):
         # gradient, and scaling it in place (gradient clipping) would scale it twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
-            torch.stack(tensors)[None] for tensors in (part("weight_ih"), part("weight_hh"), biases)
+            (tensors[0][None] if n_directions == 1 else torch.stack(tensors))[None]
+            for tensors in (part("weight_ih"), part("weight_hh"), biases)
         )
         return weight_ih, weight_hh, bias
 
@@ -198,60 +208,149 @@ class LSTMLinear(nn.Module):
             If `inference_precision` is not served here: another dtype or device, or a gradient is
             wanted.
         """
-        if x.dim() != 3 or x.shape[-1] != self.input_size:
-            raise InputError(
-                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps,"
-                f" {self.input_size})."
-            )
-        h_0, c_0 = self._split_state(state, x.shape[0])
-        mask = self._recurrent_masks(x)
-        precision = "float32" if self.training else self.inference_precision
-        sequence = x[None]
-        h_n: list[Tensor] = []
-        c_n: list[Tensor] = []
-        top = self.num_layers - 1
-        for layer in range(top):
-            sequence, h, c = lstm(
-                sequence,
-                *self.lstm.layer(layer, self._n_directions),
-                lengths=lengths,
-                h_0=h_0[layer],
-                c_0=c_0[layer],
-                recurrent_mask=mask[layer],
-                precision=precision,
-            )
-            sequence = self._drop(sequence, self.dropout, output_site(layer))
-            h_n.append(h)
-            c_n.append(c)
-        weights = self.lstm.layer(top, self._n_directions)
-        states: dict[str, Any] = {
-            "lengths": lengths,
-            "h_0": h_0[top],
-            "c_0": c_0[top],
-            "recurrent_mask": mask[top],
-            "precision": precision,
-        }
-        if self.norm is None and not (self.training and self.dropout > 0.0):
+        self._check_input(x)
+        sequence, states, h_n, c_n = self._below_top(x, lengths, state)
+        weights = self.lstm.layer(self.num_layers - 1, self._n_directions)
+        if self._head_is_fused():
             logits, h, c = lstm_linear(
                 sequence,
                 *weights,
                 self.linear.weight[None],
                 self.linear.bias[None],
                 pooling=self.pooling,
+                precision=self._precision(),
                 **states,
             )
             logits = logits[0]
         else:
-            hidden, h, c = lstm(sequence, *weights, **states)
+            hidden, h, c = lstm(sequence, *weights, precision=self._precision(), **states)
             pooled = reference.pool(hidden, h, lengths, self.pooling)[0]
             if self.norm is not None:
                 pooled = self.norm(pooled)
-            logits = self.linear(self._drop(pooled, self.dropout, output_site(top)))
+            logits = self.linear(self._drop(pooled, self.dropout, output_site(self.num_layers - 1)))
         if not return_state:
             return logits
-        h_n.append(h)
-        c_n.append(c)
-        return logits, (_to_torch_layout(h_n), _to_torch_layout(c_n))
+        return logits, (_to_torch_layout([*h_n, h]), _to_torch_layout([*c_n, c]))
+
+    def loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        return_logits: bool = False,
+    ) -> Any:
+        """Compute the mean loss of a batch, with its gradients in the same pass where it can.
+
+        The top layer, the head and the loss go forward and backward in one pass, so that gradients
+        are ready when the loss is, and ``backward()`` only scales them. Where no gradient is
+        wanted, this is a forward pass. A head norm, and dropout in training, stand between layer
+        and head: with them, or with bfloat16 in eval mode, it is `forward` and the loss after it.
+
+        Parameters
+        ----------
+        x, lengths
+            As in `forward`.
+        y : Tensor of shape (N,), int64
+            Class of each row, 0 to K - 1.
+        sample_weight : Tensor of shape (N,), optional
+            Factor on the loss of each row. Not differentiated.
+        loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
+            ``"focal"`` is cross-entropy times ``(1 - p)**2``, ``"mse"`` the mean over classes of
+            the squared difference of softmax and target.
+        label_smoothing : float, default=0.0
+            The target is ``1 - s + s / K`` for the true class and ``s / K`` for the others.
+        return_logits : bool, default=False
+            Also return the logits, for an accuracy. They are detached: gradients flow through the
+            loss alone.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            ``sum(sample_weight * loss) / N``: what `torch.nn.functional.cross_entropy` gives for
+            the logits, if there are no weights. With `return_logits`, the pair ``(loss, logits)``.
+
+        Raises
+        ------
+        InputError
+            If the shape of `x`, `y` or `sample_weight` does not fit, or `y` is not int64.
+        ArgumentError
+            If `loss` is not known or `label_smoothing` outside [0, 1).
+        RuntimeError
+            If a class or a length is out of range.
+        """
+        check_loss(loss, label_smoothing)
+        self._check_input(x)
+        for name, values in (("y", y), ("sample_weight", sample_weight)):
+            if values is not None and tuple(values.shape) != (x.shape[0],):
+                raise InputError(
+                    f"{name} has shape {tuple(values.shape)}; expected ({x.shape[0]},), one value"
+                    " for each row of x."
+                )
+        if y.dtype != torch.int64:
+            raise InputError(f"y has dtype {y.dtype}; expected torch.int64, the index of a class.")
+        if sample_weight is not None:
+            sample_weight = sample_weight.detach().to(self.linear.weight.dtype)
+        if not self._head_is_fused() or self._precision() != "float32":
+            logits = self.forward(x, lengths)
+            losses = reference.window_losses(logits, y, loss, label_smoothing)
+            value = (losses if sample_weight is None else losses * sample_weight).mean()
+            return (value, logits.detach()) if return_logits else value
+        sequence, states, _, _ = self._below_top(x, lengths, None)
+        value, logits = lstm_linear_loss(
+            sequence,
+            y[None],
+            *self.lstm.layer(self.num_layers - 1, self._n_directions),
+            self.linear.weight[None],
+            self.linear.bias[None],
+            pooling=self.pooling,
+            loss=loss,
+            label_smoothing=label_smoothing,
+            sample_weight=None if sample_weight is None else sample_weight[None],
+            **states,
+        )
+        return (value[0], logits[0]) if return_logits else value[0]
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 3 or x.shape[-1] != self.input_size:
+            raise InputError(
+                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps,"
+                f" {self.input_size})."
+            )
+
+    def _precision(self) -> str:
+        return "float32" if self.training else self.inference_precision
+
+    def _head_is_fused(self) -> bool:
+        """Whether nothing stands between the top layer and the head but pooling."""
+        return self.norm is None and not (self.training and self.dropout > 0.0)
+
+    def _below_top(
+        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
+        """Run all layers but the top one.
+
+        Returns the top layer's sequence and its other inputs, and the final states of the others.
+        """
+        h_0, c_0 = self._split_state(state, x.shape[0])
+        mask = self._recurrent_masks(x)
+        inputs: list[dict[str, Any]] = [
+            {"lengths": lengths, "h_0": h, "c_0": c, "recurrent_mask": m}
+            for h, c, m in zip(h_0, c_0, mask, strict=True)
+        ]
+        sequence = x[None]
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        for layer in range(self.num_layers - 1):
+            weights = self.lstm.layer(layer, self._n_directions)
+            sequence, h, c = lstm(sequence, *weights, precision=self._precision(), **inputs[layer])
+            sequence = self._drop(sequence, self.dropout, output_site(layer))
+            h_n.append(h)
+            c_n.append(c)
+        return sequence, inputs[-1], h_n, c_n
 
     def _split_state(
         self, state: tuple[Tensor, Tensor] | None, n_windows: int

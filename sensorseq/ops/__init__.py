@@ -1,4 +1,4 @@
-"""The operators: an LSTM layer, and one fused with pooling and a linear head."""
+"""The operators: an LSTM layer, one fused with pooling and a linear head, one with the loss too."""
 
 from sensorseq.ops.lstm_linear import (
     POOLINGS,
@@ -8,5 +8,16 @@ from sensorseq.ops.lstm_linear import (
     lstm_linear,
     pooled_size,
 )
+from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss
 
-__all__ = ["POOLINGS", "PRECISIONS", "kernel_for", "lstm", "lstm_linear", "pooled_size"]
+__all__ = [
+    "LOSSES",
+    "POOLINGS",
+    "PRECISIONS",
+    "check_loss",
+    "kernel_for",
+    "lstm",
+    "lstm_linear",
+    "lstm_linear_loss",
+    "pooled_size",
+]

@@ -4,6 +4,7 @@ Curvature and gradient penalties are rare and small, so no kernel is kept for th
 ops are differentiated by running the reference forward again and differentiating it twice.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,20 @@ def _lstm_linear_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         second = _second(outputs, grad_outputs, wanted, grads, [*grad_outputs, *leaves])
     of_grads, (of_x, *of_weights), of_states = second[:3], second[3:8], second[8:]
     return (*of_grads, of_x, None, *of_weights, *of_states, None, None, None, None, None)
+
+
+def lstm_linear_loss(
+    grad_loss: Tensor, tensors: Sequence[Tensor | None], options: Sequence[Any]
+) -> list[Tensor | None]:
+    """Compute the gradients of the reference's loss by each of `tensors`, to be differentiated."""
+    # views: one tensor given for two arguments has a gradient for each
+    inputs = [None if t is None else t.view_as(t) for t in tensors]
+    mean_loss, _ = reference.lstm_linear_loss(*inputs, *options)  # type: ignore[arg-type]
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    found = iter(
+        torch.autograd.grad(mean_loss, wanted, grad_loss, create_graph=True, allow_unused=True)
+    )
+    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
 
 
 def _leaves(tensors: list[Any]) -> list[Any]:

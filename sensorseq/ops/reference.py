@@ -8,6 +8,9 @@ D directions, K classes.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+FOCAL_GAMMA = 2.0  # the value of the source below
 
 
 def lstm(
@@ -166,3 +169,92 @@ def lstm_linear(
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     pooled = pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
+
+
+def window_losses(
+    logits: Tensor, class_index: Tensor, loss: str = "cross_entropy", label_smoothing: float = 0.0
+) -> Tensor:
+    """Compute the loss of each window.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., K)
+        Of each window.
+    class_index : Tensor of shape (...), int64
+        Each in 0 to K - 1.
+    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
+        ``"focal"`` is cross-entropy times ``(1 - p)**2`` [1]_. ``"mse"`` is the mean over classes
+        of the squared difference of softmax and target (the Brier score divided by K, what Keras
+        computes for a softmax output).
+    label_smoothing : float, default=0.0
+        The target is ``1 - s + s / K`` for the true class and ``s / K`` for the others.
+
+    Returns
+    -------
+    Tensor of shape (...)
+
+    References
+    ----------
+    .. [1] T.-Y. Lin et al., *Focal Loss for Dense Object Detection*, 2017.
+    """
+    n_classes = logits.shape[-1]
+    log_p = functional.log_softmax(logits, dim=-1)
+    if loss == "cross_entropy":
+        # torch's own would pass over a class index of -100
+        of_class = -log_p.gather(-1, class_index[..., None])[..., 0]
+        if label_smoothing == 0.0:
+            return of_class
+        return (1.0 - label_smoothing) * of_class - label_smoothing * log_p.mean(dim=-1)
+    one_hot = functional.one_hot(class_index, n_classes).to(logits.dtype)
+    target = one_hot * (1.0 - label_smoothing) + label_smoothing / n_classes
+    if loss == "mse":
+        return ((log_p.exp() - target) ** 2).mean(dim=-1)
+    # 1 - p as a sum of the others would be exact near one; expm1 is as good and cheaper.
+    distance = -torch.expm1(log_p)
+    return -(target * distance**FOCAL_GAMMA * log_p).sum(dim=-1)
+
+
+def lstm_linear_loss(
+    x: Tensor,
+    lengths: Tensor | None,
+    class_index: Tensor,
+    sample_weight: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    h_0: Tensor | None = None,
+    c_0: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    pooling: str = "last",
+    loss: str = "cross_entropy",
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Run `lstm_linear` and compute the mean of the windows' losses.
+
+    Parameters
+    ----------
+    x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask, pooling
+        As in `lstm_linear`.
+    class_index : Tensor of shape (M or 1, N), int64
+        Class of each window.
+    sample_weight : Tensor of shape (M or 1, N) or None
+        Factor on the loss of each window.
+    loss, label_smoothing
+        As in `window_losses`.
+
+    Returns
+    -------
+    mean_loss : Tensor of shape (M,)
+        ``sum(sample_weight * loss) / N``.
+    logits : Tensor of shape (M, N, K)
+    """
+    logits, _, _ = lstm_linear(
+        *(x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out),
+        *(h_0, c_0, recurrent_mask, pooling),
+    )
+    losses = window_losses(logits, class_index.expand(logits.shape[:2]), loss, label_smoothing)
+    if sample_weight is not None:
+        losses = losses * sample_weight
+    return losses.mean(dim=-1), logits

@@ -18,13 +18,13 @@ from torch import Tensor
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.ops import _extension
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
+from sensorseq.ops.lstm_linear_loss import LOSSES
 
 _extension.load()
 
 HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","))
 STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
 OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of state
-LOSSES = ("cross_entropy", "focal", "mse")
 HEAD_NORMS = ("none", "batch", "layer")
 MAX_LAYERS = 8
 

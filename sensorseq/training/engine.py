@@ -168,7 +168,7 @@ class _Run:
         self.config = config
         self.train = train.to(self.device)
         self.validation = None if validation is None else validation.to(self.device)
-        self.loss = make_loss(config.loss, config.n_classes, config.label_smoothing)
+        self.loss = make_loss(config.loss, config.label_smoothing)
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
         self.batches = BatchSampler(

@@ -2,6 +2,7 @@
 // threads that take tasks in another order than a loop would.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +19,8 @@ using Array = std::vector<double>;
 using sensorseq::Parallel;
 
 inline int g_failures = 0;
+// by operator new, in a program that counts them
+inline std::atomic<int64_t> g_allocations{0};
 
 inline void Check(bool ok, const std::string& what) {
   if (ok) return;

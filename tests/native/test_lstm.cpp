@@ -2,6 +2,7 @@
 // set of this machine. Built with AddressSanitizer and UBSan: every array ends where its allocation
 // ends and begins misaligned; sentinels surround what is written; NaN lies where nothing may read.
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,16 @@
 #include "cpu/dispatch.h"
 #include "harness.h"
 #include "lstm_problem.h"
+
+// Counted: see Compute.
+void* operator new(size_t bytes) {
+  ++harness::g_allocations;
+  void* data = std::malloc(bytes > 0 ? bytes : 1);
+  if (data == nullptr) std::abort();
+  return data;
+}
+void operator delete(void* data) noexcept { std::free(data); }
+void operator delete(void* data, size_t) noexcept { std::free(data); }
 
 namespace {
 
@@ -340,6 +351,19 @@ void CheckBfloat16Refusals(LstmForward<float> args) {
   Check(lstm_forward(twice) == Status::kBfloat16Misplaced, "bfloat16 in double is refused");
 }
 
+// Inference needs memory for windows, not for timesteps.
+void CheckMemory() {
+  LstmShape shape;
+  shape.n_windows = 40;
+  shape.n_timesteps = 3;
+  shape.n_channels = 2;
+  shape.hidden_size = 20;
+  const size_t bytes = lstm_forward_workspace_bytes(shape, sizeof(float));
+  shape.n_timesteps = 3000;
+  Check(lstm_forward_workspace_bytes(shape, sizeof(float)) == bytes,
+        "inference needs the same workspace for any number of timesteps");
+}
+
 void CheckRefusals() {
   LstmForward<float> args{};
   args.shape.hidden_size = 0;
@@ -409,6 +433,7 @@ int main() {
     std::printf("bfloat16: not on this processor\n");
   }
   CheckSlots();
+  CheckMemory();
   CheckRefusals();
   if (g_failures > 0) {
     std::printf("%d failed\n", g_failures);

@@ -10,14 +10,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-PROGRAMS = ("test_lstm", "test_bits", "test_train_epoch")
+PROGRAMS = ("test_lstm", "test_bits", "test_lstm_linear_loss", "test_train_epoch")
 
 
 def build(folder, compiler, *flags, programs=PROGRAMS):
     """Compile the core once and every program with it; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
-    core = [*sorted((ROOT / "csrc" / "cpu").glob("*.cpp")), ROOT / "csrc" / "train_epoch.cpp"]
+    core = [
+        p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.endswith("bindings.cpp")
+    ]
     sources = [*core, *(ROOT / "tests" / "native" / f"{program}.cpp" for program in programs)]
     command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
     jobs = [
@@ -56,7 +58,7 @@ def threaded(tmp_path_factory):
     """Programs under ThreadSanitizer."""
     folder = tmp_path_factory.mktemp("threaded")
     flags = ["-O1", "-g", "-fsanitize=thread"]
-    return build(folder, COMPILER, *flags, programs=["test_bits", "test_train_epoch"])
+    return build(folder, COMPILER, *flags, programs=PROGRAMS[1:])
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +81,15 @@ def test_an_output_has_the_same_bits_whatever_else_the_call_computes(checked):
     run(checked / "test_bits")
 
 
+def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
+    run(checked / "test_lstm_linear_loss")
+
+
 def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
 
 
-@pytest.mark.parametrize("program", ["test_bits", "test_train_epoch"])
+@pytest.mark.parametrize("program", PROGRAMS[1:])
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
 

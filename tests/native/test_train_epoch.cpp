@@ -304,6 +304,53 @@ void CheckRefusals() {
   });
 }
 
+// The passes over flat buffers have the same bits on every instruction set, tails included.
+template <typename Real>
+void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
+                     const TrainKernels<Real>& baseline) {
+  std::mt19937 random(3);
+  std::normal_distribution<double> normal;
+  auto Draw = [&](int64_t n) {
+    std::vector<Real> values(n);
+    for (Real& value : values) value = static_cast<Real>(normal(random));
+    return values;
+  };
+  const std::string name = kernels.name;
+  for (int64_t n : {1, 15, 16, 17, 131}) {
+    const std::vector<Real> grads = Draw(n), parameters = Draw(n);
+    std::vector<Real> state = Draw(3 * n);
+    for (Real& value : state) value = std::fabs(value);
+    Check(ours.sum_of_squares(grads.data(), n) == baseline.sum_of_squares(grads.data(), n),
+          name + " sum of squares");
+    for (Optimizer optimizer :
+         {Optimizer::kSgd, Optimizer::kAdam, Optimizer::kAdamW, Optimizer::kRmsprop}) {
+      for (double option : {0.0, 1.0}) {
+        double hyper[kHyperColumns] = {};
+        hyper[kMomentum] = 0.9 * option;
+        hyper[kNesterov] = hyper[kAmsgrad] = hyper[kCentered] = option;
+        hyper[kBeta1] = 0.9;
+        hyper[kBeta2] = hyper[kAlpha] = 0.99;
+        hyper[kEps] = 1e-3;
+        hyper[kWeightDecay] = 0.1;
+        std::vector<Real> results[2], states[2];
+        for (int side = 0; side < 2; ++side) {
+          results[side] = parameters;
+          states[side] = state;
+          (side == 0 ? ours : baseline)
+              .update(optimizer, hyper, 0.01, 3, n, grads.data(), results[side].data(),
+                      states[side].data());
+          (side == 0 ? ours : baseline)
+              .move_average(Real(0.3), n, grads.data(), results[side].data());
+        }
+        Check(std::memcmp(results[0].data(), results[1].data(), n * sizeof(Real)) == 0 &&
+                  std::memcmp(states[0].data(), states[1].data(), 3 * n * sizeof(Real)) == 0,
+              name + " optimizer " + std::to_string(int(optimizer)));
+        Check(results[0] != parameters, name + " an update changes the parameters");
+      }
+    }
+  }
+}
+
 }  // namespace
 
 // With the argument "threads", only what runs on threads: for ThreadSanitizer.
@@ -319,6 +366,9 @@ int main(int n_arguments, char** arguments) {
     setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
     const std::string name = kernels.name;
     const int64_t lanes = name == "avx512" ? 8 : name == "avx2" ? 4 : 2;  // of double
+    const Kernels& baseline = *table.rows[table.n_rows - 1];
+    CheckFlatPasses(kernels, kernels.train_f32, baseline.train_f32);
+    CheckFlatPasses(kernels, kernels.train_f64, baseline.train_f64);
     for (uint32_t seed = 0; seed < 40 && !threads_only; ++seed) CheckSlope(seed, lanes, name);
     for (uint32_t seed = 0; seed < 12; ++seed) {
       CheckModels<float>(seed, 2 * lanes, name);

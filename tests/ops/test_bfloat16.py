@@ -289,6 +289,20 @@ def test_a_module_rounds_every_layer_in_eval_mode_and_none_in_training(head_norm
 
 
 @needs_bfloat16
+def test_the_loss_in_eval_mode_is_that_of_the_rounded_logits():
+    module = LSTMLinear(3, 9, 4, inference_precision="bfloat16").eval()
+    x, y = torch.randn(5, 12, 3), torch.arange(5) % 4
+    with torch.no_grad():
+        logits = module(x)
+        torch.testing.assert_close(
+            module.loss(x, y), torch.nn.functional.cross_entropy(logits, y), rtol=0, atol=1e-6
+        )
+        assert_same_bits([module.loss(x, y, return_logits=True)[1]], [logits])
+    with pytest.raises(ArgumentError, match=r"torch\.no_grad"):
+        module.loss(x, y)
+
+
+@needs_bfloat16
 def test_traced_without_graph_breaks_the_module_gives_the_same_bits():
     module = LSTMLinear(3, 8, 4, pooling="meanmax", inference_precision="bfloat16").eval()
     traced = torch.compile(module, fullgraph=True, backend="eager")

@@ -1,13 +1,28 @@
-// The update rules of torch.optim, on flat buffers, in torch's order of operations. Factors are
-// formed in double and rounded once.
-#pragma once
+// Passes over a model's flat buffers: the update rules of torch.optim in torch's order of
+// operations, the average of the weights, the squared norm. Included by an ISA file after
+// vector-inl.h; includes nothing. Plain loops, which the compiler widens to the instruction set:
+// nothing is contracted and no sum reordered, so every one gives the same bits. Factors are formed
+// in double and rounded once.
 
-#include <cmath>
-#include <cstdint>
-
-#include "train_epoch.h"
-
-namespace sensorseq {
+// sum of values[i]^2 in a fixed order: partial sums fit for vectors
+template <typename Real>
+inline double SumOfSquares(const Real* values, int64_t n) {
+  constexpr int kSums = 16;
+  double sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums <= n; i += kSums) {
+    for (int k = 0; k < kSums; ++k) {
+      sums[k] += static_cast<double>(values[i + k]) * static_cast<double>(values[i + k]);
+    }
+  }
+  for (int k = 0; i < n; ++i, ++k) {
+    sums[k] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
+  for (int half = kSums / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) sums[k] += sums[k + half];
+  }
+  return sums[0];
+}
 
 // torch.lerp, in the form that is exact at both ends.
 template <typename Real>
@@ -109,4 +124,8 @@ inline void Update(Optimizer optimizer, const double* hyper, double learning_rat
   }
 }
 
-}  // namespace sensorseq
+// average = d average + (1 - d) parameters, fresh = 1 - d
+template <typename Real>
+inline void MoveAverage(Real fresh, int64_t n, const Real* parameters, Real* average) {
+  for (int64_t i = 0; i < n; ++i) average[i] = Lerp(average[i], parameters[i], fresh);
+}

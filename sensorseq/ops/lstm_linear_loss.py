@@ -1,0 +1,186 @@
+"""An LSTM layer, pooling, a linear head and the loss, with the gradients, in one pass.
+
+Forward and backward pass run tile by tile while what they share is in the cache. So the gradients
+are there when the loss is; the backward pass of autograd only scales them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.ops import double_backward, reference
+from sensorseq.ops.lstm_linear import (
+    POOLINGS,
+    _dtype,
+    _fake_gradients,
+    _needs_state,
+    _prepare,
+    _sum_over_models,
+    kernel_for,
+    pooled_size,
+)
+
+LOSSES = ("cross_entropy", "focal", "mse")
+_N_TENSORS = 12  # leading arguments of the op that are tensors
+
+
+def check_loss(loss: str, label_smoothing: float) -> None:
+    """Raise an error if the loss is not known or the smoothing out of range.
+
+    Raises
+    ------
+    ArgumentError
+        If `loss` is not one of `LOSSES`, or `label_smoothing` outside [0, 1).
+    """
+    check_choice("loss", loss, LOSSES)
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ArgumentError(f"label_smoothing={label_smoothing} must lie in [0, 1).")
+
+
+def lstm_linear_loss(
+    x: Tensor,
+    class_index: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    *,
+    pooling: str = "last",
+    loss: str = "cross_entropy",
+    label_smoothing: float = 0.0,
+    lengths: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    h_0: Tensor | None = None,
+    c_0: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run `lstm_linear` and compute the mean of the windows' losses, with its gradients.
+
+    Where a gradient is wanted, it is computed at once; the backward pass of autograd scales it, and
+    may run more than once. Otherwise this is a forward pass.
+
+    Parameters
+    ----------
+    x, weight_ih, weight_hh, bias, weight_out, bias_out, pooling
+        As in `lstm_linear`.
+    class_index : Tensor of shape (M or 1, N), int64
+        Class of each window, 0 to K - 1.
+    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
+        See `sensorseq.ops.reference.window_losses`.
+    label_smoothing : float, default=0.0
+        In [0, 1).
+    lengths, h_0, c_0, recurrent_mask
+        As in `lstm_linear`.
+    sample_weight : Tensor of shape (M or 1, N), optional
+        Factor on the loss of each window. Not differentiated.
+
+    Returns
+    -------
+    mean_loss : Tensor of shape (M,)
+        ``sum(sample_weight * loss) / N`` of each model.
+    logits : Tensor of shape (M, N, K)
+        Not differentiable: gradients flow through `mean_loss` alone.
+
+    Raises
+    ------
+    ArgumentError
+        If `pooling` or `loss` is not known, or `label_smoothing` out of range.
+    RuntimeError
+        If a shape, dtype, length or class does not fit; the message names the argument.
+    """
+    check_choice("pooling", pooling, POOLINGS)
+    check_loss(loss, label_smoothing)
+    weight = None if sample_weight is None else sample_weight.detach()
+    arguments = _prepare(
+        *(x, lengths, class_index, weight, weight_ih, weight_hh, bias, weight_out, bias_out),
+        *(h_0, c_0, recurrent_mask),
+    )
+    options = (pooling, loss, label_smoothing)
+    if kernel_for(x.device.type, _dtype(arguments)) == "reference":
+        mean_loss, logits = reference.lstm_linear_loss(*arguments, *options)  # type: ignore[call-arg]  # lists' lengths
+        return mean_loss, logits.detach()
+    needs_grad = _needs_state(arguments)
+    needs_grad_x = needs_grad and arguments[0].requires_grad
+    mean_loss, logits, *_ = torch.ops.sensorseq.lstm_linear_loss(
+        *arguments, *options, needs_grad, needs_grad_x
+    )
+    return mean_loss, logits
+
+
+@torch.library.register_fake("sensorseq::lstm_linear_loss")
+def _(
+    x: Tensor,
+    lengths: Tensor | None,
+    class_index: Tensor,
+    sample_weight: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    recurrent_mask: Tensor | None,
+    pooling: str,
+    loss: str,
+    label_smoothing: float,
+    needs_grad: bool,
+    needs_grad_x: bool,
+) -> tuple[Tensor, ...]:
+    n_models, n_directions, _, hidden_size = weight_hh.shape
+    torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
+    torch._check(class_index.shape[1] == x.shape[1], lambda: "class_index and x differ in windows")
+    width = pooled_size(pooling, hidden_size, n_directions)
+    torch._check(weight_out.shape[2] == width, lambda: "weight_out does not fit the pooled vector")
+    results = (x.new_empty(n_models), x.new_empty((n_models, x.shape[1], weight_out.shape[1])))
+    if not needs_grad:
+        return (*results, *(x.new_empty(0) for _ in range(8)))
+    head = (torch.empty_like(weight_out), torch.empty_like(bias_out))
+    return (
+        *results,
+        *_fake_gradients(x, weight_ih, weight_hh, bias, head, h_0, c_0, needs_grad_x),
+    )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    tensors, (*ctx.options, needs_grad, ctx.needs_grad_x) = inputs[:_N_TENSORS], inputs[_N_TENSORS:]
+    _, *others = output
+    _, *grads = others
+    if not needs_grad:
+        raise ArgumentError("lstm_linear_loss needs needs_grad=True where an input requires grad.")
+    ctx.save_for_backward(*tensors, *grads)
+    ctx.mark_non_differentiable(*others)
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    tensors, grads = ctx.saved_tensors[:_N_TENSORS], ctx.saved_tensors[_N_TENSORS:]
+    nothing = (None,) * (len(ctx.options) + 2)
+    if grad_loss is None:
+        return (None,) * _N_TENSORS + nothing
+    if torch.is_grad_enabled():  # create_graph: what is ready has no graph of its own
+        return (
+            *double_backward.lstm_linear_loss(grad_loss, tensors, ctx.options),
+            *nothing,
+        )
+    grad_x, *of_weights, grad_h_0, grad_c_0 = (
+        grad * grad_loss.view(-1, *(1,) * (grad.dim() - 1)) if grad.numel() else grad
+        for grad in grads
+    )
+    x, h_0, c_0 = tensors[0], tensors[9], tensors[10]
+    return (
+        _sum_over_models(grad_x, x) if ctx.needs_grad_x else None,
+        *(None, None, None),
+        *of_weights,
+        None if h_0 is None else grad_h_0,
+        None if c_0 is None else grad_c_0,
+        None,
+        *nothing,
+    )
+
+
+torch.library.register_autograd("sensorseq::lstm_linear_loss", _gradients, setup_context=_setup)
+torch.library.register_autocast("sensorseq::lstm_linear_loss", "cpu", torch.float32)
