@@ -232,7 +232,8 @@ struct ForwardResult {
   Tensor hidden, h_n, c_n, pooled, logits, saved;
 };
 
-ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool save_state) {
+ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool save_state,
+                         bool bfloat16) {
   const LstmShape s = a.Check(pooling);
   const bool has_head = s.pooling != Pooling::kNone;
   const Sizes state = {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
@@ -261,6 +262,7 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
     args.saved = save_state ? MutableData<Real>(out.saved) : nullptr;
     args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
+    args.bfloat16 = bfloat16;
     Raise(lstm_forward(args));
   });
   return out;
@@ -444,9 +446,9 @@ Tensor LstmLinearStream(Tensor x, Tensor packed, Tensor weight_out, Tensor bias_
 std::tuple<Tensor, Tensor, Tensor, Tensor> Lstm(Tensor x, MaybeTensor lengths, Tensor weight_ih,
                                                 Tensor weight_hh, Tensor bias, MaybeTensor h_0,
                                                 MaybeTensor c_0, MaybeTensor recurrent_mask,
-                                                bool save_state) {
+                                                bool save_state, bool bfloat16) {
   const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
-  const ForwardResult out = RunForward(a, "", save_state);
+  const ForwardResult out = RunForward(a, "", save_state, bfloat16);
   return {out.hidden, out.h_n, out.c_n, out.saved};
 }
 
@@ -463,10 +465,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmBackwardOp(
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> LstmLinear(
     Tensor x, MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
     Tensor weight_out, Tensor bias_out, MaybeTensor h_0, MaybeTensor c_0,
-    MaybeTensor recurrent_mask, std::string pooling, bool save_state) {
+    MaybeTensor recurrent_mask, std::string pooling, bool save_state, bool bfloat16) {
   const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
                     weight_out, bias_out, h_0,       c_0,       recurrent_mask};
-  const ForwardResult out = RunForward(a, pooling, save_state);
+  const ForwardResult out = RunForward(a, pooling, save_state, bfloat16);
   return {out.logits, out.h_n, out.c_n, out.pooled, out.saved};
 }
 
@@ -765,6 +767,14 @@ std::string CpuIsas() {
   return names;
 }
 
+// Whether the instruction set that serves has products of bfloat16.
+bool CpuBfloat16() {
+  Status status;
+  const bool has = ActiveBfloat16Kernels(&status) != nullptr;
+  if (status != Status::kNoBfloat16) Raise(status);
+  return has;
+}
+
 // Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks on torch's threads.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
@@ -789,7 +799,7 @@ int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
 STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def(
       "lstm(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
-      " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state)"
+      " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state, bool bfloat16=False)"
       " -> (Tensor hidden, Tensor h_n, Tensor c_n, Tensor saved)");
   m.def(
       "lstm_backward(Tensor? grad_hidden, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
@@ -800,7 +810,7 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def(
       "lstm_linear(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor weight_out, Tensor bias_out, Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask,"
-      " str pooling, bool save_state)"
+      " str pooling, bool save_state, bool bfloat16=False)"
       " -> (Tensor logits, Tensor h_n, Tensor c_n, Tensor pooled, Tensor saved)");
   m.def(
       "lstm_linear_backward(Tensor grad_logits, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
@@ -837,6 +847,7 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def("train_epoch_columns(str tensor) -> str");
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");
+  m.def("cpu_bfloat16() -> bool");
   m.def("multiply_add_flops(int repeats, int n_tasks=1) -> int");
 }
 
@@ -857,5 +868,6 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
   m.impl("train_epoch_columns", TORCH_BOX(&sensorseq::TrainEpochColumns));
   m.impl("cpu_isa", TORCH_BOX(&sensorseq::CpuIsa));
   m.impl("cpu_isas", TORCH_BOX(&sensorseq::CpuIsas));
+  m.impl("cpu_bfloat16", TORCH_BOX(&sensorseq::CpuBfloat16));
   m.impl("multiply_add_flops", TORCH_BOX(&sensorseq::MultiplyAddFlops));
 }

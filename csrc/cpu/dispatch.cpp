@@ -9,6 +9,7 @@ namespace sensorseq {
 #if defined(__x86_64__)
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx2Kernels;
+extern const Bfloat16Kernels kAvx512Bfloat16Kernels;
 #elif defined(__aarch64__)
 extern const Kernels kNeonKernels;
 #endif
@@ -27,6 +28,14 @@ const Kernels* const kTable[] = {
 };
 constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
 
+// Ends with null: an array needs an element.
+const Bfloat16Kernels* const kBfloat16Table[] = {
+#if defined(__x86_64__)
+    &kAvx512Bfloat16Kernels,
+#endif
+    nullptr,
+};
+
 // Every name of any build: one that is not in this table belongs to another kind of processor.
 const char* const kNames[] = {"avx512", "avx2", "neon", "baseline"};
 
@@ -44,6 +53,7 @@ Status CheckShape(const LstmShape& s, const int64_t* lengths) {
 }
 
 void Call(const Kernels& k, const LstmForward<float>& args) { k.lstm_forward_f32(args); }
+void Call(const Bfloat16Kernels& k, const LstmForward<float>& args) { k.lstm_forward(args); }
 void Call(const Kernels& k, const LstmForward<double>& args) { k.lstm_forward_f64(args); }
 void Call(const Kernels& k, const LstmBackward<float>& args) { k.lstm_backward_f32(args); }
 void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_f64(args); }
@@ -84,11 +94,12 @@ Status CheckPacked(const LstmShape& s, const Kernels& kernels, size_t real_bytes
                                                             : Status::kPackedOtherwise;
 }
 
-template <typename Args>
-Status CheckAndCall(const LstmShape& shape, const int64_t* lengths, const Args& args) {
+template <typename Row, typename Args>
+Status CheckAndCall(const Row* (*active)(Status*), const LstmShape& shape, const int64_t* lengths,
+                    const Args& args) {
   Status status = CheckShape(shape, lengths);
   if (status != Status::kOk) return status;
-  const Kernels* kernels = ActiveKernels(&status);
+  const Row* kernels = active(&status);
   if (kernels != nullptr) Call(*kernels, args);
   return status;
 }
@@ -116,12 +127,26 @@ const Kernels* ActiveKernels(Status* status) {
   return nullptr;
 }
 
+const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status) {
+  const Kernels* active = ActiveKernels(status);
+  if (active == nullptr) return nullptr;
+  for (const Bfloat16Kernels* kernels : kBfloat16Table) {
+    if (kernels != nullptr && std::strcmp(kernels->extends, active->name) == 0 &&
+        kernels->is_supported()) {
+      return kernels;
+    }
+  }
+  *status = Status::kNoBfloat16;
+  return nullptr;
+}
+
 ForwardLayout LayoutForward(const LstmShape& s) {
   const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
   ForwardLayout layout;
   layout.packed_stride = Aligned(padded * width * kGates);
   layout.scratch_offset = s.n_models * s.n_directions * layout.packed_stride;
-  layout.scratch_stride = Aligned(kForwardScratch * kTileRows * padded);
+  layout.scratch_stride =
+      Aligned(kTileRows * (kForwardScratch * padded + FactorsSize(s.hidden_size, s.n_channels)));
   layout.total =
       layout.scratch_offset + s.n_models * TileCount(s.n_windows) * layout.scratch_stride;
   return layout;
@@ -193,8 +218,11 @@ Status lstm_pack(const LstmShape& shape, const LstmInputs<Real>& in, void* packe
   Call(*kernels, shape, in, static_cast<Real*>(const_cast<void*>(PackedWeights(packed))));
   return status;
 }
+
+namespace {
+
 template <typename Real>
-Status lstm_forward(const LstmForward<Real>& args) {
+Status ForwardOn(const LstmForward<Real>& args) {
   Status status = CheckShape(args.shape, args.in.lengths);
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
@@ -204,18 +232,31 @@ Status lstm_forward(const LstmForward<Real>& args) {
   if (status == Status::kOk) Call(*kernels, args);
   return status;
 }
+
+}  // namespace
+
+template <>
+Status lstm_forward(const LstmForward<float>& args) {
+  if (!args.bfloat16) return ForwardOn(args);
+  if (args.saved != nullptr || args.packed != nullptr) return Status::kBfloat16Misplaced;
+  return CheckAndCall(&ActiveBfloat16Kernels, args.shape, args.in.lengths, args);
+}
+template <>
+Status lstm_forward(const LstmForward<double>& args) {
+  if (args.bfloat16) return Status::kBfloat16Misplaced;
+  return ForwardOn(args);
+}
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args) {
-  return CheckAndCall(args.shape, args.in.lengths, args);
+  return CheckAndCall(&ActiveKernels, args.shape, args.in.lengths, args);
 }
 template <typename Real>
 Status lstm_step(const LstmStep<Real>& args) {
-  return CheckAndCall(args.forward.shape, args.forward.in.lengths, args);
+  if (args.forward.bfloat16) return Status::kBfloat16Misplaced;
+  return CheckAndCall(&ActiveKernels, args.forward.shape, args.forward.in.lengths, args);
 }
 template Status lstm_pack(const LstmShape&, const LstmInputs<float>&, void*);
 template Status lstm_pack(const LstmShape&, const LstmInputs<double>&, void*);
-template Status lstm_forward(const LstmForward<float>&);
-template Status lstm_forward(const LstmForward<double>&);
 template Status lstm_backward(const LstmBackward<float>&);
 template Status lstm_backward(const LstmBackward<double>&);
 template Status lstm_step(const LstmStep<float>&);

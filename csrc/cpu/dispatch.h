@@ -42,6 +42,13 @@ struct Kernels {
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
+// The forward pass with products of bfloat16, beside the row of the instruction set it extends.
+struct Bfloat16Kernels {
+  const char* extends;
+  bool (*is_supported)();
+  void (*lstm_forward)(const LstmForward<float>&);
+};
+
 // Every instruction set of this build, best first.
 struct KernelTable {
   const Kernels* const* rows;
@@ -52,6 +59,8 @@ KernelTable AllKernels();
 // The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
 // Read anew at each call, so that a test can force one row after the other. Null on error.
 const Kernels* ActiveKernels(Status* status);
+// What goes with that row. Null, with a status, if nothing does.
+const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status);
 
 // Rows of windows that one task takes through time together, and slots of weight gradients. Part of
 // the contract of bits, so the same on every instruction set.
@@ -63,6 +72,11 @@ constexpr int64_t kBlockEntries = 96;
 // Scratch arrays of a tile, in rows of Padded(H): see CarveBackward.
 constexpr int64_t kForwardScratch = 8;
 constexpr int64_t kBackwardScratch = 6;
+
+// Room of one row for h and x as pairs of bfloat16, each padded to whole vectors of pairs.
+inline int64_t FactorsSize(int64_t hidden_size, int64_t n_channels) {
+  return Padded((hidden_size + 1) / 2) + Padded((n_channels + 1) / 2);
+}
 
 // Values of saved state of one direction and window.
 inline int64_t SavedSize(const LstmShape& s) {

@@ -3,6 +3,8 @@
 // clang-format off: each file uses the one before
 #include "cpu/activations-inl.h"
 #include "cpu/pack-inl.h"
+#include "cpu/tile-inl.h"
+#include "cpu/gate_sums-inl.h"
 #include "cpu/lstm_forward-inl.h"
 #include "cpu/lstm_backward-inl.h"
 #include "cpu/head-inl.h"

@@ -1,156 +1,28 @@
 // The forward body: one tile of windows through all of time in one direction. Included by an ISA
-// file after pack-inl.h; includes nothing.
-//
-// The rows of a tile are ordered by length, longest first, so that a step works on the rows that
-// are still alive and on nothing else.
+// file after gate_sums-inl.h or gate_sums_bf16-inl.h; includes nothing.
 
-// Offset of one (model, window, direction) row in an (M, N, D, H) array.
-SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
-                                     int64_t direction) {
-  return ((model * s.n_windows + window) * s.n_directions + direction) * s.hidden_size;
-}
-
-// The timestep that a direction reaches at its `step`-th step.
-SENSORSEQ_INLINE int64_t TimestepAt(int64_t step, int64_t length, int64_t direction) {
-  return direction == 0 ? step : length - 1 - step;
-}
-
-template <typename Real>
-SENSORSEQ_INLINE const Real* XRow(const LstmShape& s, const Real* x, int64_t model, int64_t window,
-                                  int64_t timestep) {
-  const int64_t x_model = s.n_x_models == 1 ? 0 : model;
-  return x + ((x_model * s.n_windows + window) * s.n_timesteps + timestep) * s.n_channels;
-}
-
-struct TileRows {
-  int64_t n, n_steps;
-  int64_t window[kTileRows], length[kTileRows];
-  // how many rows take the `step`-th step
-  int64_t Alive(int64_t step) const {
-    int64_t alive = n;
-    while (alive > 0 && length[alive - 1] <= step) --alive;
-    return alive;
-  }
-};
-
-inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t first, int64_t n) {
-  TileRows rows;
-  rows.n = n;
-  for (int64_t r = 0; r < n; ++r) {
-    const int64_t length = lengths == nullptr ? s.n_timesteps : lengths[first + r];
-    int64_t at = r;
-    for (; at > 0 && rows.length[at - 1] < length; --at) {
-      rows.length[at] = rows.length[at - 1];
-      rows.window[at] = rows.window[at - 1];
-    }
-    rows.length[at] = length;
-    rows.window[at] = first + r;
-  }
-  rows.n_steps = n > 0 ? rows.length[0] : 0;
-  return rows;
-}
-
-// Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then for each row the
-// earliest timesteps that attain the pooled maximum.
-template <typename Real>
-struct SavedTile {
-  Real* steps;  // null: not saved
-  int64_t n_rows, step_size;
-  Bit<Real>* largest_at;
-
-  SavedTile(const LstmShape& s, Real* saved, int64_t n_rows)
-      : steps(saved),
-        n_rows(n_rows),
-        step_size(UnitBlocks<Real>(s.hidden_size) * n_rows * kSavedValues * kLanes<Real>),
-        largest_at(saved == nullptr ? nullptr
-                                    : reinterpret_cast<Bit<Real>*>(
-                                          saved + n_rows * s.n_timesteps * kSavedValues *
-                                                      Padded(s.hidden_size))) {}
-  // Zeros what no step writes where every row is whole, so that equal inputs give equal tensors.
-  void ClearPadding(const LstmShape& s) const {
-    if (steps == nullptr) return;
-    Real* end = reinterpret_cast<Real*>(largest_at);
-    for (Real* p = steps + s.n_timesteps * step_size; p < end; ++p) *p = Real(0);
-    if (s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax) return;
-    for (int64_t i = 0; i < n_rows * Padded(s.hidden_size); ++i) largest_at[i] = 0;
-  }
-  Real* At(int64_t step, int64_t block, int64_t row) const {
-    return steps + step * step_size + (block * n_rows + row) * kSavedValues * kLanes<Real>;
-  }
-};
-
-// What a step of a tile reads and writes; rows are `stride` wide.
-template <typename Real>
-struct ForwardStep {
-  int64_t H, C, stride;
-  const Real* h;  // as it enters the gates, masked
-  const Real* x[kTileRows];
-  Real* c;
-  Real* h_next;   // of the step after, masked
-  Real* h_plain;  // not masked; h_next without a mask
-  const Real* mask;
-  Real* sum;      // null: no mean
-  Real* largest;  // null: no maximum
-  Bit<Real>* largest_at;
-  Bit<Real> timestep[kTileRows];
-  bool is_reversed, is_odd;
-  Real* saved;  // of this step; null: not saved
-  int64_t saved_rows;
-};
-
-template <typename Real, int kRows>
-SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real* weights,
-                                  Vec<Real> (&sums)[kRows][kGates]) {
-#pragma GCC unroll 4
-  for (int gate = 0; gate < kGates; ++gate) {
-    const Vec<Real> weight = Load(weights + gate * kLanes<Real>);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) sums[r][gate] = MulAdd(factors[r], weight, sums[r][gate]);
-  }
-}
-
-// Sums of the gates of kBlocks blocks of units: over h, then over x, then the bias, which is often
-// the largest term and would cost every later sum its last digits.
+// Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
+// largest term and would cost every later sum its last digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
-  constexpr int64_t kGroup = kGates * kLanes<Real>;
-  const int64_t H = step.H, C = step.C, block_size = PackedBlockSize<Real>(H, C);
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) {
-        sums[b][r][gate] = Vec<Real>{};
-      }
+      for (int gate = 0; gate < kGates; ++gate) sums[b][r][gate] = Vec<Real>{};
     }
   }
-  const Real* h = step.h + first * step.stride;
-  const int64_t stride = step.stride;
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < H; ++k, packed += kGroup) {
-    Vec<Real> factors[kRows];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(h[r * stride + k]);
-#pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) AddProducts(factors, packed + b * block_size, sums[b]);
-  }
-  const Real* const* x = step.x + first;
-  for (int64_t k = 0; k < C; ++k, packed += kGroup) {
-    Vec<Real> factors[kRows];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(x[r][k]);
-#pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) AddProducts(factors, packed + b * block_size, sums[b]);
-  }
+  const Real* bias = AddGateProducts<Real, kRows, kBlocks>(packed, step, first, sums);
+  const int64_t block_size = PackedBlockSize<Real>(step.H, step.C);
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
       for (int gate = 0; gate < kGates; ++gate) {
-        sums[b][r][gate] = sums[b][r][gate] + Load(packed + b * block_size + gate * kLanes<Real>);
+        sums[b][r][gate] += Load(bias + b * block_size + gate * kLanes<Real>);
       }
     }
   }
@@ -288,6 +160,7 @@ inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64
   step.largest_at = has_largest && saved.steps != nullptr
                         ? reinterpret_cast<Bit<Real>*>(scratch + 7 * size)
                         : nullptr;
+  step.factors = scratch + kForwardScratch * size;
   step.is_reversed = direction == 1;
   step.saved_rows = rows.n;
 
@@ -354,6 +227,7 @@ inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64
       step.x[r] = XRow(s, args.in.x, model, rows.window[r], t);
       step.timestep[r] = static_cast<Bit<Real>>(t);
     }
+    PrepareFactors(step, alive);
     for (int64_t first = 0; first < alive; first += SENSORSEQ_REGISTER_ROWS) {
       const int64_t left = alive - first;
       ForwardSomeRows(packed, step, first,

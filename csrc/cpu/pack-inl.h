@@ -6,14 +6,6 @@ SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
   return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
 }
 
-// Forward: [unit block][h, x, 1][gate][lane], one contiguous line group per product: a column of
-// weight_hh per hidden unit, then one of weight_ih per channel, then the bias.
-// Padded units have zero weights and bias, so they stay exactly 0 and no hot loop needs a mask.
-template <typename Real>
-SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
-  return (1 + H + C) * kGates * kLanes<Real>;
-}
-
 // Columns [0, n) of kLanes rows `row_stride` apart, of which n_rows exist; column k goes to
 // packed + k * kGates * kLanes.
 template <typename Real>
@@ -27,26 +19,6 @@ inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, in
     }
     Transpose<Real>(square);
     for (int64_t j = 0; j < V && k + j < n; ++j) Store(packed + (k + j) * kGates * V, square[j]);
-  }
-}
-
-template <typename Real>
-inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                        Real* packed) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t H = s.hidden_size, C = s.n_channels;
-  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
-  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
-  const Real* bias = in.bias + model_direction * kGates * H;
-  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
-    const int64_t n_units = H - unit < V ? H - unit : V;
-    for (int gate = 0; gate < kGates; ++gate) {
-      const int64_t row = gate * H + unit;
-      Real* to = packed + gate * V;
-      PackColumns(weight_hh + row * H, H, n_units, H, to);
-      PackColumns(weight_ih + row * C, C, n_units, C, to + H * kGates * V);
-      Store(to + (H + C) * kGates * V, LoadSome(bias + row, n_units));
-    }
   }
 }
 

@@ -215,7 +215,7 @@ inline void BackwardSumTask(void* context, int64_t index) {
     SumColumns(inputs, n_slots, slot_stride, C, n_units, C, args.grad_weight_ih + row * C);
     SumColumns(inputs + C * kGates * V, n_slots, slot_stride, 1, n_units, 1, args.grad_bias + row);
   }
-  if (block != 0 || direction != 0) return;
+  if (s.n_classes == 0 || block != 0 || direction != 0) return;
   const int64_t P = PooledSize(s), K = s.n_classes;
   const Real* heads = workspace + layout.heads_offset + model * n_slots * layout.head_stride;
   for (int64_t i = 0; i < K * P + K; ++i) {

@@ -265,6 +265,7 @@ def describe_installation() -> dict[str, Any]:
         "numpy": np.__version__,
         "scikit-learn": version("scikit-learn"),
         "instruction set": torch_ops.cpu_isa(),
+        "bfloat16 inference": "available" if torch_ops.has_bfloat16() else "not available",
         "threads": torch.get_num_threads(),
         "cpus": system.cpu_count(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,

@@ -11,6 +11,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn.stream import Stream
 from sensorseq.ops import (
     POOLINGS,
+    PRECISIONS,
     check_loss,
     lstm,
     lstm_linear,
@@ -96,6 +97,9 @@ class LSTMLinear(nn.Module):
         Networks, 2016), in training.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
+    inference_precision : {"float32", "bfloat16"}, default="float32"
+        Of the LSTM layers in eval mode, also to be set as an attribute; see `sensorseq.ops.lstm`.
+        Training mode never rounds. With ``"bfloat16"``, eval mode needs ``torch.no_grad()``.
     device, dtype : optional
         As in every torch module.
 
@@ -117,6 +121,7 @@ class LSTMLinear(nn.Module):
         *,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
+        inference_precision: str = "float32",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -135,6 +140,7 @@ class LSTMLinear(nn.Module):
                 raise ArgumentError(f"{name}={share} must lie in [0, 1).")
         check_choice("pooling", pooling, POOLINGS)
         check_choice("head_norm", head_norm, HEAD_NORMS)
+        check_choice("inference_precision", inference_precision, PRECISIONS)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_classes = num_classes
@@ -144,6 +150,7 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
+        self.inference_precision = inference_precision
         # what draws the dropout masks in training, given values, probability and site; None: torch
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
@@ -198,6 +205,9 @@ class LSTMLinear(nn.Module):
         ------
         InputError
             If the shape of `x` or of a state does not fit.
+        ArgumentError
+            If `inference_precision` is not served here: another dtype or device, or a gradient is
+            wanted.
         """
         self._check_input(x)
         sequence, states, h_n, c_n = self._below_top(x, lengths, state)
@@ -209,11 +219,12 @@ class LSTMLinear(nn.Module):
                 self.linear.weight[None],
                 self.linear.bias[None],
                 pooling=self.pooling,
+                precision=self._precision(),
                 **states,
             )
             logits = logits[0]
         else:
-            hidden, h, c = lstm(sequence, *weights, **states)
+            hidden, h, c = lstm(sequence, *weights, precision=self._precision(), **states)
             pooled = reference.pool(hidden, h, lengths, self.pooling)[0]
             if self.norm is not None:
                 pooled = self.norm(pooled)
@@ -238,7 +249,7 @@ class LSTMLinear(nn.Module):
         The top layer, the head and the loss go forward and backward in one pass, so that gradients
         are ready when the loss is, and ``backward()`` only scales them. Where no gradient is
         wanted, this is a forward pass. A head norm, and dropout in training, stand between layer
-        and head: with them this is `forward` and the loss after it.
+        and head: with them, or with bfloat16 in eval mode, it is `forward` and the loss after it.
 
         Parameters
         ----------
@@ -284,7 +295,7 @@ class LSTMLinear(nn.Module):
             raise InputError(f"y has dtype {y.dtype}; expected torch.int64, the index of a class.")
         if sample_weight is not None:
             sample_weight = sample_weight.detach().to(self.linear.weight.dtype)
-        if not self._head_is_fused():
+        if not self._head_is_fused() or self._precision() != "float32":
             logits = self.forward(x, lengths)
             losses = reference.window_losses(logits, y, loss, label_smoothing)
             value = (losses if sample_weight is None else losses * sample_weight).mean()
@@ -311,6 +322,9 @@ class LSTMLinear(nn.Module):
                 f" {self.input_size})."
             )
 
+    def _precision(self) -> str:
+        return "float32" if self.training else self.inference_precision
+
     def _head_is_fused(self) -> bool:
         """Whether nothing stands between the top layer and the head but pooling."""
         return self.norm is None and not (self.training and self.dropout > 0.0)
@@ -333,7 +347,7 @@ class LSTMLinear(nn.Module):
         c_n: list[Tensor] = []
         for layer in range(self.num_layers - 1):
             weights = self.lstm.layer(layer, self._n_directions)
-            sequence, h, c = lstm(sequence, *weights, **inputs[layer])
+            sequence, h, c = lstm(sequence, *weights, precision=self._precision(), **inputs[layer])
             sequence = self._drop(sequence, self.dropout, output_site(layer))
             h_n.append(h)
             c_n.append(c)

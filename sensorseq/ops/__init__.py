@@ -1,11 +1,19 @@
 """The operators: an LSTM layer, one fused with pooling and a linear head, one with the loss too."""
 
-from sensorseq.ops.lstm_linear import POOLINGS, kernel_for, lstm, lstm_linear, pooled_size
+from sensorseq.ops.lstm_linear import (
+    POOLINGS,
+    PRECISIONS,
+    kernel_for,
+    lstm,
+    lstm_linear,
+    pooled_size,
+)
 from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss
 
 __all__ = [
     "LOSSES",
     "POOLINGS",
+    "PRECISIONS",
     "check_loss",
     "kernel_for",
     "lstm",

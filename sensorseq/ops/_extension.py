@@ -52,3 +52,15 @@ def cpu_isas() -> tuple[str, ...]:
     """Name every instruction set of this build that this processor supports, best first."""
     load()
     return tuple(str(torch.ops.sensorseq.cpu_isas()).split(","))
+
+
+def has_bfloat16() -> bool:
+    """Whether ``precision="bfloat16"`` is served: by this processor and by what `cpu_isa` names.
+
+    Raises
+    ------
+    RuntimeError
+        As `cpu_isa`.
+    """
+    load()
+    return bool(torch.ops.sensorseq.cpu_bfloat16())

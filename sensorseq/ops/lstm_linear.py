@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorseq.errors import check_choice
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import _extension, double_backward, reference
 
 POOLINGS = ("last", "mean", "max", "meanmax")
+PRECISIONS = ("float32", "bfloat16")
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
 
@@ -50,6 +51,7 @@ def lstm(
     h_0: Tensor | None = None,
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
+    precision: str = "float32",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in one or two directions and return its hidden sequence.
 
@@ -67,6 +69,11 @@ def lstm(
         States before the first step, zeros when not given.
     recurrent_mask : Tensor of shape (M, N, D, H), optional
         Factor on the hidden state wherever it enters the gates. Not differentiated.
+    precision : {"float32", "bfloat16"}, default="float32"
+        With ``"bfloat16"``, where float32 is served natively and no gradient is wanted, the factors
+        of the gates' products (`x`, the weights, the hidden state at each step) are rounded to
+        bfloat16; sums, biases, cell states and all results stay float32. See Notes. By default
+        everything is computed in the dtype of `x`.
 
     Returns
     -------
@@ -77,13 +84,26 @@ def lstm(
 
     Raises
     ------
+    ArgumentError
+        If `precision` is not known, or bfloat16 is asked for in another dtype, on another device or
+        where a gradient is wanted.
     RuntimeError
-        If a shape, dtype or length does not fit; the message names the argument.
+        If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
+        the argument.
+
+    Notes
+    -----
+    With ``precision="bfloat16"`` the logits of `lstm_linear` lie 0.07 to 0.4 % (relative L2) from
+    those of float64, for random weights, 17 to 128 units and 40 to 100 steps; float32's lie below
+    0.0001 %. Of a trained classifier with 64 units no label of 329 changed, and no probability by
+    more than 0.01. As always, a row has the same bits in any batch, on any number of threads and in
+    chunks.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
+    bfloat16 = _wants_bfloat16(precision, arguments)
     if kernel_for(x.device.type, _dtype(arguments)) == "reference":
         return reference.lstm(*arguments)
-    hidden, h_n, c_n, _ = torch.ops.sensorseq.lstm(*arguments, _needs_state(arguments))
+    hidden, h_n, c_n, _ = torch.ops.sensorseq.lstm(*arguments, _needs_state(arguments), bfloat16)
     return hidden, h_n, c_n
 
 
@@ -100,13 +120,14 @@ def lstm_linear(
     h_0: Tensor | None = None,
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
+    precision: str = "float32",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool over its valid steps and apply a linear head, in one kernel.
 
     Parameters
     ----------
-    x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask
-        As in `lstm`.
+    x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask, precision
+        As in `lstm`; the head is computed in the dtype of `x` in any case.
     weight_out : Tensor of shape (M, K, P)
         P is ``D * H``, twice that for ``"meanmax"``.
     bias_out : Tensor of shape (M, K)
@@ -123,18 +144,20 @@ def lstm_linear(
     Raises
     ------
     ArgumentError
-        If `pooling` is not known.
+        If `pooling` is not known, or `precision` not served; see `lstm`.
     RuntimeError
-        If a shape, dtype or length does not fit; the message names the argument.
+        If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
+        the argument.
     """
     check_choice("pooling", pooling, POOLINGS)
     arguments = _prepare(
         x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask
     )
+    bfloat16 = _wants_bfloat16(precision, arguments)
     if kernel_for(x.device.type, _dtype(arguments)) == "reference":
         return reference.lstm_linear(*arguments, pooling)  # type: ignore[call-arg]  # a list's length
     logits, h_n, c_n, _, _ = torch.ops.sensorseq.lstm_linear(
-        *arguments, pooling, _needs_state(arguments)
+        *arguments, pooling, _needs_state(arguments), bfloat16
     )
     return logits, h_n, c_n
 
@@ -156,6 +179,26 @@ def _dtype(arguments: list[Any]) -> torch.dtype:
 def _needs_state(arguments: list[Any]) -> bool:
     """Whether a backward pass can follow; without one, memory stays O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
+
+
+def _wants_bfloat16(precision: str, arguments: list[Any]) -> bool:
+    """Check that it can be had; whether the processor has it, the kernel says."""
+    check_choice("precision", precision, PRECISIONS)
+    if precision == "float32":
+        return False
+    x = arguments[0]
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        raise ArgumentError(
+            "precision='bfloat16' serves float32 on the CPU; x is"
+            f" {str(x.dtype).removeprefix('torch.')} on {x.device.type}. Use precision='float32',"
+            " which computes in the dtype of x."
+        )
+    if _needs_state(arguments):
+        raise ArgumentError(
+            "precision='bfloat16' has no backward pass, and an argument requires a gradient. Call"
+            " it under torch.no_grad(), or use precision='float32'."
+        )
+    return True
 
 
 def _or_none(grad: Tensor, wanted: Any) -> Tensor | None:
@@ -191,6 +234,7 @@ def _(
     c_0: Tensor | None,
     recurrent_mask: Tensor | None,
     save_state: bool,
+    bfloat16: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
     torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
@@ -232,6 +276,7 @@ def _(
     recurrent_mask: Tensor | None,
     pooling: str,
     save_state: bool,
+    bfloat16: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
     torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
@@ -283,7 +328,7 @@ def _fake_gradients(
 
 
 def _setup_lstm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, _ = inputs
+    *arguments, _, _ = inputs
     saved = output[-1]
     ctx.save_for_backward(*arguments, saved)
     # Without this, autograd would allocate zeros as large as the saved state at every step.
@@ -303,7 +348,7 @@ def _lstm_gradients(
     needs_grad_x = ctx.needs_input_grad[0]
     grads = [None if g is None else g.contiguous() for g in (grad_hidden, grad_h_n, grad_c_n)]
     if all(g is None for g in grads):
-        return (None,) * (len(arguments) + 1)
+        return (None,) * (len(arguments) + 2)
     grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = torch.ops.sensorseq.lstm_backward(
         *grads, *arguments, saved, needs_grad_x
     )
@@ -317,11 +362,12 @@ def _lstm_gradients(
         _or_none(grad_c_0, c_0 is not None),
         None,
         None,
+        None,
     )
 
 
 def _setup_lstm_linear(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, pooling, _ = inputs
+    *arguments, pooling, _, _ = inputs
     *_, pooled, saved = output
     ctx.save_for_backward(*arguments, pooled, saved)
     ctx.pooling = pooling
@@ -342,7 +388,7 @@ def _lstm_linear_gradients(
     needs_grad_x = ctx.needs_input_grad[0]
     if grad_logits is None:
         if grad_h_n is None and grad_c_n is None:
-            return (None,) * (len(arguments) + 2)
+            return (None,) * (len(arguments) + 3)
         grad_logits = x.new_zeros((*pooled.shape[:2], weight_out.shape[1]))
     (
         grad_x,
@@ -381,6 +427,7 @@ def _lstm_linear_gradients(
         grad_bias_out,
         _or_none(grad_h_0, h_0 is not None),
         _or_none(grad_c_0, c_0 is not None),
+        None,
         None,
         None,
         None,

@@ -364,6 +364,14 @@ def test_with_max_pooling_a_nan_reaches_the_gradients_of_its_own_row_and_no_othe
 # Corners of the gradient
 
 
+def test_the_gradients_of_no_windows_at_all_are_zero_whatever_the_memory_held(isa):
+    problem = Problem(0, 2, 2, 8, n_models=2, states=False)
+    for _ in range(20):
+        used_before = [torch.full((2, 3, 8), torch.nan) for _ in range(8)]
+        del used_before
+        assert not any(gradient.any() for gradient in problem.run(torch.float32, "native")[3:])
+
+
 @pytest.mark.parametrize("kernel", [ops, reference], ids=["native", "reference"])
 @pytest.mark.parametrize("n_directions", [1, 2])
 @pytest.mark.parametrize("pooling", ["max", "meanmax"])

@@ -1,0 +1,121 @@
+// The sums of the gates with factors in bfloat16 and sums in float: what gate_sums-inl.h has, for
+// processors that multiply pairs. Included by an ISA file instead of it; includes nothing.
+
+constexpr int64_t kPair = 2;
+
+inline int64_t Pairs(int64_t n) { return (n + kPair - 1) / kPair; }
+
+// The first n of two vectors of values from p, rounded to bfloat16, then zeros: each lane holds a
+// pair, the earlier in its lower half.
+SENSORSEQ_INLINE Vec<float> RoundToPairs(const float* p, int64_t n) {
+  const int64_t V = kLanes<float>;
+  const __m512 low = _mm512_maskz_loadu_ps(n >= V ? kAll : (1 << n) - 1, p);
+  if (n <= V) return (Vec<float>)_mm512_cvtne2ps_pbh(_mm512_setzero_ps(), low);
+  const __mmask16 of_high = n >= 2 * V ? kAll : (1 << (n - V)) - 1;
+  return (Vec<float>)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(of_high, p + V), low);
+}
+
+// [unit block][pairs of h, pairs of x, 1][gate][lane]: a lane holds its unit's weights for a pair,
+// that of an odd last one with a zero; the bias is float.
+template <typename Real>
+SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
+  return (1 + Pairs(H) + Pairs(C)) * kGates * kLanes<Real>;
+}
+
+// As PackColumns, a pair of columns at a time.
+inline void PackPairs(const float* rows, int64_t row_stride, int64_t n_rows, int64_t n,
+                      float* packed) {
+  constexpr int64_t V = kLanes<float>;
+  for (int64_t k = 0; k < n; k += kPair * V) {
+    Vec<float> square[V];
+    for (int64_t r = 0; r < V; ++r) {
+      square[r] = r < n_rows ? RoundToPairs(rows + r * row_stride + k, n - k) : Vec<float>{};
+    }
+    Transpose<float>(square);
+    for (int64_t j = 0; j < V && k + kPair * j < n; ++j) {
+      Store(packed + (k / kPair + j) * kGates * V, square[j]);
+    }
+  }
+}
+
+template <typename Real>
+inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
+                        Real* packed) {
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t H = s.hidden_size, C = s.n_channels;
+  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
+  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
+  const Real* bias = in.bias + model_direction * kGates * H;
+  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
+    const int64_t n_units = H - unit < V ? H - unit : V;
+    for (int gate = 0; gate < kGates; ++gate) {
+      const int64_t row = gate * H + unit;
+      Real* to = packed + gate * V;
+      PackPairs(weight_hh + row * H, H, n_units, H, to);
+      PackPairs(weight_ih + row * C, C, n_units, C, to + Pairs(H) * kGates * V);
+      Store(to + (Pairs(H) + Pairs(C)) * kGates * V, LoadSome(bias + row, n_units));
+    }
+  }
+}
+
+// Pairs of h, padded to whole vectors of pairs, then of x, likewise, for every row of the tile.
+template <typename Real>
+SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>& step, int64_t n_rows) {
+  constexpr int64_t V = kLanes<Real>;
+  auto Round = [](const Real* from, int64_t n, Real* to) {
+    for (int64_t k = 0; k < n; k += kPair * V, to += V) Store(to, RoundToPairs(from + k, n - k));
+    return to;
+  };
+  for (int64_t r = 0; r < n_rows; ++r) {
+    Real* to = step.factors + r * FactorsSize(step.H, step.C);
+    to = Round(step.h + r * step.stride, step.H, to);
+    Round(step.x[r], step.C, to);
+  }
+}
+
+template <typename Real>
+SENSORSEQ_INLINE __m512bh BroadcastPair(const Real* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof(pair));
+  return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+// Adds the products of n pairs of a row of factors; returns what is behind their weights.
+template <typename Real, int kRows, int kBlocks>
+SENSORSEQ_INLINE const Real* AddPairs(const Real* packed, int64_t block_size, const Real* factors,
+                                      int64_t stride, int64_t n,
+                                      Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
+  constexpr int64_t V = kLanes<Real>;
+#pragma GCC unroll 4
+  for (int64_t pair = 0; pair < n; ++pair, packed += kGates * V) {
+    __m512bh of_rows[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) of_rows[r] = BroadcastPair(factors + r * stride + pair);
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 4
+      for (int gate = 0; gate < kGates; ++gate) {
+        const __m512bh weights = (__m512bh)Load(packed + b * block_size + gate * V);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          sums[b][r][gate] =
+              (Vec<Real>)_mm512_dpbf16_ps((__m512)sums[b][r][gate], of_rows[r], weights);
+        }
+      }
+    }
+  }
+  return packed;
+}
+
+// As in gate_sums-inl.h.
+template <typename Real, int kRows, int kBlocks>
+SENSORSEQ_INLINE const Real* AddGateProducts(const Real* packed, const ForwardStep<Real>& step,
+                                             int64_t first,
+                                             Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
+  const int64_t block_size = PackedBlockSize<Real>(step.H, step.C);
+  const int64_t stride = FactorsSize(step.H, step.C);
+  const Real* factors = step.factors + first * stride;
+  packed = AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Pairs(step.H), sums);
+  factors += Padded(Pairs(step.H));
+  return AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Pairs(step.C), sums);
+}

@@ -1,0 +1,100 @@
+// The rows that go through time together, and what one of their steps reads and writes. Included by
+// an ISA file after pack-inl.h; includes nothing.
+//
+// The rows of a tile are ordered by length, longest first, so that a step works on the rows that
+// are still alive and on nothing else.
+
+// Offset of one (model, window, direction) row in an (M, N, D, H) array.
+SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
+                                     int64_t direction) {
+  return ((model * s.n_windows + window) * s.n_directions + direction) * s.hidden_size;
+}
+
+// The timestep that a direction reaches at its `step`-th step.
+SENSORSEQ_INLINE int64_t TimestepAt(int64_t step, int64_t length, int64_t direction) {
+  return direction == 0 ? step : length - 1 - step;
+}
+
+template <typename Real>
+SENSORSEQ_INLINE const Real* XRow(const LstmShape& s, const Real* x, int64_t model, int64_t window,
+                                  int64_t timestep) {
+  const int64_t x_model = s.n_x_models == 1 ? 0 : model;
+  return x + ((x_model * s.n_windows + window) * s.n_timesteps + timestep) * s.n_channels;
+}
+
+struct TileRows {
+  int64_t n, n_steps;
+  int64_t window[kTileRows], length[kTileRows];
+  // how many rows take the `step`-th step
+  int64_t Alive(int64_t step) const {
+    int64_t alive = n;
+    while (alive > 0 && length[alive - 1] <= step) --alive;
+    return alive;
+  }
+};
+
+inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t first, int64_t n) {
+  TileRows rows;
+  rows.n = n;
+  for (int64_t r = 0; r < n; ++r) {
+    const int64_t length = lengths == nullptr ? s.n_timesteps : lengths[first + r];
+    int64_t at = r;
+    for (; at > 0 && rows.length[at - 1] < length; --at) {
+      rows.length[at] = rows.length[at - 1];
+      rows.window[at] = rows.window[at - 1];
+    }
+    rows.length[at] = length;
+    rows.window[at] = first + r;
+  }
+  rows.n_steps = n > 0 ? rows.length[0] : 0;
+  return rows;
+}
+
+// Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then for each row the
+// earliest timesteps that attain the pooled maximum.
+template <typename Real>
+struct SavedTile {
+  Real* steps;  // null: not saved
+  int64_t n_rows, step_size;
+  Bit<Real>* largest_at;
+
+  SavedTile(const LstmShape& s, Real* saved, int64_t n_rows)
+      : steps(saved),
+        n_rows(n_rows),
+        step_size(UnitBlocks<Real>(s.hidden_size) * n_rows * kSavedValues * kLanes<Real>),
+        largest_at(saved == nullptr ? nullptr
+                                    : reinterpret_cast<Bit<Real>*>(
+                                          saved + n_rows * s.n_timesteps * kSavedValues *
+                                                      Padded(s.hidden_size))) {}
+  // Zeros what no step writes where every row is whole, so that equal inputs give equal tensors.
+  void ClearPadding(const LstmShape& s) const {
+    if (steps == nullptr) return;
+    Real* end = reinterpret_cast<Real*>(largest_at);
+    for (Real* p = steps + s.n_timesteps * step_size; p < end; ++p) *p = Real(0);
+    if (s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax) return;
+    for (int64_t i = 0; i < n_rows * Padded(s.hidden_size); ++i) largest_at[i] = 0;
+  }
+  Real* At(int64_t step, int64_t block, int64_t row) const {
+    return steps + step * step_size + (block * n_rows + row) * kSavedValues * kLanes<Real>;
+  }
+};
+
+// What a step of a tile reads and writes; rows are `stride` wide.
+template <typename Real>
+struct ForwardStep {
+  int64_t H, C, stride;
+  const Real* h;  // as it enters the gates, masked
+  const Real* x[kTileRows];
+  Real* factors;  // room for PrepareFactors, FactorsSize for each row
+  Real* c;
+  Real* h_next;   // of the step after, masked
+  Real* h_plain;  // not masked; h_next without a mask
+  const Real* mask;
+  Real* sum;      // null: no mean
+  Real* largest;  // null: no maximum
+  Bit<Real>* largest_at;
+  Bit<Real> timestep[kTileRows];
+  bool is_reversed, is_odd;
+  Real* saved;  // of this step; null: not saved
+  int64_t saved_rows;
+};
