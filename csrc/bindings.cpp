@@ -17,6 +17,7 @@
 #include <tuple>
 #include <vector>
 
+#include "block_pool.h"
 #include "cpu/dispatch.h"
 #include "gates.h"
 #include "lstm_linear.h"
@@ -165,6 +166,25 @@ Tensor Empty(const Tensor& like, const Sizes& sizes) {
   return Tensor(handle);
 }
 
+// The same for what a forward pass saves, the largest tensor of a training step, from the pool.
+Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
+  const ScalarType dtype = like.scalar_type();
+  Sizes strides(sizes.size());
+  int64_t n = 1;
+  for (size_t i = sizes.size(); i-- > 0; n *= sizes[i]) strides[i] = n;
+  if (n == 0) return Empty(like, sizes);
+  const size_t real_bytes = dtype == ScalarType::Double ? sizeof(double) : sizeof(float);
+  void* block = BlockPool::Instance().Take(static_cast<size_t>(n) * real_bytes);
+  if (block == nullptr) {
+    Fail("sensorseq: no memory for the saved state of " +
+         Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size())) + ".");
+  }
+  return torch::stable::from_blob(block, IntHeaderOnlyArrayRef(sizes.data(), sizes.size()),
+                                  IntHeaderOnlyArrayRef(strides.data(), strides.size()),
+                                  like.device(), dtype,
+                                  [](void* data) { BlockPool::Instance().Give(data); });
+}
+
 // Memory of the calling thread, kept for its next call and grown when that needs more: at training
 // sizes the pages of a fresh block cost as much as the arithmetic.
 void* Workspace(size_t bytes) {
@@ -240,7 +260,7 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
   ForwardResult out;
   out.h_n = Empty(a.x, state);
   out.c_n = Empty(a.x, state);
-  out.saved = Empty(a.x, SavedSizes(s, save_state));
+  out.saved = EmptySaved(a.x, SavedSizes(s, save_state));
   if (has_head) {
     out.pooled = Empty(a.x, {s.n_models, s.n_windows, PooledSize(s)});
     out.logits = Empty(a.x, {s.n_models, s.n_windows, s.n_classes});

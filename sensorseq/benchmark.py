@@ -235,7 +235,7 @@ def _check_close(found: Tensor, wanted: Tensor, what: str, shape: Shape) -> None
 def alternate(
     *sides: Side,
     rounds: int = 21,
-    at_least_s: float = 5e-3,
+    at_least_s: float = 15e-3,
     warm_up_s: float = 0.05,
     warm_up_runs: int = 3,
     budget_s: float = 10.0,
@@ -248,7 +248,7 @@ def alternate(
         What to time; the argument says how often.
     rounds : int, default=21
         Timings of each; the order is reversed in every second round.
-    at_least_s : float, default=5e-3
+    at_least_s : float, default=15e-3
         Shortest time of one timing: what is faster is repeated.
     warm_up_s, warm_up_runs : default=0.05 and 3
         Seconds that each side runs beforehand, and how often at least.

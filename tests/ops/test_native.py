@@ -445,3 +445,20 @@ def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
     assert flops / (time.perf_counter() - started) < 2e12
     with pytest.raises(RuntimeError, match="repeats is -1"):
         count(-1)
+
+
+def test_saved_state_comes_back_to_the_memory_of_the_step_before():
+    problem = Problem(8, 30, 2, 32)
+    x, w_ih, w_hh, bias, *_ = problem.cast(torch.float32)
+
+    def saved_state():
+        with torch.no_grad():
+            return torch.ops.sensorseq.lstm(x, None, w_ih, w_hh, bias, None, None, None, True)[3]
+
+    first, second = saved_state(), saved_state()
+    assert first.data_ptr() != second.data_ptr()
+    kept, place = second.clone(), first.data_ptr()
+    del first
+    third = saved_state()
+    assert third.data_ptr() == place
+    torch.testing.assert_close(third, kept, rtol=0, atol=0)

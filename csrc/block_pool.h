@@ -1,0 +1,72 @@
+// Blocks of memory that outlive the tensors made of them, so that the next training step finds its
+// pages in place: at training sizes the page faults of a fresh block cost as much as the
+// arithmetic.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+namespace sensorseq {
+
+class BlockPool {
+ public:
+  // Kept for all threads; never destroyed, because a tensor may outlive every static object.
+  static BlockPool& Instance() {
+    static BlockPool* pool = new BlockPool;
+    return *pool;
+  }
+
+  // A block of that many bytes or up to twice as many, aligned to 64; null when there is no memory.
+  void* Take(size_t bytes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      size_t best = free_.size();
+      for (size_t i = 0; i < free_.size(); ++i) {
+        const size_t size = free_[i]->bytes;
+        if (size < bytes || size > 2 * bytes) continue;
+        if (best == free_.size() || size < free_[best]->bytes) best = i;
+      }
+      if (best < free_.size()) {
+        Header* header = free_[best];
+        free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(best));
+        free_bytes_ -= header->bytes;
+        return header + 1;
+      }
+    }
+    const size_t whole = (bytes + 63) / 64 * 64;
+    void* memory = std::aligned_alloc(64, sizeof(Header) + whole);
+    if (memory == nullptr) return nullptr;
+    Header* header = static_cast<Header*>(memory);
+    header->bytes = whole;
+    return header + 1;
+  }
+
+  // Takes a block back; the longest unused ones go when more than kMaxFreeBytes lie idle.
+  void Give(void* block) {
+    Header* header = static_cast<Header*>(block) - 1;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(header);
+    free_bytes_ += header->bytes;
+    while (free_bytes_ > kMaxFreeBytes) {
+      free_bytes_ -= free_.front()->bytes;
+      std::free(free_.front());
+      free_.erase(free_.begin());
+    }
+  }
+
+  size_t free_bytes() const { return free_bytes_; }
+
+  static constexpr size_t kMaxFreeBytes = size_t(256) << 20;
+
+ private:
+  struct alignas(64) Header {
+    size_t bytes;
+  };
+  std::mutex mutex_;
+  std::vector<Header*> free_;  // longest unused first
+  size_t free_bytes_ = 0;
+};
+
+}  // namespace sensorseq
