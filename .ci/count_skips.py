@@ -5,6 +5,9 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+# Skips that no set-up can cure: what the processor lacks. They are printed, not counted.
+OF_THE_PROCESSOR = "AVX512_BF16"
+
 
 def main(report: str, allowed_file: str) -> int:
     """Read a JUnit report and the file that holds the number of skips allowed."""
@@ -14,8 +17,8 @@ def main(report: str, allowed_file: str) -> int:
         if skipped.get("type") == "pytest.skip"
     )
     allowed = int(Path(allowed_file).read_text().split()[0])
-    n_skipped = sum(reasons.values())
-    print(f"{n_skipped} tests skipped, {allowed} allowed")
+    n_skipped = sum(n for reason, n in reasons.items() if OF_THE_PROCESSOR not in reason)
+    print(f"{n_skipped} tests skipped beside what this processor lacks, {allowed} allowed")
     for reason, count in reasons.most_common():
         print(f"  {count} x {reason}")
     if n_skipped > allowed:
