@@ -26,7 +26,8 @@ class BlockPool {
       for (size_t i = 0; i < free_.size(); ++i) {
         const size_t size = free_[i]->bytes;
         if (size < bytes || size > 2 * bytes) continue;
-        if (best == free_.size() || size < free_[best]->bytes) best = i;
+        // of equal ones the latest, whose lines may still be in a cache
+        if (best == free_.size() || size <= free_[best]->bytes) best = i;
       }
       if (best < free_.size()) {
         Header* header = free_[best];
