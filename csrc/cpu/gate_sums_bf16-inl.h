@@ -3,7 +3,8 @@
 
 constexpr int64_t kPair = 2;
 
-inline int64_t Pairs(int64_t n) { return (n + kPair - 1) / kPair; }
+// A lane holds its unit's weights for a pair, that of an odd last one with a zero.
+SENSORSEQ_INLINE int64_t Groups(int64_t n) { return (n + kPair - 1) / kPair; }
 
 // The first n of two vectors of values from p, rounded to bfloat16, then zeros: each lane holds a
 // pair, the earlier in its lower half.
@@ -15,16 +16,9 @@ SENSORSEQ_INLINE Vec<float> RoundToPairs(const float* p, int64_t n) {
   return (Vec<float>)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(of_high, p + V), low);
 }
 
-// [unit block][pairs of h, pairs of x, 1][gate][lane]: a lane holds its unit's weights for a pair,
-// that of an odd last one with a zero; the bias is float.
-template <typename Real>
-SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
-  return (1 + Pairs(H) + Pairs(C)) * kGates * kLanes<Real>;
-}
-
 // As PackColumns, a pair of columns at a time.
-inline void PackPairs(const float* rows, int64_t row_stride, int64_t n_rows, int64_t n,
-                      float* packed) {
+inline void PackGroups(const float* rows, int64_t row_stride, int64_t n_rows, int64_t n,
+                       float* packed) {
   constexpr int64_t V = kLanes<float>;
   for (int64_t k = 0; k < n; k += kPair * V) {
     Vec<float> square[V];
@@ -34,26 +28,6 @@ inline void PackPairs(const float* rows, int64_t row_stride, int64_t n_rows, int
     Transpose<float>(square);
     for (int64_t j = 0; j < V && k + kPair * j < n; ++j) {
       Store(packed + (k / kPair + j) * kGates * V, square[j]);
-    }
-  }
-}
-
-template <typename Real>
-inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                        Real* packed) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t H = s.hidden_size, C = s.n_channels;
-  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
-  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
-  const Real* bias = in.bias + model_direction * kGates * H;
-  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
-    const int64_t n_units = H - unit < V ? H - unit : V;
-    for (int gate = 0; gate < kGates; ++gate) {
-      const int64_t row = gate * H + unit;
-      Real* to = packed + gate * V;
-      PackPairs(weight_hh + row * H, H, n_units, H, to);
-      PackPairs(weight_ih + row * C, C, n_units, C, to + Pairs(H) * kGates * V);
-      Store(to + (Pairs(H) + Pairs(C)) * kGates * V, LoadSome(bias + row, n_units));
     }
   }
 }
@@ -109,13 +83,13 @@ SENSORSEQ_INLINE const Real* AddPairs(const Real* packed, int64_t block_size, co
 
 // As in gate_sums-inl.h.
 template <typename Real, int kRows, int kBlocks>
-SENSORSEQ_INLINE const Real* AddGateProducts(const Real* packed, const ForwardStep<Real>& step,
-                                             int64_t first,
+SENSORSEQ_INLINE const Real* AddGateProducts(const Real* packed, int64_t block_size,
+                                             const ForwardStep<Real>& step, int64_t first,
                                              Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
-  const int64_t block_size = PackedBlockSize<Real>(step.H, step.C);
   const int64_t stride = FactorsSize(step.H, step.C);
   const Real* factors = step.factors + first * stride;
-  packed = AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Pairs(step.H), sums);
-  factors += Padded(Pairs(step.H));
-  return AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Pairs(step.C), sums);
+  packed =
+      AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Groups(step.H), sums);
+  factors += Padded(Groups(step.H));
+  return AddPairs<Real, kRows, kBlocks>(packed, block_size, factors, stride, Groups(step.C), sums);
 }

@@ -1,6 +1,34 @@
 // The forward body: one tile of windows through all of time in one direction. Included by an ISA
 // file after gate_sums-inl.h or gate_sums_bf16-inl.h; includes nothing.
 
+// [unit block][groups of h, groups of x, 1][gate][lane], one contiguous line group per product; the
+// last is the bias, in Real. Padded units have zero weights and bias, so they stay exactly 0 and no
+// hot loop needs a mask.
+template <typename Real>
+SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
+  return (Groups(H) + Groups(C) + 1) * kGates * kLanes<Real>;
+}
+
+template <typename Real>
+inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
+                        Real* packed) {
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t H = s.hidden_size, C = s.n_channels;
+  const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
+  const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
+  const Real* bias = in.bias + model_direction * kGates * H;
+  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
+    const int64_t n_units = H - unit < V ? H - unit : V;
+    for (int gate = 0; gate < kGates; ++gate) {
+      const int64_t row = gate * H + unit;
+      Real* to = packed + gate * V;
+      PackGroups(weight_hh + row * H, H, n_units, H, to);
+      PackGroups(weight_ih + row * C, C, n_units, C, to + Groups(H) * kGates * V);
+      Store(to + (Groups(H) + Groups(C)) * kGates * V, LoadSome(bias + row, n_units));
+    }
+  }
+}
+
 // Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
 // largest term and would cost every later sum its last digits.
 template <typename Real, int kRows, int kBlocks>
@@ -14,8 +42,8 @@ SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step
       for (int gate = 0; gate < kGates; ++gate) sums[b][r][gate] = Vec<Real>{};
     }
   }
-  const Real* bias = AddGateProducts<Real, kRows, kBlocks>(packed, step, first, sums);
   const int64_t block_size = PackedBlockSize<Real>(step.H, step.C);
+  const Real* bias = AddGateProducts<Real, kRows, kBlocks>(packed, block_size, step, first, sums);
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
 #pragma GCC unroll 8

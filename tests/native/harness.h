@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/dispatch.h"
 #include "lstm_linear.h"
 
 namespace harness {
@@ -75,5 +76,32 @@ struct Packed {
   ~Packed() { std::free(data); }
   void* data;
 };
+
+// Calls check(kernels, bytes of a vector) for every instruction set of this processor, forced.
+template <typename F>
+inline void ForEachIsa(F check) {
+  const sensorseq::KernelTable table = sensorseq::AllKernels();
+  for (int64_t i = 0; i < table.n_rows; ++i) {
+    const sensorseq::Kernels& kernels = *table.rows[i];
+    if (!kernels.is_supported()) {
+      std::printf("%s: not on this processor\n", kernels.name);
+      continue;
+    }
+    setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
+    const std::string name = kernels.name;
+    check(kernels, int64_t(name == "avx512" ? 64 : name == "avx2" ? 32 : 16));
+    std::printf("%s: checked\n", kernels.name);
+  }
+}
+
+// Says how it went; the program's exit code.
+inline int Finish() {
+  if (g_failures > 0) {
+    std::printf("%d failed\n", g_failures);
+    return 1;
+  }
+  std::printf("all passed\n");
+  return 0;
+}
 
 }  // namespace harness

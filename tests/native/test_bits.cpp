@@ -367,24 +367,10 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
 // would take long.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
-  const KernelTable table = AllKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    const Kernels& kernels = *table.rows[i];
-    if (!kernels.is_supported()) {
-      std::printf("%s: not on this processor\n", kernels.name);
-      continue;
-    }
-    setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
+  ForEachIsa([&](const Kernels& kernels, int64_t bytes) {
     const std::string name = kernels.name;
-    const int64_t bytes = name == "avx512" ? 64 : name == "avx2" ? 32 : 16;
     CheckLaws<float>(name, bytes / 4, threads_only);
     CheckLaws<double>(name, bytes / 8, threads_only);
-    std::printf("%s: checked\n", kernels.name);
-  }
-  if (g_failures > 0) {
-    std::printf("%d failed\n", g_failures);
-    return 1;
-  }
-  std::printf("all passed\n");
-  return 0;
+  });
+  return Finish();
 }

@@ -263,25 +263,11 @@ void CheckRefusals() {
 }  // namespace
 
 int main() {
-  const KernelTable table = AllKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    const Kernels& kernels = *table.rows[i];
-    if (!kernels.is_supported()) {
-      std::printf("%s: not on this processor\n", kernels.name);
-      continue;
-    }
-    setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
+  ForEachIsa([&](const Kernels& kernels, int64_t bytes) {
     const std::string name = kernels.name;
-    const int64_t bytes = name == "avx512" ? 64 : name == "avx2" ? 32 : 16;
     CheckCases<float>(name, bytes / 4);
     CheckCases<double>(name, bytes / 8);
-    std::printf("%s: checked\n", kernels.name);
-  }
+  });
   CheckRefusals();
-  if (g_failures > 0) {
-    std::printf("%d failed\n", g_failures);
-    return 1;
-  }
-  std::printf("all passed\n");
-  return 0;
+  return Finish();
 }

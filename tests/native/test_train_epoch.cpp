@@ -357,15 +357,9 @@ void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   const KernelTable table = AllKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    const Kernels& kernels = *table.rows[i];
-    if (!kernels.is_supported()) {
-      std::printf("%s: not on this processor\n", kernels.name);
-      continue;
-    }
-    setenv("SENSORSEQ_CPU_ISA", kernels.name, 1);
+  ForEachIsa([&](const Kernels& kernels, int64_t bytes) {
     const std::string name = kernels.name;
-    const int64_t lanes = name == "avx512" ? 8 : name == "avx2" ? 4 : 2;  // of double
+    const int64_t lanes = bytes / 8;  // of double
     const Kernels& baseline = *table.rows[table.n_rows - 1];
     CheckFlatPasses(kernels, kernels.train_f32, baseline.train_f32);
     CheckFlatPasses(kernels, kernels.train_f64, baseline.train_f64);
@@ -374,13 +368,7 @@ int main(int n_arguments, char** arguments) {
       CheckModels<float>(seed, 2 * lanes, name);
       CheckModels<double>(seed, lanes, name);
     }
-    std::printf("%s: checked\n", kernels.name);
-  }
+  });
   CheckRefusals();
-  if (g_failures > 0) {
-    std::printf("%d failed\n", g_failures);
-    return 1;
-  }
-  std::printf("all passed\n");
-  return 0;
+  return Finish();
 }
