@@ -1,0 +1,444 @@
+// The backward pass of one direction of a tile of 8 windows: from its last step to its first, the
+// transposed weights staying where they are.
+//
+// A step of a warp:
+//   cells     gradients of the gates of its own units, from dh and dc
+//   exchange  as halves into the CTA's shared memory, then a barrier of the CTA
+//   product   dh of the step before: of its own units where a CTA holds the whole layer; in a
+//             cluster, what the CTA's own gates contribute to 16 * kTilesPerWarp units of any CTA,
+//             sent to their owner, who adds the ranks' shares in rank order
+//
+// A group's gradients of a row share a power of two that makes the largest of them 1024 to 2047,
+// undone when its 32 k are added to the sum: a half has range for what one step holds, not for what
+// hundreds of steps do.
+//
+// Two buffers of gate gradients and of partial sums suffice. One of gradients does not: a warp
+// whose outputs belong to other CTAs does not hold back its own.
+#pragma once
+
+#include "layout.h"
+#include "math-inl.h"
+#include "params.h"
+
+namespace sensorseq::cuda {
+
+constexpr int kSavedRing = 4;  // steps of saved state in flight
+constexpr int kLargestExponent = 10;
+
+template <typename V>
+struct BackwardShared {
+  uint32_t barriers, grads, scales, partials, weights, ring, total;
+  // of a lane, step and group: 8 gates, 2 cells, 2 gradients of h
+  static constexpr uint32_t kGroupSlot = kLanes * kSavedWords * 4;
+  static constexpr uint32_t kSlot = V::kGroupsPerWarp * kGroupSlot;
+  SENSORSEQ_HD BackwardShared() {
+    barriers = 0;
+    grads = kMatrixBytes;
+    scales = grads + GradBytes(V::kGroups, V::kPlanes);
+    partials = scales + 2 * V::kGroups * kTileRows * 4;
+    weights = partials + (V::kCtas == 1 ? 0 : 2 * V::kCtas * V::kGroups * kLanes * 8);
+    ring = weights + V::kWarps * V::kInShared * kFragmentBytes;
+    total = ring + V::kWarps * kSavedRing * kSlot;
+  }
+};
+
+template <typename M, typename V>
+class Backward {
+  using F = typename M::F;
+  using I = typename M::I;
+  using U = typename M::U;
+  using L = typename M::L;
+  static constexpr bool kIsExact = V::kPlanes == 2;
+  static constexpr int kOwn = V::kGroupsPerWarp;
+
+ public:
+  SENSORSEQ_BODY Backward(M& machine, const BackwardParams& params)
+      : m(machine),
+        p(params),
+        s(params.sizes),
+        lane(machine.Lane()),
+        warp(machine.Warp()),
+        rank(machine.Rank()),
+        model(machine.Model()),
+        direction(machine.Direction()),
+        tile(machine.Tile()) {}
+
+  SENSORSEQ_BODY void Run() {
+    Place();
+    LoadWeights();
+    StartState();
+    const uint32_t barrier[2] = {shared.barriers, shared.barriers + 8};
+    if (V::kCtas > 1) {
+      if (warp == 0) {
+        for (int b = 0; b < 2; ++b) m.InitBarrier(barrier[b], 1);
+        m.FenceBarrierInit();
+        for (int b = 0; b < 2; ++b) m.ArmBarrier(barrier[b], PartialArrivals<V>());
+      }
+      m.SyncCluster();
+    }
+    for (int n = 0; n < kSavedRing - 1; ++n) Prefetch(n);
+    // n counts steps as taken, `step` as the forward pass did
+    for (int64_t n = 0; n < n_steps; ++n) {
+      const int64_t step = n_steps - 1 - n;
+      const int buffer = static_cast<int>(n & 1);
+      if (V::kCtas > 1 && n > 0) Receive(buffer, n, barrier[buffer]);
+      m.template WaitAsync<kSavedRing - 2>();
+      Cells(step, n, buffer);
+      Prefetch(n + kSavedRing - 1);
+      m.SyncCta();
+      Product(step, buffer, barrier[buffer ^ 1]);
+    }
+    if (V::kCtas > 1 && n_steps > 0) {
+      const int buffer = static_cast<int>(n_steps & 1);
+      Receive(buffer, n_steps, barrier[buffer]);
+    }
+    Finish();
+  }
+
+ private:
+  SENSORSEQ_BODY int GroupOfCta(int own) const { return warp * kOwn + own; }
+
+  SENSORSEQ_BODY void Place() {
+    const I first = RowOfLane(m.ToInt(lane));
+    I longest = I{};
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const auto exists = row < L{} + s.n_windows;
+      window[r] = m.Select(exists, row, L{});
+      Bounds(m, p.lengths, window[r], exists, s.n_timesteps, &length[r], &poison[r]);
+      longest = m.Select(length[r] > longest, length[r], longest);
+      SENSORSEQ_UNROLL
+      for (int own = 0; own < kOwn; ++own) {
+        owns[own][r] = m.And(exists, m.ToLong(Unit(own)) < L{} + int64_t{s.hidden_size});
+      }
+    }
+    n_steps = m.Largest(longest);
+    saved = p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
+                          SavedTileFloats(s.n_timesteps, V::kHidden);
+    own_ring = shared.ring + warp * kSavedRing * BackwardShared<V>::kSlot;
+  }
+  SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
+  SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
+  SENSORSEQ_BODY L StateAt(int own, int r) {
+    return ((window[r] + model * s.n_windows) * s.n_directions + direction) * s.hidden_size +
+           m.ToLong(Unit(own));
+  }
+  SENSORSEQ_BODY L HiddenAt(int64_t step, int own, int r) {
+    const L time = direction == 0 ? L{} + step : m.ToLong(length[r]) - (step + 1);
+    return (((window[r] + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
+            direction) *
+               s.hidden_size +
+           m.ToLong(Unit(own));
+  }
+
+  SENSORSEQ_BODY void LoadWeights() {
+    const int64_t of_model = model * s.n_directions + direction;
+    const int64_t first = of_model * PackedFragments(V::kPlanes, V::kHidden) +
+                          BackwardFragment<V>(rank, warp, 0);
+    SENSORSEQ_UNROLL
+    for (int f = 0; f < V::kInRegisters; ++f) {
+      m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
+    }
+    own_weights = shared.weights + warp * V::kInShared * kFragmentBytes;
+    for (int f = 0; f < V::kInShared; ++f) {
+      U word[kTileWords];
+      m.LoadGlobalQuad(word, p.packed, m.ToLong(lane) + (first + V::kInRegisters + f) * kLanes);
+      m.StoreSharedQuad(lane * 16 + (own_weights + f * kFragmentBytes), word);
+    }
+    m.SyncWarp();
+  }
+
+  template <typename B>
+  SENSORSEQ_BODY F LoadOr(const float* array, const L& at, const B& has, float otherwise) {
+    if (array == nullptr) return F{} + otherwise;
+    return m.Select(has, m.LoadGlobalIf(has, array, at), F{} + otherwise);
+  }
+
+  SENSORSEQ_BODY void StartState() {
+    const int64_t width = int64_t{s.n_directions} * s.hidden_size;
+    const bool is_both = s.pooling == Pooling::kMeanMax;
+    const int64_t pooled_width = is_both ? 2 * width : width;
+    most = 0.0f + F{};
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) {
+      F last_argmax[2];
+      const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, 0, Group(own));
+      m.LoadGlobalPair(saved, m.ToLong(lane) * 2 + at.argmax, &last_argmax[0], &last_argmax[1]);
+      F cell[2] = {};
+      if (n_steps > 0) {
+        m.LoadGlobalPair(saved,
+                         m.ToLong(lane) * 2 +
+                             SavedAt(s.n_timesteps, V::kHidden, n_steps - 1, Group(own)).cell,
+                         &cell[0], &cell[1]);
+      }
+      SENSORSEQ_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        const L state = StateAt(own, r);
+        c[own][r] = cell[r];
+        dh[own][r] = LoadOr(p.grad_h_n, state, owns[own][r], 0.0f) + poison[r];
+        dc[own][r] = LoadOr(p.grad_c_n, state, owns[own][r], 0.0f) + poison[r];
+        mask[own][r] = LoadOr(p.recurrent_mask, state, owns[own][r], 1.0f);
+        argmax[own][r] = m.AsInt(last_argmax[r]);
+        d_mean[own][r] = d_max[own][r] = F{};
+        if (s.pooling == Pooling::kNone || p.grad_pooled == nullptr) continue;
+        const auto any = m.And(owns[own][r], length[r] > I{});
+        const L pooled_at = (window[r] + model * s.n_windows) * pooled_width +
+                            int64_t{direction} * s.hidden_size + m.ToLong(Unit(own));
+        const F first = LoadOr(p.grad_pooled, pooled_at, any, 0.0f);
+        if (s.pooling == Pooling::kLast) dh[own][r] = dh[own][r] + first;
+        if (s.pooling == Pooling::kMean || is_both) {
+          const F steps = m.ToFloat(m.Select(length[r] > I{}, length[r], I{} + 1));
+          d_mean[own][r] = m.Divide(first, steps);
+        }
+        if (s.pooling == Pooling::kMax) d_max[own][r] = first;
+        if (is_both) d_max[own][r] = LoadOr(p.grad_pooled, pooled_at + width, any, 0.0f);
+      }
+    }
+  }
+
+  // What the cells of a step need, into the lane's own part of the ring: no other lane reads it.
+  SENSORSEQ_BODY void Prefetch(int64_t n) {
+    const int64_t step = n_steps - 1 - n;
+    if (step >= 0) {
+      SENSORSEQ_UNROLL
+      for (int own = 0; own < kOwn; ++own) {
+        const U slot = Slot(n, own);
+        const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, Group(own));
+        const L own_lane = m.ToLong(lane);
+        m.CopyAsyncQuad(slot, saved, own_lane * 8 + at.gates, m.True());
+        m.CopyAsyncQuad(slot + 16, saved, own_lane * 8 + (at.gates + 4), m.True());
+        if (step > 0) {
+          const SavedOffsets before = SavedAt(s.n_timesteps, V::kHidden, step - 1, Group(own));
+          m.CopyAsyncPair(slot + 32, saved, own_lane * 2 + before.cell);
+        }
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          if (step == 0) {
+            m.CopyAsyncWord(m.True(), slot + (32 + 4 * r), p.c_0 == nullptr ? saved : p.c_0,
+                            StateAt(own, r), m.AndUniform(owns[own][r], p.c_0 != nullptr));
+          }
+          if (p.grad_hidden != nullptr) {
+            const auto on = m.And(owns[own][r], m.ToLong(length[r]) > L{} + step);
+            m.CopyAsyncWord(m.True(), slot + (40 + 4 * r), p.grad_hidden,
+                            m.Select(on, HiddenAt(step, own, r), L{}), on);
+          }
+        }
+      }
+    }
+    m.CommitAsync();
+  }
+  SENSORSEQ_BODY U Slot(int64_t n, int own) {
+    return lane * (kSavedWords * 4) +
+           (own_ring + static_cast<uint32_t>(n % kSavedRing) * BackwardShared<V>::kSlot +
+            own * BackwardShared<V>::kGroupSlot);
+  }
+
+  SENSORSEQ_BODY void Cells(int64_t step, int64_t n, int buffer) {
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) {
+      const U slot = Slot(n, own);
+      F early[4], late[4], cell[2], from_above[2] = {};
+      m.LoadSharedFloats(slot, early);
+      m.LoadSharedFloats(slot + 16, late);
+      m.LoadSharedPair(slot + 32, &cell[0], &cell[1]);
+      if (p.grad_hidden != nullptr) {
+        m.LoadSharedPair(slot + 40, &from_above[0], &from_above[1]);
+      }
+      F d[kGates][2];
+      SENSORSEQ_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        const auto on = m.ToLong(length[r]) > L{} + step;
+        const F i = early[r], f = early[2 + r], g = late[r], o = late[2 + r];
+        const F is_max = m.Select(argmax[own][r] == I{} + static_cast<int32_t>(step),
+                                  d_max[own][r], F{});
+        const F grad = dh[own][r] + (d_mean[own][r] + is_max + from_above[r]);
+        const F tanh_c = Tanh<kIsExact>(m, c[own][r]);
+        const F dc_now = m.Fma(grad * o, 1.0f - tanh_c * tanh_c, dc[own][r]);
+        d[kInputGate][r] = m.Select(on, dc_now * g * (i * (1.0f - i)), F{});
+        d[kForgetGate][r] = m.Select(on, dc_now * cell[r] * (f * (1.0f - f)), F{});
+        d[kCellGate][r] = m.Select(on, dc_now * i * (1.0f - g * g), F{});
+        d[kOutputGate][r] = m.Select(on, grad * tanh_c * (o * (1.0f - o)), F{});
+        dc[own][r] = m.Select(on, dc_now * f, dc[own][r]);
+        c[own][r] = m.Select(on, cell[r], c[own][r]);
+      }
+      Store(step, own, d);
+      Exchange(own, buffer, d);
+    }
+  }
+
+  SENSORSEQ_BODY void Store(int64_t step, int own, const F d[kGates][2]) {
+    const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, Group(own));
+    const F early[4] = {d[0][0], d[0][1], d[1][0], d[1][1]};
+    const F late[4] = {d[2][0], d[2][1], d[3][0], d[3][1]};
+    m.StoreGlobalFloats(saved, m.ToLong(lane) * 8 + at.gates, early);
+    m.StoreGlobalFloats(saved, m.ToLong(lane) * 8 + (at.gates + 4), late);
+    if (p.grad_gates == nullptr) return;
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const auto on = m.And(owns[own][r], m.ToLong(length[r]) > L{} + step);
+      const F gates[4] = {d[0][r], d[1][r], d[2][r], d[3][r]};
+      m.StoreGlobalFloatsIf(on, p.grad_gates, m.Select(on, HiddenAt(step, own, r), L{}) * 4,
+                            gates);
+    }
+  }
+
+  SENSORSEQ_BODY void Exchange(int own, int buffer, const F d[kGates][2]) {
+    F scale[2], back[2];
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      F largest = m.Max(m.Max(m.Abs(d[0][r]), m.Abs(d[1][r])),
+                        m.Max(m.Abs(d[2][r]), m.Abs(d[3][r])));
+      // the units of a row lie with the lanes of one q
+      for (int distance = 4; distance < kLanes; distance *= 2) {
+        largest = m.Max(largest, m.ShuffleXor(largest, distance));
+      }
+      most = m.Max(most, largest);
+      m.ScaleTo(largest, kLargestExponent, &scale[r], &back[r]);
+    }
+    SENSORSEQ_UNROLL
+    for (int gate = 0; gate < kGates; ++gate) {
+      U words[V::kPlanes];
+      SplitHalves<V::kPlanes>(m, d[gate][0] * scale[0], d[gate][1] * scale[1], words);
+      SENSORSEQ_UNROLL
+      for (int plane = 0; plane < V::kPlanes; ++plane) packed[plane][gate] = words[plane];
+    }
+    SENSORSEQ_UNROLL
+    for (int plane = 0; plane < V::kPlanes; ++plane) {
+      m.StoreMatrices(shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane,
+                                                GroupOfCta(own), 0),
+                      packed[plane]);
+    }
+    const U at = ScaleAt(buffer, GroupOfCta(own));
+    m.StoreSharedPairIf(lane < U{} + 4u, at, back[0] * (1.0f / kWeightScale),
+                        back[1] * (1.0f / kWeightScale));
+  }
+  SENSORSEQ_BODY U ScaleAt(int buffer, int group) {
+    return RowOfLane(lane) * 4 + (shared.scales + (buffer * V::kGroups + group) * kTileRows * 4);
+  }
+
+  SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
+    if (index < V::kInRegisters) {
+      for (int w = 0; w < kTileWords; ++w) word[w] = weights[index < V::kInRegisters ? index : 0][w];
+    } else {
+      m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
+                       word);
+    }
+  }
+
+  SENSORSEQ_BODY void Product(int64_t step, int buffer, uint32_t barrier) {
+    F total[V::kTilesPerWarp][4] = {};
+    SENSORSEQ_UNROLL
+    for (int group = 0; group < V::kGroups; ++group) {
+      U b[V::kPlanes][4];
+      F back[2];
+      SENSORSEQ_UNROLL
+      for (int plane = 0; plane < V::kPlanes; ++plane) {
+        m.LoadMatrices(
+            shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane, group, 0), b[plane]);
+      }
+      m.LoadSharedPair(ScaleAt(buffer, group), &back[0], &back[1]);
+      SENSORSEQ_UNROLL
+      for (int t = 0; t < V::kTilesPerWarp; ++t) {
+        F block[4] = {};
+        SENSORSEQ_UNROLL
+        for (int j = 0; j < kKStepsPerGroup; ++j) {
+          U a[V::kPlanes][kTileWords];
+          SENSORSEQ_UNROLL
+          for (int plane = 0; plane < V::kPlanes; ++plane) {
+            Fragment(BackwardIndex<V>(plane, t, group * kKStepsPerGroup + j), a[plane]);
+          }
+          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], block);
+        }
+        SENSORSEQ_UNROLL
+        for (int i = 0; i < 4; ++i) total[t][i] = m.Fma(block[i], back[i & 1], total[t][i]);
+      }
+    }
+    if (V::kCtas == 1) {
+      F fresh[2][2] = {{total[0][0], total[0][1]}, {total[0][2], total[0][3]}};
+      SENSORSEQ_UNROLL
+      for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
+      return;
+    }
+    SENSORSEQ_UNROLL
+    for (int t = 0; t < V::kTilesPerWarp; ++t) {
+      const int first = (warp * V::kTilesPerWarp + t) * 2;  // group of the layer
+      for (int j = 0; j < 2; ++j) {
+        const int owner = (first + j) / V::kGroups, group = (first + j) % V::kGroups;
+        m.SendPair(PartialAt(buffer ^ 1, rank, group), total[t][2 * j], total[t][2 * j + 1], owner,
+                   barrier);
+      }
+    }
+  }
+  SENSORSEQ_BODY U PartialAt(int buffer, int from, int group) {
+    return lane * 8 +
+           (shared.partials +
+            static_cast<uint32_t>(((buffer * V::kCtas + from) * V::kGroups + group) * kLanes * 8));
+  }
+
+  // The ranks' shares of dh, in rank order; sent by step n - 1 as taken.
+  SENSORSEQ_BODY void Receive(int buffer, int64_t n, uint32_t barrier) {
+    m.WaitBarrier(barrier, Parity(n));
+    if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) {
+      F fresh[2] = {};
+      SENSORSEQ_UNROLL
+      for (int from = 0; from < V::kCtas; ++from) {
+        F share[2];
+        m.LoadSharedPair(PartialAt(buffer, from, GroupOfCta(own)), &share[0], &share[1]);
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) fresh[r] = fresh[r] + share[r];
+      }
+      Take(n_steps - n, own, fresh);
+    }
+  }
+  // dh of the step before `step`, which the mask stood in the way of.
+  SENSORSEQ_BODY void Take(int64_t step, int own, const F fresh[2]) {
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const auto on = m.ToLong(length[r]) > L{} + step;
+      dh[own][r] = m.Select(on, fresh[r] * mask[own][r], dh[own][r]);
+    }
+  }
+
+  SENSORSEQ_BODY void Finish() {
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) {
+      for (int r = 0; r < 2; ++r) {
+        if (p.grad_h_0 != nullptr) {
+          m.StoreGlobalIf(owns[own][r], p.grad_h_0, StateAt(own, r), dh[own][r]);
+        }
+        if (p.grad_c_0 != nullptr) {
+          m.StoreGlobalIf(owns[own][r], p.grad_c_0, StateAt(own, r), dc[own][r]);
+        }
+      }
+    }
+    for (int distance = 1; distance < 4; distance *= 2) {
+      most = m.Max(most, m.ShuffleXor(most, distance));
+    }
+    m.AtomicMaxBits(p.largest, model * s.n_directions + direction, most);
+  }
+
+  M& m;
+  const BackwardParams& p;
+  const Sizes& s;
+  const BackwardShared<V> shared;
+  const U lane;
+  const int warp, rank;
+  const int64_t model;
+  const int direction;
+  const int64_t tile;
+  int64_t n_steps;
+  float* saved;
+  L window[2];
+  I length[2], argmax[kOwn][2];
+  typename M::B owns[kOwn][2];
+  F poison[2], c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2],
+      d_max[kOwn][2], most;
+  U packed[V::kPlanes][kGates];
+  U weights[V::kInRegisters][kTileWords];
+  uint32_t own_weights, own_ring;
+};
+
+}  // namespace sensorseq::cuda

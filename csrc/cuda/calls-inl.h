@@ -1,0 +1,273 @@
+// What a call of the contract queues, in which order and with which memory: for a Queue that
+// launches kernels on a stream, or that runs them in the emulator of the tests.
+#pragma once
+
+#include "../carver.h"
+#include "head_grad-inl.h"
+#include "layout.h"
+#include "lstm_linear_cuda.h"
+#include "params.h"
+#include "weight_grad-inl.h"
+
+namespace sensorseq::cuda {
+
+inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
+  Sizes s;
+  s.n_models = shape.n_models;
+  s.n_x_models = shape.n_x_models;
+  s.n_windows = shape.n_windows;
+  s.n_timesteps = shape.n_timesteps;
+  s.n_channels = options.is_projected ? 0 : static_cast<int32_t>(shape.n_channels);
+  s.hidden_size = static_cast<int32_t>(shape.hidden_size);
+  s.n_directions = static_cast<int32_t>(shape.n_directions);
+  s.n_classes = static_cast<int32_t>(shape.n_classes);
+  s.pooling = shape.pooling;
+  s.is_projected = options.is_projected;
+  return s;
+}
+
+inline int Planes(const Options& options) {
+  return options.precision == Precision::kFp16x3 ? 2 : 1;
+}
+inline int LargestHidden(const Options& options) {
+  return options.precision == Precision::kFp16x3 ? 256 : kMaxHidden;
+}
+
+// Calls f(planes, hidden) with both as types that hold them.
+template <int value_>
+struct Constant {
+  static constexpr int value = value_;
+};
+template <typename F>
+void ForVariant(int planes, int hidden, F f) {
+  if (planes == 2) {
+    if (hidden == 32) f(Constant<2>(), Constant<32>());
+    if (hidden == 64) f(Constant<2>(), Constant<64>());
+    if (hidden == 128) f(Constant<2>(), Constant<128>());
+    if (hidden == 256) f(Constant<2>(), Constant<256>());
+  } else {
+    if (hidden == 32) f(Constant<1>(), Constant<32>());
+    if (hidden == 64) f(Constant<1>(), Constant<64>());
+    if (hidden == 128) f(Constant<1>(), Constant<128>());
+    if (hidden == 256) f(Constant<1>(), Constant<256>());
+    if (hidden == 512) f(Constant<1>(), Constant<512>());
+  }
+}
+// The kernel whose accumulators hold C channels.
+template <typename F>
+void ForChannels(int64_t n_channels, F f) {
+  if (n_channels <= 1) {
+    f(Constant<1>());
+  } else if (n_channels <= 4) {
+    f(Constant<4>());
+  } else if (n_channels <= 8) {
+    f(Constant<8>());
+  } else {
+    f(Constant<16>());
+  }
+}
+
+struct ForwardSpace {
+  char *packed, *packed_input;
+  int32_t* arrived;
+  size_t arrived_bytes;
+};
+inline size_t CarveForward(const LstmShape& shape, const Options& options, void* block,
+                           ForwardSpace* space) {
+  const Sizes s = SizesOf(shape, options);
+  const int hidden = PaddedHidden(shape.hidden_size);
+  const int64_t of_models = s.n_models * s.n_directions;
+  Carver carver(block);
+  space->packed =
+      carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
+  space->packed_input = carver.Take<char>(s.is_projected ? 0
+                                                         : of_models * (hidden / kGroupUnits) *
+                                                               InputWeightFloats(s.n_channels) * 4);
+  const int64_t n_tiles = s.n_models * TileCount(s.n_windows);
+  space->arrived = carver.Take<int32_t>(n_tiles);
+  space->arrived_bytes = static_cast<size_t>(n_tiles) * sizeof(int32_t);
+  return carver.used();
+}
+
+struct BackwardSpace {
+  char* packed;
+  float *grad_pooled, *slots;
+  uint32_t* largest;
+  size_t largest_bytes;
+};
+inline size_t CarveBackward(const LstmShape& shape, const Options& options, void* block,
+                            BackwardSpace* space) {
+  const Sizes s = SizesOf(shape, options);
+  const int hidden = PaddedHidden(shape.hidden_size);
+  const int64_t of_models = s.n_models * s.n_directions, H = s.hidden_size;
+  const int64_t of_hidden = SlotCount(s) * of_models * kGates * H * H;
+  const int64_t of_input =
+      s.is_projected ? 0 : SlotCount(s) * of_models * kGates * H * (s.n_channels + 1);
+  const int64_t of_head =
+      TileSlots(s.n_windows) * s.n_models * s.n_classes * (PooledWidth(s) + 1);
+  int64_t slots = of_hidden > of_input ? of_hidden : of_input;
+  if (of_head > slots) slots = of_head;
+  Carver carver(block);
+  space->packed =
+      carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
+  space->grad_pooled =
+      carver.Take<float>(s.n_classes > 0 ? s.n_models * s.n_windows * PooledWidth(s) : 0);
+  space->slots = carver.Take<float>(slots);
+  space->largest = carver.Take<uint32_t>(of_models);
+  space->largest_bytes = static_cast<size_t>(of_models) * sizeof(uint32_t);
+  return carver.used();
+}
+
+inline int64_t SavedFloatsOf(const LstmShape& s) {
+  return s.n_models * s.n_directions * TileCount(s.n_windows) *
+         SavedTileFloats(s.n_timesteps, PaddedHidden(s.hidden_size));
+}
+
+template <typename Queue>
+void QueueForward(Queue& queue, const LstmForward<float>& a, const Options& options) {
+  const Sizes s = SizesOf(a.shape, options);
+  ForwardSpace space;
+  CarveForward(a.shape, options, a.workspace, &space);
+  const int64_t of_models = s.n_models * s.n_directions;
+  if (s.n_windows == 0 || s.n_models == 0) return;
+
+  PackParams pack{};
+  pack.sizes = s;
+  pack.weight_ih = a.in.weight_ih;
+  pack.weight_hh = a.in.weight_hh;
+  pack.bias = a.in.bias;
+  pack.forward = space.packed;
+  pack.input = s.is_projected ? nullptr : reinterpret_cast<float*>(space.packed_input);
+
+  ForwardParams p{};
+  p.sizes = s;
+  p.x = a.in.x;
+  p.lengths = a.in.lengths;
+  p.packed = space.packed;
+  p.packed_input = pack.input;
+  p.h_0 = a.in.h_0;
+  p.c_0 = a.in.c_0;
+  p.recurrent_mask = a.in.recurrent_mask;
+  p.weight_out = a.in.weight_out;
+  p.bias_out = a.bias_out;
+  p.hidden = a.hidden;
+  p.h_n = a.h_n;
+  p.c_n = a.c_n;
+  p.pooled = a.pooled;
+  p.logits = a.logits;
+  p.saved = a.saved;
+  p.arrived = space.arrived;
+
+  if (s.n_classes > 0) queue.Zero(space.arrived, space.arrived_bytes);
+  if (a.hidden != nullptr && a.in.lengths != nullptr) {
+    queue.Zero(a.hidden, static_cast<size_t>(of_models * s.n_windows * s.n_timesteps *
+                                             s.hidden_size) *
+                             sizeof(float));
+  }
+  ForVariant(Planes(options), PaddedHidden(s.hidden_size), [&](auto planes, auto hidden) {
+    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+    queue.template RunForward<planes.value, hidden.value>(p);
+  });
+}
+
+template <typename Queue>
+void QueueSum(Queue& queue, const float* slots, int64_t n_slots, int64_t n_rows, int64_t n_columns,
+              float* out, float* bias) {
+  SumSlotsParams p;
+  p.slots = slots;
+  p.n_slots = n_slots;
+  p.n_rows = n_rows;
+  p.n_columns = n_columns;
+  p.has_bias = bias != nullptr;
+  p.out = out;
+  p.bias = bias;
+  queue.RunSumSlots(p, n_rows * (n_columns + (p.has_bias ? 1 : 0)));
+}
+
+template <typename Queue>
+void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& options) {
+  const Sizes s = SizesOf(a.shape, options);
+  BackwardSpace space;
+  CarveBackward(a.shape, options, a.workspace, &space);
+  const int64_t of_models = s.n_models * s.n_directions, H = s.hidden_size;
+  auto Zero = [&](float* array, int64_t n) {
+    if (array != nullptr && n > 0) queue.Zero(array, static_cast<size_t>(n) * sizeof(float));
+  };
+  const int64_t width = PooledWidth(s), head = s.n_models * s.n_classes;
+  if (s.n_windows == 0 || s.n_models == 0) {
+    Zero(a.grad_weight_hh, of_models * kGates * H * H);
+    if (!s.is_projected) {
+      Zero(a.grad_weight_ih, of_models * kGates * H * s.n_channels);
+      Zero(a.grad_bias, of_models * kGates * H);
+    }
+    Zero(a.grad_weight_out, head * width);
+    Zero(a.grad_bias_out, head);
+    return;
+  }
+
+  PackParams pack{};
+  pack.sizes = s;
+  pack.weight_hh = a.in.weight_hh;
+  pack.backward = space.packed;
+
+  BackwardParams p{};
+  p.sizes = s;
+  p.lengths = a.in.lengths;
+  p.packed = space.packed;
+  p.h_0 = a.in.h_0;
+  p.c_0 = a.in.c_0;
+  p.recurrent_mask = a.in.recurrent_mask;
+  p.grad_hidden = a.grad_hidden;
+  p.grad_h_n = a.grad_h_n;
+  p.grad_c_n = a.grad_c_n;
+  p.grad_pooled = a.grad_pooled;
+  // const where the forward pass's is: the backward pass is the last to read it
+  p.saved = const_cast<float*>(a.saved);
+  p.grad_h_0 = a.grad_h_0;
+  p.grad_c_0 = a.grad_c_0;
+  p.grad_gates = s.is_projected ? a.grad_x : nullptr;
+  p.largest = space.largest;
+
+  if (s.n_classes > 0) {
+    HeadGradParams h{};
+    h.sizes = s;
+    h.grad_logits = a.grad_logits;
+    h.weight_out = a.in.weight_out;
+    h.pooled = a.pooled;
+    h.grad_pooled = a.grad_pooled;
+    h.out = space.grad_pooled;
+    h.slots = space.slots;
+    queue.RunPooledGrad(h, s.n_models * s.n_windows * width);
+    queue.RunHeadWeightGrad(h, TileSlots(s.n_windows), head * (width + 1));
+    QueueSum(queue, space.slots, TileSlots(s.n_windows), head, width, a.grad_weight_out,
+             a.grad_bias_out);
+    p.grad_pooled = space.grad_pooled;
+  }
+  queue.Zero(space.largest, space.largest_bytes);
+  if (p.grad_gates != nullptr && a.in.lengths != nullptr) {
+    Zero(p.grad_gates, of_models * s.n_windows * s.n_timesteps * H * kGates);
+  }
+
+  WeightGradParams w{};
+  w.sizes = s;
+  w.lengths = a.in.lengths;
+  w.x = a.in.x;
+  w.saved = a.saved;
+  w.largest = space.largest;
+  w.slots = space.slots;
+  const int hidden_size = PaddedHidden(H);
+  ForVariant(Planes(options), hidden_size, [&](auto planes, auto hidden) {
+    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+    queue.template RunBackward<planes.value, hidden.value>(p);
+    queue.template RunHiddenGrad<planes.value, hidden.value>(w, of_models, SlotCount(s));
+  });
+  QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, H, a.grad_weight_hh, nullptr);
+  if (s.is_projected) return;
+  ForChannels(s.n_channels, [&](auto channels) {
+    queue.template RunInputGrad<channels.value>(w, hidden_size, of_models, SlotCount(s));
+  });
+  QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels,
+           a.grad_weight_ih, a.grad_bias);
+}
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,466 @@
+// The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster: the weights
+// stay where they are, in registers as the A operand of the tensor cores, and h goes round.
+//
+// A step of a warp:
+//   input     z = x_t W_ih + bias for its two cells a lane, before h is there
+//   wait      until all of h_{t-1} has arrived in buffer t mod 2
+//   product   z += h_{t-1} W_hh
+//   cells     c_t and h_t of its group's units, 8 rows
+//   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
+//
+// Two buffers suffice: who writes to a buffer in step t has waited for all of h_{t-1}, which every
+// warp of every CTA sends only after its product has read that buffer. For the same reason a
+// barrier's parity cannot lap: who has not passed a phase has not sent what the next one needs.
+// Both hold only while every warp sends in every step to every CTA; so rows that have ended send
+// what they ended with. h of the last step is not sent, so nobody writes to a CTA that has left.
+#pragma once
+
+#include "layout.h"
+#include "math-inl.h"
+#include "params.h"
+
+namespace sensorseq::cuda {
+
+constexpr int kInputRing = 8;  // steps of x in flight
+
+// Shared memory, in bytes from its start.
+template <typename V>
+struct ForwardShared {
+  uint32_t barriers, state, weights, input_weights, ring, slot, total;
+  SENSORSEQ_HD ForwardShared(int64_t n_channels, bool is_projected) {
+    barriers = 0;
+    state = kMatrixBytes;
+    weights = state + StateBytes(V::kHidden, V::kPlanes);
+    input_weights = weights + V::kWarps * V::kInShared * kFragmentBytes;
+    ring = input_weights;
+    if (!is_projected) ring += V::kWarps * static_cast<uint32_t>(InputWeightFloats(n_channels)) * 4;
+    slot = is_projected ? kLanes * 32u : static_cast<uint32_t>(n_channels) * kTileRows * 4;
+    total = ring + V::kWarps * kInputRing * slot;
+  }
+};
+
+template <typename M, typename V>
+class Forward {
+  using F = typename M::F;
+  using I = typename M::I;
+  using U = typename M::U;
+  using L = typename M::L;
+  static constexpr bool kIsExact = V::kPlanes == 2;
+
+ public:
+  SENSORSEQ_BODY Forward(M& machine, const ForwardParams& params)
+      : m(machine),
+        p(params),
+        s(params.sizes),
+        shared(params.sizes.n_channels, params.sizes.is_projected),
+        lane(machine.Lane()),
+        warp(machine.Warp()),
+        rank(machine.Rank()),
+        model(machine.Model()),
+        direction(machine.Direction()),
+        tile(machine.Tile()) {}
+
+  SENSORSEQ_BODY void Run() {
+    Place();
+    LoadWeights();
+    StartState();
+    const uint32_t barrier[2] = {shared.barriers, shared.barriers + 8};
+    if (V::kCtas > 1 && warp == 0) {
+      for (int b = 0; b < 2; ++b) {
+        // one arrival to arm it, one of each warp of this CTA for its own line
+        m.InitBarrier(barrier[b], 1 + V::kWarps);
+      }
+      m.FenceBarrierInit();
+      for (int b = 0; b < 2; ++b) m.ArmBarrier(barrier[b], StateArrivals<V>());
+    }
+    if (V::kCtas > 1) {
+      m.SyncCluster();
+    } else {
+      m.SyncCta();
+    }
+    for (int step = 0; step < kInputRing - 1; ++step) PrefetchInput(step);
+    for (int64_t step = 0; step < n_steps; ++step) {
+      F z[kGates][2];
+      m.template WaitAsync<kInputRing - 2>();
+      m.SyncWarp();
+      Input(step, z);
+      PrefetchInput(step + kInputRing - 1);
+      const int buffer = static_cast<int>(step & 1);
+      if (V::kCtas > 1 && step > 0) {
+        m.WaitBarrier(barrier[buffer], Parity(step));
+        if (warp == 0) m.ArmBarrier(barrier[buffer], StateArrivals<V>());
+      }
+      Product(buffer, z);
+      Cells(step, z);
+      if (step + 1 < n_steps) Send(buffer ^ 1, barrier[buffer ^ 1]);
+      if (V::kCtas == 1) m.SyncCta();
+    }
+    Finish();
+  }
+
+ private:
+  // A lane's unit, rows, lengths, and offsets of its elements.
+  SENSORSEQ_BODY void Place() {
+    group = rank * V::kWarps + warp;
+    unit = UnitOfLane(lane) + group * kGroupUnits;
+    const I first = RowOfLane(m.ToInt(lane));
+    I longest = I{};
+    for (int r = 0; r < 2; ++r) {
+      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const auto exists = row < L{} + s.n_windows;
+      window[r] = m.Select(exists, row, L{});
+      Bounds(m, p.lengths, window[r], exists, s.n_timesteps, &length[r], &poison[r]);
+      longest = m.Select(length[r] > longest, length[r], longest);
+      owns[r] = m.And(exists, m.ToLong(unit) < L{} + int64_t{s.hidden_size});
+      state_at[r] =
+          ((window[r] + model * s.n_windows) * s.n_directions + direction) * s.hidden_size +
+          m.ToLong(unit);
+    }
+    n_steps = m.Largest(longest);
+  }
+
+  SENSORSEQ_BODY void LoadWeights() {
+    const int64_t of_model = model * s.n_directions + direction;
+    const int64_t first = of_model * PackedFragments(V::kPlanes, V::kHidden) +
+                          ForwardFragment<V>(group, 0);
+    for (int f = 0; f < V::kInRegisters; ++f) {
+      m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
+    }
+    own_weights = shared.weights + warp * V::kInShared * kFragmentBytes;
+    for (int f = 0; f < V::kInShared; ++f) {
+      U word[kTileWords];
+      m.LoadGlobalQuad(word, p.packed, m.ToLong(lane) + (first + V::kInRegisters + f) * kLanes);
+      m.StoreSharedQuad(lane * 16 + (own_weights + f * kFragmentBytes), word);
+    }
+    const auto n_floats = static_cast<uint32_t>(InputWeightFloats(s.n_channels));
+    own_input = shared.input_weights + warp * n_floats * 4;
+    if (!s.is_projected) {
+      const int64_t from =
+          (of_model * (V::kHidden / kGroupUnits) + group) * static_cast<int64_t>(n_floats) / 4;
+      for (uint32_t i = 0; i < n_floats / 4; i += kLanes) {
+        const U at = lane + i;
+        const auto inside = at < U{} + n_floats / 4;
+        U word[4];
+        m.LoadGlobalQuadIf(inside, word, p.packed_input,
+                           m.ToLong(m.Select(inside, at, U{})) + from);
+        m.StoreSharedQuadIf(inside, m.Select(inside, at, U{}) * 16 + own_input, word);
+      }
+    }
+    own_ring = shared.ring + warp * kInputRing * shared.slot;
+    m.SyncWarp();
+  }
+
+  SENSORSEQ_BODY void StartState() {
+    // every CTA needs all of h: its warps take the groups in turns
+    for (int other = warp; other < V::kHidden / kGroupUnits; other += V::kWarps) {
+      const U its_unit = UnitOfLane(lane) + other * kGroupUnits;
+      F start[2];
+      for (int r = 0; r < 2; ++r) {
+        const auto has = m.And(owns_row(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
+        const L at = state_at[r] + m.ToLong(its_unit) - m.ToLong(unit);
+        start[r] = Masked(LoadOr(p.h_0, at, has, 0.0f), at, has);
+      }
+      U words[V::kPlanes];
+      Pack(start, words);
+      for (int plane = 0; plane < V::kPlanes; ++plane) {
+        m.StoreMatrix(shared.state + StateMatrix(V::kHidden, V::kPlanes, 0, plane, other),
+                      words[plane]);
+      }
+    }
+    for (int r = 0; r < 2; ++r) {
+      h[r] = LoadOr(p.h_0, state_at[r], owns[r], 0.0f) + poison[r];
+      c[r] = LoadOr(p.c_0, state_at[r], owns[r], 0.0f) + poison[r];
+      mask[r] = LoadOr(p.recurrent_mask, state_at[r], owns[r], 1.0f);
+      sum[r] = poison[r];
+      largest[r] = F{};
+      argmax[r] = I{} - 1;
+    }
+    PackOwn();
+  }
+
+  SENSORSEQ_BODY auto owns_row(int r) {
+    return m.ToLong(RowOfLane(m.ToInt(lane)) + r) + int64_t{tile} * kTileRows <
+           L{} + s.n_windows;
+  }
+
+  template <typename B>
+  SENSORSEQ_BODY F LoadOr(const float* array, const L& at, const B& has, float otherwise) {
+    if (array == nullptr) return F{} + otherwise;
+    return m.Select(has, m.LoadGlobalIf(has, array, at), F{} + otherwise);
+  }
+  template <typename B>
+  SENSORSEQ_BODY F Masked(const F& value, const L& at, const B& has) {
+    return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
+  }
+
+  // Halves of a pair of rows, first what one half holds of them, then what is left.
+  SENSORSEQ_BODY void Pack(const F value[2], U words[V::kPlanes]) {
+    SplitHalves<V::kPlanes>(m, value[0] * kStateScale, value[1] * kStateScale, words);
+  }
+  SENSORSEQ_BODY void PackOwn() {
+    const F factor[2] = {h[0] * mask[0], h[1] * mask[1]};
+    Pack(factor, packed_h);
+  }
+
+  // Timestep of the data that a row's step reads: backwards from its last in direction 1.
+  SENSORSEQ_BODY L TimeOf(int64_t step, int r) {
+    if (direction == 0) return L{} + step;
+    return m.ToLong(length[r]) - (step + 1);
+  }
+
+  SENSORSEQ_BODY void PrefetchInput(int64_t step) {
+    const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
+    if (s.is_projected) {
+      // each lane the gates of its own cells, to read them back itself
+      for (int r = 0; r < 2; ++r) {
+        const auto on = m.And(owns[r], m.ToLong(length[r]) > L{} + step);
+        const L at = (((window[r] + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
+                          s.n_directions +
+                      direction) *
+                         s.hidden_size +
+                     m.ToLong(unit);
+        m.CopyAsyncQuad(lane * 32 + (slot + 16 * r), p.x, m.Select(on, at, L{}), on);
+      }
+    } else if (step < n_steps) {
+      const int64_t x_model = s.n_x_models == 1 ? 0 : model;
+      for (int i = 0; i < s.n_channels * kTileRows; i += kLanes) {
+        // element (row, channel) of the step
+        const I element = m.ToInt(lane) + i;
+        const auto inside = element < I{} + s.n_channels * kTileRows;
+        const I row = m.Select(inside, element / s.n_channels, I{});
+        const I channel = element - row * s.n_channels;
+        const I its_length = RowLength(row);
+        const L its_window = m.ToLong(row) + int64_t{tile} * kTileRows;
+        const auto on = m.And(inside, m.ToLong(its_length) > L{} + step);
+        const L time = direction == 0 ? L{} + step : m.ToLong(its_length) - (step + 1);
+        const L at = ((its_window + x_model * s.n_windows) * s.n_timesteps + time) * s.n_channels +
+                     m.ToLong(channel);
+        m.CopyAsyncWord(inside, m.ToUnsigned(element) * 4 + slot, p.x, m.Select(on, at, L{}), on);
+      }
+    }
+    m.CommitAsync();
+  }
+  // Lengths of the tile's rows lie with the lanes of their pairs.
+  SENSORSEQ_BODY I RowLength(const I& row) {
+    const I even = m.Shuffle(length[0], row >> 1);
+    const I odd = m.Shuffle(length[1], row >> 1);
+    return m.Select((row & 1) == I{}, even, odd);
+  }
+
+  SENSORSEQ_BODY void Input(int64_t step, F z[kGates][2]) {
+    const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
+    if (s.is_projected) {
+      for (int r = 0; r < 2; ++r) {
+        F gates[kGates];
+        m.LoadSharedFloats(lane * 32 + (slot + 16 * r), gates);
+        for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
+      }
+      return;
+    }
+    const U own = UnitOfLane(lane) * 16 + own_input;
+    F gates[kGates];
+    m.LoadSharedFloats(own + static_cast<uint32_t>(s.n_channels) * 128, gates);
+    for (int gate = 0; gate < kGates; ++gate) z[gate][0] = z[gate][1] = gates[gate];
+    const U values = RowOfLane(lane) * static_cast<uint32_t>(s.n_channels * 4) + slot;
+    for (int channel = 0; channel < s.n_channels; ++channel) {
+      m.LoadSharedFloats(own + static_cast<uint32_t>(channel) * 128, gates);
+      const F x0 = m.LoadSharedFloat(values + static_cast<uint32_t>(channel) * 4);
+      const F x1 = m.LoadSharedFloat(values + static_cast<uint32_t>(s.n_channels + channel) * 4);
+      for (int gate = 0; gate < kGates; ++gate) {
+        z[gate][0] = m.Fma(x0, gates[gate], z[gate][0]);
+        z[gate][1] = m.Fma(x1, gates[gate], z[gate][1]);
+      }
+    }
+  }
+
+  SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
+    if (index < V::kInRegisters) {
+      for (int w = 0; w < kTileWords; ++w) word[w] = weights[index < V::kInRegisters ? index : 0][w];
+    } else {
+      m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
+                       word);
+    }
+  }
+
+  SENSORSEQ_BODY void Product(int buffer, F z[kGates][2]) {
+    F total[2][4] = {};  // of the two A tiles
+    SENSORSEQ_UNROLL
+    for (int k_step = 0; k_step < V::kKSteps; k_step += 2) {
+      U b[V::kPlanes][4];
+      for (int plane = 0; plane < V::kPlanes; ++plane) {
+        m.LoadMatrices(shared.state + StateMatrix(V::kHidden, V::kPlanes, buffer, plane,
+                                                  k_step * kGroupsPerKStep),
+                       b[plane]);
+      }
+      SENSORSEQ_UNROLL
+      for (int j = 0; j < 2; ++j) {
+        SENSORSEQ_UNROLL
+        for (int t = 0; t < 2; ++t) {
+          U a[V::kPlanes][kTileWords];
+          for (int plane = 0; plane < V::kPlanes; ++plane) {
+            Fragment(ForwardIndex<V>(plane, k_step + j, t), a[plane]);
+          }
+          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], total[t]);
+        }
+      }
+    }
+    for (int t = 0; t < 2; ++t) {
+      for (int i = 0; i < 4; ++i) {
+        F value = total[t][i];
+        if (kIsExact) value = m.Fma(value, F{} + kTruncation, value);
+        F& gate = z[GateOfTileRow(t, (i >> 1) * 8)][i & 1];
+        gate = m.Fma(value, F{} + kForwardUnscale, gate);
+      }
+    }
+  }
+
+  SENSORSEQ_BODY void Cells(int64_t step, const F z[kGates][2]) {
+    F gates[kGates][2];
+    for (int r = 0; r < 2; ++r) {
+      const auto on = m.ToLong(length[r]) > L{} + step;
+      F c_new, h_new;
+      Cell<kIsExact>(m, z[kInputGate][r], z[kForgetGate][r], z[kCellGate][r], z[kOutputGate][r],
+                     c[r], &gates[0][r], &gates[1][r], &gates[2][r], &gates[3][r], &c_new, &h_new);
+      c[r] = m.Select(on, c_new, c[r]);
+      h[r] = m.Select(on, h_new, h[r]);
+      sum[r] = sum[r] + m.Select(on, h_new, F{});
+      // NaN is larger than everything and stays; of equals the earliest timestep counts
+      const auto larger = direction == 0 ? h_new > largest[r] : h_new >= largest[r];
+      const auto first = argmax[r] < I{};
+      const auto takes = m.And(on, m.Or(m.Or(first, larger), h_new != h_new));
+      largest[r] = m.Select(takes, h_new, largest[r]);
+      argmax[r] = m.Select(takes, I{} + static_cast<int32_t>(step), argmax[r]);
+      if (p.hidden != nullptr) {
+        const L at = (((window[r] + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
+                          s.n_directions +
+                      direction) *
+                         s.hidden_size +
+                     m.ToLong(unit);
+        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, at, h_new);
+      }
+    }
+    if (p.saved != nullptr) Save(step, gates);
+    PackOwn();
+  }
+
+  SENSORSEQ_BODY float* SavedTile() {
+    return p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
+                         SavedTileFloats(s.n_timesteps, V::kHidden);
+  }
+
+  SENSORSEQ_BODY void Save(int64_t step, const F gates[kGates][2]) {
+    const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, group);
+    const L own = m.ToLong(lane);
+    float* saved = SavedTile();
+    const F early[4] = {gates[0][0], gates[0][1], gates[1][0], gates[1][1]};
+    const F late[4] = {gates[2][0], gates[2][1], gates[3][0], gates[3][1]};
+    m.StoreGlobalFloats(saved, own * 8 + at.gates, early);
+    m.StoreGlobalFloats(saved, own * 8 + (at.gates + 4), late);
+    m.StoreGlobalPair(saved, own * 2 + at.cell, c[0], c[1]);
+    m.StoreGlobalPair(saved, own * 2 + at.state, m.AsFloat(packed_h[0]),
+                      m.AsFloat(packed_h[V::kPlanes - 1]));
+  }
+
+  SENSORSEQ_BODY void Send(int buffer, uint32_t barrier) {
+    for (int plane = 0; plane < V::kPlanes; ++plane) {
+      const uint32_t matrix =
+          shared.state + StateMatrix(V::kHidden, V::kPlanes, buffer, plane, group);
+      m.StoreMatrix(matrix, packed_h[plane]);
+      if (V::kCtas > 1) {
+        const U word = m.TransposeMatrix(packed_h[plane]);
+        for (int i = 1; i < V::kCtas; ++i) {
+          m.SendWord(WordOfMatrix(lane) + matrix, word, (rank + i) % V::kCtas, barrier);
+        }
+      }
+    }
+    if (V::kCtas > 1) {
+      m.SyncWarp();
+      m.Arrive(barrier);
+    }
+  }
+
+  SENSORSEQ_BODY void Finish() {
+    for (int r = 0; r < 2; ++r) {
+      m.StoreGlobalIf(owns[r], p.h_n, state_at[r], h[r]);
+      m.StoreGlobalIf(owns[r], p.c_n, state_at[r], c[r]);
+    }
+    if (p.saved != nullptr) {
+      const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, 0, group);
+      m.StoreGlobalPair(SavedTile(), m.ToLong(lane) * 2 + at.argmax, m.AsFloat(argmax[0]),
+                        m.AsFloat(argmax[1]));
+    }
+    if (s.pooling != Pooling::kNone) Pool();
+    if (s.n_classes > 0) Head();
+  }
+
+  SENSORSEQ_BODY void Pool() {
+    const int64_t width = int64_t{s.n_directions} * s.hidden_size;
+    const bool is_both = s.pooling == Pooling::kMeanMax;
+    for (int r = 0; r < 2; ++r) {
+      const auto any = length[r] > I{};
+      const L at = (window[r] + model * s.n_windows) * (is_both ? 2 * width : width) +
+                   int64_t{direction} * s.hidden_size + m.ToLong(unit);
+      const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
+      const F mean = m.Select(any, m.Divide(sum[r], steps), poison[r]);
+      const F last = m.Select(any, h[r], poison[r]);
+      const F most = m.Select(any, largest[r], poison[r]);
+      if (s.pooling == Pooling::kLast) m.StoreGlobalIf(owns[r], p.pooled, at, last);
+      if (s.pooling == Pooling::kMean || is_both) m.StoreGlobalIf(owns[r], p.pooled, at, mean);
+      if (s.pooling == Pooling::kMax) m.StoreGlobalIf(owns[r], p.pooled, at, most);
+      if (is_both) m.StoreGlobalIf(owns[r], p.pooled, at + width, most);
+    }
+  }
+
+  // The last CTA of the tile to get here, of all ranks and directions, computes the logits of its
+  // rows: always in the same order, whichever it is.
+  SENSORSEQ_BODY void Head() {
+    m.SyncCta();
+    const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;
+    if (!m.IsLastOfCtas(p.arrived, tile_of_model, s.n_directions * V::kCtas,
+                        shared.barriers + 16)) {
+      return;
+    }
+    const int64_t width = int64_t{s.n_directions} * s.hidden_size *
+                          (s.pooling == Pooling::kMeanMax ? 2 : 1);
+    for (int64_t i = warp; i < int64_t{kTileRows} * s.n_classes; i += V::kWarps) {
+      const int64_t row = tile * int64_t{kTileRows} + i / s.n_classes, k = i % s.n_classes;
+      if (row >= s.n_windows) break;
+      const int64_t of_row = model * s.n_windows + row, of_class = model * s.n_classes + k;
+      F total = F{};
+      for (int64_t first = 0; first < width; first += kLanes) {
+        const L at = m.ToLong(lane) + first;
+        const auto inside = at < L{} + width;
+        const L safe = m.Select(inside, at, L{});
+        total = m.Fma(m.LoadFreshIf(inside, p.pooled, safe + of_row * width),
+                      m.LoadGlobalIf(inside, p.weight_out, safe + of_class * width), total);
+      }
+      for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+        total = total + m.ShuffleXor(total, distance);
+      }
+      m.StoreGlobalIf(lane == U{}, p.logits, L{} + (of_row * s.n_classes + k),
+                      total + m.Uniform(p.bias_out, of_class));
+    }
+  }
+
+  M& m;
+  const ForwardParams& p;
+  const Sizes& s;
+  const ForwardShared<V> shared;
+  const U lane;
+  const int warp, rank;
+  const int64_t model;
+  const int direction;
+  const int64_t tile;
+  int group;
+  U unit;
+  int64_t n_steps;
+  L window[2], state_at[2];
+  typename M::B owns[2];
+  I length[2], argmax[2];
+  F poison[2], c[2], h[2], mask[2], sum[2], largest[2];
+  U packed_h[V::kPlanes];
+  U weights[V::kInRegisters][kTileWords];
+  uint32_t own_weights, own_input, own_ring;
+};
+
+}  // namespace sensorseq::cuda

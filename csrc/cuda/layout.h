@@ -1,0 +1,251 @@
+// Who owns what: which lane, warp, CTA and rank holds which hidden unit, gate and batch row, and
+// where each word of the weights, of h and of saved state lies. The kernels and the emulator that
+// tests them both include this file; nothing here knows a GPU.
+//
+// A tile is 8 batch rows, a group 8 hidden units, a lane 4 g + q (g 0..7, q 0..3). Fragments are
+// those of mma.m16n8k16 in the PTX manual:
+//
+//   A  word 0: row g,     k 2q, 2q+1      word 1: row g + 8, the same k
+//      word 2: row g,     k 2q+8, 2q+9    word 3: row g + 8, the same k
+//   B  word 0: k 2q, 2q+1, column g       word 1: k 2q+8, 2q+9, column g
+//   C  value 0, 1: row g, columns 2q, 2q+1        value 2, 3: row g + 8, the same columns
+//
+// Columns are batch rows. The two A tiles of a group have rows (i of its 8 units, f of its 8 units)
+// and (g, o): so a lane gets all four gates of unit g for batch rows 2q and 2q+1, and the update of
+// its two cells needs no other lane.
+//
+// The functions take integers or vectors of one integer per lane alike.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gates.h"
+
+#ifdef __CUDACC__
+#define SENSORSEQ_HD __host__ __device__ __forceinline__
+#else
+#define SENSORSEQ_HD inline
+#endif
+
+namespace sensorseq::cuda {
+
+constexpr int kLanes = 32;
+constexpr int kTileRows = 8;
+constexpr int kGroupUnits = 8;
+constexpr int kTileWords = 4;         // of a lane in an A fragment
+constexpr int kFragmentBytes = 512;   // 32 lanes of four words
+constexpr int kMatrixBytes = 128;     // 8 x 8 halves: one group's h, or one gate of a group
+constexpr int kGroupsPerKStep = 2;    // 16 k of the forward product are two groups of units
+constexpr int kKStepsPerGroup = 2;    // 32 k of the backward product are one group's four gates
+constexpr int kMinHidden = 32;
+constexpr int kMaxHidden = 512;
+
+// The factors of the products are halves: scaled by powers of two, so that what is left over after
+// a weight's or a state's first half is a normal number, and |w| up to 4094, |h| up to 255 (an
+// initial state, or one over 1 - dropout) are in range. What is beyond becomes NaN.
+constexpr float kWeightScale = 16.0f;
+constexpr float kStateScale = 256.0f;
+constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
+constexpr float kHalfLimit = 65504.0f;
+// An MMA truncates its sum; on average that takes 0.36 * 2^-23 of it. One multiply-add gives it
+// back.
+constexpr float kTruncation = 4.3e-8f;
+
+// The smallest size of kernel that holds H hidden units; 0: none.
+SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
+  int padded = kMinHidden;
+  while (padded < hidden_size && padded < kMaxHidden) padded *= 2;
+  return hidden_size < 1 || padded < hidden_size ? 0 : padded;
+}
+
+// How a layer of kHidden (padded) units is spread out. kPlanes: halves per factor, 2 for fp16x3.
+template <int kPlanes_, int kHidden_>
+struct ForwardVariant {
+  static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
+  static constexpr int kCtas = kHidden <= 64    ? 1
+                               : kHidden == 128 ? (kPlanes == 1 ? 1 : 2)
+                               : kHidden == 256 ? (kPlanes == 1 ? 4 : 8)
+                                                : 16;
+  static constexpr int kUnits = kHidden / kCtas;           // of a CTA
+  static constexpr int kWarps = kUnits / kGroupUnits;      // a group each
+  static constexpr int kThreads = kWarps * kLanes;
+  static constexpr int kKSteps = kHidden / 16;
+  // Fragments of a warp, in the order (plane, k-step, tile); what the registers cannot hold is read
+  // from shared memory in every step.
+  static constexpr int kFragments = kPlanes * kKSteps * 2;
+  static constexpr int kInRegisters = kFragments < 32 ? kFragments : 32;
+  static constexpr int kInShared = kFragments - kInRegisters;
+};
+
+template <int kPlanes_, int kHidden_>
+struct BackwardVariant {
+  static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
+  static constexpr int kCtas = ForwardVariant<kPlanes, kHidden>::kCtas;
+  static constexpr int kUnits = kHidden / kCtas;
+  static constexpr int kGroups = kUnits / kGroupUnits;  // of a CTA
+  // alone, a CTA's warp makes the 16 units of one A tile, and these are its own two groups
+  static constexpr int kGroupsPerWarp = kCtas == 1 ? 2 : 1;
+  static constexpr int kWarps = kGroups / kGroupsPerWarp;
+  static constexpr int kThreads = kWarps * kLanes;
+  static constexpr int kTiles = kHidden / 16;  // A tiles of 16 outputs
+  static constexpr int kTilesPerWarp = kTiles / kWarps;
+  static constexpr int kKSteps = kGroups * kKStepsPerGroup;  // over the CTA's own gates
+  // of a warp, in the order (plane, tile, k-step)
+  static constexpr int kFragments = kPlanes * kTilesPerWarp * kKSteps;
+  static constexpr int kInRegisters = kFragments < 32 ? kFragments : 32;
+  static constexpr int kInShared = kFragments - kInRegisters;
+};
+
+// The power of two, by its exponent, that brings a number, by its bits, to
+// [2^exponent, 2^(exponent + 1)): 0 for 0; what is not finite stays so, whatever the scale.
+SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
+  const int biased = static_cast<int>((bits >> 23) & 255u);
+  if (biased == 0) return 0;
+  const int scale = exponent + 127 - biased;
+  return scale > 100 ? 100 : scale;
+}
+
+// Shares of a lane.
+template <typename T>
+SENSORSEQ_HD constexpr T UnitOfLane(T lane) {  // within the group
+  return lane >> 2;
+}
+template <typename T>
+SENSORSEQ_HD constexpr T RowOfLane(T lane) {  // the first of its two, within the tile
+  return (lane & 3) << 1;
+}
+
+// What half `half` of word `word` of a lane's A fragment holds.
+template <typename T>
+SENSORSEQ_HD constexpr T FragmentRow(T lane, int word) {  // 0..15
+  return (lane >> 2) + (word & 1) * 8;
+}
+template <typename T>
+SENSORSEQ_HD constexpr T FragmentK(T lane, int word, int half) {  // 0..15
+  return ((lane & 3) << 1) + (word >> 1) * 8 + half;
+}
+
+// Forward: the product's row `row` of A tile `tile` of a group is one gate of one of its units.
+SENSORSEQ_HD constexpr int GateOfTileRow(int tile, int row) { return tile * 2 + row / 8; }
+// The same for a word of a lane, whose row is g or g + 8.
+SENSORSEQ_HD constexpr int GateOfWord(int tile, int word) { return tile * 2 + (word & 1); }
+
+// Backward: k runs over (group, gate, unit): k-step 2 * group + j holds gates 2 j and 2 j + 1.
+SENSORSEQ_HD constexpr int GroupOfKStep(int k_step) { return k_step / kKStepsPerGroup; }
+SENSORSEQ_HD constexpr int GateOfKStep(int k_step, int word) {
+  return (k_step % kKStepsPerGroup) * 2 + (word >> 1);
+}
+
+// Place of a fragment in the packed weights of one model and direction, in fragments.
+template <typename V>
+SENSORSEQ_HD constexpr int64_t ForwardFragment(int group, int fragment) {
+  return int64_t{group} * V::kFragments + fragment;
+}
+// Of a warp's fragments: (plane, k-step, tile).
+template <typename V>
+SENSORSEQ_HD constexpr int ForwardIndex(int plane, int k_step, int tile) {
+  return (plane * V::kKSteps + k_step) * 2 + tile;
+}
+template <typename V>
+SENSORSEQ_HD constexpr int64_t BackwardFragment(int rank, int warp, int fragment) {
+  return (int64_t{rank} * V::kWarps + warp) * V::kFragments + fragment;
+}
+template <typename V>
+SENSORSEQ_HD constexpr int BackwardIndex(int plane, int tile, int k_step) {
+  return (plane * V::kTilesPerWarp + tile) * V::kKSteps + k_step;
+}
+constexpr int64_t PackedFragments(int planes, int hidden) {
+  return int64_t{planes} * (hidden / 8) * (hidden / 16) * 2;  // the same forward and backward
+}
+
+// The input's weights and the bias of a group, floats [C + 1][8 units][4 gates], the bias last.
+SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
+  return (n_channels + 1) * kGroupUnits * kGates;
+}
+
+// h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
+// as B fragments and stmatrix.trans writes from a lane's pair of rows.
+SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, int plane,
+                                            int group) {
+  return static_cast<uint32_t>(((buffer * planes + plane) * (hidden / kGroupUnits) + group) *
+                               kMatrixBytes);
+}
+constexpr uint32_t StateBytes(int hidden, int planes) {
+  return static_cast<uint32_t>(2 * planes * (hidden / kGroupUnits) * kMatrixBytes);
+}
+// Gate gradients likewise: [group of the CTA][gate] matrices [row][unit].
+SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, int plane, int group,
+                                           int gate) {
+  return static_cast<uint32_t>(
+      (((buffer * planes + plane) * groups + group) * kGates + gate) * kMatrixBytes);
+}
+constexpr uint32_t GradBytes(int groups, int planes) {
+  return static_cast<uint32_t>(2 * planes * groups * kGates * kMatrixBytes);
+}
+// After movmatrix, lane l holds two units of one row of its group's matrix, at this byte.
+template <typename T>
+SENSORSEQ_HD constexpr T WordOfMatrix(T lane) {
+  return lane * 4;
+}
+
+// Barrier of a buffer of h, or of partial sums: bytes that arrive in one step, and the parity of
+// the phase that step `step` waits for (steps from 1; what step t reads was sent in step t - 1).
+template <typename V>
+SENSORSEQ_HD constexpr uint32_t StateArrivals() {  // from the other CTAs
+  return static_cast<uint32_t>((V::kHidden - V::kUnits) * kTileRows * 2 * V::kPlanes);
+}
+template <typename V>
+SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, its own among them
+  return static_cast<uint32_t>(V::kCtas * V::kUnits * kTileRows * 4);
+}
+SENSORSEQ_HD constexpr uint32_t Parity(int64_t step) {
+  return static_cast<uint32_t>(((step - 1) >> 1) & 1);
+}
+
+// Saved state of one model, direction and tile, in floats: T steps of
+//   gates  [group][lane][8]  i, f, g, o of its two rows each; gate gradients after the backward pass
+//   cell   [group][lane][2]  after the step
+//   state  [group][lane][2]  h before the step as words of two halves (rows 2q, 2q+1), one per plane
+// one kind after the other, and then the step of each cell's maximum, [group][lane][2].
+constexpr int kSavedWords = 12;
+SENSORSEQ_HD constexpr int64_t SavedTileFloats(int64_t n_timesteps, int hidden) {
+  return (n_timesteps * kSavedWords + 2) * 4 * hidden;
+}
+struct SavedOffsets {
+  int64_t gates, cell, state, argmax;  // of (step, group), or of the group; add lane * width
+};
+SENSORSEQ_HD constexpr SavedOffsets SavedAt(int64_t n_timesteps, int hidden, int64_t step,
+                                            int group) {
+  const int64_t lanes = 4 * static_cast<int64_t>(hidden);  // of a step: hidden / 8 groups of 32
+  const int64_t at = step * lanes + group * kLanes;
+  return {at * 8, n_timesteps * lanes * 8 + at * 2, n_timesteps * lanes * 10 + at * 2,
+          n_timesteps * lanes * 12 + static_cast<int64_t>(group) * kLanes * 2};
+}
+
+SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
+  return (n_windows + kTileRows - 1) / kTileRows;
+}
+
+// Weight gradients are summed in slots: ranges of tiles, and of each tile's steps where there are
+// many. Decided by N and T alone.
+constexpr int kMaxTileSlots = 8;
+constexpr int kMaxTimeSlots = 8;
+constexpr int64_t kTimeSlotSteps = 64;
+SENSORSEQ_HD constexpr int64_t TileSlots(int64_t n_windows) {
+  const int64_t n = TileCount(n_windows);
+  return n < 1 ? 1 : (n < kMaxTileSlots ? n : kMaxTileSlots);
+}
+SENSORSEQ_HD constexpr int64_t TimeSlots(int64_t n_timesteps) {
+  const int64_t n = n_timesteps / kTimeSlotSteps;
+  return n < 1 ? 1 : (n < kMaxTimeSlots ? n : kMaxTimeSlots);
+}
+SENSORSEQ_HD constexpr int64_t SlotBegin(int64_t slot, int64_t n_slots, int64_t n) {
+  return slot * n / n_slots;
+}
+// The same in whole pairs of steps: 16 k of the product are two steps of 8 rows.
+SENSORSEQ_HD constexpr int64_t TimeSlotBegin(int64_t slot, int64_t n_slots, int64_t n_timesteps) {
+  return slot * ((n_timesteps + 1) / 2) / n_slots * 2;
+}
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,135 @@
+// Arithmetic of a lane that several kernels share, on a machine M: the device, or the emulator of
+// the tests, where F, I, U and L are vectors of one value per lane.
+#pragma once
+
+#include "layout.h"
+
+// How bodies are compiled: inlined whole, so that arrays indexed by unrolled loops stay in
+// registers.
+#ifdef __CUDACC__
+#define SENSORSEQ_BODY __device__ __forceinline__
+#define SENSORSEQ_UNROLL _Pragma("unroll")
+#else
+#define SENSORSEQ_BODY inline
+#define SENSORSEQ_UNROLL
+#endif
+
+namespace sensorseq::cuda {
+
+constexpr float kLog2E = 1.44269504f;
+// e^40 ln(2): three such factors still fit a float, and 2^-40 is nothing beside 1
+constexpr float kExponentLimit = 40.0f;
+// of tanh(x) / x by x^2, fitted for |x| <= 0.5; relative error 1e-8
+constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f, kTanh9 = 0.0172569714f;
+
+// A row's length, 0 for rows that do not exist; NaN in `poison` where it is out of range.
+template <typename M, typename B>
+SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& window,
+                           const B& exists, int64_t n_timesteps, typename M::I* length,
+                           typename M::F* poison) {
+  using F = typename M::F;
+  using L = typename M::L;
+  L steps = L{} + n_timesteps;
+  *poison = F{};
+  if (lengths != nullptr) {
+    steps = m.LoadGlobalLongIf(exists, lengths, window);
+    const auto below = steps < L{};
+    const auto above = steps > L{} + n_timesteps;
+    *poison = m.Select(m.And(exists, m.Or(below, above)), F{} + __builtin_nanf(""), F{});
+    steps = m.Select(below, L{}, m.Select(above, L{} + n_timesteps, steps));
+  }
+  *length = m.ToInt(m.Select(exists, steps, L{}));
+}
+
+// Words of two halves that add up to the two values, one word per plane.
+template <int kPlanes, typename M>
+SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M::F& high,
+                                typename M::U words[kPlanes]) {
+  words[0] = m.PackHalves(low, high);
+  if (kPlanes == 2) {
+    words[kPlanes - 1] = m.PackHalves(low - m.LowHalf(words[0]), high - m.HighHalf(words[0]));
+  }
+}
+
+// total += A B over 16 k. `b`: two words of each plane, planes four words apart. In two planes the
+// small products go first and the block is added by a plain addition: the MMA truncates, once per
+// block at the size of the block, not at that of the total.
+template <int kPlanes, typename M>
+SENSORSEQ_BODY void Accumulate(M& m, const typename M::U a[kPlanes][kTileWords],
+                               const typename M::U* b, typename M::F total[4]) {
+  using F = typename M::F;
+  if (kPlanes == 1) {
+    m.Mma(total, a[0], b[0], b[1]);
+    return;
+  }
+  F block[4] = {};
+  m.Mma(block, a[kPlanes - 1], b[0], b[1]);
+  m.Mma(block, a[0], b[4 * (kPlanes - 1)], b[4 * (kPlanes - 1) + 1]);
+  m.Mma(block, a[0], b[0], b[1]);
+  SENSORSEQ_UNROLL
+  for (int i = 0; i < 4; ++i) total[i] = total[i] + block[i];
+}
+
+template <typename M>
+SENSORSEQ_BODY typename M::F PowerOf2(M& m, const typename M::F& x, float factor) {
+  using F = typename M::F;
+  return m.Exp2(m.MinOrNan(x * factor, F{} + kExponentLimit));
+}
+
+// tanh, given its value by exponentials: near zero, where that cancels, an odd polynomial of degree
+// 9 of least relative error.
+template <typename M>
+SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
+                                          const typename M::F& elsewhere) {
+  using F = typename M::F;
+  const F square = x * x;
+  F r = m.Fma(square, F{} + kTanh9, F{} + kTanh7);
+  r = m.Fma(r, square, F{} + kTanh5);
+  r = m.Fma(r, square, F{} + kTanh3);
+  const F near = m.Fma(r * square, x, x);
+  return m.Select(square < F{} + 0.25f, near, elsewhere);
+}
+
+template <bool kIsExact, typename M>
+SENSORSEQ_BODY typename M::F Tanh(M& m, const typename M::F& x) {
+  using F = typename M::F;
+  if (!kIsExact) return m.TanhApprox(x);
+  const F e = PowerOf2(m, x, -2 * kLog2E);
+  return TanhNearZero(m, x, (1.0f - e) * m.Reciprocal(1.0f + e));
+}
+
+template <typename M>
+SENSORSEQ_BODY typename M::F SigmoidApprox(M& m, const typename M::F& x) {
+  using F = typename M::F;
+  return m.Fma(m.TanhApprox(x * 0.5f), F{} + 0.5f, F{} + 0.5f);
+}
+
+// One cell. Exact: five exponentials and two reciprocals, each shared.
+template <bool kIsExact, typename M, typename F>
+SENSORSEQ_BODY void Cell(M& m, const F& zi, const F& zf, const F& zg, const F& zo, const F& c,
+                         F* i, F* f, F* g, F* o, F* c_new, F* h_new) {
+  if (!kIsExact) {
+    *i = SigmoidApprox(m, zi);
+    *f = SigmoidApprox(m, zf);
+    *g = m.TanhApprox(zg);
+    *o = SigmoidApprox(m, zo);
+    *c_new = m.Fma(*f, c, *i * *g);
+    *h_new = *o * m.TanhApprox(*c_new);
+    return;
+  }
+  const F a = PowerOf2(m, zi, -kLog2E) + 1.0f;
+  const F b = PowerOf2(m, zf, -kLog2E) + 1.0f;
+  const F d = PowerOf2(m, zg, -2 * kLog2E);
+  const F r = m.Reciprocal(a * b * (d + 1.0f));
+  *i = r * (b * (d + 1.0f));
+  *f = r * (a * (d + 1.0f));
+  *g = TanhNearZero(m, zg, (1.0f - d) * (r * (a * b)));
+  *c_new = m.Fma(*f, c, *i * *g);
+  const F e = PowerOf2(m, zo, -kLog2E) + 1.0f;
+  const F q = PowerOf2(m, *c_new, -2 * kLog2E);
+  const F s = m.Reciprocal(e * (q + 1.0f));
+  *o = s * (q + 1.0f);
+  *h_new = *o * TanhNearZero(m, *c_new, (1.0f - q) * (s * e));
+}
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,79 @@
+// What the kernels get, by value: sizes, and pointers to device memory. Letters and shapes are those
+// of lstm_linear.h; "packed" and "saved" those of layout.h.
+#pragma once
+
+#include <cstdint>
+
+#include "lstm_linear.h"
+
+namespace sensorseq::cuda {
+
+struct Sizes {
+  int64_t n_models, n_x_models, n_windows, n_timesteps;
+  int32_t n_channels, hidden_size, n_directions, n_classes;
+  Pooling pooling;
+  bool is_projected;
+};
+
+
+struct PackParams {
+  Sizes sizes;
+  const float *weight_ih, *weight_hh, *bias;
+  // Of each model and direction; null: not wanted.
+  void* forward;        // fragments
+  void* backward;       // fragments
+  float* input;         // [group] InputWeightFloats
+};
+
+struct ForwardParams {
+  Sizes sizes;
+  const float* x;
+  const int64_t* lengths;
+  const void* packed;
+  const float* packed_input;
+  const float *h_0, *c_0, *recurrent_mask;
+  const float *weight_out, *bias_out;
+  float *hidden, *h_n, *c_n, *pooled, *logits, *saved;
+  int32_t* arrived;  // (M, tiles) zeros: CTAs of a tile that have pooled; zeros again afterwards
+};
+
+struct BackwardParams {
+  Sizes sizes;
+  const int64_t* lengths;
+  const void* packed;
+  const float *h_0, *c_0, *recurrent_mask;
+  const float *grad_hidden, *grad_h_n, *grad_c_n;
+  const float* grad_pooled;  // (M, N, P), the head's share included, or null
+  float* saved;              // in: as saved; out: gates replaced by their gradients
+  float *grad_h_0, *grad_c_0;
+  float* grad_gates;     // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
+  uint32_t* largest;     // (M, D) zeros; out: bits of the largest absolute gradient of a gate
+};
+
+// Gradients of the layer's weights, from saved state after the backward pass.
+struct WeightGradParams {
+  Sizes sizes;
+  const int64_t* lengths;
+  const float* x;        // of the input's share
+  const float* saved;
+  const uint32_t* largest;
+  float* slots;          // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
+};
+
+// out[i] = sum over slots of slots[slot][i], for each of M D rows of `width` values. Columns of the
+// slots from n_columns on go to `bias` instead.
+struct SumSlotsParams {
+  const float* slots;
+  int64_t n_slots, n_rows, n_columns;  // rows: M D 4H, or M K
+  bool has_bias;
+  float *out, *bias;
+};
+
+struct HeadGradParams {
+  Sizes sizes;
+  const float *grad_logits, *weight_out, *pooled, *grad_pooled;
+  float* out;    // (M, N, P): what the head sends back, grad_pooled added
+  float* slots;  // (slots, M, K, P + 1)
+};
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,269 @@
+// Gradients of the layer's weights, after the backward pass: sums over windows and steps of
+// products of gate gradients with what entered the gates. In slots; SumSlots adds them up.
+//
+// The saved words are fragments already: a lane's i and f of two steps are an A fragment, its g and
+// o another, its group's h of the same two steps a B fragment. Nothing is transposed and no lane
+// needs another's.
+#pragma once
+
+#include "layout.h"
+#include "math-inl.h"
+#include "params.h"
+
+namespace sensorseq::cuda {
+
+constexpr int kGradExponent = 12;     // of the largest gate gradient of a call, scaled
+constexpr int kColumnGroups = 4;      // groups of columns of a warp
+constexpr int kGradWarps = 4;         // of a CTA, a group of rows each
+constexpr int kMaxInputAccumulators = kGates * 17;
+
+// The part of time that a warp sums over, and lengths of a tile.
+template <typename M>
+struct TileSteps {
+  typename M::I length[2];
+  typename M::L window[2];
+  int64_t n_steps;
+
+  SENSORSEQ_BODY TileSteps(M& m, const Sizes& s, const int64_t* lengths, int64_t tile) {
+    using I = typename M::I;
+    using L = typename M::L;
+    I longest = I{};
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const L row = m.ToLong(RowOfLane(m.ToInt(m.Lane())) + r) + tile * kTileRows;
+      const auto exists = row < L{} + s.n_windows;
+      typename M::F poison;
+      window[r] = m.Select(exists, row, L{});
+      Bounds(m, lengths, window[r], exists, s.n_timesteps, &length[r], &poison);
+      longest = m.Select(length[r] > longest, length[r], longest);
+    }
+    n_steps = m.Largest(longest);
+  }
+};
+
+struct Slot {
+  int64_t first_tile, last_tile, first_step, last_step;
+  SENSORSEQ_HD Slot(const Sizes& s, int64_t slot) {
+    const int64_t time_slots = TimeSlots(s.n_timesteps), tile_slots = TileSlots(s.n_windows);
+    const int64_t of_tiles = slot / time_slots, of_time = slot % time_slots;
+    first_tile = SlotBegin(of_tiles, tile_slots, TileCount(s.n_windows));
+    last_tile = SlotBegin(of_tiles + 1, tile_slots, TileCount(s.n_windows));
+    first_step = TimeSlotBegin(of_time, time_slots, s.n_timesteps);
+    last_step = TimeSlotBegin(of_time + 1, time_slots, s.n_timesteps);
+  }
+};
+SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
+  return TileSlots(s.n_windows) * TimeSlots(s.n_timesteps);
+}
+
+// Of weight_hh: a warp sums the 32 gate rows of one group by 8 kColumnGroups units.
+template <typename M, int kPlanes, int kHidden>
+class HiddenGrad {
+  using F = typename M::F;
+  using I = typename M::I;
+  using U = typename M::U;
+  using L = typename M::L;
+
+ public:
+  static constexpr int kGroups = kHidden / kGroupUnits;
+  static constexpr int kColumnBlocks = kGroups / kColumnGroups;
+
+  SENSORSEQ_BODY HiddenGrad(M& machine, const WeightGradParams& params)
+      : m(machine), p(params), s(params.sizes), lane(machine.ToLong(machine.Lane())) {}
+
+  SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group, int column_block) {
+    const Slot slot(s, slot_index);
+    const int columns = column_block * kColumnGroups;
+    F scale, back;
+    m.ScaleTo(m.UniformBits(p.largest, of_model), kGradExponent, &scale, &back);
+    F total[kColumnGroups][2][4] = {};
+    for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
+      const TileSteps<M> steps(m, s, p.lengths, tile);
+      const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
+                                         SavedTileFloats(s.n_timesteps, kHidden);
+      const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
+      for (int64_t step = slot.first_step; step < last; step += 2) {
+        U a[2][kPlanes][kTileWords];  // of the two tiles
+        U b[kColumnGroups][kPlanes][2];
+        SENSORSEQ_UNROLL
+        for (int later = 0; later < 2; ++later) {
+          const bool there = step + later < last;
+          const SavedOffsets at =
+              SavedAt(s.n_timesteps, kHidden, there ? step + later : step, group);
+          SENSORSEQ_UNROLL
+          for (int t = 0; t < 2; ++t) {
+            F grad[4];  // of two gates, two rows each
+            m.LoadGlobalFloats(saved,
+                               lane * 8 + (at.gates + 4 * t), grad);
+            SENSORSEQ_UNROLL
+            for (int gate = 0; gate < 2; ++gate) {
+              U words[kPlanes];
+              const F factor = there ? scale : F{};
+              SplitHalves<kPlanes>(m, grad[2 * gate] * factor, grad[2 * gate + 1] * factor, words);
+              SENSORSEQ_UNROLL
+              for (int plane = 0; plane < kPlanes; ++plane) {
+                a[t][plane][2 * later + gate] = words[plane];
+              }
+            }
+          }
+          SENSORSEQ_UNROLL
+          for (int column = 0; column < kColumnGroups; ++column) {
+            const SavedOffsets of =
+                SavedAt(s.n_timesteps, kHidden, there ? step + later : step, columns + column);
+            F words[2];
+            m.LoadGlobalPair(saved, lane * 2 + of.state, &words[0], &words[1]);
+            SENSORSEQ_UNROLL
+            for (int plane = 0; plane < kPlanes; ++plane) {
+              b[column][plane][later] = m.AsUnsigned(words[plane]);
+            }
+          }
+        }
+        SENSORSEQ_UNROLL
+        for (int column = 0; column < kColumnGroups; ++column) {
+          U words[kPlanes * 4];  // planes four words apart, as Accumulate takes them
+          SENSORSEQ_UNROLL
+          for (int plane = 0; plane < kPlanes; ++plane) {
+            words[4 * plane] = b[column][plane][0];
+            words[4 * plane + 1] = b[column][plane][1];
+          }
+          SENSORSEQ_UNROLL
+          for (int t = 0; t < 2; ++t) Accumulate<kPlanes>(m, a[t], words, total[column][t]);
+        }
+      }
+    }
+    Store(of_model, slot_index, group, columns, total, back);
+  }
+
+ private:
+  SENSORSEQ_BODY void Store(int64_t of_model, int64_t slot, int group, int columns,
+                            const F total[kColumnGroups][2][4], const F& back) {
+    const int64_t n_rows = s.n_models * s.n_directions * kGates * s.hidden_size;
+    const L size = L{} + int64_t{s.hidden_size};
+    const L unit = (lane >> 2) + group * kGroupUnits;
+    SENSORSEQ_UNROLL
+    for (int column = 0; column < kColumnGroups; ++column) {
+      SENSORSEQ_UNROLL
+      for (int t = 0; t < 2; ++t) {
+        SENSORSEQ_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const int gate = GateOfTileRow(t, (i >> 1) * 8);
+          const L from = ((lane & 3) << 1) + ((columns + column) * kGroupUnits + (i & 1));
+          const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot * n_rows);
+          m.StoreGlobalIf(m.And(unit < size, from < size), p.slots, row * s.hidden_size + from,
+                          total[column][t][i] * back * (1.0f / kStateScale));
+        }
+      }
+    }
+  }
+
+  M& m;
+  const WeightGradParams& p;
+  const Sizes& s;
+  const L lane;
+};
+
+// Of weight_ih and the bias, in float: a warp sums one group's gates by all channels.
+template <typename M, int kChannels>
+class InputGrad {
+  using F = typename M::F;
+  using I = typename M::I;
+  using L = typename M::L;
+
+ public:
+  SENSORSEQ_BODY InputGrad(M& machine, const WeightGradParams& params, int hidden)
+      : m(machine),
+        p(params),
+        s(params.sizes),
+        hidden_(hidden),
+        lane(machine.ToLong(machine.Lane())) {}
+
+  SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group) {
+    const Slot slot(s, slot_index);
+    const int64_t model = of_model / s.n_directions, direction = of_model % s.n_directions;
+    const int64_t x_model = s.n_x_models == 1 ? 0 : model;
+    F total[kGates][kChannels + 1] = {};
+    for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
+      const TileSteps<M> steps(m, s, p.lengths, tile);
+      const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
+                                         SavedTileFloats(s.n_timesteps, hidden_);
+      const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
+      for (int64_t step = slot.first_step; step < last; ++step) {
+        const SavedOffsets at = SavedAt(s.n_timesteps, hidden_, step, group);
+        F grad[2][4];
+        m.LoadGlobalFloats(saved, lane * 8 + at.gates, grad[0]);
+        m.LoadGlobalFloats(saved, lane * 8 + (at.gates + 4), grad[1]);
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          const auto on = m.ToLong(steps.length[r]) > L{} + step;
+          const L time = direction == 0 ? L{} + step : m.ToLong(steps.length[r]) - (step + 1);
+          const L row = ((steps.window[r] + x_model * s.n_windows) * s.n_timesteps +
+                         m.Select(on, time, L{})) *
+                        s.n_channels;
+          SENSORSEQ_UNROLL
+          for (int channel = 0; channel < kChannels; ++channel) {
+            if (channel >= s.n_channels) break;
+            const F x = m.Select(on, m.LoadGlobalIf(on, p.x, row + channel), F{});
+            SENSORSEQ_UNROLL
+            for (int gate = 0; gate < kGates; ++gate) {
+              total[gate][channel] =
+                  m.Fma(grad[gate >> 1][(gate & 1) * 2 + r], x, total[gate][channel]);
+            }
+          }
+          SENSORSEQ_UNROLL
+          for (int gate = 0; gate < kGates; ++gate) {
+            total[gate][kChannels] =
+                total[gate][kChannels] + grad[gate >> 1][(gate & 1) * 2 + r];
+          }
+        }
+      }
+    }
+    const int64_t n_rows = s.n_models * s.n_directions * kGates * s.hidden_size;
+    const L unit = (lane >> 2) + group * kGroupUnits;
+    const auto writes = m.And(unit < L{} + int64_t{s.hidden_size}, (lane & 3) == L{});
+    SENSORSEQ_UNROLL
+    for (int gate = 0; gate < kGates; ++gate) {
+      const L row =
+          unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
+      SENSORSEQ_UNROLL
+      for (int column = 0; column <= kChannels; ++column) {
+        const bool is_bias = column == kChannels;
+        if (!is_bias && column >= s.n_channels) continue;
+        F sum = total[gate][column];
+        for (int distance = 1; distance < 4; distance *= 2) {
+          sum = sum + m.ShuffleXor(sum, distance);
+        }
+        m.StoreGlobalIf(writes, p.slots,
+                        row * (s.n_channels + 1) + (is_bias ? s.n_channels : column), sum);
+      }
+    }
+  }
+
+ private:
+  M& m;
+  const WeightGradParams& p;
+  const Sizes& s;
+  const int hidden_;
+  const L lane;
+};
+
+// Adds up slots in order; a lane takes one element.
+template <typename M>
+SENSORSEQ_BODY void SumSlots(M& m, const SumSlotsParams& p, int64_t first) {
+  using F = typename M::F;
+  using L = typename M::L;
+  const int64_t width = p.n_columns + (p.has_bias ? 1 : 0), n = p.n_rows * width;
+  const L element = m.ToLong(m.Lane()) + first;
+  const auto inside = element < L{} + n;
+  const L at = m.Select(inside, element, L{});
+  F sum = m.LoadGlobalIf(inside, p.slots, at);
+  for (int64_t slot = 1; slot < p.n_slots; ++slot) {
+    sum = sum + m.LoadGlobalIf(inside, p.slots, at + slot * n);
+  }
+  const L row = at / width, column = at - row * width;
+  const auto is_bias = m.And(inside, column == L{} + p.n_columns);
+  m.StoreGlobalIf(m.And(inside, column < L{} + p.n_columns), p.out, row * p.n_columns + column,
+                  sum);
+  if (p.has_bias) m.StoreGlobalIf(is_bias, p.bias, row, sum);
+}
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,116 @@
+// Runs what a call queues in the emulator: clusters one after the other, in random order.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "cuda/backward-inl.h"
+#include "cuda/calls-inl.h"
+#include "cuda/forward-inl.h"
+#include "cuda/pack-inl.h"
+#include "emulator.h"
+
+namespace emulator {
+
+using namespace sensorseq::cuda;
+
+class Queue {
+ public:
+  explicit Queue(uint32_t seed) : random_(seed) {}
+
+  void Zero(void* data, size_t bytes) { std::memset(data, 0, bytes); }
+
+  template <int kPlanes, int kHidden>
+  void RunPack(const PackParams& p, int64_t of_models) {
+    OneWarp([&](Machine& m) {
+      Pack<Machine, kPlanes, kHidden> pack(m, p);
+      for (int64_t of = 0; of < of_models; ++of) {
+        for (int64_t task = 0; task < pack.kTasks; ++task) pack.Run(of, task);
+      }
+    });
+  }
+  template <int kPlanes, int kHidden>
+  void RunForward(const ForwardParams& p) {
+    using V = ForwardVariant<kPlanes, kHidden>;
+    const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
+    Clusters<V>(p.sizes, shared.total, [&](Machine& m) { Forward<Machine, V>(m, p).Run(); });
+  }
+  template <int kPlanes, int kHidden>
+  void RunBackward(const BackwardParams& p) {
+    using V = BackwardVariant<kPlanes, kHidden>;
+    Clusters<V>(p.sizes, BackwardShared<V>().total,
+                [&](Machine& m) { Backward<Machine, V>(m, p).Run(); });
+  }
+  template <int kPlanes, int kHidden>
+  void RunHiddenGrad(const WeightGradParams& p, int64_t of_models, int64_t n_slots) {
+    OneWarp([&](Machine& m) {
+      HiddenGrad<Machine, kPlanes, kHidden> grad(m, p);
+      for (int64_t of = 0; of < of_models; ++of) {
+        for (int64_t slot = 0; slot < n_slots; ++slot) {
+          for (int group = 0; group < grad.kGroups; ++group) {
+            for (int block = 0; block < grad.kColumnBlocks; ++block) {
+              grad.Run(of, slot, group, block);
+            }
+          }
+        }
+      }
+    });
+  }
+  template <int kChannels>
+  void RunInputGrad(const WeightGradParams& p, int hidden, int64_t of_models, int64_t n_slots) {
+    OneWarp([&](Machine& m) {
+      InputGrad<Machine, kChannels> grad(m, p, hidden);
+      for (int64_t of = 0; of < of_models; ++of) {
+        for (int64_t slot = 0; slot < n_slots; ++slot) {
+          for (int group = 0; group < hidden / kGroupUnits; ++group) grad.Run(of, slot, group);
+        }
+      }
+    });
+  }
+  void RunSumSlots(const SumSlotsParams& p, int64_t n) {
+    EachWarp(n, [&](Machine& m, int64_t first) { SumSlots(m, p, first); });
+  }
+  void RunPooledGrad(const HeadGradParams& p, int64_t n) {
+    EachWarp(n, [&](Machine& m, int64_t first) { PooledGrad(m, p, first); });
+  }
+  void RunHeadWeightGrad(const HeadGradParams& p, int64_t n_slots, int64_t n) {
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      EachWarp(n, [&](Machine& m, int64_t first) { HeadWeightGrad(m, p, slot, first); });
+    }
+  }
+
+ private:
+  template <typename Body>
+  void OneWarp(Body body) {
+    Cluster cluster(1, 1, 128, Options{static_cast<uint32_t>(random_())});
+    Machine m(cluster, 0, 0, 0, 0, 0);
+    body(m);
+  }
+  template <typename Body>
+  void EachWarp(int64_t n, Body body) {
+    OneWarp([&](Machine& m) {
+      for (int64_t first = 0; first < n; first += kLanes) body(m, first);
+    });
+  }
+  template <typename V, typename Body>
+  void Clusters(const Sizes& s, uint32_t shared_bytes, Body body) {
+    const int64_t n_tiles = TileCount(s.n_windows);
+    std::vector<int64_t> order(static_cast<size_t>(n_tiles * s.n_directions * s.n_models));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random_);
+    for (int64_t i : order) {
+      const int64_t tile = i % n_tiles, model = i / n_tiles / s.n_directions;
+      const auto direction = static_cast<int>(i / n_tiles % s.n_directions);
+      Cluster cluster(V::kCtas, V::kWarps, shared_bytes, Options{static_cast<uint32_t>(random_())});
+      cluster.Run([&](int rank, int warp) {
+        Machine m(cluster, rank, warp, tile, direction, model);
+        body(m);
+      });
+    }
+  }
+
+  std::mt19937 random_;
+};
+
+}  // namespace emulator
