@@ -371,10 +371,10 @@ class Machine {
   static L ToLong(const U& x) { return __builtin_convertvector(x, L); }
   static L ToLong(const I& x) { return __builtin_convertvector(x, L); }
   static F ToFloat(const I& x) { return __builtin_convertvector(x, F); }
-  static F AsFloat(const U& x) { return reinterpret_cast<const F&>(x); }
-  static F AsFloat(const I& x) { return reinterpret_cast<const F&>(x); }
-  static I AsInt(const F& x) { return reinterpret_cast<const I&>(x); }
-  static U AsUnsigned(const F& x) { return reinterpret_cast<const U&>(x); }
+  static F AsFloat(const U& x) { return reinterpret_cast<F>(x); }
+  static F AsFloat(const I& x) { return reinterpret_cast<F>(x); }
+  static I AsInt(const F& x) { return reinterpret_cast<I>(x); }
+  static U AsUnsigned(const F& x) { return reinterpret_cast<U>(x); }
   static B True() { return I{} - 1; }
   static B Bool(const I& x) { return x; }
   static B Bool(const L& x) { return __builtin_convertvector(x, I); }
@@ -445,7 +445,7 @@ class Machine {
   // A power of two that brings x to [2^exponent, 2^(exponent + 1)), and its inverse.
   static void ScaleTo(const F& x, int exponent, F* scale, F* back) {
     for (int l = 0; l < kLanes; ++l) {
-      const int e = sensorseq::cuda::ScaleExponent(reinterpret_cast<const U&>(x)[l], exponent);
+      const int e = sensorseq::cuda::ScaleExponent(AsUnsigned(x)[l], exponent);
       (*scale)[l] = std::ldexp(1.0f, e);
       (*back)[l] = std::ldexp(1.0f, -e);
     }
@@ -612,7 +612,7 @@ class Machine {
   }
   static void AtomicMaxBits(uint32_t* base, int64_t at, const F& x) {
     for (int l = 0; l < kLanes; ++l) {
-      base[at] = std::max(base[at], reinterpret_cast<const U&>(x)[l]);
+      base[at] = std::max(base[at], AsUnsigned(x)[l]);
     }
   }
 

@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
       s.hidden_size = hidden;
       s.n_directions = hidden < 128 ? 2 : 1;
       s.n_classes = 3;
-      s.pooling = Pooling::kMeanMax;
+      s.pooling = planes == 1 ? Pooling::kMean : Pooling::kMeanMax;
       const Problem p = MakeProblem(random, s, Lengths::kMixed, true);
       Try(p, planes == 2 ? cuda::Precision::kFp16x3 : cuda::Precision::kFp16, random(),
           "H " + std::to_string(hidden) + " planes " + std::to_string(planes));
