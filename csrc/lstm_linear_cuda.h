@@ -60,7 +60,7 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
 // What this build and this machine have; no CUDA call is made before one of these.
 struct Device {
-  int32_t major = 0, minor = 0;       // compute capability
+  int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;
   int32_t driver_version = 0, runtime_version = 0;  // as cudaDriverGetVersion writes them
 };

@@ -67,12 +67,13 @@ class Backward {
     Place();
     LoadWeights();
     StartState();
-    const uint32_t barrier[2] = {shared.barriers, shared.barriers + 8};
-    if (V::kCtas > 1) {
+    if constexpr (V::kCtas > 1) {
       if (warp == 0) {
-        for (int b = 0; b < 2; ++b) m.InitBarrier(barrier[b], 1);
+        SENSORSEQ_UNROLL
+        for (int b = 0; b < 2; ++b) m.InitBarrier(BarrierOf(b), 1);
         m.FenceBarrierInit();
-        for (int b = 0; b < 2; ++b) m.ArmBarrier(barrier[b], PartialArrivals<V>());
+        SENSORSEQ_UNROLL
+        for (int b = 0; b < 2; ++b) m.ArmBarrier(BarrierOf(b), PartialArrivals<V>());
       }
       m.SyncCluster();
     }
@@ -81,21 +82,23 @@ class Backward {
     for (int64_t n = 0; n < n_steps; ++n) {
       const int64_t step = n_steps - 1 - n;
       const int buffer = static_cast<int>(n & 1);
-      if (V::kCtas > 1 && n > 0) Receive(buffer, n, barrier[buffer]);
+      if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
       m.template WaitAsync<kSavedRing - 2>();
       Cells(step, n, buffer);
       Prefetch(n + kSavedRing - 1);
       m.SyncCta();
-      Product(step, buffer, barrier[buffer ^ 1]);
+      Product(step, buffer, BarrierOf(buffer ^ 1));
     }
     if (V::kCtas > 1 && n_steps > 0) {
       const int buffer = static_cast<int>(n_steps & 1);
-      Receive(buffer, n_steps, barrier[buffer]);
+      Receive(buffer, n_steps, BarrierOf(buffer));
     }
     Finish();
   }
 
  private:
+  SENSORSEQ_BODY uint32_t BarrierOf(int buffer) const { return shared.barriers + 8 * buffer; }
+
   SENSORSEQ_BODY int GroupOfCta(int own) const { return warp * kOwn + own; }
 
   SENSORSEQ_BODY void Place() {
@@ -105,8 +108,8 @@ class Backward {
     for (int r = 0; r < 2; ++r) {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
-      window[r] = m.Select(exists, row, L{});
-      Bounds(m, p.lengths, window[r], exists, s.n_timesteps, &length[r], &poison[r]);
+      window[r] = m.ToInt(m.Select(exists, row, L{}));
+      Bounds(m, p.lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) {
@@ -121,12 +124,13 @@ class Backward {
   SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
   SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
   SENSORSEQ_BODY L StateAt(int own, int r) {
-    return ((window[r] + model * s.n_windows) * s.n_directions + direction) * s.hidden_size +
+    return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
+               s.hidden_size +
            m.ToLong(Unit(own));
   }
   SENSORSEQ_BODY L HiddenAt(int64_t step, int own, int r) {
     const L time = direction == 0 ? L{} + step : m.ToLong(length[r]) - (step + 1);
-    return (((window[r] + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
+    return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
             direction) *
                s.hidden_size +
            m.ToLong(Unit(own));
@@ -134,8 +138,8 @@ class Backward {
 
   SENSORSEQ_BODY void LoadWeights() {
     const int64_t of_model = model * s.n_directions + direction;
-    const int64_t first = of_model * PackedFragments(V::kPlanes, V::kHidden) +
-                          BackwardFragment<V>(rank, warp, 0);
+    const int64_t first =
+        of_model * PackedFragments(V::kPlanes, V::kHidden) + BackwardFragment<V>(rank, warp, 0);
     SENSORSEQ_UNROLL
     for (int f = 0; f < V::kInRegisters; ++f) {
       m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
@@ -167,10 +171,10 @@ class Backward {
       m.LoadGlobalPair(saved, m.ToLong(lane) * 2 + at.argmax, &last_argmax[0], &last_argmax[1]);
       F cell[2] = {};
       if (n_steps > 0) {
-        m.LoadGlobalPair(saved,
-                         m.ToLong(lane) * 2 +
-                             SavedAt(s.n_timesteps, V::kHidden, n_steps - 1, Group(own)).cell,
-                         &cell[0], &cell[1]);
+        m.LoadGlobalPair(
+            saved,
+            m.ToLong(lane) * 2 + SavedAt(s.n_timesteps, V::kHidden, n_steps - 1, Group(own)).cell,
+            &cell[0], &cell[1]);
       }
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
@@ -183,7 +187,7 @@ class Backward {
         d_mean[own][r] = d_max[own][r] = F{};
         if (s.pooling == Pooling::kNone || p.grad_pooled == nullptr) continue;
         const auto any = m.And(owns[own][r], length[r] > I{});
-        const L pooled_at = (window[r] + model * s.n_windows) * pooled_width +
+        const L pooled_at = (m.ToLong(window[r]) + model * s.n_windows) * pooled_width +
                             int64_t{direction} * s.hidden_size + m.ToLong(Unit(own));
         const F first = LoadOr(p.grad_pooled, pooled_at, any, 0.0f);
         if (s.pooling == Pooling::kLast) dh[own][r] = dh[own][r] + first;
@@ -250,8 +254,8 @@ class Backward {
       for (int r = 0; r < 2; ++r) {
         const auto on = m.ToLong(length[r]) > L{} + step;
         const F i = early[r], f = early[2 + r], g = late[r], o = late[2 + r];
-        const F is_max = m.Select(argmax[own][r] == I{} + static_cast<int32_t>(step),
-                                  d_max[own][r], F{});
+        const F is_max =
+            m.Select(argmax[own][r] == I{} + static_cast<int32_t>(step), d_max[own][r], F{});
         const F grad = dh[own][r] + (d_mean[own][r] + is_max + from_above[r]);
         const F tanh_c = Tanh<kIsExact>(m, c[own][r]);
         const F dc_now = m.Fma(grad * o, 1.0f - tanh_c * tanh_c, dc[own][r]);
@@ -278,8 +282,7 @@ class Backward {
     for (int r = 0; r < 2; ++r) {
       const auto on = m.And(owns[own][r], m.ToLong(length[r]) > L{} + step);
       const F gates[4] = {d[0][r], d[1][r], d[2][r], d[3][r]};
-      m.StoreGlobalFloatsIf(on, p.grad_gates, m.Select(on, HiddenAt(step, own, r), L{}) * 4,
-                            gates);
+      m.StoreGlobalFloatsIf(on, p.grad_gates, m.Select(on, HiddenAt(step, own, r), L{}) * 4, gates);
     }
   }
 
@@ -287,8 +290,8 @@ class Backward {
     F scale[2], back[2];
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      F largest = m.Max(m.Max(m.Abs(d[0][r]), m.Abs(d[1][r])),
-                        m.Max(m.Abs(d[2][r]), m.Abs(d[3][r])));
+      F largest =
+          m.Max(m.Max(m.Abs(d[0][r]), m.Abs(d[1][r])), m.Max(m.Abs(d[2][r]), m.Abs(d[3][r])));
       // the units of a row lie with the lanes of one q
       for (int distance = 4; distance < kLanes; distance *= 2) {
         largest = m.Max(largest, m.ShuffleXor(largest, distance));
@@ -305,9 +308,9 @@ class Backward {
     }
     SENSORSEQ_UNROLL
     for (int plane = 0; plane < V::kPlanes; ++plane) {
-      m.StoreMatrices(shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane,
-                                                GroupOfCta(own), 0),
-                      packed[plane]);
+      m.StoreMatrices(
+          shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane, GroupOfCta(own), 0),
+          packed[plane]);
     }
     const U at = ScaleAt(buffer, GroupOfCta(own));
     m.StoreSharedPairIf(lane < U{} + 4u, at, back[0] * (1.0f / kWeightScale),
@@ -319,7 +322,9 @@ class Backward {
 
   SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
     if (index < V::kInRegisters) {
-      for (int w = 0; w < kTileWords; ++w) word[w] = weights[index < V::kInRegisters ? index : 0][w];
+      SENSORSEQ_UNROLL
+      for (int w = 0; w < kTileWords; ++w)
+        word[w] = weights[index < V::kInRegisters ? index : 0][w];
     } else {
       m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
                        word);
@@ -334,8 +339,8 @@ class Backward {
       F back[2];
       SENSORSEQ_UNROLL
       for (int plane = 0; plane < V::kPlanes; ++plane) {
-        m.LoadMatrices(
-            shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane, group, 0), b[plane]);
+        m.LoadMatrices(shared.grads + GradMatrix(V::kGroups, V::kPlanes, buffer, plane, group, 0),
+                       b[plane]);
       }
       m.LoadSharedPair(ScaleAt(buffer, group), &back[0], &back[1]);
       SENSORSEQ_UNROLL
@@ -354,19 +359,20 @@ class Backward {
         for (int i = 0; i < 4; ++i) total[t][i] = m.Fma(block[i], back[i & 1], total[t][i]);
       }
     }
-    if (V::kCtas == 1) {
+    if constexpr (V::kCtas == 1) {
       F fresh[2][2] = {{total[0][0], total[0][1]}, {total[0][2], total[0][3]}};
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
-      return;
-    }
-    SENSORSEQ_UNROLL
-    for (int t = 0; t < V::kTilesPerWarp; ++t) {
-      const int first = (warp * V::kTilesPerWarp + t) * 2;  // group of the layer
-      for (int j = 0; j < 2; ++j) {
-        const int owner = (first + j) / V::kGroups, group = (first + j) % V::kGroups;
-        m.SendPair(PartialAt(buffer ^ 1, rank, group), total[t][2 * j], total[t][2 * j + 1], owner,
-                   barrier);
+    } else {
+      SENSORSEQ_UNROLL
+      for (int t = 0; t < V::kTilesPerWarp; ++t) {
+        const int first = (warp * V::kTilesPerWarp + t) * 2;  // group of the layer
+        SENSORSEQ_UNROLL
+        for (int j = 0; j < 2; ++j) {
+          const int owner = (first + j) / V::kGroups, group = (first + j) % V::kGroups;
+          m.SendPair(PartialAt(buffer ^ 1, rank, group), total[t][2 * j], total[t][2 * j + 1],
+                     owner, barrier);
+        }
       }
     }
   }
@@ -405,6 +411,7 @@ class Backward {
   SENSORSEQ_BODY void Finish() {
     SENSORSEQ_UNROLL
     for (int own = 0; own < kOwn; ++own) {
+      SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         if (p.grad_h_0 != nullptr) {
           m.StoreGlobalIf(owns[own][r], p.grad_h_0, StateAt(own, r), dh[own][r]);
@@ -431,11 +438,10 @@ class Backward {
   const int64_t tile;
   int64_t n_steps;
   float* saved;
-  L window[2];
-  I length[2], argmax[kOwn][2];
+  I window[2], length[2], argmax[kOwn][2];
   typename M::B owns[kOwn][2];
-  F poison[2], c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2],
-      d_max[kOwn][2], most;
+  F poison[2], c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2], d_max[kOwn][2],
+      most;
   U packed[V::kPlanes][kGates];
   U weights[V::kInRegisters][kTileWords];
   uint32_t own_weights, own_ring;

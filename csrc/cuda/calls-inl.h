@@ -2,7 +2,7 @@
 // launches kernels on a stream, or that runs them in the emulator of the tests.
 #pragma once
 
-#include "../carver.h"
+#include "carver.h"
 #include "head_grad-inl.h"
 #include "layout.h"
 #include "lstm_linear_cuda.h"
@@ -103,8 +103,7 @@ inline size_t CarveBackward(const LstmShape& shape, const Options& options, void
   const int64_t of_hidden = SlotCount(s) * of_models * kGates * H * H;
   const int64_t of_input =
       s.is_projected ? 0 : SlotCount(s) * of_models * kGates * H * (s.n_channels + 1);
-  const int64_t of_head =
-      TileSlots(s.n_windows) * s.n_models * s.n_classes * (PooledWidth(s) + 1);
+  const int64_t of_head = TileSlots(s.n_windows) * s.n_models * s.n_classes * (PooledWidth(s) + 1);
   int64_t slots = of_hidden > of_input ? of_hidden : of_input;
   if (of_head > slots) slots = of_head;
   Carver carver(block);
@@ -160,9 +159,9 @@ void QueueForward(Queue& queue, const LstmForward<float>& a, const Options& opti
 
   if (s.n_classes > 0) queue.Zero(space.arrived, space.arrived_bytes);
   if (a.hidden != nullptr && a.in.lengths != nullptr) {
-    queue.Zero(a.hidden, static_cast<size_t>(of_models * s.n_windows * s.n_timesteps *
-                                             s.hidden_size) *
-                             sizeof(float));
+    queue.Zero(a.hidden,
+               static_cast<size_t>(of_models * s.n_windows * s.n_timesteps * s.hidden_size) *
+                   sizeof(float));
   }
   ForVariant(Planes(options), PaddedHidden(s.hidden_size), [&](auto planes, auto hidden) {
     queue.template RunPack<planes.value, hidden.value>(pack, of_models);
@@ -266,8 +265,8 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   ForChannels(s.n_channels, [&](auto channels) {
     queue.template RunInputGrad<channels.value>(w, hidden_size, of_models, SlotCount(s));
   });
-  QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels,
-           a.grad_weight_ih, a.grad_bias);
+  QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels, a.grad_weight_ih,
+           a.grad_bias);
 }
 
 }  // namespace sensorseq::cuda

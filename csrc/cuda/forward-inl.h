@@ -64,14 +64,15 @@ class Forward {
     Place();
     LoadWeights();
     StartState();
-    const uint32_t barrier[2] = {shared.barriers, shared.barriers + 8};
     if (V::kCtas > 1 && warp == 0) {
+      SENSORSEQ_UNROLL
       for (int b = 0; b < 2; ++b) {
         // one arrival to arm it, one of each warp of this CTA for its own line
-        m.InitBarrier(barrier[b], 1 + V::kWarps);
+        m.InitBarrier(BarrierOf(b), 1 + V::kWarps);
       }
       m.FenceBarrierInit();
-      for (int b = 0; b < 2; ++b) m.ArmBarrier(barrier[b], StateArrivals<V>());
+      SENSORSEQ_UNROLL
+      for (int b = 0; b < 2; ++b) m.ArmBarrier(BarrierOf(b), StateArrivals<V>());
     }
     if (V::kCtas > 1) {
       m.SyncCluster();
@@ -87,42 +88,56 @@ class Forward {
       PrefetchInput(step + kInputRing - 1);
       const int buffer = static_cast<int>(step & 1);
       if (V::kCtas > 1 && step > 0) {
-        m.WaitBarrier(barrier[buffer], Parity(step));
-        if (warp == 0) m.ArmBarrier(barrier[buffer], StateArrivals<V>());
+        m.WaitBarrier(BarrierOf(buffer), Parity(step));
+        if (warp == 0) m.ArmBarrier(BarrierOf(buffer), StateArrivals<V>());
       }
       Product(buffer, z);
       Cells(step, z);
-      if (step + 1 < n_steps) Send(buffer ^ 1, barrier[buffer ^ 1]);
+      if (step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
       if (V::kCtas == 1) m.SyncCta();
     }
     Finish();
   }
 
  private:
+  SENSORSEQ_BODY uint32_t BarrierOf(int buffer) const { return shared.barriers + 8 * buffer; }
+
   // A lane's unit, rows, lengths, and offsets of its elements.
   SENSORSEQ_BODY void Place() {
     group = rank * V::kWarps + warp;
     unit = UnitOfLane(lane) + group * kGroupUnits;
     const I first = RowOfLane(m.ToInt(lane));
     I longest = I{};
+    SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
-      window[r] = m.Select(exists, row, L{});
-      Bounds(m, p.lengths, window[r], exists, s.n_timesteps, &length[r], &poison[r]);
+      window[r] = m.ToInt(m.Select(exists, row, L{}));
+      Bounds(m, p.lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       owns[r] = m.And(exists, m.ToLong(unit) < L{} + int64_t{s.hidden_size});
-      state_at[r] =
-          ((window[r] + model * s.n_windows) * s.n_directions + direction) * s.hidden_size +
-          m.ToLong(unit);
     }
     n_steps = m.Largest(longest);
   }
 
+  SENSORSEQ_BODY L StateAt(int r) {
+    return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
+               s.hidden_size +
+           m.ToLong(unit);
+  }
+  SENSORSEQ_BODY L HiddenAt(int64_t step, int r) {
+    return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
+                s.n_directions +
+            direction) *
+               s.hidden_size +
+           m.ToLong(unit);
+  }
+
   SENSORSEQ_BODY void LoadWeights() {
     const int64_t of_model = model * s.n_directions + direction;
-    const int64_t first = of_model * PackedFragments(V::kPlanes, V::kHidden) +
-                          ForwardFragment<V>(group, 0);
+    const int64_t first =
+        of_model * PackedFragments(V::kPlanes, V::kHidden) + ForwardFragment<V>(group, 0);
+    SENSORSEQ_UNROLL
     for (int f = 0; f < V::kInRegisters; ++f) {
       m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
     }
@@ -155,22 +170,25 @@ class Forward {
     for (int other = warp; other < V::kHidden / kGroupUnits; other += V::kWarps) {
       const U its_unit = UnitOfLane(lane) + other * kGroupUnits;
       F start[2];
+      SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         const auto has = m.And(owns_row(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
-        const L at = state_at[r] + m.ToLong(its_unit) - m.ToLong(unit);
+        const L at = StateAt(r) + m.ToLong(its_unit) - m.ToLong(unit);
         start[r] = Masked(LoadOr(p.h_0, at, has, 0.0f), at, has);
       }
       U words[V::kPlanes];
       Pack(start, words);
+      SENSORSEQ_UNROLL
       for (int plane = 0; plane < V::kPlanes; ++plane) {
         m.StoreMatrix(shared.state + StateMatrix(V::kHidden, V::kPlanes, 0, plane, other),
                       words[plane]);
       }
     }
+    SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      h[r] = LoadOr(p.h_0, state_at[r], owns[r], 0.0f) + poison[r];
-      c[r] = LoadOr(p.c_0, state_at[r], owns[r], 0.0f) + poison[r];
-      mask[r] = LoadOr(p.recurrent_mask, state_at[r], owns[r], 1.0f);
+      h[r] = LoadOr(p.h_0, StateAt(r), owns[r], 0.0f) + poison[r];
+      c[r] = LoadOr(p.c_0, StateAt(r), owns[r], 0.0f) + poison[r];
+      mask[r] = LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f);
       sum[r] = poison[r];
       largest[r] = F{};
       argmax[r] = I{} - 1;
@@ -179,8 +197,7 @@ class Forward {
   }
 
   SENSORSEQ_BODY auto owns_row(int r) {
-    return m.ToLong(RowOfLane(m.ToInt(lane)) + r) + int64_t{tile} * kTileRows <
-           L{} + s.n_windows;
+    return m.ToLong(RowOfLane(m.ToInt(lane)) + r) + int64_t{tile} * kTileRows < L{} + s.n_windows;
   }
 
   template <typename B>
@@ -212,14 +229,11 @@ class Forward {
     const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
     if (s.is_projected) {
       // each lane the gates of its own cells, to read them back itself
+      SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         const auto on = m.And(owns[r], m.ToLong(length[r]) > L{} + step);
-        const L at = (((window[r] + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
-                          s.n_directions +
-                      direction) *
-                         s.hidden_size +
-                     m.ToLong(unit);
-        m.CopyAsyncQuad(lane * 32 + (slot + 16 * r), p.x, m.Select(on, at, L{}), on);
+        m.CopyAsyncQuad(lane * 32 + (slot + 16 * r), p.x, m.Select(on, HiddenAt(step, r), L{}) * 4,
+                        on);
       }
     } else if (step < n_steps) {
       const int64_t x_model = s.n_x_models == 1 ? 0 : model;
@@ -250,9 +264,11 @@ class Forward {
   SENSORSEQ_BODY void Input(int64_t step, F z[kGates][2]) {
     const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
     if (s.is_projected) {
+      SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         F gates[kGates];
         m.LoadSharedFloats(lane * 32 + (slot + 16 * r), gates);
+        SENSORSEQ_UNROLL
         for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
       }
       return;
@@ -260,12 +276,14 @@ class Forward {
     const U own = UnitOfLane(lane) * 16 + own_input;
     F gates[kGates];
     m.LoadSharedFloats(own + static_cast<uint32_t>(s.n_channels) * 128, gates);
+    SENSORSEQ_UNROLL
     for (int gate = 0; gate < kGates; ++gate) z[gate][0] = z[gate][1] = gates[gate];
     const U values = RowOfLane(lane) * static_cast<uint32_t>(s.n_channels * 4) + slot;
     for (int channel = 0; channel < s.n_channels; ++channel) {
       m.LoadSharedFloats(own + static_cast<uint32_t>(channel) * 128, gates);
       const F x0 = m.LoadSharedFloat(values + static_cast<uint32_t>(channel) * 4);
       const F x1 = m.LoadSharedFloat(values + static_cast<uint32_t>(s.n_channels + channel) * 4);
+      SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) {
         z[gate][0] = m.Fma(x0, gates[gate], z[gate][0]);
         z[gate][1] = m.Fma(x1, gates[gate], z[gate][1]);
@@ -275,7 +293,9 @@ class Forward {
 
   SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
     if (index < V::kInRegisters) {
-      for (int w = 0; w < kTileWords; ++w) word[w] = weights[index < V::kInRegisters ? index : 0][w];
+      SENSORSEQ_UNROLL
+      for (int w = 0; w < kTileWords; ++w)
+        word[w] = weights[index < V::kInRegisters ? index : 0][w];
     } else {
       m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
                        word);
@@ -287,6 +307,7 @@ class Forward {
     SENSORSEQ_UNROLL
     for (int k_step = 0; k_step < V::kKSteps; k_step += 2) {
       U b[V::kPlanes][4];
+      SENSORSEQ_UNROLL
       for (int plane = 0; plane < V::kPlanes; ++plane) {
         m.LoadMatrices(shared.state + StateMatrix(V::kHidden, V::kPlanes, buffer, plane,
                                                   k_step * kGroupsPerKStep),
@@ -297,6 +318,7 @@ class Forward {
         SENSORSEQ_UNROLL
         for (int t = 0; t < 2; ++t) {
           U a[V::kPlanes][kTileWords];
+          SENSORSEQ_UNROLL
           for (int plane = 0; plane < V::kPlanes; ++plane) {
             Fragment(ForwardIndex<V>(plane, k_step + j, t), a[plane]);
           }
@@ -304,7 +326,9 @@ class Forward {
         }
       }
     }
+    SENSORSEQ_UNROLL
     for (int t = 0; t < 2; ++t) {
+      SENSORSEQ_UNROLL
       for (int i = 0; i < 4; ++i) {
         F value = total[t][i];
         if (kIsExact) value = m.Fma(value, F{} + kTruncation, value);
@@ -316,6 +340,7 @@ class Forward {
 
   SENSORSEQ_BODY void Cells(int64_t step, const F z[kGates][2]) {
     F gates[kGates][2];
+    SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = m.ToLong(length[r]) > L{} + step;
       F c_new, h_new;
@@ -331,12 +356,7 @@ class Forward {
       largest[r] = m.Select(takes, h_new, largest[r]);
       argmax[r] = m.Select(takes, I{} + static_cast<int32_t>(step), argmax[r]);
       if (p.hidden != nullptr) {
-        const L at = (((window[r] + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
-                          s.n_directions +
-                      direction) *
-                         s.hidden_size +
-                     m.ToLong(unit);
-        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, at, h_new);
+        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, HiddenAt(step, r), h_new);
       }
     }
     if (p.saved != nullptr) Save(step, gates);
@@ -362,6 +382,7 @@ class Forward {
   }
 
   SENSORSEQ_BODY void Send(int buffer, uint32_t barrier) {
+    SENSORSEQ_UNROLL
     for (int plane = 0; plane < V::kPlanes; ++plane) {
       const uint32_t matrix =
           shared.state + StateMatrix(V::kHidden, V::kPlanes, buffer, plane, group);
@@ -380,9 +401,10 @@ class Forward {
   }
 
   SENSORSEQ_BODY void Finish() {
+    SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      m.StoreGlobalIf(owns[r], p.h_n, state_at[r], h[r]);
-      m.StoreGlobalIf(owns[r], p.c_n, state_at[r], c[r]);
+      m.StoreGlobalIf(owns[r], p.h_n, StateAt(r), h[r]);
+      m.StoreGlobalIf(owns[r], p.c_n, StateAt(r), c[r]);
     }
     if (p.saved != nullptr) {
       const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, 0, group);
@@ -396,9 +418,10 @@ class Forward {
   SENSORSEQ_BODY void Pool() {
     const int64_t width = int64_t{s.n_directions} * s.hidden_size;
     const bool is_both = s.pooling == Pooling::kMeanMax;
+    SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto any = length[r] > I{};
-      const L at = (window[r] + model * s.n_windows) * (is_both ? 2 * width : width) +
+      const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
                    int64_t{direction} * s.hidden_size + m.ToLong(unit);
       const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
       const F mean = m.Select(any, m.Divide(sum[r], steps), poison[r]);
@@ -420,8 +443,8 @@ class Forward {
                         shared.barriers + 16)) {
       return;
     }
-    const int64_t width = int64_t{s.n_directions} * s.hidden_size *
-                          (s.pooling == Pooling::kMeanMax ? 2 : 1);
+    const int64_t width =
+        int64_t{s.n_directions} * s.hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
     for (int64_t i = warp; i < int64_t{kTileRows} * s.n_classes; i += V::kWarps) {
       const int64_t row = tile * int64_t{kTileRows} + i / s.n_classes, k = i % s.n_classes;
       if (row >= s.n_windows) break;
@@ -454,9 +477,9 @@ class Forward {
   int group;
   U unit;
   int64_t n_steps;
-  L window[2], state_at[2];
+
   typename M::B owns[2];
-  I length[2], argmax[2];
+  I window[2], length[2], argmax[2];
   F poison[2], c[2], h[2], mask[2], sum[2], largest[2];
   U packed_h[V::kPlanes];
   U weights[V::kInRegisters][kTileWords];

@@ -54,9 +54,9 @@ SENSORSEQ_BODY void HeadWeightGrad(M& m, const HeadGradParams& p, int64_t slot, 
   F sum = F{};
   for (int64_t window = begin; window < end; ++window) {
     const L of = model * s.n_windows + window;
-    const F factor = m.Select(
-        is_bias, F{} + 1.0f,
-        m.LoadGlobalIf(reads, p.pooled, m.Select(is_bias, L{}, of * width + column)));
+    const F factor =
+        m.Select(is_bias, F{} + 1.0f,
+                 m.LoadGlobalIf(reads, p.pooled, m.Select(is_bias, L{}, of * width + column)));
     sum = m.Fma(m.LoadGlobalIf(inside, p.grad_logits, of * s.n_classes + k), factor, sum);
   }
   m.StoreGlobalIf(inside, p.slots, at + slot * n, sum);

@@ -33,11 +33,11 @@ namespace sensorseq::cuda {
 constexpr int kLanes = 32;
 constexpr int kTileRows = 8;
 constexpr int kGroupUnits = 8;
-constexpr int kTileWords = 4;         // of a lane in an A fragment
-constexpr int kFragmentBytes = 512;   // 32 lanes of four words
-constexpr int kMatrixBytes = 128;     // 8 x 8 halves: one group's h, or one gate of a group
-constexpr int kGroupsPerKStep = 2;    // 16 k of the forward product are two groups of units
-constexpr int kKStepsPerGroup = 2;    // 32 k of the backward product are one group's four gates
+constexpr int kTileWords = 4;        // of a lane in an A fragment
+constexpr int kFragmentBytes = 512;  // 32 lanes of four words
+constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
+constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two groups of units
+constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
 constexpr int kMinHidden = 32;
 constexpr int kMaxHidden = 512;
 
@@ -67,8 +67,8 @@ struct ForwardVariant {
                                : kHidden == 128 ? (kPlanes == 1 ? 1 : 2)
                                : kHidden == 256 ? (kPlanes == 1 ? 4 : 8)
                                                 : 16;
-  static constexpr int kUnits = kHidden / kCtas;           // of a CTA
-  static constexpr int kWarps = kUnits / kGroupUnits;      // a group each
+  static constexpr int kUnits = kHidden / kCtas;       // of a CTA
+  static constexpr int kWarps = kUnits / kGroupUnits;  // a group each
   static constexpr int kThreads = kWarps * kLanes;
   static constexpr int kKSteps = kHidden / 16;
   // Fragments of a warp, in the order (plane, k-step, tile); what the registers cannot hold is read
@@ -155,7 +155,7 @@ template <typename V>
 SENSORSEQ_HD constexpr int BackwardIndex(int plane, int tile, int k_step) {
   return (plane * V::kTilesPerWarp + tile) * V::kKSteps + k_step;
 }
-constexpr int64_t PackedFragments(int planes, int hidden) {
+SENSORSEQ_HD constexpr int64_t PackedFragments(int planes, int hidden) {
   return int64_t{planes} * (hidden / 8) * (hidden / 16) * 2;  // the same forward and backward
 }
 
@@ -171,16 +171,16 @@ SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, 
   return static_cast<uint32_t>(((buffer * planes + plane) * (hidden / kGroupUnits) + group) *
                                kMatrixBytes);
 }
-constexpr uint32_t StateBytes(int hidden, int planes) {
+SENSORSEQ_HD constexpr uint32_t StateBytes(int hidden, int planes) {
   return static_cast<uint32_t>(2 * planes * (hidden / kGroupUnits) * kMatrixBytes);
 }
 // Gate gradients likewise: [group of the CTA][gate] matrices [row][unit].
 SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, int plane, int group,
                                            int gate) {
-  return static_cast<uint32_t>(
-      (((buffer * planes + plane) * groups + group) * kGates + gate) * kMatrixBytes);
+  return static_cast<uint32_t>((((buffer * planes + plane) * groups + group) * kGates + gate) *
+                               kMatrixBytes);
 }
-constexpr uint32_t GradBytes(int groups, int planes) {
+SENSORSEQ_HD constexpr uint32_t GradBytes(int groups, int planes) {
   return static_cast<uint32_t>(2 * planes * groups * kGates * kMatrixBytes);
 }
 // After movmatrix, lane l holds two units of one row of its group's matrix, at this byte.
@@ -204,9 +204,9 @@ SENSORSEQ_HD constexpr uint32_t Parity(int64_t step) {
 }
 
 // Saved state of one model, direction and tile, in floats: T steps of
-//   gates  [group][lane][8]  i, f, g, o of its two rows each; gate gradients after the backward pass
-//   cell   [group][lane][2]  after the step
-//   state  [group][lane][2]  h before the step as words of two halves (rows 2q, 2q+1), one per plane
+//   gates  [group][lane][8]  i, f, g, o of its two rows each; gate gradients after the backward
+//   pass cell   [group][lane][2]  after the step state  [group][lane][2]  h before the step as
+//   words of two halves (rows 2q, 2q+1), one per plane
 // one kind after the other, and then the step of each cell's maximum, [group][lane][2].
 constexpr int kSavedWords = 12;
 SENSORSEQ_HD constexpr int64_t SavedTileFloats(int64_t n_timesteps, int hidden) {

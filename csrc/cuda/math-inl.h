@@ -20,7 +20,8 @@ constexpr float kLog2E = 1.44269504f;
 // e^40 ln(2): three such factors still fit a float, and 2^-40 is nothing beside 1
 constexpr float kExponentLimit = 40.0f;
 // of tanh(x) / x by x^2, fitted for |x| <= 0.5; relative error 1e-8
-constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f, kTanh9 = 0.0172569714f;
+constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
+                kTanh9 = 0.0172569714f;
 
 // A row's length, 0 for rows that do not exist; NaN in `poison` where it is out of range.
 template <typename M, typename B>
@@ -106,8 +107,8 @@ SENSORSEQ_BODY typename M::F SigmoidApprox(M& m, const typename M::F& x) {
 
 // One cell. Exact: five exponentials and two reciprocals, each shared.
 template <bool kIsExact, typename M, typename F>
-SENSORSEQ_BODY void Cell(M& m, const F& zi, const F& zf, const F& zg, const F& zo, const F& c,
-                         F* i, F* f, F* g, F* o, F* c_new, F* h_new) {
+SENSORSEQ_BODY void Cell(M& m, const F& zi, const F& zf, const F& zg, const F& zo, const F& c, F* i,
+                         F* f, F* g, F* o, F* c_new, F* h_new) {
   if (!kIsExact) {
     *i = SigmoidApprox(m, zi);
     *f = SigmoidApprox(m, zf);

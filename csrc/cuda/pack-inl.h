@@ -48,9 +48,9 @@ class Pack {
   SENSORSEQ_BODY F Weight(int64_t of_model, const I& gate, const I& to, const I& from) {
     const I size = I{} + s.hidden_size;
     const auto inside = m.And(to < size, from < size);
-    const L at = ((m.ToLong(gate) + of_model * kGates) * s.hidden_size + m.ToLong(to)) *
-                     s.hidden_size +
-                 m.ToLong(from);
+    const L at =
+        ((m.ToLong(gate) + of_model * kGates) * s.hidden_size + m.ToLong(to)) * s.hidden_size +
+        m.ToLong(from);
     return ScaledWeight(
         m, m.Select(inside, m.LoadGlobalIf(inside, p.weight_hh, m.Select(inside, at, L{})), F{}));
   }
@@ -58,15 +58,15 @@ class Pack {
   SENSORSEQ_BODY void Store(void* packed, int64_t of_model, int64_t fragment, int plane,
                             const F halves[kTileWords][2]) {
     U words[kTileWords];
+    SENSORSEQ_UNROLL
     for (int w = 0; w < kTileWords; ++w) {
       U planes[kPlanes];
       SplitHalves<kPlanes>(m, halves[w][0], halves[w][1], planes);
       words[w] = plane == 0 ? planes[0] : planes[kPlanes - 1];
     }
-    m.StoreGlobalQuad(packed,
-                      m.ToLong(lane) +
-                          (of_model * PackedFragments(kPlanes, kHidden) + fragment) * kLanes,
-                      words);
+    m.StoreGlobalQuad(
+        packed, m.ToLong(lane) + (of_model * PackedFragments(kPlanes, kHidden) + fragment) * kLanes,
+        words);
   }
 
   SENSORSEQ_BODY void ForwardTask(int64_t of_model, int64_t task) {
@@ -75,8 +75,10 @@ class Pack {
     const int tile = index % 2, k_step = index / 2 % Fwd::kKSteps;
     const int plane = index / (2 * Fwd::kKSteps);
     F halves[kTileWords][2];
+    SENSORSEQ_UNROLL
     for (int w = 0; w < kTileWords; ++w) {
       const I to = UnitOfLane(lane) + group * kGroupUnits;
+      SENSORSEQ_UNROLL
       for (int half = 0; half < 2; ++half) {
         const I from = FragmentK(lane, w, half) + k_step * 16;
         halves[w][half] = Weight(of_model, I{} + GateOfWord(tile, w), to, from);
@@ -94,8 +96,10 @@ class Pack {
     const int plane = index / (Bwd::kKSteps * Bwd::kTilesPerWarp);
     const int group = rank * Bwd::kGroups + GroupOfKStep(k_step);
     F halves[kTileWords][2];
+    SENSORSEQ_UNROLL
     for (int w = 0; w < kTileWords; ++w) {
       const I out = FragmentRow(lane, w) + tile * 16;  // transposed: the unit gradients go to
+      SENSORSEQ_UNROLL
       for (int half = 0; half < 2; ++half) {
         const I of = (FragmentK(lane, w, half) & 7) + group * kGroupUnits;
         halves[w][half] = Weight(of_model, I{} + GateOfKStep(k_step, w), of, out);
@@ -111,16 +115,15 @@ class Pack {
       const int channel = static_cast<int>(first / kLanes);
       const I unit = (lane >> 2) + group * kGroupUnits, gate = lane & 3;
       const auto inside = unit < I{} + s.hidden_size;
-      const L row = m.ToLong(gate) * s.hidden_size + m.ToLong(unit) +
-                    of_model * kGates * s.hidden_size;
+      const L row =
+          m.ToLong(gate) * s.hidden_size + m.ToLong(unit) + of_model * kGates * s.hidden_size;
       const bool is_bias = channel == s.n_channels;
       const L at = is_bias ? row : row * s.n_channels + channel;
       const F value = m.Select(
-          inside,
-          m.LoadGlobalIf(inside, is_bias ? p.bias : p.weight_ih, m.Select(inside, at, L{})), F{});
+          inside, m.LoadGlobalIf(inside, is_bias ? p.bias : p.weight_ih, m.Select(inside, at, L{})),
+          F{});
       m.StoreGlobalIf(m.True(), p.input,
-                      m.ToLong(lane) +
-                          ((of_model * (kHidden / kGroupUnits) + group) * n + first),
+                      m.ToLong(lane) + ((of_model * (kHidden / kGroupUnits) + group) * n + first),
                       value);
     }
   }

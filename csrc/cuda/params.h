@@ -1,5 +1,5 @@
-// What the kernels get, by value: sizes, and pointers to device memory. Letters and shapes are those
-// of lstm_linear.h; "packed" and "saved" those of layout.h.
+// What the kernels get, by value: sizes, and pointers to device memory. Letters and shapes are
+// those of lstm_linear.h; "packed" and "saved" those of layout.h.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,13 @@ struct Sizes {
   bool is_projected;
 };
 
-
 struct PackParams {
   Sizes sizes;
   const float *weight_ih, *weight_hh, *bias;
   // Of each model and direction; null: not wanted.
-  void* forward;        // fragments
-  void* backward;       // fragments
-  float* input;         // [group] InputWeightFloats
+  void* forward;   // fragments
+  void* backward;  // fragments
+  float* input;    // [group] InputWeightFloats
 };
 
 struct ForwardParams {
@@ -46,18 +45,18 @@ struct BackwardParams {
   const float* grad_pooled;  // (M, N, P), the head's share included, or null
   float* saved;              // in: as saved; out: gates replaced by their gradients
   float *grad_h_0, *grad_c_0;
-  float* grad_gates;     // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
-  uint32_t* largest;     // (M, D) zeros; out: bits of the largest absolute gradient of a gate
+  float* grad_gates;  // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
+  uint32_t* largest;  // (M, D) zeros; out: bits of the largest absolute gradient of a gate
 };
 
 // Gradients of the layer's weights, from saved state after the backward pass.
 struct WeightGradParams {
   Sizes sizes;
   const int64_t* lengths;
-  const float* x;        // of the input's share
+  const float* x;  // of the input's share
   const float* saved;
   const uint32_t* largest;
-  float* slots;          // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
+  float* slots;  // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };
 
 // out[i] = sum over slots of slots[slot][i], for each of M D rows of `width` values. Columns of the

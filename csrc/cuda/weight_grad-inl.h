@@ -12,9 +12,9 @@
 
 namespace sensorseq::cuda {
 
-constexpr int kGradExponent = 12;     // of the largest gate gradient of a call, scaled
-constexpr int kColumnGroups = 4;      // groups of columns of a warp
-constexpr int kGradWarps = 4;         // of a CTA, a group of rows each
+constexpr int kGradExponent = 12;  // of the largest gate gradient of a call, scaled
+constexpr int kColumnGroups = 4;   // groups of columns of a warp
+constexpr int kGradWarps = 4;      // of a CTA, a group of rows each
 constexpr int kMaxInputAccumulators = kGates * 17;
 
 // The part of time that a warp sums over, and lengths of a tile.
@@ -93,8 +93,7 @@ class HiddenGrad {
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
             F grad[4];  // of two gates, two rows each
-            m.LoadGlobalFloats(saved,
-                               lane * 8 + (at.gates + 4 * t), grad);
+            m.LoadGlobalFloats(saved, lane * 8 + (at.gates + 4 * t), grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {
               U words[kPlanes];
@@ -211,8 +210,7 @@ class InputGrad {
           }
           SENSORSEQ_UNROLL
           for (int gate = 0; gate < kGates; ++gate) {
-            total[gate][kChannels] =
-                total[gate][kChannels] + grad[gate >> 1][(gate & 1) * 2 + r];
+            total[gate][kChannels] = total[gate][kChannels] + grad[gate >> 1][(gate & 1) * 2 + r];
           }
         }
       }
@@ -222,8 +220,7 @@ class InputGrad {
     const auto writes = m.And(unit < L{} + int64_t{s.hidden_size}, (lane & 3) == L{});
     SENSORSEQ_UNROLL
     for (int gate = 0; gate < kGates; ++gate) {
-      const L row =
-          unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
+      const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
       SENSORSEQ_UNROLL
       for (int column = 0; column <= kChannels; ++column) {
         const bool is_bias = column == kChannels;

@@ -8,8 +8,8 @@
 //   - deadlock, over-arrival at a barrier, bytes at a barrier before it exists
 //   - stores to a CTA that has left
 //
-// What an MMA does is taken from the PTX manual's fragments; that it sums exactly and then truncates
-// is an assumption that stands in research, to be measured on hardware.
+// What an MMA does is taken from the PTX manual's fragments; that it sums exactly and then
+// truncates is an assumption that stands in research, to be measured on hardware.
 #pragma once
 
 #include <ucontext.h>
@@ -79,8 +79,8 @@ inline void Join(Clock& into, const Clock& from) {
   for (size_t i = 0; i < into.size(); ++i) into[i] = into[i] > from[i] ? into[i] : from[i];
 }
 
-constexpr int kNoLane = -1;     // no write yet
-constexpr int kAnyLane = 32;    // written or read by lanes together
+constexpr int kNoLane = -1;   // no write yet
+constexpr int kAnyLane = 32;  // written or read by lanes together
 
 struct Word {
   int32_t writer = -1;  // component of the clocks; -1: never written
@@ -548,9 +548,7 @@ class Machine {
     return r;
   }
   static F Uniform(const float* base, int64_t at) { return F{} + base[at]; }
-  static F UniformBits(const uint32_t* base, int64_t at) {
-    return AsFloat(U{} + base[at]);
-  }
+  static F UniformBits(const uint32_t* base, int64_t at) { return AsFloat(U{} + base[at]); }
   static void LoadGlobalFloats(const float* base, const L& at, F r[4]) {
     for (int l = 0; l < kLanes; ++l) {
       Aligned(base + at[l], 16);
@@ -689,8 +687,7 @@ class Machine {
     CopyAsync(True(), to, base, at, True(), 2);
   }
   template <typename C, typename D>
-  void CopyAsyncWord(const C& issue, const U& to, const float* base, const L& at,
-                     const D& valid) {
+  void CopyAsyncWord(const C& issue, const U& to, const float* base, const L& at, const D& valid) {
     CopyAsync(issue, to, base, at, valid, 1);
   }
   void CommitAsync() { copies_.emplace_back(); }
@@ -845,8 +842,7 @@ class Machine {
     }
     Word& word = cta_.words[address / 4];
     if (word.arriving) throw Fault("a write races with a copy");
-    if (word.writer >= 0 && word.writer != component_ &&
-        word.written_at > clock_[word.writer]) {
+    if (word.writer >= 0 && word.writer != component_ && word.written_at > clock_[word.writer]) {
       throw Fault("a write races with a write");
     }
     if (word.writer == component_ && word.epoch == epoch_ && word.lane != lane) {

@@ -1,0 +1,11 @@
+#include "backward_kernel.h"
+
+namespace sensorseq::cuda {
+
+template cudaError_t LaunchBackward<1, 32>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<1, 64>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<1, 128>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<1, 256>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<1, 512>(const BackwardParams&, cudaStream_t);
+
+}  // namespace sensorseq::cuda

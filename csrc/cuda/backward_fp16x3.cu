@@ -1,0 +1,10 @@
+#include "backward_kernel.h"
+
+namespace sensorseq::cuda {
+
+template cudaError_t LaunchBackward<2, 32>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 64>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 128>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 256>(const BackwardParams&, cudaStream_t);
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,23 @@
+// The forward kernel, for the files that instantiate it.
+#pragma once
+
+#include "device_machine.h"
+#include "forward-inl.h"
+#include "launch.h"
+
+namespace sensorseq::cuda {
+
+template <typename V>
+__global__ void __launch_bounds__(V::kThreads, 1) ForwardKernel(const ForwardParams p) {
+  DeviceMachine<V::kCtas> machine;
+  Forward<DeviceMachine<V::kCtas>, V>(machine, p).Run();
+}
+
+template <int kPlanes, int kHidden>
+cudaError_t LaunchForward(const ForwardParams& p, cudaStream_t stream) {
+  using V = ForwardVariant<kPlanes, kHidden>;
+  const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
+  return LaunchClusters<V::kCtas>(&ForwardKernel<V>, p, V::kThreads, shared.total, stream);
+}
+
+}  // namespace sensorseq::cuda
