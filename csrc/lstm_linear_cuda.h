@@ -60,12 +60,16 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
 // What this build and this machine have; no CUDA call is made before one of these.
 struct Device {
-  int32_t major = 0, minor = 0;       // compute capability
+  int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;
   int32_t driver_version = 0, runtime_version = 0;  // as cudaDriverGetVersion writes them
 };
 // How many devices the driver shows; 0 without a driver.
 int32_t DeviceCount();
+// The versions are written even where there is no such device; the driver's is 0 without one.
 Status DeviceFacts(int32_t index, Device* device);
+
+// What CUDA said when this thread last got Status::kCudaError; empty before.
+const char* ErrorText();
 
 }  // namespace sensorseq::cuda
