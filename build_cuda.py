@@ -145,7 +145,8 @@ class _File:
         try:
             if self.done.read_text() != self.fingerprint:
                 return True
-            if self.strict and "warning" in self.said.read_text():
+            said = self.said.read_text()
+            if self.strict and "warning" in said:
                 return True
             made = self.object.stat().st_mtime_ns
             _, _, headers = self.depends.read_text().replace("\\\n", " ").partition(" : ")
