@@ -54,12 +54,11 @@ class Toolkit:
 
     @property
     def link(self) -> list[str]:
-        """Flags that link the runtime into a library and keep its names there.
+        """Flags that link the runtime into a library.
 
-        A process with torch has a second runtime, and neither may answer for the other.
+        A process with a CUDA torch has a second one; the names of this one are hidden.
         """
-        hidden = f"-Wl,--exclude-libs,{self.runtime.name}"
-        return [hidden, str(self.runtime), "-ldl", "-lrt", "-lpthread"]
+        return [str(self.runtime), "-ldl", "-lrt", "-lpthread"]
 
 
 def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
