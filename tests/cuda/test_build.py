@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from sensorseq.ops import _extension
 _extension.load()
 build_cuda = ptxas.load_build_cuda()
 FACTS = json.loads(torch.ops.sensorseq.cuda_facts())
-needs_build = pytest.mark.skipif(not FACTS["built"], reason="the build had no nvcc")
+LEFT_OUT = "the build left CUDA out (no nvcc, or SENSORSEQ_CUDA=0)"
+needs_build = pytest.mark.skipif(not FACTS["built"], reason=LEFT_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def toolkit():
 def said():
     """What ptxas said of the sources as they are now; where they are newer, the test must fail."""
     if not FACTS["built"]:
-        pytest.skip("the build had no nvcc")
+        pytest.skip(LEFT_OUT)
     for source in build_cuda.SOURCES:
         done = build_cuda.FOLDER / f"{source.stem}.command"
         assert done.exists(), f"{source.name} was not compiled: run `make cuda`"
@@ -277,3 +279,25 @@ def test_nvcc_of_cuda_home_comes_before_that_on_the_path(tmp_path):
     assert say(path).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
     assert say(path, CUDA_HOME=home).stdout == "sensorseq: CUDA for sm_90a by nvcc 12.9.1\n"
     assert say(path, CUDA_HOME=str(path)).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+
+
+def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
+    # an older setuptools, which a machine with a GPU may have, refuses this pyproject.toml
+    for name in ("setup.py", "build_cuda.py"):
+        shutil.copy(ptxas.ROOT / name, tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")
+
+    def setup(wanted):
+        environ = {**os.environ, "SENSORSEQ_BUILD": wanted}
+        return subprocess.run(
+            [sys.executable, "setup.py", "-q", "--name"],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert setup("ops").returncode == 0
+    assert "invalid pyproject.toml" in setup("").stderr
+    assert "SENSORSEQ_BUILD is 'all'; expected ops or nothing" in setup("all").stderr
