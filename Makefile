@@ -13,11 +13,11 @@ export CXX
 # seconds takes minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py
-CXX_FILES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
+CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-peers native-test lint format bench wheel build clean
+.PHONY: help demo test test-all test-peers native-test cuda lint format bench wheel build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -34,6 +34,10 @@ test-all: build ## the slow tests too: other versions of torch, whole data sets
 
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
+
+cuda: build ## the CUDA part: compiled without a warning or a spill, its resources held to a table
+	@SENSORSEQ_CUDA=1 SENSORSEQ_WERROR=1 $(BIN)/python build_cuda.py
+	@$(BIN)/python -m pytest tests/cuda $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.built ## against skorch, Keras, aeon and sktime, in their own environment
 	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m peers -o filterwarnings=default $(PYTEST_ARGS)
@@ -76,7 +80,8 @@ $(VENV)/.packages: requirements/core.txt
 
 $(VENV)/.built: $(VENV)/.packages $(NATIVE) pyproject.toml
 	@$(call check-tools)
-	@echo "building the native core (under a minute)"
+	@$(BIN)/python build_cuda.py --plan
+	@echo "building the native core (under a minute; with CUDA, some minutes)"
 	@$(call install-package,$(VENV))
 	@touch $@
 

@@ -1,14 +1,20 @@
 """Build the native core, `sensorseq._ops`; everything else is in pyproject.toml."""
 
 import os
+import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))  # a build backend runs this file from elsewhere
+
+import build_cuda  # noqa: E402
+
 SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.cpp"))
 HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
+WARNINGS_ARE_ERRORS = os.environ.get("SENSORSEQ_WERROR") == "1"
 
 # torch's stable ABI as of 2.11: built under any later version, the library loads in all of them.
 # No contraction: a product and a sum are fused only where the source says so, or equal inputs
@@ -25,23 +31,51 @@ COMPILE = [
 ]
 # torch's own headers are not ours to keep free of warnings
 COMPILE += [f"-isystem{path}" for path in include_paths()]
-if os.environ.get("SENSORSEQ_WERROR") == "1":
+if WARNINGS_ARE_ERRORS:
     COMPILE.append("-Werror")
 
-setup(
-    ext_modules=[
-        CppExtension(
-            "sensorseq._ops",
-            SOURCES,
-            depends=HEADERS,
-            include_dirs=[str(ROOT / "csrc")],
-            extra_compile_args={"cxx": COMPILE},
-            # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA
-            # torch it is what brings the weak symbols of the CUDA shim into reach.
-            extra_link_args=["-Wl,--no-as-needed", "-ltorch"],
-            py_limited_api=True,
-        )
-    ],
-    cmdclass={"build_ext": BuildExtension},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+OPS = CppExtension(
+    "sensorseq._ops",
+    SOURCES,
+    depends=HEADERS,
+    include_dirs=[str(ROOT / "csrc")],
+    extra_compile_args={"cxx": COMPILE},
+    # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA torch it is
+    # what brings the weak symbols of the CUDA shim into reach.
+    extra_link_args=["-Wl,--no-as-needed", "-ltorch"],
+    py_limited_api=True,
 )
+
+
+class BuildOps(BuildExtension):
+    """torch's builder, after nvcc has compiled the CUDA part where there is one."""
+
+    def build_extensions(self):
+        toolkit = build_cuda.plan()
+        if toolkit is not None:
+            objects = build_cuda.compile_changed(toolkit, warnings_are_errors=WARNINGS_ARE_ERRORS)
+            OPS.extra_objects += map(str, objects)
+            OPS.depends += map(str, objects)
+            OPS.extra_compile_args["cxx"] += toolkit.define
+            OPS.extra_link_args += toolkit.link
+        super().build_extensions()
+
+
+class OpsAlone(Distribution):
+    """A distribution that reads no pyproject.toml: older setuptools do not understand it."""
+
+    def parse_config_files(self, *args, **kwargs):
+        pass
+
+
+OPTIONS = {"bdist_wheel": {"py_limited_api": "cp311"}}
+COMMANDS = {"build_ext": BuildOps}
+wanted = os.environ.get("SENSORSEQ_BUILD", "")
+if wanted == "ops":
+    # the operators alone and in place, on a machine that has torch, numpy and nvcc but little else
+    OPTIONS["build_ext"] = {"inplace": True}
+    setup(distclass=OpsAlone, ext_modules=[OPS], cmdclass=COMMANDS, options=OPTIONS)
+elif not wanted:
+    setup(ext_modules=[OPS], cmdclass=COMMANDS, options=OPTIONS)
+else:
+    sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops or nothing.")

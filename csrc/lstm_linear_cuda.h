@@ -66,6 +66,10 @@ struct Device {
 };
 // How many devices the driver shows; 0 without a driver.
 int32_t DeviceCount();
+// The versions are written even where there is no such device; the driver's is 0 without one.
 Status DeviceFacts(int32_t index, Device* device);
+
+// What CUDA said when this thread last got Status::kCudaError; empty before.
+const char* ErrorText();
 
 }  // namespace sensorseq::cuda

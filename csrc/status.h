@@ -7,19 +7,23 @@ namespace sensorseq {
 
 enum class Status : int32_t {
   kOk = 0,
-  kInvalidShape,       // a size is negative, or hidden_size or n_directions is out of range
-  kLengthOutOfRange,   // an entry of lengths is below 0 or above n_timesteps
-  kRowOutOfRange,      // a row of a batch is no row of the data, or its crop leaves the data
-  kClassOutOfRange,    // an entry of class_index is below 0, or n_classes or more
-  kOffsetsOutOfOrder,  // offsets decrease, leave rows, or make a batch larger than max_batch
-  kBatchTooSmall,      // a batch of one window cannot be normalized by itself
-  kNotPacked,          // packed was not written by lstm_pack of this build
-  kPackedOtherwise,    // packed holds weights of another precision or other sizes
-  kPackedForOtherIsa,  // packed was written by another instruction set than serves now
-  kUnknownIsa,         // SENSORSEQ_CPU_ISA names no instruction set of this build
-  kIsaNotSupported,    // SENSORSEQ_CPU_ISA names one that this processor lacks
-  kNoBfloat16,         // bfloat16 is asked for, and the instruction set that serves has none
-  kBfloat16Misplaced,  // bfloat16 is asked for in float64, or where state is kept
+  kInvalidShape,         // a size is negative, or hidden_size or n_directions is out of range
+  kLengthOutOfRange,     // an entry of lengths is below 0 or above n_timesteps
+  kRowOutOfRange,        // a row of a batch is no row of the data, or its crop leaves the data
+  kClassOutOfRange,      // an entry of class_index is below 0, or n_classes or more
+  kOffsetsOutOfOrder,    // offsets decrease, leave rows, or make a batch larger than max_batch
+  kBatchTooSmall,        // a batch of one window cannot be normalized by itself
+  kNotPacked,            // packed was not written by lstm_pack of this build
+  kPackedOtherwise,      // packed holds weights of another precision or other sizes
+  kPackedForOtherIsa,    // packed was written by another instruction set than serves now
+  kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
+  kIsaNotSupported,      // SENSORSEQ_CPU_ISA names one that this processor lacks
+  kNoBfloat16,           // bfloat16 is asked for, and the instruction set that serves has none
+  kBfloat16Misplaced,    // bfloat16 is asked for in float64, or where state is kept or gone back
+  kNotServedHiddenSize,  // no CUDA kernel holds so many units in this precision
+  kNotServedChannels,    // more channels than a CUDA kernel multiplies, and x is not projected
+  kNotServed,            // no CUDA kernel of this build serves the shape
+  kCudaError,            // a call of CUDA failed; cuda::ErrorText says why
 };
 
 // A sentence without a full stop, for the layer above to complete; never null.
@@ -56,6 +60,14 @@ inline const char* StatusText(Status status) {
     case Status::kBfloat16Misplaced:
       return "precision 'bfloat16' serves float32 at inference; in float64, and where gradients are"
              " wanted, precision must be 'float32'";
+    case Status::kNotServedHiddenSize:
+      return "no CUDA kernel of this precision holds so many units (hidden_size)";
+    case Status::kNotServedChannels:
+      return "x has more channels than the CUDA kernels multiply; project it first";
+    case Status::kNotServed:
+      return "no CUDA kernel of this build serves the shape";
+    case Status::kCudaError:
+      return "a call of CUDA failed";
   }
   return "unknown status";
 }

@@ -234,7 +234,7 @@ def _(
     c_0: Tensor | None,
     recurrent_mask: Tensor | None,
     save_state: bool,
-    bfloat16: bool = False,
+    low_precision: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
     torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
@@ -258,6 +258,7 @@ def _(
     recurrent_mask: Tensor | None,
     saved: Tensor,
     needs_grad_x: bool,
+    low_precision: bool = False,
 ) -> tuple[Tensor, ...]:
     return _fake_gradients(x, weight_ih, weight_hh, bias, (), h_0, c_0, needs_grad_x)
 
@@ -276,7 +277,7 @@ def _(
     recurrent_mask: Tensor | None,
     pooling: str,
     save_state: bool,
-    bfloat16: bool = False,
+    low_precision: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
     torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
@@ -306,6 +307,7 @@ def _(
     saved: Tensor,
     pooling: str,
     needs_grad_x: bool,
+    low_precision: bool = False,
 ) -> tuple[Tensor, ...]:
     head = (torch.empty_like(weight_out), x.new_empty(weight_out.shape[:2]))
     return _fake_gradients(x, weight_ih, weight_hh, bias, head, h_0, c_0, needs_grad_x)

@@ -17,9 +17,7 @@ def build(folder, compiler, *flags, programs=PROGRAMS):
     """Compile the core once and every program with it; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
-    core = [
-        p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.endswith("bindings.cpp")
-    ]
+    core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.startswith("bindings")]
     sources = [*core, *(ROOT / "tests" / "native" / f"{program}.cpp" for program in programs)]
     command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
     jobs = [

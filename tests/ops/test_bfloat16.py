@@ -255,6 +255,16 @@ def test_the_raw_op_refuses_it_where_state_is_kept_and_in_double_precision():
         torch.ops.sensorseq.lstm(x.double(), None, *doubles, *nothing, False, True)
 
 
+def test_the_backward_op_refuses_it():
+    x, weights = draw(1, 3, 4, 2, seed=0), layer(2, 5)
+    layer_call = (x, None, *weights, None, None, None)
+    hidden, _, _, saved = torch.ops.sensorseq.lstm(*layer_call, True)
+    call = (hidden, None, None, *layer_call, saved, True)
+    torch.ops.sensorseq.lstm_backward(*call, False)
+    with pytest.raises(RuntimeError, match="'bfloat16' serves float32 at inference"):
+        torch.ops.sensorseq.lstm_backward(*call, True)
+
+
 def test_an_unknown_precision_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ArgumentError, match="Known: float32, bfloat16"):
         ops.lstm(draw(1, 3, 4, 2, seed=0), *layer(2, 5), precision="bf16")

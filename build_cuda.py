@@ -1,0 +1,204 @@
+"""Compile csrc/cuda by nvcc, whatever torch is installed and without a GPU; setup.py links it in.
+
+Run alone, it compiles what has changed; with --plan it only says what a build would do.
+"""
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+FOLDER = ROOT / "build" / "cuda"
+ARCH = "sm_90a"
+OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict came with PTX 8.6, and that with 12.8
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    f"-gencode=arch=compute_{ARCH.removeprefix('sm_')},code={ARCH}",
+    f"-I{ROOT / 'csrc'}",
+    "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra",
+    "-Xptxas=-v",
+]
+WARNINGS_ARE_ERRORS = ["-Werror=all-warnings", "-Xcompiler=-Werror", "-Xptxas=-Werror"]
+
+
+class LeftOutError(Exception):
+    """Why a build goes without CUDA."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Toolkit:
+    """An nvcc, its version and the runtime library that goes with it."""
+
+    nvcc: str
+    version: str
+    runtime: Path
+
+    @property
+    def define(self) -> list[str]:
+        """Flags that tell the C++ files what they are linked with."""
+        return [
+            "-DSENSORSEQ_HAS_CUDA",
+            f'-DSENSORSEQ_NVCC="{self.version}"',
+            f'-DSENSORSEQ_CUDA_ARCH="{ARCH}"',
+        ]
+
+    @property
+    def link(self) -> list[str]:
+        """Flags that link the runtime into a library.
+
+        A process with a CUDA torch has a second one; the names of this one are hidden.
+        """
+        return [str(self.runtime), "-ldl", "-lrt", "-lpthread"]
+
+
+def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
+    """Say on one line whether CUDA is built, and return by what."""
+    wanted = environ.get("SENSORSEQ_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        sys.exit(f"sensorseq: SENSORSEQ_CUDA is {wanted!r}; expected 0, 1 or nothing.")
+    try:
+        if wanted == "0":
+            raise LeftOutError("SENSORSEQ_CUDA=0")
+        toolkit = find_toolkit(environ)
+    except LeftOutError as reason:
+        if wanted == "1":
+            sys.exit(f"sensorseq: CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: {reason}.")
+        print(f"sensorseq: CUDA is left out: {reason}.", flush=True)
+        return None
+    print(f"sensorseq: CUDA for {ARCH} by nvcc {toolkit.version}", flush=True)
+    return toolkit
+
+
+def find_toolkit(environ: Mapping[str, str]) -> Toolkit:
+    """Find nvcc in CUDA_HOME or on PATH, and ask it for the rest."""
+    home = environ.get("CUDA_HOME")
+    path = environ.get("PATH", "")
+    nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else "")
+    nvcc = nvcc or shutil.which("nvcc", path=path)
+    if nvcc is None:
+        raise LeftOutError("there is no nvcc on PATH or in CUDA_HOME")
+    version = re.search(r"V(\d+)\.(\d+)\.\d+", _say([nvcc, "--version"], environ))
+    if version is None:
+        raise LeftOutError(f"{nvcc} --version names no version")
+    if (int(version[1]), int(version[2])) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise LeftOutError(f"{nvcc} is {version[0][1:]}, and {needed} is needed")
+    # nvcc itself may be a script somewhere else; it knows where its libraries are
+    told = _say([nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null"], environ)
+    folders = [Path(folder) for folder in re.findall(r'"-L([^"]+)"', told)]
+    for top in re.findall(r"^#\$ TOP=(.+)$", told, re.MULTILINE):
+        folders += [Path(top.strip()) / "lib64", Path(top.strip()) / "lib"]
+    for folder in folders:
+        if (folder / "libcudart_static.a").exists():
+            return Toolkit(nvcc, version[0][1:], (folder / "libcudart_static.a").resolve())
+    raise LeftOutError(f"libcudart_static.a is not beside {nvcc}")
+
+
+def compile_changed(
+    toolkit: Toolkit,
+    sources: Sequence[Path] = SOURCES,
+    folder: Path = FOLDER,
+    *,
+    warnings_are_errors: bool = False,
+) -> list[Path]:
+    """Compile the files that changed, or whose headers did, and return all objects.
+
+    Beside ``<name>.o`` lies ``<name>.ptxas``, what the compilers said: registers and memory of
+    every kernel.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [_File(toolkit, source, folder, warnings_are_errors) for source in sources]
+    stale = [file for file in files if file.is_stale()]
+    stale.sort(key=lambda file: file.source.stat().st_size, reverse=True)  # the longest first
+    n_jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_jobs) as pool:
+        failed = [name for name in pool.map(_File.compile, stale) if name]
+    if failed:
+        sys.exit(f"sensorseq: nvcc failed on {', '.join(failed)}; what it said is above.")
+    return [file.object for file in files]
+
+
+class _File:
+    """A source and what is made of it. Its command is written last: with it, all is there."""
+
+    def __init__(self, toolkit: Toolkit, source: Path, folder: Path, strict: bool) -> None:
+        self.source, self.strict = source, strict
+        self.object, self.depends, self.said, self.done = (
+            folder / f"{source.stem}.{suffix}" for suffix in ("o", "d", "ptxas", "command")
+        )
+        self.command = [toolkit.nvcc, *FLAGS, "-MMD", "-MF", str(self.depends)]
+        self.command += ["-c", str(source), "-o", str(self.object)]
+        self.fingerprint = f"{toolkit.version}\n{shlex.join(self.command)}\n"
+
+    def is_stale(self) -> bool:
+        try:
+            if self.done.read_text() != self.fingerprint:
+                return True
+            said = self.said.read_text()
+            if self.strict and "warning" in said:
+                return True
+            made = self.object.stat().st_mtime_ns
+            _, _, headers = self.depends.read_text().replace("\\\n", " ").partition(" : ")
+            return any(Path(name).stat().st_mtime_ns >= made for name in shlex.split(headers))
+        except FileNotFoundError:
+            return True
+
+    def compile(self) -> str:
+        """Compile; return the name where that failed, else nothing."""
+        self.done.unlink(missing_ok=True)
+        started = time.time_ns()
+        strict = WARNINGS_ARE_ERRORS if self.strict else []
+        finished = subprocess.run(
+            [*self.command, *strict],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        seconds = (time.time_ns() - started) / 1e9
+        failed = finished.returncode != 0
+        print(f"nvcc {self.source.name}: {'failed' if failed else f'{seconds:.0f} s'}", flush=True)
+        if failed or "warning" in finished.stdout:
+            print(finished.stdout, flush=True)
+        if failed:
+            return self.source.name
+        self.said.write_text(finished.stdout)
+        os.utime(self.object, ns=(started, started))  # what changes from here on is newer
+        self.done.write_text(self.fingerprint)
+        return ""
+
+
+def _say(command: list[str], environ: Mapping[str, str]) -> str:
+    finished = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env=dict(environ),
+    )
+    return finished.stdout
+
+
+def main(arguments: list[str]) -> None:
+    """Compile, or with --plan only say what would be compiled by what."""
+    if arguments not in ([], ["--plan"]):
+        sys.exit("usage: python build_cuda.py [--plan]")
+    toolkit = plan()
+    if toolkit is not None and not arguments:
+        strict = os.environ.get("SENSORSEQ_WERROR") == "1"
+        compile_changed(toolkit, warnings_are_errors=strict)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,359 @@
+// What the operators of every device share: checks of tensors, their pointers in the contract's
+// structs, the tensors that come back, Status to exception.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "gates.h"
+#include "lstm_linear.h"
+#include "status.h"
+
+namespace sensorseq {
+
+using torch::headeronly::IntHeaderOnlyArrayRef;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+using Sizes = std::vector<int64_t>;
+
+[[noreturn]] inline void Fail(const std::string& sentence) { throw std::runtime_error(sentence); }
+
+inline std::string Text(IntHeaderOnlyArrayRef sizes) {
+  std::ostringstream out;
+  out << "(";
+  for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
+  out << ")";
+  return out.str();
+}
+
+inline std::string Text(const Sizes& sizes) {
+  return Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
+}
+
+// Where a tensor is: the CPU, or the index of a GPU.
+constexpr int32_t kCpu = -1;
+
+inline int32_t DeviceOf(const Tensor& tensor) {
+  return tensor.is_cpu() ? kCpu : tensor.get_device_index();
+}
+
+// `device` is x's.
+inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& sizes,
+                        ScalarType dtype, int32_t device = kCpu) {
+  const IntHeaderOnlyArrayRef actual = tensor.sizes();
+  if (actual.size() != sizes.size() || !std::equal(sizes.begin(), sizes.end(), actual.begin())) {
+    Fail(std::string("sensorseq: ") + name + " has shape " + Text(actual) + "; expected " +
+         Text(sizes) + ".");
+  }
+  if (tensor.scalar_type() != dtype) {
+    const char* wanted = dtype == ScalarType::Long     ? "int64"
+                         : dtype == ScalarType::Double ? "float64"
+                                                       : "float32";
+    Fail(std::string("sensorseq: ") + name + " has another dtype; expected " + wanted + ".");
+  }
+  if (DeviceOf(tensor) != device) {
+    Fail(std::string("sensorseq: ") + name + " is not on " +
+         (device == kCpu ? "the CPU" : "cuda:" + std::to_string(device)) + ", x is.");
+  }
+  if (!tensor.is_contiguous()) Fail(std::string("sensorseq: ") + name + " is not contiguous.");
+}
+
+inline void CheckMaybe(const MaybeTensor& tensor, const char* name, const Sizes& sizes,
+                       ScalarType dtype, int32_t device = kCpu) {
+  if (tensor) CheckTensor(*tensor, name, sizes, dtype, device);
+}
+
+inline Pooling PoolingNamed(const std::string& name) {
+  if (name == "last") return Pooling::kLast;
+  if (name == "mean") return Pooling::kMean;
+  if (name == "max") return Pooling::kMax;
+  if (name == "meanmax") return Pooling::kMeanMax;
+  Fail("sensorseq: pooling '" + name + "' is not known. Known: last, mean, max, meanmax.");
+}
+
+template <typename Real>
+const Real* Data(const Tensor& tensor) {
+  return static_cast<const Real*>(tensor.data_ptr());
+}
+template <typename Real>
+const Real* Data(const MaybeTensor& tensor) {
+  return tensor ? Data<Real>(*tensor) : nullptr;
+}
+template <typename Real>
+Real* MutableData(const Tensor& tensor) {
+  return tensor.numel() == 0 ? nullptr : static_cast<Real*>(tensor.data_ptr());
+}
+
+// The tensors both ops and both directions take, kept alive and checked.
+struct Arguments {
+  Tensor x;
+  MaybeTensor lengths;
+  Tensor weight_ih, weight_hh, bias;
+  MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
+
+  // Whether x is (M, N, T, D * 4H), unit after unit with its four gates: what the input sends into
+  // them, bias included. Said by weight_ih without columns, and served on a GPU alone.
+  bool IsProjected() const {
+    return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
+  }
+
+  LstmShape Check(const std::string& pooling, bool is_projected = false) const;
+
+  template <typename Real>
+  LstmInputs<Real> Inputs() const {
+    LstmInputs<Real> in;
+    in.x = Data<Real>(x);
+    in.lengths = Data<int64_t>(lengths);
+    in.weight_ih = Data<Real>(weight_ih);
+    in.weight_hh = Data<Real>(weight_hh);
+    in.bias = Data<Real>(bias);
+    in.h_0 = Data<Real>(h_0);
+    in.c_0 = Data<Real>(c_0);
+    in.recurrent_mask = Data<Real>(recurrent_mask);
+    in.weight_out = Data<Real>(weight_out);
+    return in;
+  }
+};
+
+inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected) const {
+  if (x.dim() != 4 || weight_hh.dim() != 4) {
+    Fail(
+        "sensorseq: x needs 4 dimensions (models, windows, timesteps, channels) and weight_hh 4"
+        " (models, directions, 4 * hidden_size, hidden_size); they have " +
+        std::to_string(x.dim()) + " and " + std::to_string(weight_hh.dim()) + ".");
+  }
+  const ScalarType dtype = x.scalar_type();
+  if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
+    Fail("sensorseq: x must be float32 or float64.");
+  }
+  LstmShape s;
+  s.n_models = weight_hh.size(0);
+  s.n_x_models = x.size(0);
+  s.n_windows = x.size(1);
+  s.n_timesteps = x.size(2);
+  s.n_channels = is_projected ? 0 : x.size(3);
+  s.hidden_size = weight_hh.size(3);
+  s.n_directions = weight_hh.size(1);
+  const int64_t M = s.n_models, D = s.n_directions, H = s.hidden_size;
+  if (s.n_x_models != M && (s.n_x_models != 1 || is_projected)) {
+    Fail("sensorseq: x holds " + std::to_string(s.n_x_models) + " models; expected " +
+         (is_projected ? "" : "1 or ") + std::to_string(M) + ".");
+  }
+  if (D < 1 || D > 2) Fail("sensorseq: weight_hh has " + std::to_string(D) + " directions.");
+  const int32_t device = DeviceOf(x);
+  const int64_t x_width = is_projected ? D * kGates * H : s.n_channels;
+  CheckTensor(x, "x", {s.n_x_models, s.n_windows, s.n_timesteps, x_width}, dtype, device);
+  CheckTensor(weight_hh, "weight_hh", {M, D, kGates * H, H}, dtype, device);
+  CheckTensor(weight_ih, "weight_ih", {M, D, kGates * H, s.n_channels}, dtype, device);
+  CheckTensor(bias, "bias", {M, D, kGates * H}, dtype, device);
+  CheckMaybe(lengths, "lengths", {s.n_windows}, ScalarType::Long, device);
+  const Sizes state = {M, s.n_windows, D, H};
+  CheckMaybe(h_0, "h_0", state, dtype, device);
+  CheckMaybe(c_0, "c_0", state, dtype, device);
+  CheckMaybe(recurrent_mask, "recurrent_mask", state, dtype, device);
+  if (weight_out) {
+    s.pooling = PoolingNamed(pooling);
+    s.n_classes = weight_out->size(1);
+    CheckTensor(*weight_out, "weight_out", {M, s.n_classes, PooledSize(s)}, dtype, device);
+    CheckMaybe(bias_out, "bias_out", {M, s.n_classes}, dtype, device);
+  }
+  return s;
+}
+
+inline Sizes StateSizes(const LstmShape& s) {
+  return {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
+}
+
+// On the device of `like`. The shim's own function: the dispatcher takes several times as long, and
+// a call has five outputs.
+inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
+  Sizes strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t i = sizes.size(); i-- > 0; stride *= sizes[i] > 0 ? sizes[i] : 1) strides[i] = stride;
+  int32_t type, index;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                  strides.data(), dtype, type, index, &handle));
+  return Tensor(handle);
+}
+
+inline Tensor Empty(const Tensor& like, const Sizes& sizes) {
+  int32_t dtype;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  return Empty(like, sizes, dtype);
+}
+
+struct ForwardResult {
+  Tensor hidden, h_n, c_n, pooled, logits, saved;
+};
+
+inline ForwardResult EmptyForward(const Arguments& a, const LstmShape& s, Tensor saved) {
+  ForwardResult out;
+  out.h_n = Empty(a.x, StateSizes(s));
+  out.c_n = Empty(a.x, StateSizes(s));
+  out.saved = std::move(saved);
+  if (s.pooling != Pooling::kNone) {
+    out.pooled = Empty(a.x, {s.n_models, s.n_windows, PooledSize(s)});
+    out.logits = Empty(a.x, {s.n_models, s.n_windows, s.n_classes});
+  } else {
+    out.hidden =
+        Empty(a.x, {s.n_models, s.n_windows, s.n_timesteps, s.n_directions * s.hidden_size});
+  }
+  return out;
+}
+
+// All but the workspace and what one device alone knows.
+template <typename Real>
+LstmForward<Real> ForwardCall(const Arguments& a, const LstmShape& s, const ForwardResult& out,
+                              bool save_state) {
+  const bool has_head = s.pooling != Pooling::kNone;
+  LstmForward<Real> args;
+  args.shape = s;
+  args.in = a.Inputs<Real>();
+  args.bias_out = Data<Real>(a.bias_out);
+  args.hidden = has_head ? nullptr : MutableData<Real>(out.hidden);
+  args.h_n = MutableData<Real>(out.h_n);
+  args.c_n = MutableData<Real>(out.c_n);
+  args.pooled = has_head ? MutableData<Real>(out.pooled) : nullptr;
+  args.logits = has_head ? MutableData<Real>(out.logits) : nullptr;
+  args.saved = save_state ? MutableData<Real>(out.saved) : nullptr;
+  return args;
+}
+
+struct BackwardResult {
+  Tensor x, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0;
+};
+
+inline BackwardResult EmptyGradients(const Arguments& a, const LstmShape& s, bool needs_grad_x) {
+  const Sizes nothing = {0};
+  const Sizes of_x = {s.n_models, s.n_windows, s.n_timesteps, a.x.size(3)};
+  BackwardResult grad;
+  grad.x = Empty(a.x, needs_grad_x ? of_x : nothing);
+  grad.weight_ih = torch::stable::empty_like(a.weight_ih);
+  grad.weight_hh = torch::stable::empty_like(a.weight_hh);
+  grad.bias = torch::stable::empty_like(a.bias);
+  grad.h_0 = Empty(a.x, a.h_0 ? StateSizes(s) : nothing);
+  grad.c_0 = Empty(a.x, a.c_0 ? StateSizes(s) : nothing);
+  if (s.pooling != Pooling::kNone) {
+    grad.weight_out = torch::stable::empty_like(*a.weight_out);
+    grad.bias_out = Empty(a.x, {s.n_models, s.n_classes});
+  }
+  return grad;
+}
+
+// What comes back from later in the network, with what the forward pass kept.
+struct BackwardInputs {
+  Tensor saved;
+  MaybeTensor pooled, grad_hidden, grad_logits, grad_h_n, grad_c_n;
+
+  void Check(const Arguments& a, const LstmShape& s, const Sizes& saved_sizes) const {
+    const ScalarType dtype = a.x.scalar_type();
+    const int32_t device = DeviceOf(a.x);
+    const int64_t M = s.n_models, N = s.n_windows, D = s.n_directions, H = s.hidden_size;
+    CheckTensor(saved, "saved", saved_sizes, dtype, device);
+    CheckMaybe(pooled, "pooled", {M, N, PooledSize(s)}, dtype, device);
+    CheckMaybe(grad_hidden, "grad_hidden", {M, N, s.n_timesteps, D * H}, dtype, device);
+    CheckMaybe(grad_logits, "grad_logits", {M, N, s.n_classes}, dtype, device);
+    CheckMaybe(grad_h_n, "grad_h_n", StateSizes(s), dtype, device);
+    CheckMaybe(grad_c_n, "grad_c_n", StateSizes(s), dtype, device);
+  }
+};
+
+template <typename Real>
+LstmBackward<Real> BackwardCall(const Arguments& a, const LstmShape& s, const BackwardInputs& in,
+                                const BackwardResult& grad, bool needs_grad_x) {
+  const bool has_head = s.pooling != Pooling::kNone;
+  LstmBackward<Real> args;
+  args.shape = s;
+  args.in = a.Inputs<Real>();
+  args.pooled = Data<Real>(in.pooled);
+  args.saved = Data<Real>(in.saved);
+  args.grad_hidden = Data<Real>(in.grad_hidden);
+  args.grad_h_n = Data<Real>(in.grad_h_n);
+  args.grad_c_n = Data<Real>(in.grad_c_n);
+  args.grad_logits = Data<Real>(in.grad_logits);
+  args.grad_x = needs_grad_x ? MutableData<Real>(grad.x) : nullptr;
+  args.grad_weight_ih = MutableData<Real>(grad.weight_ih);
+  args.grad_weight_hh = MutableData<Real>(grad.weight_hh);
+  args.grad_bias = MutableData<Real>(grad.bias);
+  args.grad_h_0 = a.h_0 ? MutableData<Real>(grad.h_0) : nullptr;
+  args.grad_c_0 = a.c_0 ? MutableData<Real>(grad.c_0) : nullptr;
+  args.grad_weight_out = has_head ? MutableData<Real>(grad.weight_out) : nullptr;
+  args.grad_bias_out = has_head ? MutableData<Real>(grad.bias_out) : nullptr;
+  return args;
+}
+
+// The ops themselves, for a device that has
+//   static ForwardResult Forward(const Arguments&, const std::string& pooling, bool save_state,
+//                                bool low_precision);
+//   static BackwardResult Backward(const Arguments&, const std::string& pooling,
+//                                  const BackwardInputs&, bool needs_grad_x, bool low_precision);
+template <typename Device>
+struct Ops {
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> Lstm(Tensor x, MaybeTensor lengths,
+                                                         Tensor weight_ih, Tensor weight_hh,
+                                                         Tensor bias, MaybeTensor h_0,
+                                                         MaybeTensor c_0,
+                                                         MaybeTensor recurrent_mask,
+                                                         bool save_state, bool low_precision) {
+    const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
+    const ForwardResult out = Device::Forward(a, "", save_state, low_precision);
+    return {out.hidden, out.h_n, out.c_n, out.saved};
+  }
+
+  static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmBackward(
+      MaybeTensor grad_hidden, MaybeTensor grad_h_n, MaybeTensor grad_c_n, Tensor x,
+      MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, MaybeTensor h_0,
+      MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor saved, bool needs_grad_x,
+      bool low_precision) {
+    const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
+    const BackwardInputs in{saved, {}, grad_hidden, {}, grad_h_n, grad_c_n};
+    const BackwardResult g = Device::Backward(a, "", in, needs_grad_x, low_precision);
+    return {g.x, g.weight_ih, g.weight_hh, g.bias, g.h_0, g.c_0};
+  }
+
+  static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> LstmLinear(
+      Tensor x, MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
+      Tensor weight_out, Tensor bias_out, MaybeTensor h_0, MaybeTensor c_0,
+      MaybeTensor recurrent_mask, std::string pooling, bool save_state, bool low_precision) {
+    const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
+                      weight_out, bias_out, h_0,       c_0,       recurrent_mask};
+    const ForwardResult out = Device::Forward(a, pooling, save_state, low_precision);
+    return {out.logits, out.h_n, out.c_n, out.pooled, out.saved};
+  }
+
+  static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>
+  LstmLinearBackward(Tensor grad_logits, MaybeTensor grad_h_n, MaybeTensor grad_c_n, Tensor x,
+                     MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
+                     Tensor weight_out, MaybeTensor h_0, MaybeTensor c_0,
+                     MaybeTensor recurrent_mask, Tensor pooled, Tensor saved, std::string pooling,
+                     bool needs_grad_x, bool low_precision) {
+    const Arguments a{x,          lengths, weight_ih, weight_hh, bias,
+                      weight_out, {},      h_0,       c_0,       recurrent_mask};
+    const BackwardInputs in{saved, pooled, {}, grad_logits, grad_h_n, grad_c_n};
+    const BackwardResult g = Device::Backward(a, pooling, in, needs_grad_x, low_precision);
+    return {g.x, g.weight_ih, g.weight_hh, g.bias, g.weight_out, g.bias_out, g.h_0, g.c_0};
+  }
+};
+
+// What the build and the machine have of CUDA, as JSON, and why a shape is not served there (empty
+// where it is). Both answer in every build.
+std::string CudaFacts();
+std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
+                         bool low_precision, bool is_projected);
+
+}  // namespace sensorseq

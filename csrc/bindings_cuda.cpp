@@ -1,0 +1,167 @@
+// The operators on a GPU. Compiled where nvcc compiled the kernels, under any torch: what only a
+// torch with CUDA has is a weak symbol.
+#ifdef SENSORSEQ_HAS_CUDA
+
+#include <torch/csrc/stable/accelerator.h>
+
+#include "bindings.h"
+#include "lstm_linear_cuda.h"
+
+// Declared by torch's shim only where torch itself was built with CUDA. libtorch.so, which this
+// library names, brings it into reach.
+extern "C" __attribute__((weak)) AOTITorchError
+aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
+
+namespace sensorseq {
+namespace {
+
+void RaiseCuda(Status status) {
+  if (status == Status::kOk) return;
+  std::string sentence = std::string("sensorseq: ") + StatusText(status);
+  if (status == Status::kCudaError) sentence += std::string(": ") + cuda::ErrorText();
+  Fail(sentence + ".");
+}
+
+void* CurrentStream(int32_t device) {
+  if (aoti_torch_get_current_cuda_stream == nullptr) {
+    Fail("sensorseq: x is on a GPU, but this torch has no CUDA.");
+  }
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  return stream;
+}
+
+// torch's own guard: it alone restores a device on which nothing ran yet without waking it.
+torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
+  return torch::stable::accelerator::DeviceGuard(x.get_device_index());
+}
+
+cuda::Options OptionsFor(const Arguments& a, bool low_precision) {
+  if (a.x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
+  cuda::Options options;
+  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  options.is_projected = a.IsProjected();
+  options.stream = CurrentStream(a.x.get_device_index());
+  return options;
+}
+
+// (M, D, tiles of 8 windows, T * 12 + 2, 4 * padded hidden size)
+Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
+  LstmShape smallest = s;
+  smallest.n_models = smallest.n_x_models = smallest.n_directions = smallest.n_windows = 1;
+  smallest.n_timesteps = 0;
+  const int64_t width = cuda::SavedFloats(smallest, options) / 2;
+  const Sizes sizes = {s.n_models, s.n_directions, (s.n_windows + 7) / 8, s.n_timesteps * 12 + 2,
+                       width};
+  int64_t n = 1;
+  for (const int64_t size : sizes) n *= size;
+  if (n != cuda::SavedFloats(s, options)) {
+    Fail("sensorseq: the kernels save otherwise than " + Text(sizes) + "; build sensorseq again.");
+  }
+  return sizes;
+}
+
+// From torch's allocator, which hands it out again on this stream alone, and in a captured graph
+// keeps it for the graph.
+Tensor Workspace(const Tensor& like, size_t bytes) {
+  return Empty(like, {static_cast<int64_t>(bytes)}, aoti_torch_dtype_uint8());
+}
+
+struct Gpu {
+  static ForwardResult Forward(const Arguments& a, const std::string& pooling, bool save_state,
+                               bool low_precision) {
+    const LstmShape s = a.Check(pooling, a.IsProjected());
+    const auto guard = GuardOf(a.x);
+    const cuda::Options options = OptionsFor(a, low_precision);
+    RaiseCuda(cuda::IsServed(s, options));
+    const ForwardResult out =
+        EmptyForward(a, s, Empty(a.x, save_state ? SavedSizes(s, options) : Sizes{0}));
+    LstmForward<float> args = ForwardCall<float>(a, s, out, save_state);
+    const Tensor workspace = Workspace(a.x, cuda::forward_workspace_bytes(s, options));
+    args.workspace = MutableData<void>(workspace);
+    RaiseCuda(cuda::lstm_forward(args, options));
+    return out;
+  }
+
+  static BackwardResult Backward(const Arguments& a, const std::string& pooling,
+                                 const BackwardInputs& in, bool needs_grad_x, bool low_precision) {
+    const LstmShape s = a.Check(pooling, a.IsProjected());
+    const auto guard = GuardOf(a.x);
+    const cuda::Options options = OptionsFor(a, low_precision);
+    RaiseCuda(cuda::IsServed(s, options));
+    in.Check(a, s, SavedSizes(s, options));
+    if (needs_grad_x && !options.is_projected) {
+      Fail("sensorseq: on a GPU x has a gradient only where it is projected.");
+    }
+    BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
+    LstmBackward<float> args = BackwardCall<float>(a, s, in, grad, needs_grad_x);
+    if (options.is_projected) {  // they act through x alone
+      args.grad_weight_ih = args.grad_bias = nullptr;
+      torch::stable::zero_(grad.bias);
+    }
+    const Tensor workspace = Workspace(a.x, cuda::backward_workspace_bytes(s, options));
+    args.workspace = MutableData<void>(workspace);
+    RaiseCuda(cuda::lstm_backward(args, options));
+    return grad;
+  }
+};
+
+}  // namespace
+
+std::string CudaFacts() {
+  const int32_t n_devices = cuda::DeviceCount();
+  cuda::Device device;
+  (void)cuda::DeviceFacts(0, &device);  // the versions
+  std::ostringstream out;
+  out << R"({"built": true, "nvcc": ")" SENSORSEQ_NVCC R"(", "arch": ")" SENSORSEQ_CUDA_ARCH
+      << R"(", "driver": )" << device.driver_version << R"(, "runtime": )" << device.runtime_version
+      << R"(, "devices": [)";
+  for (int32_t i = 0; i < n_devices; ++i) {
+    RaiseCuda(cuda::DeviceFacts(i, &device));
+    out << (i ? ", " : "") << R"({"major": )" << device.major << R"(, "minor": )" << device.minor
+        << R"(, "n_multiprocessors": )" << device.n_multiprocessors << "}";
+  }
+  out << "]}";
+  return out.str();
+}
+
+std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
+                         bool low_precision, bool is_projected) {
+  LstmShape s;
+  s.hidden_size = hidden_size;
+  s.n_channels = is_projected ? 0 : n_channels;
+  s.n_directions = n_directions;
+  cuda::Options options;
+  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  options.is_projected = is_projected;
+  const Status status = cuda::IsServed(s, options);
+  return status == Status::kOk ? "" : StatusText(status);
+}
+
+}  // namespace sensorseq
+
+STABLE_TORCH_LIBRARY_IMPL(sensorseq, CUDA, m) {
+  m.impl("lstm", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::Lstm));
+  m.impl("lstm_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmBackward));
+  m.impl("lstm_linear", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinear));
+  m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinearBackward));
+}
+
+#else
+
+#include <cstdint>
+#include <string>
+
+namespace sensorseq {
+
+std::string CudaFacts() {
+  return R"({"built": false, "nvcc": "", "arch": "", "driver": 0, "runtime": 0, "devices": []})";
+}
+
+std::string CudaIsServed(int64_t, int64_t, int64_t, bool, bool) {
+  return "the compiled core was built without CUDA";
+}
+
+}  // namespace sensorseq
+
+#endif

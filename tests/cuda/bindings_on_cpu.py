@@ -1,0 +1,203 @@
+"""Run by test_bindings.py in a process of its own, with the library of bindings_on_cpu.cpp."""
+
+import itertools
+import json
+import sys
+
+import torch
+
+from sensorseq import ops
+from sensorseq.ops import reference
+
+torch.ops.load_library(sys.argv[1])
+gpu = torch.ops.gpu_on_cpu
+M, N, T, C, H, K = 2, 9, 5, 3, 6, 4
+
+
+def arguments(n_directions=2, *, shared_x=False, lengths=True, states=True, n_channels=C):
+    """Draw what a layer takes, in float32; the lengths include 0 and T."""
+    D = n_directions
+
+    def draw(*shape):
+        return 0.5 * torch.randn(*shape)
+
+    return {
+        "x": draw(1 if shared_x else M, N, T, n_channels),
+        "lengths": torch.tensor([5, 0, 1, 2, 3, 4, 5, 5, 2]) if lengths else None,
+        "weight_ih": draw(M, D, 4 * H, n_channels),
+        "weight_hh": draw(M, D, 4 * H, H),
+        "bias": draw(M, D, 4 * H),
+        "h_0": draw(M, N, D, H) if states else None,
+        "c_0": draw(M, N, D, H) if states else None,
+        "recurrent_mask": torch.rand(M, N, D, H).round() * 2 if states else None,
+    }
+
+
+def head(pooling, n_directions):
+    P = ops.pooled_size(pooling, H, n_directions)
+    return {"weight_out": torch.randn(M, K, P), "bias_out": torch.randn(M, K)}
+
+
+def project(a):
+    """Express the same layer by what the input sends into the gates, the gates innermost."""
+    D = a["weight_hh"].shape[1]
+    gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
+    gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)
+    x = gates.reshape(M, N, T, D * 4 * H).contiguous()
+    return {**a, "x": x, "weight_ih": a["weight_ih"][..., :0].contiguous()}
+
+
+def unproject(grad):
+    """Order the gradients of projected gates as weight_ih orders its rows: (M, N, T, D, 4H)."""
+    return grad.unflatten(-1, (-1, H, 4)).transpose(-1, -2).flatten(-2)
+
+
+def exact(a):
+    """The same in float64, ready for gradients."""
+    wide = {k: v.double() if v is not None and k != "lengths" else v for k, v in a.items()}
+    for name, value in wide.items():
+        if value is not None and name not in ("lengths", "recurrent_mask"):
+            value.requires_grad_()
+    return wide
+
+
+def assert_close(ours, expected, what):
+    torch.testing.assert_close(
+        ours.double(), expected, rtol=1e-5, atol=1e-5, msg=lambda m: what + m
+    )
+
+
+def check_layer(n_directions, shared_x, lengths, states, projected, low_precision):
+    a = arguments(n_directions, shared_x=shared_x, lengths=lengths, states=states)
+    wide = exact(a)
+    given = project(a) if projected else a
+    hidden, h_n, c_n, saved = gpu.lstm(*given.values(), True, low_precision)
+    expected = reference.lstm(*wide.values())
+    for name, ours, truth in zip(
+        ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
+    ):
+        assert_close(ours, truth, name)
+    assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 32)
+    grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
+    back = gpu.lstm_backward(*grads, *given.values(), saved, projected, low_precision)
+    names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]
+    truth = torch.autograd.grad(expected, [wide[n] for n in names], [g.double() for g in grads])
+    check_gradients(dict(zip(names, truth, strict=True)), back, a, projected)
+    assert gpu.lstm(*given.values(), False, low_precision)[3].shape == (0,)
+
+
+def check_linear(n_directions, pooling, states, projected, low_precision):
+    a, of_head = arguments(n_directions, states=states), head(pooling, n_directions)
+    given = project(a) if projected else a
+
+    def ordered(a, of_head):
+        x, lengths, w_ih, w_hh, bias, *rest = a.values()
+        return [x, lengths, w_ih, w_hh, bias, *of_head.values(), *rest]
+
+    wide, wide_head = exact(a), exact(of_head)
+    logits, h_n, c_n, pooled, saved = gpu.lstm_linear(
+        *ordered(given, of_head), pooling, True, low_precision
+    )
+    expected = reference.lstm_linear(*ordered(wide, wide_head), pooling)
+    for name, ours, truth in zip(
+        ("logits", "h_n", "c_n"), (logits, h_n, c_n), expected, strict=True
+    ):
+        assert_close(ours, truth, name)
+    grads = [torch.randn_like(t) for t in (logits, h_n, c_n)]
+    call = ordered(given, of_head)
+    del call[6]  # bias_out
+    back = gpu.lstm_linear_backward(*grads, *call, pooled, saved, pooling, projected, low_precision)
+    every = {**wide, **wide_head}
+    names = ["x", "weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0"]
+    names = [n for n in names if every[n] is not None]
+    truth = dict(
+        zip(
+            names,
+            torch.autograd.grad(expected, [every[n] for n in names], [g.double() for g in grads]),
+            strict=True,
+        )
+    )
+    check_gradients(truth, [*back[:4], *back[6:]], a, projected)
+    assert_close(back[4], truth["weight_out"], "grad_weight_out")
+    assert_close(back[5], truth["bias_out"], "grad_bias_out")
+
+
+def check_gradients(truth, back, a, projected):
+    grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = back
+    if projected:
+        gates = unproject(grad_x).double()
+        x = a["x"].double().expand(M, -1, -1, -1)
+        assert_close(torch.einsum("mntdr,mntc->mdrc", gates, x), truth["weight_ih"], "by hand")
+        assert_close(gates.sum((1, 2)), truth["bias"], "by hand")
+        assert grad_ih.numel() == 0
+        assert not grad_bias.any()
+    else:
+        assert grad_x.shape == (0,)
+        assert_close(grad_ih, truth["weight_ih"], "grad_weight_ih")
+        assert_close(grad_bias, truth["bias"], "grad_bias")
+    assert_close(grad_hh, truth["weight_hh"], "grad_weight_hh")
+    for name, grad in (("h_0", grad_h_0), ("c_0", grad_c_0)):
+        if a[name] is None:
+            assert grad.shape == (0,)
+        else:
+            assert_close(grad, truth[name], "grad_" + name)
+
+
+def check_errors():
+    def sentence(call, *values):
+        try:
+            call(*values)
+        except RuntimeError as error:
+            assert gpu.guards_held() == 0, "a guard was left"
+            return str(error)
+        raise AssertionError("no error")
+
+    a = arguments()
+    cases = [
+        ({"x": a["x"].double()}, "weight_hh has another dtype"),
+        ({k: v.double() for k, v in a.items() if k != "lengths"}, "on a GPU x must be float32"),
+        ({"lengths": a["lengths"].int()}, "lengths has another dtype; expected int64"),
+        ({"weight_hh": torch.zeros(M, 2, 24, 7)}, "weight_hh has shape (2, 2, 24, 7)"),
+        ({"h_0": torch.zeros(M, N, 2, H + 1)}, "h_0 has shape"),
+        ({"weight_ih": torch.zeros(M, 2, 24, 0)}, "(2, 9, 5, 3); expected (2, 9, 5, 48)"),
+        (arguments(n_channels=17), "x has more channels than the CUDA kernels multiply"),
+        ({**project(a), "x": project(a)["x"][:1]}, "x holds 1 models; expected 2"),
+    ]
+    for changed, expected in cases:
+        told = sentence(gpu.lstm, *{**a, **changed}.values(), True)
+        assert expected in told, told
+    _, _, _, saved = gpu.lstm(*a.values(), True)
+    grads = [torch.zeros(M, N, T, 2 * H), None, None]
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, True)
+    assert "on a GPU x has a gradient only where it is projected" in told, told
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved[..., :1].contiguous(), False)
+    assert "saved has shape" in told, told
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, False, True)
+    assert "another saved than" in told, told
+    gpu.fail_next()
+    told = sentence(gpu.lstm, *a.values(), True)
+    assert "a call of CUDA failed: the device is on fire." in told, told
+
+
+def check_facts():
+    facts = json.loads(gpu.cuda_facts())
+    assert facts["built"] is True
+    assert (facts["driver"], facts["runtime"]) == (13010, 13000)
+    assert [d["n_multiprocessors"] for d in facts["devices"]] == [132, 133]
+    assert gpu.cuda_is_served(256, 16, 2, False, False) == ""
+    assert "hidden_size" in gpu.cuda_is_served(257, 16, 2, False, False)
+    assert gpu.cuda_is_served(512, 16, 2, True, False) == ""
+    assert "project" in gpu.cuda_is_served(64, 17, 1, False, False)
+    assert gpu.cuda_is_served(64, 17, 1, False, True) == ""
+
+
+torch.manual_seed(0)
+booleans = (False, True)
+for case in itertools.product((1, 2), *[booleans] * 5):
+    check_layer(*case)
+for case in itertools.product((1, 2), ops.POOLINGS, booleans, booleans, booleans):
+    check_linear(*case)
+check_errors()
+check_facts()
+assert gpu.guards_held() == 0
+print("all passed")

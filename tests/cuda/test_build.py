@@ -1,0 +1,303 @@
+"""The CUDA part of the build: what ptxas made of it, how it is linked, and building without it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import ptxas
+import pytest
+import torch
+
+from sensorseq.ops import _extension
+
+_extension.load()
+build_cuda = ptxas.load_build_cuda()
+FACTS = json.loads(torch.ops.sensorseq.cuda_facts())
+LEFT_OUT = "the build left CUDA out (no nvcc, or SENSORSEQ_CUDA=0)"
+needs_build = pytest.mark.skipif(not FACTS["built"], reason=LEFT_OUT)
+
+
+@pytest.fixture(scope="module")
+def toolkit():
+    try:
+        return build_cuda.find_toolkit(os.environ)
+    except build_cuda.LeftOutError as reason:
+        pytest.skip(f"no nvcc: {reason}")
+
+
+@pytest.fixture(scope="module")
+def said():
+    """What ptxas said of the sources as they are now; where they are newer, the test must fail."""
+    if not FACTS["built"]:
+        pytest.skip(LEFT_OUT)
+    for source in build_cuda.SOURCES:
+        done = build_cuda.FOLDER / f"{source.stem}.command"
+        assert done.exists(), f"{source.name} was not compiled: run `make cuda`"
+    return ptxas.of_build(build_cuda)
+
+
+def test_no_kernel_spills_or_warns(said):
+    assert {name: one.faults for name, one in said.items() if one.faults} == {}
+
+
+def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(said):
+    table = json.loads(ptxas.TABLE.read_text())
+    kernels = {name: one.kernels for name, one in said.items() if one.kernels}
+    missing = {name: sorted(rows) for name, rows in table["kernels"].items() if name not in kernels}
+    assert missing == {}
+    if FACTS["nvcc"] != table["nvcc"]:
+        pytest.skip(f"the table is of nvcc {table['nvcc']}, the build of {FACTS['nvcc']}")
+    assert kernels == table["kernels"], "if this is meant: python tests/ptxas.py --update"
+
+
+@needs_build
+def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
+    library = str(_extension.load())
+    dynamic = subprocess.run(
+        ["readelf", "--dynamic", "--wide", library], capture_output=True, text=True, check=True
+    ).stdout
+    needed = [line for line in dynamic.splitlines() if "(NEEDED)" in line]
+    assert any("[libtorch.so]" in line for line in needed), needed
+    assert not any("cuda" in line for line in needed), needed
+    symbols = subprocess.run(
+        ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
+    # what comes from torch, and where torch lacks it; a runtime's name would be taken for torch's
+    assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
+    assert {row[2] for row in rows} == {"UND"}, rows
+    assert all(row[3].startswith("aoti_torch_") for row in rows), rows
+
+
+@needs_build
+@pytest.mark.parametrize("op", ["lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"])
+def test_the_op_is_there_for_cuda_tensors_under_any_torch(op):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sensorseq::{op}", "CUDA")
+
+
+def test_the_facts_name_the_compiler_and_no_device_that_torch_does_not_see():
+    assert set(FACTS) == {"built", "nvcc", "arch", "driver", "runtime", "devices"}
+    assert FACTS["built"] == bool(FACTS["nvcc"])
+    assert FACTS["built"] == (FACTS["arch"] == "sm_90a") == (FACTS["runtime"] >= 12080)
+    if torch.version.cuda and FACTS["built"]:
+        assert len(FACTS["devices"]) == torch.cuda.device_count()
+    for device in FACTS["devices"]:
+        assert set(device) == {"major", "minor", "n_multiprocessors"}
+
+
+# ---- reading ptxas
+
+
+SPILLING = """
+extern "C" __device__ float twice(float);
+template <int n>
+__global__ void __launch_bounds__(1024, 2) Spill(float* out) {
+  float kept[n];
+#pragma unroll
+  for (int i = 0; i < n; ++i) kept[i] = out[i * threadIdx.x];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < n; ++i) out[i * i + kept[(i * 7) % n] > 0] = kept[i] * kept[n - 1 - i];
+}
+__global__ void Shared(float* out) {
+  __shared__ float held[100];
+  held[threadIdx.x] = out[threadIdx.x];
+  __syncthreads();
+  out[threadIdx.x] = held[threadIdx.x + 1];
+}
+template __global__ void Spill<64>(float*);
+"""
+
+
+def test_a_spill_is_a_fault_and_shared_memory_is_read(toolkit, tmp_path):
+    source = tmp_path / "spilling.cu"
+    source.write_text(SPILLING)
+    build_cuda.compile_changed(toolkit, [source], tmp_path)
+    found = ptxas.read((tmp_path / "spilling.ptxas").read_text())
+    assert set(found.kernels) == {"Spill<64>", "Shared"}
+    assert found.kernels["Shared"]["shared_bytes"] == 400
+    assert found.kernels["Spill<64>"]["registers"] <= 32
+    assert [fault.split(":")[0] for fault in found.faults] == ["Spill<64>"]
+
+
+ENTRY = "ptxas info    : Compiling entry function '_Z1kPi' for 'sm_90a'\n"
+PROPERTIES = "ptxas info    : Function properties for _Z1kPi\n    {}\n"
+NO_SPILL = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+USED = "ptxas info    : Used 8 registers, used 1 barriers, 16 bytes smem\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (ENTRY + PROPERTIES.format(NO_SPILL) + USED, None),
+        (ENTRY + PROPERTIES.format(NO_SPILL.replace("0 bytes stack", "8 bytes stack")) + USED, "8"),
+        (
+            ENTRY
+            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st"))
+            + USED,
+            "4",
+        ),
+        (
+            ENTRY
+            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo"))
+            + USED,
+            "4",
+        ),
+        (
+            ENTRY + "ptxas info    : (C7510) Potential Performance Loss: serialized\n" + USED,
+            "C7510",
+        ),
+        (ENTRY + "ptxas warning : something\n" + USED, "something"),
+        ("a.cu(3): warning #177-D: variable was declared but never referenced\n", "177"),
+    ],
+)
+def test_what_must_not_be_is_found(text, fault):
+    faults = ptxas.read(text).faults
+    assert [fault in one for one in faults] == ([True] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("plain(int*)", "plain"),
+        ("void a::cuda::Forward<64, (a::Pooling)1>(a::B<int>, C)", "Forward<64, (Pooling)1>"),
+        ("void a::(anonymous namespace)::K<a::V<2>, true>(a::B<float>)", "K<V<2>, true>"),
+    ],
+)
+def test_a_kernel_has_a_short_name(name, short):
+    assert ptxas.short(name) == short
+
+
+# ---- what is compiled when
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_only_what_changed_is_compiled_again_headers_included(toolkit, tmp_path, capfd):
+    header = write(tmp_path / "of a.h", "constexpr int kValue = 1;\n")
+    a = write(tmp_path / "a.cu", '#include "of a.h"\nint A() { return kValue; }\n')
+    b = write(tmp_path / "b.cu", "int B() { return 2; }\n")
+    folder = tmp_path / "build"
+
+    def compiled(**options):
+        capfd.readouterr()
+        objects = build_cuda.compile_changed(toolkit, [a, b], folder, **options)
+        assert [one.name for one in objects] == ["a.o", "b.o"]
+        return [line.split()[1] for line in capfd.readouterr().out.splitlines() if "nvcc" in line]
+
+    assert sorted(compiled()) == ["a.cu:", "b.cu:"]
+    assert compiled() == []
+    write(header, "constexpr int kValue = 2;\n")
+    assert compiled() == ["a.cu:"]
+    write(folder / "b.command", "another compiler\n")
+    assert compiled() == ["b.cu:"]
+    (folder / "a.ptxas").unlink()
+    assert compiled() == ["a.cu:"]
+
+
+def test_warnings_are_errors_only_where_asked_even_in_what_was_compiled_before(toolkit, tmp_path):
+    source = write(tmp_path / "unused.cu", "__global__ void K() { int unused; }\n")
+    build_cuda.compile_changed(toolkit, [source], tmp_path)
+    with pytest.raises(SystemExit, match=r"nvcc failed on unused\.cu"):
+        build_cuda.compile_changed(toolkit, [source], tmp_path, warnings_are_errors=True)
+    assert not (tmp_path / "unused.command").exists()  # nor would half an object be taken for one
+
+
+# ---- with and without nvcc
+
+
+def say(folder, **variables):
+    """Run the build's dry mode on a machine whose PATH holds nothing but `folder`."""
+    environ = {"PATH": str(folder), **variables}
+    return subprocess.run(
+        [sys.executable, str(ptxas.ROOT / "build_cuda.py"), "--plan"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ,
+    )
+
+
+def pretend_nvcc(folder, version="13.0.88", libraries="/nowhere"):
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "nvcc"
+    script.write_text(
+        f"""#!/bin/sh
+case $1 in
+--version) echo "Cuda compilation tools, release 0, V{version}" ;;
+*) echo '#$ LIBRARIES=  "-L{libraries}/stubs" "-L{libraries}"' >&2 ;;
+esac
+"""
+    )
+    script.chmod(0o755)
+
+
+def test_without_nvcc_the_build_says_once_that_cuda_is_left_out(tmp_path):
+    told = say(tmp_path)
+    assert told.returncode == 0
+    assert told.stdout.splitlines() == [
+        "sensorseq: CUDA is left out: there is no nvcc on PATH or in CUDA_HOME."
+    ]
+
+
+def test_cuda_that_is_wanted_and_cannot_be_built_is_an_error(tmp_path):
+    told = say(tmp_path, SENSORSEQ_CUDA="1")
+    assert told.returncode == 1
+    assert "CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: there is no nvcc" in told.stderr
+
+
+def test_cuda_that_is_not_wanted_is_left_out(tmp_path):
+    pretend_nvcc(tmp_path)
+    assert "left out: SENSORSEQ_CUDA=0" in say(tmp_path, SENSORSEQ_CUDA="0").stdout
+    told = say(tmp_path, SENSORSEQ_CUDA="no")
+    assert told.returncode == 1
+    assert "SENSORSEQ_CUDA is 'no'; expected 0, 1 or nothing" in told.stderr
+
+
+@pytest.mark.parametrize("version", ["12.7.99", "11.8.89"])
+def test_an_old_nvcc_is_left_out_by_name(tmp_path, version):
+    pretend_nvcc(tmp_path, version)
+    assert f"nvcc is {version}, and 12.8 is needed" in say(tmp_path).stdout
+
+
+def test_an_nvcc_without_its_runtime_is_left_out(tmp_path):
+    pretend_nvcc(tmp_path)
+    assert "libcudart_static.a is not beside" in say(tmp_path).stdout
+
+
+def test_nvcc_of_cuda_home_comes_before_that_on_the_path(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libcudart_static.a").touch()
+    pretend_nvcc(tmp_path / "home" / "bin", "12.9.1", tmp_path / "lib")
+    pretend_nvcc(tmp_path / "path", "13.1.2", tmp_path / "lib")
+    path, home = tmp_path / "path", str(tmp_path / "home")
+    assert say(path).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+    assert say(path, CUDA_HOME=home).stdout == "sensorseq: CUDA for sm_90a by nvcc 12.9.1\n"
+    assert say(path, CUDA_HOME=str(path)).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+
+
+def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
+    # an older setuptools, which a machine with a GPU may have, refuses this pyproject.toml
+    for name in ("setup.py", "build_cuda.py"):
+        shutil.copy(ptxas.ROOT / name, tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")
+
+    def setup(wanted):
+        environ = {**os.environ, "SENSORSEQ_BUILD": wanted}
+        return subprocess.run(
+            [sys.executable, "setup.py", "-q", "--name"],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert setup("ops").returncode == 0
+    assert "invalid pyproject.toml" in setup("").stderr
+    assert "SENSORSEQ_BUILD is 'all'; expected ops or nothing" in setup("all").stderr
