@@ -68,8 +68,8 @@ Status CheckShape(const LstmShape& s, const Options& options) {
 }  // namespace
 
 Status IsServed(const LstmShape& s, const Options& options) {
-  if (s.hidden_size > LargestHidden(options)) return Status::kHiddenSizeNotServed;
-  if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kChannelsNotServed;
+  if (s.hidden_size > LargestHidden(options)) return Status::kNotServedHiddenSize;
+  if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
   // limits of a grid and of 32-bit steps
   if (s.n_models > 65535 || s.n_timesteps > INT32_MAX || TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;
