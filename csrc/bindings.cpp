@@ -253,7 +253,7 @@ struct ForwardResult {
 };
 
 ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool save_state,
-                         bool bfloat16) {
+                         bool low_precision) {
   const LstmShape s = a.Check(pooling);
   const bool has_head = s.pooling != Pooling::kNone;
   const Sizes state = {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
@@ -282,7 +282,7 @@ ForwardResult RunForward(const Arguments& a, const std::string& pooling, bool sa
     args.saved = save_state ? MutableData<Real>(out.saved) : nullptr;
     args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
     args.parallel = ParallelFor(s);
-    args.bfloat16 = bfloat16;
+    args.bfloat16 = low_precision;
     Raise(lstm_forward(args));
   });
   return out;
@@ -466,16 +466,18 @@ Tensor LstmLinearStream(Tensor x, Tensor packed, Tensor weight_out, Tensor bias_
 std::tuple<Tensor, Tensor, Tensor, Tensor> Lstm(Tensor x, MaybeTensor lengths, Tensor weight_ih,
                                                 Tensor weight_hh, Tensor bias, MaybeTensor h_0,
                                                 MaybeTensor c_0, MaybeTensor recurrent_mask,
-                                                bool save_state, bool bfloat16) {
+                                                bool save_state, bool low_precision) {
   const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
-  const ForwardResult out = RunForward(a, "", save_state, bfloat16);
+  const ForwardResult out = RunForward(a, "", save_state, low_precision);
   return {out.hidden, out.h_n, out.c_n, out.saved};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmBackwardOp(
     MaybeTensor grad_hidden, MaybeTensor grad_h_n, MaybeTensor grad_c_n, Tensor x,
     MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, MaybeTensor h_0,
-    MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor saved, bool needs_grad_x) {
+    MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor saved, bool needs_grad_x,
+    bool low_precision) {
+  if (low_precision) Raise(Status::kBfloat16Misplaced);
   const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
   const BackwardResult g = RunBackward(a, "", std::nullopt, saved, grad_hidden, std::nullopt,
                                        grad_h_n, grad_c_n, needs_grad_x);
@@ -485,10 +487,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmBackwardOp(
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> LstmLinear(
     Tensor x, MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
     Tensor weight_out, Tensor bias_out, MaybeTensor h_0, MaybeTensor c_0,
-    MaybeTensor recurrent_mask, std::string pooling, bool save_state, bool bfloat16) {
+    MaybeTensor recurrent_mask, std::string pooling, bool save_state, bool low_precision) {
   const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
                     weight_out, bias_out, h_0,       c_0,       recurrent_mask};
-  const ForwardResult out = RunForward(a, pooling, save_state, bfloat16);
+  const ForwardResult out = RunForward(a, pooling, save_state, low_precision);
   return {out.logits, out.h_n, out.c_n, out.pooled, out.saved};
 }
 
@@ -496,7 +498,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> LstmL
     Tensor grad_logits, MaybeTensor grad_h_n, MaybeTensor grad_c_n, Tensor x, MaybeTensor lengths,
     Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out, MaybeTensor h_0,
     MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor pooled, Tensor saved, std::string pooling,
-    bool needs_grad_x) {
+    bool needs_grad_x, bool low_precision) {
+  if (low_precision) Raise(Status::kBfloat16Misplaced);
   const Arguments a{x,          lengths, weight_ih, weight_hh, bias,
                     weight_out, {},      h_0,       c_0,       recurrent_mask};
   const BackwardResult g = RunBackward(a, pooling, pooled, saved, std::nullopt, grad_logits,
@@ -819,24 +822,26 @@ int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
 STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def(
       "lstm(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
-      " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state, bool bfloat16=False)"
+      " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state, bool "
+      "low_precision=False)"
       " -> (Tensor hidden, Tensor h_n, Tensor c_n, Tensor saved)");
   m.def(
       "lstm_backward(Tensor? grad_hidden, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor? h_0,"
-      " Tensor? c_0, Tensor? recurrent_mask, Tensor saved, bool needs_grad_x)"
+      " Tensor? c_0, Tensor? recurrent_mask, Tensor saved, bool needs_grad_x,"
+      " bool low_precision=False)"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_h_0, Tensor grad_c_0)");
   m.def(
       "lstm_linear(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor weight_out, Tensor bias_out, Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask,"
-      " str pooling, bool save_state, bool bfloat16=False)"
+      " str pooling, bool save_state, bool low_precision=False)"
       " -> (Tensor logits, Tensor h_n, Tensor c_n, Tensor pooled, Tensor saved)");
   m.def(
       "lstm_linear_backward(Tensor grad_logits, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out,"
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, Tensor pooled, Tensor saved,"
-      " str pooling, bool needs_grad_x)"
+      " str pooling, bool needs_grad_x, bool low_precision=False)"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_weight_out, Tensor grad_bias_out, Tensor grad_h_0, Tensor grad_c_0)");
   m.def("lstm_pack(Tensor weight_ih, Tensor weight_hh, Tensor bias) -> Tensor packed");
