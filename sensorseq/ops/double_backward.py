@@ -14,7 +14,7 @@ from sensorseq.ops import reference
 
 
 def _setup_lstm_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, _saved, ctx.needs_grad_x = inputs
+    *tensors, _saved, ctx.needs_grad_x, _low_precision = inputs
     ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
 
@@ -22,7 +22,7 @@ def _setup_lstm_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor
 def _setup_lstm_linear_backward(
     ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 ) -> None:
-    *tensors, _pooled, _saved, ctx.pooling, ctx.needs_grad_x = inputs
+    *tensors, _pooled, _saved, ctx.pooling, ctx.needs_grad_x, _low_precision = inputs
     ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
 
@@ -42,7 +42,7 @@ def _lstm_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         wanted = [x_of_each if ctx.needs_grad_x else None, *inputs[1:]]
         second = _second(outputs, grad_outputs, wanted, grads, [*grad_outputs, *leaves])
     of_grads, (of_x, *of_weights), of_states = second[:3], second[3:7], second[7:]
-    return (*of_grads, of_x, None, *of_weights, *of_states, None, None, None)
+    return (*of_grads, of_x, None, *of_weights, *of_states, None, None, None, None)
 
 
 def _lstm_linear_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -64,7 +64,7 @@ def _lstm_linear_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         wanted = [x_of_each if ctx.needs_grad_x else None, w_ih, w_hh, b, w_out, bias_out, h, c]
         second = _second(outputs, grad_outputs, wanted, grads, [*grad_outputs, *leaves])
     of_grads, (of_x, *of_weights), of_states = second[:3], second[3:8], second[8:]
-    return (*of_grads, of_x, None, *of_weights, *of_states, None, None, None, None, None)
+    return (*of_grads, of_x, None, *of_weights, *of_states, None, None, None, None, None, None)
 
 
 def lstm_linear_loss(
