@@ -4,11 +4,14 @@
 stands what reads those values from the machine.
 """
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 
 from sensorseq.ops import _extension
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
@@ -148,10 +151,16 @@ def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if device_type == "cpu" else torch.get_autocast_dtype(device_type)
 
 
-# What follows is fixed for a machine, or a setting made once: tracing takes the value of its time.
+def _constant_when_traced(function: _Function) -> _Function:
+    """Let tracing take the value of its time: of what is fixed, or a setting made once.
+
+    As `torch.compiler.assume_constant_result` does, which would load torch's compiler: seconds.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
-@torch.compiler.assume_constant_result
+@_constant_when_traced
 def allows_tf32() -> bool:
     """Whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN would read them.
 
@@ -163,12 +172,12 @@ def allows_tf32() -> bool:
     return bool(rnn.fp32_precision == "tf32")
 
 
-@torch.compiler.assume_constant_result
+@_constant_when_traced
 def _capability(index: int | None) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else None
 
 
-@torch.compiler.assume_constant_result
+@_constant_when_traced
 def _is_built() -> bool:
     return bool(_extension.cuda_facts()["built"])
 

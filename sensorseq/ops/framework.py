@@ -33,7 +33,7 @@ def lstm(
     ----------
     x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask
         As in `sensorseq.ops.reference.lstm`. `lengths` are read on the host: on a GPU the call
-        waits for them, and it is not traced through.
+        waits for them, and tracing breaks the graph there.
 
     Returns
     -------
@@ -106,14 +106,11 @@ def lstm_linear(
     """
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     wide = torch.promote_types(hidden.dtype, torch.float32)
-    if lengths is not None:
-        lengths = lengths.to(x.device)
     pooled = reference.pool(hidden.to(wide), h_n.to(wide), lengths, pooling)
     logits = pooled @ weight_out.to(wide).mT + bias_out.to(wide)[:, None]
     return logits.to(hidden.dtype), h_n, c_n
 
 
-@torch.compiler.disable
 def _on_host(lengths: Tensor, n_timesteps: int) -> Tensor | None:
     """Return the lengths, None where all steps of all rows are valid: that needs no packing."""
     on_host = lengths.detach().cpu()
@@ -122,7 +119,6 @@ def _on_host(lengths: Tensor, n_timesteps: int) -> Tensor | None:
     return None if bool((on_host == n_timesteps).all()) else on_host
 
 
-@torch.compiler.disable
 def _of_lengths(
     x: Tensor,
     lengths: Tensor,

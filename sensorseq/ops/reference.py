@@ -60,7 +60,7 @@ def lstm(
         Sequences, or their projection, see `project`. Steps at and beyond `lengths` are not read:
         they may be NaN.
     lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window; None means T for all.
+        Valid steps of each window, on any device; None means T for all.
     weight_ih : Tensor of shape (M, D, 4H, C)
         Gates in the order i, f, g, o.
     weight_hh : Tensor of shape (M, D, 4H, H)
@@ -89,6 +89,7 @@ def lstm(
         valid = torch.ones(n_windows, n_timesteps, dtype=torch.bool, device=x.device)
         backwards = (n_timesteps - 1 - steps).expand(n_windows, n_timesteps)
     else:
+        lengths = lengths.to(x.device)
         valid = steps < lengths[:, None]
         # its own inverse: padding stays where it is, the valid steps change places
         backwards = torch.where(valid, lengths[:, None] - 1 - steps, steps)
@@ -152,6 +153,7 @@ def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> T
     n_models, n_windows, n_timesteps, width = hidden.shape
     if lengths is None:
         lengths = torch.full((n_windows,), n_timesteps, device=hidden.device)
+    lengths = lengths.to(hidden.device)
     some = (lengths > 0)[None, :, None]
     zero = hidden.new_zeros(())
     if pooling == "last":

@@ -1,6 +1,8 @@
 """Who serves what: the choice as a table, what it reads from torch, and that it can be traced."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -242,6 +244,17 @@ def test_a_projection_of_another_width_is_refused_while_tracing():
             torch.ops.sensorseq.lstm(
                 x, None, w_ih.new_empty((1, 2, 32, 0)), w_hh, bias, None, None, None, False
             )
+
+
+def test_the_ops_load_without_torchs_compiler():
+    check = "import sys, sensorseq.ops; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("key", ["AutocastCPU", "AutocastCUDA"])
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+def test_the_raw_ops_know_autocast_on_both_devices(op, key):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sensorseq::{op}", key)
 
 
 def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper):

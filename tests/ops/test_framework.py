@@ -1,5 +1,7 @@
 """torch's own LSTM behind our arguments gives what the reference gives."""
 
+import importlib
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq import ops
 from sensorseq.ops import framework, reference
+from sensorseq.ops.choice import choose
 
 
 def problem(lengths, *, M, D, T, shared_x, states, seed, C=2, H=3, K=2, pooling="last"):
@@ -135,6 +138,44 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16():
     weights, head = ([t.half() for t in part] for part in (weights, head))
     logits, h_n, _ = framework.lstm_linear(x, None, *weights, *head, pooling="mean")
     torch.testing.assert_close(logits.flatten(), h_n.flatten(), rtol=2e-3, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself
+def test_with_lengths_it_can_be_compiled_with_graph_breaks():
+    sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": True, "seed": 1}
+    tensors, lengths = problem([5, 0, 3], **sizes)
+    (x, *others) = (t.clone().requires_grad_() for t in tensors)
+    traced = torch.compile(framework.lstm_linear, backend="eager")
+    for _ in range(2):
+        sides = []
+        for function in (traced, framework.lstm_linear):
+            outputs = function(x, lengths, *others)
+            total = sum(out.square().sum() for out in outputs)
+            sides.append([*outputs, *torch.autograd.grad(total, [x, *others])])
+        for a, b in zip(*sides, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        lengths = torch.tensor([1, 5, 4])
+        x = x.nan_to_num()
+
+
+def test_under_autocast_it_computes_in_half_and_returns_float32(monkeypatch):
+    wrapper = importlib.import_module("sensorseq.ops.lstm_linear")
+
+    def choose_here(device, dtype, **of_call):
+        return choose("cuda", dtype, is_built=False, **of_call)
+
+    monkeypatch.setattr(wrapper, "choose_here", choose_here)
+    monkeypatch.setattr(wrapper, "computing_dtype", lambda device_type, dtype: torch.bfloat16)
+    sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": False, "seed": 1}
+    tensors, lengths = problem([5, 0, 3], **sizes)
+    tensors = [t.float() for t in tensors[:6]]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        results = ops.lstm_linear(*tensors, lengths=lengths)
+    halves = [t.bfloat16() for t in tensors]
+    exact = framework.lstm_linear(halves[0], lengths, *halves[1:])
+    for ours, theirs in zip(results, exact, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs.float(), rtol=0, atol=0)
 
 
 def test_without_lengths_it_is_traced_without_a_graph_break():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
@@ -140,3 +141,12 @@ def test_projecting_the_input_first_changes_nothing(shared_x, n_directions, leng
         sides.append([*outputs, *torch.autograd.grad(total, leaves)])
     for ours, theirs in zip(*sides, strict=True):
         torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
+def test_lengths_may_lie_on_another_device_than_the_input(pooling):
+    module = LSTMLinear(2, 3, 4, pooling=pooling, head_norm="layer", device="meta")
+    x, lengths = torch.zeros(5, 6, 2, device="meta"), torch.tensor([6, 0, 3, 1, 6])
+    assert module(x, lengths).shape == (5, 4)
+    module.norm, module.head_norm = None, "none"  # through the op that is fused
+    assert module(x, lengths).shape == (5, 4)
