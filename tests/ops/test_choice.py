@@ -269,6 +269,16 @@ def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper)
             torch.testing.assert_close(traced(x, hidden_size), precision(x, hidden_size))
 
 
+def test_what_this_machine_has_is_read_while_tracing_without_a_graph_break():
+    def reason(x):
+        found = choice.choose_here(torch.device("cuda", 0), x.dtype, hidden_size=3)
+        return x + len(found.reason)
+
+    x = torch.zeros(3)
+    traced = torch.compile(reason, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(x), reason(x))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
 def test_a_forward_mode_derivative_is_refused_and_not_dropped():
     x, *weights, w_out, b_out = (
