@@ -481,14 +481,19 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Describe a model, a prepared file, or this installation."""
-    from sensorseq.evaluation.inspect import describe_file, describe_installation, format_file
+    from sensorseq.evaluation.inspect import (
+        describe_file,
+        describe_installation,
+        format_file,
+        format_installation,
+    )
 
     if path is not None:
         found = describe_file(path)
         _say(found, format_file(found), as_json)
         return
     installed = describe_installation()
-    _say(installed, "\n".join(f"{name}: {value}" for name, value in installed.items()), as_json)
+    _say(installed, format_installation(installed), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

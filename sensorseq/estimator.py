@@ -190,8 +190,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Not served yet.
     device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is the CPU as long as there
-        is no kernel for a GPU, see `sensorseq.ops.kernel_for`: the layer is a loop in Python there.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
+        and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
+        `engine` is not ``"native"``, which runs on the CPU; else the CPU.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True
@@ -454,7 +455,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If the device is not there.
         """
         config = check_parameters(self.get_params(deep=False))
-        device, dtype = resolve_device(self.device), getattr(torch, self.dtype)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        # the native engine runs on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
         seeds = self._make_seeds()
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
@@ -883,7 +887,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
-        module = self.module_.to(resolve_device(self.device))
+        module = self.module_
+        dtype = module.linear.weight.dtype
+        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
             module.linear.weight.dtype
         )

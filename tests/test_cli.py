@@ -141,6 +141,29 @@ def test_text_for_people_fits_eighty_columns(logs, prepared, model, tmp_path, ca
         assert not long, (arguments, long)
 
 
+@pytest.mark.parametrize(
+    ("capability", "served"),
+    [((9, 0), ["native", "framework"]), ((12, 0), ["framework"]), (None, ["framework"])],
+)
+def test_info_lists_what_is_served_by_what(capability, served, capsys, monkeypatch):
+    from sensorseq.ops import choice
+
+    monkeypatch.setattr(choice, "_capability", lambda index: capability)
+    monkeypatch.setattr(choice, "_is_built", lambda: True)
+    monkeypatch.setattr(choice, "allows_tf32", lambda: False)
+    assert run(["info", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["served"]
+    on_cpu = [(row["dtype"], row["served_by"]) for row in rows if row["device"] == "cpu"]
+    assert on_cpu == [("float32", "native"), ("float64", "native"), ("half", "framework")]
+    of_float32 = [r for r in rows if r["device"] != "cpu" and r["dtype"] == "float32"]
+    assert [row["served_by"] for row in of_float32] == served
+    assert run(["info"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    for row in rows:
+        assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
+
+
 def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
     again = tmp_path / "again.h5"
     assert run(["prepare", str(logs), "--window-s", "1", "-o", str(again), "--jobs", "1"]) == 0

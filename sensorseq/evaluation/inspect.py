@@ -1,7 +1,7 @@
 """What a file or folder holds, without training anything: recordings, windows, a model."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,9 @@ def describe_installation() -> dict[str, Any]:
     from importlib.metadata import version
 
     torch_ops = importlib.import_module("sensorseq.ops._extension")
+    choice = importlib.import_module("sensorseq.ops.choice")
     torch = importlib.import_module("torch")
+    cuda = torch_ops.cuda_facts()
     return {
         "sensorseq": importlib.import_module("sensorseq").__version__,
         "python": platform.python_version(),
@@ -268,5 +270,20 @@ def describe_installation() -> dict[str, Any]:
         "bfloat16 inference": "available" if torch_ops.has_bfloat16() else "not available",
         "threads": torch.get_num_threads(),
         "cpus": system.cpu_count(),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "cuda build": cuda if cuda["built"] else None,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "served": [row._asdict() for row in choice.served()],
     }
+
+
+def format_installation(installed: Mapping[str, Any]) -> str:
+    """Return the text of `describe_installation`, at most 80 columns wide where names allow."""
+    shown: dict[str, Any] = dict(installed)
+    rows = shown.pop("served")
+    cuda = shown.pop("cuda build")
+    shown["cuda build"] = "none" if cuda is None else f"{cuda['arch']}, nvcc {cuda['nvcc']}"
+    shown["gpus"] = ", ".join(shown.pop("gpus")) or "none"
+    names = ("device", "dtype", "hidden", "served by", "in", "why")
+    lines = table(names, [tuple(row.values()) for row in rows])
+    head = "\n".join(f"{name}: {value}" for name, value in shown.items())
+    return f"{head}\n\nLayers by hidden size; framework is torch's own LSTM:\n{lines}"

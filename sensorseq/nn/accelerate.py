@@ -9,7 +9,6 @@ from torch.nn.utils import parametrize
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn.lstm import LSTM
-from sensorseq.ops import kernel_for
 
 
 class FoundLSTM(NamedTuple):
@@ -122,9 +121,10 @@ def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
         return "torch", _obstacle(lstm) or "accelerate() would replace it"
     weight = lstm.all_weights[0][0]
     kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
-    if kernel_for(weight.device.type, weight.dtype) == "native":
+    choice = lstm.choice()
+    if choice.served_by == "native":
         return "sensorseq", kind
-    return "torch", f"no kernel for {kind}"
+    return "torch", choice.reason
 
 
 def _obstacle(lstm: nn.Module) -> str | None:

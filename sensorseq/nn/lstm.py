@@ -10,7 +10,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from sensorseq.errors import ArgumentError
-from sensorseq.ops import kernel_for, lstm
+from sensorseq.ops import lstm
+from sensorseq.ops.choice import HALVES, Choice, choose_here
 
 
 class LSTM(nn.LSTM):
@@ -31,9 +32,9 @@ class LSTM(nn.LSTM):
     -----
     Under one seed, dropout drops the units that it drops in `torch.nn.LSTM`.
 
-    torch itself computes what no kernel serves: other devices and dtypes, autocast, `torch.func`
-    transforms, forward-mode derivatives, tracing and export. It is also given the arguments that
-    do not fit, so that its own errors are raised.
+    torch itself computes what no kernel serves (see `sensorseq.ops.lstm`): other devices, dtypes
+    and sizes, autocast on the CPU, `torch.func` transforms, forward-mode derivatives, tracing and
+    export. It is also given the arguments that do not fit, so that its own errors are raised.
 
     `torch.jit.script` puts `torch.nn.LSTM` back, in the model it is given too.
     """
@@ -69,14 +70,14 @@ class LSTM(nn.LSTM):
         states = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
         weights = self.all_weights
         if not (
-            _kernel_serves([x, *states, *(part for cell in weights for part in cell)])
+            self._kernel_serves([x, *states, *(part for cell in weights for part in cell)])
             and self._fits(x, input.batch_sizes if packed else None, states)
         ):
             return super().forward(input, hx)
         if packed:
             if states:
                 states = self.permute_hidden(states, input.sorted_indices)
-            data, last = self._run(x, weights, states, _Packed(input.batch_sizes))
+            data, last = self._run(x, weights, states, _Packed(input.batch_sizes, x.device))
             last = self.permute_hidden(last, input.unsorted_indices)
             return PackedSequence(data, *input[1:]), last
         if x.dim() == 2:
@@ -143,7 +144,33 @@ class LSTM(nn.LSTM):
             sequence = hidden[0]
             h_n.append(h[0].transpose(0, 1))
             c_n.append(c[0].transpose(0, 1))
-        return layout.from_windows(sequence), (torch.cat(h_n), torch.cat(c_n))
+        results = [layout.from_windows(sequence), torch.cat(h_n), torch.cat(c_n)]
+        if torch.is_autocast_enabled(steps.device.type):  # in the precision that torch returns then
+            results = [part.to(torch.get_autocast_dtype(steps.device.type)) for part in results]
+        output, h, c = results
+        return output, (h, c)
+
+    def choice(self) -> Choice:
+        """Say who computes the layers, as things stand: device, dtype, size, autocast."""
+        weight = self.all_weights[0][0]
+        return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
+
+    def _kernel_serves(self, tensors: list[Any]) -> bool:
+        """Whether there is a kernel for all of these, and nothing that a kernel cannot follow."""
+        if torch._C._get_tracing_state() or torch.compiler.is_exporting():
+            return False  # what is traced shall run where sensorseq is not installed
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            return False
+        first, choice = tensors[0], self.choice()
+        if choice.served_by != "native" or any(
+            type(tensor) not in (Tensor, nn.Parameter) or tensor.device != first.device
+            for tensor in tensors
+        ):
+            return False
+        if not torch.is_autocast_enabled(first.device.type):
+            return all(tensor.dtype == first.dtype for tensor in tensors)
+        # on a GPU autocast makes the dtypes one; the CPU's kernels would stay in single precision
+        return choice.is_in_cuda and all(t.dtype in (torch.float32, *HALVES) for t in tensors)
 
     def __prepare_scriptable__(self) -> nn.LSTM:
         """Give `torch.jit.script` what it can compile: torch's class on these very weights."""
@@ -167,12 +194,12 @@ class _Even:
 class _Packed:
     """The layout (sum of lengths, C) of a PackedSequence: all first steps, all second ones, ..."""
 
-    def __init__(self, batch_sizes: Tensor) -> None:
+    def __init__(self, batch_sizes: Tensor, device: torch.device) -> None:
         valid = torch.arange(int(batch_sizes[0])) < batch_sizes[:, None]
         step, window = valid.nonzero(as_tuple=True)
-        self.lengths = valid.sum(0)
+        self.lengths = valid.sum(0).to(device)
         self.n_timesteps, self.n_windows = valid.shape
-        self.position = window * self.n_timesteps + step
+        self.position = (window * self.n_timesteps + step).to(device)
 
     def to_windows(self, steps: Tensor) -> Tensor:
         padded = steps.new_zeros((self.n_windows * self.n_timesteps, steps.shape[-1]))
@@ -200,19 +227,3 @@ def _stacked(cells: list[list[nn.Parameter]]) -> list[Tensor]:
     if len(parts) == 1:
         return [part[None, None] for part in parts[0]]
     return [torch.stack(directions)[None] for directions in zip(*parts, strict=True)]
-
-
-def _kernel_serves(tensors: list[Any]) -> bool:
-    """Whether there is a kernel for all of these, and nothing that a kernel cannot follow."""
-    if torch._C._get_tracing_state() or torch.compiler.is_exporting():
-        return False  # what is traced shall run where sensorseq is not installed
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    first = tensors[0]
-    return (
-        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
-        and all(tensor.dtype == first.dtype for tensor in tensors)
-        and all(tensor.device == first.device for tensor in tensors)
-        and kernel_for(first.device.type, first.dtype) == "native"
-        and not torch.is_autocast_enabled(first.device.type)
-    )

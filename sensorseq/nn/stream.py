@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.ops import kernel_for
+from sensorseq.ops.choice import CPU_DTYPES
 from sensorseq.ops.stream import lstm_linear_stream, lstm_pack, lstm_stream
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Stream:
             raise ArgumentError(
                 "bidirectional=True cannot be streamed: reading backwards begins at the end."
             )
-        if kernel_for(weight.device.type, weight.dtype) != "native":
+        if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
             raise ArgumentError(
                 f"the module is {kind}; streams are float32 or float64 on cpu. Carry the state"

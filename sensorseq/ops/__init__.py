@@ -3,7 +3,6 @@
 from sensorseq.ops.lstm_linear import (
     POOLINGS,
     PRECISIONS,
-    kernel_for,
     lstm,
     lstm_linear,
     pooled_size,
@@ -15,7 +14,6 @@ __all__ = [
     "POOLINGS",
     "PRECISIONS",
     "check_loss",
-    "kernel_for",
     "lstm",
     "lstm_linear",
     "lstm_linear_loss",

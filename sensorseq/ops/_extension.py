@@ -1,7 +1,9 @@
 """Loads the compiled library once; says which instruction set serves."""
 
 import functools
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,3 +66,20 @@ def has_bfloat16() -> bool:
     """
     load()
     return bool(torch.ops.sensorseq.cpu_bfloat16())
+
+
+@functools.cache
+def cuda_facts() -> dict[str, Any]:
+    """Say what CUDA this build and this machine have.
+
+    Returns
+    -------
+    dict
+        ``built``: whether there are CUDA kernels. With them also ``nvcc``, ``arch``, ``devices``,
+        and ``driver`` and ``runtime`` as CUDA numbers its versions.
+    """
+    load()
+    if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # a core from before there was CUDA
+        return {"built": False, "devices": []}
+    facts: dict[str, Any] = json.loads(torch.ops.sensorseq.cuda_facts())
+    return facts

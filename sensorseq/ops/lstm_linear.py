@@ -1,22 +1,34 @@
 """The public ops, their fake kernels and gradients.
 
-Which code serves a call is decided by `kernel_for`, a pure function of device and dtype, before
-any op is called, so that tracing and running agree. The registered ops also return what their
-backward pass needs; `lstm` and `lstm_linear` here return only what a user wants.
+Which code serves a call is decided by `sensorseq.ops.choice` before any op is called, so that
+tracing and running agree. The registered ops also return what their backward pass needs; `lstm` and
+`lstm_linear` here return only what a user wants.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.ops import _extension, double_backward, reference
+from sensorseq.ops import _extension, double_backward, framework, reference
+from sensorseq.ops.choice import (
+    HALVES,
+    Choice,
+    choose_here,
+    computing_dtype,
+)
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 PRECISIONS = ("float32", "bfloat16")
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
+# of SavedFloats() in csrc/lstm_linear_cuda.h
+_CUDA_PADDED = (32, 64, 128, 256, 512)
+_CUDA_TILE = 8
+_CUDA_SAVED_VALUES = 12
 
 _extension.load()
 
@@ -24,21 +36,6 @@ _extension.load()
 def pooled_size(pooling: str, hidden_size: int, n_directions: int) -> int:
     """Return the width of the pooled vector, P."""
     return hidden_size * n_directions * (2 if pooling == "meanmax" else 1)
-
-
-def kernel_for(device_type: str, dtype: torch.dtype) -> str:
-    """Name what serves a call: ``"native"``, or ``"reference"`` where no kernel exists.
-
-    Parameters
-    ----------
-    device_type : str
-        ``x.device.type``.
-    dtype : torch.dtype
-        ``x.dtype``.
-    """
-    if device_type == "cpu" and dtype in (torch.float32, torch.float64):
-        return "native"
-    return "reference"
 
 
 def lstm(
@@ -57,8 +54,9 @@ def lstm(
 
     Parameters
     ----------
-    x : Tensor of shape (M or 1, N, T, C), float32 or float64
-        M independent models in one call; 1 when they share their input.
+    x : Tensor of shape (M or 1, N, T, C)
+        M independent models in one call; 1 when they share their input. See Notes for dtypes and
+        devices.
     weight_ih, weight_hh : Tensor of shape (M, D, 4H, C) and (M, D, 4H, H)
         Gates in the order i, f, g, o; D directions, 1 or 2.
     bias : Tensor of shape (M, D, 4H)
@@ -86,13 +84,25 @@ def lstm(
     ------
     ArgumentError
         If `precision` is not known, or bfloat16 is asked for in another dtype, on another device or
-        where a gradient is wanted.
+        where a gradient is wanted; or if an argument carries a forward-mode derivative.
     RuntimeError
         If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
         the argument.
 
     Notes
     -----
+    float32 and float64 on the CPU are served by kernels of this package, and so are float32,
+    float16, bfloat16 and autocast on a GPU of compute capability 9.0, up to a size. All else is
+    computed by torch's own LSTM with the same results. `sensorseq.ops.choice.choose` decides, and
+    ``sensorseq info`` lists it. On a GPU:
+
+    - float32 has the error of float32 or, where torch's settings allow TF32 in RNNs (they do unless
+      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set),
+      that of TF32. Half precisions are computed in float16 with float32 sums. What is out of the
+      range of float16 becomes NaN.
+    - Nothing waits for the device, but for `lengths` where torch's LSTM serves.
+    - Under autocast all results are float32, as on the CPU.
+
     With ``precision="bfloat16"`` the logits of `lstm_linear` lie 0.07 to 0.4 % (relative L2) from
     those of float64, for random weights, 17 to 128 units and 40 to 100 steps; float32's lie below
     0.0001 %. Of a trained classifier with 64 units no label of 329 changed, and no probability by
@@ -100,11 +110,19 @@ def lstm(
     chunks.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
-    bfloat16 = _wants_bfloat16(precision, arguments)
-    if kernel_for(x.device.type, _dtype(arguments)) == "reference":
+    choice = choose_call(arguments, weight_hh, recurrent_mask)
+    low_precision = _wants_bfloat16(precision, arguments)
+    if choice.served_by == "reference":
         return reference.lstm(*arguments)
-    hidden, h_n, c_n, _ = torch.ops.sensorseq.lstm(*arguments, _needs_state(arguments), bfloat16)
-    return hidden, h_n, c_n
+    if choice.served_by == "framework":
+        return _in_framework(framework.lstm, arguments)
+    _refuse_forward_mode(arguments)
+    save_state, dtype = _needs_state(arguments), None
+    if choice.is_in_cuda:
+        dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
+        arguments = _for_cuda(arguments, is_projected=choice.is_projected)
+    hidden, h_n, c_n, _ = torch.ops.sensorseq.lstm(*arguments, save_state, low_precision)
+    return _in_dtype(dtype, hidden, h_n, c_n)
 
 
 def lstm_linear(
@@ -144,7 +162,8 @@ def lstm_linear(
     Raises
     ------
     ArgumentError
-        If `pooling` is not known, or `precision` not served; see `lstm`.
+        If `pooling` is not known, or `precision` or a forward-mode derivative not served; see
+        `lstm`.
     RuntimeError
         If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
         the argument.
@@ -153,32 +172,115 @@ def lstm_linear(
     arguments = _prepare(
         x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask
     )
-    bfloat16 = _wants_bfloat16(precision, arguments)
-    if kernel_for(x.device.type, _dtype(arguments)) == "reference":
+    choice = choose_call(arguments, weight_hh, recurrent_mask)
+    low_precision = _wants_bfloat16(precision, arguments)
+    if choice.served_by == "reference":
         return reference.lstm_linear(*arguments, pooling)  # type: ignore[call-arg]  # a list's length
+    if choice.served_by == "framework":
+        return _in_framework(framework.lstm_linear, arguments, pooling)
+    _refuse_forward_mode(arguments)
+    save_state, dtype = _needs_state(arguments), None
+    if choice.is_in_cuda:
+        dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
+        arguments = _for_cuda(arguments, is_projected=choice.is_projected)
     logits, h_n, c_n, _, _ = torch.ops.sensorseq.lstm_linear(
-        *arguments, pooling, _needs_state(arguments), bfloat16
+        *arguments, pooling, save_state, low_precision
     )
-    return logits, h_n, c_n
+    return _in_dtype(dtype, logits, h_n, c_n)
+
+
+def choose_call(arguments: list[Any], weight_hh: Tensor, recurrent_mask: Tensor | None) -> Choice:
+    """Choose who computes a call with these prepared arguments, of which x is the first."""
+    x = arguments[0]
+    return choose_here(
+        x.device,
+        x.dtype,
+        hidden_size=weight_hh.shape[-1],
+        n_channels=x.shape[-1],
+        needs_grad_x=torch.is_grad_enabled() and x.requires_grad,
+        has_mask=recurrent_mask is not None,
+    )
 
 
 def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
     """Make the arguments dense, and single precision where autocast would have made them half."""
     arguments: list[Any] = [x, *others]
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        halves = (torch.float16, torch.bfloat16)
-        arguments = [a.float() if a is not None and a.dtype in halves else a for a in arguments]
+        arguments = [a.float() if a is not None and a.dtype in HALVES else a for a in arguments]
     return [None if a is None else a.contiguous() for a in arguments]
-
-
-def _dtype(arguments: list[Any]) -> torch.dtype:
-    dtype: torch.dtype = arguments[0].dtype
-    return dtype
 
 
 def _needs_state(arguments: list[Any]) -> bool:
     """Whether a backward pass can follow; without one, memory stays O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
+
+
+def _refuse_forward_mode(arguments: list[Any]) -> None:
+    """Raise where a derivative comes along forwards: the kernels would drop it in silence."""
+    if forward_ad._current_level < 0:
+        return
+    for argument in arguments:
+        while isinstance(argument, Tensor):
+            if forward_ad.unpack_dual(argument).tangent is not None:
+                raise ArgumentError(
+                    "an argument carries a forward-mode derivative (torch.func.jvp, jacfwd or"
+                    " forward_ad), which the kernels do not follow. Differentiate backwards"
+                    " (backward(), torch.autograd.grad), or call sensorseq.ops.reference."
+                )
+            # inside a transform of torch.func, the tensor with the derivative may lie deeper
+            wrapped = torch._C._functorch.is_functorch_wrapped_tensor(argument)
+            argument = torch._C._functorch.get_unwrapped(argument) if wrapped else None
+
+
+def _in_framework(
+    function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Call a function of `framework`; under autocast in its precision, to float32."""
+    x = arguments[0]
+    dtype = computing_dtype(x.device.type, x.dtype)
+    if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:
+        hidden, h_n, c_n = function(*arguments, *options)
+        return hidden, h_n, c_n
+    arguments = [a.to(dtype) if a is not None and a.is_floating_point() else a for a in arguments]
+    with torch.autocast(x.device.type, enabled=False):
+        return _in_dtype(torch.float32, *function(*arguments, *options))
+
+
+def _result_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of the results for `x` on a GPU, whatever the kernel computes in."""
+    return torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
+
+
+def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
+    """Make of the arguments what the CUDA kernels take: float32, on one device, maybe projected.
+
+    Projected, autograd knows the gradients of x, weight_ih and bias from torch's own product.
+    """
+    x, lengths, weight_ih, weight_hh, bias, *others = arguments
+    if not torch.is_autocast_enabled(x.device.type):
+        for part in (weight_ih, weight_hh, bias, *others):
+            torch._check(
+                part is None or part.dtype == x.dtype,
+                lambda: "sensorseq: an argument has another dtype than x; expected one for all.",
+            )
+    if lengths is not None:
+        lengths = lengths.to(weight_hh.device)
+    if is_projected:
+        if lengths is not None:  # torch's product reads all steps, those that may be NaN too
+            valid = torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(1)
+            x = torch.where(valid.unsqueeze(2), x, x.new_zeros(()))
+        x, bias = reference.project(x, weight_ih, bias), bias.detach()
+        weight_ih = weight_hh.new_empty((*weight_hh.shape[:3], 0))
+    floats = [None if a is None else a.float() for a in (x, weight_ih, weight_hh, bias, *others)]
+    return [floats[0], lengths, *floats[1:]]
+
+
+def _in_dtype(
+    dtype: torch.dtype | None, first: Tensor, h_n: Tensor, c_n: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    if dtype is None:
+        return first, h_n, c_n
+    return first.to(dtype), h_n.to(dtype), c_n.to(dtype)
 
 
 def _wants_bfloat16(precision: str, arguments: list[Any]) -> bool:
@@ -212,9 +314,40 @@ def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
 
 def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
+    if x.device.type == "cuda":
+        padded = next((size for size in _CUDA_PADDED if size >= hidden_size), 0)
+        torch._check(padded > 0, lambda: "no CUDA kernel for this hidden_size")
+        n_tiles = (n_windows + _CUDA_TILE - 1) // _CUDA_TILE
+        n_rows = x.shape[2] * _CUDA_SAVED_VALUES + 2
+        return x.new_empty((n_models, n_directions, n_tiles, n_rows, 4 * padded))
     padded = (hidden_size + _PADDING - 1) // _PADDING * _PADDING
     n_rows = x.shape[2] * _SAVED_VALUES + 1
     return x.new_empty((n_models, n_directions, n_windows, n_rows, padded))
+
+
+def _check_channels(x: Tensor, weight_ih: Tensor, weight_hh: Tensor) -> None:
+    if x.device.type == "cuda" and reference.is_projected(x, weight_ih):
+        fits = x.shape[3] == weight_hh.shape[1] * weight_hh.shape[2]
+        torch._check(fits, lambda: "the projected x does not have all gates of all directions")
+    else:
+        fits = x.shape[3] == weight_ih.shape[3]
+        torch._check(fits, lambda: "weight_ih and x differ in channels")
+
+
+def _unspent(ctx: Any, op: Any, arguments: tuple[Any, ...], saved: Tensor) -> Tensor:
+    """Return the saved state, made again where an earlier backward pass has written over it."""
+    if not _is_overwritten(saved):
+        return saved
+    if getattr(ctx, "is_spent", False):
+        with torch.no_grad():
+            *_, saved = op(*arguments, True, ctx.low_precision)
+    ctx.is_spent = True
+    return saved
+
+
+def _is_overwritten(saved: Tensor) -> bool:
+    """Whether a backward pass writes over the saved state: on a GPU, to need no memory twice."""
+    return saved.device.type == "cuda"
 
 
 def _sum_over_models(grad_x: Tensor, x: Tensor) -> Tensor:
@@ -237,7 +370,7 @@ def _(
     low_precision: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
-    torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
+    _check_channels(x, weight_ih, weight_hh)
     saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
     hidden = x.new_empty((n_models, n_windows, x.shape[2], n_directions * hidden_size))
     return hidden, x.new_empty(state), x.new_empty(state), saved
@@ -280,7 +413,7 @@ def _(
     low_precision: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
-    torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
+    _check_channels(x, weight_ih, weight_hh)
     width = pooled_size(pooling, hidden_size, n_directions)
     torch._check(weight_out.shape[2] == width, lambda: "weight_out does not fit the pooled vector")
     saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
@@ -330,7 +463,7 @@ def _fake_gradients(
 
 
 def _setup_lstm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, _, _ = inputs
+    *arguments, _, ctx.low_precision = inputs
     saved = output[-1]
     ctx.save_for_backward(*arguments, saved)
     # Without this, autograd would allocate zeros as large as the saved state at every step.
@@ -351,8 +484,9 @@ def _lstm_gradients(
     grads = [None if g is None else g.contiguous() for g in (grad_hidden, grad_h_n, grad_c_n)]
     if all(g is None for g in grads):
         return (None,) * (len(arguments) + 2)
+    saved = _unspent(ctx, torch.ops.sensorseq.lstm, tuple(arguments), saved)
     grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = torch.ops.sensorseq.lstm_backward(
-        *grads, *arguments, saved, needs_grad_x
+        *grads, *arguments, saved, needs_grad_x, ctx.low_precision
     )
     return (
         _sum_over_models(grad_x, x) if needs_grad_x else None,
@@ -369,10 +503,9 @@ def _lstm_gradients(
 
 
 def _setup_lstm_linear(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, pooling, _, _ = inputs
+    *arguments, ctx.pooling, _, ctx.low_precision = inputs
     *_, pooled, saved = output
     ctx.save_for_backward(*arguments, pooled, saved)
-    ctx.pooling = pooling
     ctx.mark_non_differentiable(pooled, saved)
     ctx.set_materialize_grads(False)
 
@@ -392,6 +525,7 @@ def _lstm_linear_gradients(
         if grad_h_n is None and grad_c_n is None:
             return (None,) * (len(arguments) + 3)
         grad_logits = x.new_zeros((*pooled.shape[:2], weight_out.shape[1]))
+    saved = _unspent(ctx, torch.ops.sensorseq.lstm_linear, (*arguments, ctx.pooling), saved)
     (
         grad_x,
         grad_ih,
@@ -418,6 +552,7 @@ def _lstm_linear_gradients(
         saved,
         ctx.pooling,
         needs_grad_x,
+        ctx.low_precision,
     )
     return (
         _sum_over_models(grad_x, x) if needs_grad_x else None,
@@ -441,5 +576,6 @@ torch.library.register_autograd(
     "sensorseq::lstm_linear", _lstm_linear_gradients, setup_context=_setup_lstm_linear
 )
 for _op in ("sensorseq::lstm", "sensorseq::lstm_linear"):
-    torch.library.register_autocast(_op, "cpu", torch.float32)
+    for _device_type in ("cpu", "cuda"):
+        torch.library.register_autocast(_op, _device_type, torch.float32)
 double_backward.register()

@@ -13,12 +13,13 @@ from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import double_backward, reference
 from sensorseq.ops.lstm_linear import (
     POOLINGS,
-    _dtype,
     _fake_gradients,
     _needs_state,
     _prepare,
+    _refuse_forward_mode,
     _sum_over_models,
-    kernel_for,
+    choose_call,
+    lstm_linear,
     pooled_size,
 )
 
@@ -99,9 +100,20 @@ def lstm_linear_loss(
         *(h_0, c_0, recurrent_mask),
     )
     options = (pooling, loss, label_smoothing)
-    if kernel_for(x.device.type, _dtype(arguments)) == "reference":
-        mean_loss, logits = reference.lstm_linear_loss(*arguments, *options)  # type: ignore[call-arg]  # lists' lengths
+    choice = choose_call(arguments, weight_hh, recurrent_mask)
+    if choice.served_by != "native" or choice.is_in_cuda:  # the fused pass is the CPU's
+        x, lengths, class_index, weight, *others, h_0, c_0, recurrent_mask = arguments
+        logits, _, _ = lstm_linear(
+            *(x, *others),
+            pooling=pooling,
+            lengths=lengths,
+            h_0=h_0,
+            c_0=c_0,
+            recurrent_mask=recurrent_mask,
+        )
+        mean_loss = reference.mean_loss(logits, class_index, weight, loss, label_smoothing)
         return mean_loss, logits.detach()
+    _refuse_forward_mode(arguments)
     needs_grad = _needs_state(arguments)
     needs_grad_x = needs_grad and arguments[0].requires_grad
     mean_loss, logits, *_ = torch.ops.sensorseq.lstm_linear_loss(

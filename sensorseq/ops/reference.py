@@ -1,8 +1,8 @@
 """The same mathematics in plain torch, any dtype.
 
 Every kernel is held to this file, and a test ties this file to `torch.nn.LSTM` and
-`torch.nn.Linear`. It also serves what no kernel serves: other devices and dtypes, and second
-derivatives. Shape letters: M models, N windows, T timesteps, C channels, H hidden size,
+`torch.nn.Linear`. It also serves second derivatives, and what neither a kernel nor torch's own LSTM
+serves. Shape letters: M models, N windows, T timesteps, C channels, H hidden size,
 D directions, K classes.
 """
 
@@ -11,6 +11,35 @@ from torch import Tensor
 from torch.nn import functional
 
 FOCAL_GAMMA = 2.0  # the value of the source below
+
+
+def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
+    """Compute what the input sends into the gates, for all steps at once.
+
+    Parameters
+    ----------
+    x, weight_ih, bias
+        As in `lstm`.
+
+    Returns
+    -------
+    Tensor of shape (M, N, T, D * 4H)
+        The gates of one unit side by side. `lstm` takes it for `x` where `weight_ih` has no
+        channels, (M, D, 4H, 0), and does not read the bias again.
+    """
+    n_models, n_directions, n_gates, n_channels = weight_ih.shape
+    _, n_windows, n_timesteps, _ = x.shape
+    width = n_directions * n_gates
+    by_unit = (n_models, n_directions, 4, n_gates // 4)
+    weight = weight_ih.view(*by_unit, n_channels).transpose(2, 3).reshape(-1, width, n_channels)
+    bias = bias.view(by_unit).transpose(2, 3).reshape(-1, 1, width)
+    x = x.expand(n_models, n_windows, n_timesteps, n_channels).flatten(1, 2)
+    return torch.baddbmm(bias, x, weight.mT).view(n_models, n_windows, n_timesteps, width)
+
+
+def is_projected(x: Tensor, weight_ih: Tensor) -> bool:
+    """Whether `x` is what `project` returned."""
+    return weight_ih.shape[3] == 0 and x.shape[3] != 0
 
 
 def lstm(
@@ -28,9 +57,10 @@ def lstm(
     Parameters
     ----------
     x : Tensor of shape (M or 1, N, T, C)
-        Sequences. Steps at and beyond `lengths` are not read: they may be NaN.
+        Sequences, or their projection, see `project`. Steps at and beyond `lengths` are not read:
+        they may be NaN.
     lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window; None means T for all.
+        Valid steps of each window, on any device; None means T for all.
     weight_ih : Tensor of shape (M, D, 4H, C)
         Gates in the order i, f, g, o.
     weight_hh : Tensor of shape (M, D, 4H, H)
@@ -59,6 +89,7 @@ def lstm(
         valid = torch.ones(n_windows, n_timesteps, dtype=torch.bool, device=x.device)
         backwards = (n_timesteps - 1 - steps).expand(n_windows, n_timesteps)
     else:
+        lengths = lengths.to(x.device)
         valid = steps < lengths[:, None]
         # its own inverse: padding stays where it is, the valid steps change places
         backwards = torch.where(valid, lengths[:, None] - 1 - steps, steps)
@@ -66,7 +97,11 @@ def lstm(
 
     outputs, last_h, last_c = [], [], []
     for direction in range(n_directions):
-        projected = x @ weight_ih[:, direction, None].mT + bias[:, direction, None, None]
+        if is_projected(x, weight_ih):
+            of_units = x.unflatten(-1, (n_directions, hidden_size, 4))[..., direction, :, :]
+            projected = of_units.mT.flatten(-2)
+        else:
+            projected = x @ weight_ih[:, direction, None].mT + bias[:, direction, None, None]
         order = backwards[None, :, :, None]
         if direction == 1:
             projected = projected.gather(2, order.expand_as(projected))
@@ -118,6 +153,7 @@ def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> T
     n_models, n_windows, n_timesteps, width = hidden.shape
     if lengths is None:
         lengths = torch.full((n_windows,), n_timesteps, device=hidden.device)
+    lengths = lengths.to(hidden.device)
     some = (lengths > 0)[None, :, None]
     zero = hidden.new_zeros(())
     if pooling == "last":
@@ -254,7 +290,24 @@ def lstm_linear_loss(
         *(x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out),
         *(h_0, c_0, recurrent_mask, pooling),
     )
+    return mean_loss(logits, class_index, sample_weight, loss, label_smoothing), logits
+
+
+def mean_loss(
+    logits: Tensor,
+    class_index: Tensor,
+    sample_weight: Tensor | None,
+    loss: str = "cross_entropy",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Compute the mean of the windows' losses from their logits (M, N, K), of shape (M,).
+
+    Parameters
+    ----------
+    logits, class_index, sample_weight, loss, label_smoothing
+        As `lstm_linear_loss` returns and takes them.
+    """
     losses = window_losses(logits, class_index.expand(logits.shape[:2]), loss, label_smoothing)
     if sample_weight is not None:
         losses = losses * sample_weight
-    return losses.mean(dim=-1), logits
+    return losses.mean(dim=-1)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sensorseq.errors import EnvironmentProblemError, check_choice
-from sensorseq.ops import kernel_for
+from sensorseq.ops.choice import choose_here
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
@@ -19,11 +19,20 @@ def check_device(device: Any) -> str:
     return check_choice("device", name, ("auto", "cpu", "cuda", "cuda:0", "cuda:1"))
 
 
-def resolve_device(device: Any) -> torch.device:
+def resolve_device(
+    device: Any, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
+) -> torch.device:
     """Return the device that `device` stands for.
 
-    ``"auto"`` is a GPU when there is one and a kernel of ours serves it: without a kernel the
-    layer is a loop in Python, which costs a GPU several launches for every timestep.
+    Parameters
+    ----------
+    device : object
+        ``"auto"`` or the name of a device. ``"auto"`` is a GPU where there is one and our kernels
+        serve the network on it, else the CPU, which they always serve.
+    hidden_size : int, default=64
+        Of the network.
+    dtype : torch.dtype, default=torch.float32
+        Of the network.
 
     Raises
     ------
@@ -34,8 +43,11 @@ def resolve_device(device: Any) -> torch.device:
     """
     name = check_device(device)
     if name == "auto":
-        served = kernel_for("cuda", torch.float32) != "reference"
-        return torch.device("cuda" if served and torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        gpu = torch.device("cuda")
+        choice = choose_here(gpu, dtype, hidden_size=hidden_size)
+        return gpu if choice.served_by == "native" else torch.device("cpu")
     resolved = torch.device(name)
     n_devices = torch.cuda.device_count()
     if resolved.type == "cuda" and n_devices <= (resolved.index or 0):

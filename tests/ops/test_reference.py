@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
@@ -108,3 +109,44 @@ def test_what_lies_beyond_the_lengths_reaches_neither_results_nor_gradients():
         results.append([hidden, h_n, c_n, x.grad, *(w.grad for w in inputs)])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shared_x", [True, False])
+@pytest.mark.parametrize("n_directions", [1, 2])
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
+def test_projecting_the_input_first_changes_nothing(shared_x, n_directions, lengths):
+    M, N, T, C, H, D = 2, 3, 4, 5, 6, n_directions
+    shapes = [(1 if shared_x else M, N, T, C), (M, D, 4 * H, C), (M, D, 4 * H, H), (M, D, 4 * H)]
+    x, weight_ih, weight_hh, bias = leaves = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes
+    ]
+    states = [torch.randn(M, N, D, H, dtype=torch.float64) for _ in range(3)]
+    lengths = None if lengths is None else torch.tensor(lengths)
+    gates = reference.project(x, weight_ih, bias)
+    assert gates.shape == (M, N, T, D * 4 * H)
+    # gate g of unit u in direction d is column (d H + u) 4 + g
+    model, window, step, direction, unit, gate = 1, 2, 3, D - 1, 4, 2
+    row = weight_ih[model, direction, gate * H + unit]
+    expected = x[-1, window, step] @ row + bias[model, direction, gate * H + unit]
+    found = gates[model, window, step, (direction * H + unit) * 4 + gate]
+    torch.testing.assert_close(found, expected, **EXACT)
+
+    no_channels = weight_ih.new_empty(M, D, 4 * H, 0)
+    assert reference.is_projected(gates, no_channels)
+    assert not reference.is_projected(x, weight_ih)
+    sides = []
+    for inputs in ((gates, no_channels), (x, weight_ih)):
+        outputs = reference.lstm(inputs[0], lengths, inputs[1], weight_hh, bias, *states)
+        total = sum((out * out.detach().cos()).sum() for out in outputs)
+        sides.append([*outputs, *torch.autograd.grad(total, leaves)])
+    for ours, theirs in zip(*sides, strict=True):
+        torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
+def test_lengths_may_lie_on_another_device_than_the_input(pooling):
+    module = LSTMLinear(2, 3, 4, pooling=pooling, head_norm="layer", device="meta")
+    x, lengths = torch.zeros(5, 6, 2, device="meta"), torch.tensor([6, 0, 3, 1, 6])
+    assert module(x, lengths).shape == (5, 4)
+    module.norm, module.head_norm = None, "none"  # through the op that is fused
+    assert module(x, lengths).shape == (5, 4)

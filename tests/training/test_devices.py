@@ -1,14 +1,27 @@
 import pytest
 import torch
 
+from sensorseq.ops.choice import CAPABILITY, choose
 from sensorseq.training import devices
 
 
 @pytest.mark.parametrize(
-    ("kernel", "there", "chosen"),
-    [("reference", True, "cpu"), ("native", True, "cuda"), ("native", False, "cpu")],
+    ("capability", "there", "hidden_size", "dtype", "chosen"),
+    [
+        (CAPABILITY, True, 64, torch.float32, "cuda"),
+        (CAPABILITY, True, 257, torch.float32, "cpu"),
+        (CAPABILITY, True, 64, torch.float64, "cpu"),
+        ((8, 6), True, 64, torch.float32, "cpu"),
+        (CAPABILITY, False, 64, torch.float32, "cpu"),
+    ],
 )
-def test_auto_is_a_gpu_only_where_a_kernel_serves_it(monkeypatch, kernel, there, chosen):
-    monkeypatch.setattr(devices, "kernel_for", lambda device_type, dtype: kernel)
+def test_auto_is_a_gpu_only_where_a_kernel_serves_it(
+    monkeypatch, capability, there, hidden_size, dtype, chosen
+):
+    def choose_here(device, dtype, **of_call):
+        return choose(device.type, dtype, capability=capability, is_built=True, **of_call)
+
+    monkeypatch.setattr(devices, "choose_here", choose_here)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert devices.resolve_device("auto").type == chosen
+    found = devices.resolve_device("auto", hidden_size=hidden_size, dtype=dtype)
+    assert found.type == chosen

@@ -1,0 +1,232 @@
+"""Who computes a call and in which precision, decided before any op is called.
+
+`choose` is a pure function of plain values: tracing, running and `sensorseq info` agree. Around it
+stands what reads those values from the machine.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+
+from sensorseq.ops import _extension
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+CPU_DTYPES = (torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
+MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
+MAX_HIDDEN_SIZE = {"fp16x3": 256, "fp16": 512}  # widest kernel of each precision
+CAPABILITY = (9, 0)  # what the CUDA kernels are compiled for
+
+
+class Choice(NamedTuple):
+    """Who computes a call, how, and why."""
+
+    served_by: Literal["native", "framework", "reference"]
+    """``"native"``: the kernels of this package; ``"framework"``: torch's own LSTM, which is cuDNN
+    on a GPU; ``"reference"``: a loop over the steps in plain torch."""
+    precision: str
+    """Of the products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels, else the name
+    of a dtype."""
+    is_projected: bool
+    """Whether torch multiplies the input by its weights, and the kernel gets the result."""
+    reason: str
+
+    @property
+    def is_in_cuda(self) -> bool:
+        """Whether CUDA kernels of this package serve."""
+        return self.precision in MAX_HIDDEN_SIZE
+
+
+def choose(
+    device_type: str,
+    dtype: torch.dtype,
+    *,
+    hidden_size: int,
+    n_channels: int = 1,
+    needs_grad_x: bool = False,
+    has_mask: bool = False,
+    capability: tuple[int, int] | None = None,
+    is_built: bool = False,
+    allows_tf32: bool = False,
+) -> Choice:
+    """Choose who computes a call.
+
+    Parameters
+    ----------
+    device_type : str
+        ``x.device.type``.
+    dtype : torch.dtype
+        What is computed in, see `computing_dtype`.
+    hidden_size, n_channels : int
+        H and C. Directions and models make no difference.
+    needs_grad_x : bool, default=False
+        Whether a gradient of the input is wanted.
+    has_mask : bool, default=False
+        Whether there is a mask of recurrent dropout, which torch's LSTM does not know.
+    capability : pair of int, optional
+        Compute capability of the GPU; None where torch sees none.
+    is_built : bool, default=False
+        Whether this build has CUDA kernels.
+    allows_tf32 : bool, default=False
+        See `allows_tf32`.
+
+    Returns
+    -------
+    Choice
+
+    Notes
+    -----
+    float32 on a GPU is served in fp16x3, every factor as the sum of two halves, with the error of
+    float32. Where torch allows TF32 for RNNs, as it does by default, it is served in fp16: both
+    round a factor to 11 significant bits, so the error is the same. The range is not: from 65 504
+    on fp16 is infinite, and a row or model out of range becomes NaN.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if device_type == "cpu" and dtype in CPU_DTYPES:
+        return Choice("native", name, False, "kernels for the processor")
+    gap: str | None = f"no kernel for {name} on {device_type}"
+    if device_type == "cuda" and dtype in (torch.float32, *HALVES):
+        precision = "fp16x3" if dtype == torch.float32 and not allows_tf32 else "fp16"
+        gap = _gap_of_cuda(precision, hidden_size, capability, is_built)
+        if gap is None:
+            is_projected = needs_grad_x or n_channels > MAX_CHANNELS
+            reason = "torch allows TF32" if precision == "fp16" and dtype == torch.float32 else name
+            return Choice("native", precision, is_projected, f"CUDA kernels, {reason}")
+    if device_type == "meta" or dtype not in (*CPU_DTYPES, *HALVES):
+        return Choice("reference", name, False, str(gap))
+    if has_mask:
+        return Choice("reference", name, False, f"{gap}; torch's LSTM has no recurrent mask")
+    return Choice("framework", name, False, str(gap))
+
+
+def _gap_of_cuda(
+    precision: str, hidden_size: int, capability: tuple[int, int] | None, is_built: bool
+) -> str | None:
+    """Say what the CUDA kernels lack, None when they lack nothing."""
+    if not is_built:
+        return "built without CUDA kernels"
+    if capability is None:
+        return "torch sees no GPU"
+    if capability != CAPABILITY:
+        here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
+        return f"needs capability {there}, not {here}"
+    widest = MAX_HIDDEN_SIZE[precision]
+    return f"{precision} ends at hidden size {widest}" if hidden_size > widest else None
+
+
+def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:
+    """Choose who computes a call on this machine, under torch's present settings.
+
+    Parameters
+    ----------
+    device, dtype
+        Of the input.
+    **of_call
+        `hidden_size`, `n_channels`, `needs_grad_x` and `has_mask` of `choose`.
+    """
+    dtype = computing_dtype(device.type, dtype)
+    if device.type != "cuda":
+        return choose(device.type, dtype, **of_call)
+    return choose(
+        "cuda",
+        dtype,
+        capability=_capability(device.index),
+        is_built=_is_built(),
+        allows_tf32=allows_tf32(),
+        **of_call,
+    )
+
+
+def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
+    """Return what is computed in for an input of `dtype`: under autocast, that is another.
+
+    On a GPU autocast computes in its half precision. On a CPU the layer stays float32 under it.
+    """
+    if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
+        return dtype
+    if not torch.is_autocast_enabled(device_type):
+        return dtype
+    return torch.float32 if device_type == "cpu" else torch.get_autocast_dtype(device_type)
+
+
+def _constant_when_traced(function: _Function) -> _Function:
+    """Let tracing take the value of its time: of what is fixed, or a setting made once.
+
+    As `torch.compiler.assume_constant_result` does, which would load torch's compiler: seconds.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@_constant_when_traced
+def allows_tf32() -> bool:
+    """Whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN would read them.
+
+    The same value whichever way it was set: ``torch.backends.cudnn.rnn.fp32_precision``, what that
+    inherits from, or the older ``torch.backends.cudnn.allow_tf32``. The older one is not read: that
+    raises once the newer one has been set.
+    """
+    rnn: Any = torch.backends.cudnn.rnn
+    return bool(rnn.fp32_precision == "tf32")
+
+
+@_constant_when_traced
+def _capability(index: int | None) -> tuple[int, int] | None:
+    return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else None
+
+
+@_constant_when_traced
+def _is_built() -> bool:
+    return bool(_extension.cuda_facts()["built"])
+
+
+class Served(NamedTuple):
+    """Who serves a range of hidden sizes, on one device in one precision of the caller."""
+
+    device: str
+    dtype: str
+    """Of the caller, ``"half"`` for float16, bfloat16 and autocast."""
+    hidden_size: str
+    """Such as ``"any"``, ``"to 256"`` or ``"over 512"``."""
+    served_by: str
+    precision: str
+    """As in `Choice`."""
+    reason: str
+
+
+def served() -> list[Served]:
+    """List who serves what on this machine, under torch's present settings.
+
+    Returns
+    -------
+    list of Served
+        Adjacent hidden sizes with one answer are one row. For inputs without a mask: with one,
+        ``"framework"`` becomes ``"reference"``.
+    """
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
+    rows: list[Served] = []
+    for device in map(torch.device, ("cpu", *gpus)):
+        for dtype in (torch.float32, torch.float64, torch.float16):
+            rows += _rows(device, dtype)
+    return rows
+
+
+def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
+    """Ask at both sides of every size where the answer may change."""
+    ends = sorted(MAX_HIDDEN_SIZE.values())
+    answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
+    name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")
+    rows, begin = [], 0  # sizes up to `begin` have a row
+    for answer, following, end in zip(answers, [*answers[1:], None], [*ends, None], strict=True):
+        if answer == following:
+            continue
+        if end is None:
+            sizes = f"over {begin}" if begin else "any"
+        else:
+            sizes = f"{begin + 1} to {end}" if begin else f"to {end}"
+        precision = "half" if answer.precision == "float16" else answer.precision
+        rows.append(Served(str(device), name, sizes, answer.served_by, precision, answer.reason))
+        begin = end or 0
+    return rows

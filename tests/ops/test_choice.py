@@ -1,0 +1,326 @@
+"""Who serves what: the choice as a table, what it reads from torch, and that it can be traced."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from sensorseq import ops
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops import _extension, choice, reference
+from sensorseq.ops.choice import CAPABILITY, MAX_CHANNELS, MAX_HIDDEN_SIZE, choose
+
+F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
+HOPPER = {"is_built": True, "capability": (9, 0)}
+TF32 = {**HOPPER, "allows_tf32": True}
+
+
+@pytest.mark.parametrize(
+    ("device_type", "dtype", "hidden_size", "machine", "served_by", "precision"),
+    [
+        ("cpu", F32, 4000, {}, "native", "float32"),
+        ("cpu", F64, 1, {}, "native", "float64"),
+        ("cpu", F16, 8, {}, "framework", "float16"),
+        ("cpu", BF16, 8, {"has_mask": True}, "reference", "bfloat16"),
+        ("cpu", F32, 8, {"has_mask": True}, "native", "float32"),
+        ("cuda", F32, 1, HOPPER, "native", "fp16x3"),
+        ("cuda", F32, 256, HOPPER, "native", "fp16x3"),
+        ("cuda", F32, 257, HOPPER, "framework", "float32"),
+        ("cuda", F32, 256, TF32, "native", "fp16"),
+        ("cuda", F32, 512, TF32, "native", "fp16"),
+        ("cuda", F32, 513, TF32, "framework", "float32"),
+        ("cuda", F16, 512, HOPPER, "native", "fp16"),
+        ("cuda", BF16, 512, HOPPER, "native", "fp16"),
+        ("cuda", BF16, 513, HOPPER, "framework", "bfloat16"),
+        ("cuda", F64, 8, TF32, "framework", "float64"),
+        ("cuda", F64, 8, {**TF32, "has_mask": True}, "reference", "float64"),
+        ("cuda", F32, 512, {**HOPPER, "has_mask": True}, "reference", "float32"),
+        ("cuda", F32, 32, {**HOPPER, "has_mask": True}, "native", "fp16x3"),
+        ("cuda", F32, 8, {**HOPPER, "capability": (10, 0)}, "framework", "float32"),
+        ("cuda", F32, 8, {**HOPPER, "capability": (8, 0)}, "framework", "float32"),
+        ("cuda", F32, 8, {**HOPPER, "capability": None}, "framework", "float32"),
+        ("cuda", F32, 8, {**HOPPER, "is_built": False}, "framework", "float32"),
+        ("cuda", torch.int64, 8, TF32, "reference", "int64"),
+        ("meta", F32, 8, TF32, "reference", "float32"),
+        ("xpu", F32, 8, TF32, "framework", "float32"),
+    ],
+)
+def test_a_call_is_served_by(device_type, dtype, hidden_size, machine, served_by, precision):
+    found = choose(device_type, dtype, hidden_size=hidden_size, **machine)
+    assert found[:2] == (served_by, precision)
+    assert not found.is_projected
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "needs_grad_x", "projected"),
+    [(0, False, False), (16, False, False), (17, False, True), (1, True, True)],
+)
+def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
+    n_channels, needs_grad_x, projected
+):
+    call = {"hidden_size": 8, "n_channels": n_channels, "needs_grad_x": needs_grad_x}
+    assert choose("cuda", F32, **call, **HOPPER).is_projected is projected
+    assert not choose("cuda", F64, **call, **HOPPER).is_projected
+    assert not choose("cpu", F32, **call).is_projected
+
+
+@pytest.mark.parametrize(
+    ("machine", "dtype", "reason"),
+    [
+        ({"is_built": False}, F32, "built without CUDA kernels"),
+        ({"capability": None}, F32, "torch sees no GPU"),
+        ({"capability": (12, 0)}, F32, "needs capability 9.0, not 12.0"),
+        ({}, F32, "fp16x3 ends at hidden size 256"),
+        ({"allows_tf32": True}, F32, "fp16 ends at hidden size 512"),
+        ({}, F64, "no kernel for float64 on cuda"),
+    ],
+)
+def test_the_reason_says_what_is_missing(machine, dtype, reason):
+    assert choose("cuda", dtype, hidden_size=1000, **{**HOPPER, **machine}).reason == reason
+
+
+def test_the_limits_are_those_of_the_kernels():
+    header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
+    assert f"kMaxChannels = {MAX_CHANNELS};" in header
+    if not _extension.cuda_facts()["built"]:
+        return  # the kernels themselves have the last word where there are some
+    for precision, widest in MAX_HIDDEN_SIZE.items():
+        for hidden_size in range(1, 2 * widest):
+            for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
+                gap = torch.ops.sensorseq.cuda_is_served(
+                    hidden_size, n_channels, 2, precision == "fp16", is_projected
+                )
+                assert (not gap) == (hidden_size <= widest), (precision, hidden_size, gap)
+        assert torch.ops.sensorseq.cuda_is_served(8, MAX_CHANNELS + 1, 1, False, False)
+
+
+@pytest.fixture
+def torch_settings():
+    """torch's settings of float32 precision, to be changed by a test."""
+    backends = torch.backends
+    before = backends.fp32_precision, backends.cudnn.fp32_precision
+    assert before == ("none", "none")
+    assert backends.cudnn.allow_tf32
+    yield backends
+    backends.fp32_precision = backends.cudnn.fp32_precision = "none"
+    backends.cudnn.allow_tf32 = True
+    assert choice.allows_tf32()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
+    torch_settings.cudnn.allow_tf32 = not allowed
+    torch_settings.cudnn.allow_tf32 = allowed  # the older way
+    assert choice.allows_tf32() == allowed
+    torch_settings.cudnn.allow_tf32 = not allowed
+    torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer
+    assert choice.allows_tf32() == allowed
+    with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+        _ = torch_settings.cudnn.allow_tf32  # what reading must not go through
+    torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
+    torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
+    assert choice.allows_tf32() == allowed
+
+
+def test_autocast_decides_the_precision():
+    assert choice.computing_dtype("cpu", F32) == F32
+    assert choice.computing_dtype("cpu", BF16) == BF16
+    with torch.autocast("cpu", dtype=BF16):
+        assert choice.computing_dtype("cpu", F32) == choice.computing_dtype("cpu", BF16) == F32
+        assert choice.computing_dtype("cpu", F64) == F64
+        assert choice.computing_dtype("meta", F32) == F32
+        assert choice.computing_dtype("cuda", F32) == F32
+
+
+def test_autocast_on_a_gpu_computes_in_its_half_precision(monkeypatch):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type: device_type == "cuda")
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device_type: BF16)
+    assert choice.computing_dtype("cuda", F32) == choice.computing_dtype("cuda", F16) == BF16
+    assert choice.computing_dtype("cuda", F64) == F64
+    assert choice.computing_dtype("cpu", F32) == F32
+
+
+@pytest.fixture
+def hopper(monkeypatch):
+    monkeypatch.setattr(choice, "_capability", lambda index: CAPABILITY)
+    monkeypatch.setattr(choice, "_is_built", lambda: True)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_what_is_listed_is_what_is_chosen(hopper, monkeypatch, tf32):
+    monkeypatch.setattr(choice, "allows_tf32", lambda: tf32)
+    rows = [row for row in choice.served() if row.device != "cpu"]
+    dtypes = {"float32": F32, "float64": F64, "half": BF16}
+    for hidden_size in range(1, 1030):
+        for name, dtype in dtypes.items():
+            of_size = [
+                row for row in rows if row.dtype == name and _covers(row.hidden_size, hidden_size)
+            ]
+            assert len(of_size) == 1, (hidden_size, name)
+            found = choice.choose_here(torch.device("cuda"), dtype, hidden_size=hidden_size)
+            assert of_size[0].served_by == found.served_by
+            assert of_size[0].precision in (found.precision, "half")
+
+
+def _covers(sizes, hidden_size):
+    if sizes == "any":
+        return True
+    first, last = (re.match(rf"(?:.* )?{word} (\d+)", sizes) for word in ("over", "to"))
+    if first:
+        return hidden_size > int(first[1])
+    begin = re.match(r"\d+", sizes)
+    return (int(begin[0]) if begin else 1) <= hidden_size <= int(last[1])
+
+
+def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
+    shapes = [(1, N, T, C), (1, D, 4 * H, C), (1, D, 4 * H, H), (1, D, 4 * H)]
+    shapes += [(1, K, 2 * D * H), (1, K)]
+    return [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+
+
+# Fake tensors of a GPU may not require a gradient: under a CPU build of torch, that aborts.
+@pytest.mark.parametrize(
+    ("dtype", "H", "C", "tf32", "x_width", "low_precision"),
+    [
+        (F32, 40, 3, False, 3, False),
+        (F32, 40, 16, True, 16, True),
+        (F32, 40, 17, False, 320, False),
+        (F16, 500, 3, False, 3, True),
+        (BF16, 500, 20, False, 4000, True),
+    ],
+)
+def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
+    hopper, monkeypatch, dtype, H, C, tf32, x_width, low_precision
+):
+    monkeypatch.setattr(choice, "allows_tf32", lambda: tf32)
+
+    class Layer(torch.nn.Module):
+        def forward(self, *tensors, lengths):
+            return ops.lstm_linear(*tensors, pooling="meanmax", lengths=lengths)
+
+    with FakeTensorMode():
+        tensors = tuple(drawn(H, C, dtype=dtype))
+        lengths = torch.empty(9, dtype=torch.int64, device="cuda")
+        logits, h_n, c_n = Layer()(*tensors, lengths=lengths)
+    assert (logits.shape, h_n.shape, c_n.shape) == ((1, 9, 5), (1, 9, 2, H), (1, 9, 2, H))
+    for result in (logits, h_n, c_n):
+        assert result.dtype == dtype
+        assert result.device.type == "cuda"
+    graph = torch.export.export(Layer(), tensors, {"lengths": lengths}).graph
+    calls = [n for n in graph.nodes if n.target == torch.ops.sensorseq.lstm_linear.default]
+    (call,) = calls
+    x, _, weight_ih = (None if a is None else a.meta["val"] for a in call.args[:3])
+    assert (x.shape[3], weight_ih.shape[3]) == (x_width, C if x_width == C else 0)
+    names = [argument.name for argument in call.target._schema.arguments]
+    given = dict(zip(names, call.args, strict=False)) | call.kwargs
+    assert not given["save_state"]
+    assert given.get("low_precision", False) == low_precision
+
+
+@pytest.mark.parametrize(("H", "padded"), [(1, 32), (32, 32), (33, 64), (256, 256), (257, 512)])
+def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
+    with FakeTensorMode():
+        x, w_ih, w_hh, bias, w_out, b_out = drawn(H, 3, N=9, T=20)
+        call = [x, None, w_ih, w_hh, bias]
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, True)
+        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+        assert saved.device.type == "cuda"
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, False)
+        assert saved.shape == (0,)
+        head = [w_out, b_out, None, None, None, "meanmax"]
+        *_, saved = torch.ops.sensorseq.lstm_linear(*call, *head, True)
+        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+
+
+def test_a_projection_of_another_width_is_refused_while_tracing():
+    with FakeTensorMode():
+        x, w_ih, w_hh, bias, *_ = drawn(8, 2 * 4 * 8 - 1)
+        with pytest.raises(RuntimeError, match="all gates"):
+            torch.ops.sensorseq.lstm(
+                x, None, w_ih.new_empty((1, 2, 32, 0)), w_hh, bias, None, None, None, False
+            )
+
+
+def test_the_ops_load_without_torchs_compiler():
+    check = "import sys, sensorseq.ops; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("key", ["AutocastCPU", "AutocastCUDA"])
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+def test_the_raw_ops_know_autocast_on_both_devices(op, key):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sensorseq::{op}", key)
+
+
+def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper):
+    def precision(x, hidden_size):
+        found = choice.choose_here(torch.device("cuda"), x.dtype, hidden_size=hidden_size)
+        return x + MAX_HIDDEN_SIZE[found.precision]
+
+    x = torch.zeros(3)
+    for dynamic in (False, True):
+        traced = torch.compile(precision, fullgraph=True, backend="eager", dynamic=dynamic)
+        for hidden_size in (7, 9, 256):
+            torch.testing.assert_close(traced(x, hidden_size), precision(x, hidden_size))
+
+
+def test_what_this_machine_has_is_read_while_tracing_without_a_graph_break():
+    def reason(x):
+        found = choice.choose_here(torch.device("cuda", 0), x.dtype, hidden_size=3)
+        return x + len(found.reason)
+
+    x = torch.zeros(3)
+    traced = torch.compile(reason, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(x), reason(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
+def test_a_forward_mode_derivative_is_refused_and_not_dropped():
+    x, *weights, w_out, b_out = (
+        torch.randn(t.shape) for t in drawn(4, 3, device="cpu", N=2, T=3, K=2)
+    )
+    head, y = [w_out, b_out], torch.zeros(1, 2, dtype=torch.int64)
+
+    def layer(x):
+        return ops.lstm(x, *weights)[0]
+
+    def of_weight(weight):
+        return ops.lstm_linear(x, weights[0], weight, weights[2], *head, pooling="meanmax")[0]
+
+    def mean_loss(x):
+        return ops.lstm_linear_loss(x, y, *weights, *head, pooling="meanmax")[0]
+
+    module = LSTMLinear(3, 4, 2)
+    functions = [(layer, x), (of_weight, weights[1]), (mean_loss, x), (module, x[0])]
+    for function, at in functions:
+        tangent = torch.ones_like(at)
+        with pytest.raises(ArgumentError, match=r"jvp.*reference"):
+            torch.func.jvp(function, (at,), (tangent,))
+        with pytest.raises(ArgumentError, match=r"jvp.*reference"):
+            torch.func.jacfwd(function)(at)
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(at, tangent)
+            with pytest.raises(ArgumentError, match=r"jvp.*reference"):
+                function(dual)
+            function(at)  # without a derivative, nothing is in the way
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
+def test_the_reference_follows_a_forward_mode_derivative():
+    x, *weights, _, _ = (
+        torch.randn(t.shape, dtype=F64) for t in drawn(4, 3, device="cpu", N=2, T=3)
+    )
+
+    def layer(x):
+        return reference.lstm(x, None, *weights)[0]
+
+    tangent = torch.randn_like(x)
+    _, forwards = torch.func.jvp(layer, (x,), (tangent,))
+    step = 1e-6
+    difference = (layer(x + step * tangent) - layer(x - step * tangent)) / (2 * step)
+    torch.testing.assert_close(forwards, difference, rtol=1e-6, atol=1e-8)

@@ -1,0 +1,380 @@
+"""What stands around the CUDA kernels in Python, on kernels that keep their contract on the CPU.
+
+The stand-ins take the arguments that csrc/lstm_linear_cuda.h describes and nothing else, compute by
+the reference, and write over the saved state as the kernels do.
+"""
+
+import concurrent.futures
+import importlib
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from sensorseq import ops
+from sensorseq.nn import LSTM, LSTMLinear, find_lstms
+from sensorseq.ops import reference
+from sensorseq.ops.choice import choose
+
+wrapper = importlib.import_module("sensorseq.ops.lstm_linear")  # ops has a function of that name
+FRESH, SPENT = 1.0, float("nan")
+
+
+class StandIns:
+    """The four ops on the CPU as they are on a GPU; counts the calls."""
+
+    def __init__(self):
+        self.calls = []
+
+    def check(self, tensors, x, weight_ih, weight_hh):
+        for tensor in tensors:
+            assert tensor is None or tensor.is_contiguous()
+            assert tensor is None or tensor.dtype in (torch.float32, torch.int64)
+        M, D, n_gates, _ = weight_hh.shape
+        is_projected = weight_ih.shape[3] == 0
+        assert is_projected or x.shape[3] <= 16
+        assert not is_projected or x.shape == (M, *x.shape[1:3], D * n_gates)
+        return is_projected, (M, D, -(-x.shape[1] // 8), x.shape[2] * 12 + 2, 4 * 32)
+
+    def forward(self, function, tensors, options, save_state, low_precision):
+        is_projected, shape = self.check(tensors, tensors[0], tensors[2], tensors[3])
+        name = function.__name__
+        self.calls.append((name, "projected" if is_projected else "own", low_precision))
+        saved = torch.full(shape if save_state else (0,), FRESH)
+        return *function(*tensors, *options), saved
+
+    def lstm(self, *arguments):
+        *tensors, save_state, low_precision = arguments
+        return self.forward(reference.lstm, tensors, (), save_state, low_precision)
+
+    def lstm_linear(self, *arguments):
+        *tensors, pooling, save_state, low_precision = arguments
+        logits, h_n, c_n, saved = self.forward(
+            reference.lstm_linear, tensors, (pooling,), save_state, low_precision
+        )
+        width = tensors[5].shape[2]
+        return logits, h_n, c_n, logits.new_zeros((*logits.shape[:2], width)), saved
+
+    def backward(self, function, tensors, options, grads, saved, needs_grad_x, low_precision):
+        is_projected, shape = self.check([*tensors, *grads], tensors[0], tensors[2], tensors[3])
+        self.calls.append((f"{function.__name__}_backward", needs_grad_x, low_precision))
+        assert saved.shape == shape
+        assert (saved == FRESH).all(), "the saved state was spent"
+        assert is_projected or not needs_grad_x, "the kernels have no gradient of x itself"
+        saved.numpy().fill(SPENT)  # as a kernel does: torch is not told
+        # below the dispatcher this thread records no graph; another does
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            leaves, by_leaf = pool.submit(_gradients, function, tensors, options, grads).result()
+        results = []
+        for index, leaf in enumerate(leaves):
+            grad = by_leaf.get(id(leaf))
+            if index == 0 and not needs_grad_x:
+                grad = torch.empty(0)
+            elif is_projected and index in (2, 4):  # weight_ih and bias: not the kernel's
+                grad = torch.full_like(leaf, torch.nan)
+            elif leaf is not None and grad is None:
+                grad = torch.zeros_like(leaf)
+            results.append(torch.empty(0) if leaf is None else grad)
+        del results[1]  # of lengths
+        return tuple(results[:-1])  # of the mask
+
+    def lstm_backward(self, *arguments):
+        *tensors, saved, needs_grad_x, low_precision = arguments
+        return self.backward(
+            reference.lstm, tensors[3:], (), tensors[:3], saved, needs_grad_x, low_precision
+        )
+
+    def lstm_linear_backward(self, *arguments):
+        *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
+        grads, inputs = tensors[:3], tensors[3:]
+        w_out = inputs[5]
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it need not know
+        function = reference.lstm_linear
+        return self.backward(
+            function, inputs, (pooling,), grads, saved, needs_grad_x, low_precision
+        )
+
+
+def _gradients(function, tensors, options, grads):
+    leaves = [
+        t.detach().requires_grad_() if t is not None and t.is_floating_point() else t
+        for t in tensors
+    ]
+    outputs = function(*leaves, *options)
+    given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    of, weights = map(list, zip(*given, strict=True))
+    wanted = [t for t in leaves if t is not None and t.is_floating_point()]
+    found = torch.autograd.grad(of, wanted, weights, allow_unused=True)
+    return leaves, {id(t): g for t, g in zip(wanted, found, strict=True)}
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    stand_ins = StandIns()
+
+    def choose_here(device, dtype, **of_call):
+        assert device.type == "cpu"
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else dtype
+        return choose("cuda", dtype, capability=(9, 0), is_built=True, **of_call)
+
+    for module in ("sensorseq.ops.lstm_linear", "sensorseq.nn.lstm"):
+        monkeypatch.setattr(importlib.import_module(module), "choose_here", choose_here)
+    monkeypatch.setattr(wrapper, "_is_overwritten", lambda saved: saved.shape[-1] == 4 * 32)
+    with torch.library._scoped_library("sensorseq", "IMPL") as library:
+        for name in ("lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"):
+            function = _with_default(name, getattr(stand_ins, name))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="(?s).*Overriding a previously")
+                library.impl(name, function, "CPU", allow_override=True)
+        yield stand_ins
+
+
+def _with_default(name, function):
+    """torch leaves out a last argument that has its default."""
+    n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
+    return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
+
+
+def problem(C, *, M=2, D=2, N=3, T=4, H=3, K=2, lengths=(4, 0, 2), shared_x=False, x_grad=True):
+    def draw(*shape):
+        return (0.5 * torch.randn(*shape)).requires_grad_()
+
+    x = draw(1 if shared_x else M, N, T, C).detach()
+    for row, length in enumerate(lengths or []):
+        x[:, row, length:] = torch.nan
+    return {
+        "x": x.requires_grad_(x_grad),
+        "weight_ih": draw(M, D, 4 * H, C),
+        "weight_hh": draw(M, D, 4 * H, H),
+        "bias": draw(M, D, 4 * H),
+        "weight_out": draw(M, K, 2 * D * H),
+        "bias_out": draw(M, K),
+        "h_0": draw(M, N, D, H),
+        "c_0": draw(M, N, D, H),
+        "lengths": torch.tensor(lengths) if lengths else None,
+        "recurrent_mask": 2.0 * torch.randint(2, (M, N, D, H)),
+    }
+
+
+def of_layer(arguments):
+    return {name: t for name, t in arguments.items() if not name.endswith("_out")}
+
+
+def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
+    """Two functions of the same arguments, the second in float64."""
+    sides = []
+    for call, dtype in ((function, None), (exact, torch.float64)):
+        leaves = {
+            name: t.detach().to(dtype or t.dtype).requires_grad_(t.requires_grad)
+            if t is not None and t.is_floating_point()
+            else t
+            for name, t in arguments.items()
+        }
+        outputs = call(**leaves)
+        wanted = [t for t in leaves.values() if t is not None and t.requires_grad]
+        generator = torch.Generator().manual_seed(3)
+        total = sum(
+            (o * torch.randn(o.shape, generator=generator).to(o.dtype)).sum() for o in outputs
+        )
+        sides.append([*outputs, *torch.autograd.grad(total, wanted)])
+    for ours, theirs in zip(*sides, strict=True):
+        assert ours.shape == theirs.shape
+        error = (ours.double() - theirs).norm() / theirs.norm().clamp(min=1e-30)
+        assert error < rtol
+    return sides[0]
+
+
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+@pytest.mark.parametrize("shared_x", [True, False])
+@pytest.mark.parametrize(
+    ("C", "x_grad", "form"), [(3, False, "own"), (3, True, "projected"), (17, False, "projected")]
+)
+def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
+    kernels, op, shared_x, C, x_grad, form
+):
+    arguments = problem(C, shared_x=shared_x, x_grad=x_grad)
+    if op == "lstm":
+        arguments, options = of_layer(arguments), {}
+    else:
+        options = {"pooling": "meanmax"}
+    assert_same_results_and_gradients(
+        lambda **a: getattr(ops, op)(**a, **options),
+        lambda **a: getattr(reference, op)(**a, **options),
+        arguments,
+    )
+    assert kernels.calls == [(op, form, False), (f"{op}_backward", form == "projected", False)]
+
+
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+def test_without_gradients_nothing_is_saved_and_the_input_goes_in_as_it_is(kernels, op):
+    arguments = problem(3)
+    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
+    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+    with torch.no_grad():
+        ours = getattr(ops, op)(**arguments, **options)
+        theirs = getattr(reference, op)(**arguments, **options)
+    assert kernels.calls == [(op, "own", False)]
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+def test_a_second_backward_pass_runs_the_forward_pass_again(kernels, op):
+    arguments = problem(17)
+    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
+    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+    wanted = [t for t in arguments.values() if t is not None and t.requires_grad]
+    total = getattr(ops, op)(**arguments, **options)[0].square().sum()
+    passes = [torch.autograd.grad(total, wanted, retain_graph=True) for _ in range(3)]
+    names = [name for name, *_ in kernels.calls]
+    assert names == [op, f"{op}_backward"] * 3
+    for again in passes[1:]:
+        for a, b in zip(passes[0], again, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
+def test_second_derivatives_go_through_the_projection_and_the_reference(kernels, op):
+    arguments = problem(17, M=1, lengths=None)
+    del arguments["recurrent_mask"]
+    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
+    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+
+    def penalty(module):
+        def of(**a):
+            if module is reference:
+                a = {"recurrent_mask": None, **a}
+            out = getattr(module, op)(**a, **options)[0]
+            (grad_x, grad_ih) = torch.autograd.grad(
+                out.square().sum(), [a["x"], a["weight_ih"]], create_graph=True
+            )
+            return grad_x, grad_ih
+
+        return of
+
+    for name in ("bias_out", "h_0", "c_0"):
+        if name in arguments:
+            arguments[name] = arguments[name].detach()
+    assert_same_results_and_gradients(penalty(ops), penalty(reference), arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("C", [3, 17])
+def test_half_precision_is_computed_lower_and_returned_as_it_came(kernels, dtype, C):
+    arguments = {
+        name: t.detach().to(dtype).requires_grad_(t.requires_grad)
+        if t is not None and t.is_floating_point()
+        else t
+        for name, t in problem(C, x_grad=False).items()
+    }
+    results = assert_same_results_and_gradients(
+        lambda **a: ops.lstm_linear(**a, pooling="meanmax"),
+        lambda **a: reference.lstm_linear(**a, pooling="meanmax"),
+        arguments,
+        rtol=8 * torch.finfo(dtype).eps,
+    )
+    assert all(result.dtype == dtype for result in results)
+    assert all(low_precision for *_, low_precision in kernels.calls)
+
+
+@pytest.mark.parametrize("C", [3, 17])
+def test_under_autocast_results_are_single_precision(kernels, monkeypatch, C):
+    monkeypatch.setattr(
+        wrapper, "_prepare", lambda *a: [t if t is None else t.contiguous() for t in a]
+    )
+    arguments = problem(C, x_grad=False)
+    arguments["x"] = arguments["x"].bfloat16()
+
+    def half(**a):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return ops.lstm_linear(**a, pooling="meanmax")
+
+    results = assert_same_results_and_gradients(
+        half, lambda **a: reference.lstm_linear(**a, pooling="meanmax"), arguments, rtol=0.03
+    )
+    assert all(result.dtype == torch.float32 for result in results)
+
+
+def test_an_argument_of_another_dtype_is_an_error(kernels):
+    arguments = of_layer(problem(3))
+    arguments["weight_hh"] = arguments["weight_hh"].half()
+    with pytest.raises(RuntimeError, match="another dtype than x"):
+        ops.lstm(**arguments)
+
+
+@pytest.mark.parametrize("loss", ops.LOSSES)
+def test_the_loss_is_composed_with_the_gradients_of_the_reference(kernels, loss):
+    arguments = problem(3)
+    arguments["class_index"] = torch.tensor([[0, 1, 1]])
+    arguments["sample_weight"] = torch.tensor([[1.0, 0.5, 2.0]])
+    options = {"pooling": "meanmax", "loss": loss, "label_smoothing": 0.1}
+
+    def both(module):
+        def losses(**a):
+            mean_loss, logits = module.lstm_linear_loss(**a, **options)
+            assert module is reference or not logits.requires_grad
+            return mean_loss, logits.detach()
+
+        return losses
+
+    assert_same_results_and_gradients(both(ops), both(reference), arguments)
+
+
+def test_a_module_trains_on_them(kernels):
+    module = LSTMLinear(17, 3, 4, num_layers=2, bidirectional=True, pooling="mean")
+    x, y, lengths = torch.randn(3, 5, 17), torch.tensor([3, 0, 1]), torch.tensor([5, 0, 3])
+    module.loss(x, y, lengths).backward()
+    ours = [p.grad.clone() for p in module.parameters()]
+    wanted = ["lstm", "lstm_linear", "lstm_linear_backward", "lstm_backward"]
+    assert [name for name, *_ in kernels.calls] == wanted
+    exact = LSTMLinear(17, 3, 4, 2, True, "mean", dtype=torch.float64)
+    exact.load_state_dict(module.state_dict())
+    weights = [exact.lstm.layer(layer, 2) for layer in range(2)]
+    hidden, _, _ = reference.lstm(x[None].double(), lengths, *weights[0])
+    head = [exact.linear.weight[None], exact.linear.bias[None]]
+    loss, _ = reference.lstm_linear_loss(
+        hidden, lengths, y[None], None, *weights[1], *head, pooling="mean"
+    )
+    loss.sum().backward()
+    for grad, parameter in zip(ours, exact.parameters(), strict=True):
+        torch.testing.assert_close(grad.double(), parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_the_drop_in_class_runs_on_them_and_returns_what_torch_returns(kernels, packed, autocast):
+    ours = LSTM(3, 5, num_layers=2, bidirectional=True)
+    theirs = nn.LSTM(3, 5, num_layers=2, bidirectional=True, dtype=torch.float64)
+    theirs.load_state_dict(ours.state_dict())
+    x, dtype = torch.randn(6, 4, 3), torch.bfloat16 if autocast else torch.float32
+    results = []
+    for module, own_x in ((ours, x), (theirs, x.double())):
+        if packed:
+            own_x = pack_padded_sequence(own_x, [2, 6, 1, 3], enforce_sorted=False)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast and module is ours):
+            output, (h_n, c_n) = module(own_x)
+        results.append([output.data if packed else output, h_n, c_n])
+    assert [name for name, *_ in kernels.calls] == ["lstm", "lstm"]
+    assert all(low_precision == autocast for *_, low_precision in kernels.calls)
+    for a, b in zip(*results, strict=True):
+        assert a.dtype == dtype
+        assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps
+    assert [found.served_by for found in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
+
+
+def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
+    lstm = LSTM(3, 257)
+    output, _ = lstm(torch.randn(2, 1, 3))
+    assert not kernels.calls
+    assert output.shape == (2, 1, 257)
+    assert find_lstms(lstm) == [("", "torch", "fp16x3 ends at hidden size 256")]
+
+
+def test_the_kernels_of_the_cpu_are_back_in_their_place():
+    _, _, _, saved = torch.ops.sensorseq.lstm(
+        *(torch.zeros(1, 2, 3, 1), None, torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1)),
+        *(torch.zeros(1, 1, 4), None, None, None, True),
+    )
+    assert saved.shape[-1] == 16
