@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "calls-inl.h"
+#include "error.h"
 #include "launch.h"
 #include "lstm_linear_cuda.h"
 
@@ -46,7 +47,7 @@ class StreamQueue {
     if (Ok()) error_ = LaunchHeadWeightGrad(p, n_slots, n, stream_);
   }
 
-  Status status() const { return Ok() ? Status::kOk : Status::kCudaError; }
+  Status status() const { return ToStatus(error_); }
 
  private:
   bool Ok() const { return error_ == cudaSuccess; }
@@ -77,8 +78,8 @@ Status IsServed(const LstmShape& s, const Options& options) {
   return Status::kOk;
 }
 
-int64_t SavedFloats(const LstmShape& shape, const Options& options) {
-  return SavedFloatsOf(SizesOf(shape, options));
+int64_t SavedFloats(const LstmShape& shape, const Options&) {
+  return SavedFloatsOf(shape);
 }
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options) {
