@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 from _models_side_by_side import models_side_by_side
-from _results import RESULTS, write_results
+from _results import RESULTS, commit, write_results
 
 from sensorseq.benchmark import Shape
 from sensorseq.benchmark_cuda import (
@@ -123,7 +123,8 @@ def measure_cases(cases, device, options, rows, save):
             continue
         for row in found:
             print(format_row(row), flush=True)
-        rows += found
+        # a sweep may go on at a later commit
+        rows += [{**row, "commit": options.commit} for row in found]
         save(quiet=True)
     return failed
 
@@ -172,6 +173,7 @@ def main():
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     options = parser.parse_args()
     options.started, options.at_least_s = time.perf_counter(), 15e-3
+    options.commit = commit()
     device = torch.device("cpu")
     if options.dry_run:
         options.rounds, options.at_least_s = 1, 0.0
