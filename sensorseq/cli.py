@@ -21,6 +21,7 @@ from sensorseq.errors import (
     InputError,
     NotYetError,
     SensorseqError,
+    check_choice,
     nearest_known,
 )
 
@@ -456,6 +457,9 @@ def predict(
 
 @app.command(epilog=_example("sensorseq bench"))
 def bench(
+    against: Annotated[
+        str, typer.Option("--against", metavar="torch|cudnn", help="On the CPU or on a GPU.")
+    ] = "torch",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads [default: as torch has].")
     ] = None,
@@ -465,7 +469,18 @@ def bench(
     """Measure the speed on this machine, against torch and against its limit.
 
     A few shapes, in turns with torch, within half a minute. Other work on the machine spoils it.
+    With --against cudnn on the GPU, with torch's LSTM there, in the same precision.
     """
+    check_choice("--against", against, ("torch", "cudnn"))
+    if against == "cudnn":
+        if threads is not None:
+            raise ArgumentError("--threads is of the CPU; leave it out with --against cudnn.")
+        from sensorseq import benchmark_cuda
+
+        with _progress("measuring", quiet=quiet) as advance:
+            result = benchmark_cuda.run_short(progress=advance)
+        _say(result, benchmark_cuda.format_short(result), as_json)
+        return
     from sensorseq.benchmark import format_short, run_short
 
     with _progress("measuring", quiet=quiet) as advance:

@@ -1,4 +1,4 @@
-"""The error budget every float32 kernel is held to."""
+"""The error budget every kernel is held to."""
 
 import math
 
@@ -14,10 +14,10 @@ def relative_error(ours, exact):
     return distance if norm == 0.0 else distance / norm
 
 
-def assert_within_budget(pairs):
-    """Our float32 error is at most twice torch's own, both measured against float64.
+def assert_within_budget(pairs, dtype=torch.float32, what="the result"):
+    """Our error is at most twice torch's own in the same precision, measured against float64.
 
-    `pairs` holds (ours, torch_float32, reference_float64) for several seeds of one problem. Errors
+    `pairs` holds (ours, torch's, reference in float64) for several seeds of one problem. Errors
     are of whole arrays, not of their worst element: gradients through time have heavy tails, and
     the ratio of the worst elements of six seeds went from 0.6 to 4.7 where that of the arrays' was
     1.0. A quarter of a unit in the last place is allowed for where torch is exact by chance.
@@ -26,5 +26,5 @@ def assert_within_budget(pairs):
         math.sqrt(sum(relative_error(pair[side], pair[2]) ** 2 for pair in pairs) / len(pairs))
         for side in (0, 1)
     )
-    allowed = 2 * theirs + torch.finfo(torch.float32).eps / 4
-    assert ours <= allowed, f"{ours:.3g} against {theirs:.3g} of torch"
+    allowed = 2 * theirs + torch.finfo(dtype).eps / 4
+    assert ours <= allowed, f"{what}: {ours:.3g} against {theirs:.3g} of torch"

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """errors _signal < recording windows history ops
            < simulate storage preprocessing nn < readers < datasets training deploy
            < fluctuation < estimator < model_selection evaluation prepare adapters benchmark
-           < cli"""
+           < benchmark_cuda < cli"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
@@ -34,6 +34,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "deploy/",
         "adapters/",
         "benchmark.py",
+        "benchmark_cuda.py",
     ),
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),

@@ -1,0 +1,232 @@
+"""LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.benchmark_cuda`.
+
+A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides in
+one process, in turns: as Python calls it, captured in a CUDA graph, and its kernels alone. Both
+sides' results are held to float32 in IEEE arithmetic before they are timed. cuDNN's side is
+`torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 as torch has it by default, in fp16
+and bf16, and in fp16 with channels padded to 128, where cuDNN has its fastest kernels; ours is in
+the same precision. `varlen` is packed sequences against lengths on the device.
+
+Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch.
+
+- `--quick`: few shapes in every precision and mode; writes cuda_quick.json.
+- otherwise the sweep, in an order drawn once, so that what fits into `--budget-s` is a fair sample;
+  `--resume` goes on from the file it wrote. Writes cuda.json.
+- `--table cudnn`: torch's LSTM alone, microseconds a step and names of kernels; cuda_cudnn.json.
+- `--dry-run`: the same protocol on the CPU on tiny shapes, to see that it works.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from _models_side_by_side import models_side_by_side
+from _results import RESULTS, commit, write_results
+
+from sensorseq.benchmark import Shape
+from sensorseq.benchmark_cuda import (
+    HEADER,
+    KINDS,
+    MODES,
+    PRECISIONS,
+    check_gpu,
+    environment,
+    format_row,
+    measure,
+    measure_framework,
+)
+from sensorseq.errors import SensorseqError
+
+HIDDEN_SIZES = (32, 64, 128, 256, 512)
+SWEEP = [
+    (kind, precision, Shape(n, t, c, h))
+    for kind, precision in (("training", "fp32"), ("training", "fp16"))
+    for n, t, c, h in itertools.product(
+        (1, 8, 32, 128, 512, 2048), (50, 200, 1000), (1, 6, 16), HIDDEN_SIZES
+    )
+]
+SWEEP += [
+    (kind, precision, Shape(n, 200, 6, h))
+    for kind, precision in itertools.product(
+        (*KINDS[1:3], "training"), ("fp32", "tf32", "bf16", "fp16", "fp16, C padded to 128")
+    )
+    for n, h in itertools.product((1, 32, 128, 2048), HIDDEN_SIZES)
+]
+SWEEP = list(dict.fromkeys(SWEEP))
+QUICK = [
+    (kind, precision, shape)
+    for kind in KINDS
+    for precision in PRECISIONS
+    for shape in (
+        Shape(32, 100, 1, 64),
+        Shape(32, 100, 6, 128),
+        Shape(32, 100, 6, 256),
+        Shape(128, 100, 16, 256),
+        Shape(128, 100, 6, 512),
+    )
+]
+# what the targets are about comes first, should the time not suffice
+QUICK.sort(key=lambda case: (case[1] not in ("fp32", "fp16"), KINDS.index(case[0])))
+FRAMEWORK = [
+    (precision, Shape(n, 100, 6, h))
+    for precision in ("fp32", "tf32", "bf16", "fp16, C padded to 128")
+    for h, n in itertools.product(HIDDEN_SIZES, (1, 8, 32, 128, 512))
+]
+
+
+def tiny(cases):
+    """Put the same kinds and precisions on shapes that a CPU does at once."""
+    return list(dict.fromkeys((*case[:-1], Shape(3, 7, 2, 5)) for case in cases))
+
+
+def key(row):
+    """Say what a row is of, without what was measured."""
+    return row["what"], row["precision"], Shape(*row["shape"])
+
+
+def measure_cases(cases, device, options, rows, save):
+    """Add rows until all cases are done or the time is over; return what failed."""
+    done, failed = {key(row) for row in rows}, []
+    modes = MODES if options.quick else ("eager", "graph")
+    print(HEADER)
+    for number, (kind, precision, shape) in enumerate(cases):
+        if (kind, precision, shape) in done:
+            continue
+        if time.perf_counter() - options.started > options.budget_s:
+            print(f"the time is over: {len(cases) - number} of {len(cases)} cases are left")
+            break
+        try:
+            found = measure(
+                kind,
+                shape,
+                precision,
+                device,
+                modes=modes,
+                rounds=options.rounds,
+                budget_s=0.5,
+                at_least_s=options.at_least_s,
+            )
+        except (SensorseqError, RuntimeError) as error:
+            # a shape that fails says so and the others still run, unless the device is lost
+            failed.append(f"{kind}, {precision}, {shape}: {error}")
+            print(f"FAILED {failed[-1]}", flush=True)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.synchronize()
+            continue
+        for row in found:
+            print(format_row(row), flush=True)
+        # a sweep may go on at a later commit
+        rows += [{**row, "commit": options.commit} for row in found]
+        save(quiet=True)
+    return failed
+
+
+def summarize_ratios(rows):
+    """Print geometric mean and lowest ratio of each kind, precision and mode, and what was handed.
+
+    Shapes handed to the framework count as 1; what cannot run on one side does not count.
+    """
+    print("\ngeometric means (shapes; handed to the framework; lowest)")
+    groups = {}
+    for row in rows:
+        if row.get("ratio") is not None:
+            groups.setdefault((row["what"], row["precision"], row["mode"]), []).append(row)
+    for name, group in sorted(groups.items()):
+        ratios = [row["ratio"] for row in group]
+        handed = sum(row["served_by"] == "framework" for row in group)
+        print(
+            f"{', '.join(name):50} {statistics.geometric_mean(ratios):7.2f}x"
+            f"  ({len(ratios)}; {handed}; {min(ratios):.2f}x)"
+        )
+    handed = {
+        (row["precision"], Shape(*row["shape"])): row["reason"]
+        for row in rows
+        if row["served_by"] == "framework"
+    }
+    for (precision, shape), reason in handed.items():
+        print(f"handed to the framework: {precision} {shape}: {reason}")
+
+
+def read_rows(path):
+    """Return the rows of an earlier run, none where there was none."""
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def main():
+    """Measure what was asked for, print it, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few shapes, every precision and mode")
+    parser.add_argument("--table", choices=("peers", "cudnn", "models"), default="peers")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON")
+    parser.add_argument("--budget-s", type=float, default=520.0, help="begin no case after this")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    parser.add_argument("--limit", type=int, help="only the first cases")
+    parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
+    options = parser.parse_args()
+    options.started, options.at_least_s = time.perf_counter(), 15e-3
+    options.commit = commit()
+    device = torch.device("cpu")
+    if options.dry_run:
+        options.rounds, options.at_least_s = 1, 0.0
+    else:
+        try:
+            check_gpu()
+        except SensorseqError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 4
+        device = torch.device("cuda", torch.cuda.current_device())
+    facts = environment()
+    print(facts)
+    prefix = "cuda_dry" if options.dry_run else "cuda"
+    suffix = {"peers": "_quick" if options.quick else "", "cudnn": "_cudnn", "models": "_models"}
+    table = prefix + suffix[options.table]
+    rows = read_rows(options.output / f"{table}.json") if options.resume else []
+
+    save = functools.partial(
+        write_results, table, rows, partial=False, folder=options.output, facts=facts
+    )
+    failed = []
+    if options.table == "models":
+        rows += models_side_by_side(device, tiny=options.dry_run, rounds=min(3, options.rounds))
+        for row in rows:
+            print(row)
+    elif options.table == "cudnn":
+        for precision, shape in prepared(FRAMEWORK, options):
+            if time.perf_counter() - options.started > options.budget_s:
+                print("the time is over")
+                break
+            rows.append(measure_framework(shape, precision, device))
+            print(rows[-1], flush=True)
+    else:
+        cases = prepared(QUICK if options.quick else shuffled(SWEEP), options)
+        failed = measure_cases(cases, device, options, rows, save)
+        summarize_ratios(rows)
+    save()
+    for line in failed:
+        print(f"FAILED {line}")
+    return 1 if failed else 0
+
+
+def prepared(cases, options):
+    """Return the cases of this run."""
+    return (tiny(cases) if options.dry_run else cases)[: options.limit]
+
+
+def shuffled(cases):
+    """Return them in an order that was drawn once."""
+    cases = list(cases)
+    random.Random(0).shuffle(cases)
+    return cases
+
+
+if __name__ == "__main__":
+    sys.exit(main())

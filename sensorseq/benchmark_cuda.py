@@ -1,0 +1,573 @@
+"""Speed against cuDNN: the same step in the same precision on both sides, in turns in one process.
+
+A step is timed in three ways: as Python calls it (``"eager"``), captured in a CUDA graph
+(``"graph"``), and by its kernels alone, as the profiler sees them (``"kernels"``). Results are
+compared before anything is timed. On a CPU the same protocol runs against torch, so that it can be
+tested where there is no GPU; what it says there is of no other use.
+"""
+
+import collections
+import importlib
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.profiler import ProfilerActivity, profile
+
+from sensorseq import benchmark
+from sensorseq.benchmark import N_CLASSES, Shape, alternate, summarize
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.nn import LSTMLinear
+
+KINDS = ("training", "inference", "varlen training", "varlen inference")
+MODES = ("eager", "graph", "kernels")
+SHORT = (
+    Shape(32, 100, 1, 64),
+    Shape(32, 100, 6, 128),
+    Shape(128, 100, 6, 256),
+    Shape(512, 100, 6, 128),
+)
+_PROFILED_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What both sides compute in, and how far from float32 that may lead.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of weights and inputs on both sides.
+    allows_tf32 : bool
+        Whether torch may use TF32 in RNNs, its default.
+    n_padded : int, default=0
+        Channels that cuDNN's side is padded to with zeros, where its fastest kernels need it.
+    tolerance : float
+        Largest relative error (L2) against float32 in IEEE arithmetic of the same weights.
+    """
+
+    dtype: torch.dtype
+    allows_tf32: bool
+    tolerance: float
+    n_padded: int = 0
+
+
+PRECISIONS = {
+    "fp32": Precision(torch.float32, False, 1e-4),
+    "tf32": Precision(torch.float32, True, 1e-2),
+    "fp16": Precision(torch.float16, True, 1e-2),
+    "bf16": Precision(torch.bfloat16, True, 5e-2),
+    # cuDNN at its best: PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units
+    "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
+}
+
+Call = Callable[[], list[Tensor]]
+
+
+@contextmanager
+def allowing_tf32(allowed: bool) -> Iterator[None]:
+    """Let torch's RNNs use TF32 or not, and set back what was set."""
+    rnn: Any = torch.backends.cudnn.rnn
+    before = rnn.fp32_precision
+    rnn.fp32_precision = "tf32" if allowed else "ieee"
+    try:
+        yield
+    finally:
+        rnn.fp32_precision = before
+
+
+def check_gpu() -> None:
+    """Raise an error where there is no GPU to compare on.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If torch is built without CUDA, or sees no GPU.
+    """
+    if torch.cuda.is_available():
+        return
+    why = "sees none" if torch.version.cuda else "is built without CUDA"
+    raise EnvironmentProblemError(
+        f"a comparison with cuDNN needs an NVIDIA GPU, and torch {torch.__version__} {why}. On the"
+        " CPU, `sensorseq bench --against torch` compares with torch."
+    )
+
+
+def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
+    """Say why a shape is handed to the framework's own LSTM, or nothing where kernels serve it."""
+    if device.type != "cuda":
+        return ""
+    with allowing_tf32(precision.allows_tf32):
+        choice = importlib.import_module("sensorseq.ops.choice").choose_here(
+            device,
+            precision.dtype,
+            hidden_size=shape.hidden_size,
+            n_channels=shape.n_channels,
+        )
+    return "" if choice.served_by == "native" else str(choice.reason)
+
+
+class Problem:
+    """The same network and data for both sides, drawn anew each time.
+
+    Parameters
+    ----------
+    shape : Shape
+        Sizes.
+    precision : Precision
+        Of both sides.
+    device : torch.device
+        Where.
+    uniform_lengths : bool, default=False
+        Lengths drawn evenly from 1 to T. torch packs the sequences in the time that is measured.
+    seed : int, optional
+        Of weights and data; drawn when not given.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        precision: Precision,
+        device: torch.device,
+        *,
+        uniform_lengths: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        n_windows, n_timesteps, n_channels, hidden_size = shape
+        self.shape, self.precision, self.device = shape, precision, device
+        generator = torch.Generator()
+        self.seed = generator.seed() if seed is None else seed
+        generator.manual_seed(self.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            lstm = nn.LSTM(n_channels, hidden_size, batch_first=True)
+            linear = nn.Linear(hidden_size, N_CLASSES)
+        x = torch.randn(n_windows, n_timesteps, n_channels, generator=generator)
+        y = torch.randint(0, N_CLASSES, (n_windows,), generator=generator)
+        self.lengths: Tensor | None = None
+        if uniform_lengths:
+            self.lengths = torch.randint(1, n_timesteps + 1, (n_windows,), generator=generator)
+        # weights and data are rounded first: what is compared is the arithmetic
+        self.module: Any = LSTMLinear.from_torch(lstm, linear).to(device, precision.dtype)
+        self.x = x.to(device, precision.dtype)
+        self.y = y.to(device)
+        self.device_lengths = None if self.lengths is None else self.lengths.to(device)
+        self.lstm, self.linear = self._their_layers(precision.dtype, precision.n_padded)
+        self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
+
+    def _their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
+        _, _, n_channels, hidden_size = self.shape
+        own: nn.LSTM
+        own, linear = self.module.to_torch()
+        lstm = nn.LSTM(
+            max(n_channels, n_padded),
+            hidden_size,
+            batch_first=True,
+            device=self.device,
+            dtype=dtype,
+        )
+        with torch.no_grad():
+            for name, parameter in lstm.named_parameters():
+                given = getattr(own, name)
+                if parameter.shape != given.shape:
+                    given = pad(given, (0, parameter.shape[1] - given.shape[1]))
+                parameter.copy_(given)
+        return lstm, linear.to(dtype)
+
+    def theirs(self, kind: str) -> Call:
+        """Return the step of torch's side."""
+        return self._step(kind, self.lstm, self.linear, self.their_x)
+
+    def ours(self, kind: str) -> Call:
+        """Return the step of this package's side."""
+        parameters = list(self.module.parameters())
+
+        def logits() -> Tensor:
+            found: Tensor = self.module(self.x, self.device_lengths)
+            return found
+
+        return self._of_kind(kind, logits, parameters)
+
+    def exact(self, kind: str) -> list[Tensor]:
+        """Compute what both sides should find: in float32, IEEE, by torch."""
+        lstm, linear = self._their_layers(torch.float32)
+        with allowing_tf32(False):
+            return self._step(kind, lstm, linear, self.x.float())()
+
+    def _step(self, kind: str, lstm: nn.LSTM, linear: nn.Linear, x: Tensor) -> Call:
+        def logits() -> Tensor:
+            given: Any = x
+            if self.lengths is not None:
+                given = pack_padded_sequence(x, self.lengths, True, False)
+            found: Tensor = linear(lstm(given)[1][0][-1])
+            return found
+
+        return self._of_kind(kind, logits, [*lstm.parameters(), *linear.parameters()])
+
+    def _of_kind(
+        self, kind: str, logits: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
+    ) -> Call:
+        def infer() -> list[Tensor]:
+            with torch.no_grad():
+                return [logits()]
+
+        def train() -> list[Tensor]:
+            found = logits()
+            loss = cross_entropy(found.float(), self.y)
+            return [found.detach(), *torch.autograd.grad(loss, parameters)]
+
+        return infer if kind.endswith("inference") else train
+
+
+def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
+    """Return the relative L2 errors of logits, and of all gradients together where there are."""
+    groups = [(list(found[:1]), list(exact[:1]))]
+    if len(exact) > 1:
+        # channels that were padded have no counterpart
+        cut = [f[:, : e.shape[1]] if f.dim() == 2 else f for f, e in zip(found, exact, strict=True)]
+        groups.append((cut[1:], list(exact[1:])))
+    errors = []
+    for some, wanted in groups:
+        a, b = (
+            torch.cat([t.detach().double().reshape(-1) for t in side]) for side in (some, wanted)
+        )
+        errors.append(float((a - b).norm() / b.norm()))
+    return errors
+
+
+def compare(problem: Problem, kind: str) -> dict[str, Any]:
+    """Hold both sides to float32 in IEEE arithmetic.
+
+    Returns
+    -------
+    dict
+        `theirs_error` and `ours_error`: of logits, and in training of gradients.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If our results lie farther off than the precision explains.
+    """
+    exact = problem.exact(kind)
+    theirs, ours = (
+        relative_errors(side(), exact) for side in (problem.theirs(kind), problem.ours(kind))
+    )
+    allowed = problem.precision.tolerance
+    if not all(error <= allowed for error in ours):  # NaN is no small number either
+        raise EnvironmentProblemError(
+            f"the {kind} results for {problem.shape} in {problem.precision.dtype} lie"
+            f" {max(ours):.1g} from float32, torch's {max(theirs):.1g}; at most {allowed:.0e} is"
+            f" explained by the precision (seed {problem.seed}). Timing them would mean nothing."
+            " Please report it with what `sensorseq info` prints."
+        )
+    return {"theirs_error": theirs, "ours_error": ours}
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def repeated(call: Callable[[], Any], device: torch.device) -> Callable[[int], None]:
+    """Return a function that queues the calls and waits for the last."""
+
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            call()
+        _synchronize(device)
+
+    return repeat
+
+
+def captured(call: Call, device: torch.device) -> Call:
+    """Capture a step in a CUDA graph; calling it replays, and returns what the replay wrote."""
+    if device.type != "cuda":
+        return call
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = call()
+
+    def replay() -> list[Tensor]:
+        graph.replay()
+        return results
+
+    return replay
+
+
+def busy_time(call: Callable[[], Any], device: torch.device) -> tuple[float, dict[str, float]]:
+    """Return how long the device works in one call, and each kernel's share, longest first.
+
+    Kernels that run at the same time count once in the time.
+    """
+    on_gpu = device.type == "cuda"
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    _synchronize(device)
+    with profile(activities=[activity]) as profiler:
+        repeated(call, device)(_PROFILED_STEPS)
+    wanted = device.type.upper()
+    spans = sorted(
+        (event.time_range.start, event.time_range.end, event.name)
+        for event in profiler.events() or ()
+        if event.device_type.name == wanted
+    )
+    if not spans:
+        raise EnvironmentProblemError("the profiler saw no kernel; CUPTI may be missing.")
+    busy, reached = 0.0, float("-inf")
+    by_name: dict[str, float] = collections.defaultdict(float)
+    for start, end, name in spans:
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+        by_name[name] += end - start
+    total = sum(by_name.values()) or 1.0
+    by_time = sorted(by_name, key=lambda name: -by_name[name])
+    shares = {name: by_name[name] / total for name in by_time}
+    return 1e-6 * busy / _PROFILED_STEPS, shares
+
+
+def _main_kernels(shares: dict[str, float]) -> list[str]:
+    return [name for name, share in shares.items() if share > 0.01]
+
+
+def _alternate_busy(
+    theirs: Call, ours: Call, device: torch.device, rounds: int
+) -> tuple[NDArray[np.float64], dict[str, list[str]]]:
+    times = np.empty((2, rounds))
+    names: dict[str, list[str]] = {}
+    for call in (theirs, ours):
+        repeated(call, device)(3)
+    for i in range(rounds):
+        sides = [(0, "theirs", theirs), (1, "ours", ours)]
+        for side, name, call in sides if i % 2 == 0 else reversed(sides):
+            times[side, i], shares = busy_time(call, device)
+            names[f"{name}_kernels"] = _main_kernels(shares)
+    return times, names
+
+
+def measure(
+    kind: str,
+    shape: Shape,
+    precision: str,
+    device: torch.device,
+    *,
+    modes: Sequence[str] = MODES,
+    rounds: int = 9,
+    budget_s: float = 2.0,
+    at_least_s: float = 15e-3,
+) -> list[dict[str, Any]]:
+    """Compare the results of both sides, then time them in every mode.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    shape : Shape
+        Sizes.
+    precision : str
+        One of `PRECISIONS`.
+    device : torch.device
+        Where.
+    modes : sequence of str, default=MODES
+        Ways of timing.
+    rounds, budget_s, at_least_s
+        See `sensorseq.benchmark.alternate`; the profiler takes at most five rounds.
+
+    Returns
+    -------
+    list of dict
+        For each mode `what`, `precision`, `mode`, `shape`, `served_by`, the errors, the seed and
+        what `sensorseq.benchmark.summarize` says. `ratio` is above 1 where ours is faster; 1 where
+        the framework serves the shape, with `reason`, which is not timed; None, with `reason`,
+        where one side cannot run in this mode.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If the results differ.
+    """
+    chosen = PRECISIONS[precision]
+    same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
+    reason = why_framework(device, shape, chosen)
+    if reason:
+        handed = {**same, "served_by": "framework", "reason": reason, "ratio": 1.0}
+        return [{**handed, "mode": mode} for mode in modes]
+    rows: list[dict[str, Any]] = []
+    with allowing_tf32(chosen.allows_tf32):
+        problem = Problem(shape, chosen, device, uniform_lengths=kind.startswith("varlen"))
+        same |= {"served_by": "native", "seed": problem.seed, **compare(problem, kind)}
+        for mode in modes:
+            row = {**same, "mode": mode}
+            theirs, ours = problem.theirs(kind), problem.ours(kind)
+            names: dict[str, list[str]] = {}
+            if mode == "kernels":
+                times, names = _alternate_busy(theirs, ours, device, min(rounds, 5))
+            else:
+                if mode == "graph":
+                    if problem.lengths is not None:
+                        reason = "packing waits for the host, so a packed step cannot be captured"
+                        rows.append({**row, "ratio": None, "reason": reason})
+                        continue
+                    theirs, ours = (captured(call, device) for call in (theirs, ours))
+                    _compare_replay(problem, kind, ours)
+                times = alternate(
+                    repeated(theirs, device),
+                    repeated(ours, device),
+                    rounds=rounds,
+                    budget_s=budget_s,
+                    at_least_s=at_least_s,
+                )
+            rows.append({**row, **summarize(times[0], times[1]), **names})
+    return rows
+
+
+def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
+    found, wanted = replay(), problem.ours(kind)()
+    _synchronize(problem.device)
+    if not all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)):
+        raise EnvironmentProblemError(
+            f"the {kind} step for {problem.shape} has other bits in a CUDA graph than outside it"
+            f" (seed {problem.seed}). Please report it with what `sensorseq info` prints."
+        )
+
+
+def measure_framework(
+    shape: Shape, precision: str, device: torch.device, *, rounds: int = 3
+) -> dict[str, Any]:
+    """Say what torch's own LSTM takes for a step of time, and by which kernels.
+
+    Returns
+    -------
+    dict
+        `inference_us_a_step` and `training_us_a_step`, medians of the time that the device works,
+        each with `_p10` and `_p90`, and `inference_kernels` and `training_kernels`.
+    """
+    chosen = PRECISIONS[precision]
+    row: dict[str, Any] = {"what": "torch alone", "precision": precision, "shape": list(shape)}
+    with allowing_tf32(chosen.allows_tf32):
+        problem = Problem(shape, chosen, device)
+        row["seed"] = problem.seed
+        for kind in ("inference", "training"):
+            call = problem.theirs(kind)
+            repeated(call, device)(3)
+            found = [busy_time(call, device) for _ in range(rounds)]
+            step_us = [1e6 * seconds / shape.n_timesteps for seconds, _ in found]
+            low, middle, high = np.quantile(step_us, [0.1, 0.5, 0.9]).tolist()
+            name = f"{kind}_us_a_step"
+            row |= {name: middle, f"{name}_p10": low, f"{name}_p90": high}
+            row[f"{kind}_kernels"] = _main_kernels(found[-1][1])
+    return row
+
+
+def environment() -> dict[str, Any]:
+    """Describe GPU, driver and versions beside the processor, without naming the machine."""
+    facts = benchmark.environment() | {
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+    }
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {
+            "device": properties.name,
+            "n_multiprocessors": properties.multi_processor_count,
+            "driver": _driver_version(),
+        }
+    return facts
+
+
+def _driver_version() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.strip().split("\n")[0] or None
+
+
+def run_short(
+    *,
+    device: torch.device | None = None,
+    rounds: int = 9,
+    progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, Any]:
+    """Measure a few shapes against cuDNN, in about half a minute.
+
+    Parameters
+    ----------
+    device : torch.device, optional
+        The current GPU when not given.
+    rounds : int, default=9
+        See `sensorseq.benchmark.alternate`.
+    progress : callable, optional
+        Called with how many comparisons are done, and of how many.
+
+    Returns
+    -------
+    dict
+        `environment` and `rows`, see `measure`.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If there is no GPU, or results differ.
+    """
+    if device is None:
+        check_gpu()
+        device = torch.device("cuda", torch.cuda.current_device())
+    wanted = [
+        (kind, precision, shape)
+        for kind in KINDS[:3]
+        for precision in ("fp32", "fp16")
+        for shape in SHORT
+    ]
+    rows: list[dict[str, Any]] = []
+    for done, (kind, precision, shape) in enumerate(wanted):
+        modes = ("eager", "graph")
+        rows += measure(kind, shape, precision, device, modes=modes, rounds=rounds, budget_s=0.5)
+        if progress is not None:
+            progress(done + 1, len(wanted))
+    return {"environment": environment(), "rows": rows}
+
+
+HEADER = f"{'':44}  {'NxTxCxH':14}  cuDNN ms   ours ms   ratio  [spread]"
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Say one row in a line."""
+    name = f"{row['what']}, {row['precision']}, {row['mode']}"
+    start = f"{name:44}  {Shape(*row['shape'])!s:14}"
+    if "ours_ms" not in row:
+        said = "1 (framework)" if row["served_by"] == "framework" else "not timed"
+        return f"{start}  {said}: {row['reason']}"
+    spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
+    return f"{start}  {row['theirs_ms']:8.4f}  {row['ours_ms']:8.4f}  {row['ratio']:5.2f}x {spread}"
+
+
+def format_short(result: dict[str, Any]) -> str:
+    """Say what `run_short` found in lines for people."""
+    facts = result["environment"]
+    return "\n".join(
+        (
+            f"{facts.get('device', 'no GPU')}, driver {facts.get('driver')}, torch"
+            f" {facts['torch']}, cuDNN {facts['cudnn']}",
+            "",
+            HEADER,
+            *(format_row(row) for row in result["rows"]),
+            "",
+            "N windows, T timesteps, C channels, H hidden units. Above 1x sensorseq is faster; in",
+            "brackets the 10th and 90th percentiles. graph: both steps captured in a CUDA graph.",
+            "varlen: torch packs the sequences, in the time that is measured.",
+        )
+    )
