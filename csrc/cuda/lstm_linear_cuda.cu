@@ -78,9 +78,7 @@ Status IsServed(const LstmShape& s, const Options& options) {
   return Status::kOk;
 }
 
-int64_t SavedFloats(const LstmShape& shape, const Options&) {
-  return SavedFloatsOf(shape);
-}
+int64_t SavedFloats(const LstmShape& shape, const Options&) { return SavedFloatsOf(shape); }
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options) {
   ForwardSpace space;
