@@ -257,7 +257,7 @@ SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
 // many. Decided by N and T alone.
 constexpr int kMaxTileSlots = 8;
 constexpr int kMaxTimeSlots = 8;
-constexpr int64_t kTimeSlotSteps = 64;
+constexpr int64_t kTimeSlotSteps = 32;
 SENSORSEQ_HD constexpr int64_t TileSlots(int64_t n_windows) {
   const int64_t n = TileCount(n_windows);
   return n < 1 ? 1 : (n < kMaxTileSlots ? n : kMaxTileSlots);
