@@ -38,6 +38,8 @@ constexpr int kFragmentBytes = 512;  // 32 lanes of four words
 constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
 constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two groups of units
 constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
+// Shared memory of a CTA at most, on compute capability 9.0.
+constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMinHidden = 32;
 constexpr int kMaxHidden = 512;
 
