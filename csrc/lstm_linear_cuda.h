@@ -44,8 +44,7 @@ constexpr int64_t kMaxChannels = 16;
 // without a GPU. It looks at H, C, D, K, the precision and whether x is projected.
 Status IsServed(const LstmShape& shape, const Options& options);
 
-// Floats of LstmForward::saved and LstmBackward::saved, in an order of its own; the backward pass
-// writes over it, so it serves once. 64-byte aligned.
+// Floats of LstmForward::saved and LstmBackward::saved, in an order of its own; 64-byte aligned.
 int64_t SavedFloats(const LstmShape& shape, const Options& options);
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options);

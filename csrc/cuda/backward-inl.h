@@ -118,8 +118,10 @@ class Backward {
       }
     }
     n_steps = static_cast<int>(m.Largest(longest));
-    saved = p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
-                          SavedTileFloats(s.n_timesteps, V::kHidden);
+    const int64_t of_tile = ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
+                            SavedTileFloats(s.n_timesteps, V::kHidden);
+    saved = p.saved + of_tile;
+    grads = p.grads + of_tile;
     own_ring = shared.ring + warp * kSavedRing * BackwardShared<V>::kSlot;
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) hidden_at[r] = HiddenAt(r);
@@ -279,7 +281,7 @@ class Backward {
   }
 
   SENSORSEQ_BODY void Store(int step, int own, const F d[kGates][2]) {
-    float* to = saved + step * SavedStepFloats(V::kHidden);
+    float* to = grads + step * SavedStepFloats(V::kHidden);
     const L at = m.ToLong(SavedOfLane(lane, Group(own)));
     const F early[4] = {d[0][0], d[0][1], d[1][0], d[1][1]};
     const F late[4] = {d[2][0], d[2][1], d[3][0], d[3][1]};
@@ -446,7 +448,8 @@ class Backward {
   const int direction;
   const int64_t tile;
   int n_steps;
-  float* saved;
+  const float* saved;
+  float* grads;
   L hidden_at[2];
   int64_t hidden_stride;
   I window[2], length[2], argmax[kOwn][2];

@@ -89,9 +89,14 @@ inline size_t CarveForward(const LstmShape& shape, const Options& options, void*
   return carver.used();
 }
 
+inline int64_t SavedFloatsOf(const LstmShape& s) {
+  return s.n_models * s.n_directions * TileCount(s.n_windows) *
+         SavedTileFloats(s.n_timesteps, PaddedHidden(s.hidden_size));
+}
+
 struct BackwardSpace {
   char* packed;
-  float *grad_pooled, *slots;
+  float *grads, *grad_pooled, *slots;
   uint32_t* largest;
   size_t largest_bytes;
 };
@@ -109,17 +114,13 @@ inline size_t CarveBackward(const LstmShape& shape, const Options& options, void
   Carver carver(block);
   space->packed =
       carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
+  space->grads = carver.Take<float>(SavedFloatsOf(shape));
   space->grad_pooled =
       carver.Take<float>(s.n_classes > 0 ? s.n_models * s.n_windows * PooledWidth(s) : 0);
   space->slots = carver.Take<float>(slots);
   space->largest = carver.Take<uint32_t>(of_models);
   space->largest_bytes = static_cast<size_t>(of_models) * sizeof(uint32_t);
   return carver.used();
-}
-
-inline int64_t SavedFloatsOf(const LstmShape& s) {
-  return s.n_models * s.n_directions * TileCount(s.n_windows) *
-         SavedTileFloats(s.n_timesteps, PaddedHidden(s.hidden_size));
 }
 
 template <typename Queue>
@@ -220,8 +221,8 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   p.grad_h_n = a.grad_h_n;
   p.grad_c_n = a.grad_c_n;
   p.grad_pooled = a.grad_pooled;
-  // const where the forward pass's is: the backward pass is the last to read it
-  p.saved = const_cast<float*>(a.saved);
+  p.saved = a.saved;
+  p.grads = space.grads;
   p.grad_h_0 = a.grad_h_0;
   p.grad_c_0 = a.grad_c_0;
   p.grad_gates = s.is_projected ? a.grad_x : nullptr;
@@ -252,6 +253,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   w.lengths = a.in.lengths;
   w.x = a.in.x;
   w.saved = a.saved;
+  w.grads = space.grads;
   w.largest = space.largest;
   w.slots = space.slots;
   const int hidden_size = PaddedHidden(H);

@@ -43,7 +43,9 @@ struct BackwardParams {
   const float *h_0, *c_0, *recurrent_mask;
   const float *grad_hidden, *grad_h_n, *grad_c_n;
   const float* grad_pooled;  // (M, N, P), the head's share included, or null
-  float* saved;              // in: as saved; out: gates replaced by their gradients
+  const float* saved;
+  float* grads;  // written: laid out as saved, gradients of the gates in place of the gates; may be
+                 // the same memory
   float *grad_h_0, *grad_c_0;
   float* grad_gates;  // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
   uint32_t* largest;  // (M, D) zeros; out: bits of the largest absolute gradient of a gate
@@ -53,12 +55,12 @@ inline bool HasSequences(const BackwardParams& p) {
   return p.grad_hidden != nullptr || p.grad_gates != nullptr;
 }
 
-// Gradients of the layer's weights, from saved state after the backward pass.
+// Gradients of the layer's weights, after the backward pass.
 struct WeightGradParams {
   Sizes sizes;
   const int64_t* lengths;
   const float* x;  // of the input's share
-  const float* saved;
+  const float *saved, *grads;
   const uint32_t* largest;
   float* slots;  // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };

@@ -79,8 +79,8 @@ class HiddenGrad {
     F total[kColumnGroups][2][4] = {};
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
       const TileSteps<M> steps(m, s, p.lengths, tile);
-      const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
-                                         SavedTileFloats(s.n_timesteps, kHidden);
+      const int64_t of_tile =
+          (of_model * TileCount(s.n_windows) + tile) * SavedTileFloats(s.n_timesteps, kHidden);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
       SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last; step += 2) {
@@ -89,11 +89,12 @@ class HiddenGrad {
         SENSORSEQ_UNROLL
         for (int later = 0; later < 2; ++later) {
           const bool there = step + later < last;
-          const float* from = saved + (there ? step + later : step) * SavedStepFloats(kHidden);
+          const int64_t of_step =
+              of_tile + (there ? step + later : step) * SavedStepFloats(kHidden);
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
             F grad[4];  // of two gates, two rows each
-            m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart * t, grad);
+            m.LoadGlobalFloats(p.grads + of_step, SavedOfLane(lane, group) + kSavedPart * t, grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {
               U words[kPlanes];
@@ -108,8 +109,9 @@ class HiddenGrad {
           SENSORSEQ_UNROLL
           for (int column = 0; column < kColumnGroups; ++column) {
             F words[2];
-            m.LoadGlobalPair(from, SavedOfLane(lane, columns + column) + (kSavedCell + 2),
-                             &words[0], &words[1]);
+            m.LoadGlobalPair(p.saved + of_step,
+                             SavedOfLane(lane, columns + column) + (kSavedCell + 2), &words[0],
+                             &words[1]);
             SENSORSEQ_UNROLL
             for (int plane = 0; plane < kPlanes; ++plane) {
               b[column][plane][later] = m.AsUnsigned(words[plane]);
@@ -182,12 +184,12 @@ class InputGrad {
     F total[kGates][kChannels + 1] = {};
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
       const TileSteps<M> steps(m, s, p.lengths, tile);
-      const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
+      const float* grads = p.grads + (of_model * TileCount(s.n_windows) + tile) *
                                          SavedTileFloats(s.n_timesteps, hidden_);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
       SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last; ++step) {
-        const float* from = saved + step * SavedStepFloats(hidden_);
+        const float* from = grads + step * SavedStepFloats(hidden_);
         F grad[2][4];
         m.LoadGlobalFloats(from, SavedOfLane(lane, group), grad[0]);
         m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);

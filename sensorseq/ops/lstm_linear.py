@@ -334,22 +334,6 @@ def _check_channels(x: Tensor, weight_ih: Tensor, weight_hh: Tensor) -> None:
         torch._check(fits, lambda: "weight_ih and x differ in channels")
 
 
-def _unspent(ctx: Any, op: Any, arguments: tuple[Any, ...], saved: Tensor) -> Tensor:
-    """Return the saved state, made again where an earlier backward pass has written over it."""
-    if not _is_overwritten(saved):
-        return saved
-    if getattr(ctx, "is_spent", False):
-        with torch.no_grad():
-            *_, saved = op(*arguments, True, ctx.low_precision)
-    ctx.is_spent = True
-    return saved
-
-
-def _is_overwritten(saved: Tensor) -> bool:
-    """Whether a backward pass writes over the saved state: on a GPU, to need no memory twice."""
-    return saved.device.type == "cuda"
-
-
 def _sum_over_models(grad_x: Tensor, x: Tensor) -> Tensor:
     """Add up what every model sends back to an input they share."""
     shared = x.shape[0] == 1 and grad_x.shape[0] != 1
@@ -484,7 +468,6 @@ def _lstm_gradients(
     grads = [None if g is None else g.contiguous() for g in (grad_hidden, grad_h_n, grad_c_n)]
     if all(g is None for g in grads):
         return (None,) * (len(arguments) + 2)
-    saved = _unspent(ctx, torch.ops.sensorseq.lstm, tuple(arguments), saved)
     grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = torch.ops.sensorseq.lstm_backward(
         *grads, *arguments, saved, needs_grad_x, ctx.low_precision
     )
@@ -525,7 +508,6 @@ def _lstm_linear_gradients(
         if grad_h_n is None and grad_c_n is None:
             return (None,) * (len(arguments) + 3)
         grad_logits = x.new_zeros((*pooled.shape[:2], weight_out.shape[1]))
-    saved = _unspent(ctx, torch.ops.sensorseq.lstm_linear, (*arguments, ctx.pooling), saved)
     (
         grad_x,
         grad_ih,
