@@ -7,7 +7,6 @@ tested where there is no GPU; what it says there is of no other use.
 """
 
 import collections
-import importlib
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from sensorseq import benchmark
 from sensorseq.benchmark import N_CLASSES, Shape, alternate, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.choice import choose_here
 
 KINDS = ("training", "inference", "varlen training", "varlen inference")
 MODES = ("eager", "graph", "kernels")
@@ -106,7 +106,7 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
-        choice = importlib.import_module("sensorseq.ops.choice").choose_here(
+        choice = choose_here(
             device,
             precision.dtype,
             hidden_size=shape.hidden_size,
