@@ -83,7 +83,7 @@ class Queue {
  private:
   template <typename Body>
   void OneWarp(Body body) {
-    Cluster cluster(1, 1, 128, Options{static_cast<uint32_t>(random_())});
+    Cluster cluster(1, 1, 128, Options{static_cast<uint32_t>(random_()), {}, -1, -1});
     Machine m(cluster, 0, 0, 0, 0, 0);
     body(m);
   }
@@ -102,7 +102,7 @@ class Queue {
     for (int64_t i : order) {
       const int64_t tile = i % n_tiles, model = i / n_tiles / s.n_directions;
       const auto direction = static_cast<int>(i / n_tiles % s.n_directions);
-      Cluster cluster(V::kCtas, V::kWarps, shared_bytes, Options{static_cast<uint32_t>(random_())});
+      Cluster cluster(V::kCtas, V::kWarps, shared_bytes, Options{static_cast<uint32_t>(random_()), {}, -1, -1});
       cluster.Run([&](int rank, int warp) {
         Machine m(cluster, rank, warp, tile, direction, model);
         body(m);
