@@ -2,61 +2,43 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
-
-#include "cuda/layout.h"
 
 namespace emulator {
 
-using sensorseq::cuda::kLanes;
+constexpr int kLanes = 32;
 
-// Operations are called, not inlined: else compilers take minutes over the bodies.
-#define EMULATED __attribute__((noinline))
-
+// Operations are compiled once, in emulator.cpp: inlined, compilers take minutes over the bodies.
 template <typename T>
 struct Lanes {
   T of[kLanes] = {};
 
   Lanes() = default;
-  Lanes(T value) {  // the same for all, as device code means it
-    for (T& lane : of) lane = value;
-  }
+  Lanes(T value);  // the same for all, as device code means it
   T& operator[](int lane) { return of[lane]; }
   const T& operator[](int lane) const { return of[lane]; }
-  template <typename To>
-  EMULATED Lanes<To> As() const {
-    Lanes<To> r;
-    for (int l = 0; l < kLanes; ++l) r.of[l] = static_cast<To>(of[l]);
-    return r;
-  }
-  template <typename To>
-  EMULATED Lanes<To> Bits() const {
-    static_assert(sizeof(To) == sizeof(T), "");
-    Lanes<To> r;
-    std::memcpy(r.of, of, sizeof(of));
-    return r;
-  }
 
-#define EMULATED_OPERATOR(Result, op)                                         \
-  friend EMULATED Lanes<Result> operator op(const Lanes& a, const Lanes& b) { \
-    Lanes<Result> r;                                                          \
-    for (int l = 0; l < kLanes; ++l) r.of[l] = a.of[l] op b.of[l];            \
-    return r;                                                                 \
-  }
-  EMULATED_OPERATOR(T, +)
-  EMULATED_OPERATOR(T, -)
-  EMULATED_OPERATOR(T, *)
-  EMULATED_OPERATOR(T, /)
-  EMULATED_OPERATOR(T, &)
-  EMULATED_OPERATOR(T, |)
-  EMULATED_OPERATOR(T, <<)
-  EMULATED_OPERATOR(T, >>)
-  EMULATED_OPERATOR(bool, <)
-  EMULATED_OPERATOR(bool, >)
-  EMULATED_OPERATOR(bool, <=)
-  EMULATED_OPERATOR(bool, >=)
-  EMULATED_OPERATOR(bool, ==)
-  EMULATED_OPERATOR(bool, !=)
+  template <typename To>
+  Lanes<To> As() const;  // converted
+  template <typename To>
+  Lanes<To> Bits() const;  // the same bits
+
+#define EMULATED_OPERATOR(Result, op, Name)                  \
+  static Lanes<Result> Name(const Lanes& a, const Lanes& b); \
+  friend Lanes<Result> operator op(const Lanes& a, const Lanes& b) { return Name(a, b); }
+  EMULATED_OPERATOR(T, +, Plus)
+  EMULATED_OPERATOR(T, -, Minus)
+  EMULATED_OPERATOR(T, *, Times)
+  EMULATED_OPERATOR(T, /, Over)
+  EMULATED_OPERATOR(T, &, Both)
+  EMULATED_OPERATOR(T, |, Either)
+  EMULATED_OPERATOR(T, <<, Left)
+  EMULATED_OPERATOR(T, >>, Right)
+  EMULATED_OPERATOR(bool, <, Less)
+  EMULATED_OPERATOR(bool, >, Greater)
+  EMULATED_OPERATOR(bool, ==, Equal)
+  EMULATED_OPERATOR(bool, !=, Unequal)
+  EMULATED_OPERATOR(bool, <=, NotGreater)
+  EMULATED_OPERATOR(bool, >=, NotLess)
 #undef EMULATED_OPERATOR
 };
 
@@ -67,10 +49,6 @@ using L = Lanes<int64_t>;
 using B = Lanes<bool>;
 
 template <typename T>
-EMULATED Lanes<T> Choose(const B& c, const Lanes<T>& x, const Lanes<T>& y) {
-  Lanes<T> r;
-  for (int l = 0; l < kLanes; ++l) r.of[l] = c.of[l] ? x.of[l] : y.of[l];
-  return r;
-}
+Lanes<T> Choose(const B& c, const Lanes<T>& x, const Lanes<T>& y);
 
 }  // namespace emulator
