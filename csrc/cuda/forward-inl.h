@@ -174,7 +174,7 @@ class Forward {
       for (int r = 0; r < 2; ++r) {
         const auto has = m.And(owns_row(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
         const L at = StateAt(r) + m.ToLong(its_unit) - m.ToLong(unit);
-        start[r] = Masked(LoadOr(p.h_0, at, has, 0.0f), at, has);
+        start[r] = InRange(Masked(LoadOr(p.h_0, at, has, 0.0f), at, has));
       }
       U words[V::kPlanes];
       Pack(start, words);
@@ -188,7 +188,7 @@ class Forward {
     for (int r = 0; r < 2; ++r) {
       h[r] = LoadOr(p.h_0, StateAt(r), owns[r], 0.0f) + poison[r];
       c[r] = LoadOr(p.c_0, StateAt(r), owns[r], 0.0f) + poison[r];
-      mask[r] = LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f);
+      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f));
       sum[r] = poison[r];
       largest[r] = F{};
       argmax[r] = I{} - 1;
@@ -208,6 +208,12 @@ class Forward {
   template <typename B>
   SENSORSEQ_BODY F Masked(const F& value, const L& at, const B& has) {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
+  }
+
+  // NaN where a half cannot hold it: infinity would close a gate, and look right. From the second
+  // step on |h| <= 1, and the mask alone can bring it there.
+  SENSORSEQ_BODY F InRange(const F& value) {
+    return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
   }
 
   // Halves of a pair of rows, first what one half holds of them, then what is left.
