@@ -28,14 +28,12 @@ inline uint16_t HalfOfFloat(float value) {
   const auto mantissa = static_cast<int>(std::nearbyint(std::ldexp(fraction, 11)));
   return sign | static_cast<uint16_t>(((exponent + 14) << 10) + (mantissa - 1024));
 }
-inline float HalfValue(uint16_t half) {
-  static const std::vector<float> table = [] {
-    std::vector<float> values(65536);
-    for (int i = 0; i < 65536; ++i) values[i] = FloatOfHalf(static_cast<uint16_t>(i));
-    return values;
-  }();
-  return table[half];
-}
+inline const std::vector<float> kValueOfHalf = [] {
+  std::vector<float> values(65536);
+  for (int i = 0; i < 65536; ++i) values[i] = FloatOfHalf(static_cast<uint16_t>(i));
+  return values;
+}();
+inline float HalfValue(uint16_t half) { return kValueOfHalf.data()[half]; }
 // Towards zero.
 inline float Truncated(double value) {
   const float rounded = static_cast<float>(value);

@@ -68,13 +68,20 @@ void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, Cal
 
 }  // namespace
 
-int main() {
+// Arguments: the hidden sizes (none: all).
+int main(int argc, char** argv) {
+  auto IsWanted = [&](int hidden) {
+    bool is_wanted = argc == 1;
+    for (int i = 1; i < argc; ++i) is_wanted |= std::atoi(argv[i]) == hidden;
+    return is_wanted;
+  };
   const Pooling poolings[] = {Pooling::kLast, Pooling::kMean, Pooling::kMax, Pooling::kMeanMax};
   int turn = 0;
   for (auto precision : {cuda::Precision::kFp16x3, cuda::Precision::kFp16}) {
     for (int hidden : {5, 100, 200}) {
       if (hidden == (precision == cuda::Precision::kFp16 ? 100 : 200))
         continue;  // one in a cluster
+      if (!IsWanted(hidden)) continue;
       std::mt19937 random(1);
       LstmShape s;
       s.n_models = 2;
