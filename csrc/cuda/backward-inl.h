@@ -86,8 +86,8 @@ class Backward {
       if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
       m.template WaitAsync<kSavedRing - 3>();  // this step's, and c of the one before
       Cells(step, n, buffer);
-      Prefetch(n + kSavedRing - 1);
       m.SyncCta();
+      Prefetch(n + kSavedRing - 1);
       Product(step, buffer, BarrierOf(buffer ^ 1));
     }
     if (V::kCtas > 1 && n_steps > 0) {
@@ -240,44 +240,64 @@ class Backward {
             own * BackwardShared<V>::kGroupSlot);
   }
 
+  // What the next warp waits for comes first; and the warp's groups go side by side, so that one's
+  // loads and shuffles cover the other's.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
+    F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
     SENSORSEQ_UNROLL
     for (int own = 0; own < kOwn; ++own) {
       const U slot = Slot(n, own);
-      F early[4], late[4], cell[2], from_above[2] = {};
-      m.LoadSharedFloats(slot, early);
-      m.LoadSharedFloats(slot + 16, late);
+      m.LoadSharedFloats(slot, early[own]);
+      m.LoadSharedFloats(slot + 16, late[own]);
       if (step > 0) {
-        m.LoadSharedPair(Slot(n + 1, own) + 32, &cell[0], &cell[1]);
+        m.LoadSharedPair(Slot(n + 1, own) + 32, &cell[own][0], &cell[own][1]);
       } else {
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
-          cell[r] = LoadOr(p.c_0, StateAt(own, r), owns[own][r], 0.0f);
+          cell[own][r] = LoadOr(p.c_0, StateAt(own, r), owns[own][r], 0.0f);
         }
       }
       if (kHasSequences && p.grad_hidden != nullptr) {
-        m.LoadSharedPair(slot + 40, &from_above[0], &from_above[1]);
+        m.LoadSharedPair(slot + 40, &from_above[own][0], &from_above[own][1]);
       }
-      F d[kGates][2];
+    }
+    F d[kOwn][kGates][2], largest[kOwn][2];
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) {
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         const auto on = length[r] > I{} + step;
-        const F i = early[r], f = early[2 + r], g = late[r], o = late[2 + r];
-        const F is_max =
-            m.Select(argmax[own][r] == I{} + static_cast<int32_t>(step), d_max[own][r], F{});
-        const F grad = dh[own][r] + (d_mean[own][r] + is_max + from_above[r]);
+        const F i = early[own][r], f = early[own][2 + r], g = late[own][r], o = late[own][2 + r];
+        const F is_max = m.Select(argmax[own][r] == I{} + step, d_max[own][r], F{});
+        const F grad = dh[own][r] + (d_mean[own][r] + is_max + from_above[own][r]);
         const F tanh_c = Tanh<kIsExact>(m, c[own][r]);
         const F dc_now = m.Fma(grad * o, 1.0f - tanh_c * tanh_c, dc[own][r]);
-        d[kInputGate][r] = m.Select(on, dc_now * g * (i * (1.0f - i)), F{});
-        d[kForgetGate][r] = m.Select(on, dc_now * cell[r] * (f * (1.0f - f)), F{});
-        d[kCellGate][r] = m.Select(on, dc_now * i * (1.0f - g * g), F{});
-        d[kOutputGate][r] = m.Select(on, grad * tanh_c * (o * (1.0f - o)), F{});
+        F* of_cell = &d[own][0][r];
+        of_cell[2 * kInputGate] = m.Select(on, dc_now * g * (i * (1.0f - i)), F{});
+        of_cell[2 * kForgetGate] = m.Select(on, dc_now * cell[own][r] * (f * (1.0f - f)), F{});
+        of_cell[2 * kCellGate] = m.Select(on, dc_now * i * (1.0f - g * g), F{});
+        of_cell[2 * kOutputGate] = m.Select(on, grad * tanh_c * (o * (1.0f - o)), F{});
         dc[own][r] = m.Select(on, dc_now * f, dc[own][r]);
-        c[own][r] = m.Select(on, cell[r], c[own][r]);
+        c[own][r] = m.Select(on, cell[own][r], c[own][r]);
+        largest[own][r] = m.Max(m.Max(m.Abs(of_cell[0]), m.Abs(of_cell[2])),
+                                m.Max(m.Abs(of_cell[4]), m.Abs(of_cell[6])));
       }
-      Store(step, own, d);
-      Exchange(own, buffer, d);
     }
+    // the units of a row lie with the lanes of one q
+    SENSORSEQ_UNROLL
+    for (int distance = 4; distance < kLanes; distance *= 2) {
+      SENSORSEQ_UNROLL
+      for (int own = 0; own < kOwn; ++own) {
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          largest[own][r] = m.Max(largest[own][r], m.ShuffleXor(largest[own][r], distance));
+        }
+      }
+    }
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) Exchange(own, buffer, d[own], largest[own]);
+    SENSORSEQ_UNROLL
+    for (int own = 0; own < kOwn; ++own) Store(step, own, d[own]);
   }
 
   SENSORSEQ_BODY void Store(int step, int own, const F d[kGates][2]) {
@@ -299,18 +319,12 @@ class Backward {
     }
   }
 
-  SENSORSEQ_BODY void Exchange(int own, int buffer, const F d[kGates][2]) {
+  SENSORSEQ_BODY void Exchange(int own, int buffer, const F d[kGates][2], const F largest[2]) {
     F scale[2], back[2];
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      F largest =
-          m.Max(m.Max(m.Abs(d[0][r]), m.Abs(d[1][r])), m.Max(m.Abs(d[2][r]), m.Abs(d[3][r])));
-      // the units of a row lie with the lanes of one q
-      for (int distance = 4; distance < kLanes; distance *= 2) {
-        largest = m.Max(largest, m.ShuffleXor(largest, distance));
-      }
-      most = m.Max(most, largest);
-      m.ScaleTo(largest, kLargestExponent, &scale[r], &back[r]);
+      most = m.Max(most, largest[r]);
+      m.ScaleTo(largest[r], kLargestExponent, &scale[r], &back[r]);
     }
     SENSORSEQ_UNROLL
     for (int gate = 0; gate < kGates; ++gate) {

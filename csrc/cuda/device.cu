@@ -13,6 +13,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 
 Status ToStatus(cudaError_t code) {
   if (code == cudaSuccess) return Status::kOk;
+  (void)cudaGetLastError();  // or the next launch would report it again
   last_error = code;
   return Status::kCudaError;
 }

@@ -106,8 +106,12 @@ class Forward {
         if (warp == 0) m.ArmBarrier(BarrierOf(buffer), StateArrivals<V>());
       }
       Product(buffer, z);
-      Cells(step, z);
+      F gates[kGates][2];
+      U before[V::kPlanes];
+      Cells(step, z, gates, before);
+      // what others wait for first, then what only later kernels read
       if (step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
+      Record(step, gates, before);
       if (V::kCtas == 1) m.SyncCta();
     }
     Finish();
@@ -202,7 +206,7 @@ class Forward {
       for (int r = 0; r < 2; ++r) {
         const auto has = m.And(owns_row(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
         const L at = StateAt(r) + m.ToLong(its_unit) - m.ToLong(unit);
-        start[r] = Masked(LoadOr(p.h_0, at, has, 0.0f), at, has);
+        start[r] = InRange(Masked(LoadOr(p.h_0, at, has, 0.0f), at, has));
       }
       U words[V::kPlanes];
       Pack(start, words);
@@ -216,9 +220,9 @@ class Forward {
     for (int r = 0; r < 2; ++r) {
       h[r] = LoadOr(p.h_0, StateAt(r), owns[r], 0.0f) + poison[r];
       c[r] = LoadOr(p.c_0, StateAt(r), owns[r], 0.0f) + poison[r];
-      mask[r] = LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f);
+      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f));
       sum[r] = poison[r];
-      largest[r] = F{};
+      largest[r] = F{} - 2.0f;  // |h| <= 1
       argmax[r] = I{} - 1;
     }
     PackOwn();
@@ -238,6 +242,12 @@ class Forward {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
 
+  // NaN where a half cannot hold it: infinity would close a gate, and look right. From the second
+  // step on |h| <= 1, and the mask alone can bring it there.
+  SENSORSEQ_BODY F InRange(const F& value) {
+    return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
+  }
+
   // Halves of a pair of rows, first what one half holds of them, then what is left.
   SENSORSEQ_BODY void Pack(const F value[2], U words[V::kPlanes]) {
     SplitHalves<V::kPlanes>(m, value[0] * kStateScale, value[1] * kStateScale, words);
@@ -249,21 +259,21 @@ class Forward {
 
   // Gates of its own cells, which each lane reads back itself.
   SENSORSEQ_BODY void PrefetchGates(int step) {
-    const U slot = lane * 32 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
+    const U slot = lane * 16 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = m.And(owns[r], length[r] > I{} + step);
-      m.CopyAsyncQuad(slot + 16 * r, p.x,
+      m.CopyAsyncQuad(slot + static_cast<uint32_t>(r) * kFragmentBytes, p.x,
                       m.Select(on, hidden_at[r] + int64_t{step} * hidden_stride, L{}) * 4, on);
     }
     m.CommitAsync();
   }
   SENSORSEQ_BODY void ProjectedInput(int step, F z[kGates][2]) {
-    const U slot = lane * 32 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
+    const U slot = lane * 16 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       F gates[kGates];
-      m.LoadSharedFloats(slot + 16 * r, gates);
+      m.LoadSharedFloats(slot + static_cast<uint32_t>(r) * kFragmentBytes, gates);
       SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
     }
@@ -336,7 +346,10 @@ class Forward {
   }
 
   SENSORSEQ_BODY void Product(int buffer, F z[kGates][2]) {
-    F total[2][4] = {};  // of the two A tiles
+    // With one warp to a scheduler nothing else runs between an MMA and the next of its sum: so two
+    // sums for each of the two A tiles.
+    constexpr int kSums = V::kPlanes == 1 && V::kWarps <= 4 ? 2 : 1;
+    F total[2][kSums][4] = {};
     SENSORSEQ_UNROLL
     for (int k_step = 0; k_step < V::kKSteps; k_step += 2) {
       U b[V::kPlanes][4];
@@ -355,7 +368,7 @@ class Forward {
           for (int plane = 0; plane < V::kPlanes; ++plane) {
             Fragment(ForwardIndex<V>(plane, k_step + j, t), a[plane]);
           }
-          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], total[t]);
+          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], total[t][j % kSums]);
         }
       }
     }
@@ -363,7 +376,8 @@ class Forward {
     for (int t = 0; t < 2; ++t) {
       SENSORSEQ_UNROLL
       for (int i = 0; i < 4; ++i) {
-        F value = total[t][i];
+        F value = total[t][0][i];
+        if (kSums == 2) value = value + total[t][kSums - 1][i];
         if (kIsExact) value = m.Fma(value, F{} + kTruncation, value);
         F& gate = z[GateOfTileRow(t, (i >> 1) * 8)][i & 1];
         gate = m.Fma(value, F{} + kForwardUnscale, gate);
@@ -371,8 +385,9 @@ class Forward {
     }
   }
 
-  SENSORSEQ_BODY void Cells(int step, const F z[kGates][2]) {
-    F gates[kGates][2];
+  // Also: the words of h before the step.
+  SENSORSEQ_BODY void Cells(int step, const F z[kGates][2], F gates[kGates][2],
+                            U before[V::kPlanes]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = length[r] > I{} + step;
@@ -381,28 +396,41 @@ class Forward {
                      c[r], &gates[0][r], &gates[1][r], &gates[2][r], &gates[3][r], &c_new, &h_new);
       c[r] = m.Select(on, c_new, c[r]);
       h[r] = m.Select(on, h_new, h[r]);
-      sum[r] = sum[r] + m.Select(on, h_new, F{});
-      // NaN is larger than everything and stays; of equals the earliest timestep counts
-      const auto larger = direction == 0 ? h_new > largest[r] : h_new >= largest[r];
-      const auto first = argmax[r] < I{};
-      const auto takes = m.And(on, m.Or(m.Or(first, larger), h_new != h_new));
-      largest[r] = m.Select(takes, h_new, largest[r]);
-      argmax[r] = m.Select(takes, I{} + step, argmax[r]);
-      if (p.hidden != nullptr) {
-        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, hidden_at[r] + int64_t{step} * hidden_stride,
-                        h_new);
-      }
     }
-    if (p.saved != nullptr) Save(step, gates);
+    SENSORSEQ_UNROLL
+    for (int plane = 0; plane < V::kPlanes; ++plane) before[plane] = packed_h[plane];
     PackOwn();
   }
 
-  SENSORSEQ_BODY void Save(int step, const F gates[kGates][2]) {
+  SENSORSEQ_BODY void Record(int step, const F gates[kGates][2], const U before[V::kPlanes]) {
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const auto on = length[r] > I{} + step;
+      sum[r] = sum[r] + m.Select(on, h[r], F{});
+      if (HasMaximum()) {
+        // NaN is larger than everything and stays; of equals the earliest timestep counts
+        const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
+        const auto takes = m.And(on, m.Or(m.Or(h[r] > largest[r], ties), h[r] != h[r]));
+        largest[r] = m.Select(takes, h[r], largest[r]);
+        argmax[r] = m.Select(takes, I{} + step, argmax[r]);
+      }
+      if (p.hidden != nullptr) {
+        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, hidden_at[r] + int64_t{step} * hidden_stride,
+                        h[r]);
+      }
+    }
+    if (p.saved != nullptr) Save(step, gates, before);
+  }
+  SENSORSEQ_BODY bool HasMaximum() const {
+    return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+  }
+
+  SENSORSEQ_BODY void Save(int step, const F gates[kGates][2], const U before[V::kPlanes]) {
     float* saved = tile_saved + step * SavedStepFloats(V::kHidden);
     const L own = m.ToLong(SavedOfLane(lane, group));
     const F early[4] = {gates[0][0], gates[0][1], gates[1][0], gates[1][1]};
     const F late[4] = {gates[2][0], gates[2][1], gates[3][0], gates[3][1]};
-    const F states[4] = {c[0], c[1], m.AsFloat(packed_h[0]), m.AsFloat(packed_h[V::kPlanes - 1])};
+    const F states[4] = {c[0], c[1], m.AsFloat(before[0]), m.AsFloat(before[V::kPlanes - 1])};
     m.StoreGlobalFloats(saved, own, early);
     m.StoreGlobalFloats(saved, own + kSavedLate, late);
     m.StoreGlobalFloats(saved, own + kSavedCell, states);

@@ -17,11 +17,13 @@ __global__ void __launch_bounds__(V::kThreads, 1) ForwardKernel(const ForwardPar
 template <int kPlanes, int kHidden>
 cudaError_t LaunchForward(const ForwardParams& p, cudaStream_t stream) {
   using V = ForwardVariant<kPlanes, kHidden>;
-  static_assert(ForwardShared<V>(kMaxChannels, false).total <= kMaxSharedBytes &&
-                ForwardShared<V>(0, true).total <= kMaxSharedBytes);
+  constexpr uint32_t kOwn = ForwardShared<V>(kMaxChannels, false).total;
+  constexpr uint32_t kProjected = ForwardShared<V>(0, true).total;
+  constexpr uint32_t kMost = kOwn > kProjected ? kOwn : kProjected;
+  static_assert(kMost <= kMaxSharedBytes);
   const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
   const auto kernel = p.sizes.is_projected ? &ForwardKernel<V, true> : &ForwardKernel<V, false>;
-  return LaunchClusters<V::kCtas>(kernel, p, V::kThreads, shared.total, stream);
+  return LaunchClusters<V::kCtas>(kernel, p, V::kThreads, shared.total, kMost, stream);
 }
 
 }  // namespace sensorseq::cuda

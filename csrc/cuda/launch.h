@@ -27,13 +27,14 @@ cudaError_t LaunchPooledGrad(const HeadGradParams& p, int64_t n, cudaStream_t st
 cudaError_t LaunchHeadWeightGrad(const HeadGradParams& p, int64_t n_slots, int64_t n,
                                  cudaStream_t stream);
 
-// Launches `kernel` as clusters of kCtas CTAs.
+// Launches `kernel` as clusters of kCtas CTAs. What it may use at most, most_bytes, is set for the
+// device, not for the launch: so it must be the same for every launch of the kernel.
 template <int kCtas, typename Params>
 cudaError_t LaunchClusters(void (*kernel)(Params), const Params& params, int threads,
-                           uint32_t shared_bytes, cudaStream_t stream) {
+                           uint32_t shared_bytes, uint32_t most_bytes, cudaStream_t stream) {
   cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                            cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           static_cast<int>(shared_bytes));
+                                           static_cast<int>(most_bytes));
   if (error == cudaSuccess && kCtas > 8) {
     error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                  cudaFuncAttributeNonPortableClusterSizeAllowed, 1);

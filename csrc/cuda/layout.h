@@ -77,7 +77,7 @@ struct ForwardVariant {
   // from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
   // The most that compile without a spill; a thread of 512 has 128 registers.
-  static constexpr int kMost = kThreads == 512 ? 14 : kPlanes == 2 ? 28 : 32;
+  static constexpr int kMost = kThreads == 512 ? 12 : kPlanes == 2 ? 28 : kHidden == 512 ? 30 : 32;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };

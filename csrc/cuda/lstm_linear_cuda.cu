@@ -72,7 +72,8 @@ Status IsServed(const LstmShape& s, const Options& options) {
   if (s.hidden_size > LargestHidden(options)) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
   // limits of a grid and of 32-bit steps
-  if (s.n_models > 65535 || s.n_timesteps > INT32_MAX || TileCount(s.n_windows) > INT32_MAX / 16) {
+  if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX ||
+      TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;
   }
   return Status::kOk;

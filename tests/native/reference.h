@@ -1,5 +1,6 @@
-// The contract of csrc/lstm_linear.h once more, in double, as plainly as it can be said: one row
-// after the other, no packing, no tiles, gradients by walking back over every intermediate value.
+// The contract of csrc/lstm_linear.h once more, in double or in float, as plainly as it can be
+// said: one row after the other, no packing, no tiles, gradients by walking back over every
+// intermediate value.
 #pragma once
 
 #include <cmath>
@@ -15,15 +16,48 @@ using sensorseq::LstmShape;
 using sensorseq::Pooling;
 using Array = std::vector<double>;
 
-struct Problem {
+template <typename Real>
+struct ProblemIn {
+  using Array = std::vector<Real>;
   LstmShape shape;
   bool has_lengths = false, has_h_0 = false, has_c_0 = false, has_mask = false;
   std::vector<int64_t> lengths;
   Array x, weight_ih, weight_hh, bias, h_0, c_0, mask, weight_out, bias_out;
   Array grad_hidden, grad_h_n, grad_c_n, grad_logits, grad_pooled;
-};
 
-struct Result {
+  ProblemIn() = default;
+  template <typename Other>
+  explicit ProblemIn(const ProblemIn<Other>& other)
+      : shape(other.shape),
+        has_lengths(other.has_lengths),
+        has_h_0(other.has_h_0),
+        has_c_0(other.has_c_0),
+        has_mask(other.has_mask),
+        lengths(other.lengths) {
+    auto Copy = [](Array& to, const std::vector<Other>& from) {
+      to.assign(from.begin(), from.end());
+    };
+    Copy(x, other.x);
+    Copy(weight_ih, other.weight_ih);
+    Copy(weight_hh, other.weight_hh);
+    Copy(bias, other.bias);
+    Copy(h_0, other.h_0);
+    Copy(c_0, other.c_0);
+    Copy(mask, other.mask);
+    Copy(weight_out, other.weight_out);
+    Copy(bias_out, other.bias_out);
+    Copy(grad_hidden, other.grad_hidden);
+    Copy(grad_h_n, other.grad_h_n);
+    Copy(grad_c_n, other.grad_c_n);
+    Copy(grad_logits, other.grad_logits);
+    Copy(grad_pooled, other.grad_pooled);
+  }
+};
+using Problem = ProblemIn<double>;
+
+template <typename Real>
+struct ResultIn {
+  using Array = std::vector<Real>;
   Array hidden, h_n, c_n, pooled, logits;
   Array grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0, grad_weight_out,
       grad_bias_out;
@@ -31,14 +65,21 @@ struct Result {
   Array saturated;
   Array slot_squares;  // of the kernels alone
 };
+using Result = ResultIn<double>;
 
-inline double Sigmoid(double a) { return 1 / (1 + std::exp(-a)); }
+template <typename Real>
+inline Real Sigmoid(Real a) {
+  return 1 / (1 + std::exp(-a));
+}
 
-inline Result Run(const Problem& p) {
+template <typename Real>
+inline ResultIn<Real> RunIn(const Problem& problem) {
+  using Array = std::vector<Real>;
+  const ProblemIn<Real> p(problem);
   const LstmShape& s = p.shape;
   const int64_t M = s.n_models, N = s.n_windows, T = s.n_timesteps, C = s.n_channels;
   const int64_t H = s.hidden_size, D = s.n_directions, K = s.n_classes, P = PooledSize(s);
-  Result r;
+  ResultIn<Real> r;
   r.hidden.assign(M * N * T * D * H, 0);
   r.h_n.assign(M * N * D * H, 0);
   r.c_n = r.grad_h_0 = r.grad_c_0 = r.h_n;
@@ -55,25 +96,25 @@ inline Result Run(const Problem& p) {
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
       const int64_t length = p.has_lengths ? p.lengths[n] : T;
-      const double* x = p.x.data() + ((s.n_x_models == 1 ? 0 : m) * N + n) * T * C;
+      const Real* x = p.x.data() + ((s.n_x_models == 1 ? 0 : m) * N + n) * T * C;
       Array gates(D * length * 4 * H), cells(D * (length + 1) * H), states(D * (length + 1) * H);
       auto Time = [&](int64_t d, int64_t step) { return d == 0 ? step : length - 1 - step; };
       auto Mask = [&](int64_t d, int64_t j) {
-        return p.has_mask ? p.mask[((m * N + n) * D + d) * H + j] : 1.0;
+        return p.has_mask ? p.mask[((m * N + n) * D + d) * H + j] : Real(1);
       };
       for (int64_t d = 0; d < D; ++d) {
         const int64_t state = ((m * N + n) * D + d) * H, md = m * D + d;
-        double* c = &cells[d * (length + 1) * H];
-        double* h = &states[d * (length + 1) * H];
+        Real* c = &cells[d * (length + 1) * H];
+        Real* h = &states[d * (length + 1) * H];
         for (int64_t j = 0; j < H; ++j) {
           h[j] = p.has_h_0 ? p.h_0[state + j] : 0;
           c[j] = p.has_c_0 ? p.c_0[state + j] : 0;
         }
         for (int64_t step = 0; step < length; ++step) {
           const int64_t t = Time(d, step);
-          double* g = &gates[(d * length + step) * 4 * H];
+          Real* g = &gates[(d * length + step) * 4 * H];
           for (int64_t row = 0; row < 4 * H; ++row) {
-            double a = p.bias[md * 4 * H + row];
+            Real a = p.bias[md * 4 * H + row];
             for (int64_t k = 0; k < C; ++k) {
               a += p.weight_ih[(md * 4 * H + row) * C + k] * x[t * C + k];
             }
@@ -82,7 +123,7 @@ inline Result Run(const Problem& p) {
             }
             const bool is_cell = row / H == sensorseq::kCellGate;
             g[row] = is_cell ? std::tanh(a) : Sigmoid(a);
-            const double distance = std::fabs(is_cell ? g[row] : g[row] - 0.5);
+            const Real distance = std::fabs(is_cell ? g[row] : g[row] - Real(0.5));
             r.saturated[(m * N + n) * 4 + row / H] += distance > (is_cell ? 0.9 : 0.45);
           }
           for (int64_t j = 0; j < H; ++j) {
@@ -99,13 +140,13 @@ inline Result Run(const Problem& p) {
 
       // gradient of every h, by direction and timestep, from all that reads it
       Array grad_h(D * length * H, 0), grad_pooled(P, 0);
-      double* pooled = r.pooled.data() + (m * N + n) * P;
+      Real* pooled = r.pooled.data() + (m * N + n) * P;
       std::vector<int64_t> largest_at(D * H, -1);
       for (int64_t d = 0; d < D; ++d) {
         for (int64_t j = 0; j < H && length > 0 && P > 0; ++j) {
-          double sum = 0, largest = -std::numeric_limits<double>::infinity();
+          Real sum = 0, largest = -std::numeric_limits<Real>::infinity();
           for (int64_t t = 0; t < length; ++t) {
-            const double h = r.hidden[((m * N + n) * T + t) * D * H + d * H + j];
+            const Real h = r.hidden[((m * N + n) * T + t) * D * H + d * H + j];
             sum += h;
             if (h > largest) {
               largest = h;
@@ -125,8 +166,8 @@ inline Result Run(const Problem& p) {
         grad_pooled[i] = p.grad_pooled[(m * N + n) * P + i];
       }
       for (int64_t k = 0; k < K; ++k) {
-        const double grad = p.grad_logits[(m * N + n) * K + k];
-        double sum = p.bias_out[m * K + k];
+        const Real grad = p.grad_logits[(m * N + n) * K + k];
+        Real sum = p.bias_out[m * K + k];
         for (int64_t i = 0; i < P; ++i) {
           sum += p.weight_out[(m * K + k) * P + i] * pooled[i];
           grad_pooled[i] += grad * p.weight_out[(m * K + k) * P + i];
@@ -139,7 +180,7 @@ inline Result Run(const Problem& p) {
         for (int64_t step = 0; step < length; ++step) {
           const int64_t t = Time(d, step);
           for (int64_t j = 0; j < H; ++j) {
-            double& to = grad_h[(d * length + step) * H + j];
+            Real& to = grad_h[(d * length + step) * H + j];
             const int64_t at = d * H + j;
             if (!p.grad_hidden.empty()) to += p.grad_hidden[((m * N + n) * T + t) * D * H + at];
             if (s.pooling == Pooling::kLast && step == length - 1) to += grad_pooled[at];
@@ -163,14 +204,14 @@ inline Result Run(const Problem& p) {
         }
         for (int64_t step = length - 1; step >= 0; --step) {
           const int64_t t = Time(d, step);
-          const double* g = &gates[(d * length + step) * 4 * H];
-          const double* h_before = &states[(d * (length + 1) + step) * H];
-          const double* c_before = &cells[(d * (length + 1) + step) * H];
+          const Real* g = &gates[(d * length + step) * 4 * H];
+          const Real* h_before = &states[(d * (length + 1) + step) * H];
+          const Real* c_before = &cells[(d * (length + 1) + step) * H];
           for (int64_t j = 0; j < H; ++j) {
-            const double i = g[j], f = g[H + j], z = g[2 * H + j], o = g[3 * H + j];
-            const double tanh_c = std::tanh(cells[(d * (length + 1) + step + 1) * H + j]);
-            const double of_h = dh[j] + grad_h[(d * length + step) * H + j];
-            const double of_c = dc[j] + of_h * o * (1 - tanh_c * tanh_c);
+            const Real i = g[j], f = g[H + j], z = g[2 * H + j], o = g[3 * H + j];
+            const Real tanh_c = std::tanh(cells[(d * (length + 1) + step + 1) * H + j]);
+            const Real of_h = dh[j] + grad_h[(d * length + step) * H + j];
+            const Real of_c = dc[j] + of_h * o * (1 - tanh_c * tanh_c);
             da[j] = of_c * z * i * (1 - i);
             da[H + j] = of_c * c_before[j] * f * (1 - f);
             da[2 * H + j] = of_c * i * (1 - z * z);
@@ -201,5 +242,6 @@ inline Result Run(const Problem& p) {
   }
   return r;
 }
+inline Result Run(const Problem& p) { return RunIn<double>(p); }
 
 }  // namespace reference

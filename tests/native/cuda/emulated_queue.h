@@ -15,58 +15,81 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-class Queue {
+// With `kPlanes`, and a sum of sizes `kHiddens`, only these variants are compiled.
+template <int kPlanes = 0, int kHiddens = 0>
+class QueueOf {
+  template <int planes, int hidden>
+  static constexpr bool kHas =
+      (kPlanes == 0 || planes == kPlanes) && (kHiddens == 0 || (hidden & kHiddens) != 0);
+
  public:
-  explicit Queue(uint32_t seed) : random_(seed) {}
+  explicit QueueOf(const Options& options) : options_(options), random_(options.seed) {}
+  explicit QueueOf(uint32_t seed) : QueueOf(Options{seed, Order::kRandom, -1, -1}) {}
 
   void Zero(void* data, size_t bytes) { std::memset(data, 0, bytes); }
 
-  template <int kPlanes, int kHidden>
+  template <int planes, int hidden>
   void RunPack(const PackParams& p, int64_t of_models) {
-    OneWarp([&](Machine& m) {
-      Pack<Machine, kPlanes, kHidden> pack(m, p);
-      for (int64_t of = 0; of < of_models; ++of) {
-        for (int64_t task = 0; task < pack.kTasks; ++task) pack.Run(of, task);
-      }
-    });
+    if constexpr (kHas<planes, hidden>) {
+      OneWarp([&](Machine& m) {
+        Pack<Machine, planes, hidden> pack(m, p);
+        for (int64_t of = 0; of < of_models; ++of) {
+          for (int64_t task = 0; task < pack.kTasks; ++task) pack.Run(of, task);
+        }
+      });
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
   }
-  template <int kPlanes, int kHidden>
+  template <int planes, int hidden>
   void RunForward(const ForwardParams& p) {
-    using V = ForwardVariant<kPlanes, kHidden>;
-    const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
-    Clusters<V>(p.sizes, shared.total, [&](Machine& m) {
-      if (p.sizes.is_projected) {
-        Forward<Machine, V, true>(m, p).Run();
-      } else {
-        Forward<Machine, V, false>(m, p).Run();
-      }
-    });
+    if constexpr (kHas<planes, hidden>) {
+      using V = ForwardVariant<planes, hidden>;
+      const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
+      Clusters<V>(p.sizes, shared.total, [&](Machine& m) {
+        if (p.sizes.is_projected) {
+          Forward<Machine, V, true>(m, p).Run();
+        } else {
+          Forward<Machine, V, false>(m, p).Run();
+        }
+      });
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
   }
-  template <int kPlanes, int kHidden>
+  template <int planes, int hidden>
   void RunBackward(const BackwardParams& p) {
-    using V = BackwardVariant<kPlanes, kHidden>;
-    Clusters<V>(p.sizes, BackwardShared<V>().total, [&](Machine& m) {
-      if (HasSequences(p)) {
-        Backward<Machine, V, true>(m, p).Run();
-      } else {
-        Backward<Machine, V, false>(m, p).Run();
-      }
-    });
+    if constexpr (kHas<planes, hidden>) {
+      using V = BackwardVariant<planes, hidden>;
+      Clusters<V>(p.sizes, BackwardShared<V>().total, [&](Machine& m) {
+        if (HasSequences(p)) {
+          Backward<Machine, V, true>(m, p).Run();
+        } else {
+          Backward<Machine, V, false>(m, p).Run();
+        }
+      });
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
   }
-  template <int kPlanes, int kHidden>
+  template <int planes, int hidden>
   void RunHiddenGrad(const WeightGradParams& p, int64_t of_models, int64_t n_slots) {
-    OneWarp([&](Machine& m) {
-      HiddenGrad<Machine, kPlanes, kHidden> grad(m, p);
-      for (int64_t of = 0; of < of_models; ++of) {
-        for (int64_t slot = 0; slot < n_slots; ++slot) {
-          for (int group = 0; group < grad.kGroups; ++group) {
-            for (int block = 0; block < grad.kColumnBlocks; ++block) {
-              grad.Run(of, slot, group, block);
+    if constexpr (kHas<planes, hidden>) {
+      OneWarp([&](Machine& m) {
+        HiddenGrad<Machine, planes, hidden> grad(m, p);
+        for (int64_t of = 0; of < of_models; ++of) {
+          for (int64_t slot = 0; slot < n_slots; ++slot) {
+            for (int group = 0; group < grad.kGroups; ++group) {
+              for (int block = 0; block < grad.kColumnBlocks; ++block) {
+                grad.Run(of, slot, group, block);
+              }
             }
           }
         }
-      }
-    });
+      });
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
   }
   template <int kChannels>
   void RunInputGrad(const WeightGradParams& p, int hidden, int64_t of_models, int64_t n_slots) {
@@ -94,7 +117,7 @@ class Queue {
  private:
   template <typename Body>
   void OneWarp(Body body) {
-    Cluster cluster(1, 1, 128, Options{static_cast<uint32_t>(random_())});
+    Cluster cluster(1, 1, 128, Next());
     Machine m(cluster, 0, 0, 0, 0, 0);
     body(m);
   }
@@ -113,7 +136,7 @@ class Queue {
     for (int64_t i : order) {
       const int64_t tile = i % n_tiles, model = i / n_tiles / s.n_directions;
       const auto direction = static_cast<int>(i / n_tiles % s.n_directions);
-      Cluster cluster(V::kCtas, V::kWarps, shared_bytes, Options{static_cast<uint32_t>(random_())});
+      Cluster cluster(V::kCtas, V::kWarps, shared_bytes, Next());
       cluster.Run([&](int rank, int warp) {
         Machine m(cluster, rank, warp, tile, direction, model);
         body(m);
@@ -121,7 +144,15 @@ class Queue {
     }
   }
 
+  Options Next() {
+    Options options = options_;
+    options.seed = static_cast<uint32_t>(random_());
+    return options;
+  }
+
+  const Options options_;
   std::mt19937 random_;
 };
+using Queue = QueueOf<>;
 
 }  // namespace emulator

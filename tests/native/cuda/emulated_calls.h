@@ -1,0 +1,31 @@
+// Calls of the contract of csrc/lstm_linear_cuda.h, run in the emulator.
+#pragma once
+
+#include "cluster.h"
+#include "lstm_linear_cuda.h"
+
+namespace emulated {
+
+using sensorseq::LstmBackward;
+using sensorseq::LstmForward;
+using sensorseq::LstmShape;
+namespace cuda = sensorseq::cuda;
+
+size_t ForwardBytes(const LstmShape& shape, const cuda::Options& options);
+size_t BackwardBytes(const LstmShape& shape, const cuda::Options& options);
+int64_t SavedFloats(const LstmShape& shape);
+
+void Forward(const LstmForward<float>& args, const cuda::Options& options,
+             const emulator::Options& schedule);
+void Backward(const LstmBackward<float>& args, const cuda::Options& options,
+              const emulator::Options& schedule);
+
+// Of one precision; compiled in files of their own, which takes half as long.
+template <int kPlanes>
+void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
+               const emulator::Options& schedule);
+template <int kPlanes>
+void BackwardIn(const LstmBackward<float>& args, const cuda::Options& options,
+                const emulator::Options& schedule);
+
+}  // namespace emulated

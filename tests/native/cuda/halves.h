@@ -1,0 +1,45 @@
+// IEEE halves, and floats rounded as the tensor cores are taken to round.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace emulator {
+
+inline float FloatOfHalf(uint16_t half) {
+  const int exponent = (half >> 10) & 31, fraction = half & 1023;
+  float value = exponent == 31  ? (fraction ? NAN : INFINITY)
+                : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return half & 0x8000 ? -value : value;
+}
+// To nearest, even; beyond the largest to infinity.
+inline uint16_t HalfOfFloat(float value) {
+  const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (std::isnan(value)) return 0x7fff;
+  const double size = std::fabs(static_cast<double>(value));
+  if (size >= 65520) return sign | 0x7c00;
+  if (size < std::ldexp(1.0, -14)) {
+    return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(size, 24)));
+  }
+  int exponent;
+  const double fraction = std::frexp(size, &exponent);  // [0.5, 1)
+  const auto mantissa = static_cast<int>(std::nearbyint(std::ldexp(fraction, 11)));
+  return sign | static_cast<uint16_t>(((exponent + 14) << 10) + (mantissa - 1024));
+}
+inline const std::vector<float> kValueOfHalf = [] {
+  std::vector<float> values(65536);
+  for (int i = 0; i < 65536; ++i) values[i] = FloatOfHalf(static_cast<uint16_t>(i));
+  return values;
+}();
+inline float HalfValue(uint16_t half) { return kValueOfHalf.data()[half]; }
+// Towards zero.
+inline float Truncated(double value) {
+  const float rounded = static_cast<float>(value);
+  if (!std::isfinite(rounded)) return rounded;
+  return std::fabs(static_cast<double>(rounded)) > std::fabs(value) ? std::nextafterf(rounded, 0)
+                                                                    : rounded;
+}
+
+}  // namespace emulator

@@ -1,0 +1,280 @@
+// The CUDA kernels in the emulator against the double reference, for every class of hidden size and
+// both precisions. What is allowed, of each array over all cases of a size (as in tests/budget.py):
+// in fp16x3 twice the error of the same reference in float, in fp16 twice the rounding of a half,
+// 2^-11. Of one case, and of one element of it, more: a wrong index is off by far more.
+#include <map>
+
+#include "emulated_problem.h"
+
+using namespace emulated;
+
+namespace {
+
+// Euclidean distance as a share of the truth's size, and the largest of one element as a share of
+// the largest.
+struct Distance {
+  double whole, worst;
+};
+template <typename Real>
+Distance DistanceOf(const Real* ours, const Array& truth) {
+  double square = 0, size = 0, worst = 0, most = 0;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    const double d = std::fabs(static_cast<double>(ours[i]) - truth[i]);
+    square += d * d;
+    size += truth[i] * truth[i];
+    worst = d <= worst ? worst : d;  // NaN stays
+    most = std::max(most, std::fabs(truth[i]));
+  }
+  // a few sums may cancel
+  if (truth.size() < 8) size = std::max(size, 1.0 * truth.size()), most = std::max(most, 1.0);
+  return {std::sqrt(square / (size > 0 ? size : 1)), worst / (most > 0 ? most : 1)};
+}
+
+constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
+
+// Squared errors of an array, ours and the plain reference's, over the cases of a size.
+struct Squares {
+  double ours = 0, theirs = 0;
+  int n = 0;
+};
+std::map<std::string, Squares> g_squares[2];
+double g_worst[2];  // as shares of 2^-11, and of float's error
+
+void CheckBudgets(const std::string& what) {
+  for (bool is_exact : {false, true}) {
+    for (const auto& [name, squares] : g_squares[is_exact]) {
+      const double ours = std::sqrt(squares.ours / squares.n),
+                   theirs = is_exact ? std::sqrt(squares.theirs / squares.n) : kHalf,
+                   floor = is_exact ? kEpsilon / 4 : 0;
+      g_worst[is_exact] = std::max(g_worst[is_exact], (ours - floor) / theirs);
+      Check(ours <= 2 * theirs + floor, what + (is_exact ? " fp16x3 " : " fp16 ") + name + ": " +
+                                            std::to_string(ours * 1e7) + "e-7 against " +
+                                            std::to_string(theirs * 1e7) + "e-7");
+    }
+    g_squares[is_exact].clear();
+  }
+}
+
+struct Comparison {
+  std::string what;
+  bool is_exact;
+
+  void operator()(const char* name, const float* ours, const Array& truth,
+                  const std::vector<float>& plain) const {
+    if (truth.empty()) return;
+    const Distance d = DistanceOf(ours, truth), theirs = DistanceOf(plain.data(), truth);
+    Squares& squares = g_squares[is_exact][name];
+    squares.ours += d.whole * d.whole;
+    squares.theirs += theirs.whole * theirs.whole;
+    ++squares.n;
+    const double limit = is_exact ? 4 * theirs.whole + 4 * kEpsilon : 8 * kHalf,
+                 worst = is_exact ? 8 * theirs.worst + 16 * kEpsilon : 32 * kHalf;
+    Check(d.whole <= limit && d.worst <= worst,
+          what + ": " + name + " off by " + std::to_string(d.whole * 1e7) + "e-7, allowed " +
+              std::to_string(limit * 1e7) + "e-7, one of them by " + std::to_string(d.worst * 1e7) +
+              "e-7");
+  }
+};
+
+// The gradients of the gates lead to those of weight_ih and the bias, and are zero beyond lengths.
+template <typename Compare>
+void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
+                    const reference::ResultIn<float>& plain, const Compare& compare) {
+  const LstmShape& s = p.shape;
+  const int64_t N = s.n_windows, T = s.n_timesteps, C = s.n_channels, H = s.hidden_size,
+                D = s.n_directions;
+  Array weight(truth.grad_weight_ih.size()), bias(truth.grad_bias.size());
+  for (int64_t i = 0; i < s.n_models * N * T * D * H * 4; ++i) {
+    const int64_t gate = i % 4, unit = i / 4 % H, d = i / 4 / H % D, t = i / 4 / H / D % T,
+                  n = i / 4 / H / D / T % N, m = i / 4 / H / D / T / N;
+    const auto value = static_cast<double>(gates[i]);
+    if (p.has_lengths && t >= p.lengths[n]) {
+      Check(value == 0, compare.what + ": a gate's gradient beyond its length");
+      continue;
+    }
+    const int64_t row = ((m * D + d) * 4 + gate) * H + unit;
+    bias[row] += value;
+    for (int64_t k = 0; k < C; ++k) {
+      weight[row * C + k] += value * p.x[(((s.n_x_models == 1 ? 0 : m) * N + n) * T + t) * C + k];
+    }
+  }
+  compare("grad_x", Device(bias).data(), truth.grad_bias, plain.grad_bias);
+  compare("grad_x by x", Device(weight).data(), truth.grad_weight_ih, plain.grad_weight_ih);
+}
+
+void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t seed,
+         const std::string& what) {
+  const LstmShape& s = p.shape;
+  CallOutputs out(s, asks.projected);
+  try {
+    Compute(p, precision, asks, Schedule{seed, Order::kRandom, -1, -1}, out);
+  } catch (const Fault& fault) {
+    Check(false, what + ": " + fault.what());
+    return;
+  }
+  const Result truth = reference::Run(p);
+  const reference::ResultIn<float> plain = reference::RunIn<float>(p);
+  const bool is_exact = precision == cuda::Precision::kFp16x3;
+  const Comparison compare{what, is_exact};
+  if (asks.hidden) compare("hidden", out.hidden.data(), truth.hidden, plain.hidden);
+  compare("h_n", out.h_n.data(), truth.h_n, plain.h_n);
+  compare("c_n", out.c_n.data(), truth.c_n, plain.c_n);
+  compare("pooled", out.pooled.data(), truth.pooled, plain.pooled);
+  compare("logits", out.logits.data(), truth.logits, plain.logits);
+  if (!asks.gradients) return;
+  // with a half's rounding another step may be the largest, and all the gradient goes there
+  const bool is_max = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+  if (is_max && !is_exact) return;
+  if (asks.grad_h_0) {
+    compare("grad_h_0", out.grad_h_0.data(), truth.grad_h_0, plain.grad_h_0);
+    compare("grad_c_0", out.grad_c_0.data(), truth.grad_c_0, plain.grad_c_0);
+  }
+  compare("grad_weight_hh", out.grad_weight_hh.data(), truth.grad_weight_hh, plain.grad_weight_hh);
+  compare("grad_weight_out", out.grad_weight_out.data(), truth.grad_weight_out,
+          plain.grad_weight_out);
+  compare("grad_bias_out", out.grad_bias_out.data(), truth.grad_bias_out, plain.grad_bias_out);
+  if (asks.projected) {
+    CheckGateGrads(p, out.grad_x.data(), truth, plain, compare);
+    return;
+  }
+  compare("grad_weight_ih", out.grad_weight_ih.data(), truth.grad_weight_ih, plain.grad_weight_ih);
+  compare("grad_bias", out.grad_bias.data(), truth.grad_bias, plain.grad_bias);
+}
+
+// Deals the values of a list in random order, all of them before one comes again.
+template <typename T>
+class Deck {
+ public:
+  Deck(std::mt19937& random, std::vector<T> values) : random_(random), values_(values) {}
+  T Draw() {
+    if (left_.empty()) {
+      left_ = values_;
+      std::shuffle(left_.begin(), left_.end(), random_);
+    }
+    const T value = left_.back();
+    left_.pop_back();
+    return value;
+  }
+
+ private:
+  std::mt19937& random_;
+  std::vector<T> values_, left_;
+};
+
+// What random numbers seldom meet.
+void TrySpecial(std::mt19937& random, int hidden) {
+  LstmShape s;
+  s.n_windows = 73;  // ten tiles in eight slots
+  s.n_timesteps = 2;
+  s.n_channels = 2;
+  s.hidden_size = hidden;
+  s.n_directions = 2;
+  s.n_classes = 3;
+  s.pooling = Pooling::kMax;
+  const auto exact = cuda::Precision::kFp16x3;
+  const std::string name = "H " + std::to_string(hidden) + " ";
+  Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
+  s.n_windows = 9;
+  s.n_timesteps = 129;
+  Try(MakeProblem(random, s, Lengths::kFull, true), exact, {}, 2, name + "two slots of time");
+  // equal maxima: the gradient goes to the earliest step of time
+  s.n_timesteps = 5;
+  s.pooling = Pooling::kMeanMax;
+  Problem p = MakeProblem(random, s, Lengths::kMixed, false);
+  for (Array* array : {&p.weight_ih, &p.weight_hh, &p.bias})
+    std::fill(array->begin(), array->end(), 0);
+  Try(p, exact, {}, 3, name + "equal maxima");
+  // all maxima below zero
+  p = MakeProblem(random, s, Lengths::kMixed, false);
+  for (int64_t i = 0; i < static_cast<int64_t>(p.bias.size()); ++i) {
+    p.bias[i] += i / hidden % 4 == 2 ? -4 : 0;
+  }
+  Try(p, exact, {}, 4, name + "negative maxima");
+  // gradients of very different size in a tile, and beyond what halves hold
+  s.pooling = Pooling::kMean;
+  p = MakeProblem(random, s, Lengths::kMixed, false);
+  for (size_t i = 0; i < p.grad_logits.size(); ++i) {
+    p.grad_logits[i] = std::ldexp(p.grad_logits[i], static_cast<int>(i / 3 % 4) * 12 - 8);
+  }
+  Try(p, exact, {}, 5, name + "gradients of different size");
+  for (double& value : p.grad_logits) value = std::ldexp(value, -70);
+  Try(p, exact, {}, 6, name + "small gradients");
+  // gates that saturate
+  p = MakeProblem(random, s, Lengths::kMixed, false);
+  for (double& value : p.bias) value *= 400;
+  Try(p, exact, {}, 7, name + "saturated gates");
+  Try(p, cuda::Precision::kFp16, {}, 7, name + "saturated gates");
+}
+
+}  // namespace
+
+// Arguments: a factor on the number of cases, the hidden sizes (none: all).
+int main(int argc, char** argv) {
+  const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
+  std::vector<int> sizes;
+  for (int i = 2; i < argc; ++i) sizes.push_back(std::atoi(argv[i]));
+  if (sizes.empty()) sizes = {1, 5, 31, 32, 33, 50, 64, 65, 100, 128, 129, 223, 256, 300, 512};
+  std::mt19937 random(1);
+  Deck<int> models(random, {1, 2, 3}), channels(random, {0, 1, 2, 3, 5, 8, 16}),
+      classes(random, {0, 1, 3, 7}), windows(random, {1, 7, 8, 9, 17}), few_windows(random, {1, 9}),
+      steps(random, {1, 2, 3, 7}), long_steps(random, {1, 2, 3, 7, 12, 64, 65, 130});
+  Deck<Pooling> poolings(
+      random, {Pooling::kNone, Pooling::kLast, Pooling::kMean, Pooling::kMax, Pooling::kMeanMax});
+  Deck<Lengths> patterns(random, {Lengths::kNone, Lengths::kZero, Lengths::kFull, Lengths::kMixed,
+                                  Lengths::kMixed, Lengths::kMixed});
+  Deck<int> coin(random, {0, 1});
+  Deck<int> dice(random, {0, 1, 2, 3, 4});
+  int n_cases = 0;
+  for (int hidden : sizes) {
+    for (auto precision : {cuda::Precision::kFp16x3, cuda::Precision::kFp16}) {
+      if (hidden > 256 && precision == cuda::Precision::kFp16x3) continue;
+      const int n = factor * (hidden <= 65 ? 14 : hidden <= 129 ? 6 : 3);
+      for (int i = 0; i < n; ++i) {
+        LstmShape s;
+        s.n_models = hidden <= 128 ? models.Draw() : 1;
+        s.n_x_models = coin.Draw() ? s.n_models : 1;
+        s.n_windows = hidden <= 128 ? windows.Draw() : few_windows.Draw();
+        s.n_timesteps = hidden <= 33 ? long_steps.Draw() : steps.Draw();
+        s.n_channels = channels.Draw();
+        s.hidden_size = hidden;
+        s.n_directions = 1 + coin.Draw();
+        s.pooling = poolings.Draw();
+        s.n_classes = s.pooling == Pooling::kNone ? 0 : classes.Draw();
+        if (i == 7) s.n_timesteps = 0;
+        if (i == 9) s.n_windows = 0;
+        const Lengths pattern = patterns.Draw();
+        Problem p = MakeProblem(random, s, pattern, true);
+        p.has_h_0 = coin.Draw();
+        p.has_c_0 = coin.Draw();
+        p.has_mask = coin.Draw();
+        if (coin.Draw()) p.grad_h_n.clear();
+        if (coin.Draw()) p.grad_c_n.clear();
+        if (coin.Draw()) p.grad_pooled.clear();
+        if (coin.Draw() && s.pooling != Pooling::kNone) p.grad_hidden.clear();
+        Asks asks;
+        asks.hidden = coin.Draw();
+        asks.gradients = dice.Draw() > 0;
+        asks.grad_h_0 = dice.Draw() > 0;
+        asks.projected = dice.Draw() > 2;
+        const std::string what =
+            "H " + std::to_string(hidden) +
+            (precision == cuda::Precision::kFp16 ? " fp16 #" : " fp16x3 #") + std::to_string(i) +
+            ": M " + std::to_string(s.n_models) + " N " + std::to_string(s.n_windows) + " T " +
+            std::to_string(s.n_timesteps) + " C " + std::to_string(s.n_channels) + " D " +
+            std::to_string(s.n_directions) + " K " + std::to_string(s.n_classes) + " pooling " +
+            std::to_string(static_cast<int>(s.pooling)) + " lengths " +
+            std::to_string(static_cast<int>(pattern)) + (asks.projected ? " projected" : "");
+        Try(p, precision, asks, random(), what);
+        ++n_cases;
+      }
+    }
+    CheckBudgets("H " + std::to_string(hidden));
+    if (hidden != 5 && hidden != 100) continue;
+    TrySpecial(random, hidden);
+    g_squares[0].clear();
+    g_squares[1].clear();
+  }
+  std::printf("%d cases; fp16x3: at most %.2f of the error of float; fp16: %.2f * 2^-11\n", n_cases,
+              g_worst[1], g_worst[0]);
+  return Finish();
+}
