@@ -14,6 +14,7 @@
 
 #include <ucontext.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -523,6 +524,35 @@ class Machine {
     }
     return r;
   }
+
+  // A lane's own work, of its index, the last lane first; sums over lanes.
+  template <typename G>
+  static auto PerLane(const G& g) {
+    std::array<decltype(g(int64_t{})), kLanes> r;
+    for (int l = kLanes - 1; l >= 0; --l) r[l] = g(l);
+    return r;
+  }
+  template <typename G>
+  static void ForLanes(const G& g) {
+    for (int l = kLanes - 1; l >= 0; --l) g(l);
+  }
+  template <typename G>
+  static void Once(const G& g) {
+    g();
+  }
+  static double LaneSum(std::array<double, kLanes> x) {
+    for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+      for (int l = 0; l < distance; ++l) x[l] += x[l + distance];
+    }
+    return x[0];
+  }
+  template <typename T>
+  static T LaneSum(const std::array<T, kLanes>& x) {
+    std::array<double, kLanes> first, second;
+    for (int l = 0; l < kLanes; ++l) first[l] = x[l].first, second[l] = x[l].second;
+    return {LaneSum(first), LaneSum(second)};
+  }
+  static void AtomicAdd(int64_t* base, int64_t at, int64_t x) { base[at] += x; }
 
   // Global memory.
   template <typename C>
