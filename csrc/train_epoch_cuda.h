@@ -10,8 +10,8 @@
 // from which the gradient's noise is another estimate of the same number.
 //
 // Rows, offsets, crops, classes and lengths are checked by whoever has them on the host: see
-// CheckValues. What is wrong on the device turns the model to NaN, and nothing is read or written
-// out of bounds.
+// CheckValues. What is wrong on the device turns the model's head to NaN, and nothing is read or
+// written out of bounds.
 #pragma once
 
 #include <cstddef>

@@ -145,8 +145,7 @@ Problem Alone(const Problem& p, int64_t model) {
   own.n_x_models = own.n_class_models = own.n_row_models = own.n_rate_models = 1;
   own.shape.max_batch = 0;  // its own largest
   for (int64_t step = 0; step < p.shape.n_steps; ++step) {
-    own.shape.max_batch =
-        std::max(own.shape.max_batch, own.offsets[step + 1] - own.offsets[step]);
+    own.shape.max_batch = std::max(own.shape.max_batch, own.offsets[step + 1] - own.offsets[step]);
   }
   return own;
 }
@@ -156,7 +155,7 @@ double g_worst[2] = {};
 // Of all values together, relative to `moved`, what they have come from.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
-  double square = 0, size = 0;
+  double square = 0, size = 0, whole = 0;
   for (size_t i = 0; i < truth.size(); ++i) {
     const double t = truth.data()[i], o = ours.data()[i];
     if (std::isnan(t) && std::isnan(o)) continue;
@@ -166,11 +165,14 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
     const double origin = from.empty() ? 0 : from[i];
     square += (o - t) * (o - t);
     size += (t - origin) * (t - origin);
+    whole += t * t;
   }
-  const double difference = std::sqrt(square / (size > 0 ? size : 1));
+  // beside a small change stands the rounding of the whole value in every step
+  const double rounding = from.empty() ? 0 : 4 * 0x1p-24 * std::sqrt(whole);
+  const double difference =
+      std::fmax(0.0, std::sqrt(square) - rounding) / std::sqrt(size > 0 ? size : 1);
   if (difference > g_worst[is_exact]) g_worst[is_exact] = difference;
-  // half an ulp of each value stands beside a change that may be small
-  Check(difference <= (is_exact ? 2e-5 : 3e-2), what + " off by " + std::to_string(difference));
+  Check(difference <= (is_exact ? 5e-6 : 1e-2), what + " off by " + std::to_string(difference));
 }
 
 // Of one model alone, because a model's own scale is what counts.
@@ -183,8 +185,7 @@ void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
   Check(Train(p, 0, S, 1, Parallel{}, truth) == Status::kOk, "status");
   Written<float> ours(p);
   if (!Emulate(p, 0, S, precision, seed, ours)) return;
-  const std::string name =
-      "seed " + std::to_string(seed) + (is_exact ? " fp16x3 " : " fp16 ");
+  const std::string name = "seed " + std::to_string(seed) + (is_exact ? " fp16x3 " : " fp16 ");
   Compare(name + "parameters", is_exact, ours.parameters, truth.parameters, p.parameters);
   Compare(name + "state", is_exact, ours.state, truth.state, {});
   Compare(name + "average", is_exact, ours.average, truth.average,
@@ -199,17 +200,16 @@ void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
     for (int64_t i = offsets[0]; i < offsets[1]; ++i) {
       const int64_t row = (p.n_row_models == 1 ? 0 : m) * p.shape.n_rows + i;
       const int64_t start = p.has_crops ? p.crop_starts[row] : 0;
-      const int64_t valid =
-          p.has_lengths ? p.lengths[p.rows[row]] : p.shape.n_data_timesteps;
+      const int64_t valid = p.has_lengths ? p.lengths[p.rows[row]] : p.shape.n_data_timesteps;
       n_values += std::max<int64_t>(0, std::min(valid - start, p.shape.n_timesteps)) *
                   p.shape.n_directions * p.shape.hidden_size;
     }
     for (int column = 0; column < kStatisticColumns; ++column) {
       const double o = ours.statistics.data()[at * kStatisticColumns + column];
       const double t = truth.statistics.data()[at * kStatisticColumns + column];
-      const std::string what = name + kStatisticNames[column] + " of step " +
-                               std::to_string(step) + " of model " + std::to_string(m) + ": " +
-                               std::to_string(o) + ", not " + std::to_string(t);
+      const std::string what = name + kStatisticNames[column] + " of step " + std::to_string(step) +
+                               " of model " + std::to_string(m) + ": " + std::to_string(o) +
+                               ", not " + std::to_string(t);
       if (column == kGradientNoise) {
         // in other slots on the CPU, see CheckNoise
         const double of_ratio = truth.statistics.data()[at * kStatisticColumns + kUpdateRatio];
@@ -309,9 +309,11 @@ void CheckPoison() {
     if (!Emulate(p, 0, S, cuda::Precision::kFp16x3, 1, out)) return;
     const auto Q = static_cast<int64_t>(p.parameters.size()) / 3;
     for (int64_t m = 0; m < 3; ++m) {
+      // NaN reaches the layer with the next step that has a window
+      const int64_t head = (m + 1) * Q - p.shape.n_classes * (p.width + 1);
       bool is_nan = true, is_same = true;
       for (int64_t i = m * Q; i < (m + 1) * Q; ++i) {
-        is_nan = is_nan && std::isnan(out.parameters.data()[i]);
+        is_nan = is_nan && (i < head || std::isnan(out.parameters.data()[i]));
         is_same = is_same && out.parameters.data()[i] == clean.parameters.data()[i];
       }
       Check(m == only || only < 0 ? is_nan : is_same, std::string(what) + " of one model");
