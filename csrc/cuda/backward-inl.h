@@ -42,7 +42,8 @@ struct BackwardShared {
   }
 };
 
-template <typename M, typename V>
+// kHasSequences: grad_hidden is read or grad_gates written.
+template <typename M, typename V, bool kHasSequences>
 class Backward {
   using F = typename M::F;
   using I = typename M::I;
@@ -79,18 +80,18 @@ class Backward {
     }
     for (int n = 0; n < kSavedRing - 1; ++n) Prefetch(n);
     // n counts steps as taken, `step` as the forward pass did
-    for (int64_t n = 0; n < n_steps; ++n) {
-      const int64_t step = n_steps - 1 - n;
-      const int buffer = static_cast<int>(n & 1);
+    for (int n = 0; n < n_steps; ++n) {
+      const int step = n_steps - 1 - n;
+      const int buffer = n & 1;
       if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
-      m.template WaitAsync<kSavedRing - 2>();
+      m.template WaitAsync<kSavedRing - 3>();  // this step's, and c of the one before
       Cells(step, n, buffer);
       Prefetch(n + kSavedRing - 1);
       m.SyncCta();
       Product(step, buffer, BarrierOf(buffer ^ 1));
     }
     if (V::kCtas > 1 && n_steps > 0) {
-      const int buffer = static_cast<int>(n_steps & 1);
+      const int buffer = n_steps & 1;
       Receive(buffer, n_steps, BarrierOf(buffer));
     }
     Finish();
@@ -117,10 +118,13 @@ class Backward {
         owns[own][r] = m.And(exists, m.ToLong(Unit(own)) < L{} + int64_t{s.hidden_size});
       }
     }
-    n_steps = m.Largest(longest);
+    n_steps = static_cast<int>(m.Largest(longest));
     saved = p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
                           SavedTileFloats(s.n_timesteps, V::kHidden);
     own_ring = shared.ring + warp * kSavedRing * BackwardShared<V>::kSlot;
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) hidden_at[r] = HiddenAt(r);
+    hidden_stride = int64_t{s.n_directions} * s.hidden_size * (direction == 0 ? 1 : -1);
   }
   SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
   SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
@@ -129,12 +133,16 @@ class Backward {
                s.hidden_size +
            m.ToLong(Unit(own));
   }
-  SENSORSEQ_BODY L HiddenAt(int64_t step, int own, int r) {
-    const L time = direction == 0 ? L{} + step : m.ToLong(length[r]) - (step + 1);
+  // Of step 0 and the warp's first group; the next is 8 elements on.
+  SENSORSEQ_BODY L HiddenAt(int r) {
+    const L time = direction == 0 ? L{} : m.ToLong(length[r]) - 1;
     return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
             direction) *
                s.hidden_size +
-           m.ToLong(Unit(own));
+           m.ToLong(Unit(0));
+  }
+  SENSORSEQ_BODY L HiddenOf(int step, int own, int r) {
+    return hidden_at[r] + (step * hidden_stride + own * kGroupUnits);
   }
 
   SENSORSEQ_BODY void LoadWeights() {
@@ -167,15 +175,12 @@ class Backward {
     most = 0.0f + F{};
     SENSORSEQ_UNROLL
     for (int own = 0; own < kOwn; ++own) {
-      F last_argmax[2];
-      const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, 0, Group(own));
-      m.LoadGlobalPair(saved, m.ToLong(lane) * 2 + at.argmax, &last_argmax[0], &last_argmax[1]);
-      F cell[2] = {};
+      F last_argmax[2], cell[4] = {};
+      m.LoadGlobalPair(saved + s.n_timesteps * SavedStepFloats(V::kHidden),
+                       m.ToLong(ArgmaxOfLane(lane, Group(own))), &last_argmax[0], &last_argmax[1]);
       if (n_steps > 0) {
-        m.LoadGlobalPair(
-            saved,
-            m.ToLong(lane) * 2 + SavedAt(s.n_timesteps, V::kHidden, n_steps - 1, Group(own)).cell,
-            &cell[0], &cell[1]);
+        m.LoadGlobalFloats(saved + (n_steps - 1) * SavedStepFloats(V::kHidden) + kSavedCell,
+                           m.ToLong(SavedOfLane(lane, Group(own))), cell);
       }
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
@@ -203,57 +208,59 @@ class Backward {
   }
 
   // What the cells of a step need, into the lane's own part of the ring: no other lane reads it.
-  SENSORSEQ_BODY void Prefetch(int64_t n) {
-    const int64_t step = n_steps - 1 - n;
+  SENSORSEQ_BODY void Prefetch(int n) {
+    const int step = n_steps - 1 - n;
     if (step >= 0) {
+      const float* from = saved + step * SavedStepFloats(V::kHidden);
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) {
         const U slot = Slot(n, own);
-        const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, Group(own));
-        const L own_lane = m.ToLong(lane);
-        m.CopyAsyncQuad(slot, saved, own_lane * 8 + at.gates, m.True());
-        m.CopyAsyncQuad(slot + 16, saved, own_lane * 8 + (at.gates + 4), m.True());
-        if (step > 0) {
-          const SavedOffsets before = SavedAt(s.n_timesteps, V::kHidden, step - 1, Group(own));
-          m.CopyAsyncPair(slot + 32, saved, own_lane * 2 + before.cell);
-        }
-        SENSORSEQ_UNROLL
-        for (int r = 0; r < 2; ++r) {
-          if (step == 0) {
-            m.CopyAsyncWord(m.True(), slot + (32 + 4 * r), p.c_0 == nullptr ? saved : p.c_0,
-                            StateAt(own, r), m.AndUniform(owns[own][r], p.c_0 != nullptr));
-          }
-          if (p.grad_hidden != nullptr) {
-            const auto on = m.And(owns[own][r], m.ToLong(length[r]) > L{} + step);
-            m.CopyAsyncWord(m.True(), slot + (40 + 4 * r), p.grad_hidden,
-                            m.Select(on, HiddenAt(step, own, r), L{}), on);
-          }
-        }
+        const L at = m.ToLong(SavedOfLane(lane, Group(own)));
+        m.CopyAsyncQuad(slot, from, at, m.True());
+        m.CopyAsyncQuad(slot + 16, from, at + kSavedLate, m.True());
+        m.CopyAsyncPair(slot + 32, from, at + kSavedCell);
+        if constexpr (kHasSequences) PrefetchGrads(step, own, slot);
       }
     }
     m.CommitAsync();
   }
-  SENSORSEQ_BODY U Slot(int64_t n, int own) {
+  SENSORSEQ_BODY void PrefetchGrads(int step, int own, const U& slot) {
+    if (p.grad_hidden == nullptr) return;
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const auto on = m.And(owns[own][r], length[r] > I{} + step);
+      m.CopyAsyncWord(m.True(), slot + (40 + 4 * r), p.grad_hidden,
+                      m.Select(on, HiddenOf(step, own, r), L{}), on);
+    }
+  }
+  SENSORSEQ_BODY U Slot(int n, int own) {
     return lane * (kSavedWords * 4) +
            (own_ring + static_cast<uint32_t>(n % kSavedRing) * BackwardShared<V>::kSlot +
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  SENSORSEQ_BODY void Cells(int64_t step, int64_t n, int buffer) {
+  SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     SENSORSEQ_UNROLL
     for (int own = 0; own < kOwn; ++own) {
       const U slot = Slot(n, own);
       F early[4], late[4], cell[2], from_above[2] = {};
       m.LoadSharedFloats(slot, early);
       m.LoadSharedFloats(slot + 16, late);
-      m.LoadSharedPair(slot + 32, &cell[0], &cell[1]);
-      if (p.grad_hidden != nullptr) {
+      if (step > 0) {
+        m.LoadSharedPair(Slot(n + 1, own) + 32, &cell[0], &cell[1]);
+      } else {
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          cell[r] = LoadOr(p.c_0, StateAt(own, r), owns[own][r], 0.0f);
+        }
+      }
+      if (kHasSequences && p.grad_hidden != nullptr) {
         m.LoadSharedPair(slot + 40, &from_above[0], &from_above[1]);
       }
       F d[kGates][2];
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const auto on = m.ToLong(length[r]) > L{} + step;
+        const auto on = length[r] > I{} + step;
         const F i = early[r], f = early[2 + r], g = late[r], o = late[2 + r];
         const F is_max =
             m.Select(argmax[own][r] == I{} + static_cast<int32_t>(step), d_max[own][r], F{});
@@ -272,18 +279,22 @@ class Backward {
     }
   }
 
-  SENSORSEQ_BODY void Store(int64_t step, int own, const F d[kGates][2]) {
-    const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, Group(own));
+  SENSORSEQ_BODY void Store(int step, int own, const F d[kGates][2]) {
+    float* to = saved + step * SavedStepFloats(V::kHidden);
+    const L at = m.ToLong(SavedOfLane(lane, Group(own)));
     const F early[4] = {d[0][0], d[0][1], d[1][0], d[1][1]};
     const F late[4] = {d[2][0], d[2][1], d[3][0], d[3][1]};
-    m.StoreGlobalFloats(saved, m.ToLong(lane) * 8 + at.gates, early);
-    m.StoreGlobalFloats(saved, m.ToLong(lane) * 8 + (at.gates + 4), late);
+    m.StoreGlobalFloats(to, at, early);
+    m.StoreGlobalFloats(to, at + kSavedLate, late);
+    if constexpr (kHasSequences) StoreGates(step, own, d);
+  }
+  SENSORSEQ_BODY void StoreGates(int step, int own, const F d[kGates][2]) {
     if (p.grad_gates == nullptr) return;
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const auto on = m.And(owns[own][r], m.ToLong(length[r]) > L{} + step);
+      const auto on = m.And(owns[own][r], length[r] > I{} + step);
       const F gates[4] = {d[0][r], d[1][r], d[2][r], d[3][r]};
-      m.StoreGlobalFloatsIf(on, p.grad_gates, m.Select(on, HiddenAt(step, own, r), L{}) * 4, gates);
+      m.StoreGlobalFloatsIf(on, p.grad_gates, m.Select(on, HiddenOf(step, own, r), L{}) * 4, gates);
     }
   }
 
@@ -332,7 +343,7 @@ class Backward {
     }
   }
 
-  SENSORSEQ_BODY void Product(int64_t step, int buffer, uint32_t barrier) {
+  SENSORSEQ_BODY void Product(int step, int buffer, uint32_t barrier) {
     F total[V::kTilesPerWarp][4] = {};
     SENSORSEQ_UNROLL
     for (int group = 0; group < V::kGroups; ++group) {
@@ -365,26 +376,24 @@ class Backward {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
+      // as its owner finds it
+      const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
-      for (int t = 0; t < V::kTilesPerWarp; ++t) {
-        const int first = (warp * V::kTilesPerWarp + t) * 2;  // group of the layer
-        SENSORSEQ_UNROLL
-        for (int j = 0; j < 2; ++j) {
-          const int owner = (first + j) / V::kGroups, group = (first + j) % V::kGroups;
-          m.SendPair(PartialAt(buffer ^ 1, rank, group), total[t][2 * j], total[t][2 * j + 1],
-                     owner, barrier);
-        }
+      for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {
+        m.SendPair(at + static_cast<uint32_t>(i % V::kGroups) * kPartialBytes,
+                   total[i / 2][2 * (i % 2)], total[i / 2][2 * (i % 2) + 1],
+                   FirstOwner<V>(warp) + i / V::kGroups, barrier);
       }
     }
   }
   SENSORSEQ_BODY U PartialAt(int buffer, int from, int group) {
-    return lane * 8 +
-           (shared.partials +
-            static_cast<uint32_t>(((buffer * V::kCtas + from) * V::kGroups + group) * kLanes * 8));
+    return lane * 8 + (shared.partials +
+                       static_cast<uint32_t>(((buffer * V::kCtas + from) * V::kGroups + group)) *
+                           kPartialBytes);
   }
 
   // The ranks' shares of dh, in rank order; sent by step n - 1 as taken.
-  SENSORSEQ_BODY void Receive(int buffer, int64_t n, uint32_t barrier) {
+  SENSORSEQ_BODY void Receive(int buffer, int n, uint32_t barrier) {
     m.WaitBarrier(barrier, Parity(n));
     if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());
     SENSORSEQ_UNROLL
@@ -401,10 +410,10 @@ class Backward {
     }
   }
   // dh of the step before `step`, which the mask stood in the way of.
-  SENSORSEQ_BODY void Take(int64_t step, int own, const F fresh[2]) {
+  SENSORSEQ_BODY void Take(int step, int own, const F fresh[2]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const auto on = m.ToLong(length[r]) > L{} + step;
+      const auto on = length[r] > I{} + step;
       dh[own][r] = m.Select(on, fresh[r] * mask[own][r], dh[own][r]);
     }
   }
@@ -437,8 +446,10 @@ class Backward {
   const int64_t model;
   const int direction;
   const int64_t tile;
-  int64_t n_steps;
+  int n_steps;
   float* saved;
+  L hidden_at[2];
+  int64_t hidden_stride;
   I window[2], length[2], argmax[kOwn][2];
   typename M::B owns[kOwn][2];
   F poison[2], c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2], d_max[kOwn][2],

@@ -369,9 +369,10 @@ class DeviceMachine {
   static constexpr unsigned kAll = 0xffffffffu;
 
   __device__ __forceinline__ uint32_t Remote(uint32_t at, int rank) const {
-    uint32_t address;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(base_ + at), "r"(rank));
-    return address;
+    // of the start alone: one register for a CTA, whatever is sent to it
+    uint32_t start;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(start) : "r"(base_), "r"(rank));
+    return start + at;
   }
 
   uint32_t base_;

@@ -21,25 +21,27 @@
 
 namespace sensorseq::cuda {
 
-constexpr int kInputRing = 8;  // steps of x in flight
+constexpr int kInputRing = 8;  // steps of projected x in flight
 
 // Shared memory, in bytes from its start.
 template <typename V>
 struct ForwardShared {
   uint32_t barriers, state, weights, input_weights, ring, slot, total;
-  SENSORSEQ_HD ForwardShared(int64_t n_channels, bool is_projected) {
+  SENSORSEQ_HD ForwardShared(int n_channels, bool is_projected) {
     barriers = 0;
     state = kMatrixBytes;
     weights = state + StateBytes(V::kHidden, V::kPlanes);
     input_weights = weights + V::kWarps * V::kInShared * kFragmentBytes;
     ring = input_weights;
     if (!is_projected) ring += V::kWarps * static_cast<uint32_t>(InputWeightFloats(n_channels)) * 4;
-    slot = is_projected ? kLanes * 32u : static_cast<uint32_t>(n_channels) * kTileRows * 4;
-    total = ring + V::kWarps * kInputRing * slot;
+    slot = is_projected ? kLanes * 32u
+                        : static_cast<uint32_t>(InputRowFloats(n_channels)) * kTileRows * 4;
+    total = ring + V::kWarps * (is_projected ? kInputRing : 2) * slot;
   }
 };
 
-template <typename M, typename V>
+// kIsProjected: x has been through W_ih already.
+template <typename M, typename V, bool kIsProjected>
 class Forward {
   using F = typename M::F;
   using I = typename M::I;
@@ -52,7 +54,7 @@ class Forward {
       : m(machine),
         p(params),
         s(params.sizes),
-        shared(params.sizes.n_channels, params.sizes.is_projected),
+        shared(params.sizes.n_channels, kIsProjected),
         lane(machine.Lane()),
         warp(machine.Warp()),
         rank(machine.Rank()),
@@ -79,14 +81,26 @@ class Forward {
     } else {
       m.SyncCta();
     }
-    for (int step = 0; step < kInputRing - 1; ++step) PrefetchInput(step);
-    for (int64_t step = 0; step < n_steps; ++step) {
+    if (kIsProjected) {
+      for (int step = 0; step < kInputRing - 1; ++step) PrefetchGates(step);
+    } else {
+      PrefetchBlock(0);
+    }
+    for (int step = 0; step < n_steps; ++step) {
       F z[kGates][2];
-      m.template WaitAsync<kInputRing - 2>();
-      m.SyncWarp();
-      Input(step, z);
-      PrefetchInput(step + kInputRing - 1);
-      const int buffer = static_cast<int>(step & 1);
+      if (kIsProjected) {
+        m.template WaitAsync<kInputRing - 2>();
+        ProjectedInput(step, z);
+        PrefetchGates(step + kInputRing - 1);
+      } else {
+        if (step % kInputBlock == 0) {
+          m.template WaitAsync<0>();
+          m.SyncWarp();
+          PrefetchBlock(step + kInputBlock);
+        }
+        Input(step, z);
+      }
+      const int buffer = step & 1;
       if (V::kCtas > 1 && step > 0) {
         m.WaitBarrier(BarrierOf(buffer), Parity(step));
         if (warp == 0) m.ArmBarrier(BarrierOf(buffer), StateArrivals<V>());
@@ -118,7 +132,17 @@ class Forward {
       longest = m.Select(length[r] > longest, length[r], longest);
       owns[r] = m.And(exists, m.ToLong(unit) < L{} + int64_t{s.hidden_size});
     }
-    n_steps = m.Largest(longest);
+    n_steps = static_cast<int>(m.Largest(longest));
+    own_ring = shared.ring + warp * (kIsProjected ? kInputRing : 2) * shared.slot;
+    tile_saved =
+        p.saved == nullptr
+            ? nullptr
+            : p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
+                            SavedTileFloats(s.n_timesteps, V::kHidden);
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) hidden_at[r] = HiddenAt(0, r);
+    hidden_stride = int64_t{s.n_directions} * s.hidden_size * (direction == 0 ? 1 : -1);
+    if (!kIsProjected) PlaceInput();
   }
 
   SENSORSEQ_BODY L StateAt(int r) {
@@ -126,7 +150,12 @@ class Forward {
                s.hidden_size +
            m.ToLong(unit);
   }
-  SENSORSEQ_BODY L HiddenAt(int64_t step, int r) {
+  // Timestep of the data that a row's step reads: backwards from its last in direction 1.
+  SENSORSEQ_BODY L TimeOf(int step, int r) {
+    if (direction == 0) return L{} + int64_t{step};
+    return m.ToLong(length[r]) - (step + 1);
+  }
+  SENSORSEQ_BODY L HiddenAt(int step, int r) {
     return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
                 s.n_directions +
             direction) *
@@ -150,7 +179,7 @@ class Forward {
     }
     const auto n_floats = static_cast<uint32_t>(InputWeightFloats(s.n_channels));
     own_input = shared.input_weights + warp * n_floats * 4;
-    if (!s.is_projected) {
+    if (!kIsProjected) {
       const int64_t from =
           (of_model * (V::kHidden / kGroupUnits) + group) * static_cast<int64_t>(n_floats) / 4;
       for (uint32_t i = 0; i < n_floats / 4; i += kLanes) {
@@ -162,7 +191,6 @@ class Forward {
         m.StoreSharedQuadIf(inside, m.Select(inside, at, U{}) * 16 + own_input, word);
       }
     }
-    own_ring = shared.ring + warp * kInputRing * shared.slot;
     m.SyncWarp();
   }
 
@@ -220,70 +248,75 @@ class Forward {
     Pack(factor, packed_h);
   }
 
-  // Timestep of the data that a row's step reads: backwards from its last in direction 1.
-  SENSORSEQ_BODY L TimeOf(int64_t step, int r) {
-    if (direction == 0) return L{} + step;
-    return m.ToLong(length[r]) - (step + 1);
+  // Gates of its own cells, which each lane reads back itself.
+  SENSORSEQ_BODY void PrefetchGates(int step) {
+    const U slot = lane * 32 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const auto on = m.And(owns[r], length[r] > I{} + step);
+      m.CopyAsyncQuad(slot + 16 * r, p.x,
+                      m.Select(on, hidden_at[r] + int64_t{step} * hidden_stride, L{}) * 4, on);
+    }
+    m.CommitAsync();
+  }
+  SENSORSEQ_BODY void ProjectedInput(int step, F z[kGates][2]) {
+    const U slot = lane * 32 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      F gates[kGates];
+      m.LoadSharedFloats(slot + 16 * r, gates);
+      SENSORSEQ_UNROLL
+      for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
+    }
   }
 
-  SENSORSEQ_BODY void PrefetchInput(int64_t step) {
-    const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
-    if (s.is_projected) {
-      // each lane the gates of its own cells, to read them back itself
-      SENSORSEQ_UNROLL
-      for (int r = 0; r < 2; ++r) {
-        const auto on = m.And(owns[r], m.ToLong(length[r]) > L{} + step);
-        m.CopyAsyncQuad(lane * 32 + (slot + 16 * r), p.x, m.Select(on, HiddenAt(step, r), L{}) * 4,
-                        on);
-      }
-    } else if (step < n_steps) {
-      const int64_t x_model = s.n_x_models == 1 ? 0 : model;
-      for (int i = 0; i < s.n_channels * kTileRows; i += kLanes) {
-        // element (row, channel) of the step
-        const I element = m.ToInt(lane) + i;
-        const auto inside = element < I{} + s.n_channels * kTileRows;
-        const I row = m.Select(inside, element / s.n_channels, I{});
-        const I channel = element - row * s.n_channels;
-        const I its_length = RowLength(row);
-        const L its_window = m.ToLong(row) + int64_t{tile} * kTileRows;
-        const auto on = m.And(inside, m.ToLong(its_length) > L{} + step);
-        const L time = direction == 0 ? L{} + step : m.ToLong(its_length) - (step + 1);
-        const L at = ((its_window + x_model * s.n_windows) * s.n_timesteps + time) * s.n_channels +
-                     m.ToLong(channel);
-        m.CopyAsyncWord(inside, m.ToUnsigned(element) * 4 + slot, p.x, m.Select(on, at, L{}), on);
+  // Four lanes fetch a row's x.
+  SENSORSEQ_BODY void PlaceInput() {
+    const I row = m.ToInt(lane >> 2);
+    // lengths of the tile's rows lie with the lanes of their pairs
+    const I even = m.Shuffle(length[0], row >> 1), odd = m.Shuffle(length[1], row >> 1);
+    input_length = m.Select((row & 1) == I{}, even, odd);
+    const int64_t x_model = s.n_x_models == 1 ? 0 : model;
+    const L its_window = m.ToLong(row) + (tile * kTileRows + x_model * s.n_windows);
+    input_at = its_window * (s.n_timesteps * s.n_channels) + m.ToLong(lane & 3u);
+    input_slot = (lane >> 2) * static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4) +
+                 ((lane & 3u) * 4 + own_ring);
+  }
+  // Steps from `step` on: in direction 1 those of later steps come first, as in memory. What lies
+  // beyond the row is not read.
+  SENSORSEQ_BODY void PrefetchBlock(int step) {
+    if (step < n_steps) {
+      const I first = direction == 0 ? I{} + step : input_length - (step + kInputBlock);
+      const I at = first * s.n_channels + m.ToInt(lane & 3u);
+      const I end = input_length * s.n_channels;
+      const uint32_t slot = step / kInputBlock % 2 * shared.slot;
+      const L from = input_at + m.ToLong(first) * s.n_channels;
+      for (int i = 0; i < kInputBlock * s.n_channels; i += 4) {
+        const auto on = m.And(at + i >= I{}, at + i < end);
+        m.CopyAsyncWord(m.True(), input_slot + (slot + 4u * static_cast<uint32_t>(i)), p.x,
+                        m.Select(on, from + i, L{}), on);
       }
     }
     m.CommitAsync();
   }
-  // Lengths of the tile's rows lie with the lanes of their pairs.
-  SENSORSEQ_BODY I RowLength(const I& row) {
-    const I even = m.Shuffle(length[0], row >> 1);
-    const I odd = m.Shuffle(length[1], row >> 1);
-    return m.Select((row & 1) == I{}, even, odd);
-  }
 
-  SENSORSEQ_BODY void Input(int64_t step, F z[kGates][2]) {
-    const uint32_t slot = own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot;
-    if (s.is_projected) {
-      SENSORSEQ_UNROLL
-      for (int r = 0; r < 2; ++r) {
-        F gates[kGates];
-        m.LoadSharedFloats(lane * 32 + (slot + 16 * r), gates);
-        SENSORSEQ_UNROLL
-        for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
-      }
-      return;
-    }
+  SENSORSEQ_BODY void Input(int step, F z[kGates][2]) {
+    const int in_block = step % kInputBlock;
+    const uint32_t slot =
+        own_ring + step / kInputBlock % 2 * shared.slot +
+        static_cast<uint32_t>((direction == 0 ? in_block : kInputBlock - 1 - in_block) *
+                              s.n_channels * 4);
     const U own = UnitOfLane(lane) * 16 + own_input;
     F gates[kGates];
     m.LoadSharedFloats(own + static_cast<uint32_t>(s.n_channels) * 128, gates);
     SENSORSEQ_UNROLL
     for (int gate = 0; gate < kGates; ++gate) z[gate][0] = z[gate][1] = gates[gate];
-    const U values = RowOfLane(lane) * static_cast<uint32_t>(s.n_channels * 4) + slot;
+    const auto row_bytes = static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4);
+    const U values = RowOfLane(lane) * row_bytes + slot;
     for (int channel = 0; channel < s.n_channels; ++channel) {
       m.LoadSharedFloats(own + static_cast<uint32_t>(channel) * 128, gates);
       const F x0 = m.LoadSharedFloat(values + static_cast<uint32_t>(channel) * 4);
-      const F x1 = m.LoadSharedFloat(values + static_cast<uint32_t>(s.n_channels + channel) * 4);
+      const F x1 = m.LoadSharedFloat(values + (row_bytes + static_cast<uint32_t>(channel) * 4));
       SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) {
         z[gate][0] = m.Fma(x0, gates[gate], z[gate][0]);
@@ -339,11 +372,11 @@ class Forward {
     }
   }
 
-  SENSORSEQ_BODY void Cells(int64_t step, const F z[kGates][2]) {
+  SENSORSEQ_BODY void Cells(int step, const F z[kGates][2]) {
     F gates[kGates][2];
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const auto on = m.ToLong(length[r]) > L{} + step;
+      const auto on = length[r] > I{} + step;
       F c_new, h_new;
       Cell<kIsExact>(m, z[kInputGate][r], z[kForgetGate][r], z[kCellGate][r], z[kOutputGate][r],
                      c[r], &gates[0][r], &gates[1][r], &gates[2][r], &gates[3][r], &c_new, &h_new);
@@ -355,31 +388,25 @@ class Forward {
       const auto first = argmax[r] < I{};
       const auto takes = m.And(on, m.Or(m.Or(first, larger), h_new != h_new));
       largest[r] = m.Select(takes, h_new, largest[r]);
-      argmax[r] = m.Select(takes, I{} + static_cast<int32_t>(step), argmax[r]);
+      argmax[r] = m.Select(takes, I{} + step, argmax[r]);
       if (p.hidden != nullptr) {
-        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, HiddenAt(step, r), h_new);
+        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, hidden_at[r] + int64_t{step} * hidden_stride,
+                        h_new);
       }
     }
     if (p.saved != nullptr) Save(step, gates);
     PackOwn();
   }
 
-  SENSORSEQ_BODY float* SavedTile() {
-    return p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
-                         SavedTileFloats(s.n_timesteps, V::kHidden);
-  }
-
-  SENSORSEQ_BODY void Save(int64_t step, const F gates[kGates][2]) {
-    const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, step, group);
-    const L own = m.ToLong(lane);
-    float* saved = SavedTile();
+  SENSORSEQ_BODY void Save(int step, const F gates[kGates][2]) {
+    float* saved = tile_saved + step * SavedStepFloats(V::kHidden);
+    const L own = m.ToLong(SavedOfLane(lane, group));
     const F early[4] = {gates[0][0], gates[0][1], gates[1][0], gates[1][1]};
     const F late[4] = {gates[2][0], gates[2][1], gates[3][0], gates[3][1]};
-    m.StoreGlobalFloats(saved, own * 8 + at.gates, early);
-    m.StoreGlobalFloats(saved, own * 8 + (at.gates + 4), late);
-    m.StoreGlobalPair(saved, own * 2 + at.cell, c[0], c[1]);
-    m.StoreGlobalPair(saved, own * 2 + at.state, m.AsFloat(packed_h[0]),
-                      m.AsFloat(packed_h[V::kPlanes - 1]));
+    const F states[4] = {c[0], c[1], m.AsFloat(packed_h[0]), m.AsFloat(packed_h[V::kPlanes - 1])};
+    m.StoreGlobalFloats(saved, own, early);
+    m.StoreGlobalFloats(saved, own + kSavedLate, late);
+    m.StoreGlobalFloats(saved, own + kSavedCell, states);
   }
 
   SENSORSEQ_BODY void Send(int buffer, uint32_t barrier) {
@@ -408,8 +435,8 @@ class Forward {
       m.StoreGlobalIf(owns[r], p.c_n, StateAt(r), c[r]);
     }
     if (p.saved != nullptr) {
-      const SavedOffsets at = SavedAt(s.n_timesteps, V::kHidden, 0, group);
-      m.StoreGlobalPair(SavedTile(), m.ToLong(lane) * 2 + at.argmax, m.AsFloat(argmax[0]),
+      m.StoreGlobalPair(tile_saved + s.n_timesteps * SavedStepFloats(V::kHidden),
+                        m.ToLong(ArgmaxOfLane(lane, group)), m.AsFloat(argmax[0]),
                         m.AsFloat(argmax[1]));
     }
     if (s.pooling != Pooling::kNone) Pool();
@@ -477,10 +504,14 @@ class Forward {
   const int64_t tile;
   int group;
   U unit;
-  int64_t n_steps;
+  int n_steps;
+  float* tile_saved;
+  L hidden_at[2], input_at;
+  int64_t hidden_stride;
 
   typename M::B owns[2];
-  I window[2], length[2], argmax[2];
+  I window[2], length[2], argmax[2], input_length;
+  U input_slot;
   F poison[2], c[2], h[2], mask[2], sum[2], largest[2];
   U packed_h[V::kPlanes];
   U weights[V::kInRegisters][kTileWords];

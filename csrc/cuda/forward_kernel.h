@@ -7,17 +7,18 @@
 
 namespace sensorseq::cuda {
 
-template <typename V>
+template <typename V, bool kIsProjected>
 __global__ void __launch_bounds__(V::kThreads, 1) ForwardKernel(const ForwardParams p) {
   DeviceMachine<V::kCtas> machine;
-  Forward<DeviceMachine<V::kCtas>, V>(machine, p).Run();
+  Forward<DeviceMachine<V::kCtas>, V, kIsProjected>(machine, p).Run();
 }
 
 template <int kPlanes, int kHidden>
 cudaError_t LaunchForward(const ForwardParams& p, cudaStream_t stream) {
   using V = ForwardVariant<kPlanes, kHidden>;
   const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
-  return LaunchClusters<V::kCtas>(&ForwardKernel<V>, p, V::kThreads, shared.total, stream);
+  const auto kernel = p.sizes.is_projected ? &ForwardKernel<V, true> : &ForwardKernel<V, false>;
+  return LaunchClusters<V::kCtas>(kernel, p, V::kThreads, shared.total, stream);
 }
 
 }  // namespace sensorseq::cuda

@@ -69,7 +69,9 @@ struct ForwardVariant {
   // Fragments of a warp, in the order (plane, k-step, tile); what the registers cannot hold is read
   // from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
-  static constexpr int kInRegisters = kFragments < 32 ? kFragments : 32;
+  // The most that compile without a spill; a thread of 512 has 128 registers.
+  static constexpr int kMost = kThreads == 512 ? 14 : kPlanes == 2 ? 28 : 32;
+  static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
@@ -88,7 +90,9 @@ struct BackwardVariant {
   static constexpr int kKSteps = kGroups * kKStepsPerGroup;  // over the CTA's own gates
   // of a warp, in the order (plane, tile, k-step)
   static constexpr int kFragments = kPlanes * kTilesPerWarp * kKSteps;
-  static constexpr int kInRegisters = kFragments < 32 ? kFragments : 32;
+  // the most that compile without a spill
+  static constexpr int kMost = kTilesPerWarp >= 4 ? 20 : 24;
+  static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
@@ -132,6 +136,17 @@ SENSORSEQ_HD constexpr int GateOfKStep(int k_step, int word) {
   return (k_step % kKStepsPerGroup) * 2 + (word >> 1);
 }
 
+// A warp's products are of 2 kTilesPerWarp groups of the layer, from those of one CTA on.
+template <typename V>
+SENSORSEQ_HD constexpr int FirstOwner(int warp) {
+  return warp * 2 * V::kTilesPerWarp / V::kGroups;
+}
+template <typename V>
+SENSORSEQ_HD constexpr int FirstGroupSent(int warp) {  // within its owner
+  return warp * 2 * V::kTilesPerWarp % V::kGroups;
+}
+constexpr uint32_t kPartialBytes = kLanes * 8;  // of a group: its lanes' two rows
+
 // Place of a fragment in the packed weights of one model and direction, in fragments.
 template <typename V>
 SENSORSEQ_HD constexpr int64_t ForwardFragment(int group, int fragment) {
@@ -158,6 +173,11 @@ SENSORSEQ_HD constexpr int64_t PackedFragments(int planes, int hidden) {
 SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
   return (n_channels + 1) * kGroupUnits * kGates;
 }
+
+// x in shared memory, of a warp: two blocks of 8 steps, [row][step][channel] in the order of time.
+// Rows are one word further apart, so that lanes of different rows read different banks.
+constexpr int kInputBlock = 8;
+SENSORSEQ_HD constexpr int InputRowFloats(int n_channels) { return kInputBlock * n_channels + 1; }
 
 // h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
 // as B fragments and stmatrix.trans writes from a lane's pair of rows.
@@ -194,28 +214,34 @@ template <typename V>
 SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, its own among them
   return static_cast<uint32_t>(V::kCtas * V::kUnits * kTileRows * 4);
 }
-SENSORSEQ_HD constexpr uint32_t Parity(int64_t step) {
+SENSORSEQ_HD constexpr uint32_t Parity(int step) {
   return static_cast<uint32_t>(((step - 1) >> 1) & 1);
 }
 
-// Saved state of one model, direction and tile, in floats: T steps of
-//   gates  [group][lane][8]  i, f, g, o of its two rows each; gate gradients after the backward
-//   pass cell   [group][lane][2]  after the step state  [group][lane][2]  h before the step as
-//   words of two halves (rows 2q, 2q+1), one per plane
-// one kind after the other, and then the step of each cell's maximum, [group][lane][2].
+// Saved state of one model, direction and tile: for every step and group a block of three parts,
+// four floats of each lane side by side,
+//   i0 i1 f0 f1    g0 g1 o0 o1    c0 c1 h h
+// of its two rows: the gates, which the backward pass replaces by their gradients; c after the
+// step; h before it as words of two halves, one per plane. After all steps, the step of each cell's
+// maximum, [group][lane][2].
 constexpr int kSavedWords = 12;
-SENSORSEQ_HD constexpr int64_t SavedTileFloats(int64_t n_timesteps, int hidden) {
-  return (n_timesteps * kSavedWords + 2) * 4 * hidden;
+constexpr int kSavedPart = kLanes * 4;
+constexpr int kSavedLate = kSavedPart, kSavedCell = 2 * kSavedPart;
+SENSORSEQ_HD constexpr int64_t SavedStepFloats(int hidden) {
+  return int64_t{hidden} / kGroupUnits * kLanes * kSavedWords;
 }
-struct SavedOffsets {
-  int64_t gates, cell, state, argmax;  // of (step, group), or of the group; add lane * width
-};
-SENSORSEQ_HD constexpr SavedOffsets SavedAt(int64_t n_timesteps, int hidden, int64_t step,
-                                            int group) {
-  const int64_t lanes = 4 * static_cast<int64_t>(hidden);  // of a step: hidden / 8 groups of 32
-  const int64_t at = step * lanes + group * kLanes;
-  return {at * 8, n_timesteps * lanes * 8 + at * 2, n_timesteps * lanes * 10 + at * 2,
-          n_timesteps * lanes * 12 + static_cast<int64_t>(group) * kLanes * 2};
+SENSORSEQ_HD constexpr int64_t SavedTileFloats(int64_t n_timesteps, int hidden) {
+  return n_timesteps * SavedStepFloats(hidden) + int64_t{hidden} / kGroupUnits * kLanes * 2;
+}
+// From the start of a step, for a lane of a group.
+template <typename T>
+SENSORSEQ_HD constexpr T SavedOfLane(T lane, int group) {
+  return lane * 4 + group * (kLanes * kSavedWords);
+}
+// From the start of the tile's last part.
+template <typename T>
+SENSORSEQ_HD constexpr T ArgmaxOfLane(T lane, int group) {
+  return lane * 2 + group * (kLanes * 2);
 }
 
 SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {

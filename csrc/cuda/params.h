@@ -67,6 +67,10 @@ struct BackwardParams {
   uint32_t* largest;  // (M, D) zeros; out: bits of the largest absolute gradient of a gate
 };
 
+inline bool HasSequences(const BackwardParams& p) {
+  return p.grad_hidden != nullptr || p.grad_gates != nullptr;
+}
+
 // Gradients of the layer's weights, from saved state after the backward pass.
 struct WeightGradParams {
   Sizes sizes;

@@ -95,12 +95,11 @@ class HiddenGrad {
         SENSORSEQ_UNROLL
         for (int later = 0; later < 2; ++later) {
           const bool there = step + later < last;
-          const SavedOffsets at =
-              SavedAt(s.n_timesteps, kHidden, there ? step + later : step, group);
+          const float* from = saved + (there ? step + later : step) * SavedStepFloats(kHidden);
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
             F grad[4];  // of two gates, two rows each
-            m.LoadGlobalFloats(saved, lane * 8 + (at.gates + 4 * t), grad);
+            m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart * t, grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {
               U words[kPlanes];
@@ -114,10 +113,9 @@ class HiddenGrad {
           }
           SENSORSEQ_UNROLL
           for (int column = 0; column < kColumnGroups; ++column) {
-            const SavedOffsets of =
-                SavedAt(s.n_timesteps, kHidden, there ? step + later : step, columns + column);
             F words[2];
-            m.LoadGlobalPair(saved, lane * 2 + of.state, &words[0], &words[1]);
+            m.LoadGlobalPair(from, SavedOfLane(lane, columns + column) + (kSavedCell + 2),
+                             &words[0], &words[1]);
             SENSORSEQ_UNROLL
             for (int plane = 0; plane < kPlanes; ++plane) {
               b[column][plane][later] = m.AsUnsigned(words[plane]);
@@ -195,10 +193,10 @@ class InputGrad {
                                          SavedTileFloats(s.n_timesteps, hidden_);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
       for (int64_t step = slot.first_step; step < last; ++step) {
-        const SavedOffsets at = SavedAt(s.n_timesteps, hidden_, step, group);
+        const float* from = saved + step * SavedStepFloats(hidden_);
         F grad[2][4];
-        m.LoadGlobalFloats(saved, lane * 8 + at.gates, grad[0]);
-        m.LoadGlobalFloats(saved, lane * 8 + (at.gates + 4), grad[1]);
+        m.LoadGlobalFloats(from, SavedOfLane(lane, group), grad[0]);
+        m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
           const auto on = m.ToLong(steps.length[r]) > L{} + step;

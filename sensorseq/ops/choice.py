@@ -80,8 +80,9 @@ def choose(
     -----
     float32 on a GPU is served in fp16x3, every factor as the sum of two halves, with the error of
     float32. Where torch allows TF32 for RNNs, as it does by default, it is served in fp16: both
-    round a factor to 11 significant bits, so the error is the same. The range is not: from 65 504
-    on fp16 is infinite, and a row or model out of range becomes NaN.
+    round a factor to 11 significant bits, so the error is the same. The input itself is multiplied
+    in float32 in any case. In both, recurrent weights beyond 4094 and initial or masked states
+    beyond 255 are out of range, and their model or row becomes NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:

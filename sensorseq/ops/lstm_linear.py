@@ -98,8 +98,8 @@ def lstm(
 
     - float32 has the error of float32 or, where torch's settings allow TF32 in RNNs (they do unless
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set),
-      that of TF32. Half precisions are computed in float16 with float32 sums. What is out of the
-      range of float16 becomes NaN.
+      that of TF32. Half precisions are computed in float16 with float32 sums. Recurrent weights
+      beyond 4094 and states that enter beyond 255 are out of range: their results are NaN.
     - Nothing waits for the device, but for `lengths` where torch's LSTM serves.
     - Under autocast all results are float32, as on the CPU.
 

@@ -35,13 +35,24 @@ class Queue {
   void RunForward(const ForwardParams& p) {
     using V = ForwardVariant<kPlanes, kHidden>;
     const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
-    Clusters<V>(p.sizes, shared.total, [&](Machine& m) { Forward<Machine, V>(m, p).Run(); });
+    Clusters<V>(p.sizes, shared.total, [&](Machine& m) {
+      if (p.sizes.is_projected) {
+        Forward<Machine, V, true>(m, p).Run();
+      } else {
+        Forward<Machine, V, false>(m, p).Run();
+      }
+    });
   }
   template <int kPlanes, int kHidden>
   void RunBackward(const BackwardParams& p) {
     using V = BackwardVariant<kPlanes, kHidden>;
-    Clusters<V>(p.sizes, BackwardShared<V>().total,
-                [&](Machine& m) { Backward<Machine, V>(m, p).Run(); });
+    Clusters<V>(p.sizes, BackwardShared<V>().total, [&](Machine& m) {
+      if (HasSequences(p)) {
+        Backward<Machine, V, true>(m, p).Run();
+      } else {
+        Backward<Machine, V, false>(m, p).Run();
+      }
+    });
   }
   template <int kPlanes, int kHidden>
   void RunHiddenGrad(const WeightGradParams& p, int64_t of_models, int64_t n_slots) {
