@@ -293,8 +293,8 @@ struct CountSaturated {
           const int64_t n = tile * kTileRows + RowOfLane(lane) + r;
           const int64_t length = n < s.n_windows ? p.lengths[model * s.n_windows + n] : 0;
           for (int64_t step = 0; step < length; ++step) {
-            const SavedOffsets at = SavedAt(s.n_timesteps, padded, step, group);
-            const float value = saved[at.gates + lane * 8 + gate * 2 + r];
+            const float value = saved[step * SavedStepFloats(padded) + SavedOfLane(lane, group) +
+                                      gate / 2 * kSavedPart + gate % 2 * 2 + r];
             own +=
                 gate == kCellGate ? value < -0.9f || value > 0.9f : value < 0.05f || value > 0.95f;
           }

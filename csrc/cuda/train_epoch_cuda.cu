@@ -8,6 +8,8 @@
 namespace sensorseq::cuda {
 namespace {
 
+constexpr int64_t kDirectSteps = 4;  // of a call that makes no graph
+
 // One step as a graph. It is captured on a stream of its own: the caller's may be the default one,
 // which cannot be.
 class StepGraph {
@@ -16,7 +18,7 @@ class StepGraph {
     cudaStream_t stream = nullptr;
     Keep(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     if (error_ != cudaSuccess) return;
-    Keep(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    Keep(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
     if (error_ == cudaSuccess) {
       StreamQueue queue(stream);
       QueueStep(queue, space, options);
@@ -79,15 +81,15 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
     const cudaError_t error = cudaStreamIsCapturing(stream, &capture);
     if (error != cudaSuccess) return ToStatus(error);
   }
-  // a graph costs more than a step, and inside a caller's graph the steps are its own
-  if (args.n_steps == 1 || capture != cudaStreamCaptureStatusNone) {
-    for (int64_t step = 0; step < args.n_steps; ++step) QueueStep(queue, space, options);
-    return queue.status();
-  }
-  if (queue.error() != cudaSuccess) return queue.status();
+  // a graph costs some steps, and inside a caller's graph the steps are its own
+  const bool has_graph = args.n_steps > kDirectSteps && capture == cudaStreamCaptureStatusNone;
+  // the first step never comes from a graph: it loads the kernels, which a capture might not bear
+  const int64_t n_direct = has_graph ? 1 : args.n_steps;
+  for (int64_t step = 0; step < n_direct; ++step) QueueStep(queue, space, options);
+  cudaError_t error = queue.error();
+  if (error != cudaSuccess || !has_graph) return ToStatus(error);
   StepGraph graph(space, options);
-  cudaError_t error = cudaSuccess;
-  for (int64_t step = 0; step < args.n_steps && error == cudaSuccess; ++step) {
+  for (int64_t step = n_direct; step < args.n_steps && error == cudaSuccess; ++step) {
     error = graph.Launch(stream);
   }
   return ToStatus(error);

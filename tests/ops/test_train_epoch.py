@@ -170,7 +170,7 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
     clock, sizes = [0.0], []
 
     def take(*arguments):
-        sizes.append(arguments[-3])
+        sizes.append(arguments[-4])
         clock[0] += sizes[-1] * step_s
 
     monkeypatch.setattr(train_epoch.time, "perf_counter", lambda: clock[0])
