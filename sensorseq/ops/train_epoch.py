@@ -407,7 +407,7 @@ class EpochTrainer:
             self.parameters.new_full((self.n_models, rows.shape[1]), math.nan) if margins else None
         )
         starts = None if crop_starts is None else _of_models(crop_starts).cpu()
-        is_on_gpu = device.type != "cpu"
+        is_on_gpu = _is_gpu(device)
         low_precision, seeds = False, self._seeds
         if is_on_gpu:
             low_precision = self._prepare_gpu(rows, offsets, starts, max_batch)
@@ -513,6 +513,10 @@ class EpochTrainer:
             self._workspace = torch.empty(n_bytes + _ALIGNMENT, dtype=torch.uint8)
         begin = -self._workspace.data_ptr() % _ALIGNMENT
         return self._workspace[begin : begin + n_bytes]
+
+
+def _is_gpu(device: torch.device) -> bool:
+    return device.type != "cpu"
 
 
 def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:

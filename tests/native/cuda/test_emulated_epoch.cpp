@@ -10,6 +10,29 @@ namespace {
 using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
+// Without the wide layers, which take long to compile and have tests of their own.
+class SmallQueue : public emulator::Queue {
+ public:
+  using emulator::Queue::Queue;
+
+  template <int kPlanes, int kHidden>
+  void RunPack(const cuda::PackParams& p, int64_t of_models) {
+    if constexpr (kHidden <= 64) Queue::RunPack<kPlanes, kHidden>(p, of_models);
+  }
+  template <int kPlanes, int kHidden>
+  void RunForward(const cuda::ForwardParams& p) {
+    if constexpr (kHidden <= 64) Queue::RunForward<kPlanes, kHidden>(p);
+  }
+  template <int kPlanes, int kHidden>
+  void RunBackward(const cuda::BackwardParams& p) {
+    if constexpr (kHidden <= 64) Queue::RunBackward<kPlanes, kHidden>(p);
+  }
+  template <int kPlanes, int kHidden>
+  void RunHiddenGrad(const cuda::WeightGradParams& p, int64_t of_models, int64_t n_slots) {
+    if constexpr (kHidden <= 64) Queue::RunHiddenGrad<kPlanes, kHidden>(p, of_models, n_slots);
+  }
+};
+
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
              uint32_t seed, Written<float>& out) {
   cuda::Options options;
@@ -23,7 +46,7 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   std::memset(workspace.data, 0xff, bytes);
   cuda::CarveTrain(call.args, options, workspace.data, &space);
   try {
-    emulator::Queue queue(seed);
+    SmallQueue queue(seed);
     cuda::QueueStart(queue, space);
     for (int64_t step = 0; step < n_steps; ++step) cuda::QueueStep(queue, space, options);
   } catch (const emulator::Fault& fault) {
