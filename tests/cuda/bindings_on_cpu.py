@@ -220,10 +220,10 @@ def check_training():
         return (*state, told.values, told.margins)
 
     size = Network(C, H, K, pooling="mean").n_parameters
+    on_cpu = torch.ops.sensorseq.train_epoch
     for low_precision in (False, True):
         ours = trained(gpu.train_epoch, low_precision, size=size)
-        with_cpu = torch.ops.sensorseq.train_epoch
-        theirs = trained(lambda *a: with_cpu(*a[:-1]), low_precision, size=size)
+        theirs = trained(lambda *a: on_cpu(*a[:-1]), low_precision, size=size)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 

@@ -24,7 +24,7 @@ def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_reference
     bindings = ["-O1", "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DSENSORSEQ_HAS_CUDA"]
     bindings += ['-DSENSORSEQ_NVCC="13"', '-DSENSORSEQ_CUDA_ARCH="sm_90a"']
     bindings += [f"-isystem{path}" for path in cpp_extension.include_paths()]
-    sources = {HERE / "bindings_on_cpu.cpp": bindings, **dict.fromkeys(core, ["-O0"])}
+    sources = {HERE / "bindings_on_cpu.cpp": bindings, **{p: ["-O0"] for p in core}}
     jobs = [
         subprocess.Popen([*command, *flags, "-c", str(p), "-o", str(tmp_path / f"{p.stem}.o")])
         for p, flags in sources.items()

@@ -531,7 +531,7 @@ def test_the_op_passes_torchs_own_check(monkeypatch):
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Let the CPU's engine stand for the GPU's: calls it took, and how often they were waited for."""
+    """Let the CPU's engine stand for the GPU's: its calls, and how often they were waited for."""
     calls, waits = [], []
     op = torch.ops.sensorseq.train_epoch
 
