@@ -42,6 +42,9 @@ cuda::Options OptionsFor(const Arguments& a, bool low_precision) {
   cuda::Options options;
   options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
   options.is_projected = a.IsProjected();
+  if (options.is_projected && reinterpret_cast<uintptr_t>(a.x.data_ptr()) % 16 != 0) {
+    Fail("sensorseq: a projected x must be aligned to 16 bytes; pass a copy of it.");
+  }
   options.stream = CurrentStream(a.x.get_device_index());
   return options;
 }

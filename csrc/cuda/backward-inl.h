@@ -31,8 +31,8 @@ struct BackwardShared {
   // of a lane, step and group: 8 gates, 2 cells, 2 gradients of h
   static constexpr uint32_t kGroupSlot = kLanes * kSavedWords * 4;
   static constexpr uint32_t kSlot = V::kGroupsPerWarp * kGroupSlot;
-  SENSORSEQ_HD BackwardShared() {
-    barriers = 0;
+  SENSORSEQ_HD constexpr BackwardShared()
+      : barriers(0), grads(0), scales(0), partials(0), weights(0), ring(0), total(0) {
     grads = kMatrixBytes;
     scales = grads + GradBytes(V::kGroups, V::kPlanes);
     partials = scales + 2 * V::kGroups * kTileRows * 4;

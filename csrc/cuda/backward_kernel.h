@@ -16,6 +16,7 @@ __global__ void __launch_bounds__(V::kThreads, 1) BackwardKernel(const BackwardP
 template <int kPlanes, int kHidden>
 cudaError_t LaunchBackward(const BackwardParams& p, cudaStream_t stream) {
   using V = BackwardVariant<kPlanes, kHidden>;
+  static_assert(BackwardShared<V>().total <= kMaxSharedBytes);
   const auto kernel = HasSequences(p) ? &BackwardKernel<V, true> : &BackwardKernel<V, false>;
   return LaunchClusters<V::kCtas>(kernel, p, V::kThreads, BackwardShared<V>().total, stream);
 }

@@ -27,8 +27,8 @@ constexpr int kInputRing = 8;  // steps of projected x in flight
 template <typename V>
 struct ForwardShared {
   uint32_t barriers, state, weights, input_weights, ring, slot, total;
-  SENSORSEQ_HD ForwardShared(int n_channels, bool is_projected) {
-    barriers = 0;
+  SENSORSEQ_HD constexpr ForwardShared(int n_channels, bool is_projected)
+      : barriers(0), state(0), weights(0), input_weights(0), ring(0), slot(0), total(0) {
     state = kMatrixBytes;
     weights = state + StateBytes(V::kHidden, V::kPlanes);
     input_weights = weights + V::kWarps * V::kInShared * kFragmentBytes;

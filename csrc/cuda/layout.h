@@ -33,6 +33,8 @@ constexpr int kFragmentBytes = 512;  // 32 lanes of four words
 constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
 constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two groups of units
 constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
+// Shared memory of a CTA at most, on compute capability 9.0.
+constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMinHidden = 32;
 constexpr int kMaxHidden = 512;
 
@@ -252,7 +254,7 @@ SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
 // many. Decided by N and T alone.
 constexpr int kMaxTileSlots = 8;
 constexpr int kMaxTimeSlots = 8;
-constexpr int64_t kTimeSlotSteps = 64;
+constexpr int64_t kTimeSlotSteps = 32;
 SENSORSEQ_HD constexpr int64_t TileSlots(int64_t n_windows) {
   const int64_t n = TileCount(n_windows);
   return n < 1 ? 1 : (n < kMaxTileSlots ? n : kMaxTileSlots);

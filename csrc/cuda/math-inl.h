@@ -9,9 +9,12 @@
 #ifdef __CUDACC__
 #define SENSORSEQ_BODY __device__ __forceinline__
 #define SENSORSEQ_UNROLL _Pragma("unroll")
+// two turns at a time: the loads of the second go out before the first is done
+#define SENSORSEQ_UNROLL_BY_2 _Pragma("unroll 2")
 #else
 #define SENSORSEQ_BODY inline
 #define SENSORSEQ_UNROLL
+#define SENSORSEQ_UNROLL_BY_2
 #endif
 
 namespace sensorseq::cuda {

@@ -25,7 +25,8 @@ __global__ void __launch_bounds__(kTaskThreads) PackKernel(const PackParams p) {
 }
 
 template <int kPlanes, int kHidden>
-__global__ void __launch_bounds__(kTaskThreads) HiddenGradKernel(const WeightGradParams p) {
+// 3 CTAs of a multiprocessor: left alone, the compiler spills to fit 4
+__global__ void __launch_bounds__(kTaskThreads, 3) HiddenGradKernel(const WeightGradParams p) {
   using Grad = HiddenGrad<Machine, kPlanes, kHidden>;
   Machine m;
   const auto task = static_cast<int>(WarpOfGrid());

@@ -89,6 +89,7 @@ class HiddenGrad {
       const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
                                          SavedTileFloats(s.n_timesteps, kHidden);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
+      SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last; step += 2) {
         U a[2][kPlanes][kTileWords];  // of the two tiles
         U b[kColumnGroups][kPlanes][2];
@@ -192,6 +193,7 @@ class InputGrad {
       const float* saved = p.saved + (of_model * TileCount(s.n_windows) + tile) *
                                          SavedTileFloats(s.n_timesteps, hidden_);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
+      SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last; ++step) {
         const float* from = saved + step * SavedStepFloats(hidden_);
         F grad[2][4];

@@ -1,0 +1,36 @@
+"""How the recurrent kernels are spread out: what ptxas does not print, held to a table."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = Path(__file__).with_name("shared_memory.json")
+COMPILER = os.environ.get("CXX", "g++")
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no C++ compiler {COMPILER!r}")
+    program = tmp_path_factory.mktemp("shared") / "print_shared"
+    source = ROOT / "tests" / "native" / "cuda" / "print_shared.cpp"
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", f"-I{ROOT / 'csrc'}"]
+    subprocess.run([COMPILER, *flags, str(source), "-o", str(program)], check=True)
+    return subprocess.run([program], check=True, capture_output=True, text=True).stdout
+
+
+def test_clusters_threads_and_shared_memory_of_every_variant_are_those_of_the_table(printed):
+    # if a difference is meant, write `printed` to the table
+    assert json.loads(printed) == json.loads(TABLE.read_text())
+
+
+def test_every_variant_fits_a_multiprocessor(printed):
+    for name, kernel in json.loads(printed).items():
+        assert kernel["bytes"] <= 227 * 1024, name
+        assert kernel["threads"] <= 1024, name
+        assert kernel["ctas"] <= 16, name
