@@ -62,11 +62,14 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   epoch_problem::Draw draw(seed);
   Problem p;
   TrainShape& s = p.shape;
-  const int64_t hidden_sizes[] = {5, 32, 1, 40}, batches[] = {13, 1, 0, 20, 8};
+  const int64_t hidden_sizes[] = {5, 32, 1, 40}, usual[] = {13, 1, 0, 20, 8},
+                large[] = {75, 13, 0, 70, 66};
+  const bool is_large = seed % 16 == 6;  // slots of more than one tile, other ones with more room
+  const int64_t* batches = is_large ? large : usual;
   s.n_models = n_models;
   s.n_windows = 17;
   p.has_crops = seed % 2 == 0;
-  s.n_data_timesteps = seed % 16 == 4 ? 70 : 7;  // the longer have two slots in time
+  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // the longer have two slots in time
   s.n_timesteps = p.has_crops ? s.n_data_timesteps - 2 : s.n_data_timesteps;
   s.n_channels = seed % 5 == 0 ? 6 : 1 + draw.Below(3);
   s.hidden_size = hidden_sizes[seed % 4];
@@ -94,7 +97,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
     }
     s.n_rows = std::max(s.n_rows, p.offsets.back());
   }
-  s.max_batch = 20;
+  s.max_batch = is_large ? 90 : 20;
   for (int64_t i = 0; i < p.n_row_models * s.n_rows; ++i) {
     p.rows.push_back(draw.Below(s.n_windows));
     p.crop_starts.push_back(draw.Below(s.n_data_timesteps - s.n_timesteps + 1));
