@@ -14,7 +14,7 @@ struct Sizes {
   int32_t n_channels, hidden_size, n_directions, n_classes;
   Pooling pooling;
   bool is_projected;
-  int64_t lengths_stride = 0;  // from one model's lengths to the next's
+  int32_t lengths_stride = 0;  // from one model's lengths to the next's
 };
 
 SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, int64_t model) {

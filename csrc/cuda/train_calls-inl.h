@@ -36,7 +36,7 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   TrainParams& p = space->params;
   p.call = args;
   p.sizes = SizesOf(LayerShape(shape), options);
-  p.sizes.lengths_stride = p.sizes.n_windows;
+  p.sizes.lengths_stride = static_cast<int32_t>(p.sizes.n_windows);
   if (args.n_x_models == 1 && args.n_row_models == 1) p.sizes.n_x_models = 1;
   p.n_parameters = ParameterCount(shape);
   p.pooled_size = PooledWidth(p.sizes);
