@@ -1,9 +1,6 @@
 // The operators as torch sees them: their schemas, and how the CPU runs them. The files called
 // bindings are the only ones that include torch, and of torch only its stable ABI, so that one
 // binary serves every later version and every Python.
-#include "bindings.h"
-
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -13,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings_train.h"
 #include "block_pool.h"
 #include "cpu/dispatch.h"
 #include "lstm_linear_loss.h"
@@ -246,69 +244,6 @@ Tensor LstmLinearStream(Tensor x, Tensor packed, Tensor weight_out, Tensor bias_
   return RunStream(x, packed, &weight_out, &bias_out, h, c);
 }
 
-// The value that a name of an option stands for.
-template <typename Enum, size_t n>
-Enum Named(const char* option, const std::string& name,
-           const std::array<std::pair<const char*, Enum>, n>& known) {
-  std::string names;
-  for (const auto& [text, value] : known) {
-    if (name == text) return value;
-    names += std::string(names.empty() ? "" : ", ") + text;
-  }
-  Fail(std::string("sensorseq: ") + option + " '" + name + "' is not known. Known: " + names + ".");
-}
-
-HeadNorm HeadNormNamed(const std::string& name) {
-  return Named<HeadNorm, 3>(
-      "head_norm", name,
-      {{{"none", HeadNorm::kNone}, {"batch", HeadNorm::kBatch}, {"layer", HeadNorm::kLayer}}});
-}
-
-Optimizer OptimizerNamed(const std::string& name) {
-  return Named<Optimizer, 4>("optimizer", name,
-                             {{{"sgd", Optimizer::kSgd},
-                               {"adam", Optimizer::kAdam},
-                               {"adamw", Optimizer::kAdamW},
-                               {"rmsprop", Optimizer::kRmsprop}}});
-}
-
-Loss LossNamed(const std::string& name) {
-  return Named<Loss, 3>(
-      "loss", name,
-      {{{"cross_entropy", Loss::kCrossEntropy}, {"focal", Loss::kFocal}, {"mse", Loss::kMse}}});
-}
-
-TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
-                        int64_t n_directions, int64_t n_classes, const std::string& pooling,
-                        const std::string& head_norm) {
-  TrainShape s;
-  s.n_channels = n_channels;
-  s.hidden_size = hidden_size;
-  s.n_layers = n_layers;
-  s.n_directions = n_directions;
-  s.n_classes = n_classes;
-  s.pooling = PoolingNamed(pooling);
-  s.head_norm = HeadNormNamed(head_norm);
-  if (n_layers < 1 || n_layers > kMaxLayers) {
-    Fail("sensorseq: n_layers is " + std::to_string(n_layers) + "; expected 1 to " +
-         std::to_string(kMaxLayers) + ".");
-  }
-  if (n_channels < 0 || hidden_size < 1 || n_directions < 1 || n_directions > 2 || n_classes < 1) {
-    Raise(Status::kInvalidShape);
-  }
-  return s;
-}
-
-// How many models an argument with a first size of 1 or M holds.
-int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
-  const int64_t n = tensor.dim() == 0 ? 0 : tensor.size(0);
-  if (n != 1 && n != n_models) {
-    Fail(std::string("sensorseq: ") + name + " holds " + std::to_string(n) +
-         " models; expected 1 or " + std::to_string(n_models) + ".");
-  }
-  return n;
-}
-
 using LossResult =
     std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -374,113 +309,76 @@ LossResult LstmLinearLossOp(Tensor x, MaybeTensor lengths, Tensor class_index,
           grad.bias, grad.weight_out, grad.bias_out, grad.h_0,       grad.c_0};
 }
 
-void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor weight,
-                  Tensor rows, Tensor offsets, MaybeTensor crop_starts, Tensor learning_rate,
-                  Tensor hyper, MaybeTensor seeds, Tensor parameters, Tensor state,
-                  Tensor step_count, MaybeTensor average, MaybeTensor running, Tensor statistics,
-                  MaybeTensor margins, Tensor workspace, int64_t n_timesteps, int64_t hidden_size,
-                  int64_t n_layers, int64_t n_directions, int64_t n_classes, std::string pooling,
-                  std::string head_norm, std::string loss, std::string optimizer, int64_t max_batch,
-                  int64_t first_step, int64_t n_steps, int64_t detail_every, int64_t n_lanes) {
-  const ScalarType dtype = x.scalar_type(), whole = ScalarType::Long, wide = ScalarType::Double;
-  if (x.dim() != 4) {
-    Fail("sensorseq: x needs 4 dimensions (models, windows, timesteps, channels); it has " +
-         std::to_string(x.dim()) + ".");
+struct CpuTraining {
+  static void Run(const TrainTensors& t, int64_t n_lanes, bool low_precision) {
+    if (low_precision) Fail("sensorseq: low_precision serves no training on the CPU.");
+    const TrainShape s = t.Check();
+    const double* columns = Data<double>(t.hyper);
+    for (int64_t m = 0; m < s.n_models && !t.seeds; ++m, columns += kHyperColumns) {
+      if (columns[kDropout] != 0.0 || columns[kRecurrentDropout] != 0.0) {
+        Fail("sensorseq: seeds is missing; dropout and recurrent_dropout need it.");
+      }
+    }
+    if (n_lanes < 1 || n_lanes > s.n_models) Raise(Status::kInvalidShape);
+    ForDtype(t.x, [&](auto* type) {
+      using Real = std::remove_pointer_t<decltype(type)>;
+      const auto bytes =
+          static_cast<int64_t>(train_epoch_workspace_bytes(s, n_lanes, sizeof(Real)));
+      if (t.workspace.scalar_type() != ScalarType::Byte || !t.workspace.is_cpu() ||
+          !t.workspace.is_contiguous() || t.workspace.numel() < bytes ||
+          reinterpret_cast<uintptr_t>(t.workspace.data_ptr()) % 64 != 0) {
+        Fail("sensorseq: workspace must be " + std::to_string(bytes) +
+             " bytes (uint8), aligned to 64.");
+      }
+      TrainEpoch<Real> args = t.Call<Real>(s);
+      args.n_lanes = n_lanes;
+      args.workspace = t.workspace.data_ptr();
+      LstmShape of_step;
+      of_step.n_models = n_lanes;
+      of_step.n_windows = s.max_batch;
+      of_step.n_timesteps = s.n_timesteps;
+      of_step.n_channels = s.n_channels;
+      of_step.hidden_size = s.hidden_size;
+      of_step.n_directions = s.n_directions;
+      args.parallel = n_lanes > 1 ? Parallel{&RunParallel, nullptr} : ParallelFor(of_step);
+      Raise(train_epoch(args));
+    });
   }
-  if (dtype != ScalarType::Float && dtype != wide) Fail("sensorseq: x must be float32 or float64.");
-  if (parameters.dim() != 2 || rows.dim() != 2 || offsets.dim() != 2 || offsets.size(1) < 1) {
-    Fail("sensorseq: parameters, rows and offsets need 2 dimensions, and offsets an entry.");
+};
+
+// Raises what train_epoch would about the values of these, for arrays that then go to a GPU. The
+// steps are all that offsets lists.
+void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
+                     MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
+                     int64_t n_classes, int64_t max_batch) {
+  const ScalarType whole = ScalarType::Long;
+  for (const Tensor* tensor : {&class_index, &rows, &offsets}) {
+    if (tensor->dim() != 2 || tensor->size(tensor == &offsets ? 1 : 0) < 1) {
+      Fail("sensorseq: class_index, rows and offsets need 2 dimensions, and offsets an entry.");
+    }
   }
-  TrainShape s =
-      NetworkShape(x.size(3), hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
-  s.n_models = parameters.size(0);
-  s.n_windows = x.size(1);
-  s.n_data_timesteps = x.size(2);
-  s.n_timesteps = n_timesteps;
-  s.n_rows = rows.size(1);
-  s.n_steps = offsets.size(1) - 1;
-  s.max_batch = max_batch;
-  const int64_t M = s.n_models, N = s.n_windows, S = s.n_steps, Q = ParameterCount(s);
-  const Optimizer rule = OptimizerNamed(optimizer);
-  const int64_t Mx = ModelsOf(x, "x", M), Mc = ModelsOf(class_index, "class_index", M);
-  const int64_t Mr = ModelsOf(rows, "rows", M), Ml = ModelsOf(learning_rate, "learning_rate", M);
-  const int64_t Mw = weight ? ModelsOf(*weight, "weight", M) : 1;
-  CheckTensor(x, "x", {Mx, N, s.n_data_timesteps, s.n_channels}, dtype);
+  const int64_t Mc = class_index.size(0), N = class_index.size(1), Mr = rows.size(0);
+  TrainEpoch<float> args{};
+  args.shape.n_windows = N;
+  args.shape.n_data_timesteps = n_data_timesteps;
+  args.shape.n_timesteps = n_timesteps;
+  args.shape.n_classes = n_classes;
+  args.shape.n_rows = rows.size(1);
+  args.shape.n_steps = args.n_steps = offsets.size(1) - 1;
+  args.shape.max_batch = max_batch;
   CheckMaybe(lengths, "lengths", {N}, whole);
   CheckTensor(class_index, "class_index", {Mc, N}, whole);
-  CheckMaybe(weight, "weight", {Mw, N}, dtype);
-  CheckTensor(rows, "rows", {Mr, s.n_rows}, whole);
-  CheckTensor(offsets, "offsets", {Mr, S + 1}, whole);
-  CheckMaybe(crop_starts, "crop_starts", {Mr, s.n_rows}, whole);
-  CheckTensor(learning_rate, "learning_rate", {Ml, S}, wide);
-  CheckTensor(hyper, "hyper", {M, kHyperColumns}, wide);
-  CheckMaybe(seeds, "seeds", {M}, whole);
-  CheckTensor(parameters, "parameters", {M, Q}, dtype);
-  CheckTensor(state, "state", {M, StateRows(rule), Q}, dtype);
-  CheckTensor(step_count, "step_count", {M}, whole);
-  CheckMaybe(average, "average", {M, Q}, dtype);
-  const int64_t P = n_directions * hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
-  CheckMaybe(running, "running", {M, 2, P}, dtype);
-  if (s.head_norm == HeadNorm::kBatch && !running) Fail("sensorseq: running is missing.");
-  CheckTensor(statistics, "statistics", {M, S, kStatisticColumns}, wide);
-  CheckMaybe(margins, "margins", {M, s.n_rows}, dtype);
-  const double* columns = Data<double>(hyper);
-  for (int64_t m = 0; m < M && !seeds; ++m, columns += kHyperColumns) {
-    if (columns[kDropout] != 0.0 || columns[kRecurrentDropout] != 0.0) {
-      Fail("sensorseq: seeds is missing; dropout and recurrent_dropout need it.");
-    }
-  }
-  if (n_lanes < 1 || n_lanes > M || max_batch < 0) Raise(Status::kInvalidShape);
-  ForDtype(x, [&](auto* type) {
-    using Real = std::remove_pointer_t<decltype(type)>;
-    const auto bytes = static_cast<int64_t>(train_epoch_workspace_bytes(s, n_lanes, sizeof(Real)));
-    if (workspace.scalar_type() != ScalarType::Byte || !workspace.is_cpu() ||
-        !workspace.is_contiguous() || workspace.numel() < bytes ||
-        reinterpret_cast<uintptr_t>(workspace.data_ptr()) % 64 != 0) {
-      Fail("sensorseq: workspace must be " + std::to_string(bytes) +
-           " bytes (uint8), aligned to 64.");
-    }
-    TrainEpoch<Real> args{};
-    args.shape = s;
-    args.loss = LossNamed(loss);
-    args.optimizer = rule;
-    args.n_x_models = Mx;
-    args.n_class_models = Mc;
-    args.n_weight_models = Mw;
-    args.n_row_models = Mr;
-    args.n_rate_models = Ml;
-    args.x = Data<Real>(x);
-    args.lengths = Data<int64_t>(lengths);
-    args.class_index = Data<int64_t>(class_index);
-    args.weight = Data<Real>(weight);
-    args.rows = Data<int64_t>(rows);
-    args.offsets = Data<int64_t>(offsets);
-    args.crop_starts = Data<int64_t>(crop_starts);
-    args.learning_rate = Data<double>(learning_rate);
-    args.hyper = Data<double>(hyper);
-    args.seeds = Data<int64_t>(seeds);
-    args.parameters = MutableData<Real>(parameters);
-    args.state = MutableData<Real>(state);
-    args.step_count = MutableData<int64_t>(step_count);
-    args.average = average ? MutableData<Real>(*average) : nullptr;
-    args.running = running ? MutableData<Real>(*running) : nullptr;
-    args.statistics = MutableData<double>(statistics);
-    args.margins = margins ? MutableData<Real>(*margins) : nullptr;
-    args.first_step = first_step;
-    args.n_steps = n_steps;
-    args.detail_every = detail_every;
-    args.n_lanes = n_lanes;
-    args.workspace = workspace.data_ptr();
-    LstmShape of_step;
-    of_step.n_models = n_lanes;
-    of_step.n_windows = max_batch;
-    of_step.n_timesteps = n_timesteps;
-    of_step.n_channels = s.n_channels;
-    of_step.hidden_size = hidden_size;
-    of_step.n_directions = n_directions;
-    args.parallel = n_lanes > 1 ? Parallel{&RunParallel, nullptr} : ParallelFor(of_step);
-    Raise(train_epoch(args));
-  });
+  CheckTensor(rows, "rows", {Mr, args.shape.n_rows}, whole);
+  CheckTensor(offsets, "offsets", {Mr, args.n_steps + 1}, whole);
+  CheckMaybe(crop_starts, "crop_starts", {Mr, args.shape.n_rows}, whole);
+  args.n_class_models = Mc;
+  args.n_row_models = Mr;
+  args.lengths = Data<int64_t>(lengths);
+  args.class_index = Data<int64_t>(class_index);
+  args.rows = Data<int64_t>(rows);
+  args.offsets = Data<int64_t>(offsets);
+  args.crop_starts = Data<int64_t>(crop_starts);
+  Raise(CheckValues(args));
 }
 
 int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_t hidden_size,
@@ -599,7 +497,11 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
       " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
       " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
-      " int n_steps, int detail_every, int n_lanes) -> ()");
+      " int n_steps, int detail_every, int n_lanes, bool low_precision=False) -> ()");
+  m.def(
+      "train_epoch_check(Tensor? lengths, Tensor class_index, Tensor rows, Tensor offsets,"
+      " Tensor? crop_starts, int n_data_timesteps, int n_timesteps, int n_classes,"
+      " int max_batch) -> ()");
   m.def(
       "train_epoch_workspace_bytes(int n_channels, int n_timesteps, int hidden_size,"
       " int n_layers, int n_directions, int n_classes, str pooling, str head_norm, int max_batch,"
@@ -608,6 +510,9 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");
   m.def("cpu_bfloat16() -> bool");
+  m.def(
+      "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
+      " bool low_precision) -> str");
   m.def("cuda_facts() -> str");
   m.def(
       "cuda_is_served(int hidden_size, int n_channels, int n_directions, bool low_precision,"
@@ -624,7 +529,8 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CPU, m) {
   m.impl("lstm_pack", TORCH_BOX(&sensorseq::LstmPack));
   m.impl("lstm_stream", TORCH_BOX(&sensorseq::LstmStream));
   m.impl("lstm_linear_stream", TORCH_BOX(&sensorseq::LstmLinearStream));
-  m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp));
+  m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp<sensorseq::CpuTraining>));
+  m.impl("train_epoch_check", TORCH_BOX(&sensorseq::TrainEpochCheck));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
@@ -633,6 +539,7 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
   m.impl("cpu_isa", TORCH_BOX(&sensorseq::CpuIsa));
   m.impl("cpu_isas", TORCH_BOX(&sensorseq::CpuIsas));
   m.impl("cpu_bfloat16", TORCH_BOX(&sensorseq::CpuBfloat16));
+  m.impl("cuda_trains", TORCH_BOX(&sensorseq::CudaTrains));
   m.impl("cuda_facts", TORCH_BOX(&sensorseq::CudaFacts));
   m.impl("cuda_is_served", TORCH_BOX(&sensorseq::CudaIsServed));
   m.impl("multiply_add_flops", TORCH_BOX(&sensorseq::MultiplyAddFlops));

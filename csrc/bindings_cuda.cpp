@@ -4,8 +4,9 @@
 
 #include <torch/csrc/stable/accelerator.h>
 
-#include "bindings.h"
+#include "bindings_train.h"
 #include "lstm_linear_cuda.h"
+#include "train_epoch_cuda.h"
 
 // Declared by torch's shim only where torch itself was built with CUDA. libtorch.so, which this
 // library names, brings it into reach.
@@ -109,7 +110,33 @@ struct Gpu {
   }
 };
 
+struct GpuTraining {
+  static void Run(const TrainTensors& t, int64_t, bool low_precision) {
+    if (t.x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
+    const TrainShape s = t.Check();
+    const auto guard = GuardOf(t.x);
+    cuda::Options options;
+    options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+    options.stream = CurrentStream(t.x.get_device_index());
+    RaiseCuda(cuda::IsServed(s, options));
+    TrainEpoch<float> args = t.Call<float>(s);
+    const Tensor workspace = Workspace(t.x, cuda::train_epoch_workspace_bytes(s, options));
+    args.workspace = MutableData<void>(workspace);
+    RaiseCuda(cuda::train_epoch(args, options));
+  }
+};
+
 }  // namespace
+
+std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
+                       int64_t n_directions, std::string head_norm, bool low_precision) {
+  const TrainShape s =
+      NetworkShape(n_channels, hidden_size, n_layers, n_directions, 1, "last", head_norm);
+  cuda::Options options;
+  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  const Status status = cuda::IsServed(s, options);
+  return status == Status::kOk ? "" : StatusText(status);
+}
 
 std::string CudaFacts() {
   const int32_t n_devices = cuda::DeviceCount();
@@ -148,6 +175,7 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CUDA, m) {
   m.impl("lstm_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmBackward));
   m.impl("lstm_linear", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinear));
   m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinearBackward));
+  m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp<sensorseq::GpuTraining>));
 }
 
 #else
@@ -162,6 +190,10 @@ std::string CudaFacts() {
 }
 
 std::string CudaIsServed(int64_t, int64_t, int64_t, bool, bool) {
+  return "the compiled core was built without CUDA";
+}
+
+std::string CudaTrains(int64_t, int64_t, int64_t, int64_t, std::string, bool) {
   return "the compiled core was built without CUDA";
 }
 

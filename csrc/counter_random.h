@@ -8,9 +8,11 @@
 
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace sensorseq {
 
-inline uint64_t Mix(uint64_t z) {
+SENSORSEQ_HD uint64_t Mix(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   return z ^ (z >> 31);
@@ -19,10 +21,10 @@ inline uint64_t Mix(uint64_t z) {
 // Uniform numbers in [0, 1), multiples of 2^-53, of one site.
 class CounterRandom {
  public:
-  CounterRandom(uint64_t seed, uint64_t step, uint64_t site)
+  SENSORSEQ_HD CounterRandom(uint64_t seed, uint64_t step, uint64_t site)
       : start_(Mix(Mix(Mix(seed) + step) + site)) {}
 
-  double Uniform(uint64_t element) const {
+  SENSORSEQ_HD double Uniform(uint64_t element) const {
     return static_cast<double>(Mix(start_ + (element + 1) * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
   }
 
@@ -31,11 +33,12 @@ class CounterRandom {
 };
 
 // Where masks are used; the sites of a network of any depth are distinct.
-inline uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
-inline uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
+SENSORSEQ_HD uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
+SENSORSEQ_HD uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
 
 // The factor of dropout: 0 with the given probability, else what keeps the mean.
-inline double DropoutFactor(const CounterRandom& random, uint64_t element, double probability) {
+SENSORSEQ_HD double DropoutFactor(const CounterRandom& random, uint64_t element,
+                                  double probability) {
   return random.Uniform(element) < probability ? 0.0 : 1.0 / (1.0 - probability);
 }
 

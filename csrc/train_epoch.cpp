@@ -14,13 +14,13 @@
 #include "gates.h"
 #include "train_head.h"
 #include "train_loss.h"
+#include "train_step.h"
 
 namespace sensorseq {
 namespace {
 
 constexpr double kNormEps = 1e-5;         // torch's of both norms
 constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
-constexpr double kClipEps = 1e-6;         // torch's clip_grad_norm_
 
 // Where a model's parameters lie in its flat buffer.
 
@@ -550,8 +550,7 @@ class Step {
   void AddL1(int64_t offset, int64_t n) const {
     const Real l1 = static_cast<Real>(hyper_[kL1]);
     for (int64_t i = offset; i < offset + n; ++i) {
-      const Real w = parameters_[i];
-      lane_.grads[i] += l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
+      lane_.grads[i] += L1Gradient(l1, parameters_[i]);
     }
   }
   void AddL1() const {
@@ -566,17 +565,12 @@ class Step {
     const double norm = std::sqrt(kernels_.sum_of_squares(lane_.grads, Q_));
     statistics_[kGradNorm] = norm;
     if (std::isfinite(hyper_[kMaxGradNorm])) {
-      const double ratio = hyper_[kMaxGradNorm] / (norm + kClipEps);
-      const Real factor = static_cast<Real>(ratio > 1.0 ? 1.0 : ratio);  // NaN stays NaN
+      const Real factor = static_cast<Real>(ClipFactor(hyper_[kMaxGradNorm], norm));
       for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] *= factor;
     }
     if (std::isfinite(hyper_[kMaxGradValue])) {
       const Real bound = static_cast<Real>(hyper_[kMaxGradValue]);
-      for (int64_t i = 0; i < Q_; ++i) {
-        Real grad = lane_.grads[i];
-        grad = grad > bound ? bound : grad;
-        lane_.grads[i] = grad < -bound ? -bound : grad;
-      }
+      for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] = ClipValue(bound, lane_.grads[i]);
     }
   }
 
@@ -588,9 +582,7 @@ class Step {
                     a_.state + model_ * n_state_rows * Q_);
     a_.step_count[model_] = step_count_;
     if (a_.average != nullptr) {
-      const double n = static_cast<double>(step_count_);
-      const double decay = std::fmin(hyper_[kEmaDecay], (1.0 + n) / (10.0 + n));
-      const Real fresh = static_cast<Real>(1.0 - decay);
+      const Real fresh = static_cast<Real>(FreshShare(hyper_[kEmaDecay], step_count_));
       Real* average = a_.average + model_ * Q_;
       kernels_.move_average(fresh, Q_, parameters_, average);
     }
@@ -673,7 +665,21 @@ void LaneTask(void* pointer, int64_t index) {
 bool IsCount(int64_t n, int64_t n_models) { return n == 1 || n == n_models; }
 
 template <typename Real>
-Status Check(const TrainEpoch<Real>& a) {
+size_t LaneBytes(const TrainShape& shape) {
+  Lane<Real> lane;
+  return CarveLane(shape, nullptr, &lane);
+}
+
+}  // namespace
+
+int64_t ParameterCount(const TrainShape& shape) {
+  return HeadOffset(shape) + shape.n_classes * (PooledWidth(shape) + 1);
+}
+
+int64_t StateRows(Optimizer optimizer) { return optimizer == Optimizer::kSgd ? 1 : 3; }
+
+template <typename Real>
+Status CheckSizes(const TrainEpoch<Real>& a) {
   const TrainShape& s = a.shape;
   if (s.n_models < 1 || s.n_windows < 0 || s.n_data_timesteps < 0 || s.n_timesteps < 0 ||
       s.n_timesteps > s.n_data_timesteps || s.n_channels < 0 || s.hidden_size < 1 ||
@@ -686,6 +692,14 @@ Status Check(const TrainEpoch<Real>& a) {
       !IsCount(a.n_row_models, s.n_models) || !IsCount(a.n_rate_models, s.n_models)) {
     return Status::kInvalidShape;
   }
+  return Status::kOk;
+}
+template Status CheckSizes(const TrainEpoch<float>&);
+template Status CheckSizes(const TrainEpoch<double>&);
+
+template <typename Real>
+Status CheckValues(const TrainEpoch<Real>& a) {
+  const TrainShape& s = a.shape;
   for (int64_t n = 0; a.lengths != nullptr && n < s.n_windows; ++n) {
     if (a.lengths[n] < 0 || a.lengths[n] > s.n_data_timesteps) return Status::kLengthOutOfRange;
   }
@@ -711,20 +725,8 @@ Status Check(const TrainEpoch<Real>& a) {
   }
   return Status::kOk;
 }
-
-template <typename Real>
-size_t LaneBytes(const TrainShape& shape) {
-  Lane<Real> lane;
-  return CarveLane(shape, nullptr, &lane);
-}
-
-}  // namespace
-
-int64_t ParameterCount(const TrainShape& shape) {
-  return HeadOffset(shape) + shape.n_classes * (PooledWidth(shape) + 1);
-}
-
-int64_t StateRows(Optimizer optimizer) { return optimizer == Optimizer::kSgd ? 1 : 3; }
+template Status CheckValues(const TrainEpoch<float>&);
+template Status CheckValues(const TrainEpoch<double>&);
 
 size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, size_t real_bytes) {
   const size_t bytes =
@@ -734,7 +736,8 @@ size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, siz
 
 template <typename Real>
 Status train_epoch(const TrainEpoch<Real>& args) {
-  Status status = Check(args);
+  Status status = CheckSizes(args);
+  if (status == Status::kOk) status = CheckValues(args);
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels == nullptr) return status;

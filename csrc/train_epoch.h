@@ -169,6 +169,13 @@ struct TrainEpoch {
 // The same on every instruction set.
 size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, size_t real_bytes);
 
+// What train_epoch checks: first sizes, then lengths, classes, and what the steps of the call name
+// of rows, offsets and crop_starts. The second reads these arrays and no other.
+template <typename Real>
+Status CheckSizes(const TrainEpoch<Real>& args);
+template <typename Real>
+Status CheckValues(const TrainEpoch<Real>& args);
+
 template <typename Real>
 Status train_epoch(const TrainEpoch<Real>& args);
 

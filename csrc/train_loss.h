@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "host_device.h"
 #include "lstm_linear_loss.h"
 
 namespace sensorseq {
@@ -26,8 +27,9 @@ inline double Sum(int64_t n, F f) {
 
 // Returns the loss; writes grad (K). log_p is scratch (K).
 template <typename Real>
-inline double LossAndGradient(Loss loss, double smoothing, int64_t n_classes, int64_t class_index,
-                              const Real* logits, double* log_p, double* grad) {
+SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_classes,
+                                    int64_t class_index, const Real* logits, double* log_p,
+                                    double* grad) {
   double largest = static_cast<double>(logits[0]);
   for (int64_t k = 1; k < n_classes; ++k) {
     // a NaN reaches everything through the sum; std::fmax here is more than GCC 12 on ARM can bear
@@ -82,7 +84,7 @@ inline double LossAndGradient(Loss loss, double smoothing, int64_t n_classes, in
 
 // Position of the largest logit, the first of several; NaN is larger than everything, as in torch.
 template <typename Real>
-inline int64_t LargestLogit(const Real* logits, int64_t n_classes) {
+SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   int64_t best = 0;
   for (int64_t k = 1; k < n_classes && logits[best] == logits[best]; ++k) {
     if (logits[k] > logits[best] || logits[k] != logits[k]) best = k;
@@ -93,7 +95,7 @@ inline int64_t LargestLogit(const Real* logits, int64_t n_classes) {
 // Logit of the class less the largest of the others: above zero when the class wins. 0 when there
 // is no other.
 template <typename Real>
-inline Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {
+SENSORSEQ_HD Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {
   Real rival = Real(0);
   bool any = false;
   for (int64_t k = 0; k < n_classes; ++k) {

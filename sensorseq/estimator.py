@@ -192,15 +192,16 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
         and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
-        `engine` is not ``"native"``, which runs on the CPU; else the CPU.
+        `engine` is not ``"native"``, which serves every network on the CPU; else the CPU.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True
         Only deterministic CUDA kernels. On a CPU every run is.
     engine : {"auto", "native", "autograd"}, default="auto"
         What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
-        ``"auto"`` is the native engine where it can, see `engine_`. Both take the same
-        trajectory to rounding.
+        ``"auto"`` is the native engine where it can, see `engine_`; on a GPU it can in float32,
+        with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
+        rounding.
     n_models : int, default=1
         More than one is not served yet.
     warm_start : bool, default=False
@@ -456,7 +457,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         config = check_parameters(self.get_params(deep=False))
         dtype: torch.dtype = getattr(torch, self.dtype)
-        # the native engine runs on the CPU: "auto" goes where it is
+        # the native engine serves every network on the CPU: "auto" goes where it is
         wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
         device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
         seeds = self._make_seeds()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gates.h"
+#include "host_device.h"
 #include "lstm_linear.h"
 #include "train_epoch.h"
 

@@ -110,7 +110,9 @@ class Backward {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      Bounds(m, p.lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
+      // calls with sequences have one list of lengths, and no register to spare
+      const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
+      Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) {

@@ -26,6 +26,11 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   return s;
 }
 
+// Of an array of `size` values for each direction, one after the other.
+inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
+  return {data, s.n_directions * size, size};
+}
+
 inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
@@ -133,9 +138,10 @@ void QueueForward(Queue& queue, const LstmForward<float>& a, const Options& opti
 
   PackParams pack{};
   pack.sizes = s;
-  pack.weight_ih = a.in.weight_ih;
-  pack.weight_hh = a.in.weight_hh;
-  pack.bias = a.in.bias;
+  const int64_t gates = int64_t{kGates} * s.hidden_size;
+  pack.weight_ih = Dense(a.in.weight_ih, s, gates * s.n_channels);
+  pack.weight_hh = Dense(a.in.weight_hh, s, gates * s.hidden_size);
+  pack.bias = Dense(a.in.bias, s, gates);
   pack.forward = space.packed;
   pack.input = s.is_projected ? nullptr : reinterpret_cast<float*>(space.packed_input);
 
@@ -207,7 +213,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
 
   PackParams pack{};
   pack.sizes = s;
-  pack.weight_hh = a.in.weight_hh;
+  pack.weight_hh = Dense(a.in.weight_hh, s, kGates * H * H);
   pack.backward = space.packed;
 
   BackwardParams p{};

@@ -129,6 +129,34 @@ class DeviceMachine {
     return y;
   }
 
+  // A lane's own work, of its index; sums over lanes, the same in all, of one number or of two.
+  template <typename G>
+  static __device__ __forceinline__ auto PerLane(const G& g) {
+    return g(static_cast<int64_t>(Lane()));
+  }
+  template <typename G>
+  static __device__ __forceinline__ void ForLanes(const G& g) {
+    g(static_cast<int64_t>(Lane()));
+  }
+  template <typename G>
+  static __device__ __forceinline__ void Once(const G& g) {
+    if (Lane() == 0) g();
+  }
+  static __device__ __forceinline__ double LaneSum(double x) {
+    for (int distance = kLanes / 2; distance > 0; distance /= 2) x += ShuffleXor(x, distance);
+    return x;
+  }
+  template <typename T>
+  static __device__ __forceinline__ T LaneSum(T x) {
+    x.first = LaneSum(x.first);
+    x.second = LaneSum(x.second);
+    return x;
+  }
+  static __device__ __forceinline__ void AtomicAdd(int64_t* base, int64_t at, int64_t x) {
+    if (Lane() != 0) return;
+    atomicAdd(reinterpret_cast<unsigned long long*>(base + at), static_cast<unsigned long long>(x));
+  }
+
   // Global memory.
   static __device__ __forceinline__ F LoadGlobalIf(bool on, const float* base, L at) {
     return on ? base[at] : 0.0f;

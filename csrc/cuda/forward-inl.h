@@ -131,7 +131,8 @@ class Forward {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      Bounds(m, p.lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
+      Bounds(m, LengthsOf(p.lengths, s, model), m.ToLong(window[r]), exists, s.n_timesteps,
+             &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       owns[r] = m.And(exists, m.ToLong(unit) < L{} + int64_t{s.hidden_size});
     }

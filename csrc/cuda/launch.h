@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "params.h"
+#include "train_params.h"
 
 namespace sensorseq::cuda {
 
@@ -26,6 +27,10 @@ cudaError_t LaunchSumSlots(const SumSlotsParams& p, int64_t n, cudaStream_t stre
 cudaError_t LaunchPooledGrad(const HeadGradParams& p, int64_t n, cudaStream_t stream);
 cudaError_t LaunchHeadWeightGrad(const HeadGradParams& p, int64_t n_slots, int64_t n,
                                  cudaStream_t stream);
+
+// Of the bodies of train-inl.h.
+template <typename Body>
+cudaError_t LaunchTrain(const TrainParams& p, cudaStream_t stream);
 
 // Launches `kernel` as clusters of kCtas CTAs. What it may use at most, most_bytes, is set for the
 // device, not for the launch: so it must be the same for every launch of the kernel.

@@ -21,12 +21,7 @@
 #include <cstdint>
 
 #include "gates.h"
-
-#ifdef __CUDACC__
-#define SENSORSEQ_HD __host__ __device__ __forceinline__
-#else
-#define SENSORSEQ_HD inline
-#endif
+#include "host_device.h"
 
 namespace sensorseq::cuda {
 

@@ -48,11 +48,10 @@ class Pack {
   SENSORSEQ_BODY F Weight(int64_t of_model, const I& gate, const I& to, const I& from) {
     const I size = I{} + s.hidden_size;
     const auto inside = m.And(to < size, from < size);
-    const L at =
-        ((m.ToLong(gate) + of_model * kGates) * s.hidden_size + m.ToLong(to)) * s.hidden_size +
-        m.ToLong(from);
+    const L at = (m.ToLong(gate) * s.hidden_size + m.ToLong(to)) * s.hidden_size + m.ToLong(from);
+    const float* weight_hh = p.weight_hh.Of(of_model, s.n_directions);
     return ScaledWeight(
-        m, m.Select(inside, m.LoadGlobalIf(inside, p.weight_hh, m.Select(inside, at, L{})), F{}));
+        m, m.Select(inside, m.LoadGlobalIf(inside, weight_hh, m.Select(inside, at, L{})), F{}));
   }
 
   SENSORSEQ_BODY void Store(void* packed, int64_t of_model, int64_t fragment, int plane,
@@ -115,13 +114,14 @@ class Pack {
       const int channel = static_cast<int>(first / kLanes);
       const I unit = (lane >> 2) + group * kGroupUnits, gate = lane & 3;
       const auto inside = unit < I{} + s.hidden_size;
-      const L row =
-          m.ToLong(gate) * s.hidden_size + m.ToLong(unit) + of_model * kGates * s.hidden_size;
+      const L row = m.Select(inside, m.ToLong(gate) * s.hidden_size + m.ToLong(unit), L{});
       const bool is_bias = channel == s.n_channels;
-      const L at = is_bias ? row : row * s.n_channels + channel;
-      const F value = m.Select(
-          inside, m.LoadGlobalIf(inside, is_bias ? p.bias : p.weight_ih, m.Select(inside, at, L{})),
-          F{});
+      const PerDirection& from = is_bias ? p.bias : p.weight_ih;
+      F value = m.LoadGlobalIf(inside, from.Of(of_model, s.n_directions),
+                               is_bias ? row : row * s.n_channels + channel);
+      if (is_bias && p.second_bias.data != nullptr) {
+        value = value + m.LoadGlobalIf(inside, p.second_bias.Of(of_model, s.n_directions), row);
+      }
       m.StoreGlobalIf(m.True(), p.input,
                       m.ToLong(lane) + ((of_model * (kHidden / kGroupUnits) + group) * n + first),
                       value);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "host_device.h"
 #include "lstm_linear.h"
 
 namespace sensorseq::cuda {
@@ -13,11 +14,28 @@ struct Sizes {
   int32_t n_channels, hidden_size, n_directions, n_classes;
   Pooling pooling;
   bool is_projected;
+  int32_t lengths_stride = 0;  // from one model's lengths to the next's
+};
+
+SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, int64_t model) {
+  return lengths == nullptr ? nullptr : lengths + model * s.lengths_stride;
+}
+
+// An array that each direction of each model has.
+struct PerDirection {
+  const float* data = nullptr;
+  int64_t model_stride = 0, direction_stride = 0;
+
+  SENSORSEQ_HD const float* Of(int64_t of_model, int64_t n_directions) const {
+    return data + of_model / n_directions * model_stride +
+           of_model % n_directions * direction_stride;
+  }
 };
 
 struct PackParams {
   Sizes sizes;
-  const float *weight_ih, *weight_hh, *bias;
+  PerDirection weight_ih, weight_hh, bias;
+  PerDirection second_bias;  // added to the first; null: none
   // Of each model and direction; null: not wanted.
   void* forward;   // fragments
   void* backward;  // fragments
@@ -62,7 +80,8 @@ struct WeightGradParams {
   const float* x;  // of the input's share
   const float *saved, *grads;
   const uint32_t* largest;
-  float* slots;  // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
+  const int64_t* n_windows;  // (M) the first of N that count, and decide the slots; null: all N
+  float* slots;              // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };
 
 // out[i] = sum over slots of slots[slot][i], for each of M D rows of `width` values. Columns of the

@@ -41,17 +41,22 @@ struct TileSteps {
   }
 };
 
+// Empty where so few windows have fewer slots.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
-  SENSORSEQ_HD Slot(const Sizes& s, int64_t slot) {
-    const int64_t time_slots = TimeSlots(s.n_timesteps), tile_slots = TileSlots(s.n_windows);
+  SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {
+    const int64_t time_slots = TimeSlots(s.n_timesteps), tile_slots = TileSlots(n_windows);
     const int64_t of_tiles = slot / time_slots, of_time = slot % time_slots;
-    first_tile = SlotBegin(of_tiles, tile_slots, TileCount(s.n_windows));
-    last_tile = SlotBegin(of_tiles + 1, tile_slots, TileCount(s.n_windows));
+    const bool exists = of_tiles < tile_slots;
+    first_tile = SlotBegin(of_tiles, tile_slots, TileCount(n_windows));
+    last_tile = exists ? SlotBegin(of_tiles + 1, tile_slots, TileCount(n_windows)) : first_tile;
     first_step = TimeSlotBegin(of_time, time_slots, s.n_timesteps);
     last_step = TimeSlotBegin(of_time + 1, time_slots, s.n_timesteps);
   }
 };
+SENSORSEQ_HD int64_t WindowsOf(const WeightGradParams& p, int64_t model) {
+  return p.n_windows == nullptr ? p.sizes.n_windows : p.n_windows[model];
+}
 SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
   return TileSlots(s.n_windows) * TimeSlots(s.n_timesteps);
 }
@@ -72,13 +77,15 @@ class HiddenGrad {
       : m(machine), p(params), s(params.sizes), lane(machine.ToLong(machine.Lane())) {}
 
   SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group, int column_block) {
-    const Slot slot(s, slot_index);
+    const int64_t model = of_model / s.n_directions;
+    const Slot slot(s, WindowsOf(p, model), slot_index);
+    const int64_t* lengths = LengthsOf(p.lengths, s, model);
     const int columns = column_block * kColumnGroups;
     F scale, back;
     m.ScaleTo(m.UniformBits(p.largest, of_model), kGradExponent, &scale, &back);
     F total[kColumnGroups][2][4] = {};
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
-      const TileSteps<M> steps(m, s, p.lengths, tile);
+      const TileSteps<M> steps(m, s, lengths, tile);
       const int64_t of_tile =
           (of_model * TileCount(s.n_windows) + tile) * SavedTileFloats(s.n_timesteps, kHidden);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
@@ -178,12 +185,13 @@ class InputGrad {
         lane(machine.ToLong(machine.Lane())) {}
 
   SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group) {
-    const Slot slot(s, slot_index);
     const int64_t model = of_model / s.n_directions, direction = of_model % s.n_directions;
+    const Slot slot(s, WindowsOf(p, model), slot_index);
+    const int64_t* lengths = LengthsOf(p.lengths, s, model);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
     F total[kGates][kChannels + 1] = {};
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
-      const TileSteps<M> steps(m, s, p.lengths, tile);
+      const TileSteps<M> steps(m, s, lengths, tile);
       const float* grads = p.grads + (of_model * TileCount(s.n_windows) + tile) *
                                          SavedTileFloats(s.n_timesteps, hidden_);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;

@@ -102,6 +102,70 @@ def choose(
     return Choice("framework", name, False, str(gap))
 
 
+def training_gap(
+    dtype: torch.dtype,
+    *,
+    hidden_size: int,
+    n_channels: int,
+    num_layers: int = 1,
+    head_norm: str = "none",
+    n_bytes: int = 0,
+    memory_bytes: int | None = None,
+    capability: tuple[int, int] | None = None,
+    is_built: bool = False,
+    allows_tf32: bool = False,
+) -> str | None:
+    """Say why no CUDA kernels take whole training steps of such a network, None where they do.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of the parameters.
+    hidden_size, n_channels, num_layers, head_norm
+        Of the network.
+    n_bytes : int, default=0
+        Of the windows, which must all be on the GPU.
+    memory_bytes : int, optional
+        What there is for them; None for any number.
+    capability, is_built, allows_tf32
+        As in `choose`.
+    """
+    if dtype != torch.float32:
+        return f"on a GPU it trains float32, not {str(dtype).removeprefix('torch.')}"
+    precision = "fp16" if allows_tf32 else "fp16x3"
+    gap = _gap_of_cuda(precision, hidden_size, capability, is_built)
+    if gap is not None:
+        return f"on a GPU, {gap}"
+    if num_layers != 1:
+        return f"on a GPU it has one layer, not {num_layers}"
+    if head_norm != "none":
+        return f"on a GPU it has no head_norm {head_norm!r}"
+    if n_channels > MAX_CHANNELS:
+        return f"on a GPU it has at most {MAX_CHANNELS} channels, not {n_channels}"
+    if memory_bytes is not None and n_bytes > memory_bytes:
+        return "the windows are too many to live on the GPU"
+    return None
+
+
+def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
+    """Say the same of this machine, under torch's present settings.
+
+    Parameters
+    ----------
+    device, dtype
+        Of the parameters; a GPU.
+    **of_training
+        The other arguments of `training_gap` that are no setting and no machine.
+    """
+    return training_gap(
+        dtype,
+        capability=_capability(device.index),
+        is_built=_is_built(),
+        allows_tf32=allows_tf32(),
+        **of_training,
+    )
+
+
 def _gap_of_cuda(
     precision: str, hidden_size: int, capability: tuple[int, int] | None, is_built: bool
 ) -> str | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.ops import _extension
+from sensorseq.ops.choice import choose_here
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES
 
@@ -248,7 +249,10 @@ class EpochTrainer:
     parameters : Tensor of shape (M, Q), float32 or float64
         First values, see `Network`; copied.
     x : Tensor of shape (N, T, C), or (M, N, T, C)
-        Windows: one set for all models, or each model its own. Not copied when dense.
+        Windows: one set for all models, or each model its own. Not copied when dense. On a GPU, as
+        `parameters` are then, CUDA kernels take the steps: of float32 networks of one layer without
+        `head_norm`, see `sensorseq.ops.choice.training_gap`. What else a call reads may be on the
+        CPU.
     class_index : Tensor of shape (N,) or (M, N), int64
         Class of each window, 0 to K - 1.
     hyper : Tensor of shape (M, len(HYPER_COLUMNS))
@@ -288,7 +292,8 @@ class EpochTrainer:
     Notes
     -----
     A model gets the same bits alone and beside others, on any number of threads, however its steps
-    are cut into calls, and whatever is recorded.
+    are cut into calls, and whatever is recorded. A GPU has other bits than a CPU, the same each
+    time, and another estimate of `gradient_noise`, from slots of other windows.
     """
 
     def __init__(
@@ -325,14 +330,20 @@ class EpochTrainer:
         self.hyper = hyper
         self.n_models = n_models = parameters.shape[0]
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        self._class_index = torch.atleast_2d(class_index).contiguous()
-        self._lengths = None if lengths is None else lengths.contiguous()
-        self._weight = None if weight is None else torch.atleast_2d(weight).contiguous()
+        self._device = device = parameters.device
+        # on the CPU too, where they are checked before a GPU reads them
+        self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
+        self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
+        self._class_index = self._class_index_here.to(device)
+        self._lengths = _maybe_to(device, self._lengths_here)
+        self._weight = _maybe_to(
+            device, None if weight is None else torch.atleast_2d(weight).contiguous()
+        )
         self._n_timesteps = self._x.shape[2] if n_timesteps is None else n_timesteps
         self._seeds = None if seeds is None else torch.tensor(list(seeds), dtype=torch.int64)
         self.parameters = parameters.detach().clone(memory_format=torch.contiguous_format)
         self.state = parameters.new_zeros((n_models, OPTIMIZERS[optimizer], network.n_parameters))
-        self.step_count = torch.zeros(n_models, dtype=torch.int64)
+        self.step_count = torch.zeros(n_models, dtype=torch.int64, device=device)
         self.average = self.parameters.clone() if average else None
         self.running: Tensor | None = None
         if network.head_norm == "batch":
@@ -383,18 +394,26 @@ class EpochTrainer:
         RuntimeError
             If a shape, dtype, row, class or length does not fit; nothing was changed then.
         """
-        rows, offsets = _of_models(rows), _of_models(offsets)
+        rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
-        rates = torch.as_tensor(learning_rate, dtype=torch.float64)
+        rates = torch.as_tensor(learning_rate, dtype=torch.float64).cpu()
         rates = rates.expand(n_steps) if rates.dim() == 0 else rates
         n_windows = offsets[:, 1:] - offsets[:, :-1]
         max_batch = int(n_windows.max()) if n_windows.numel() else 0
         shape = (self.n_models, n_steps, len(STATISTIC_COLUMNS))
-        statistics = torch.full(shape, math.nan, dtype=torch.float64)
+        device = self._device
+        statistics = torch.full(shape, math.nan, dtype=torch.float64, device=device)
         of_rows = (
             self.parameters.new_full((self.n_models, rows.shape[1]), math.nan) if margins else None
         )
-        lanes = n_lanes(self.n_models, torch.get_num_threads(), max_batch)
+        starts = None if crop_starts is None else _of_models(crop_starts).cpu()
+        is_on_gpu = _is_gpu(device)
+        low_precision, seeds = False, self._seeds
+        if is_on_gpu:
+            low_precision = self._prepare_gpu(rows, offsets, starts, max_batch)
+            if not self._has_dropout():
+                seeds = None  # so no masks are drawn
+        lanes = 1 if is_on_gpu else n_lanes(self.n_models, torch.get_num_threads(), max_batch)
         network = self.network
         sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
         arguments = (
@@ -402,12 +421,12 @@ class EpochTrainer:
             self._lengths,
             self._class_index,
             self._weight,
-            rows,
-            offsets,
-            None if crop_starts is None else _of_models(crop_starts),
-            _of_models(rates),
-            self.hyper,
-            self._seeds,
+            rows.to(device),
+            offsets.to(device),
+            _maybe_to(device, starts),
+            _of_models(rates).to(device),
+            self.hyper.to(device),
+            _maybe_to(device, seeds),
             self.parameters,
             self.state,
             self.step_count,
@@ -415,7 +434,7 @@ class EpochTrainer:
             self.running,
             statistics,
             of_rows,
-            self._reserve(sizes, max_batch, lanes),
+            statistics.new_empty(0) if is_on_gpu else self._reserve(sizes, max_batch, lanes),
             self._n_timesteps,
             *sizes,
             network.pooling,
@@ -431,14 +450,45 @@ class EpochTrainer:
         while taken < n_steps:
             size = self._call_size(done, taken)
             started = time.perf_counter()
-            torch.ops.sensorseq.train_epoch(*arguments, taken, size, detail_every, lanes)
+            torch.ops.sensorseq.train_epoch(
+                *arguments, taken, size, detail_every, lanes, low_precision
+            )
+            if is_on_gpu:
+                torch.cuda.synchronize(device)  # so that time, progress and Ctrl-C are the steps'
             elapsed = max(time.perf_counter() - started, 1e-6)
             self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
             self._last_size = size
             taken += size
             if on_call is not None:
                 on_call(taken)
-        return StepStatistics(statistics, n_windows, of_rows)
+        return StepStatistics(statistics.cpu(), n_windows, _maybe_to(torch.device("cpu"), of_rows))
+
+    def _has_dropout(self) -> bool:
+        columns = [HYPER_COLUMNS.index(name) for name in ("dropout", "recurrent_dropout")]
+        return bool((self.hyper[:, columns] != 0).any())
+
+    def _prepare_gpu(
+        self, rows: Tensor, offsets: Tensor, crop_starts: Tensor | None, max_batch: int
+    ) -> bool:
+        """Check here what the GPU would find too late; say whether it computes in fp16."""
+        if self._seeds is None and self._has_dropout():
+            raise RuntimeError(
+                "sensorseq: seeds is missing; dropout and recurrent_dropout need it."
+            )
+        torch.ops.sensorseq.train_epoch_check(
+            self._lengths_here,
+            self._class_index_here,
+            rows,
+            offsets,
+            crop_starts,
+            self._x.shape[2],
+            self._n_timesteps,
+            self.network.num_classes,
+            max_batch,
+        )
+        dtype = self.parameters.dtype
+        choice = choose_here(self._device, dtype, hidden_size=self.network.hidden_size)
+        return choice.precision == "fp16"
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
         """Return how many steps the next call takes, by what the one before took."""
@@ -463,6 +513,14 @@ class EpochTrainer:
             self._workspace = torch.empty(n_bytes + _ALIGNMENT, dtype=torch.uint8)
         begin = -self._workspace.data_ptr() % _ALIGNMENT
         return self._workspace[begin : begin + n_bytes]
+
+
+def _is_gpu(device: torch.device) -> bool:
+    return device.type != "cpu"
+
+
+def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(device)
 
 
 def _of_models(values: Tensor) -> Tensor:

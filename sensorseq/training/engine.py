@@ -117,7 +117,7 @@ def train_classifier(
             " give validation_fraction above 0 or X_val, or take early_stopping=False."
         )
     device = next(module.parameters()).device
-    choice = choose_engine(engine, gap_of(module, config))
+    choice = choose_engine(engine, gap_of(module, config, train))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),

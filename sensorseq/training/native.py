@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.choice import training_gap_here
 from sensorseq.ops.train_epoch import (
     MAX_LAYERS,
     EpochTrainer,
@@ -20,20 +21,32 @@ from sensorseq.ops.train_epoch import (
 )
 from sensorseq.training.config import DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
 
 
-def gap_of(module: nn.Module, config: TrainingConfig) -> str | None:
-    """Say what the native engine lacks to train `module`, None when it lacks nothing."""
+def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> str | None:
+    """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
         return f"it trains LSTMLinear, not {type(module).__name__}"
     weight = module.linear.weight
-    return native_engine_gap(
+    gap = native_engine_gap(
         config,
         num_layers=module.num_layers,
         device_type=weight.device.type,
         dtype=str(weight.dtype).removeprefix("torch."),
+    )
+    if gap is not None or weight.device.type == "cpu":
+        return gap
+    return training_gap_here(
+        weight.device,
+        weight.dtype,
+        hidden_size=module.hidden_size,
+        n_channels=module.input_size,
+        num_layers=module.num_layers,
+        head_norm=module.head_norm,
+        n_bytes=train.X.nbytes,
+        memory_bytes=RESIDENT_BYTES,
     )
 
 
@@ -41,6 +54,8 @@ def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
     """Say what the native engine lacks for this training, None when it lacks nothing.
+
+    On a GPU it serves less: see `sensorseq.ops.choice.training_gap`.
 
     Parameters
     ----------
@@ -53,8 +68,8 @@ def native_engine_gap(
     dtype : str
         Of the parameters, ``"float32"`` and the like.
     """
-    if device_type != "cpu":
-        return f"it runs on the CPU, not on {device_type}"
+    if device_type not in ("cpu", "cuda"):
+        return f"it runs on the CPU and on CUDA, not on {device_type}"
     if dtype not in DTYPES:
         return f"it computes in {' or '.join(DTYPES)}, not in {dtype}"
     if callable(config.loss):
@@ -116,7 +131,7 @@ class NativeEpochs:
         Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
         epoch.
     train : TrainingData
-        On the CPU, in the dtype of `module`.
+        On the device and in the dtype of `module`.
     config : TrainingConfig
         One that `native_engine_gap` finds nothing against.
     seed : int
@@ -135,7 +150,7 @@ class NativeEpochs:
             and config.max_timesteps < self._n_timesteps
         )
         self._kept_timesteps = (config.max_timesteps or 0) if self._crops else self._n_timesteps
-        self._lengths = None if train.lengths is None else train.lengths.numpy()
+        self._lengths = None if train.lengths is None else train.lengths.cpu().numpy()
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
             self._network,

@@ -1,5 +1,6 @@
 // csrc/bindings_cuda.cpp without a GPU: its operators on CPU tensors, over a pretended CUDA layer
-// that computes by the native tests' reference and holds the bindings to the layer's contract.
+// that computes by the native tests' reference, or by the CPU's engine of epochs, and holds the
+// bindings to the layer's contract.
 #include "../native/reference.h"
 #include "bindings_cuda.cpp"
 
@@ -150,6 +151,31 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
   return Status::kOk;
 }
 
+Status IsServed(const TrainShape& s, const Options& options) {
+  if (s.n_layers != 1 || s.head_norm != HeadNorm::kNone) return Status::kNotServed;
+  LstmShape layer;
+  layer.n_channels = s.n_channels;
+  layer.hidden_size = s.hidden_size;
+  return IsServed(layer, options);
+}
+
+size_t train_epoch_workspace_bytes(const TrainShape& s, const Options&) {
+  return sensorseq::train_epoch_workspace_bytes(s, 1, sizeof(float)) + 64;
+}
+
+Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
+  Demand(options.stream == kStream, "another stream than the current one");
+  Demand(n_guards == 1, "no device guard");
+  Demand(!options.is_projected && args.n_lanes == 1, "options of another call");
+  Demand((options.precision == Precision::kFp16) == (args.detail_every == 16), "another precision");
+  if (std::exchange(fails_next, false)) return Status::kCudaError;
+  std::memset(args.workspace, 0xff, train_epoch_workspace_bytes(args.shape, options));
+  TrainEpoch<float> here = args;
+  here.workspace =
+      reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(args.workspace) + 63) / 64 * 64);
+  return sensorseq::train_epoch(here);
+}
+
 const char* ErrorText() { return "the device is on fire"; }
 int32_t DeviceCount() { return 2; }
 Status DeviceFacts(int32_t index, Device* device) {
@@ -187,6 +213,17 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, Tensor pooled, Tensor saved,"
       " str pooling, bool needs_grad_x, bool low_precision=False)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "train_epoch(Tensor x, Tensor? lengths, Tensor class_index, Tensor? weight, Tensor rows,"
+      " Tensor offsets, Tensor? crop_starts, Tensor learning_rate, Tensor hyper, Tensor? seeds,"
+      " Tensor(a!) parameters, Tensor(b!) state, Tensor(c!) step_count, Tensor(d!)? average,"
+      " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
+      " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
+      " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
+      " int n_steps, int detail_every, int n_lanes, bool low_precision=False) -> ()");
+  m.def(
+      "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
+      " bool low_precision) -> str");
   m.def("cuda_facts() -> str");
   m.def(
       "cuda_is_served(int hidden_size, int n_channels, int n_directions, bool low_precision,"
@@ -200,9 +237,11 @@ STABLE_TORCH_LIBRARY_IMPL(gpu_on_cpu, CPU, m) {
   m.impl("lstm_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmBackward));
   m.impl("lstm_linear", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinear));
   m.impl("lstm_linear_backward", TORCH_BOX(&sensorseq::Ops<sensorseq::Gpu>::LstmLinearBackward));
+  m.impl("train_epoch", TORCH_BOX(&sensorseq::TrainEpochOp<sensorseq::GpuTraining>));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gpu_on_cpu, CompositeExplicitAutograd, m) {
+  m.impl("cuda_trains", TORCH_BOX(&sensorseq::CudaTrains));
   m.impl("cuda_facts", TORCH_BOX(&sensorseq::CudaFacts));
   m.impl("cuda_is_served", TORCH_BOX(&sensorseq::CudaIsServed));
   m.impl("guards_held", TORCH_BOX(&GuardsHeld));

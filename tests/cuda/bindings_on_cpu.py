@@ -3,11 +3,13 @@
 import itertools
 import json
 import sys
+import unittest.mock
 
 import torch
 
 from sensorseq import ops
 from sensorseq.ops import reference
+from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 
 torch.ops.load_library(sys.argv[1])
 gpu = torch.ops.gpu_on_cpu
@@ -179,6 +181,80 @@ def check_errors():
     assert "a call of CUDA failed: the device is on fire." in told, told
 
 
+def check_training():
+    torch.set_num_threads(1)
+
+    def trained(op, low_precision=False, changes=(), **options):
+        """Take steps by an op; return what it wrote."""
+        seen = []
+        trainer = EpochTrainer(
+            Network(C, H, K, pooling="mean", **options.pop("network", {})),
+            0.3 * torch.randn(M, options.pop("size"), generator=torch.Generator().manual_seed(1)),
+            torch.randn(N, T, C, generator=torch.Generator().manual_seed(2)),
+            torch.arange(N) % K,
+            make_hyper(M, dropout=[0.1, 0.2], recurrent_dropout=0.3, ema_decay=0.9),
+            lengths=torch.tensor([5, 0, 1, 2, 3, 4, 5, 5, 2]),
+            weight=torch.rand(N, generator=torch.Generator().manual_seed(3)),
+            seeds=[3, 4],
+            average=True,
+            n_timesteps=4,
+        )
+
+        def call(*arguments):
+            arguments = [*arguments[:-1], low_precision]
+            for place, value in changes:
+                arguments[place] = value
+            seen.append(arguments)
+            return op(*arguments)
+
+        with unittest.mock.patch.object(torch.ops.sensorseq, "train_epoch", call):
+            told = trainer.run(
+                torch.arange(2 * N).reshape(M, N) % N,
+                torch.tensor([[0, 4, 4, 9], [0, 2, 7, 9]]),
+                torch.tensor([0.1, 0.01, 0.02]),
+                crop_starts=torch.arange(2 * N).reshape(M, N) % 2,
+                detail_every=16 if low_precision else 1,
+                margins=True,
+            )
+        state = (trainer.parameters, trainer.state, trainer.average, trainer.step_count)
+        return (*state, told.values, told.margins)
+
+    size = Network(C, H, K, pooling="mean").n_parameters
+    on_cpu = torch.ops.sensorseq.train_epoch
+    for low_precision in (False, True):
+        ours = trained(gpu.train_epoch, low_precision, size=size)
+        theirs = trained(lambda *a: on_cpu(*a[:-1]), low_precision, size=size)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+    def sentence(**options):
+        try:
+            trained(gpu.train_epoch, **{"size": size, **options})
+        except RuntimeError as error:
+            assert gpu.guards_held() == 0, "a guard was left"
+            return str(error)
+        raise AssertionError("no error")
+
+    two = Network(C, H, K, num_layers=2, pooling="mean").n_parameters
+    told = sentence(size=two, network={"num_layers": 2})
+    assert "no CUDA kernel of this build serves the shape" in told, told
+    told = sentence(changes=[(0, torch.zeros(1, N, T, C, dtype=torch.float64))])
+    assert "on a GPU x must be float32" in told, told
+    told = sentence(changes=[(4, torch.zeros(M, N, dtype=torch.int32))])
+    assert "rows has another dtype" in told, told
+    told = sentence(changes=[(15, torch.zeros(M, 2, 10, dtype=torch.float64))])
+    assert "statistics has shape" in told, told
+    gpu.fail_next()
+    told = sentence()
+    assert "a call of CUDA failed: the device is on fire." in told, told
+    assert gpu.cuda_trains(16, 256, 1, 2, "none", False) == ""
+    assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", False)
+    assert gpu.cuda_trains(16, 257, 1, 2, "none", True) == ""
+    assert "project" in gpu.cuda_trains(17, 64, 1, 1, "none", False)
+    assert "serves the shape" in gpu.cuda_trains(3, 64, 2, 1, "none", False)
+    assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "layer", False)
+
+
 def check_facts():
     facts = json.loads(gpu.cuda_facts())
     assert facts["built"] is True
@@ -198,6 +274,7 @@ for case in itertools.product((1, 2), *[booleans] * 5):
 for case in itertools.product((1, 2), ops.POOLINGS, booleans, booleans, booleans):
     check_linear(*case)
 check_errors()
+check_training()
 check_facts()
 assert gpu.guards_held() == 0
 print("all passed")

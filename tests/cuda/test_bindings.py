@@ -18,14 +18,21 @@ def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_reference
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     library = tmp_path / "bindings_on_cpu.so"
-    command = [COMPILER, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared"]
-    command += ["-fPIC", "-fvisibility=hidden"]
-    command += ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DSENSORSEQ_HAS_CUDA"]
-    command += ['-DSENSORSEQ_NVCC="13"', '-DSENSORSEQ_CUDA_ARCH="sm_90a"', f"-I{ROOT / 'csrc'}"]
-    command += [f"-isystem{path}" for path in cpp_extension.include_paths()]
-    command += [str(HERE / "bindings_on_cpu.cpp"), "-o", str(library), "-Wl,-Bsymbolic"]
-    command += [f"-L{path}" for path in cpp_extension.library_paths()]
-    subprocess.run([*command, "-ltorch", "-ltorch_cpu", "-lc10"], check=True)
+    command = [COMPILER, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fPIC"]
+    command += ["-fvisibility=hidden", f"-I{ROOT / 'csrc'}"]
+    core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.startswith("bindings")]
+    bindings = ["-O1", "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DSENSORSEQ_HAS_CUDA"]
+    bindings += ['-DSENSORSEQ_NVCC="13"', '-DSENSORSEQ_CUDA_ARCH="sm_90a"']
+    bindings += [f"-isystem{path}" for path in cpp_extension.include_paths()]
+    sources = {HERE / "bindings_on_cpu.cpp": bindings, **{p: ["-O0"] for p in core}}
+    jobs = [
+        subprocess.Popen([*command, *flags, "-c", str(p), "-o", str(tmp_path / f"{p.stem}.o")])
+        for p, flags in sources.items()
+    ]
+    assert [job.wait() for job in jobs] == [0] * len(jobs)
+    link = [COMPILER, "-shared", *map(str, tmp_path.glob("*.o")), "-o", str(library)]
+    link += ["-Wl,-Bsymbolic", *(f"-L{path}" for path in cpp_extension.library_paths())]
+    subprocess.run([*link, "-ltorch", "-ltorch_cpu", "-lc10", "-pthread"], check=True)
     finished = subprocess.run(
         [sys.executable, str(HERE / "bindings_on_cpu.py"), str(library)],
         capture_output=True,

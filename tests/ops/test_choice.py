@@ -13,7 +13,7 @@ from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import _extension, choice, reference
-from sensorseq.ops.choice import CAPABILITY, MAX_CHANNELS, MAX_HIDDEN_SIZE, choose
+from sensorseq.ops.choice import CAPABILITY, MAX_CHANNELS, MAX_HIDDEN_SIZE, choose, training_gap
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 HOPPER = {"is_built": True, "capability": (9, 0)}
@@ -324,3 +324,29 @@ def test_the_reference_follows_a_forward_mode_derivative():
     step = 1e-6
     difference = (layer(x + step * tangent) - layer(x - step * tangent)) / (2 * step)
     torch.testing.assert_close(forwards, difference, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gap"),
+    [
+        ({}, None),
+        ({"hidden_size": 256, "n_channels": 16}, None),
+        ({"hidden_size": 257}, "fp16x3 ends at hidden size 256"),
+        ({"hidden_size": 257, "allows_tf32": True}, None),
+        ({"hidden_size": 513, "allows_tf32": True}, "fp16 ends at hidden size 512"),
+        ({"n_channels": 17}, "at most 16 channels, not 17"),
+        ({"num_layers": 2}, "one layer, not 2"),
+        ({"head_norm": "layer"}, "no head_norm 'layer'"),
+        ({"dtype": F64}, "float32, not float64"),
+        ({"dtype": F16}, "float32, not float16"),
+        ({"capability": None}, "torch sees no GPU"),
+        ({"capability": (8, 0)}, "needs capability 9.0, not 8.0"),
+        ({"is_built": False}, "built without CUDA kernels"),
+        ({"n_bytes": 3, "memory_bytes": 2}, "too many to live on the GPU"),
+        ({"n_bytes": 2, "memory_bytes": 2}, None),
+    ],
+)
+def test_whole_training_steps_on_a_gpu_are_served_or_the_gap_is_named(changes, gap):
+    arguments = {"dtype": F32, "hidden_size": 32, "n_channels": 3, **HOPPER, **changes}
+    found = training_gap(arguments.pop("dtype"), **arguments)
+    assert found is None if gap is None else gap in found

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
     clock, sizes = [0.0], []
 
     def take(*arguments):
-        sizes.append(arguments[-3])
+        sizes.append(arguments[-4])
         clock[0] += sizes[-1] * step_s
 
     monkeypatch.setattr(train_epoch.time, "perf_counter", lambda: clock[0])
@@ -523,3 +524,96 @@ def test_the_op_passes_torchs_own_check(monkeypatch):
         run(trainer, make_batches(2), margins=True)
     op = torch.ops.sensorseq.train_epoch.default
     torch.library.opcheck(op, calls[0])
+
+
+# The way to a GPU, without one
+
+
+@pytest.fixture
+def as_gpu(monkeypatch):
+    """Let the CPU's engine stand for the GPU's: its calls, and how often they were waited for."""
+    calls, waits = [], []
+    op = torch.ops.sensorseq.train_epoch
+
+    def take(*arguments):
+        *tensors, workspace = arguments[:18]
+        *sizes, low_precision = arguments[18:]
+        assert workspace.numel() == 0
+        calls.append({"seeds": tensors[9], "low_precision": low_precision})
+        shape = (tensors[0].shape[3], *sizes[:7], sizes[9], 1, tensors[0].element_size())
+        n_bytes = torch.ops.sensorseq.train_epoch_workspace_bytes(*shape)
+        block = torch.empty(n_bytes + 64, dtype=torch.uint8)
+        begin = -block.data_ptr() % 64
+        op(*tensors, block[begin : begin + n_bytes], *sizes)
+
+    monkeypatch.setattr(train_epoch, "_is_gpu", lambda device: True)
+    monkeypatch.setattr(torch.ops.sensorseq, "train_epoch", take)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(device))
+    return calls, waits
+
+
+def test_a_gpu_gets_what_the_cpu_gets_and_every_call_is_waited_for(monkeypatch, as_gpu):
+    ours = make_trainer(n_timesteps=5)
+    options = {"detail_every": 2, "margins": True}
+    batches = make_batches()
+    starts = torch.zeros(M, pack_batches(batches)[0].shape[1], dtype=torch.int64)
+    taken = []
+    ours_told = run(ours, batches, crop_starts=starts, on_call=taken.append, **options)
+    calls, waits = as_gpu
+    assert len(calls) == len(waits) == len(taken) > 1
+    assert taken[-1] == 7
+    monkeypatch.undo()
+    theirs = make_trainer(n_timesteps=5)
+    theirs_told = run(theirs, batches, crop_starts=starts, **options)
+    assert_same_bits(ours, theirs)
+    for name in ("values", "margins", "n_windows"):
+        a, b = getattr(ours_told, name), getattr(theirs_told, name)
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
+    calls, _ = as_gpu
+    hyper = make_hyper(M)
+    run(make_trainer(hyper=hyper), make_batches(1))
+    assert calls[-1]["seeds"] is None
+    trainer = make_trainer(hyper=hyper)
+    trainer.hyper = make_hyper(M, recurrent_dropout=[0.0, 0.1, 0.0])
+    run(trainer, make_batches(1))
+    assert calls[-1]["seeds"].tolist() == SEEDS
+    before = len(calls)
+    with pytest.raises(RuntimeError, match="seeds is missing"):
+        run(make_trainer(seeds=None), make_batches(1))
+    assert len(calls) == before
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp16x3"])
+def test_a_gpu_computes_in_the_precision_of_the_layer(monkeypatch, as_gpu, precision):
+    choice = SimpleNamespace(precision=precision)
+    monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: choice)
+    run(make_trainer(), make_batches(1))
+    assert as_gpu[0][-1]["low_precision"] == (precision == "fp16")
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"class_index": torch.full((N,), K)}, {}, "class_index holds a value"),
+        ({"class_index": torch.full((N,), -1)}, {}, "class_index holds a value"),
+        ({"lengths": torch.full((N,), T + 1)}, {}, "lengths holds a value"),
+        ({"lengths": torch.full((N,), -1)}, {}, "lengths holds a value"),
+        ({}, {"rows": torch.tensor([0, N])}, "rows or crop_starts hold"),
+        ({}, {"rows": torch.tensor([-1, 0])}, "rows or crop_starts hold"),
+        ({}, {"offsets": torch.tensor([0, 3])}, "offsets must rise"),
+        ({}, {"offsets": torch.tensor([-1, 1])}, "offsets must rise"),
+        ({}, {"offsets": torch.tensor([1, 0])}, "offsets must rise"),
+        ({"n_timesteps": 5}, {"crop_starts": torch.tensor([0, 4])}, "rows or crop_starts hold"),
+        ({"n_timesteps": 5}, {"crop_starts": torch.tensor([-1, 0])}, "rows or crop_starts hold"),
+        ({}, {"rows": torch.tensor([0.0, 1.0])}, "rows has another dtype"),
+        ({}, {"crop_starts": torch.tensor([0, 0, 0])}, "crop_starts has shape"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_a_gpu_reads_it(as_gpu, changes, options, message):
+    call = {"rows": torch.tensor([0, 1]), "offsets": torch.tensor([0, 2]), **options}
+    with pytest.raises(RuntimeError, match=message):
+        make_trainer(**changes).run(learning_rate=0.1, **call)
+    assert not as_gpu[0]

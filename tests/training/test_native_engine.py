@@ -204,6 +204,7 @@ def test_the_gap_names_what_the_native_engine_does_not_serve():
         assert native_engine_gap(make_config(**options), **here) is None
     config = make_config()
     assert "callable" in native_engine_gap(make_config(loss=lambda a, b: a.sum()), **here)
-    assert "not on cuda" in native_engine_gap(config, **{**here, "device_type": "cuda"})
+    assert "not on mps" in native_engine_gap(config, **{**here, "device_type": "mps"})
+    assert native_engine_gap(config, **{**here, "device_type": "cuda"}) is None
     assert "bfloat16" in native_engine_gap(config, **{**here, "dtype": "bfloat16"})
     assert "at most 8 layers" in native_engine_gap(config, **{**here, "num_layers": 9})

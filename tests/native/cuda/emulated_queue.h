@@ -9,6 +9,7 @@
 #include "cuda/calls-inl.h"
 #include "cuda/forward-inl.h"
 #include "cuda/pack-inl.h"
+#include "cuda/train-inl.h"
 #include "emulator.h"
 
 namespace emulator {
@@ -107,6 +108,16 @@ class QueueOf {
   }
   void RunPooledGrad(const HeadGradParams& p, int64_t n) {
     EachWarp(n, [&](Machine& m, int64_t first) { PooledGrad(m, p, first); });
+  }
+  // Its warps in random order, on one machine: nothing of theirs is shared.
+  template <typename Body>
+  void RunTrain(const TrainParams& p) {
+    std::vector<int64_t> order(static_cast<size_t>(Body::Warps(p)));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random_);
+    OneWarp([&](Machine& m) {
+      for (int64_t warp : order) Body::Run(m, p, warp);
+    });
   }
   void RunHeadWeightGrad(const HeadGradParams& p, int64_t n_slots, int64_t n) {
     for (int64_t slot = 0; slot < n_slots; ++slot) {

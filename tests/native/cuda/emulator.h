@@ -19,6 +19,7 @@
 // truncates is an assumption that stands in research, to be measured on hardware.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -124,6 +125,35 @@ class Machine {
   static void Mma(F d[4], const U a[4], const U& b0, const U& b1);
   // Lane l gets word l of the 8 x 8 matrix whose transpose the lanes hold.
   static U TransposeMatrix(const U& x);
+
+  // A lane's own work, of its index, the last lane first; sums over lanes.
+  template <typename G>
+  static auto PerLane(const G& g) {
+    std::array<decltype(g(int64_t{})), kLanes> r;
+    for (int l = kLanes - 1; l >= 0; --l) r[l] = g(l);
+    return r;
+  }
+  template <typename G>
+  static void ForLanes(const G& g) {
+    for (int l = kLanes - 1; l >= 0; --l) g(l);
+  }
+  template <typename G>
+  static void Once(const G& g) {
+    g();
+  }
+  static double LaneSum(std::array<double, kLanes> x) {
+    for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+      for (int l = 0; l < distance; ++l) x[l] += x[l + distance];
+    }
+    return x[0];
+  }
+  template <typename T>
+  static T LaneSum(const std::array<T, kLanes>& x) {
+    std::array<double, kLanes> first, second;
+    for (int l = 0; l < kLanes; ++l) first[l] = x[l].first, second[l] = x[l].second;
+    return {LaneSum(first), LaneSum(second)};
+  }
+  static void AtomicAdd(int64_t* base, int64_t at, int64_t x) { base[at] += x; }
 
   // Global memory. A load may be from a cache that knows nothing of what other CTAs have written.
   F LoadGlobalIf(const B& on, const float* base, const L& at);

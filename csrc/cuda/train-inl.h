@@ -1,0 +1,622 @@
+// The parts of a training step beside the layer: bodies whose warps need no others, each a struct
+// with the number of its warps and what one does. In the order they run.
+//
+// A lane's own work is plain code over its index; what lanes have in common is a sum, in double and
+// in a fixed order.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "counter_random.h"
+#include "layout.h"
+#include "math-inl.h"
+#include "train_loss.h"
+#include "train_params.h"
+#include "train_step.h"
+#include "weight_grad-inl.h"
+
+namespace sensorseq::cuda {
+
+#include "update-inl.h"
+
+// Of a model's present step.
+struct Batch {
+  int64_t first, n;  // of the model's rows
+  bool is_valid;     // else one window stands for all, and becomes NaN
+
+  SENSORSEQ_HD Batch(const TrainParams& p, int64_t model) {
+    const TrainShape& s = p.call.shape;
+    const int64_t of_rows = p.call.n_row_models == 1 ? 0 : model;
+    const int64_t* offsets = p.call.offsets + of_rows * (s.n_steps + 1) + p.step[model];
+    first = offsets[0];
+    n = offsets[1] - first;
+    is_valid = first >= 0 && n >= 0 && first <= s.n_rows - n && n <= s.max_batch;
+    if (!is_valid) first = 0, n = 1;
+  }
+};
+
+// Place of row i of the batch in rows and crop_starts.
+SENSORSEQ_HD int64_t RowAt(const TrainParams& p, int64_t model, const Batch& batch, int64_t i) {
+  return (p.call.n_row_models == 1 ? 0 : model) * p.call.shape.n_rows + batch.first + i;
+}
+SENSORSEQ_HD int64_t ClassOf(const TrainParams& p, int64_t model, int64_t window) {
+  return p.call
+      .class_index[(p.call.n_class_models == 1 ? 0 : model) * p.call.shape.n_windows + window];
+}
+SENSORSEQ_HD bool HasDetails(const TrainParams& p, int64_t model) {
+  return p.call.detail_every > 0 && p.call.step_count[model] % p.call.detail_every == 0;
+}
+SENSORSEQ_HD const double* HyperOf(const TrainParams& p, int64_t model) {
+  return p.call.hyper + model * kHyperColumns;
+}
+SENSORSEQ_HD double* StatisticsOf(const TrainParams& p, int64_t model) {
+  return p.call.statistics + (model * p.call.shape.n_steps + p.step[model]) * kStatisticColumns;
+}
+SENSORSEQ_HD CounterRandom RandomOf(const TrainParams& p, int64_t model, uint64_t site) {
+  return CounterRandom(static_cast<uint64_t>(p.call.seeds[model]),
+                       static_cast<uint64_t>(p.call.step_count[model]), site);
+}
+
+// Two sums at a time.
+struct Two {
+  double first = 0, second = 0;
+};
+
+// The first step of the call.
+struct Start {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
+    m.Once([&] { p.step[model] = p.call.first_step; });
+  }
+};
+
+// Windows, lengths and the recurrent mask of the step; and zeros where the step counts.
+struct Gather {
+  SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
+    const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);
+    const int64_t of_mask = SliceCount(int64_t{s.n_directions} * s.hidden_size);
+    return of_x > of_mask ? of_x : of_mask;
+  }
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    return p.sizes.n_models * p.sizes.n_windows * Chunks(p.sizes);
+  }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const Sizes& s = p.sizes;
+    const TrainShape& of_data = p.call.shape;
+    const int64_t chunks = Chunks(s), chunk = warp % chunks, n = warp / chunks % s.n_windows;
+    const int64_t model = warp / chunks / s.n_windows;
+    const Batch batch(p, model);
+    int64_t length = 0, from = 0;
+    if (n < batch.n) {
+      length = -1;
+      if (batch.is_valid) length = Find(p, model, RowAt(p, model, batch, n), &from);
+    }
+    if (chunk == 0) {
+      m.Once([&] {
+        p.lengths[model * s.n_windows + n] = length;
+        if (n > 0) return;
+        p.n_windows[model] = batch.n;
+        for (int d = 0; d < s.n_directions; ++d) p.largest[model * s.n_directions + d] = 0;
+        for (int gate = 0; gate < kGates; ++gate) p.saturated[model * kGates + gate] = 0;
+      });
+    }
+    const int64_t first = chunk * kSlice;
+    if (model < s.n_x_models) {
+      const int64_t size = length * s.n_channels;
+      const float* x = p.call.x + ((p.call.n_x_models == 1 ? 0 : model) * of_data.n_windows *
+                                       of_data.n_data_timesteps +
+                                   from) *
+                                      s.n_channels;
+      float* to = p.x + (model * s.n_windows + n) * s.n_timesteps * s.n_channels;
+      m.ForLanes([&](int64_t lane) {
+        for (int64_t i = first + lane; i < first + kSlice && i < size; i += kLanes) to[i] = x[i];
+      });
+    }
+    if (p.recurrent_mask == nullptr) return;
+    const int64_t size = int64_t{s.n_directions} * s.hidden_size;
+    const double probability = HyperOf(p, model)[kRecurrentDropout];
+    const CounterRandom random = RandomOf(p, model, RecurrentSite(0));
+    float* mask = p.recurrent_mask + (model * s.n_windows + n) * size;
+    m.ForLanes([&](int64_t lane) {
+      for (int64_t i = first + lane; i < first + kSlice && i < size; i += kLanes) {
+        mask[i] = static_cast<float>(
+            DropoutFactor(random, static_cast<uint64_t>(n * size + i), probability));
+      }
+    });
+  }
+
+ private:
+  // Steps of a row's window that are trained on, -1 where there is no such window; and where they
+  // begin, in steps of one model's data.
+  SENSORSEQ_HD static int64_t Find(const TrainParams& p, int64_t model, int64_t row,
+                                   int64_t* from) {
+    const TrainShape& s = p.call.shape;
+    const int64_t window = p.call.rows[row];
+    const int64_t start = p.call.crop_starts == nullptr ? 0 : p.call.crop_starts[row];
+    if (window < 0 || window >= s.n_windows || start < 0 ||
+        start > s.n_data_timesteps - s.n_timesteps) {
+      return -1;
+    }
+    const int64_t of_class = ClassOf(p, model, window);
+    if (of_class < 0 || of_class >= s.n_classes) return -1;
+    *from = window * s.n_data_timesteps + start;
+    if (p.call.lengths == nullptr) return s.n_timesteps;
+    const int64_t valid = p.call.lengths[window], left = valid - start;
+    if (valid < 0 || valid > s.n_data_timesteps) return -1;
+    return left < 0 ? 0 : (left < s.n_timesteps ? left : s.n_timesteps);
+  }
+};
+
+// From a window's pooled vector to its loss, and back to the gradient of the pooled vector.
+struct Head {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    return p.sizes.n_models * p.sizes.n_windows;
+  }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t at) {
+    const int64_t model = at / p.sizes.n_windows, n = at % p.sizes.n_windows;
+    if (n >= p.n_windows[model]) return;
+    const TrainEpoch<float>& a = p.call;
+    const int64_t P = p.pooled_size, K = a.shape.n_classes;
+    const Batch batch(p, model);
+    const bool is_valid = p.lengths[at] >= 0;
+    const int64_t window = is_valid ? a.rows[RowAt(p, model, batch, n)] : 0;
+    const int64_t class_index = is_valid ? ClassOf(p, model, window) : 0;
+    const double* hyper = HyperOf(p, model);
+    const float* weight = a.parameters + (model + 1) * p.n_parameters - K * (P + 1);
+    const float* bias = weight + K * P;
+    const float* pooled = p.pooled + at * P;
+    float *features = p.features + at * P, *grad_pooled = p.grad_pooled + at * P;
+    float *logits = p.logits + at * K, *grad_logits = p.grad_logits + at * K;
+
+    const double probability = a.seeds == nullptr ? 0.0 : hyper[kDropout];
+    const CounterRandom random =
+        a.seeds == nullptr ? CounterRandom(0, 0, 0) : RandomOf(p, model, OutputSite(0));
+    const auto Factor = [&](int64_t i) {
+      return probability == 0.0 ? 1.0f
+                                : static_cast<float>(DropoutFactor(
+                                      random, static_cast<uint64_t>(n * P + i), probability));
+    };
+    m.ForLanes([&](int64_t lane) {
+      for (int64_t i = lane; i < P; i += kLanes) features[i] = pooled[i] * Factor(i);
+    });
+    for (int64_t k = 0; k < K; ++k) {
+      const double sum = m.LaneSum(m.PerLane([&](int64_t lane) {
+        double own = 0;
+        for (int64_t i = lane; i < P; i += kLanes) {
+          own += static_cast<double>(features[i]) * static_cast<double>(weight[k * P + i]);
+        }
+        return own;
+      }));
+      m.Once([&] { logits[k] = static_cast<float>(sum + static_cast<double>(bias[k])); });
+    }
+    m.Once([&] {
+      double factor = 1.0;
+      if (a.weight != nullptr && is_valid) {
+        const int64_t of_weights = a.n_weight_models == 1 ? 0 : model;
+        factor = static_cast<double>(a.weight[of_weights * a.shape.n_windows + window]);
+      }
+      double* grad = p.grad_loss + at * K;
+      p.losses[at] = factor * LossAndGradient(a.loss, hyper[kLabelSmoothing], K, class_index,
+                                              logits, p.log_p + at * K, grad);
+      p.is_correct[at] = LargestLogit(logits, K) == class_index ? 1.0 : 0.0;
+      for (int64_t k = 0; k < K; ++k) {
+        grad_logits[k] =
+            static_cast<float>(factor / static_cast<double>(p.n_windows[model]) * grad[k]);
+      }
+      if (a.margins != nullptr && batch.is_valid) {
+        a.margins[model * a.shape.n_rows + batch.first + n] = Margin(logits, K, class_index);
+      }
+    });
+    m.SyncWarp();
+    m.ForLanes([&](int64_t lane) {
+      for (int64_t i = lane; i < P; i += kLanes) {
+        float sum = 0;
+        for (int64_t k = 0; k < K; ++k) sum += grad_logits[k] * weight[k * P + i];
+        grad_pooled[i] = sum * Factor(i);
+      }
+    });
+  }
+};
+
+// Gradients of the head's weights, in slots: (slots, M, K, P + 1), the bias last.
+struct HeadShares {
+  SENSORSEQ_HD static int64_t Chunks(const TrainParams& p) {
+    return (p.call.shape.n_classes * (p.pooled_size + 1) + kLanes - 1) / kLanes;
+  }
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    return TileSlots(p.sizes.n_windows) * p.sizes.n_models * Chunks(p);
+  }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const int64_t P = p.pooled_size, K = p.call.shape.n_classes, size = K * (P + 1);
+    const int64_t chunks = Chunks(p), first = warp % chunks * kLanes;
+    const int64_t model = warp / chunks % p.sizes.n_models;
+    const int64_t slot = warp / chunks / p.sizes.n_models;
+    const int64_t n_windows = p.n_windows[model];
+    if (slot >= TileSlots(n_windows)) return;
+    const int64_t begin = SlotWindow(slot, n_windows), end = SlotWindow(slot + 1, n_windows);
+    const int64_t of_model = model * p.sizes.n_windows;
+    float* share = const_cast<float*>(p.head_slots) + (slot * p.sizes.n_models + model) * size;
+    m.ForLanes([&](int64_t lane) {
+      const int64_t at = first + lane, k = at / (P + 1), i = at % (P + 1);
+      if (at >= size) return;
+      float sum = 0;
+      for (int64_t n = of_model + begin; n < of_model + end; ++n) {
+        const float factor = i == P ? 1.0f : p.features[n * P + i];
+        sum += p.grad_logits[n * K + k] * factor;
+      }
+      share[at] = sum;
+    });
+  }
+
+  // First of the windows of a slot.
+  SENSORSEQ_HD static int64_t SlotWindow(int64_t slot, int64_t n_windows) {
+    const int64_t at = SlotBegin(slot, TileSlots(n_windows), TileCount(n_windows)) * kTileRows;
+    return at < n_windows ? at : n_windows;
+  }
+};
+
+// Counts gates near their bounds, where details are recorded: before the backward pass, which puts
+// gradients in their place.
+struct CountSaturated {
+  SENSORSEQ_HD static int64_t Groups(const Sizes& s) {
+    return (s.hidden_size + kGroupUnits - 1) / kGroupUnits;
+  }
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    const Sizes& s = p.sizes;
+    return s.n_models * s.n_directions * TileCount(s.n_windows) * Groups(s);
+  }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const Sizes& s = p.sizes;
+    const int64_t groups = Groups(s), tiles = TileCount(s.n_windows);
+    const int64_t tile = warp / groups % tiles, of_model = warp / groups / tiles;
+    const int64_t model = of_model / s.n_directions;
+    if (!HasDetails(p, model)) return;
+    const int group = static_cast<int>(warp % groups);
+    const int padded = PaddedHidden(s.hidden_size);
+    const float* saved =
+        p.saved + (of_model * tiles + tile) * SavedTileFloats(s.n_timesteps, padded);
+    for (int gate = 0; gate < kGates; ++gate) {
+      const double count = m.LaneSum(m.PerLane([&](int64_t lane) {
+        int64_t own = 0;
+        if (group * kGroupUnits + UnitOfLane(lane) >= s.hidden_size) return 0.0;
+        for (int r = 0; r < 2; ++r) {
+          const int64_t n = tile * kTileRows + RowOfLane(lane) + r;
+          const int64_t length = n < s.n_windows ? p.lengths[model * s.n_windows + n] : 0;
+          for (int64_t step = 0; step < length; ++step) {
+            const float value = saved[step * SavedStepFloats(padded) + SavedOfLane(lane, group) +
+                                      gate / 2 * kSavedPart + gate % 2 * 2 + r];
+            own +=
+                gate == kCellGate ? value < -0.9f || value > 0.9f : value < 0.05f || value > 0.95f;
+          }
+        }
+        return static_cast<double>(own);
+      }));
+      m.AtomicAdd(p.saturated, model * kGates + gate, static_cast<int64_t>(count));
+    }
+  }
+};
+
+// Where the slots of one parameter lie.
+struct Place {
+  const float* slots;  // the first
+  int64_t stride;      // from one to the next
+  int64_t n_time;      // slots in time of each slot of windows
+  bool is_weight;
+
+  SENSORSEQ_HD Place(const TrainParams& p, int64_t model, int64_t at) {
+    const Sizes& s = p.sizes;
+    const int64_t H = s.hidden_size, C = s.n_channels, rows = kGates * H;
+    const int64_t of_direction = rows * (C + H + 2), d = at / of_direction;
+    if (d >= s.n_directions) {
+      const int64_t P = p.pooled_size, K = p.call.shape.n_classes;
+      at -= s.n_directions * of_direction;
+      is_weight = at < K * P;
+      slots = p.head_slots + model * K * (P + 1) +
+              (is_weight ? at / P * (P + 1) + at % P : (at - K * P) * (P + 1) + P);
+      stride = s.n_models * K * (P + 1);
+      n_time = 1;
+      return;
+    }
+    at -= d * of_direction;
+    const int64_t of_model = model * s.n_directions + d;
+    const int64_t n_rows = s.n_models * s.n_directions * rows;
+    n_time = TimeSlots(s.n_timesteps);
+    is_weight = at < rows * (C + H);
+    if (is_weight && at >= rows * C) {
+      slots = p.hidden_slots + of_model * rows * H + (at - rows * C);
+      stride = n_rows * H;
+      return;
+    }
+    // both biases have the gradient of their sum
+    const int64_t row = is_weight ? at / C : (at - rows * (C + H)) % rows;
+    const int64_t column = is_weight ? at % C : C;
+    slots = p.input_slots + (of_model * rows + row) * (C + 1) + column;
+    stride = n_rows * (C + 1);
+  }
+
+  // Of slots [first, last) of windows, in order.
+  SENSORSEQ_HD float Sum(int64_t first, int64_t last) const {
+    float sum = slots[first * n_time * stride];
+    for (int64_t slot = first * n_time + 1; slot < last * n_time; ++slot) {
+      sum += slots[slot * stride];
+    }
+    return sum;
+  }
+};
+
+// A warp of these takes a slice of a model's parameters.
+struct Slice {
+  int64_t model, index, first, last;
+  SENSORSEQ_HD Slice(const TrainParams& p, int64_t warp) {
+    const int64_t n = SliceCount(p.n_parameters);
+    model = warp / n;
+    index = warp % n;
+    first = index * kSlice;
+    last = first + kSlice < p.n_parameters ? first + kSlice : p.n_parameters;
+  }
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    return p.sizes.n_models * SliceCount(p.n_parameters);
+  }
+};
+
+// The gradient of every parameter, L1 included, and its squares.
+struct SumGradients {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return Slice::Warps(p); }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const Slice slice(p, warp);
+    if (p.n_windows[slice.model] == 0) return;
+    const int64_t n_slots = TileSlots(p.n_windows[slice.model]);
+    const auto l1 = static_cast<float>(HyperOf(p, slice.model)[kL1]);
+    const float* parameters = p.call.parameters + slice.model * p.n_parameters;
+    float* grads = p.grads + slice.model * p.n_parameters;
+    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
+      Two own;
+      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
+        const Place place(p, slice.model, i);
+        float grad = place.Sum(0, n_slots);
+        own.first += static_cast<double>(grad) * static_cast<double>(grad);
+        if (place.is_weight && l1 != 0.0f) grad += L1Gradient(l1, parameters[i]);
+        own.second += static_cast<double>(grad) * static_cast<double>(grad);
+        grads[i] = grad;
+      }
+      return own;
+    }));
+    m.Once([&] {
+      p.squares[2 * warp] = sums.first;
+      p.squares[2 * warp + 1] = sums.second;
+    });
+  }
+};
+
+// Squares of each slot's share, for the gradient's noise.
+struct SquareSlots {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
+    return Slice::Warps(p) * TileSlots(p.sizes.n_windows);
+  }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const int64_t n_slices = Slice::Warps(p), slot = warp / n_slices;
+    const Slice slice(p, warp % n_slices);
+    const int64_t n_windows = p.n_windows[slice.model];
+    if (!HasDetails(p, slice.model) || n_windows == 0 || slot >= TileSlots(n_windows)) return;
+    const double sum = m.LaneSum(m.PerLane([&](int64_t lane) {
+      double own = 0;
+      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
+        const double share = Place(p, slice.model, i).Sum(slot, slot + 1);
+        own += share * share;
+      }
+      return own;
+    }));
+    m.Once([&] {
+      p.slot_squares[(slice.model * kMaxTileSlots + slot) * SliceCount(p.n_parameters) +
+                     slice.index] = sum;
+    });
+  }
+};
+
+// What is known before the update: loss, accuracy, the gradient's norm and noise.
+struct Measure {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
+    const int64_t n_windows = p.n_windows[model];
+    double* statistics = StatisticsOf(p, model);
+    const double nan = __builtin_nan("");
+    m.Once([&] {
+      for (int i = 0; i < kStatisticColumns; ++i) statistics[i] = nan;
+    });
+    if (n_windows == 0) return;
+    const double count = static_cast<double>(n_windows);
+    const double *losses = p.losses + model * p.sizes.n_windows,
+                 *is_correct = p.is_correct + model * p.sizes.n_windows;
+    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
+      Two own;
+      for (int64_t n = lane; n < n_windows; n += kLanes) {
+        own.first += losses[n];
+        own.second += is_correct[n];
+      }
+      return own;
+    }));
+    const double loss = sums.first / count;
+    const double variance = m.LaneSum(m.PerLane([&](int64_t lane) {
+      double own = 0;
+      for (int64_t n = lane; n < n_windows; n += kLanes) {
+        own += (losses[n] - loss) * (losses[n] - loss);
+      }
+      return own;
+    }));
+    const int64_t n_slices = SliceCount(p.n_parameters);
+    const double* of_slices = p.squares + model * n_slices * 2;
+    const Two squares = m.LaneSum(m.PerLane([&](int64_t lane) {
+      Two own;
+      for (int64_t i = lane; i < n_slices; i += kLanes) {
+        own.first += of_slices[2 * i];
+        own.second += of_slices[2 * i + 1];
+      }
+      return own;
+    }));
+    double noise = nan;
+    const int64_t n_slots = TileSlots(n_windows);
+    if (HasDetails(p, model) && n_slots > 1) {
+      // as MeasureNoise of train_epoch.cpp
+      double sum = -squares.first / count;
+      for (int64_t slot = 0; slot < n_slots; ++slot) {
+        const double* of_slot = p.slot_squares + (model * kMaxTileSlots + slot) * n_slices;
+        const double square = m.LaneSum(m.PerLane([&](int64_t lane) {
+          double own = 0;
+          for (int64_t i = lane; i < n_slices; i += kLanes) own += of_slot[i];
+          return own;
+        }));
+        sum += square / static_cast<double>(HeadShares::SlotWindow(slot + 1, n_windows) -
+                                            HeadShares::SlotWindow(slot, n_windows));
+      }
+      noise = sum * count * count / static_cast<double>(n_slots - 1);
+    }
+    m.Once([&] {
+      p.norm[model] = std::sqrt(squares.second);
+      statistics[kLoss] = loss;
+      statistics[kLossVariance] = variance / count;
+      statistics[kAccuracy] = sums.second / count;
+      statistics[kGradNorm] = p.norm[model];
+      statistics[kGradientNoise] = noise;
+    });
+  }
+};
+
+// Clipping, the optimizer, and the average of the weights.
+struct MoveParameters {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return Slice::Warps(p); }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
+    const Slice slice(p, warp);
+    const int64_t model = slice.model, Q = p.n_parameters;
+    if (p.n_windows[model] == 0) return;
+    const TrainEpoch<float>& a = p.call;
+    const double* hyper = HyperOf(p, model);
+    const int64_t step = a.step_count[model] + 1;
+    const double rate =
+        a.learning_rate[(a.n_rate_models == 1 ? 0 : model) * a.shape.n_steps + p.step[model]];
+    const bool is_adam = a.optimizer == Optimizer::kAdam || a.optimizer == Optimizer::kAdamW;
+    float* state = a.state + model * (a.optimizer == Optimizer::kSgd ? 1 : 3) * Q;
+    if (a.optimizer == Optimizer::kSgd) {
+      const SgdRule<float> rule(hyper, rate, step);
+      const bool is_plain = rule.momentum == 0.0f;
+      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+        return is_plain ? rule.Plain(grad, parameter)
+                        : rule.WithMomentum(grad, parameter, state + i);
+      });
+    } else if (is_adam) {
+      const AdamRule<float> rule(hyper, rate, step, a.optimizer == Optimizer::kAdamW);
+      const bool has_amsgrad = hyper[kAmsgrad] != 0.0;
+      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+        float *first = state + i, *second = first + Q, *largest = second + Q;
+        return has_amsgrad ? rule.template Step<true>(grad, parameter, first, second, largest)
+                           : rule.template Step<false>(grad, parameter, first, second, largest);
+      });
+    } else {
+      const RmspropRule<float> rule(hyper, rate);
+      const bool is_centered = hyper[kCentered] != 0.0;
+      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+        float *squares = state + i, *buffer = squares + Q, *means = buffer + Q;
+        return is_centered ? rule.template Step<true>(grad, parameter, squares, buffer, means)
+                           : rule.template Step<false>(grad, parameter, squares, buffer, means);
+      });
+    }
+  }
+
+ private:
+  // update(i, gradient, parameter) is the parameter after the step.
+  template <typename M, typename Update>
+  SENSORSEQ_BODY static void Move(M& m, const TrainParams& p, const Slice& slice, int64_t warp,
+                                  int64_t step, const Update& update) {
+    const double* hyper = HyperOf(p, slice.model);
+    const bool has_norm = std::isfinite(hyper[kMaxGradNorm]);
+    const bool has_value = std::isfinite(hyper[kMaxGradValue]);
+    const auto factor = static_cast<float>(ClipFactor(hyper[kMaxGradNorm], p.norm[slice.model]));
+    const auto bound = static_cast<float>(hyper[kMaxGradValue]);
+    const auto fresh = static_cast<float>(FreshShare(hyper[kEmaDecay], step));
+    const int64_t of_model = slice.model * p.n_parameters;
+    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
+      Two own;
+      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
+        float grad = p.grads[of_model + i];
+        if (has_norm) grad *= factor;
+        if (has_value) grad = ClipValue(bound, grad);
+        float* parameter = p.call.parameters + of_model + i;
+        const float before = *parameter, after = update(i, grad, before);
+        *parameter = after;
+        if (p.call.average != nullptr) {
+          float* average = p.call.average + of_model + i;
+          *average = Lerp(*average, after, fresh);
+        }
+        const double change = static_cast<double>(after) - static_cast<double>(before);
+        own.first += change * change;
+        own.second += static_cast<double>(before) * static_cast<double>(before);
+      }
+      return own;
+    }));
+    m.Once([&] {
+      p.changes[2 * warp] = sums.first;
+      p.changes[2 * warp + 1] = sums.second;
+    });
+  }
+};
+
+// What is known after the update; and on to the next step.
+struct End {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
+
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
+    const int64_t n_windows = p.n_windows[model];
+    double* statistics = StatisticsOf(p, model);
+    if (HasDetails(p, model) && n_windows > 0) {
+      const int64_t n_slices = SliceCount(p.n_parameters);
+      const double* changes = p.changes + model * n_slices * 2;
+      const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
+        Two own;
+        for (int64_t i = lane; i < n_slices; i += kLanes) {
+          own.first += changes[2 * i];
+          own.second += changes[2 * i + 1];
+        }
+        return own;
+      }));
+      const int64_t* lengths = p.lengths + model * p.sizes.n_windows;
+      const double n_steps = m.LaneSum(m.PerLane([&](int64_t lane) {
+        int64_t own = 0;
+        for (int64_t n = lane; n < n_windows; n += kLanes) own += lengths[n] > 0 ? lengths[n] : 0;
+        return static_cast<double>(own);
+      }));
+      const double n_values = n_steps * p.sizes.n_directions * p.sizes.hidden_size;
+      m.Once([&] {
+        statistics[kUpdateRatio] = std::sqrt(sums.first / sums.second);
+        for (int gate = 0; gate < kGates; ++gate) {
+          statistics[kSaturatedInput + gate] =
+              static_cast<double>(p.saturated[model * kGates + gate]) / n_values;
+        }
+      });
+    }
+    m.SyncWarp();  // every lane has read what changes here
+    m.Once([&] {
+      if (n_windows > 0) ++p.call.step_count[model];
+      ++p.step[model];
+    });
+  }
+};
+
+}  // namespace sensorseq::cuda

@@ -1,0 +1,167 @@
+// What a call of train_epoch_cuda.h queues, in which order and with which memory.
+#pragma once
+
+#include "calls-inl.h"
+#include "train-inl.h"
+#include "train_epoch_cuda.h"
+
+namespace sensorseq::cuda {
+
+// Windows there is room for: one at least, so that a call of empty steps is no other.
+inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
+
+// The layer of a step.
+inline LstmShape LayerShape(const TrainShape& s) {
+  LstmShape k;
+  k.n_models = k.n_x_models = s.n_models;
+  k.n_windows = StepWindows(s);
+  k.n_timesteps = s.n_timesteps;
+  k.n_channels = s.n_channels;
+  k.hidden_size = s.hidden_size;
+  k.n_directions = s.n_directions;
+  k.pooling = s.pooling;
+  return k;
+}
+
+struct TrainSpace {
+  TrainParams params;
+  char *packed, *packed_back, *packed_input;
+  float *h_n, *c_n, *saved, *hidden_slots, *input_slots;
+};
+
+// `args` gives more than the shape only where there is a block.
+inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, void* block,
+                         TrainSpace* space) {
+  const TrainShape& shape = args.shape;
+  TrainParams& p = space->params;
+  p.call = args;
+  p.sizes = SizesOf(LayerShape(shape), options);
+  p.sizes.lengths_stride = static_cast<int32_t>(p.sizes.n_windows);
+  if (args.n_x_models == 1 && args.n_row_models == 1) p.sizes.n_x_models = 1;
+  p.n_parameters = ParameterCount(shape);
+  p.pooled_size = PooledWidth(p.sizes);
+
+  const int64_t M = shape.n_models, B = p.sizes.n_windows, D = shape.n_directions,
+                H = shape.hidden_size, C = shape.n_channels, K = shape.n_classes, P = p.pooled_size,
+                Q = p.n_parameters, slices = SliceCount(Q);
+  const int hidden = PaddedHidden(H);
+  const int64_t packed = M * D * PackedFragments(Planes(options), hidden) * int64_t{kFragmentBytes};
+  const int64_t rows = SlotCount(p.sizes) * M * D * kGates * H;
+  Carver carver(block);
+  p.step = carver.Take<int64_t>(M);
+  p.n_windows = carver.Take<int64_t>(M);
+  p.lengths = carver.Take<int64_t>(M * B);
+  p.x = carver.Take<float>(M * B * shape.n_timesteps * C);
+  p.recurrent_mask = carver.Take<float>(M * B * D * H);
+  p.pooled = carver.Take<float>(M * B * P);
+  p.features = carver.Take<float>(M * B * P);
+  p.grad_pooled = carver.Take<float>(M * B * P);
+  p.logits = carver.Take<float>(M * B * K);
+  p.grad_logits = carver.Take<float>(M * B * K);
+  p.log_p = carver.Take<double>(M * B * K);
+  p.grad_loss = carver.Take<double>(M * B * K);
+  p.losses = carver.Take<double>(M * B);
+  p.is_correct = carver.Take<double>(M * B);
+  p.grads = carver.Take<float>(M * Q);
+  p.squares = carver.Take<double>(M * slices * 2);
+  p.slot_squares = carver.Take<double>(M * kMaxTileSlots * slices);
+  p.changes = carver.Take<double>(M * slices * 2);
+  p.norm = carver.Take<double>(M);
+  p.saturated = carver.Take<int64_t>(M * kGates);
+  p.largest = carver.Take<uint32_t>(M * D);
+  p.head_slots = carver.Take<float>(TileSlots(B) * M * K * (P + 1));
+  p.hidden_slots = space->hidden_slots = carver.Take<float>(rows * H);
+  p.input_slots = space->input_slots = carver.Take<float>(rows * (C + 1));
+  p.saved = space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape)));
+  space->h_n = carver.Take<float>(M * B * D * H);
+  space->c_n = carver.Take<float>(M * B * D * H);
+  space->packed = carver.Take<char>(packed);
+  space->packed_back = carver.Take<char>(packed);
+  space->packed_input =
+      carver.Take<char>(M * D * (hidden / kGroupUnits) * InputWeightFloats(C) * 4);
+  if (args.seeds == nullptr) p.recurrent_mask = nullptr;
+  return carver.used();
+}
+
+// Once per call, before its steps.
+template <typename Queue>
+void QueueStart(Queue& queue, const TrainSpace& space) {
+  queue.template RunTrain<Start>(space.params);
+}
+
+// One step, whichever it is.
+template <typename Queue>
+void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
+  const TrainParams& p = space.params;
+  const Sizes& s = p.sizes;
+  const int64_t H = s.hidden_size, gates = kGates * H, of_models = s.n_models * s.n_directions;
+  const bool has_details = p.call.detail_every > 0;
+
+  // as the blocks of parameters lie
+  PackParams pack{};
+  pack.sizes = s;
+  const int64_t of_direction = gates * (s.n_channels + H + 2);
+  const float* flat = p.call.parameters;
+  pack.weight_ih = {flat, p.n_parameters, of_direction};
+  pack.weight_hh = {flat + gates * s.n_channels, p.n_parameters, of_direction};
+  pack.bias = {flat + gates * (s.n_channels + H), p.n_parameters, of_direction};
+  pack.second_bias = {pack.bias.data + gates, p.n_parameters, of_direction};
+  pack.forward = space.packed;
+  pack.backward = space.packed_back;
+  pack.input = reinterpret_cast<float*>(space.packed_input);
+
+  ForwardParams f{};
+  f.sizes = s;
+  f.x = p.x;
+  f.lengths = p.lengths;
+  f.packed = space.packed;
+  f.packed_input = pack.input;
+  f.recurrent_mask = p.recurrent_mask;
+  f.h_n = space.h_n;
+  f.c_n = space.c_n;
+  f.pooled = p.pooled;
+  f.saved = space.saved;
+
+  BackwardParams b{};
+  b.sizes = s;
+  b.lengths = p.lengths;
+  b.packed = space.packed_back;
+  b.recurrent_mask = p.recurrent_mask;
+  b.grad_pooled = p.grad_pooled;
+  b.saved = b.grads = space.saved;  // which nothing needs afterwards
+  b.largest = p.largest;
+
+  WeightGradParams w{};
+  w.sizes = s;
+  w.lengths = p.lengths;
+  w.x = p.x;
+  w.saved = w.grads = space.saved;
+  w.largest = p.largest;
+  w.n_windows = p.n_windows;
+
+  queue.template RunTrain<Gather>(p);
+  const int padded = PaddedHidden(H);
+  ForVariant(Planes(options), padded, [&](auto planes, auto hidden) {
+    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+    queue.template RunForward<planes.value, hidden.value>(f);
+  });
+  queue.template RunTrain<Head>(p);
+  queue.template RunTrain<HeadShares>(p);
+  if (has_details) queue.template RunTrain<CountSaturated>(p);
+  ForVariant(Planes(options), padded, [&](auto planes, auto hidden) {
+    queue.template RunBackward<planes.value, hidden.value>(b);
+    w.slots = space.hidden_slots;
+    queue.template RunHiddenGrad<planes.value, hidden.value>(w, of_models, SlotCount(s));
+  });
+  w.slots = space.input_slots;
+  ForChannels(s.n_channels, [&](auto channels) {
+    queue.template RunInputGrad<channels.value>(w, padded, of_models, SlotCount(s));
+  });
+  queue.template RunTrain<SumGradients>(p);
+  if (has_details) queue.template RunTrain<SquareSlots>(p);
+  queue.template RunTrain<Measure>(p);
+  queue.template RunTrain<MoveParameters>(p);
+  queue.template RunTrain<End>(p);
+}
+
+}  // namespace sensorseq::cuda

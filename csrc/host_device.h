@@ -1,0 +1,8 @@
+// Marks a function that host and device share: one text, compiled for either.
+#pragma once
+
+#ifdef __CUDACC__
+#define SENSORSEQ_HD __host__ __device__ __forceinline__
+#else
+#define SENSORSEQ_HD inline
+#endif

@@ -1,0 +1,37 @@
+// What stands between the gradients of a step and its update, of one element, and how the average
+// follows: for host and device.
+#pragma once
+
+#include <cstdint>
+
+#include "host_device.h"
+
+namespace sensorseq {
+
+constexpr double kClipEps = 1e-6;  // torch's clip_grad_norm_
+
+// Gradient of l1 |w|.
+template <typename Real>
+SENSORSEQ_HD Real L1Gradient(Real l1, Real w) {
+  return l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
+}
+
+// What brings a gradient of that norm to at most `bound`.
+SENSORSEQ_HD double ClipFactor(double bound, double norm) {
+  const double ratio = bound / (norm + kClipEps);
+  return ratio > 1.0 ? 1.0 : ratio;  // NaN stays NaN
+}
+
+template <typename Real>
+SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
+  grad = grad > bound ? bound : grad;
+  return grad < -bound ? -bound : grad;
+}
+
+// How much of the parameters after step n = 1, 2, ... enters their average.
+SENSORSEQ_HD double FreshShare(double decay, int64_t step) {
+  const double n = static_cast<double>(step), most = (1.0 + n) / (10.0 + n);
+  return 1.0 - (decay < most ? decay : most);
+}
+
+}  // namespace sensorseq

@@ -1,0 +1,104 @@
+// The update rules of torch.optim, of one element, in torch's order of operations: for the passes
+// of the instruction sets over flat buffers, and for the GPU. Included inside a namespace of each,
+// after train_epoch.h, host_device.h and cmath; includes nothing. Factors are formed in double and
+// rounded once.
+
+// torch.lerp, in the form that is exact at both ends.
+template <typename Real>
+SENSORSEQ_HD Real Lerp(Real from, Real to, Real weight) {
+  return weight < Real(0.5) ? from + weight * (to - from) : to - (to - from) * (Real(1) - weight);
+}
+
+// The functions return the parameter after the step, and move the state on.
+
+template <typename Real>
+struct SgdRule {
+  Real rate, decay, momentum, fresh;
+  bool nesterov, first;
+
+  SENSORSEQ_HD SgdRule(const double* hyper, double learning_rate, int64_t step)
+      : rate(static_cast<Real>(learning_rate)),
+        decay(static_cast<Real>(hyper[kWeightDecay])),
+        momentum(static_cast<Real>(hyper[kMomentum])),
+        fresh(static_cast<Real>(1.0 - hyper[kDampening])),
+        nesterov(hyper[kNesterov] != 0.0),
+        first(step == 1) {}
+
+  SENSORSEQ_HD Real Plain(Real raw, Real parameter) const {
+    return parameter - rate * (raw + decay * parameter);
+  }
+  SENSORSEQ_HD Real WithMomentum(Real raw, Real parameter, Real* buffer) const {
+    const Real grad = raw + decay * parameter;
+    // torch starts the buffer with the whole gradient, not with its undampened share
+    const Real moved = first ? grad : momentum * *buffer + fresh * grad;
+    *buffer = moved;
+    return parameter - rate * (nesterov ? grad + momentum * moved : moved);
+  }
+};
+
+template <typename Real>
+struct AdamRule {
+  Real rate, scale, fresh1, fresh2, keep2, eps, shrink, decay;
+
+  SENSORSEQ_HD AdamRule(const double* hyper, double learning_rate, int64_t step, bool decoupled) {
+    const double beta1 = hyper[kBeta1], beta2 = hyper[kBeta2];
+    const double n_steps = static_cast<double>(step);
+    rate = static_cast<Real>(learning_rate / (1.0 - std::pow(beta1, n_steps)));
+    scale = static_cast<Real>(std::sqrt(1.0 - std::pow(beta2, n_steps)));
+    fresh1 = static_cast<Real>(1.0 - beta1);
+    fresh2 = static_cast<Real>(1.0 - beta2);
+    keep2 = static_cast<Real>(beta2);
+    eps = static_cast<Real>(hyper[kEps]);
+    shrink = static_cast<Real>(decoupled ? 1.0 - learning_rate * hyper[kWeightDecay] : 1.0);
+    decay = static_cast<Real>(decoupled ? 0.0 : hyper[kWeightDecay]);
+  }
+
+  // `largest` is neither read nor written without AMSGrad.
+  template <bool kHasAmsgrad>
+  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* first, Real* second, Real* largest) const {
+    const Real shrunk = parameter * shrink;
+    const Real grad = raw + decay * parameter;
+    const Real mean = Lerp(*first, grad, fresh1);
+    Real square = *second * keep2 + fresh2 * grad * grad;
+    *first = mean;
+    *second = square;
+    if (kHasAmsgrad) {
+      // the comparison that lets a NaN through
+      square = *largest >= square ? *largest : square;
+      *largest = square;
+    }
+    return shrunk - rate * mean / (std::sqrt(square) / scale + eps);
+  }
+};
+
+template <typename Real>
+struct RmspropRule {
+  Real rate, decay, alpha, eps, fresh, momentum;
+  bool has_momentum;
+
+  SENSORSEQ_HD RmspropRule(const double* hyper, double learning_rate)
+      : rate(static_cast<Real>(learning_rate)),
+        decay(static_cast<Real>(hyper[kWeightDecay])),
+        alpha(static_cast<Real>(hyper[kAlpha])),
+        eps(static_cast<Real>(hyper[kEps])),
+        fresh(static_cast<Real>(1.0 - hyper[kAlpha])),
+        momentum(static_cast<Real>(hyper[kMomentum])),
+        has_momentum(hyper[kMomentum] > 0.0) {}
+
+  // `means` is neither read nor written where it is not centered.
+  template <bool kIsCentered>
+  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* squares, Real* buffer, Real* means) const {
+    const Real grad = raw + decay * parameter;
+    Real square = *squares * alpha + fresh * grad * grad;
+    *squares = square;
+    if (kIsCentered) {
+      const Real mean = Lerp(*means, grad, fresh);
+      *means = mean;
+      square -= mean * mean;
+    }
+    const Real change = grad / (std::sqrt(square) + eps);
+    const Real moved = has_momentum ? momentum * *buffer + change : *buffer;
+    *buffer = moved;
+    return parameter - rate * (has_momentum ? moved : change);
+  }
+};
