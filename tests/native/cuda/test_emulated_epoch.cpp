@@ -11,27 +11,7 @@ using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
 // Without the wide layers, which take long to compile and have tests of their own.
-class SmallQueue : public emulator::Queue {
- public:
-  using emulator::Queue::Queue;
-
-  template <int kPlanes, int kHidden>
-  void RunPack(const cuda::PackParams& p, int64_t of_models) {
-    if constexpr (kHidden <= 64) Queue::RunPack<kPlanes, kHidden>(p, of_models);
-  }
-  template <int kPlanes, int kHidden>
-  void RunForward(const cuda::ForwardParams& p) {
-    if constexpr (kHidden <= 64) Queue::RunForward<kPlanes, kHidden>(p);
-  }
-  template <int kPlanes, int kHidden>
-  void RunBackward(const cuda::BackwardParams& p) {
-    if constexpr (kHidden <= 64) Queue::RunBackward<kPlanes, kHidden>(p);
-  }
-  template <int kPlanes, int kHidden>
-  void RunHiddenGrad(const cuda::WeightGradParams& p, int64_t of_models, int64_t n_slots) {
-    if constexpr (kHidden <= 64) Queue::RunHiddenGrad<kPlanes, kHidden>(p, of_models, n_slots);
-  }
-};
+using SmallQueue = emulator::QueueOf<0, 32 + 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
              uint32_t seed, Written<float>& out) {
