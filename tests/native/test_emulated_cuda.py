@@ -18,10 +18,11 @@ CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
 # of a mutant, until one of them fails; hidden sizes of one CTA and of a cluster
 SHORT = (
+    ("arithmetic",),
     ("bits", "5"),
     ("variants", "1", "5", "100"),
     ("schedules", "3", "32", "128"),
-    ("bad_values", "5", "100"),
+    ("bad_values", "5", "128"),
     ("bits", "100"),
 )
 SHORT_SIZES = 32 + 128
@@ -46,6 +47,7 @@ def calls(folder, *flags, csrc=None):
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
+        (HERE / "test_emulated_arithmetic.cpp", folder / "arithmetic.o", flags),
         *(
             (
                 HERE / "emulated_calls_in.cpp",
@@ -81,7 +83,7 @@ def fast(compiler, tmp_path_factory):
             *calls(folder, "-O1"),
         ]
     )
-    for p in PROGRAMS:
+    for p in (*PROGRAMS, "arithmetic"):
         link(folder / p, [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)])
     return folder
 
@@ -122,6 +124,10 @@ def run(*command):
 
 def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbour_is_not(checked):
     run(checked / "emulator")
+
+
+def test_functions_of_a_lane_are_right_to_the_last_places(fast):
+    run(fast / "arithmetic")
 
 
 def test_every_variant_has_the_error_of_its_precision(fast):
@@ -169,7 +175,8 @@ def fault_of(mutant, fast, folder):
     for program, *arguments in SHORT:
         target = folder / program
         if not target.exists():
-            objects = [fast / f"{program}.o", fast / "emulator.o", *(folder / o for o in CALLS)]
+            at = folder if program == "arithmetic" else fast
+            objects = [at / f"{program}.o", fast / "emulator.o", *(folder / o for o in CALLS)]
             link(target, objects)
         command = [str(target), *arguments]
         try:

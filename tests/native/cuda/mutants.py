@@ -56,7 +56,7 @@ MUTANTS = (
     Mutant(LAYOUT, "n_timesteps * lanes * 10", "n_timesteps * lanes * 9"),
     Mutant(LAYOUT, "(n_timesteps * kSavedWords + 2)", "(n_timesteps * kSavedWords + 1)"),
     Mutant(LAYOUT, "return slot * n / n_slots;", "return slot * (n / n_slots);"),
-    Mutant(LAYOUT, "/ n_slots * 2;", "/ n_slots * 2 + slot;"),
+    Mutant(LAYOUT, "/ n_slots * 2;", "/ n_slots * 2 + 2 * (slot == 1);"),
     Mutant(LAYOUT, "((n_timesteps + 1) / 2)", "(n_timesteps / 2)"),
     Mutant(LAYOUT, "exponent + 127 - biased", "exponent + 97 - biased"),
     Mutant(LAYOUT, "exponent + 127 - biased", "exponent + 137 - biased"),
