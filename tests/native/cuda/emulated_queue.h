@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <unordered_set>
 
 #include "cuda/backward-inl.h"
 #include "cuda/calls-inl.h"
@@ -144,6 +145,7 @@ class QueueOf {
     std::vector<int64_t> order(static_cast<size_t>(n_tiles * s.n_directions * s.n_models));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random_);
+    std::unordered_set<const void*> written;
     for (int64_t i : order) {
       const int64_t tile = i % n_tiles, model = i / n_tiles / s.n_directions;
       const auto direction = static_cast<int>(i / n_tiles % s.n_directions);
@@ -152,6 +154,9 @@ class QueueOf {
         Machine m(cluster, rank, warp, tile, direction, model);
         body(m);
       });
+      for (const auto& [place, write] : cluster.global()) {
+        if (!written.insert(place).second) throw Fault("two clusters write one place");
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-"""Faults planted in the headers of `csrc/cuda`, each of which a program of the emulator must see."""
+"""Faults planted in the headers of `csrc/cuda`: a program of the emulator must see each."""
 
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ MUTANTS = (
     Mutant(LAYOUT, "n_timesteps * lanes * 10", "n_timesteps * lanes * 9"),
     Mutant(LAYOUT, "(n_timesteps * kSavedWords + 2)", "(n_timesteps * kSavedWords + 1)"),
     Mutant(LAYOUT, "return slot * n / n_slots;", "return slot * (n / n_slots);"),
-    Mutant(LAYOUT, "/ n_slots * 2;", "/ n_slots * 2 + slot;"),
+    Mutant(LAYOUT, "/ n_slots * 2;", "/ n_slots * 2 + 2 * (slot == 1);"),
     Mutant(LAYOUT, "((n_timesteps + 1) / 2)", "(n_timesteps / 2)"),
     Mutant(LAYOUT, "exponent + 127 - biased", "exponent + 97 - biased"),
     Mutant(LAYOUT, "exponent + 127 - biased", "exponent + 137 - biased"),
@@ -82,7 +82,9 @@ MUTANTS = (
     Mutant(
         FORWARD, "if (warp == 0) m.ArmBarrier(BarrierOf(buffer), StateArrivals<V>());\n      }", "}"
     ),
-    Mutant(FORWARD, "Send(buffer ^ 1, BarrierOf(buffer ^ 1))", "Send(buffer ^ 1, BarrierOf(buffer))"),
+    Mutant(
+        FORWARD, "Send(buffer ^ 1, BarrierOf(buffer ^ 1))", "Send(buffer ^ 1, BarrierOf(buffer))"
+    ),
     Mutant(FORWARD, "h[r] = m.Select(on, h_new, h[r]);", "h[r] = h_new;"),
     Mutant(FORWARD, "c[r] = m.Select(on, c_new, c[r]);", "c[r] = c_new;"),
     Mutant(FORWARD, "sum[r] + m.Select(on, h_new, F{})", "sum[r] + h_new"),
@@ -107,7 +109,11 @@ MUTANTS = (
     Mutant(FORWARD, "start[r] = InRange(", "start[r] = ("),
     Mutant(FORWARD, "mask[r] = InRange(", "mask[r] = ("),
     Mutant(FORWARD, "V::kPlanes, 0, plane, other)", "V::kPlanes, 1, plane, other)"),
-    Mutant(FORWARD, "const U word = m.TransposeMatrix(packed_h[plane]);", "const U word = packed_h[plane];"),
+    Mutant(
+        FORWARD,
+        "const U word = m.TransposeMatrix(packed_h[plane]);",
+        "const U word = packed_h[plane];",
+    ),
     Mutant(FORWARD, "Select((row & 1) == I{}, even, odd)", "Select((row & 1) == I{}, odd, even)"),
     Mutant(FORWARD, "its_unit) - m.ToLong(unit)", "its_unit) - m.ToLong(its_unit)"),
     Mutant(FORWARD, "at + width, most", "at + width, mean"),
@@ -126,7 +132,9 @@ MUTANTS = (
     Mutant(BACKWARD, "(buffer * V::kCtas + from) * V", "(0 * buffer + from) * V"),
     Mutant(BACKWARD, "block[i], back[i & 1]", "block[i], back[0]"),
     Mutant(BACKWARD, "back[1] * (1.0f / kWeightScale)", "back[1]"),
-    Mutant(BACKWARD, "(buffer * V::kGroups + group) * kTileRows", "(0 * buffer + group) * kTileRows"),
+    Mutant(
+        BACKWARD, "(buffer * V::kGroups + group) * kTileRows", "(0 * buffer + group) * kTileRows"
+    ),
     Mutant(BACKWARD, "distance = 1; distance < 4", "distance = 4; distance < 4"),
     Mutant(BACKWARD, "distance = 4; distance < kLanes", "distance = 8; distance < kLanes"),
     Mutant(BACKWARD, "most = m.Max(most, largest);", "most = largest;"),
@@ -138,16 +146,26 @@ MUTANTS = (
     Mutant(BACKWARD, "Prefetch(n + kSavedRing - 1)", "Prefetch(n + kSavedRing)"),
     Mutant(BACKWARD, "if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());", ""),
     Mutant(BACKWARD, "owns[own][r], p.c_0 != nullptr", "owns[own][r], p.h_0 != nullptr"),
-    Mutant(BACKWARD, "dh[own][r] = m.Select(on, fresh[r]", "dh[own][r] = m.Select(m.True(), fresh[r]"),
+    Mutant(
+        BACKWARD, "dh[own][r] = m.Select(on, fresh[r]", "dh[own][r] = m.Select(m.True(), fresh[r]"
+    ),
     Mutant(BACKWARD, "pooled_at + width, any", "pooled_at, any"),
     # gradients of weights
     Mutant(GRAD, "back * (1.0f / kStateScale)", "back"),
     Mutant(GRAD, "[2 * later + gate]", "[2 * gate + later]"),
     Mutant(GRAD, "at.gates + 4 * t", "at.gates + 4 * (1 - t)"),
-    Mutant(GRAD, "steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step", "slot.last_step"),
-    Mutant(GRAD, "last_step = TimeSlotBegin(of_time + 1,", "last_step = 1 + TimeSlotBegin(of_time + 1,"),
+    Mutant(
+        GRAD, "steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step", "slot.last_step"
+    ),
+    Mutant(
+        GRAD, "last_step = TimeSlotBegin(of_time + 1,", "last_step = 1 + TimeSlotBegin(of_time + 1,"
+    ),
     Mutant(GRAD, "last_tile = SlotBegin(of_tiles + 1,", "last_tile = SlotBegin(of_tiles,"),
-    Mutant(GRAD, "direction == 0 ? L{} + step : m.ToLong(steps", "direction == 2 ? L{} : m.ToLong(steps"),
+    Mutant(
+        GRAD,
+        "direction == 0 ? L{} + step : m.ToLong(steps",
+        "direction == 2 ? L{} : m.ToLong(steps",
+    ),
     Mutant(GRAD, "kGradExponent = 12", "kGradExponent = 17"),
     Mutant(GRAD, "slot = 1; slot < p.n_slots", "slot = 2; slot < p.n_slots"),
     Mutant(GRAD, "kGroupUnits + (i & 1))", "kGroupUnits + (1 - (i & 1)))"),
@@ -158,7 +176,9 @@ MUTANTS = (
     Mutant(PACK, "m.Abs(scaled) > F{} + kHalfLimit", "m.Abs(scaled) < F{}"),
     Mutant(PACK, "plane == 0 ? planes[0] : planes[kPlanes - 1]", "planes[0]"),
     Mutant(PACK, "gate = lane & 3;", "gate = (lane + 1) & 3;"),
-    Mutant(PACK, "const bool is_bias = channel == s.n_channels;", "const bool is_bias = channel == 0;"),
+    Mutant(
+        PACK, "const bool is_bias = channel == s.n_channels;", "const bool is_bias = channel == 0;"
+    ),
     Mutant(PACK, "m.And(to < size, from < size)", "m.And(to < size, to < size)"),
     Mutant(PACK, "index / 2 % Fwd::kKSteps", "(index / 2 % Fwd::kKSteps ^ 1)"),
     Mutant(PACK, "group = rank * Bwd::kGroups", "group = (Bwd::kCtas - 1 - rank) * Bwd::kGroups"),

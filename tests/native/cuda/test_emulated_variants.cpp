@@ -206,6 +206,47 @@ void TrySpecial(std::mt19937& random, int hidden) {
   Try(p, cuda::Precision::kFp16, {}, 7, name + "saturated gates");
 }
 
+// What an MMA truncates is given back: the error of many products of positive numbers has no sign.
+void CheckTruncation(std::mt19937& random) {
+  LstmShape s;
+  s.n_windows = 8;
+  s.n_timesteps = 1;
+  s.hidden_size = 100;
+  Problem p = MakeProblem(random, s, Lengths::kNone, true);
+  std::uniform_real_distribution<double> uniform;
+  auto Draw = [&] { return static_cast<double>(static_cast<float>(uniform(random))); };
+  const int64_t H = s.hidden_size;
+  std::fill(p.bias.begin(), p.bias.end(), 0);
+  std::fill(p.mask.begin(), p.mask.end(), 1);
+  std::fill(p.c_0.begin(), p.c_0.end(), 0);
+  for (double& value : p.h_0) value = Draw();
+  // gates at a half, but for the cell's: what is left of c is half of its tanh. Sums over two whole
+  // octaves: what is given back is rounded, to one unit in the last place or to none
+  for (int64_t i = 0; i < 4 * H * H; ++i) {
+    const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
+    p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
+  }
+  // the same sums, rounded once, as the input's share
+  Problem q = p;
+  q.shape.n_channels = H;
+  q.x = p.h_0;
+  q.weight_ih = p.weight_hh;
+  q.has_h_0 = false;
+  CallOutputs out(s, false), rounded(s, true);
+  Asks asks;
+  asks.gradients = false;
+  Compute(p, cuda::Precision::kFp16x3, asks, {}, out);
+  asks.projected = true;
+  Compute(q, cuda::Precision::kFp16x3, asks, {}, rounded);
+  double mean = 0;
+  for (int64_t i = 0; i < s.n_windows * H; ++i) {
+    mean += static_cast<double>(out.c_n.data()[i]) / static_cast<double>(rounded.c_n.data()[i]) - 1;
+  }
+  mean /= static_cast<double>(s.n_windows * H);
+  std::printf("mean error of a product: %.2g\n", mean);
+  Check(std::fabs(mean) < 1.5e-8, "products are truncated: " + std::to_string(mean * 1e9) + "e-9");
+}
+
 }  // namespace
 
 // Arguments: a factor on the number of cases, the hidden sizes (none: all).
@@ -266,11 +307,13 @@ int main(int argc, char** argv) {
             std::to_string(static_cast<int>(pattern)) + (asks.projected ? " projected" : "");
         Try(p, precision, asks, random(), what);
         ++n_cases;
+        if (g_failures > 0) return Finish();
       }
     }
     CheckBudgets("H " + std::to_string(hidden));
     if (hidden != 5 && hidden != 100) continue;
     TrySpecial(random, hidden);
+    if (hidden == 100) CheckTruncation(random);
     g_squares[0].clear();
     g_squares[1].clear();
   }

@@ -1,0 +1,76 @@
+// The lanes' functions of csrc/cuda/math-inl.h over the range of their arguments, each against
+// double: errors that the sums of a whole layer hide.
+#include <algorithm>
+
+#include "cuda/math-inl.h"
+#include "emulator.h"
+#include "harness.h"
+
+using namespace emulator;
+using harness::Check;
+
+namespace {
+
+struct Worst {
+  double relative = 0;
+  void operator()(float ours, double exact) {
+    const double error =
+        std::fabs(static_cast<double>(ours) - exact) / std::max(std::fabs(exact), 1e-30);
+    relative = error <= relative ? relative : error;  // NaN stays
+  }
+};
+
+double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+void CheckCells(Machine& m) {
+  Worst tanh, gates, cell;
+  for (int n = 0; n < 4000; ++n) {
+    F x, c, i, f, g, o, c_new, h_new;
+    for (int l = 0; l < kLanes; ++l) {
+      // by their exponents, from 2^-20 to 2^4, of either sign
+      const float size = std::exp2(static_cast<float>((n * 32 + l) % 24013) / 24013 * 24 - 20);
+      x[l] = n % 2 == 0 ? size : -size;
+      c[l] = 0;
+    }
+    const F of_tanh = sensorseq::cuda::Tanh<true>(m, x);
+    sensorseq::cuda::Cell<true>(m, x, x, x, x, c, &i, &f, &g, &o, &c_new, &h_new);
+    for (int l = 0; l < kLanes; ++l) {
+      const double exact = x[l], new_cell = Sigmoid(exact) * std::tanh(exact);
+      tanh(of_tanh[l], std::tanh(exact));
+      gates(g[l], std::tanh(exact));
+      for (const F* gate : {&i, &f, &o}) gates((*gate)[l], Sigmoid(exact));
+      cell(c_new[l], new_cell);
+      cell(h_new[l], Sigmoid(exact) * std::tanh(new_cell));
+    }
+  }
+  std::printf("tanh %.3g, gates %.3g, cell and state %.3g, relative\n", tanh.relative,
+              gates.relative, cell.relative);
+  Check(tanh.relative < 2.5e-7, "tanh to two units in the last place");
+  Check(gates.relative < 1.2e-6, "gates to ten");
+  Check(cell.relative < 2.4e-6, "cell and state to twenty");
+}
+
+// Near zero the polynomial alone: to less than a unit.
+void CheckTanhNearZero(Machine& m) {
+  Worst tanh;
+  for (int n = 0; n < 4000; ++n) {
+    F x;
+    for (int l = 0; l < kLanes; ++l) {
+      x[l] = static_cast<float>(n * 32 + l + 1) / (4000 * 32 + 1) * 0.5f;
+    }
+    const F of_tanh = sensorseq::cuda::Tanh<true>(m, x);
+    for (int l = 0; l < kLanes; ++l) tanh(of_tanh[l], std::tanh(static_cast<double>(x[l])));
+  }
+  std::printf("tanh up to 1/2: %.3g\n", tanh.relative);
+  Check(tanh.relative < 1e-7, "tanh near zero");
+}
+
+}  // namespace
+
+int main() {
+  Cluster cluster(1, 1, 128, {});
+  Machine m(cluster, 0, 0, 0, 0, 0);
+  CheckCells(m);
+  CheckTanhNearZero(m);
+  return harness::Finish();
+}

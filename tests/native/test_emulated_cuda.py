@@ -1,0 +1,203 @@
+"""The CUDA kernels on the host: their bodies in an emulator of a cluster of CTAs, without a GPU."""
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from native.cuda.mutants import FEW, MUTANTS
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests" / "native" / "cuda"
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
+CHECKED = ["-fsanitize=address", *UNDEFINED]
+PROGRAMS = ("variants", "bits", "schedules", "bad_values")
+# of a mutant, until one of them fails; hidden sizes of one CTA and of a cluster
+SHORT = (
+    ("arithmetic",),
+    ("bits", "5"),
+    ("variants", "1", "5", "100"),
+    ("schedules", "3", "32", "128"),
+    ("bad_values", "5", "128"),
+    ("bits", "100"),
+)
+SHORT_SIZES = 32 + 128
+
+
+def compile_all(jobs):
+    """Compile (source, object, flags) at once, as many as there are cores."""
+
+    def compile_one(job):
+        source, target, flags = job
+        command = [COMPILER, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
+        command += [f"-I{HERE}", "-c", str(source), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, jobs))
+
+
+def calls(folder, *flags, csrc=None):
+    """Jobs that compile the kernels' bodies, of a copy of `csrc` where there is one."""
+    flags = [*([f"-I{csrc}"] if csrc else []), *flags]
+    return [
+        (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
+        (HERE / "test_emulated_arithmetic.cpp", folder / "arithmetic.o", flags),
+        *(
+            (
+                HERE / "emulated_calls_in.cpp",
+                folder / f"calls_{n}.o",
+                [*flags, f"-DEMULATED_PLANES={n}"],
+            )
+            for n in (1, 2)
+        ),
+    ]
+
+
+def link(target, objects, *flags):
+    subprocess.run([COMPILER, *flags, *map(str, objects), "-o", str(target)], check=True)
+
+
+CALLS = ("calls.o", "calls_1.o", "calls_2.o")
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no C++ compiler {COMPILER!r}")
+
+
+@pytest.fixture(scope="module")
+def fast(compiler, tmp_path_factory):
+    """Optimized programs; objects beside them."""
+    folder = tmp_path_factory.mktemp("emulated")
+    compile_all(
+        [
+            (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
+            *((HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1"]) for p in PROGRAMS),
+            *calls(folder, "-O1"),
+        ]
+    )
+    for p in (*PROGRAMS, "arithmetic"):
+        link(folder / p, [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checked(compiler, tmp_path_factory):
+    """Programs under AddressSanitizer and UBSan.
+
+    What reaches memory does so in the machine, which is compiled with both; the bodies, which are
+    large, with UBSan alone.
+    """
+    folder = tmp_path_factory.mktemp("checked")
+    programs = ("variants", "bad_values")
+    compile_all(
+        [
+            *calls(folder, "-O1", *UNDEFINED),
+            (HERE / "emulator.cpp", folder / "emulator.o", ["-O2", "-g", *CHECKED]),
+            *(
+                (HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1", "-g", *CHECKED])
+                for p in programs
+            ),
+            (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", "-g", *CHECKED]),
+        ]
+    )
+    for p in programs:
+        objects = [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)]
+        link(folder / p, objects, *CHECKED)
+    link(folder / "emulator", [folder / "test_emulator.o", folder / "emulator.o"], *CHECKED)
+    return folder
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all passed" in done.stdout
+
+
+def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbour_is_not(checked):
+    run(checked / "emulator")
+
+
+def test_functions_of_a_lane_are_right_to_the_last_places(fast):
+    run(fast / "arithmetic")
+
+
+def test_every_variant_has_the_error_of_its_precision(fast):
+    run(fast / "variants")
+
+
+def test_every_variant_stays_within_its_arrays(checked):
+    run(checked / "variants", 1, 5, 64, 100, 129)
+
+
+def test_a_row_has_the_same_bits_whatever_its_batch_its_chunks_and_the_models_beside_it(fast):
+    run(fast / "bits")
+
+
+def test_every_schedule_gives_the_same_bits(fast):
+    run(fast / "schedules", 25)
+
+
+@pytest.mark.slow
+def test_many_schedules_give_the_same_bits(fast):
+    run(fast / "schedules", 400)
+
+
+@pytest.mark.slow
+def test_many_cases_have_the_error_of_their_precision(fast):
+    run(fast / "variants", 5)
+
+
+def test_bad_values_become_nan_and_touch_nothing_else(checked):
+    run(checked / "bad_values")
+
+
+def fault_of(mutant, fast, folder):
+    """The first program that fails on a mutant (None: the sources as they are), and how."""
+    csrc = folder / "csrc"
+    shutil.copytree(ROOT / "csrc", csrc, ignore=shutil.ignore_patterns("*.cpp", "*.cu", "cpu"))
+    shutil.copytree(ROOT / "csrc" / "cpu", csrc / "cpu", ignore=shutil.ignore_patterns("*.cpp"))
+    if mutant is not None:
+        header = csrc / "cuda" / mutant.header
+        text = header.read_text()
+        assert mutant.old in text, f"{mutant.header} has no {mutant.old!r}"
+        header.write_text(text.replace(mutant.old, mutant.new, 1))
+    flags = ["-O0", f"-DEMULATED_HIDDEN={SHORT_SIZES}", "-Wno-unused"]
+    compile_all(calls(folder, *flags, csrc=csrc))
+    for program, *arguments in SHORT:
+        target = folder / program
+        if not target.exists():
+            at = folder if program == "arithmetic" else fast
+            objects = [at / f"{program}.o", fast / "emulator.o", *(folder / o for o in CALLS)]
+            link(target, objects)
+        command = [str(target), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        except subprocess.TimeoutExpired:
+            return f"{program} does not end"
+        if done.returncode != 0:
+            return f"{program}: {done.stdout[:200]}"
+    return None
+
+
+def test_the_sources_without_a_fault_pass_what_faults_are_held_to(fast, tmp_path):
+    assert fault_of(None, fast, tmp_path) is None
+
+
+@pytest.mark.parametrize("mutant", FEW)
+def test_a_planted_fault_is_seen(mutant, fast, tmp_path):
+    assert fault_of(mutant, fast, tmp_path) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS[len(FEW) :])
+def test_every_planted_fault_is_seen(mutant, fast, tmp_path):
+    assert fault_of(mutant, fast, tmp_path) is not None
