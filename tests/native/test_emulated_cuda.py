@@ -79,12 +79,15 @@ def fast(compiler, tmp_path_factory):
     compile_all(
         [
             (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
+            # faults are thrown on fibers, whose stacks AddressSanitizer does not know
+            (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", *UNDEFINED]),
             *((HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1"]) for p in PROGRAMS),
             *calls(folder, "-O1"),
         ]
     )
     for p in (*PROGRAMS, "arithmetic"):
         link(folder / p, [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)])
+    link(folder / "emulator", [folder / "test_emulator.o", folder / "emulator.o"], *UNDEFINED)
     return folder
 
 
@@ -105,13 +108,11 @@ def checked(compiler, tmp_path_factory):
                 (HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1", "-g", *CHECKED])
                 for p in programs
             ),
-            (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", "-g", *CHECKED]),
         ]
     )
     for p in programs:
         objects = [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)]
         link(folder / p, objects, *CHECKED)
-    link(folder / "emulator", [folder / "test_emulator.o", folder / "emulator.o"], *CHECKED)
     return folder
 
 
@@ -122,8 +123,8 @@ def run(*command):
     assert "all passed" in done.stdout
 
 
-def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbour_is_not(checked):
-    run(checked / "emulator")
+def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbour_is_not(fast):
+    run(fast / "emulator")
 
 
 def test_functions_of_a_lane_are_right_to_the_last_places(fast):

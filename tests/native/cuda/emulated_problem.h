@@ -106,7 +106,7 @@ inline Array Project(const Problem& p) {
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
       for (int64_t t = 0; t < (p.has_lengths ? p.lengths[n] : T); ++t) {
-        const double* x = &p.x[(((s.n_x_models == 1 ? 0 : m) * N + n) * T + t) * C];
+        const double* x = p.x.data() + (((s.n_x_models == 1 ? 0 : m) * N + n) * T + t) * C;
         for (int64_t row = 0; row < D * 4 * H; ++row) {
           const int64_t d = row / (4 * H), gate = row / H % 4, unit = row % H;
           double a = p.bias[m * D * 4 * H + row];

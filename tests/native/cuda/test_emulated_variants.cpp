@@ -201,9 +201,15 @@ void TrySpecial(std::mt19937& random, int hidden) {
   Try(p, exact, {}, 6, name + "small gradients");
   // gates that saturate
   p = MakeProblem(random, s, Lengths::kMixed, false);
-  for (double& value : p.bias) value *= 400;
+  for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -20), 20);
   Try(p, exact, {}, 7, name + "saturated gates");
   Try(p, cuda::Precision::kFp16, {}, 7, name + "saturated gates");
+  // beyond, exponents are cut off: a gate that is shut lets 2^-40 through, and so do its gradients
+  for (double& value : p.bias) value *= 20;
+  Asks forward;
+  forward.gradients = false;
+  Try(p, exact, forward, 7, name + "shut gates");
+  Try(p, cuda::Precision::kFp16, forward, 7, name + "shut gates");
 }
 
 // What an MMA truncates is given back: the error of many products of positive numbers has no sign.
