@@ -162,11 +162,13 @@ int main(int argc, char** argv) {
     return is_wanted;
   };
   std::mt19937 random(1);
+  int n_cases = 0;
   for (auto precision : {cuda::Precision::kFp16x3, cuda::Precision::kFp16}) {
     const bool is_exact = precision == cuda::Precision::kFp16x3;
     for (int hidden : {5, 64, 100, 256}) {
       if (hidden == 256 && is_exact) continue;
       if (!IsWanted(hidden)) continue;
+      ++n_cases;
       const std::string name = "H " + std::to_string(hidden) + (is_exact ? " fp16x3" : " fp16");
       LstmShape s;
       s.n_models = 2;
@@ -202,5 +204,6 @@ int main(int argc, char** argv) {
       }
     }
   }
+  Check(n_cases > 0, "no case");
   return Finish();
 }

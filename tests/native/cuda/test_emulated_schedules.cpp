@@ -47,11 +47,13 @@ int main(int argc, char** argv) {
   const Variant variants[] = {{x3, 32, 1, 4, 300},   {x3, 64, 1, 8, 200}, {x3, 128, 2, 8, 200},
                               {x3, 256, 8, 4, 60},   {x1, 32, 1, 4, 300}, {x1, 64, 1, 8, 200},
                               {x1, 128, 1, 16, 100}, {x1, 256, 4, 8, 60}, {x1, 512, 16, 4, 16}};
+  int n_variants = 0;
   for (const Variant& v : variants) {
     bool is_wanted = argc <= 2;
     for (int i = 2; i < argc; ++i) is_wanted |= std::atoi(argv[i]) == v.hidden;
     if (!is_wanted) continue;
     int n_run = 0;
+    ++n_variants;
     for (int n_timesteps : {1, 2, 3, 6}) {
       std::mt19937 random(static_cast<unsigned>(n_timesteps));
       LstmShape s;
@@ -88,5 +90,6 @@ int main(int argc, char** argv) {
     std::printf("H %d %s, %d CTAs: %d schedules\n", v.hidden, v.precision == x1 ? "fp16" : "fp16x3",
                 v.n_ctas, n_run);
   }
+  Check(n_variants > 0, "no variant");
   return Finish();
 }
