@@ -388,6 +388,15 @@ class Backward {
         for (int i = 0; i < 4; ++i) total[t][i] = m.Fma(block[i], back[i & 1], total[t][i]);
       }
     }
+    if (kIsExact) {  // else dh would shrink a little in every step
+      SENSORSEQ_UNROLL
+      for (int t = 0; t < V::kTilesPerWarp; ++t) {
+        SENSORSEQ_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          total[t][i] = m.Fma(total[t][i], F{} + kTruncation, total[t][i]);
+        }
+      }
+    }
     if constexpr (V::kCtas == 1) {
       F fresh[2][2] = {{total[0][0], total[0][1]}, {total[0][2], total[0][3]}};
       SENSORSEQ_UNROLL
