@@ -69,7 +69,7 @@ wheel: build ## sdist and wheel, then installed and exercised in a clean environ
 build: $(VENV)/.built
 
 clean: ## remove environments and everything built
-	rm -rf $(VENV) $(PEERS) build dist demo_output sensorseq/_ops*.so *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist demo_output sensorseq/_*.so *.egg-info
 
 $(VENV)/.packages: requirements/core.txt
 	@$(call check-tools)
@@ -94,7 +94,7 @@ $(PEERS)/.built: requirements/peers.txt $(VENV)/.built
 
 # the old library would be found first by a glob
 define install-package
-	rm -f sensorseq/_ops*.so && mkdir -p build && \
+	rm -f sensorseq/_*.so && mkdir -p build && \
 	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/python $(INSTALL) --no-build-isolation --no-deps --editable . \
 	  > build/install.log 2>&1 || { tail -n 40 build/install.log; exit 1; }
 endef

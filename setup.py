@@ -1,10 +1,10 @@
-"""Build the native core, `sensorseq._ops`; everything else is in pyproject.toml."""
+"""Build the native core, `sensorseq._ops` and `_signal`; the rest is in pyproject.toml."""
 
 import os
 import sys
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import Distribution, Extension, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
 
 ROOT = Path(__file__).resolve().parent
@@ -12,8 +12,17 @@ sys.path.insert(0, str(ROOT))  # a build backend runs this file from elsewhere
 
 import build_cuda  # noqa: E402
 
-SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.cpp"))
-HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
+
+def find(pattern, *, of_signal):
+    """List files of csrc: those of the preprocessing loops, which know no torch, or the others."""
+    found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
+    return [
+        str(p)
+        for p in found
+        if of_signal == (p.parts[1] == "signal" or p.name.startswith("bindings_signal"))
+    ]
+
+
 WARNINGS_ARE_ERRORS = os.environ.get("SENSORSEQ_WERROR") == "1"
 
 # torch's stable ABI as of 2.11: built under any later version, the library loads in all of them.
@@ -27,24 +36,41 @@ COMPILE = [
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
+]
+if WARNINGS_ARE_ERRORS:
+    COMPILE.append("-Werror")
+COMPILE_OPS = [
+    *COMPILE,
     "-DTORCH_TARGET_VERSION=0x020b000000000000",
 ]
 # torch's own headers are not ours to keep free of warnings
-COMPILE += [f"-isystem{path}" for path in include_paths()]
-if WARNINGS_ARE_ERRORS:
-    COMPILE.append("-Werror")
+COMPILE_OPS += [f"-isystem{path}" for path in include_paths()]
 
 OPS = CppExtension(
     "sensorseq._ops",
-    SOURCES,
-    depends=HEADERS,
+    find("*.cpp", of_signal=False),
+    depends=find("*.h", of_signal=False),
     include_dirs=[str(ROOT / "csrc")],
-    extra_compile_args={"cxx": COMPILE},
+    extra_compile_args={"cxx": COMPILE_OPS},
     # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA torch it is
     # what brings the weak symbols of the CUDA shim into reach.
     extra_link_args=["-Wl,--no-as-needed", "-ltorch"],
     py_limited_api=True,
 )
+
+
+def signal():
+    """Return the preprocessing loops; only they ask for pybind11, the operators build without."""
+    import pybind11
+
+    return Extension(
+        "sensorseq._signal",
+        find("*.cpp", of_signal=True),
+        depends=find("*.h", of_signal=True),
+        include_dirs=[str(ROOT / "csrc")],
+        extra_compile_args={"cxx": [*COMPILE, f"-isystem{pybind11.get_include()}"]},
+        language="c++",
+    )
 
 
 class BuildOps(BuildExtension):
@@ -68,14 +94,13 @@ class OpsAlone(Distribution):
         pass
 
 
-OPTIONS = {"bdist_wheel": {"py_limited_api": "cp311"}}
 COMMANDS = {"build_ext": BuildOps}
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
 if wanted == "ops":
     # the operators alone and in place, on a machine that has torch, numpy and nvcc but little else
-    OPTIONS["build_ext"] = {"inplace": True}
-    setup(distclass=OpsAlone, ext_modules=[OPS], cmdclass=COMMANDS, options=OPTIONS)
+    in_place = {"build_ext": {"inplace": True}}
+    setup(distclass=OpsAlone, ext_modules=[OPS], cmdclass=COMMANDS, options=in_place)
 elif not wanted:
-    setup(ext_modules=[OPS], cmdclass=COMMANDS, options=OPTIONS)
+    setup(ext_modules=[OPS, signal()], cmdclass=COMMANDS)
 else:
     sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops or nothing.")

@@ -1,0 +1,13 @@
+// The parts of the module sensorseq._signal, one function for each file csrc/bindings_signal_*.cpp.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+namespace sensorseq {
+
+// Rows of samples as a dense array; anything else is converted, and copied once.
+template <typename T>
+using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
+
+}  // namespace sensorseq
