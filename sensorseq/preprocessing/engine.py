@@ -1,5 +1,6 @@
 """Which implementation changes the rate of an evenly sampled signal."""
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ from sensorseq.preprocessing.polyphase import (
     SAME_RATIO,
     check_attenuation,
     resample_by_ratio,
+    simple_ratio,
 )
 
 ENGINES = ("polyphase", "soxr")
@@ -42,9 +44,10 @@ def change_rate(
     """Resample a whole, finite signal by `ratio`; see `resample` and `polyphase.make_filter`."""
     if engine == "polyphase":
         return resample_by_ratio(x, ratio, attenuation_db, tolerance)
+    ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    n_out = -(-len(x) * ratio.numerator // ratio.denominator)
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as the table of polyphase has it
     # soxr has silence beyond the ends. Less the first sample, that is the first sample held; the
     # last is held by us, for long enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))

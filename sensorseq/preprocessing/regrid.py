@@ -81,6 +81,11 @@ def regrid(
     grid, or, when the rate goes down, to one at least twice as dense as the samples, from which the
     same filter goes down. Holes of more than three periods are bridged by a straight line.
 
+    With stamps that are off an even clock by up to a tenth of a period, a sine of amplitude 1 and
+    frequency f comes out right to ``0.03 * (f / (0.2 * rate)) ** 4``, where `rate` is that of the
+    samples and f at most 0.2 of it (0.023 measured; less than half where the new rate is not above
+    the old one).
+
     Parameters
     ----------
     timestamps_s : array-like of shape (n_samples,)

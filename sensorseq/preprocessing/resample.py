@@ -160,14 +160,13 @@ class StreamResampler:
             raise SignalError(
                 f"a chunk of {values.shape[1]} channel(s) for a stream of {self.n_channels}."
             )
-        if self._n_received and values.dtype != self._dtype and len(values):
+        if self._n_received and values.dtype != self._dtype:
             raise SignalError(
                 f"a chunk of {values.dtype} in a signal of {self._dtype}; convert it, or end the"
                 " signal with flush."
             )
         _check_finite(values, first_sample=self._n_received)
-        if len(values):
-            self._dtype = values.dtype
+        self._dtype = values.dtype
         self._n_received += len(values)
         return values.copy() if self._filter is None else self._filter.push(values)
 
