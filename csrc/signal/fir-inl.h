@@ -1,0 +1,139 @@
+// The bodies of FirKernels on Vec<double>. Included inside the namespace and target region of an
+// instruction set's file, after vector-inl.h and MulAdd; includes nothing.
+
+constexpr int kSize = static_cast<int>(kLanes<double>);
+constexpr int kTile = 8;  // sums at once: the latency of a fused multiply-add, on two ports
+
+// The sum of the lanes of each of kTile vectors, in the order of SumOfLanes: halves first.
+SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
+#pragma GCC unroll 8
+  for (int group = 0; group < kTile; group += kSize) {
+    Vec<double> rows[kSize];
+#pragma GCC unroll 8
+    for (int i = 0; i < kSize; ++i) rows[i] = sums[group + i];
+    Transpose<double>(rows);
+#pragma GCC unroll 4
+    for (int n = kSize / 2; n > 0; n /= 2) {
+#pragma GCC unroll 4
+      for (int i = 0; i < n; ++i) rows[i] += rows[i + n];
+    }
+    Store(out + group, rows[0]);
+  }
+}
+
+// kOutputs outputs of kChannels channels; one vector of sums for each.
+template <int kChannels, int kOutputs, bool kOneFilter>
+SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t channel) {
+  const double* taps[kOutputs];
+  const double* data[kOutputs];
+  for (int m = 0; m < kOutputs; ++m) {
+    taps[m] = args.taps[output + m];
+    data[m] = args.rows + channel * args.row_stride + args.first[output + m];
+  }
+  Vec<double> sums[kTile] = {};
+  for (int64_t i = 0; i < args.n_taps; i += kSize) {
+    Vec<double> tap = Load(taps[0] + i);
+#pragma GCC unroll 8
+    for (int m = 0; m < kOutputs; ++m) {
+      if (!kOneFilter && m > 0) tap = Load(taps[m] + i);
+#pragma GCC unroll 4
+      for (int c = 0; c < kChannels; ++c) {
+        Vec<double>& sum = sums[m * kChannels + c];
+        sum = MulAdd(tap, Load(data[m] + c * args.row_stride + i), sum);
+      }
+    }
+  }
+  double* out = args.sums + output * args.n_channels + channel;
+  if constexpr (kChannels * kOutputs == kTile) {
+    double tile[kTile];
+    SumTile(sums, tile);
+    for (int m = 0; m < kOutputs; ++m) {
+      for (int c = 0; c < kChannels; ++c) out[m * args.n_channels + c] = tile[m * kChannels + c];
+    }
+  } else {
+    for (int m = 0; m < kOutputs; ++m) {
+      for (int c = 0; c < kChannels; ++c) {
+        out[m * args.n_channels + c] = SumOfLanes<double>(sums[m * kChannels + c]);
+      }
+    }
+  }
+}
+
+template <int kChannels, bool kOneFilter>
+inline void DotsOfChannels(const FirDots& args, int64_t channel) {
+  constexpr int kOutputs = kTile / kChannels;
+  int64_t output = 0;
+  for (; output + kOutputs <= args.n_outputs; output += kOutputs) {
+    DotTile<kChannels, kOutputs, kOneFilter>(args, output, channel);
+  }
+  for (; output < args.n_outputs; ++output) DotTile<kChannels, 1, true>(args, output, channel);
+}
+
+template <bool kOneFilter>
+inline void DotsOf(const FirDots& args) {
+  int64_t channel = 0;
+  for (; channel + 4 <= args.n_channels; channel += 4) DotsOfChannels<4, kOneFilter>(args, channel);
+  if (channel + 2 <= args.n_channels) {
+    DotsOfChannels<2, kOneFilter>(args, channel);
+    channel += 2;
+  }
+  if (channel < args.n_channels) DotsOfChannels<1, kOneFilter>(args, channel);
+}
+
+void Dots(const FirDots& args) {
+  if (args.is_one_filter) {
+    DotsOf<true>(args);
+  } else {
+    DotsOf<false>(args);
+  }
+}
+
+double Blend(const FirBlend& args) {
+  const Vec<double> weight = Broadcast(args.weight);
+  Vec<double> total = {};
+  for (int64_t i = 0; i < args.n_taps; i += kSize) {
+    const Vec<double> low = Load(args.low + i);
+    const Vec<double> tap = MulAdd(weight, Load(args.high + i) - low, low);
+    Store(args.blended + i, tap);
+    total += tap;
+  }
+  return SumOfLanes<double>(total);
+}
+
+SENSORSEQ_INLINE Vec<double> LoadAsDoubles(const double* p) { return Load(p); }
+SENSORSEQ_INLINE Vec<double> LoadAsDoubles(const float* p) {
+  typedef float Half __attribute__((vector_size(SENSORSEQ_VECTOR_BYTES / 2)));
+  Half half;
+  __builtin_memcpy(&half, p, sizeof(half));
+  return __builtin_convertvector(half, Vec<double>);
+}
+
+template <typename Real>
+void ToPlanar(const Deinterleave<Real>& args) {
+  const int64_t n_channels = args.n_channels, n_values = args.n_samples * n_channels;
+  for (int64_t channel = 0; channel < n_channels; channel += kSize) {
+    const int64_t n_here = n_channels - channel < kSize ? n_channels - channel : kSize;
+    double* planar = args.planar + channel * args.row_stride;
+    const Real* x = args.x + channel;
+    int64_t t = 0;
+    // A square of whole vectors; beyond the last channel they read the next sample, inside x.
+    for (; n_here > 1 && channel + (t + kSize - 1) * n_channels + kSize <= n_values; t += kSize) {
+      Vec<double> rows[kSize];
+#pragma GCC unroll 8
+      for (int i = 0; i < kSize; ++i) rows[i] = LoadAsDoubles(x + (t + i) * n_channels);
+      Transpose<double>(rows);
+#pragma GCC unroll 8
+      for (int c = 0; c < kSize; ++c) {
+        if (c < n_here) Store(planar + c * args.row_stride + t, rows[c]);
+      }
+    }
+    for (; t < args.n_samples; ++t) {
+      for (int64_t c = 0; c < n_here; ++c) {
+        planar[c * args.row_stride + t] = static_cast<double>(x[t * n_channels + c]);
+      }
+    }
+  }
+}
+
+constexpr FirKernels kFirKernels = {SENSORSEQ_ISA_NAME, &IsSupported,     &Dots, &Blend,
+                                    &ToPlanar<float>,   &ToPlanar<double>};
