@@ -115,14 +115,13 @@ class MovingWindow:
     """A statistic of the window of each sample's time; see csrc/signal/moving.h.
 
     The window of time t holds the `window_samples` samples up to t + `ahead_samples`, as far as
-    they exist. One thread at a time.
+    they exist. `statistic`: mean, std, rms, min, max, range, mean_absolute or line_residual. One
+    thread at a time.
     """
 
     def __init__(
         self,
-        statistic: Literal[
-            "mean", "std", "rms", "min", "max", "range", "mean_absolute", "line_residual"
-        ],
+        statistic: str,
         window_samples: int,
         n_channels: int,
         ahead_samples: int = 0,
