@@ -68,7 +68,10 @@ def make_step(said: Mapping[str, Any]) -> StepBase:
             raise ConfigurationError(f"step {step.kind!r} needs {name}.")
     try:
         if step is StepChain:
-            return StepChain(tuple(make_step(entry) for entry in given.get("steps", ())))
+            entries = given.get("steps", ())
+            if not isinstance(entries, list | tuple):
+                raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
+            return StepChain(tuple(make_step(entry) for entry in entries))
         return step(**given)
     except ArgumentError as error:
         error.add_note(f"in step {step.kind!r}")
