@@ -149,9 +149,8 @@ def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[st
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[str, int, int]]:
     """Label, first sample and one past the last sample of each span; may be empty."""
-    edges = [[span.start_s, span.end_s] for span in piece.label_spans]
-    early = _ROUNDING_PERIODS / sample_rate_hz
-    at = np.searchsorted(piece.timestamps_s + early, np.reshape(edges, (-1, 2)))
+    edges_s = np.reshape([[span.start_s, span.end_s] for span in piece.label_spans], (-1, 2))
+    at = np.searchsorted(piece.timestamps_s, edges_s - _ROUNDING_PERIODS / sample_rate_hz)
     return [
         (span.label, int(first), int(stop))
         for span, (first, stop) in zip(piece.label_spans, at, strict=True)

@@ -466,7 +466,7 @@ def _gather(piece: Recording, cut: _Cut, out: NDArray[np.float32]) -> None:
         return
     window, step, channel = (int(i) for i in np.unravel_index(bad, out.shape))
     row = int(cut.starts[window]) + step
-    value = piece.values[row, channel]
+    value = float(piece.values[row, channel])
     raise RecordingError(
         f"recording {piece.recording_id!r}: channel {piece.channel_names[channel]!r} is {value!r}"
         f" at sample {row}"
