@@ -58,3 +58,12 @@ def raise_not_finite(windows: NDArray[np.floating], position: int) -> None:
         f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
         " windows are cut (resample_recording), or shorten the window's entry in lengths."
     )
+
+
+def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | None) -> None:
+    """Raise an error that names the first valid value that is NaN or infinite, if there is one."""
+    bad = ~np.isfinite(windows)
+    if lengths is not None:
+        bad[~valid_steps(windows.shape[1], lengths)] = False
+    if bad.any():
+        raise_not_finite(windows, int(np.flatnonzero(bad)[0]))
