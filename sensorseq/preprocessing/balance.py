@@ -182,7 +182,7 @@ def check_max_per_recording(value: Any) -> None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _check_labels(y: ArrayLike) -> NDArray[Any]:

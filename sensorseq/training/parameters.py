@@ -76,8 +76,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     check_class_weight(p["class_weight"])
     if isinstance(p["class_weight"], str) and p["sampler"] == "balanced":
         raise ArgumentError(
-            f"class_weight={p['class_weight']!r} and sampler='balanced' both correct the same imbalance,"
-            " together once too often; take one."
+            f"class_weight={p['class_weight']!r} and sampler='balanced' both correct the same"
+            " imbalance, together once too often; take one."
         )
     check_choice("engine", p["engine"], ENGINES)
     names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]
