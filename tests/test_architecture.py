@@ -21,6 +21,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "adapters/",
         "preprocessing/transformers.py",
         "preprocessing/split.py",
+        "preprocessing/splitters.py",
         "fluctuation/probe.py",
     ),
     "torch": (
