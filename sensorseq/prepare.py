@@ -28,7 +28,6 @@ from sensorseq.preprocessing.configuration import PrepareConfiguration, read_con
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.learn import WindowTable
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
-from sensorseq.preprocessing.split import describe_split
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -83,6 +82,14 @@ class PreparedSummary:
         Recordings taken from parts that an interrupted run had finished.
     size_bytes : int
         Of the file.
+    imbalance : str
+        How near the parts are to the shares asked for; empty without a split.
+    constant_channels : list of str
+        Channels that do not vary in the training part; they are kept, and scaled by 1.
+    n_holes_filled : int
+        Holes between samples that were interpolated across.
+    repaired_stamps : dict of str to int
+        Samples sorted and merged, where that was asked for.
     """
 
     path: Path
@@ -97,6 +104,10 @@ class PreparedSummary:
     dropped_columns: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0
     size_bytes: int = 0
+    imbalance: str = ""
+    constant_channels: list[str] = field(default_factory=list)
+    n_holes_filled: int = 0
+    repaired_stamps: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -367,7 +378,10 @@ class _Run:
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        tasks = [(source, self.plan.reading["time_column"]) for source in self.sources]
+        reading = self.plan.reading
+        tasks = [
+            (source, reading["time_column"], reading["repair_stamps"]) for source in self.sources
+        ]
         rates = self._run("rates", _read_rate, tasks)
         known = [rate for rate in rates.values() if np.isfinite(rate)]
         if not known:
@@ -421,7 +435,10 @@ class _Run:
             split=split,
             channels=channels,
             sample_rate_hz=pipeline.cut.window_rate_hz(self.rate),
-            provenance=self._provenance(kept),
+            provenance={
+                **self._provenance(kept),
+                **pipeline.learn.describe(split, rows.table, scaler, channels),
+            },
         )
 
         def told() -> Iterator[NDArray[np.float32]]:
@@ -573,7 +590,17 @@ class _Run:
             dict(Counter(name for one in self.facts for name in one["dropped_columns"])),
             self.reused,
             output.stat().st_size,
+            columns.provenance.get("split", {}).get("imbalance", ""),
+            list(columns.provenance.get("constant_channels", [])),
+            sum(int(one.get("n_holes_filled") or 0) for one in self.facts),
+            self._repaired(),
         )
+
+    def _repaired(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for one in self.facts:
+            total.update(one.get("repaired_stamps") or {})
+        return dict(total)
 
 
 @dataclass(frozen=True)
@@ -683,9 +710,9 @@ class _Workers:
             yield index_of[future], future.result
 
 
-def _read_rate(task: tuple[RecordingSource, str | None]) -> float:
-    source, time_column = task
-    return read_source_rate(source, time_column=time_column)
+def _read_rate(task: tuple[RecordingSource, str | None, bool]) -> float:
+    source, time_column, repair_stamps = task
+    return read_source_rate(source, time_column=time_column, repair_stamps=repair_stamps)
 
 
 def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
@@ -717,7 +744,7 @@ def _cut(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return what became of a recording, and its windows; the training windows apart if asked."""
     pieces = cut.pieces(recording, rate)
-    windows = cut.windows(pieces, rate)
+    windows = cut.windows(pieces, rate, complete=False)
     arrays = _arrays(windows, "")
     if cut.cuts_training_anew:
         arrays |= _arrays(cut.training_windows(pieces, rate), "train_")

@@ -8,13 +8,16 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, SensorseqError, check_choice
 from sensorseq.preprocessing._checks import check_positive, check_rate
-from sensorseq.preprocessing.resample import ENGINES, resample_recording
+from sensorseq.preprocessing.engine import check_engine
+from sensorseq.preprocessing.label_rules import LABEL_RULES
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import Step, make_step
 from sensorseq.preprocessing.window import (
-    LABEL_RULES,
     PHASES,
     SHORT,
-    cut_windows,
+    check_purity,
+    window_recordings,
     window_samples,
 )
 from sensorseq.recording import Channel, Recording
@@ -38,11 +41,11 @@ class CutPlan:
     sample_rate_hz: float | None = None
     max_gap_s: float | None = None
     resample_engine: str = "polyphase"
-    attenuation_db: float = 90.0
+    attenuation_db: float = ATTENUATION_DB
     channels: tuple[str, ...] | None = None
     steps: tuple[Step, ...] = ()
     label_rule: str = "whole"
-    min_purity: float = 0.5
+    min_purity: float | None = None
     short: str = "drop"
     train_hop_s: float | None = None
     train_phase: str = "grid"
@@ -52,15 +55,14 @@ class CutPlan:
         check_positive("window_s", self.window_s)
         if self.sample_rate_hz is not None:
             check_rate("sample_rate_hz", self.sample_rate_hz)
-        for name in ("hop_s", "max_gap_s", "train_hop_s", "attenuation_db"):
+        for name in ("hop_s", "max_gap_s", "train_hop_s"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
-        check_choice("resample_engine", self.resample_engine, ENGINES)
+        check_engine(self.resample_engine, self.attenuation_db)
         check_choice("label_rule", self.label_rule, LABEL_RULES)
+        check_purity(self.min_purity, self.label_rule)
         check_choice("short", self.short, SHORT)
         check_choice("train_phase", self.train_phase, PHASES)
-        if not 0 <= self.min_purity <= 1:
-            raise ArgumentError(f"min_purity={self.min_purity!r} does not lie in 0..1.")
         if isinstance(self.channels, str):
             raise ArgumentError(f"channels={self.channels!r} is one text; give a list of names.")
         if self.channels is not None:
@@ -115,19 +117,26 @@ class CutPlan:
                 raise
         return pieces
 
-    def windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into windows on the grid; a set of none where none fits."""
-        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid")
+    def windows(
+        self, pieces: Iterable[Recording], sample_rate_hz: float, *, complete: bool
+    ) -> WindowSet:
+        """Cut pieces into windows on the grid; see `window_recordings`."""
+        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", complete)
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into windows as training wants them."""
+        """Cut pieces into windows as training wants them, which may be none."""
         hop_s = self.hop_s if self.train_hop_s is None else self.train_hop_s
-        return self._cut(pieces, sample_rate_hz, hop_s, self.train_phase)
+        return self._cut(pieces, sample_rate_hz, hop_s, self.train_phase, False)
 
     def _cut(
-        self, pieces: Iterable[Recording], sample_rate_hz: float, hop_s: float | None, phase: str
+        self,
+        pieces: Iterable[Recording],
+        sample_rate_hz: float,
+        hop_s: float | None,
+        phase: str,
+        complete: bool,
     ) -> WindowSet:
-        return cut_windows(
+        return window_recordings(
             pieces,
             self.window_s,
             hop_s,
@@ -137,6 +146,7 @@ class CutPlan:
             short=self.short,
             phase=phase,
             random_state=self.random_state,
+            complete=complete,
         )
 
     def _output_channels(self, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
@@ -187,5 +197,4 @@ def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:
         values=np.empty((0, len(channels)), np.float64),
         timestamps_s=np.empty(0),
         channels=channels,
-        label_spans=(),
     )

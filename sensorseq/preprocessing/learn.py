@@ -3,7 +3,7 @@
 In this order, and from the training part alone. One place for recordings in memory and in files.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, RecordingError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.keyed_scale import PER, AnyScaler, fit_scaler_per
-from sensorseq.preprocessing.scale import KINDS
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_fractions, split_by_group
+from sensorseq.preprocessing.split_summary import describe_split
+from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
 from sensorseq.preprocessing.time_split import split_by_time
 
 SPLIT_BY = ("group", "recording", "time")
@@ -77,9 +79,9 @@ class LearnPlan:
             if self.embargo_s != 0:
                 check_positive("embargo_s", self.embargo_s)
         if self.scale is not None:
-            check_choice("scale", self.scale, KINDS)
-        check_choice("scale_per", self.scale_per, PER)
-        if (self.rated is None) == (self.scale == "physical"):
+            check_choice("scale", self.scale, (*KINDS, PHYSICAL))
+        check_per(self.scale_per, self.scale)
+        if (self.rated is None) == (self.scale == PHYSICAL):
             raise ArgumentError(
                 'scale="physical" and rated={"curL": 20.0, ...} belong together; one is given'
                 " without the other."
@@ -130,7 +132,7 @@ class LearnPlan:
         split: NDArray[np.str_] | None,
         table: WindowTable,
         channels: tuple[str, ...],
-    ) -> AnyScaler | None:
+    ) -> Scaler | KeyedScaler | None:
         """Learn the scaler; None without a split.
 
         Parameters
@@ -148,15 +150,27 @@ class LearnPlan:
         """
         if split is None:
             return None
-        return fit_scaler_per(
-            blocks,
-            lengths,
-            kind=self.scale,
-            per=self.scale_per,
-            keys={"recording": table.recording_id, "group": table.groups}.get(self.scale_per),
-            train=split == "train",
-            rated=self.rated,
-            channels=channels,
+        train = split == "train"
+
+        def scaler_of(mask: NDArray[np.bool_]) -> Scaler:
+            def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+                own, at = lengths[mask], 0
+                for block in blocks(mask):
+                    yield block, own[at : at + len(block)]
+                    at += len(block)
+
+            return fit_scaler_to_blocks(
+                with_lengths, self.scale, rated=self.rated, channels=channels
+            )
+
+        if self.scale_per == "all":
+            return scaler_of(train)
+        keys = table.recording_id if self.scale_per == "recording" else table.groups
+        return KeyedScaler(
+            str(self.scale),
+            self.scale_per,
+            {str(key): scaler_of(train & (keys == key)) for key in np.unique(keys[train])},
+            len(channels),
         )
 
     def choose_rows(
@@ -183,3 +197,29 @@ class LearnPlan:
             )
         ]
 
+    def describe(
+        self,
+        split: NDArray[np.str_] | None,
+        table: WindowTable,
+        scaler: Scaler | KeyedScaler | None,
+        channels: tuple[str, ...],
+    ) -> dict[str, Any]:
+        """Return in plain values how even the split is, and which channels do not vary."""
+        if split is None:
+            return {}
+        together = table.groups if self.split_by == "group" else table.recording_id
+        summary = describe_split(table.y, together, split, self.split)
+        constant = () if scaler is None else scaler.constant_channels
+        return {
+            "split": _plain(summary.to_dict()),
+            "constant_channels": [channels[position] for position in constant],
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values with texts as keys, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

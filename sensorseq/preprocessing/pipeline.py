@@ -17,10 +17,11 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
-from sensorseq.preprocessing.keyed_scale import AnyScaler
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.learn import LearnPlan, WindowTable
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import Step
-from sensorseq.preprocessing.window import check_windows_left
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -109,11 +110,11 @@ class PreparePipeline:
         hop_s: float | None = None,
         max_gap_s: float | None = None,
         resample_engine: str = "polyphase",
-        attenuation_db: float = 90.0,
+        attenuation_db: float = ATTENUATION_DB,
         channels: Sequence[str] | None = None,
         steps: Sequence[Step | Mapping[str, Any]] | None = None,
         label_rule: str = "whole",
-        min_purity: float = 0.5,
+        min_purity: float | None = None,
         short: str = "drop",
         train_hop_s: float | None = None,
         train_phase: str = "grid",
@@ -240,8 +241,9 @@ class PreparePipeline:
         -------
         WindowSet
             `provenance` holds ``configuration``; ``sample_rate_hz`` and where it comes from;
-            ``recordings``: what became of each, with its own rate; ``dropped``: pieces of
-            recordings that gave no window, and why.
+            ``recordings``: what became of each, with its own rate; ``dropped``: what gave no
+            window, and why; ``split``: windows and groups of each part and class, and how even
+            that is; ``constant_channels``: those that do not vary in the training part.
 
         Raises
         ------
@@ -256,8 +258,7 @@ class PreparePipeline:
         rate, source = self._choose_rate(given)
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
-        windows = self.cut.windows(pieces, rate)
-        check_windows_left(windows, pieces, self.cut.window_s)
+        windows = self.cut.windows(pieces, rate, complete=True)
         split = self.learn.assign_parts(_table(windows), self.cut.window_s)
         if split is not None:
             windows, split = self._keep(windows, split, pieces, rate)
@@ -281,7 +282,7 @@ class PreparePipeline:
         }
         windows = replace(windows, split=split, provenance=provenance)
         table = _table(windows)
-        self.scaler_: AnyScaler | None = self.learn.fit_scaler(
+        self.scaler_: Scaler | KeyedScaler | None = self.learn.fit_scaler(
             lambda mask: _blocks(windows.X, mask),
             np.asarray(windows.lengths),
             split,
@@ -289,8 +290,9 @@ class PreparePipeline:
             windows.channels,
         )
         self.sample_indices_ = self.learn.choose_rows(split, table)
-        self.windows_ = windows
-        return windows
+        found = self.learn.describe(split, table, self.scaler_, windows.channels)
+        self.windows_ = replace(windows, provenance={**provenance, **found})
+        return self.windows_
 
     def _keep(
         self,
@@ -326,6 +328,8 @@ class PreparePipeline:
         if not given:
             raise WindowError("no recordings to prepare.")
         times = Counter(recording.recording_id for recording in given)
+        for recording in given:
+            recording.check_label_spans()
         twice = [name for name, count in times.items() if count > 1]
         if twice:
             raise RecordingError(

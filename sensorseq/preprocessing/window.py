@@ -198,6 +198,7 @@ def window_recordings(
     phase: str = "grid",
     random_state: RandomState = None,
     drop_unlabelled: bool = True,
+    complete: bool = True,
 ) -> WindowSet:
     """Cut recordings into windows, which keep where they were cut and what they are.
 
@@ -239,6 +240,8 @@ def window_recordings(
     drop_unlabelled : bool, default=True
         False keeps windows whose rule finds no label, with the label ``""``: to predict, not to
         train on. Without a single label this argument has no effect, and `y` is None.
+    complete : bool, default=True
+        That there is no window, or none of a class, is an error. False for some recordings of many.
 
     Returns
     -------
@@ -262,7 +265,7 @@ def window_recordings(
     check_choice("label_rule", label_rule, LABEL_RULES)
     check_choice("short", short, SHORT)
     check_choice("phase", phase, PHASES)
-    purity = _check_purity(min_purity, label_rule)
+    purity = check_purity(min_purity, label_rule)
     pieces = list(recordings)
     if not pieces:
         raise WindowError("no recordings to cut into windows.")
@@ -282,7 +285,8 @@ def window_recordings(
         _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
         for piece in pieces
     ]
-    _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
+    if complete:
+        _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
 
     counts = np.array([len(cut.starts) for cut in cuts])
     X = np.empty((counts.sum(), grid.length, pieces[0].n_channels), np.float32)
@@ -485,7 +489,7 @@ def _told(stretch: Stretch, piece: Recording) -> str:
     return f"its piece from {start_s:.6f} s on"
 
 
-def _check_purity(min_purity: float | None, label_rule: str) -> float:
+def check_purity(min_purity: float | None, label_rule: str) -> float:
     if min_purity is None:
         return MIN_PURITY
     if label_rule != "majority":
