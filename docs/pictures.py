@@ -13,12 +13,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from sensorseq.preprocessing.leakage import find_leakage
 
-from sensorseq import PreparePipeline, Recording
+from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.leakage import find_leakage
 from sensorseq.preprocessing.resample import resample, resample_recording
 from sensorseq.preprocessing.scale import KINDS, fit_scaler
 from sensorseq.preprocessing.split import split_by_group
@@ -245,7 +245,11 @@ def products(real: Real) -> plt.Figure:
 def windows(real: Real) -> plt.Figure:
     pieces = [part(simulated(name), 5, 10) for name in ("ice", "gravel", "grass")]
     values = np.concatenate([piece.values for piece in pieces])
-    spans = [LabelSpan(0.0, 4.3, "ice"), LabelSpan(4.3, 10.6, "gravel"), LabelSpan(10.6, 15, "grass")]
+    spans = [
+        LabelSpan(0.0, 4.3, "ice"),
+        LabelSpan(4.3, 10.6, "gravel"),
+        LabelSpan(10.6, 15, "grass"),
+    ]
     recording = Recording.evenly_sampled(values, 50.0, ("current_a",), "three surfaces")
     from dataclasses import replace
 
@@ -265,7 +269,9 @@ def windows(real: Real) -> plt.Figure:
         for index, (start_s, label) in enumerate(zip(cut.start_s, cut.y, strict=True)):
             at = -row - 0.3 * (index % 2)
             bottom.plot([start_s + 0.03, start_s + 1.97], [at, at], lw=5, color=colours[label])
-    bottom.set_yticks([-row - 0.15 for row in range(4)], ["whole", "majority 0.8", "centre", "last"])
+    bottom.set_yticks(
+        [-row - 0.15 for row in range(4)], ["whole", "majority 0.8", "centre", "last"]
+    )
     bottom.set(xlabel="s", title="windows of 2 s every second, coloured by their label")
     return figure
 
@@ -335,9 +341,9 @@ def splits(real: Real) -> plt.Figure:
     cut = window_recordings(load_surfaces(), 5.0)
     split = split_by_group(cut.y, cut.groups, random_state=0)
     groups, labels = np.unique(cut.groups), np.unique(cut.y)
-    order = sorted(groups, key=lambda g: ("train", "validation", "test").index(
-        str(split[cut.groups == g][0])
-    ))
+    order = sorted(
+        groups, key=lambda g: ("train", "validation", "test").index(str(split[cut.groups == g][0]))
+    )
     colour = {"train": BEFORE, "validation": AFTER, "test": THIRD}
     figure, axis = plt.subplots(figsize=(8.4, 2.8))
     for column, group in enumerate(order):
@@ -374,7 +380,9 @@ def leakage(real: Real) -> plt.Figure:
             same = (cut.recording_id == cut.recording_id[row]) & (split == "train")
             gap.append(np.abs(cut.start_s[same] - cut.start_s[row]).min() if same.any() else 12.5)
         label = f"{name}: {n_leaks} findings"
-        axis.hist(np.minimum(gap, 12.5), np.arange(-1.25, 15, 2.5), color=colour, alpha=0.7, label=label)
+        axis.hist(
+            np.minimum(gap, 12.5), np.arange(-1.25, 15, 2.5), color=colour, alpha=0.7, label=label
+        )
     axis.set_xticks([0, 2.5, 5, 7.5, 10, 12.5], ["0", "2.5", "5", "7.5", "10", "another robot"])
     axis.set(
         xlabel="seconds from a test window to the nearest training window of its recording",
@@ -431,7 +439,9 @@ def main() -> None:
     left = make(arguments.only, Real(arguments.borealtc))
     print(f"wrote {len(arguments.only) - len(left)} pictures to {IMAGES}")
     if left:
-        print(f"left as they are, for they show real recordings (--borealtc PATH): {', '.join(left)}")
+        print(
+            f"left as they are, for they show real recordings (--borealtc PATH): {', '.join(left)}"
+        )
 
 
 if __name__ == "__main__":

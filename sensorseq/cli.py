@@ -252,9 +252,7 @@ def prepare(
     ] = None,
     split_by: Annotated[
         str | None,
-        typer.Option(
-            "--split-by", metavar="WHAT", help="group, recording, time [default: group]."
-        ),
+        typer.Option("--split-by", metavar="WHAT", help="group, recording, time [default: group]."),
     ] = None,
     scale: Annotated[
         str | None,

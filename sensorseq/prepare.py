@@ -855,4 +855,3 @@ def _without_root(message: str, source: RecordingSource) -> str:
 
 def _files_of(facts: Mapping[str, Any]) -> str:
     return " + ".join(source["path"] for source in facts["sources"])
-

@@ -19,9 +19,7 @@ def drive(name, label=None, n=400, seed=0, channels=("current", "speed"), **more
 
 
 def drives(n_each=3):
-    return [
-        drive(f"{label} {i}", label, seed=i) for label in ("ice", "mud") for i in range(n_each)
-    ]
+    return [drive(f"{label} {i}", label, seed=i) for label in ("ice", "mud") for i in range(n_each)]
 
 
 def prepare(recordings, **arguments):

@@ -140,8 +140,7 @@ class PrepareConfiguration(_Section):
     def to_toml(self) -> str:
         """Return the text of a configuration file that says the same."""
         tables = [
-            (f"[{section}]", keys)
-            for section, keys in self.model_dump(exclude={"steps"}).items()
+            (f"[{section}]", keys) for section, keys in self.model_dump(exclude={"steps"}).items()
         ]
         tables[2:2] = [("[[steps]]", step) for step in self.steps]
         lines = []

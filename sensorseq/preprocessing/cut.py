@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, SensorseqError, check_choice
+from sensorseq.errors import ArgumentError, SensorseqError
 from sensorseq.preprocessing._checks import check_positive, check_rate
 from sensorseq.preprocessing.engine import check_engine
-from sensorseq.preprocessing.label_rules import LABEL_RULES
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import Step, make_step
 from sensorseq.preprocessing.window import (
-    PHASES,
-    SHORT,
-    check_purity,
+    check_window_choices,
     window_recordings,
     window_samples,
 )
@@ -59,10 +56,7 @@ class CutPlan:
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         check_engine(self.resample_engine, self.attenuation_db)
-        check_choice("label_rule", self.label_rule, LABEL_RULES)
-        check_purity(self.min_purity, self.label_rule)
-        check_choice("short", self.short, SHORT)
-        check_choice("train_phase", self.train_phase, PHASES)
+        check_window_choices(self.label_rule, self.min_purity, self.short, self.train_phase)
         if isinstance(self.channels, str):
             raise ArgumentError(f"channels={self.channels!r} is one text; give a list of names.")
         if self.channels is not None:

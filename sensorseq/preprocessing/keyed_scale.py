@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._window_arrays import as_windows, check_finite, check_lengths
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
+from sensorseq.windows import WindowSet
 
 PER = ("all", "recording", "group")  # what has statistics of its own
 
@@ -274,11 +275,27 @@ def transform_by(
     *,
     recording_id: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    inverse: bool = False,
 ) -> NDArray[np.floating]:
-    """Return windows scaled by either scaler, with the keys that it goes by."""
+    """Return windows scaled, or with `inverse` unscaled, by either scaler and the keys it needs."""
     if isinstance(scaler, Scaler):
-        return scaler.transform(X, lengths)
-    return scaler.transform(X, lengths, recording_id if scaler.per == "recording" else groups)
+        return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths)
+    keys = recording_id if scaler.per == "recording" else groups
+    return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths, keys)
+
+
+def transform_windows(
+    scaler: "Scaler | KeyedScaler", windows: WindowSet, *, inverse: bool = False
+) -> NDArray[np.floating]:
+    """Return the samples of a WindowSet scaled, or with `inverse` unscaled."""
+    return transform_by(
+        scaler,
+        windows.X,
+        windows.lengths,
+        recording_id=windows.recording_id,
+        groups=windows.groups,
+        inverse=inverse,
+    )
 
 
 def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, NDArray[np.int64]]:

@@ -138,7 +138,7 @@ class PreparePipeline:
         self.learn = LearnPlan.of(arguments)
         if self.cut.cuts_training_anew and self.learn.split_by == "time":
             raise ArgumentError(
-                'training windows of their own (train_hop_s, train_phase) cannot be had with'
+                "training windows of their own (train_hop_s, train_phase) cannot be had with"
                 ' split_by="time": they would reach into the embargo. Split by group.'
             )
         arguments["steps"] = [step.to_dict() for step in self.cut.steps]
@@ -311,12 +311,12 @@ class PreparePipeline:
         )
         others = windows.take(np.flatnonzero((split != "") & (split != "train")))
         joined = replace(
-            WindowSet.concatenate(
-                [replace(train, provenance={}), replace(others, provenance={})]
-            ),
+            WindowSet.concatenate([replace(train, provenance={}), replace(others, provenance={})]),
             provenance=windows.provenance,
         )
-        parts = np.concatenate([np.full(len(train), "train"), split[(split != "") & (split != "train")]])
+        parts = np.concatenate(
+            [np.full(len(train), "train"), split[(split != "") & (split != "train")]]
+        )
         order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
         rank = np.argsort(
             [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
@@ -356,7 +356,7 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
             use[name] = None
     if isinstance(use.get("split"), str):
-        raise ArgumentError(f"split={use['split']!r}: give three shares, or \"none\".")
+        raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
     return use
 
 

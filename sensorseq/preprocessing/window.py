@@ -262,10 +262,8 @@ def window_recordings(
     ArgumentError
         If an argument has no meaning.
     """
-    check_choice("label_rule", label_rule, LABEL_RULES)
-    check_choice("short", short, SHORT)
-    check_choice("phase", phase, PHASES)
-    purity = check_purity(min_purity, label_rule)
+    check_window_choices(label_rule, min_purity, short, phase)
+    purity = MIN_PURITY if min_purity is None else float(min_purity)
     pieces = list(recordings)
     if not pieces:
         raise WindowError("no recordings to cut into windows.")
@@ -489,18 +487,20 @@ def _told(stretch: Stretch, piece: Recording) -> str:
     return f"its piece from {start_s:.6f} s on"
 
 
-def check_purity(min_purity: float | None, label_rule: str) -> float:
+def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
+    """Raise an `ArgumentError` unless `window_recordings` takes these arguments."""
+    check_choice("label_rule", label_rule, LABEL_RULES)
+    check_choice("short", short, SHORT)
+    check_choice("phase", phase, PHASES)
     if min_purity is None:
-        return MIN_PURITY
+        return
     if label_rule != "majority":
         raise ArgumentError(
             f"min_purity={min_purity!r} is for label_rule='majority' alone, and label_rule is"
             f" {label_rule!r}."
         )
-    purity = check_positive("min_purity", min_purity)
-    if purity > 1:
+    if check_positive("min_purity", min_purity) > 1:
         raise ArgumentError(f"min_purity={min_purity!r} is a share of a window, at most 1.")
-    return purity
 
 
 def _all_windows(x: NDArray[Any], length: int) -> NDArray[Any]:
