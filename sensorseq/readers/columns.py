@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.preprocessing import stamps
 from sensorseq.recording import Channel, Recording
 
 TIME_COLUMNS = ("time", "time_s")
@@ -43,9 +44,15 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 
 
 def check_timestamps(
-    path: Path, timestamps_s: NDArray[np.float64], time_column: str
+    path: Path,
+    timestamps_s: NDArray[np.float64],
+    time_column: str,
+    *,
+    repair_stamps: bool = False,
 ) -> NDArray[np.float64]:
     """Return the stamps when there is one for every sample and each is later than the last.
+
+    With `repair_stamps`, stamps that are not are sorted, and equal ones merged.
 
     Raises
     ------
@@ -65,6 +72,8 @@ def check_timestamps(
             f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps are"
             " seconds."
         )
+    if repair_stamps:
+        return np.unique(timestamps_s)
     distance = np.diff(timestamps_s)
     wrong = np.flatnonzero(distance <= 0)
     if wrong.size:
@@ -79,6 +88,7 @@ def check_timestamps(
                 if same
                 else "Sort the rows by time, or cut the file where the clock was set."
             )
+            + " repair_stamps sorts rows and merges those of one time stamp."
         )
     return timestamps_s
 
@@ -94,6 +104,7 @@ def recording_from_columns(
     label: str | None = None,
     units: Mapping[str, str] | None = None,
     dropped: Iterable[str] = (),
+    repair_stamps: bool = False,
 ) -> Recording:
     """Make the recording of one file.
 
@@ -113,6 +124,9 @@ def recording_from_columns(
         Unit of each channel; unknown for those not named.
     dropped : iterable of str
         Columns without a number; kept in ``attributes["dropped_columns"]``.
+    repair_stamps : bool
+        Sort rows by their stamps and merge those that share one, rather than raise; how many, is
+        kept in ``attributes["repaired_stamps"]``.
 
     Raises
     ------
@@ -123,7 +137,7 @@ def recording_from_columns(
         raise RecordingError(f"{path}: no column of numbers beside {time_name!r}.")
     if not len(timestamps_s):
         raise RecordingError(f"{path}: a header, and no sample below it.")
-    check_timestamps(path, timestamps_s, time_name)
+    check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
         infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
@@ -138,15 +152,21 @@ def recording_from_columns(
                 f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
             )
     missing = list(dropped)
+    attributes: dict[str, object] = {"dropped_columns": missing} if missing else {}
+    table: NDArray[np.floating] = np.column_stack(list(columns.values()))
+    if repair_stamps:
+        repaired = stamps.repair_stamps(timestamps_s, table)
+        timestamps_s, table = repaired.timestamps_s, repaired.values
+        attributes["repaired_stamps"] = repaired.counts
     try:
         return Recording(
-            np.column_stack(list(columns.values())),
+            table,
             timestamps_s,
             tuple(Channel(name, units.get(name, "")) for name in columns),
             recording_id,
             group,
             label,
-            {"dropped_columns": missing} if missing else {},
+            attributes,
         )
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from error
