@@ -114,44 +114,69 @@ class MovingStatistic:
         return self._window.flush()
 
 
-class GrowingFir:
-    """A causal filter whose window grows with the stream until it is whole.
+class LocalFit:
+    """A fit to the window around, or up to, each sample, as weights of the window's samples.
+
+    Where a window reaches beyond the first or the last sample, the fit is to those there are.
 
     Parameters
     ----------
     weights : callable
-        Number of samples so far (1 .. `window`) to their weights, oldest first; they sum to 0.
-    window : int
-        Samples of the whole window.
+        From the numbers of samples before and after the one in question to the weights of all of
+        them, oldest first; they sum to 0.
+    before, ahead : int
+        Those numbers away from the ends; `ahead` is 0 or `before`.
     n_channels : int
         Channels.
     """
 
-    latency_samples = 0
-
-    def __init__(self, weights: Callable[[int], Rows], window: int, n_channels: int) -> None:
+    def __init__(
+        self, weights: Callable[[int, int], Rows], before: int, ahead: int, n_channels: int
+    ) -> None:
+        self.latency_samples = ahead
         self._weights = weights
-        self._start = np.empty((0, n_channels))  # all samples, as long as the window grows
-        self._n_growing = window - 1
-        self._fir = Fir(weights(window)[::-1], n_channels, 0.0, "hold", is_causal=True)
+        self._before = before
+        self._ahead = ahead
+        taps = weights(before, ahead)[::-1]
+        self._fir = Fir(taps, n_channels, 0.0, "hold", is_causal=not ahead)
         self._from_first = _FromFirst()
+        self._n_held = before + ahead
+        self._start = np.empty((0, n_channels))  # the first samples, and the newest
+        self._end = np.empty((0, n_channels))
+        self._n_seen = self._n_out = 0
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return as many rows."""
+        """Take samples; return the rows that are ready."""
         rows = self._fir.push(samples)
-        n_before = len(self._start)
-        if n_before < self._n_growing and len(samples):
-            more = self._from_first(samples[: self._n_growing - n_before])
-            self._start = np.concatenate([self._start, more])
-            rows = rows.copy()
-            for n in range(n_before + 1, len(self._start) + 1):
-                weights = self._weights(n)[:, np.newaxis]
-                rows[n - 1 - n_before] = (weights * self._start[:n]).sum(axis=0)
+        if not len(samples):
+            return rows
+        relative = self._from_first(samples)
+        self._n_seen += len(samples)
+        if len(self._start) < self._n_held:
+            room = self._n_held - len(self._start)
+            self._start = np.concatenate([self._start, relative[:room]])
+        newest = np.concatenate([self._end, relative[-self._n_held :]])
+        self._end = newest[max(0, len(newest) - self._n_held) :]
+        for i in range(min(self._before - self._n_out, len(rows))):
+            t = self._n_out + i
+            rows[i] = self._fit(self._start[: t + self._ahead + 1], t)
+        self._n_out += len(rows)
         return rows
 
     def flush(self) -> Rows:
-        """Return no rows."""
-        return self._fir.flush()
+        """Return the rows that still waited."""
+        rows = self._fir.flush()
+        n_forgotten = self._n_seen - len(self._end)
+        for i in range(len(rows)):
+            t = self._n_out + i
+            first = max(0, t - self._before)
+            rows[i] = self._fit(self._end[first - n_forgotten :], t - first)
+        return rows
+
+    def _fit(self, window: Rows, before: int) -> Rows:
+        weights = self._weights(before, len(window) - 1 - before)
+        fitted: Rows = (weights[:, np.newaxis] * window).sum(axis=0)
+        return fitted
 
 
 class Lagged:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
 from sensorseq.errors import ArgumentError, check_choice
@@ -17,7 +18,7 @@ from sensorseq.preprocessing.steps._columns import (
     derived_columns,
     find_columns,
 )
-from sensorseq.preprocessing.steps._kernels import Fir, GrowingFir, Lagged, MovingStatistic
+from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
 from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.preprocessing.steps.units import per_second
 from sensorseq.recording import Channel
@@ -88,10 +89,11 @@ class Derivative(_Feature):
         Channels to derive; all when not given.
     phase : {"zero", "causal"}
         zero: the window lies around the sample, and holds an odd number of samples (one more, if
-        need be). The signal goes on beyond its ends by point reflection, so the slope of a line is
-        exact there, too; a second derivative is not to be trusted there. Latency: half the window.
-        causal: the window ends at the sample, and grows from the first one on (which gives 0). No
-        latency; a noisier slope than in the middle of a window.
+        need be). Latency: half the window.
+        causal: the window ends at the sample. No latency; a noisier slope than in the middle of a
+        window.
+        Where a window reaches beyond the ends of the signal, the polynomial goes through the
+        samples there are, with a lower degree if they are too few; one sample has the slope 0.
     keep : bool, default=True
         Keep the channels beside the new ones; else the new ones take their places.
     suffix : str, optional
@@ -141,18 +143,20 @@ class Derivative(_Feature):
             window = _fields.samples_of(
                 self.window_s, rate, least, f"a polynomial of degree {self.polynomial}"
             )
-        if self.phase == "zero":
-            taps = savgol_coeffs(window | 1, self.polynomial, self.order, 1 / rate)
-            return Fir(taps, n_channels, 0.0, "odd", is_causal=False)
 
-        def weights(n: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        def weights(before: int, ahead: int) -> NDArray[np.float64]:
+            n = before + ahead + 1
             degree = min(self.polynomial, n - 1)
             if degree < self.order:
                 return np.zeros(n)
-            newest_first = savgol_coeffs(n, degree, self.order, 1 / rate, pos=n - 1)
-            return np.asarray(newest_first[::-1], np.float64)
+            fit: NDArray[np.float64] = savgol_coeffs(
+                n, degree, self.order, 1 / rate, pos=before, use="dot"
+            )
+            return fit
 
-        return GrowingFir(weights, window, n_channels)
+        if self.phase == "zero":
+            return LocalFit(weights, window // 2, window // 2, n_channels)
+        return LocalFit(weights, window - 1, 0, n_channels)
 
 
 @dataclass(frozen=True)

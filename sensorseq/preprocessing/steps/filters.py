@@ -19,13 +19,15 @@ from sensorseq.preprocessing.steps._columns import (
     derived_columns,
     find_columns,
 )
-from sensorseq.preprocessing.steps._kernels import Edge, Fir, MovingStatistic, Sos
+from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
 from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
-_MARGIN_DB = 3.0  # Kaiser's formula for the number of taps is an estimate
+# Kaiser's formula for the number of taps is an estimate; and ripple may double where two edges'
+# ripples meet, at half the rate, and beside 0 Hz, where the rest is taken out.
+_MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
@@ -80,10 +82,9 @@ class Detrend(_Filter):
     channels : sequence of str, optional
         Channels to filter; all when not given.
     phase : {"zero", "causal"}
-        zero: subtracts the mean around each sample, weighted by a Hann window, which is the value
-        of a weighted line there. The signal goes on beyond its ends by point reflection, so a line
-        with an offset becomes 0 there, too. Anything faster than two periods a window passes within
-        3 %. Latency: half the window.
+        zero: the residual of the line through the window around the sample, weighted by a Hann
+        window; at the ends of the signal the line goes through the half that is there. Anything
+        faster than two periods a window passes within 3 %. Latency: half the window.
         causal: the residual of the least-squares line through the window that ends at the sample,
         at that sample; the window grows from the first sample on. Anything faster than ten periods
         a window passes within 7 %. No latency.
@@ -107,10 +108,23 @@ class Detrend(_Filter):
         window = _fields.samples_of(self.window_s, rate, 3, "the residual of a line")
         if self.phase == "causal":
             return MovingStatistic("line_residual", window, 0, n_channels)
-        weights = hann((window | 1) + 2)[1:-1]  # the ends of a Hann window weigh nothing
-        taps = -weights / weights.sum()
-        taps[len(taps) // 2] += 1
-        return Fir(taps, n_channels, 0.0, "odd", is_causal=False)
+        half = window // 2
+        whole = hann(2 * half + 3)[1:-1]  # the ends of a Hann window weigh nothing
+
+        def weights(before: int, ahead: int) -> NDArray[np.float64]:
+            weight = whole[half - before : half + ahead + 1]
+            at = np.arange(-before, ahead + 1)
+            moments = [weight.sum(), weight @ at, weight @ at**2]
+            if before + ahead:
+                line = weight * (moments[2] - moments[1] * at)
+                line /= moments[0] * moments[2] - moments[1] ** 2
+            else:
+                line = np.ones(1)
+            residual: NDArray[np.float64] = -line
+            residual[before] += 1
+            return residual
+
+        return LocalFit(weights, half, half, n_channels)
 
 
 @dataclass(frozen=True)
@@ -206,7 +220,8 @@ class BandPass(_Filter):
 
     def _design(self, rate: float) -> NDArray[np.float64]:
         width = self._transition_hz(rate)
-        n_taps, beta = _kaiser_length(width, rate, self.attenuation_db, "transition_hz")
+        attenuation = self.attenuation_db or ATTENUATION_DB
+        n_taps, beta = _kaiser_length(width, rate, attenuation, "transition_hz")
         cutoffs = []
         if self.low_hz is not None:
             cutoffs.append(self.low_hz - width / 2)
@@ -291,11 +306,10 @@ class Notch(_Filter):
 
 
 def _kaiser_length(
-    width_hz: float, rate: float, attenuation_db: float | None, argument: str
+    width_hz: float, rate: float, attenuation_db: float, argument: str
 ) -> tuple[int, float]:
     """Return an odd number of taps, and the window's beta."""
-    wanted = (ATTENUATION_DB if attenuation_db is None else attenuation_db) + _MARGIN_DB
-    n_taps, beta = kaiserord(wanted, 2 * width_hz / rate)
+    n_taps, beta = kaiserord(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
     if n_taps > _MAX_TAPS:
         raise ArgumentError(
             f"a transition of {width_hz:g} Hz needs {n_taps} taps at {rate:g} Hz, more than"

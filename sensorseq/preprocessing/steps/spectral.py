@@ -17,6 +17,7 @@ from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
+_MOST_BINS = 10**6
 _NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its name
 
 
@@ -58,8 +59,8 @@ class SpectralFrames(StepBase):
     -----
     The times of frames are nominal, ``hop_s`` apart; a frame may start up to a sample later where
     a hop is not a whole number of samples. Frames are whole: a recording shorter than one gives
-    none. Frames of 0.5 s, hops of 0.1 s, bins from 2 to 50 Hz and a floor of 0.0008 are, but for
-    the constant log(12.5), ``log(|rfft| + 0.01)`` of 50 samples at 100 Hz.
+    none. At 100 Hz, frames of 0.5 s with a floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50
+    samples, less log(12.5); at half the sample rate, ``log(|rfft| / 2 + 0.01)``.
     """
 
     kind: ClassVar[str] = "spectral"
@@ -116,15 +117,15 @@ class SpectralFrames(StepBase):
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return 1 / hop_s, when a hop is a sample or more."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
-        _fields.samples_of(self.hop_s * (1 + 1e-9), rate, 1, "a hop", "hop_s")
+        _fields.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
         return 1 / self.hop_s
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         self.output_rate_hz(rate)
-        self.output_channels(channels, rate)
         frame = self._frame_samples(rate)
+        self.output_channels(channels, rate)
         highest = rate / 2 if self.max_frequency_hz is None else self.max_frequency_hz
         bands = self._bands(highest)
         if bands[-1][1] > frame // 2:
@@ -151,16 +152,19 @@ class SpectralFrames(StepBase):
 
     def _bands(self, highest_hz: float) -> list[tuple[int, int]]:
         """Return the first and the last bin of each band."""
+        if highest_hz * self.frame_s > _MOST_BINS:
+            raise ArgumentError(
+                f"frame_s={self.frame_s:g} has {highest_hz * self.frame_s:.3g} bins up to"
+                f" {highest_hz:g} Hz, more than {_MOST_BINS}; are they in seconds and in Hz?"
+            )
         low = self.min_frequency_hz or 0.0
-        first = max(1, int(np.ceil(low * self.frame_s - 1e-6)))
         last = int(highest_hz * self.frame_s + 1e-6)
+        first = max(1, int(np.ceil(min(low * self.frame_s, last + 1) - 1e-6)))
         if last < first:
             raise ArgumentError(
                 f"no bin lies from {low:g} to {highest_hz:g} Hz: bins of frame_s={self.frame_s:g}"
                 f" are {1 / self.frame_s:g} Hz apart; use longer frames or a wider range."
             )
-        if last - first >= _fields.MAX_SAMPLES:
-            raise ArgumentError(f"max_frequency_hz={highest_hz:g}: too many bins; is it in Hz?")
         n_bins = last - first + 1
         n_bands = n_bins if self.n_bands is None else self.n_bands
         if n_bands > n_bins:
