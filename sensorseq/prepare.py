@@ -531,7 +531,7 @@ class _Run:
     def _check_classes(self, kept: list[dict[str, Any]]) -> None:
         left = {label for one in kept for label in one["labels"]}
         there = {label for one in self.facts for label in one["labels_there"]}
-        lost = sorted(str(label) for label in (self.labels | there) - left)
+        lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
             window_s = self.plan.pipeline.cut.window_s
             raise WindowError(
@@ -726,7 +726,8 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
     if (facts := read_part_facts(task.path, key)) is not None:
         return facts, True
     try:
-        recording = read_source(source, channels=task.cut.channels, **task.reading)
+        said = {name: value for name, value in task.reading.items() if value is not None}
+        recording = read_source(source, channels=task.cut.channels, **said)
         _check_fits_float32(recording)
         facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz)
     except _SPOILT as error:
@@ -768,7 +769,11 @@ def _cut(
 
 
 def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
-    arrays = {"X": windows.X, "start_s": windows.start_s, "lengths": windows.lengths}
+    arrays: dict[str, Any] = {
+        "X": windows.X,
+        "start_s": windows.start_s,
+        "lengths": windows.lengths,
+    }
     if windows.y is not None:
         arrays["y"] = windows.y.astype(np.str_)
     return {prefix + name: np.asarray(array) for name, array in arrays.items()}
@@ -776,7 +781,7 @@ def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
 
 def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
     """Return the labels a recording is known to have; one None when it has none."""
-    spans = sorted({span.label for span in source.label_spans})
+    spans = sorted({span.label for span in getattr(source, "label_spans", ())})
     return [*spans] if spans else [source.label]
 
 
@@ -799,7 +804,7 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             source.label,
             source.group,
             list(source.sensors),
-            [[span.start_s, span.end_s, span.label] for span in source.label_spans],
+            [[span.start_s, span.end_s, span.label] for span in getattr(source, "label_spans", ())],
         ],
         "arguments": [dict(task.reading), task.sample_rate_hz, _plain(task.cut)],
     }

@@ -25,6 +25,7 @@ from sensorseq.errors import (
     WindowError,
 )
 from sensorseq.prepare import prepare
+from sensorseq.preprocessing.keyed_scale import scaler_from_dict
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.readers import read_recordings
@@ -109,7 +110,7 @@ class TestLaws:
         with PreparedFile(tmp_path / "w.h5") as file:
             windows = file.windows()
             np.testing.assert_array_equal(file.sample_indices, pipeline.sample_indices_)
-            scaler = Scaler.from_dict(file.scaler)
+            scaler = scaler_from_dict(file.scaler)
         for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
             np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
         assert windows.channels == expected.channels
@@ -301,6 +302,7 @@ class TestProvenance:
                 "recording_id": "sand/short",
                 "start_s": 0.0,
                 "n_samples": 20,
+                "n_windows": 0,
                 "reason": "shorter than a window",
             }
         ]

@@ -179,9 +179,11 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     told: dict[str, Any] = {"n_samples": recording.n_samples, "n_pieces": 0}
     if "repaired_stamps" in recording.attributes:
         told["repaired_stamps"] = recording.attributes["repaired_stamps"]
-    filled = [piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes]
+    filled: list[Any] = [
+        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
+    ]
     told["n_pieces"] = len(filled)
-    told["n_holes_filled"] = sum(int(one["n_holes_filled"]) for one in filled)  # type: ignore[index]
+    told["n_holes_filled"] = sum(int(facts["n_holes_filled"]) for facts in filled)
     return told
 
 

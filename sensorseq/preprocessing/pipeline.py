@@ -309,7 +309,8 @@ class PreparePipeline:
         train = self.cut.training_windows(
             [piece for piece in pieces if piece.recording_id in of_train], rate
         )
-        others = windows.take(np.flatnonzero((split != "") & (split != "train")))
+        of_others = np.flatnonzero((split != "") & (split != "train"))
+        others = windows.take(of_others)
         joined = replace(
             WindowSet.concatenate([replace(train, provenance={}), replace(others, provenance={})]),
             provenance=windows.provenance,

@@ -60,7 +60,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : iterable of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
+        X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
             What will be transformed.
         y : None
             Not used.

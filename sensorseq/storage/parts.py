@@ -111,7 +111,8 @@ def write_part(
     """
     text = json.dumps({"key": key, "facts": facts}, allow_nan=False).encode()
     memory = io.BytesIO()
-    np.savez(memory, facts=np.frombuffer(text, np.uint8), **arrays)
+    all_arrays: dict[str, Any] = {"facts": np.frombuffer(text, np.uint8), **arrays}
+    np.savez(memory, **all_arrays)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -136,8 +136,8 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
     -------
     dict
         ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration``, ``scaled``,
-        ``input_channels`` and ``resampled_to_hz`` of the first set; ``recordings``: the digests of each recording seen, by its id, empty when they
-        are not known.
+        ``input_channels`` and ``resampled_to_hz`` of the first set; ``recordings``: the digests of
+        each recording seen, by its id, empty when they are not known.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
