@@ -28,7 +28,7 @@ from sensorseq.errors import (
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
 
-OK, USAGE, BAD_INPUT, ENVIRONMENT = 0, 2, 3, 4
+OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -135,20 +135,48 @@ def simulate(
     _say(result, f"{len(written)} simulated recordings in {folder}", as_json)
 
 
-@app.command(epilog=_example("sensorseq inspect logs --files 'pro_*.csv' --time-column time"))
+@app.command(
+    epilog=_example(
+        "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
+        "sensorseq inspect terrain.h5 --leakage",
+    )
+)
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Recording, folder, manifest.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="Recording, folder, manifest; a prepared file with --leakage."
+        ),
+    ],
     files: Files = None,
     pair: Pair = None,
     time_column: TimeColumn = None,
     exclude: Exclude = None,
+    leakage: Annotated[
+        bool,
+        typer.Option("--leakage", help="Look for test windows of a prepared file in training."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Say what is in recordings, and which cannot be read.
 
     Rates, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+
+    With --leakage: whether the parts of a prepared file are kept apart. Exit code 10 if not.
     """
+    if leakage:
+        from sensorseq.evaluation.leakage import inspect_leakage
+
+        unused = {"--files": files, "--pair": pair, "--time-column": time_column}
+        for option, value in {**unused, "--exclude": exclude}.items():
+            if value:
+                raise ArgumentError(f"{option} is for recordings, not for --leakage of a file.")
+        report = inspect_leakage(path)
+        _say(report.to_dict(), str(report), as_json)
+        if report:
+            raise typer.Exit(GATE)
+        return
     from sensorseq.evaluation.inspect import format_recordings, inspect_recordings
 
     with _progress("reading", quiet=quiet) as advance:
@@ -566,7 +594,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and end the process with its exit code.
 
     0: done. 2: the command line or the configuration makes no sense. 3: the data cannot be used.
-    4: the installation or the machine lacks something.
+    4: the installation or the machine lacks something. 10: a check that was asked for failed.
     """
     # Read when torch is loaded, which comes later. Threads that spin while they wait make a fit of
     # seconds take minutes on cores that other work shares; sleeping costs little on idle ones.

@@ -80,7 +80,9 @@ def _nearest(
     block = max(1, _BLOCK_VALUES // len(others))
     for start in range(0, len(shapes), block):
         part = slice(start, start + block)
-        distance = square - 2 * (shapes[part] @ sorted_others.T)  # squared, but for own_square
+        distance = shapes[part] @ sorted_others.T
+        distance *= -2
+        distance += square  # squared distances, but for own_square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)
         nearest[part] = order[best]
@@ -115,25 +117,33 @@ def _shapes(
     for start in range(0, len(rows), block):
         part = rows[start : start + block]
         centred = _centred(X[part], lengths[part])
-        centred /= np.where(sd > 0, sd, 1)
         if stretched:
-            size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+            size = np.sqrt(np.einsum("ntc,ntc->nc", centred, centred))[:, np.newaxis]
             centred /= np.where(size > 0, size, 1)
+        else:
+            centred /= np.where(sd > 0, sd, 1).astype(np.float32)
         flat = centred.reshape(len(part), n_features)
-        size = np.sqrt((flat**2).sum(axis=1, keepdims=True))
-        unit = (flat / np.where(size > 0, size, 1)).astype(np.float32)
-        shapes[start : start + block] = unit if projection is None else unit @ projection
+        size = np.sqrt(np.einsum("nd,nd->n", flat, flat))[:, np.newaxis]
+        flat /= np.where(size > 0, size, 1)
+        shapes[start : start + block] = flat if projection is None else flat @ projection
     return shapes
 
 
-def _centred(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+def _centred(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
     """Windows without their mean over the valid steps; 0 elsewhere."""
-    valid = (np.arange(X.shape[1]) < lengths[:, np.newaxis])[:, :, np.newaxis]
-    steps = np.where(valid, X, 0).astype(np.float64)
-    mean = steps.sum(axis=1, keepdims=True) / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
-    centred = np.where(valid, steps - mean, 0)
+    centred: NDArray[np.float32]
+    if (lengths == X.shape[1]).all():
+        mean = X.mean(axis=1, keepdims=True, dtype=np.float64)
+        centred = np.asarray(X - mean.astype(np.float32), np.float32)
+    else:
+        valid = (np.arange(X.shape[1]) < lengths[:, np.newaxis])[:, :, np.newaxis]
+        total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
+        mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
+        centred = np.where(valid, X - mean, 0).astype(np.float32)
     # What is left of a constant by rounding is no shape.
-    centred[np.abs(centred) <= 1e-6 * np.abs(mean)] = 0
+    still = np.abs(centred).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
+    if still.any():
+        centred *= ~still
     return centred
 
 
@@ -142,6 +152,6 @@ def _channel_sd(
 ) -> NDArray[np.float64]:
     """Deviation of each channel about the mean of its window, over some of the windows."""
     some = rows[:: max(1, len(rows) // 2000)]
-    squares = (_centred(X[some], lengths[some]) ** 2).sum(axis=(0, 1))
+    squares = (_centred(X[some], lengths[some]).astype(np.float64) ** 2).sum(axis=(0, 1))
     deviation: NDArray[np.float64] = np.sqrt(squares / max(1, int(lengths[some].sum())))
     return deviation

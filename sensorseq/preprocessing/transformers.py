@@ -525,7 +525,8 @@ class _Given:
         number = copy_numbers(rows)
         values = windows[rows]
         if augmentation is not None:
-            made = {**made, "augmented": augmentation.to_dict()}
+            how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
+            made = {**made, "augmented": how}
             again = np.flatnonzero(number)
             train_lengths = None if self.lengths is None else self.lengths[self.train]
             sd = channel_sd_of(windows[self.train], train_lengths)
