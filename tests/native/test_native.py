@@ -17,9 +17,10 @@ PROGRAMS = (
     "test_train_epoch",
     "test_signal_resample",
 )
+PORTABLE = ("test_signal_moving",)  # one body for every processor
 
 
-def build(folder, compiler, *flags, programs=PROGRAMS):
+def build(folder, compiler, *flags, programs=(*PROGRAMS, *PORTABLE)):
     """Compile the core once and every program with it; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
@@ -97,6 +98,10 @@ def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_resample")
 
 
+def test_moving_statistics_are_those_of_the_window_and_touch_nothing_else(checked):
+    run(checked / "test_signal_moving")
+
+
 @pytest.mark.parametrize("program", PROGRAMS[1:])
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
@@ -109,3 +114,10 @@ def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
     output = run(emulator, folder / program)
     for isa in ("neon", "baseline"):
         assert f"{isa}: checked" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PORTABLE)
+def test_on_arm_a_portable_loop_keeps_the_same_laws(aarch64, program):
+    emulator, folder = aarch64
+    run(emulator, folder / program)
