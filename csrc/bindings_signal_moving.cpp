@@ -9,6 +9,9 @@ namespace py = pybind11;
 namespace sensorseq {
 namespace {
 
+using signal::MovingStatistic;
+using signal::MovingWindow;
+
 const std::map<std::string, MovingStatistic> kStatistics = {
     {"mean", MovingStatistic::kMean},
     {"std", MovingStatistic::kStd},

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-namespace sensorseq {
+namespace sensorseq::signal {
 namespace {
 
 // What a statistic keeps of a stretch of samples. Append takes the stretch that follows.
@@ -244,4 +244,4 @@ void MovingWindow::Push(const double* x, int64_t n_samples, double* y) {
 int64_t MovingWindow::n_left() const { return loop_->n_left(); }
 void MovingWindow::Flush(double* y) { loop_->Flush(y); }
 
-}  // namespace sensorseq
+}  // namespace sensorseq::signal

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace sensorseq {
+namespace sensorseq::signal {
 
 enum class MovingStatistic {
   kMean,
@@ -52,4 +52,4 @@ class MovingWindow {
   std::unique_ptr<Loop> loop_;
 };
 
-}  // namespace sensorseq
+}  // namespace sensorseq::signal
