@@ -1,5 +1,6 @@
 // The bodies of FirKernels on Vec<double>. Included inside the namespace and target region of an
-// instruction set's file, after vector-inl.h and MulAdd; includes nothing.
+// instruction set's file, after vector-inl.h, MulAdd, LoadLast and kWantsAlignment; includes
+// nothing.
 
 constexpr int kSize = static_cast<int>(kLanes<double>);
 constexpr int kTile = 8;  // sums at once: the latency of a fused multiply-add, on two ports
@@ -26,12 +27,15 @@ template <int kChannels, int kOutputs, bool kOneFilter>
 SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t channel) {
   const double* taps[kOutputs];
   const double* data[kOutputs];
+  int64_t n_taps = 0;
   for (int m = 0; m < kOutputs; ++m) {
-    taps[m] = args.taps[output + m];
-    data[m] = args.rows + channel * args.row_stride + args.first[output + m];
+    const FirOutput& one = args.outputs[output + m];
+    taps[m] = one.taps_end;
+    data[m] = args.rows + channel * args.row_stride + one.end;
+    n_taps = n_taps > one.n_taps ? n_taps : one.n_taps;
   }
   Vec<double> sums[kTile] = {};
-  for (int64_t i = 0; i < args.n_taps; i += kSize) {
+  for (int64_t i = -n_taps; i < -kSize; i += kSize) {
     Vec<double> tap = Load(taps[0] + i);
 #pragma GCC unroll 8
     for (int m = 0; m < kOutputs; ++m) {
@@ -41,6 +45,16 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
         Vec<double>& sum = sums[m * kChannels + c];
         sum = MulAdd(tap, Load(data[m] + c * args.row_stride + i), sum);
       }
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < kOutputs; ++m) {
+    const Vec<double> tap = Load(taps[m] - kSize);
+    const int64_t n_last = args.outputs[output + m].n_last;
+#pragma GCC unroll 4
+    for (int c = 0; c < kChannels; ++c) {
+      Vec<double>& sum = sums[m * kChannels + c];
+      sum = MulAdd(tap, LoadLast(data[m] + c * args.row_stride - kSize, n_last), sum);
     }
   }
   double* out = args.sums + output * args.n_channels + channel;
@@ -59,33 +73,31 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
   }
 }
 
-template <int kChannels, bool kOneFilter>
+template <int kChannels>
 inline void DotsOfChannels(const FirDots& args, int64_t channel) {
   constexpr int kOutputs = kTile / kChannels;
   int64_t output = 0;
   for (; output + kOutputs <= args.n_outputs; output += kOutputs) {
-    DotTile<kChannels, kOutputs, kOneFilter>(args, output, channel);
+    const FirOutput* tile = args.outputs + output;
+    bool is_one_filter = true;
+    for (int m = 1; m < kOutputs; ++m) is_one_filter &= tile[m].taps_end == tile[0].taps_end;
+    if (is_one_filter) {
+      DotTile<kChannels, kOutputs, true>(args, output, channel);
+    } else {
+      DotTile<kChannels, kOutputs, false>(args, output, channel);
+    }
   }
   for (; output < args.n_outputs; ++output) DotTile<kChannels, 1, true>(args, output, channel);
 }
 
-template <bool kOneFilter>
-inline void DotsOf(const FirDots& args) {
+void Dots(const FirDots& args) {
   int64_t channel = 0;
-  for (; channel + 4 <= args.n_channels; channel += 4) DotsOfChannels<4, kOneFilter>(args, channel);
+  for (; channel + 4 <= args.n_channels; channel += 4) DotsOfChannels<4>(args, channel);
   if (channel + 2 <= args.n_channels) {
-    DotsOfChannels<2, kOneFilter>(args, channel);
+    DotsOfChannels<2>(args, channel);
     channel += 2;
   }
-  if (channel < args.n_channels) DotsOfChannels<1, kOneFilter>(args, channel);
-}
-
-void Dots(const FirDots& args) {
-  if (args.is_one_filter) {
-    DotsOf<true>(args);
-  } else {
-    DotsOf<false>(args);
-  }
+  if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
 double Blend(const FirBlend& args) {
@@ -116,6 +128,9 @@ void ToPlanar(const Deinterleave<Real>& args) {
     double* planar = args.planar + channel * args.row_stride;
     const Real* x = args.x + channel;
     int64_t t = 0;
+    for (; n_channels == 1 && t + kSize <= args.n_samples; t += kSize) {
+      Store(planar + t, LoadAsDoubles(x + t));
+    }
     // A square of whole vectors; beyond the last channel they read the next sample, inside x.
     for (; n_here > 1 && channel + (t + kSize - 1) * n_channels + kSize <= n_values; t += kSize) {
       Vec<double> rows[kSize];
@@ -135,5 +150,6 @@ void ToPlanar(const Deinterleave<Real>& args) {
   }
 }
 
-constexpr FirKernels kFirKernels = {SENSORSEQ_ISA_NAME, &IsSupported,     &Dots, &Blend,
-                                    &ToPlanar<float>,   &ToPlanar<double>};
+constexpr FirKernels kFirKernels = {
+    SENSORSEQ_ISA_NAME, &IsSupported,     kWantsAlignment, &Dots, &Blend,
+    &ToPlanar<float>,   &ToPlanar<double>};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 namespace sensorseq {
@@ -10,6 +11,8 @@ namespace signal {
 namespace {
 
 constexpr int64_t kMinRoom = 1024;  // samples of a chunk that are taken at once, at least
+constexpr int64_t kMaxShifted =
+    16384;  // doubles of the taps in all their places: half a level-2 cache
 
 int64_t CeilDiv(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : 0; }
 int64_t InBlocks(int64_t n) { return (n + kFirBlock - 1) / kFirBlock * kFirBlock; }
@@ -28,16 +31,28 @@ AlignedDoubles::AlignedDoubles(int64_t n)
 }
 
 PolyphaseTaps::PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down,
-                             int64_t delay)
+                             int64_t delay, const FirKernels& kernels)
     : up_(up),
       down_(down),
       delay_(delay),
-      n_padded_(InBlocks((n_taps + up - 1) / up)),
+      n_phase_taps_((n_taps + up - 1) / up),
+      n_shifts_(kernels.wants_alignment &&
+                        up * kFirBlock * (n_phase_taps_ + kFirBlock) <= kMaxShifted
+                    ? kFirBlock
+                    : 1),
+      n_padded_(InBlocks(n_phase_taps_ + n_shifts_ - 1)),
       n_before_(n_taps - 1 > delay ? (n_taps - 1 - delay) / up : 0),
-      phases_(up * n_padded_) {
+      period_(1),
+      rows_(up * n_shifts_ * n_padded_) {
+  const int64_t steps = up / std::gcd(up, down), samples = down / std::gcd(up, down);
+  const int64_t period = steps * (n_shifts_ / std::gcd(samples, n_shifts_));
+  if (period < kBatch) period_ = period;
   // Blocks are filled up on the side of the older samples: those are there for every output.
   for (int64_t k = 0; k < n_taps; ++k) {
-    phases_.data()[k % up * n_padded_ + n_padded_ - 1 - k / up] = taps[k];
+    for (int64_t beyond = 0; beyond < n_shifts_; ++beyond) {
+      double* row = rows_.data() + (k % up * n_shifts_ + beyond) * n_padded_;
+      row[n_padded_ - 1 - beyond - k / up] = taps[k];
+    }
   }
 }
 
@@ -49,23 +64,35 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-void PolyphaseTaps::Fill(const FirKernels&, int64_t first, int64_t n, const double** taps,
-                         int64_t* newest, double*) const {
-  int64_t sample = newest_of(first), phase = (first * down_ + delay_) % up_;
+void PolyphaseTaps::Fill(const FirKernels&, int64_t first, int64_t n, int64_t base,
+                         FirOutput* outputs, int64_t* place, double*) const {
+  int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;
   const int64_t whole = down_ / up_, part = down_ % up_;
-  for (int64_t i = 0; i < n; ++i) {
-    taps[i] = phases_.data() + phase * n_padded_;
-    newest[i] = sample;
+  // output m stands after those of the same place in a period, which stand after the earlier places
+  const int64_t n_periods = n / period_, n_more = n % period_;
+  int64_t in_period = 0, at = 0;
+  for (int64_t m = 0; m < n; ++m) {
+    const int64_t i = at + in_period * n_periods + std::min(in_period, n_more);
+    const int64_t beyond = n_shifts_ == 1 ? 0 : kFirBlock - 1 - sample % kFirBlock;
+    const double* row = rows_.data() + (phase * n_shifts_ + beyond) * n_padded_;
+    outputs[i] = {row + n_padded_, sample + 1 + beyond, InBlocks(n_phase_taps_ + beyond),
+                  kFirBlock - beyond};
+    place[i] = m;
     sample += whole;
     phase += part;
     if (phase >= up_) {
       phase -= up_;
       ++sample;
     }
+    if (++in_period == period_) {
+      in_period = 0;
+      ++at;
+    }
   }
 }
 
-TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio)
+TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
+                     const FirKernels&)
     : n_phases_(n_phases),
       half_(n_taps / 2),
       reach_((half_ + 1) / n_phases + 1),
@@ -111,15 +138,15 @@ int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
 
-void TableTaps::Fill(const FirKernels& kernels, int64_t first, int64_t n, const double** taps,
-                     int64_t* newest, double* totals) {
+void TableTaps::Fill(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+                     FirOutput* outputs, int64_t* place, double* totals) {
   for (int64_t i = 0; i < n; ++i) {
-    const Place place = PlaceOf(first + i);
-    const double* low = rows_.data() + place.phase * row_stride_ + place.entry;
+    const Place at = PlaceOf(first + i);
+    const double* low = rows_.data() + at.phase * row_stride_ + at.entry;
     double* blended = blended_.data() + i * n_padded_;
-    totals[i] = kernels.blend({n_padded_, low, low + row_stride_, place.weight, blended});
-    taps[i] = blended;
-    newest[i] = place.newest;
+    totals[i] = kernels.blend({n_padded_, low, low + row_stride_, at.weight, blended});
+    outputs[i] = {blended + n_padded_, at.newest + 1 - base, n_padded_, kFirBlock};
+    place[i] = i;
   }
 }
 
@@ -130,7 +157,7 @@ StreamFilter<Taps>::StreamFilter(Taps taps, int64_t n_channels, Edge edge,
       n_channels_(n_channels),
       edge_(edge),
       kernels_(kernels),
-      n_front_(std::max(int64_t{0}, taps_.n_taps() - 1 - taps_.newest_of(0))),
+      n_front_(InBlocks(std::max(int64_t{0}, taps_.n_taps() - taps_.newest_of(0)))),
       capacity_(2 * (taps_.n_taps() + taps_.n_after()) + kMinRoom),
       row_stride_(RowStride(capacity_)),
       rows_(n_channels * row_stride_),
@@ -162,7 +189,9 @@ template <typename Taps>
 void StreamFilter<Taps>::MakeRoom() {
   const int64_t oldest = taps_.newest_of(n_emitted_) - taps_.n_taps() + 1;
   const int64_t mirrored = n_received_ - 1 - taps_.n_after();
-  const int64_t keep_from = std::max(base_, std::min(oldest, mirrored));
+  // a whole number of blocks away, so that a sample keeps its place in its block
+  const int64_t n_past = std::max(int64_t{0}, std::min(oldest, mirrored) - base_);
+  const int64_t keep_from = base_ + n_past / kFirBlock * kFirBlock;
   const auto n = static_cast<size_t>(n_received_ - keep_from);
   for (int64_t c = 0; c < n_channels_; ++c) {
     std::memmove(row(c), row(c) + (keep_from - base_), n * sizeof(double));
@@ -201,21 +230,21 @@ void StreamFilter<Taps>::FillBefore(int64_t n_samples) {
 template <typename Taps>
 template <typename Real>
 Real* StreamFilter<Taps>::Emit(int64_t until, Real* y) {
-  const double* taps[Taps::kBatch];
-  int64_t first[Taps::kBatch];
+  FirOutput outputs[Taps::kBatch];
+  int64_t place[Taps::kBatch];
   double totals[Taps::kBatch];
   while (n_emitted_ < until) {
     const int64_t n = std::min(Taps::kBatch, until - n_emitted_);
-    taps_.Fill(kernels_, n_emitted_, n, taps, first, totals);
-    for (int64_t i = 0; i < n; ++i) first[i] -= taps_.n_taps() - 1 + base_;
-    kernels_.dots({n, n_channels_, taps_.n_taps(), taps, taps_.is_one_filter(), first, rows_.data(),
-                   row_stride_, sums_.data()});
+    taps_.Fill(kernels_, n_emitted_, n, base_, outputs, place, totals);
+    kernels_.dots({n, n_channels_, outputs, rows_.data(), row_stride_, sums_.data()});
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t c = 0; c < n_channels_; ++c, ++y) {
-        const double sum = sums_[static_cast<size_t>(i * n_channels_ + c)];
-        *y = static_cast<Real>(Taps::kHasTotals ? sum / totals[i] : sum);
+      const double* sum = sums_.data() + i * n_channels_;
+      Real* output = y + place[i] * n_channels_;
+      for (int64_t c = 0; c < n_channels_; ++c) {
+        output[c] = static_cast<Real>(Taps::kHasTotals ? sum[c] / totals[i] : sum[c]);
       }
     }
+    y += n * n_channels_;
     n_emitted_ += n;
   }
   return y;
