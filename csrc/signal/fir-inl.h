@@ -5,20 +5,26 @@
 constexpr int kSize = static_cast<int>(kLanes<double>);
 constexpr int kTile = 8;  // sums at once: the latency of a fused multiply-add, on two ports
 
-// The sum of the lanes of each of kTile vectors, in the order of SumOfLanes: halves first.
-SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
-#pragma GCC unroll 8
-  for (int group = 0; group < kTile; group += kSize) {
-    Vec<double> rows[kSize];
-#pragma GCC unroll 8
-    for (int i = 0; i < kSize; ++i) rows[i] = sums[group + i];
-    Transpose<double>(rows);
+// Halves, then quarters ... of 2 * kStep vectors' lanes are added, as SumOfLanes adds them; the
+// sums of the first vector are in the first lane of rows[0], and so on.
+template <int kStep>
+SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
+  if constexpr (kStep > 0) {
 #pragma GCC unroll 4
-    for (int n = kSize / 2; n > 0; n /= 2) {
-#pragma GCC unroll 4
-      for (int i = 0; i < n; ++i) rows[i] += rows[i + n];
+    for (int row = 0; row < kStep; ++row) {
+      MergeHalves<double, kStep>(rows[row], rows[row + kStep], AllLanes<kSize>());
+      rows[row] += rows[row + kStep];
     }
-    Store(out + group, rows[0]);
+    AddHalves<kStep / 2>(rows);
+  }
+}
+
+// The sum of the lanes of each of kTile vectors, in the order of SumOfLanes.
+SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
+#pragma GCC unroll 4
+  for (int group = 0; group < kTile; group += kSize) {
+    AddHalves<kSize / 2>(sums + group);
+    Store(out + group, sums[group]);
   }
 }
 
@@ -100,6 +106,65 @@ void Dots(const FirDots& args) {
   if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
+// kVectors of successive samples, kPhases outputs after each; a lane is an output.
+template <int kVectors, int kPhases>
+SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
+                                      int64_t phase) {
+  const double* data = args.rows + channel * args.row_stride + args.first + sample;
+  const double* taps = args.taps + phase * args.n_taps;
+  Vec<double> sums[kVectors][kPhases] = {};
+  for (int64_t i = 0; i < args.n_taps; ++i) {
+    Vec<double> tap[kPhases];
+#pragma GCC unroll 2
+    for (int p = 0; p < kPhases; ++p) tap[p] = Broadcast(taps[p * args.n_taps + i]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const Vec<double> x = Load(data + v * kSize + i);
+#pragma GCC unroll 2
+      for (int p = 0; p < kPhases; ++p) sums[v][p] = MulAdd(tap[p], x, sums[v][p]);
+    }
+  }
+  const int64_t first = sample * args.up + phase - args.phase;
+  const int64_t last = first + (kVectors * kSize - 1) * args.up + kPhases - 1;
+  const bool is_inside = first >= 0 && last < args.n_outputs;
+  for (int v = 0; v < kVectors; ++v) {
+    for (int p = 0; p < kPhases; ++p) {
+      double lanes[kSize];
+      Store(lanes, sums[v][p]);
+      const int64_t output = first + v * kSize * args.up + p;
+      double* out = args.sums + output * args.n_channels + channel;
+#pragma GCC unroll 8
+      for (int lane = 0; lane < kSize; ++lane) {
+        const int64_t m = output + lane * args.up;
+        if (is_inside || (m >= 0 && m < args.n_outputs)) {
+          out[lane * args.up * args.n_channels] = lanes[lane];
+        }
+      }
+    }
+  }
+}
+
+template <int kVectors>
+SENSORSEQ_INLINE void InterpolatePhases(const FirInterpolation& args, int64_t channel,
+                                        int64_t sample) {
+  int64_t phase = 0;
+  for (; phase + 2 <= args.up; phase += 2)
+    InterpolateTile<kVectors, 2>(args, channel, sample, phase);
+  if (phase < args.up) InterpolateTile<kVectors, 1>(args, channel, sample, phase);
+}
+
+void Interpolate(const FirInterpolation& args) {
+  constexpr int kVectors = 4;
+  const int64_t n_samples = (args.phase + args.n_outputs + args.up - 1) / args.up;
+  for (int64_t channel = 0; channel < args.n_channels; ++channel) {
+    int64_t sample = 0;
+    for (; sample + kVectors * kSize <= n_samples; sample += kVectors * kSize) {
+      InterpolatePhases<kVectors>(args, channel, sample);
+    }
+    for (; sample < n_samples; sample += kSize) InterpolatePhases<1>(args, channel, sample);
+  }
+}
+
 double Blend(const FirBlend& args) {
   const Vec<double> weight = Broadcast(args.weight);
   Vec<double> total = {};
@@ -151,5 +216,5 @@ void ToPlanar(const Deinterleave<Real>& args) {
 }
 
 constexpr FirKernels kFirKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported,     kWantsAlignment, &Dots, &Blend,
-    &ToPlanar<float>,   &ToPlanar<double>};
+    SENSORSEQ_ISA_NAME, &IsSupported, kWantsAlignment,  &Dots,
+    &Interpolate,       &Blend,       &ToPlanar<float>, &ToPlanar<double>};

@@ -35,6 +35,23 @@ struct FirDots {
   double* sums;              // (n_outputs, n_channels)  written; overlaps nothing
 };
 
+// Outputs at `up` times the rate of the samples, one after the other: output m is of phase
+// (phase + m) % up and meets n_taps samples from entry first + (phase + m) / up of a row on.
+//
+// sums[m * n_channels + c] = sum over i of taps[its phase * n_taps + i] * row c[its first + i], in
+// the order of i.
+struct FirInterpolation {
+  int64_t n_outputs, n_channels, up, n_taps;
+  const double* taps;  // (up, n_taps)
+  int64_t phase;       // of output 0
+  int64_t first;       // of output 0's samples, less phase / up
+  const double* rows;  // (n_channels, row_stride); up to kInterpolationReach entries more are read
+  int64_t row_stride;  // in doubles
+  double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
+};
+constexpr int64_t kInterpolationReach = 7;  // a vector's lanes but one
+constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
+
 // blended[i] = low[i] + weight * (high[i] - low[i]); returns the sum of the blended.
 struct FirBlend {
   int64_t n_taps;      // a multiple of kFirBlock
@@ -60,6 +77,7 @@ struct FirKernels {
   // places, so that none is needed. Only then n_last may be below kFirBlock.
   bool wants_alignment;
   void (*dots)(const FirDots&);
+  void (*interpolate)(const FirInterpolation&);
   double (*blend)(const FirBlend&);
   void (*deinterleave_f32)(const Deinterleave<float>&);
   void (*deinterleave_f64)(const Deinterleave<double>&);

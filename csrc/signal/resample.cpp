@@ -17,13 +17,19 @@ constexpr int64_t kMaxShifted =
 int64_t CeilDiv(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : 0; }
 int64_t InBlocks(int64_t n) { return (n + kFirBlock - 1) / kFirBlock * kFirBlock; }
 
+constexpr int64_t kMaxInterpolation = 8;
+
 // Rows of a power of two apart would share their places in the cache.
 int64_t RowStride(int64_t capacity) { return InBlocks(capacity) / 64 * 64 + 64 + kFirBlock; }
+static_assert(kFirBlock > kInterpolationReach, "what is read beyond a row's samples");
 
 }  // namespace
 
 AlignedDoubles::AlignedDoubles(int64_t n)
-    : block_(static_cast<size_t>(n + kFirAlignment / static_cast<int64_t>(sizeof(double)))) {
+    : block_(static_cast<size_t>(
+          n == 0 ? 0 : n + kFirAlignment / static_cast<int64_t>(sizeof(double)))),
+      data_(nullptr) {
+  if (n == 0) return;
   const auto address = reinterpret_cast<uintptr_t>(block_.data());
   const auto beyond = static_cast<int64_t>(address % kFirAlignment);
   const int64_t bytes = beyond == 0 ? 0 : kFirAlignment - beyond;
@@ -43,16 +49,25 @@ PolyphaseTaps::PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int
       n_padded_(InBlocks(n_phase_taps_ + n_shifts_ - 1)),
       n_before_(n_taps - 1 > delay ? (n_taps - 1 - delay) / up : 0),
       period_(1),
-      rows_(up * n_shifts_ * n_padded_) {
+      rows_(up * n_shifts_ * n_padded_),
+      natural_(down == 1 && up <= kMaxInterpolation ? up * n_phase_taps_ : 0) {
   const int64_t steps = up / std::gcd(up, down), samples = down / std::gcd(up, down);
   const int64_t period = steps * (n_shifts_ / std::gcd(samples, n_shifts_));
-  if (period < kBatch) period_ = period;
+  if (period < kMaxDots) period_ = period;
   // Blocks are filled up on the side of the older samples: those are there for every output.
   for (int64_t k = 0; k < n_taps; ++k) {
     for (int64_t beyond = 0; beyond < n_shifts_; ++beyond) {
       double* row = rows_.data() + (k % up * n_shifts_ + beyond) * n_padded_;
       row[n_padded_ - 1 - beyond - k / up] = taps[k];
     }
+    if (is_interpolation()) {
+      natural_.data()[(k % up + 1) * n_phase_taps_ - 1 - k / up] = taps[k];
+    }
+  }
+  for (int64_t i = 0; i < up * n_shifts_; ++i) {
+    const int64_t beyond = i % n_shifts_;
+    outputs_.push_back({rows_.data() + (i + 1) * n_padded_, 1 + beyond,
+                        InBlocks(n_phase_taps_ + beyond), kFirBlock - beyond});
   }
 }
 
@@ -64,31 +79,53 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-void PolyphaseTaps::Fill(const FirKernels&, int64_t first, int64_t n, int64_t base,
-                         FirOutput* outputs, int64_t* place, double*) const {
+// Outputs of the same taps stand together.
+void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs,
+                         int64_t* place) const {
   int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;
   const int64_t whole = down_ / up_, part = down_ % up_;
-  // output m stands after those of the same place in a period, which stand after the earlier places
-  const int64_t n_periods = n / period_, n_more = n % period_;
-  int64_t in_period = 0, at = 0;
-  for (int64_t m = 0; m < n; ++m) {
-    const int64_t i = at + in_period * n_periods + std::min(in_period, n_more);
+  const int64_t n_rows = std::min(period_, n), n_samples = period_ * down_ / up_;
+  int64_t i = 0;
+  for (int64_t m = 0; m < (period_ == 1 ? n : n_rows); ++m) {
     const int64_t beyond = n_shifts_ == 1 ? 0 : kFirBlock - 1 - sample % kFirBlock;
-    const double* row = rows_.data() + (phase * n_shifts_ + beyond) * n_padded_;
-    outputs[i] = {row + n_padded_, sample + 1 + beyond, InBlocks(n_phase_taps_ + beyond),
-                  kFirBlock - beyond};
-    place[i] = m;
+    FirOutput output = outputs_[static_cast<size_t>(phase * n_shifts_ + beyond)];
+    output.end += sample;
+    outputs[i] = output;
+    place[i++] = m;
+    for (int64_t later = m + period_; period_ > 1 && later < n; later += period_) {
+      output.end += n_samples;
+      outputs[i] = output;
+      place[i++] = later;
+    }
     sample += whole;
     phase += part;
     if (phase >= up_) {
       phase -= up_;
       ++sample;
     }
-    if (++in_period == period_) {
-      in_period = 0;
-      ++at;
-    }
   }
+}
+
+int64_t PolyphaseTaps::n_together(int64_t first) const {
+  if (!is_interpolation()) return kMaxDots;
+  // to where whole tiles of samples end
+  const int64_t n_samples = kBatch / up_ / kInterpolationTile * kInterpolationTile;
+  return n_samples * up_ - (first + delay_) % up_;
+}
+
+void PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+                            const double* rows, int64_t row_stride, int64_t n_channels,
+                            double* sums, int64_t* place, double*) const {
+  if (is_interpolation()) {
+    const int64_t oldest = newest_of(first) - n_phase_taps_ + 1 - base;
+    kernels.interpolate({n, n_channels, up_, n_phase_taps_, natural_.data(), (first + delay_) % up_,
+                         oldest, rows, row_stride, sums});
+    std::iota(place, place + n, int64_t{0});
+    return;
+  }
+  FirOutput outputs[kMaxDots];
+  Fill(first, n, base, outputs, place);
+  kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
 }
 
 TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
@@ -138,8 +175,10 @@ int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
 
-void TableTaps::Fill(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
-                     FirOutput* outputs, int64_t* place, double* totals) {
+void TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+                        const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+                        int64_t* place, double* totals) {
+  FirOutput outputs[kBatch];
   for (int64_t i = 0; i < n; ++i) {
     const Place at = PlaceOf(first + i);
     const double* low = rows_.data() + at.phase * row_stride_ + at.entry;
@@ -148,6 +187,7 @@ void TableTaps::Fill(const FirKernels& kernels, int64_t first, int64_t n, int64_
     outputs[i] = {blended + n_padded_, at.newest + 1 - base, n_padded_, kFirBlock};
     place[i] = i;
   }
+  kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
 }
 
 template <typename Taps>
@@ -230,13 +270,12 @@ void StreamFilter<Taps>::FillBefore(int64_t n_samples) {
 template <typename Taps>
 template <typename Real>
 Real* StreamFilter<Taps>::Emit(int64_t until, Real* y) {
-  FirOutput outputs[Taps::kBatch];
   int64_t place[Taps::kBatch];
   double totals[Taps::kBatch];
   while (n_emitted_ < until) {
-    const int64_t n = std::min(Taps::kBatch, until - n_emitted_);
-    taps_.Fill(kernels_, n_emitted_, n, base_, outputs, place, totals);
-    kernels_.dots({n, n_channels_, outputs, rows_.data(), row_stride_, sums_.data()});
+    const int64_t n = std::min(taps_.n_together(n_emitted_), until - n_emitted_);
+    taps_.Compute(kernels_, n_emitted_, n, base_, rows_.data(), row_stride_, n_channels_,
+                  sums_.data(), place, totals);
     for (int64_t i = 0; i < n; ++i) {
       const double* sum = sums_.data() + i * n_channels_;
       Real* output = y + place[i] * n_channels_;

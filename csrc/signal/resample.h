@@ -18,7 +18,7 @@ enum class Edge : int32_t {
   kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line goes on
 };
 
-// Zeros at first, aligned to kFirAlignment.
+// Zeros at first, aligned to kFirAlignment; null for none.
 class AlignedDoubles {
  public:
   explicit AlignedDoubles(int64_t n);
@@ -51,20 +51,30 @@ class PolyphaseTaps {
   int64_t n_outputs_within(int64_t n_samples) const;  // that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // of a signal that ends there
 
-  static constexpr int64_t kBatch = 64;
+  static constexpr int64_t kBatch = 512;
   static constexpr bool kHasTotals = false;
+  // How many outputs from `first` on are best computed together; at most kBatch.
+  int64_t n_together(int64_t first) const;
   // Outputs first.. (n <= kBatch), for rows whose entry 0 is sample `base`, a multiple of
-  // kFirBlock; outputs[i] is output first + place[i]. Those of the same taps stand together.
-  void Fill(const FirKernels& kernels, int64_t first, int64_t n, int64_t base, FirOutput* outputs,
-            int64_t* place, double* totals) const;
+  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c.
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals) const;
 
  private:
+  static constexpr int64_t kMaxDots = 64;  // outputs that are not interpolated, together
+
+  bool is_interpolation() const { return natural_.data() != nullptr; }
+  void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
+
   int64_t up_, down_, delay_;
   int64_t n_phase_taps_;  // of one phase, at most
   int64_t n_shifts_;      // places in its last block that the newest sample can have
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs after which phase and shift come again; above kBatch: 1
+  int64_t period_;       // outputs after which phase and shift come again; kMaxDots or more: 1
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
+  std::vector<FirOutput> outputs_;  // (up, n_shifts) of output 0, if it were of that
+  AlignedDoubles natural_;          // (up, n_phase_taps), the same without padding, where down is 1
 };
 
 // A filter given at `n_phases` times the input's rate, with a straight line between two taps:
@@ -89,8 +99,10 @@ class TableTaps {
 
   static constexpr int64_t kBatch = 8;
   static constexpr bool kHasTotals = true;  // the sum of each output's taps
-  void Fill(const FirKernels& kernels, int64_t first, int64_t n, int64_t base, FirOutput* outputs,
-            int64_t* place, double* totals);
+  int64_t n_together(int64_t) const { return kBatch; }
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals);
 
  private:
   struct Place {
