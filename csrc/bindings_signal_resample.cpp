@@ -66,8 +66,8 @@ template <typename Filter>
 class Bound {
  public:
   template <typename Taps>
-  Bound(Taps taps, int64_t n_channels, Edge edge)
-      : filter_(std::move(taps), n_channels, edge, ActiveKernelsOrRaise()) {}
+  Bound(Taps taps, int64_t n_channels, Edge edge, const signal::FirKernels& kernels)
+      : filter_(std::move(taps), n_channels, edge, kernels) {}
 
   py::array Push(const py::array& x) {
     if (x.ndim() != 2 || x.shape(1) != filter_.n_channels()) {
@@ -153,7 +153,8 @@ std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t
   }
   const int64_t at = delay.value_or(taps.size() / 2);
   CheckRange("delay", at, 0, int64_t{1} << 40);
-  signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at);
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
   if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {
     throw py::value_error("a delay of " + std::to_string(at) +
                           " looks back further than ahead, so"
@@ -162,7 +163,7 @@ std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t
                           "' would need samples that have not arrived;"
                           " use edge 'hold'.");
   }
-  return std::make_unique<BoundPolyphase>(std::move(phases), n_channels, edge);
+  return std::make_unique<BoundPolyphase>(std::move(phases), n_channels, edge, kernels);
 }
 
 std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phases, double ratio,
@@ -179,8 +180,9 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
   if (!(std::isfinite(ratio) && ratio > 0)) {
     throw py::value_error("ratio is " + std::to_string(ratio) + "; expected one above zero.");
   }
-  signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio);
-  return std::make_unique<BoundTable>(std::move(table), n_channels, edge);
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
+  return std::make_unique<BoundTable>(std::move(table), n_channels, edge, kernels);
 }
 
 template <typename Class>

@@ -23,6 +23,9 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 }
 
+constexpr bool kWantsAlignment = false;
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+
 #include "signal/fir-inl.h"
 // clang-format on
 

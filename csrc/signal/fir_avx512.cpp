@@ -23,6 +23,12 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
 
+// The first n lanes, zero in the others; reads nothing beyond them.
+constexpr bool kWantsAlignment = true;  // every load that is not aligned is in two cache lines
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(0xff >> (kFirBlock - n)), p);
+}
+
 #include "signal/fir-inl.h"
 // clang-format on
 

@@ -18,6 +18,9 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return a * b + c;  // rounded twice; the build forbids contraction, so everywhere alike
 }
 
+constexpr bool kWantsAlignment = false;
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+
 #include "signal/fir-inl.h"
 // clang-format on
 

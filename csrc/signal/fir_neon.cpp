@@ -21,6 +21,9 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
+constexpr bool kWantsAlignment = false;
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+
 #include "signal/fir-inl.h"
 // clang-format on
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 namespace sensorseq {
@@ -10,17 +11,25 @@ namespace signal {
 namespace {
 
 constexpr int64_t kMinRoom = 1024;  // samples of a chunk that are taken at once, at least
+constexpr int64_t kMaxShifted =
+    16384;  // doubles of the taps in all their places: half a level-2 cache
 
 int64_t CeilDiv(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : 0; }
 int64_t InBlocks(int64_t n) { return (n + kFirBlock - 1) / kFirBlock * kFirBlock; }
 
+constexpr int64_t kMaxInterpolation = 8;
+
 // Rows of a power of two apart would share their places in the cache.
 int64_t RowStride(int64_t capacity) { return InBlocks(capacity) / 64 * 64 + 64 + kFirBlock; }
+static_assert(kFirBlock > kInterpolationReach, "what is read beyond a row's samples");
 
 }  // namespace
 
 AlignedDoubles::AlignedDoubles(int64_t n)
-    : block_(static_cast<size_t>(n + kFirAlignment / static_cast<int64_t>(sizeof(double)))) {
+    : block_(static_cast<size_t>(
+          n == 0 ? 0 : n + kFirAlignment / static_cast<int64_t>(sizeof(double)))),
+      data_(nullptr) {
+  if (n == 0) return;
   const auto address = reinterpret_cast<uintptr_t>(block_.data());
   const auto beyond = static_cast<int64_t>(address % kFirAlignment);
   const int64_t bytes = beyond == 0 ? 0 : kFirAlignment - beyond;
@@ -28,16 +37,37 @@ AlignedDoubles::AlignedDoubles(int64_t n)
 }
 
 PolyphaseTaps::PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down,
-                             int64_t delay)
+                             int64_t delay, const FirKernels& kernels)
     : up_(up),
       down_(down),
       delay_(delay),
-      n_padded_(InBlocks((n_taps + up - 1) / up)),
+      n_phase_taps_((n_taps + up - 1) / up),
+      n_shifts_(kernels.wants_alignment &&
+                        up * kFirBlock * (n_phase_taps_ + kFirBlock) <= kMaxShifted
+                    ? kFirBlock
+                    : 1),
+      n_padded_(InBlocks(n_phase_taps_ + n_shifts_ - 1)),
       n_before_(n_taps - 1 > delay ? (n_taps - 1 - delay) / up : 0),
-      phases_(up * n_padded_) {
+      period_(1),
+      rows_(up * n_shifts_ * n_padded_),
+      natural_(down == 1 && up <= kMaxInterpolation ? up * n_phase_taps_ : 0) {
+  const int64_t steps = up / std::gcd(up, down), samples = down / std::gcd(up, down);
+  const int64_t period = steps * (n_shifts_ / std::gcd(samples, n_shifts_));
+  if (period < kMaxDots) period_ = period;
   // Blocks are filled up on the side of the older samples: those are there for every output.
   for (int64_t k = 0; k < n_taps; ++k) {
-    phases_.data()[k % up * n_padded_ + n_padded_ - 1 - k / up] = taps[k];
+    for (int64_t beyond = 0; beyond < n_shifts_; ++beyond) {
+      double* row = rows_.data() + (k % up * n_shifts_ + beyond) * n_padded_;
+      row[n_padded_ - 1 - beyond - k / up] = taps[k];
+    }
+    if (is_interpolation()) {
+      natural_.data()[(k % up + 1) * n_phase_taps_ - 1 - k / up] = taps[k];
+    }
+  }
+  for (int64_t i = 0; i < up * n_shifts_; ++i) {
+    const int64_t beyond = i % n_shifts_;
+    outputs_.push_back({rows_.data() + (i + 1) * n_padded_, 1 + beyond,
+                        InBlocks(n_phase_taps_ + beyond), kFirBlock - beyond});
   }
 }
 
@@ -49,13 +79,24 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-void PolyphaseTaps::Fill(const FirKernels&, int64_t first, int64_t n, const double** taps,
-                         int64_t* newest, double*) const {
-  int64_t sample = newest_of(first), phase = (first * down_ + delay_) % up_;
+// Outputs of the same taps stand together.
+void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs,
+                         int64_t* place) const {
+  int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;
   const int64_t whole = down_ / up_, part = down_ % up_;
-  for (int64_t i = 0; i < n; ++i) {
-    taps[i] = phases_.data() + phase * n_padded_;
-    newest[i] = sample;
+  const int64_t n_rows = std::min(period_, n), n_samples = period_ * down_ / up_;
+  int64_t i = 0;
+  for (int64_t m = 0; m < (period_ == 1 ? n : n_rows); ++m) {
+    const int64_t beyond = n_shifts_ == 1 ? 0 : kFirBlock - 1 - sample % kFirBlock;
+    FirOutput output = outputs_[static_cast<size_t>(phase * n_shifts_ + beyond)];
+    output.end += sample;
+    outputs[i] = output;
+    place[i++] = m;
+    for (int64_t later = m + period_; period_ > 1 && later < n; later += period_) {
+      output.end += n_samples;
+      outputs[i] = output;
+      place[i++] = later;
+    }
     sample += whole;
     phase += part;
     if (phase >= up_) {
@@ -65,7 +106,30 @@ void PolyphaseTaps::Fill(const FirKernels&, int64_t first, int64_t n, const doub
   }
 }
 
-TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio)
+int64_t PolyphaseTaps::n_together(int64_t first) const {
+  if (!is_interpolation()) return kMaxDots;
+  // to where whole tiles of samples end
+  const int64_t n_samples = kBatch / up_ / kInterpolationTile * kInterpolationTile;
+  return n_samples * up_ - (first + delay_) % up_;
+}
+
+void PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+                            const double* rows, int64_t row_stride, int64_t n_channels,
+                            double* sums, int64_t* place, double*) const {
+  if (is_interpolation()) {
+    const int64_t oldest = newest_of(first) - n_phase_taps_ + 1 - base;
+    kernels.interpolate({n, n_channels, up_, n_phase_taps_, natural_.data(), (first + delay_) % up_,
+                         oldest, rows, row_stride, sums});
+    std::iota(place, place + n, int64_t{0});
+    return;
+  }
+  FirOutput outputs[kMaxDots];
+  Fill(first, n, base, outputs, place);
+  kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
+}
+
+TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
+                     const FirKernels&)
     : n_phases_(n_phases),
       half_(n_taps / 2),
       reach_((half_ + 1) / n_phases + 1),
@@ -111,16 +175,19 @@ int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
 
-void TableTaps::Fill(const FirKernels& kernels, int64_t first, int64_t n, const double** taps,
-                     int64_t* newest, double* totals) {
+void TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+                        const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+                        int64_t* place, double* totals) {
+  FirOutput outputs[kBatch];
   for (int64_t i = 0; i < n; ++i) {
-    const Place place = PlaceOf(first + i);
-    const double* low = rows_.data() + place.phase * row_stride_ + place.entry;
+    const Place at = PlaceOf(first + i);
+    const double* low = rows_.data() + at.phase * row_stride_ + at.entry;
     double* blended = blended_.data() + i * n_padded_;
-    totals[i] = kernels.blend({n_padded_, low, low + row_stride_, place.weight, blended});
-    taps[i] = blended;
-    newest[i] = place.newest;
+    totals[i] = kernels.blend({n_padded_, low, low + row_stride_, at.weight, blended});
+    outputs[i] = {blended + n_padded_, at.newest + 1 - base, n_padded_, kFirBlock};
+    place[i] = i;
   }
+  kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
 }
 
 template <typename Taps>
@@ -130,7 +197,7 @@ StreamFilter<Taps>::StreamFilter(Taps taps, int64_t n_channels, Edge edge,
       n_channels_(n_channels),
       edge_(edge),
       kernels_(kernels),
-      n_front_(std::max(int64_t{0}, taps_.n_taps() - 1 - taps_.newest_of(0))),
+      n_front_(InBlocks(std::max(int64_t{0}, taps_.n_taps() - taps_.newest_of(0)))),
       capacity_(2 * (taps_.n_taps() + taps_.n_after()) + kMinRoom),
       row_stride_(RowStride(capacity_)),
       rows_(n_channels * row_stride_),
@@ -162,7 +229,9 @@ template <typename Taps>
 void StreamFilter<Taps>::MakeRoom() {
   const int64_t oldest = taps_.newest_of(n_emitted_) - taps_.n_taps() + 1;
   const int64_t mirrored = n_received_ - 1 - taps_.n_after();
-  const int64_t keep_from = std::max(base_, std::min(oldest, mirrored));
+  // a whole number of blocks away, so that a sample keeps its place in its block
+  const int64_t n_past = std::max(int64_t{0}, std::min(oldest, mirrored) - base_);
+  const int64_t keep_from = base_ + n_past / kFirBlock * kFirBlock;
   const auto n = static_cast<size_t>(n_received_ - keep_from);
   for (int64_t c = 0; c < n_channels_; ++c) {
     std::memmove(row(c), row(c) + (keep_from - base_), n * sizeof(double));
@@ -201,21 +270,20 @@ void StreamFilter<Taps>::FillBefore(int64_t n_samples) {
 template <typename Taps>
 template <typename Real>
 Real* StreamFilter<Taps>::Emit(int64_t until, Real* y) {
-  const double* taps[Taps::kBatch];
-  int64_t first[Taps::kBatch];
+  int64_t place[Taps::kBatch];
   double totals[Taps::kBatch];
   while (n_emitted_ < until) {
-    const int64_t n = std::min(Taps::kBatch, until - n_emitted_);
-    taps_.Fill(kernels_, n_emitted_, n, taps, first, totals);
-    for (int64_t i = 0; i < n; ++i) first[i] -= taps_.n_taps() - 1 + base_;
-    kernels_.dots({n, n_channels_, taps_.n_taps(), taps, taps_.is_one_filter(), first, rows_.data(),
-                   row_stride_, sums_.data()});
+    const int64_t n = std::min(taps_.n_together(n_emitted_), until - n_emitted_);
+    taps_.Compute(kernels_, n_emitted_, n, base_, rows_.data(), row_stride_, n_channels_,
+                  sums_.data(), place, totals);
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t c = 0; c < n_channels_; ++c, ++y) {
-        const double sum = sums_[static_cast<size_t>(i * n_channels_ + c)];
-        *y = static_cast<Real>(Taps::kHasTotals ? sum / totals[i] : sum);
+      const double* sum = sums_.data() + i * n_channels_;
+      Real* output = y + place[i] * n_channels_;
+      for (int64_t c = 0; c < n_channels_; ++c) {
+        output[c] = static_cast<Real>(Taps::kHasTotals ? sum[c] / totals[i] : sum[c]);
       }
     }
+    y += n * n_channels_;
     n_emitted_ += n;
   }
   return y;

@@ -18,7 +18,7 @@ enum class Edge : int32_t {
   kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line goes on
 };
 
-// Zeros at first, aligned to kFirAlignment.
+// Zeros at first, aligned to kFirAlignment; null for none.
 class AlignedDoubles {
  public:
   explicit AlignedDoubles(int64_t n);
@@ -37,29 +37,44 @@ class AlignedDoubles {
 class PolyphaseTaps {
  public:
   // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
-  PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay);
+  PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay,
+                const FirKernels& kernels);
 
   // Whether the samples before the first that output 0 needs are, when mirrored, among those that
   // have arrived with it.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
-  int64_t n_taps() const { return n_padded_; }          // of one phase, in whole blocks
+  int64_t n_taps() const { return n_padded_; }          // of one output at most, in whole blocks
   int64_t n_before() const { return n_before_; }        // samples before the first with a tap
   int64_t n_after() const { return delay_ / up_ + 1; }  // the same after the last, at most
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // of a signal that ends there
 
-  static constexpr int64_t kBatch = 32;
-  // For outputs first.. (n <= kBatch): each one's taps and the newest sample they meet.
-  void Fill(const FirKernels& kernels, int64_t first, int64_t n, const double** taps,
-            int64_t* newest, double* totals) const;
-  bool is_one_filter() const { return up_ == 1; }
+  static constexpr int64_t kBatch = 512;
   static constexpr bool kHasTotals = false;
+  // How many outputs from `first` on are best computed together; at most kBatch.
+  int64_t n_together(int64_t first) const;
+  // Outputs first.. (n <= kBatch), for rows whose entry 0 is sample `base`, a multiple of
+  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c.
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals) const;
 
  private:
-  int64_t up_, down_, delay_, n_padded_, n_before_;
-  AlignedDoubles phases_;  // (up, n_padded), each phase's taps from the last to the first
+  static constexpr int64_t kMaxDots = 64;  // outputs that are not interpolated, together
+
+  bool is_interpolation() const { return natural_.data() != nullptr; }
+  void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
+
+  int64_t up_, down_, delay_;
+  int64_t n_phase_taps_;  // of one phase, at most
+  int64_t n_shifts_;      // places in its last block that the newest sample can have
+  int64_t n_padded_, n_before_;
+  int64_t period_;       // outputs after which phase and shift come again; kMaxDots or more: 1
+  AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
+  std::vector<FirOutput> outputs_;  // (up, n_shifts) of output 0, if it were of that
+  AlignedDoubles natural_;          // (up, n_phase_taps), the same without padding, where down is 1
 };
 
 // A filter given at `n_phases` times the input's rate, with a straight line between two taps:
@@ -68,7 +83,8 @@ class PolyphaseTaps {
 class TableTaps {
  public:
   // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, the centre is time 0; ratio > 0.
-  TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio);
+  TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
+            const FirKernels& kernels);
 
   bool looks_ahead_as_far_as_back() const { return true; }
   double latency_samples() const {
@@ -82,10 +98,11 @@ class TableTaps {
   int64_t n_outputs_of(int64_t n_samples) const;
 
   static constexpr int64_t kBatch = 8;
-  void Fill(const FirKernels& kernels, int64_t first, int64_t n, const double** taps,
-            int64_t* newest, double* totals);
-  bool is_one_filter() const { return false; }
-  static constexpr bool kHasTotals = true;
+  static constexpr bool kHasTotals = true;  // the sum of each output's taps
+  int64_t n_together(int64_t) const { return kBatch; }
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals);
 
  private:
   struct Place {

@@ -181,13 +181,13 @@ void CheckCase(const Case& c, Random& random) {
   };
   if (c.is_table) {
     check([&](int64_t n_channels) {
-      return TableFilter(TableTaps(taps.data(), n_taps, c.up, c.ratio), n_channels, c.edge,
-                         *kernels);
+      return TableFilter(TableTaps(taps.data(), n_taps, c.up, c.ratio, *kernels), n_channels,
+                         c.edge, *kernels);
     });
   } else {
     check([&](int64_t n_channels) {
-      return PolyphaseFilter(PolyphaseTaps(taps.data(), n_taps, c.up, c.down, c.delay), n_channels,
-                             c.edge, *kernels);
+      return PolyphaseFilter(PolyphaseTaps(taps.data(), n_taps, c.up, c.down, c.delay, *kernels),
+                             n_channels, c.edge, *kernels);
     });
   }
 }
@@ -241,8 +241,8 @@ void CheckThreads() {
   std::vector<std::thread> threads;
   for (std::vector<double>& y : found) {
     threads.emplace_back([&] {
-      PolyphaseFilter filter(PolyphaseTaps(c.taps.data(), 101, c.up, c.down, c.delay), c.n_channels,
-                             c.edge, *kernels);
+      PolyphaseFilter filter(PolyphaseTaps(c.taps.data(), 101, c.up, c.down, c.delay, *kernels),
+                             c.n_channels, c.edge, *kernels);
       y.resize(static_cast<size_t>(filter.n_outputs_of_push(c.n_samples) * c.n_channels));
       filter.Push(c.x.data(), c.n_samples, y.data());
     });
