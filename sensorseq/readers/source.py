@@ -1,6 +1,7 @@
 """One listed recording read: a reader for each file's suffix, sensors joined, channels chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def read_source(
     Raises
     ------
     RecordingError
-        If a file cannot be read, a sensor's file is missing, or a channel is not there.
+        If a file cannot be read, a sensor's file is missing, a channel is not there, or nothing was
+        recorded in one of the source's label spans.
     """
     _check_complete(source)
     parts = [
@@ -62,6 +64,12 @@ def read_source(
             recording = join_sensors(parts, source.sensors)
         except RecordingError as error:
             raise RecordingError(f"{_listed(source)}: {error}") from error
+    if source.label_spans:
+        recording = replace(recording, label_spans=source.label_spans)
+    try:
+        recording.check_label_spans()
+    except RecordingError as error:
+        raise RecordingError(f"{_listed(source)}: {error}") from error
     if channels is not None:
         for name in channels:
             if name not in recording.channel_names:
