@@ -198,6 +198,7 @@ def window_recordings(
     phase: str = "grid",
     random_state: RandomState = None,
     drop_unlabelled: bool = True,
+    check_classes: bool = True,
 ) -> WindowSet:
     """Cut recordings into windows, which keep where they were cut and what they are.
 
@@ -239,6 +240,9 @@ def window_recordings(
     drop_unlabelled : bool, default=True
         False keeps windows whose rule finds no label, with the label ``""``: to predict, not to
         train on. Without a single label this argument has no effect, and `y` is None.
+    check_classes : bool, default=True
+        False leaves it to the caller, who cuts recordings one by one, to see that windows of every
+        class are left over all; there may then be none.
 
     Returns
     -------
@@ -280,7 +284,8 @@ def window_recordings(
         _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
         for piece in pieces
     ]
-    _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
+    if check_classes:
+        _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
 
     counts = np.array([len(cut.starts) for cut in cuts])
     X = np.empty((counts.sum(), grid.length, pieces[0].n_channels), np.float32)

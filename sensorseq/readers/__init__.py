@@ -40,6 +40,7 @@ def read_recordings(
     pair: str | None = None,
     manifest: str | os.PathLike[str] | bool | None = None,
     on_error: str = "stop",
+    label_column: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -57,6 +58,8 @@ def read_recordings(
         Channels to keep, in this order; all by default.
     on_error : {"stop", "skip"}, default="stop"
         skip: a recording that cannot be read is left out, with a warning that says why.
+    label_column : str, optional
+        Column of each sample's label, for recordings that have no other; see `read_source`.
 
     Returns
     -------
@@ -79,7 +82,11 @@ def read_recordings(
     recordings = []
     for source in sources:
         try:
-            recordings.append(read_source(source, time_column=time_column, channels=channels))
+            recordings.append(
+                read_source(
+                    source, time_column=time_column, channels=channels, label_column=label_column
+                )
+            )
         except RecordingError as error:
             if on_error == "stop":
                 raise

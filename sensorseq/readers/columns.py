@@ -1,13 +1,15 @@
 """Named columns of one file to a Recording: the checks every table format shares."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import Channel, LabelSpan, Recording
 
 TIME_COLUMNS = ("time", "time_s")
 """Names the time column is looked for under when none is given."""
@@ -94,6 +96,7 @@ def recording_from_columns(
     label: str | None = None,
     units: Mapping[str, str] | None = None,
     dropped: Iterable[str] = (),
+    labels: Sequence[str | None] | None = None,
 ) -> Recording:
     """Make the recording of one file.
 
@@ -113,6 +116,8 @@ def recording_from_columns(
         Unit of each channel; unknown for those not named.
     dropped : iterable of str
         Columns without a number; kept in ``attributes["dropped_columns"]``.
+    labels : sequence of str or None, optional
+        The label of each sample, of which label spans are made; see `spans_of_labels`.
 
     Raises
     ------
@@ -131,6 +136,11 @@ def recording_from_columns(
                 f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is no"
                 " measurement; leave the field empty where a sample is missing."
             )
+    if labels is not None and len(labels) != len(timestamps_s):
+        raise RecordingError(
+            f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
+            " one for each, or nothing in its place."
+        )
     units = dict(units or {})
     for name in units:
         if name not in columns:
@@ -147,9 +157,61 @@ def recording_from_columns(
             group,
             label,
             {"dropped_columns": missing} if missing else {},
+            () if labels is None else spans_of_labels(labels, timestamps_s),
         )
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from error
+
+
+def spans_of_labels(
+    labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
+) -> tuple[LabelSpan, ...]:
+    """Return the stretches of equal neighbouring labels; None and blanks are no label.
+
+    A stretch ends where the next sample is; the last one, a median sample period after the last
+    sample.
+    """
+    if not len(labels):
+        return ()
+    names = np.array([(label or "").strip() for label in labels], object)
+    period_s = float(np.median(np.diff(timestamps_s))) if len(labels) > 1 else 1.0
+    ends_s = np.append(timestamps_s, timestamps_s[-1] + period_s)
+    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    return tuple(
+        LabelSpan(float(ends_s[first]), float(ends_s[stop]), names[first])
+        for first, stop in pairwise(edges)
+        if names[first]
+    )
+
+
+def check_label_column(
+    path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
+) -> None:
+    """Raise unless the label column is there, is not the time, and is the only source of labels."""
+    if label_column is None:
+        return
+    there = list(names)
+    if label_column not in there:
+        nearest = nearest_known(label_column, there)
+        raise RecordingError(
+            f"{path}: no column {label_column!r} for the labels; it has {_listed(there)}."
+            + (f" Did you mean label_column={nearest!r}?" if nearest else "")
+        )
+    if label_column == time_name:
+        raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
+    if label is not None:
+        raise RecordingError(
+            f"{path}: the recording has label {label!r} by its folder or manifest, and"
+            f" label_column={label_column!r} labels its samples; leave the one or the other out."
+        )
+
+
+def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
+    """Return labels that are whole numbers as texts; NaN is no label."""
+    return [
+        None if value != value else f"{value:g}" if value == int(value) else repr(value)
+        for value in values.tolist()
+    ]
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:

@@ -29,6 +29,7 @@ def read_source(
     *,
     time_column: str | None = None,
     channels: Sequence[str] | None = None,
+    label_column: str | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -40,6 +41,9 @@ def read_source(
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
+    label_column : str, optional
+        Column of each sample's label: runs of equal ones become `label_spans`, an empty field is no
+        label. For recordings of one file that have no label by their folder or manifest.
 
     Raises
     ------
@@ -48,6 +52,15 @@ def read_source(
         recorded in one of the source's label spans.
     """
     _check_complete(source)
+    if label_column is not None and (len(source.paths) > 1 or source.label_spans):
+        raise RecordingError(
+            f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, and"
+            + (
+                f" this recording has {len(source.paths)}; list its labels in a manifest."
+                if len(source.paths) > 1
+                else " the manifest labels its stretches; leave the one or the other out."
+            )
+        )
     parts = [
         _readers_of(path)[0](
             path,
@@ -55,6 +68,7 @@ def read_source(
             recording_id=source.recording_id,
             group=source.group,
             label=source.label,
+            label_column=label_column,
         )
         for path in source.paths
     ]
