@@ -745,7 +745,7 @@ def _cut(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return what became of a recording, and its windows; the training windows apart if asked."""
     pieces = cut.pieces(recording, rate)
-    windows = cut.windows(pieces, rate, complete=False)
+    windows = cut.windows(pieces, rate, check_classes=False)
     arrays = _arrays(windows, "")
     if cut.cuts_training_anew:
         arrays |= _arrays(cut.training_windows(pieces, rate), "train_")
@@ -781,7 +781,7 @@ def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
 
 def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
     """Return the labels a recording is known to have; one None when it has none."""
-    spans = sorted({span.label for span in getattr(source, "label_spans", ())})
+    spans = sorted({span.label for span in source.label_spans})
     return [*spans] if spans else [source.label]
 
 
@@ -804,7 +804,7 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             source.label,
             source.group,
             list(source.sensors),
-            [[span.start_s, span.end_s, span.label] for span in getattr(source, "label_spans", ())],
+            [[span.start_s, span.end_s, span.label] for span in source.label_spans],
         ],
         "arguments": [dict(task.reading), task.sample_rate_hz, _plain(task.cut)],
     }

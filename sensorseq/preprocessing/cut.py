@@ -112,10 +112,10 @@ class CutPlan:
         return pieces
 
     def windows(
-        self, pieces: Iterable[Recording], sample_rate_hz: float, *, complete: bool
+        self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
     ) -> WindowSet:
         """Cut pieces into windows on the grid; see `window_recordings`."""
-        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", complete)
+        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", check_classes)
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
         """Cut pieces into windows as training wants them, which may be none."""
@@ -128,7 +128,7 @@ class CutPlan:
         sample_rate_hz: float,
         hop_s: float | None,
         phase: str,
-        complete: bool,
+        check_classes: bool,
     ) -> WindowSet:
         return window_recordings(
             pieces,
@@ -140,7 +140,7 @@ class CutPlan:
             short=self.short,
             phase=phase,
             random_state=self.random_state,
-            complete=complete,
+            check_classes=check_classes,
         )
 
     def _output_channels(self, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:

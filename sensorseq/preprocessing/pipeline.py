@@ -258,7 +258,7 @@ class PreparePipeline:
         rate, source = self._choose_rate(given)
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
-        windows = self.cut.windows(pieces, rate, complete=True)
+        windows = self.cut.windows(pieces, rate, check_classes=True)
         split = self.learn.assign_parts(_table(windows), self.cut.window_s)
         if split is not None:
             windows, split = self._keep(windows, split, pieces, rate)

@@ -198,7 +198,7 @@ def window_recordings(
     phase: str = "grid",
     random_state: RandomState = None,
     drop_unlabelled: bool = True,
-    complete: bool = True,
+    check_classes: bool = True,
 ) -> WindowSet:
     """Cut recordings into windows, which keep where they were cut and what they are.
 
@@ -240,8 +240,9 @@ def window_recordings(
     drop_unlabelled : bool, default=True
         False keeps windows whose rule finds no label, with the label ``""``: to predict, not to
         train on. Without a single label this argument has no effect, and `y` is None.
-    complete : bool, default=True
-        That there is no window, or none of a class, is an error. False for some recordings of many.
+    check_classes : bool, default=True
+        False leaves it to the caller, who cuts recordings one by one, to see that windows of every
+        class are left over all; there may then be none.
 
     Returns
     -------
@@ -283,7 +284,7 @@ def window_recordings(
         _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
         for piece in pieces
     ]
-    if complete:
+    if check_classes:
         _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
 
     counts = np.array([len(cut.starts) for cut in cuts])

@@ -302,3 +302,24 @@ def test_labels_are_for_every_recording_or_for_none():
         window_recordings([spanned_one, counting(40, "bare")], 1.0)
     windows = window_recordings([spanned_one, counting(40, "whole", label="mud")], 1.0)
     assert windows.y.tolist() == ["ice"] * 3 + ["mud"] * 4
+
+
+def test_recordings_cut_one_by_one_give_the_windows_of_all_at_once():
+    recordings = [
+        counting(40, "a", label_spans=spans((0, 30, "ice"), (30, 33, "mud"))),
+        counting(40, "b", label_spans=spans((0, 3, "ice"), (20, 40, "mud"))),
+        counting(5, "c", label_spans=spans((0, 5, "ice"))),
+    ]
+    for rule in ("whole", "majority", "last"):
+        more = {"label_rule": rule, "phase": "random", "random_state": 5}
+        whole = window_recordings(recordings, 1.0, 0.5, **more)
+        each = [
+            window_recordings([one], 1.0, 0.5, check_classes=False, **more) for one in recordings
+        ]
+        assert len(each[2]) == 0
+        for name in ("X", "start_s", "recording_id", "lengths"):
+            joined = np.concatenate([getattr(one, name) for one in each])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+        assert [label for one in each for label in one.y.tolist()] == whole.y.tolist()
+        dropped = [row for one in each for row in one.provenance["dropped"]]
+        assert dropped == whole.provenance["dropped"]
