@@ -110,3 +110,6 @@ class TableFilter:
     @property
     def isa(self) -> str:
         """Instruction set that serves this filter."""
+
+def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
+    """Whether no entry is NaN or infinite; one pass, no array in between."""

@@ -239,6 +239,24 @@ void ToPlanar(const Deinterleave<Real>& args) {
   }
 }
 
+// x - x is 0, or NaN for what is not finite; a sum of those stays what it is.
+template <typename Real>
+bool AllFinite(const Real* x, int64_t n) {
+  Vec<Real> sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes<Real> <= n; i += 2 * kLanes<Real>) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const Vec<Real> some = Load(x + i + v * kLanes<Real>);
+      sums[v] += some - some;
+    }
+  }
+  Real rest = 0;
+  for (; i < n; ++i) rest += x[i] - x[i];
+  return SumOfLanes<Real>(sums[0] + sums[1]) + rest == 0;
+}
+
 constexpr FirKernels kFirKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported, kWantsAlignment,  &Dots,
-    &Interpolate,       &Blend,       &ToPlanar<float>, &ToPlanar<double>};
+    SENSORSEQ_ISA_NAME, &IsSupported,     kWantsAlignment,   &Dots,
+    &Interpolate,       &Blend,           &AllFinite<float>, &AllFinite<double>,
+    &ToPlanar<float>,   &ToPlanar<double>};
