@@ -185,6 +185,26 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
   return std::make_unique<BoundTable>(std::move(table), n_channels, edge, kernels);
 }
 
+template <typename Real>
+bool AllFiniteIn(const Rows<Real>& x, bool (*all_finite)(const Real*, int64_t)) {
+  const int64_t n = x.size();
+  const Real* from = x.data();
+  const py::gil_scoped_release release;
+  return all_finite(from, n);
+}
+
+bool AllFinite(const py::array& x) {
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  if (py::isinstance<py::array_t<float>>(x)) {
+    return AllFiniteIn<float>(Rows<float>::ensure(x), kernels.all_finite_f32);
+  }
+  if (py::isinstance<py::array_t<double>>(x)) {
+    return AllFiniteIn<double>(Rows<double>::ensure(x), kernels.all_finite_f64);
+  }
+  throw py::type_error("x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
+                       "; expected float32 or float64.");
+}
+
 template <typename Class>
 py::class_<Class> BindFilter(py::module_& m, const char* name) {
   py::class_<Class> bound(m, name);
@@ -207,6 +227,7 @@ void BindResample(py::module_& m) {
   BindFilter<BoundTable>(m, "TableFilter")
       .def(py::init(&MakeTable), py::arg("taps"), py::arg("n_phases"), py::arg("ratio"),
            py::arg("n_channels"), py::arg("edge") = "mirror");
+  m.def("all_finite", &AllFinite, py::arg("x"));
 }
 
 }  // namespace sensorseq

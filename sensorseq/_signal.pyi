@@ -164,3 +164,6 @@ class Moments:
         int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
     ]:
         """Return the number of steps; mean, sum of squared deviations, lowest and highest value."""
+
+def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
+    """Whether no entry is NaN or infinite; one pass, no array in between."""

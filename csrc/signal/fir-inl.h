@@ -34,13 +34,16 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
   const double* taps[kOutputs];
   const double* data[kOutputs];
   int64_t n_taps = 0;
+#pragma GCC unroll 8
   for (int m = 0; m < kOutputs; ++m) {
     const FirOutput& one = args.outputs[output + m];
     taps[m] = one.taps_end;
     data[m] = args.rows + channel * args.row_stride + one.end;
     n_taps = n_taps > one.n_taps ? n_taps : one.n_taps;
   }
-  Vec<double> sums[kTile] = {};
+  Vec<double> sums[kTile];
+#pragma GCC unroll 8
+  for (int i = 0; i < kTile; ++i) sums[i] = Vec<double>{};
   for (int64_t i = -n_taps; i < -kSize; i += kSize) {
     Vec<double> tap = Load(taps[0] + i);
 #pragma GCC unroll 8
@@ -67,11 +70,15 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
   if constexpr (kChannels * kOutputs == kTile) {
     double tile[kTile];
     SumTile(sums, tile);
+#pragma GCC unroll 8
     for (int m = 0; m < kOutputs; ++m) {
+#pragma GCC unroll 4
       for (int c = 0; c < kChannels; ++c) out[m * args.n_channels + c] = tile[m * kChannels + c];
     }
   } else {
+#pragma GCC unroll 8
     for (int m = 0; m < kOutputs; ++m) {
+#pragma GCC unroll 4
       for (int c = 0; c < kChannels; ++c) {
         out[m * args.n_channels + c] = SumOfLanes<double>(sums[m * kChannels + c]);
       }
@@ -106,20 +113,35 @@ void Dots(const FirDots& args) {
   if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
+// Otherwise GCC gives every use of a loaded vector a load of its own; most are of two cache lines.
+SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
+#if defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#else
+  (void)v;
+#endif
+}
+
 // kVectors of successive samples, kPhases outputs after each; a lane is an output.
 template <int kVectors, int kPhases>
 SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
                                       int64_t phase) {
   const double* data = args.rows + channel * args.row_stride + args.first + sample;
   const double* taps = args.taps + phase * args.n_taps;
-  Vec<double> sums[kVectors][kPhases] = {};
+  Vec<double> sums[kVectors][kPhases];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kPhases; ++p) sums[v][p] = Vec<double>{};
+  }
   for (int64_t i = 0; i < args.n_taps; ++i) {
     Vec<double> tap[kPhases];
 #pragma GCC unroll 2
     for (int p = 0; p < kPhases; ++p) tap[p] = Broadcast(taps[p * args.n_taps + i]);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const Vec<double> x = Load(data + v * kSize + i);
+      Vec<double> x = Load(data + v * kSize + i);
+      KeepInRegister(x);
 #pragma GCC unroll 2
       for (int p = 0; p < kPhases; ++p) sums[v][p] = MulAdd(tap[p], x, sums[v][p]);
     }
@@ -127,7 +149,9 @@ SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t chan
   const int64_t first = sample * args.up + phase - args.phase;
   const int64_t last = first + (kVectors * kSize - 1) * args.up + kPhases - 1;
   const bool is_inside = first >= 0 && last < args.n_outputs;
+#pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 2
     for (int p = 0; p < kPhases; ++p) {
       double lanes[kSize];
       Store(lanes, sums[v][p]);
@@ -215,6 +239,24 @@ void ToPlanar(const Deinterleave<Real>& args) {
   }
 }
 
+// x - x is 0, or NaN for what is not finite; a sum of those stays what it is.
+template <typename Real>
+bool AllFinite(const Real* x, int64_t n) {
+  Vec<Real> sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes<Real> <= n; i += 2 * kLanes<Real>) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const Vec<Real> some = Load(x + i + v * kLanes<Real>);
+      sums[v] += some - some;
+    }
+  }
+  Real rest = 0;
+  for (; i < n; ++i) rest += x[i] - x[i];
+  return SumOfLanes<Real>(sums[0] + sums[1]) + rest == 0;
+}
+
 constexpr FirKernels kFirKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported, kWantsAlignment,  &Dots,
-    &Interpolate,       &Blend,       &ToPlanar<float>, &ToPlanar<double>};
+    SENSORSEQ_ISA_NAME, &IsSupported,     kWantsAlignment,   &Dots,
+    &Interpolate,       &Blend,           &AllFinite<float>, &AllFinite<double>,
+    &ToPlanar<float>,   &ToPlanar<double>};

@@ -79,6 +79,8 @@ struct FirKernels {
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);
   double (*blend)(const FirBlend&);
+  bool (*all_finite_f32)(const float* x, int64_t n);
+  bool (*all_finite_f64)(const double* x, int64_t n);
   void (*deinterleave_f32)(const Deinterleave<float>&);
   void (*deinterleave_f64)(const Deinterleave<double>&);
 };

@@ -150,10 +150,10 @@ TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, doubl
 
 TableTaps::Place TableTaps::PlaceOf(int64_t output) const {
   const double position = static_cast<double>(output) / ratio_;
-  const double whole = std::floor(position);
-  const double at = (position - whole) * static_cast<double>(n_phases_);
+  const auto whole = static_cast<int64_t>(position);
+  const double at = (position - static_cast<double>(whole)) * static_cast<double>(n_phases_);
   const int64_t phase = std::min(static_cast<int64_t>(at), n_phases_ - 1);
-  const int64_t newest = static_cast<int64_t>(whole) + reach_;
+  const int64_t newest = whole + reach_;
   // one sample and one entry earlier where the last weight is 0: its sample need not have arrived
   const int64_t entry = phase + 1 + half_ >= reach_ * n_phases_ ? 1 : 0;
   return {newest - 1 + entry, phase, entry, at - static_cast<double>(phase)};

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq._signal import all_finite
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.engine import change_rate, check_engine
@@ -71,7 +72,7 @@ def resample(
     ratio = _ratio(sample_rate_hz, target_rate_hz)
     resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
     # Every sample has a part in some output: where those are finite, so are the samples.
-    if not np.isfinite(resampled).all():
+    if not all_finite(resampled):
         _check_finite(values, first_sample=0)
     return resampled
 
@@ -256,7 +257,7 @@ def _ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
 
 
 def _check_finite(values: NDArray[np.floating], first_sample: int) -> None:
-    if np.isfinite(values).all():
+    if all_finite(values):
         return
     row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
     raise SignalError(
