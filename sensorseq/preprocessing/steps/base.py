@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import RecordingError, SignalError
+from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
 
@@ -43,6 +43,7 @@ class StepStream(Protocol):
         """End the stream; return the outputs that still waited for later samples."""
 
 
+@runtime_checkable
 class Step(Protocol):
     """One filter or feature: plain fields that say what to do, and no state."""
 
@@ -127,8 +128,12 @@ class StepBase(ABC):
         """Return the recording after this step."""
         rate = even_rate_hz(recording, sample_rate_hz)
         _check_complete(recording)
-        channels = self.output_channels(recording.channels, rate)
-        stream = self.stream(recording.channels, rate)
+        try:
+            channels = self.output_channels(recording.channels, rate)
+            stream = self.stream(recording.channels, rate)
+        except ArgumentError as error:
+            error.add_note(f"for recording {recording.recording_id!r}")
+            raise
         parts = [stream.push(recording.values), stream.flush()]
         values = np.concatenate(parts).astype(recording.values.dtype, copy=False)
         times = recording.timestamps_s

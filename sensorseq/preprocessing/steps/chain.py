@@ -37,7 +37,7 @@ class StepChain(StepBase):
     def __post_init__(self) -> None:
         steps = tuple(self.steps)
         for step in steps:
-            if not isinstance(step, StepBase):
+            if not isinstance(step, Step):
                 raise ArgumentError(f"steps: {step!r} is not a step; make_step makes one.")
         _fields.set_fields(self, steps=steps)
 
