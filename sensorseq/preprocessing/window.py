@@ -270,10 +270,11 @@ def window_recordings(
         raise WindowError("no recordings to cut into windows.")
     _check_alike(pieces)
     rate = _common_rate(pieces, sample_rate_hz)
+    length = window_samples(window_s, rate)
     grid = _Grid(
         float(window_s),
-        float(window_s if hop_s is None else hop_s),
-        window_samples(window_s, rate),
+        check_positive("hop_s", window_s if hop_s is None else hop_s),
+        length,
         rate,
         short,
         None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
@@ -373,8 +374,9 @@ class _Grid:
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
         """Return the samples, below a hop, to put the first window off by; a window still fits."""
-        hop = check_positive("hop_s", self.hop_s) * self.rate
-        n_places = min(math.ceil(hop - 1e-9), stretch.n_samples - self.length + 1)
+        n_places = min(
+            math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
+        )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
         # A digest, not a generator: the same on every machine, and no order of draws to keep.

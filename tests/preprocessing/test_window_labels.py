@@ -290,8 +290,13 @@ def test_arguments_without_meaning_are_errors():
     for purity in (0, -1, 1.5, "x", np.nan):
         with pytest.raises(ArgumentError, match="min_purity"):
             window_recordings(recordings, 1.0, label_rule="majority", min_purity=purity)
-    with pytest.raises(ArgumentError, match="hop_s=0"):
-        window_recordings(recordings, 1.0, hop_s=0)
+    for hop_s in (0, -1, "x", np.nan):
+        with pytest.raises(ArgumentError, match="hop_s="):
+            window_recordings(recordings, 1.0, hop_s=hop_s)
+    with pytest.raises(ArgumentError, match="windows would repeat"):
+        window_recordings(recordings, 1.0, hop_s=0.01, phase="random")
+    with pytest.raises(ArgumentError, match="window_s="):
+        window_recordings(recordings, "x")
     with pytest.raises(ArgumentError, match="random_state"):
         window_recordings(recordings, 1.0, phase="random", random_state="monday")
 
