@@ -337,18 +337,20 @@ class _Check:
         has_shape = content >= 0
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
-            rows = np.flatnonzero(has_shape & (view.part != ""))
-            _, first, kind = np.unique(content[rows], return_index=True, return_inverse=True)
-            alike = rows[first][kind]
-            crosses = view.part[rows] != view.part[alike]
-            # The first of a kind may be held out and its copies in train: turn those around.
-            later, earlier = rows[crosses], alike[crosses]
-            turn = view.part[later] == "train"
-            later, earlier = np.where(turn, earlier, later), np.where(turn, later, earlier)
-            later, index = np.unique(later, return_index=True)
-            new = ~self.known[at][later]
-            pairs.append((view, later[new], earlier[index][new]))
-            self.known[at][later] = True
+            first_in = {}  # the first window of each content in each part
+            for name in PARTS:
+                rows = np.flatnonzero(has_shape & (view.part == name))[::-1]
+                first_in[name] = np.full(len(content), -1)
+                first_in[name][content[rows]] = rows
+            for name in view.held_out:
+                rows = np.flatnonzero(has_shape & (view.part == name) & ~self.known[at])
+                others = np.full(len(rows), -1)
+                for other in PARTS:
+                    if other != name:
+                        meets = first_in[other][content[rows]]
+                        others = np.where(others < 0, meets, others)
+                pairs.append((view, rows[others >= 0], others[others >= 0]))
+                self.known[at][rows[others >= 0]] = True
         self._add_pairs(
             "identical_windows",
             pairs,
@@ -478,10 +480,11 @@ class _Check:
         rows: list[int] = []
         others: list[int] = []
         for members in rows_of(self.recording):
+            members = members[end[members] > start[members]]
+            members = members[np.argsort(start[members], kind="stable")]
             parts = _parts_among(view.part[members])
             if len(parts) < 2:
                 continue
-            members = members[np.argsort(start[members], kind="stable")]
             for name in parts:
                 if name == "train":
                     continue
@@ -496,7 +499,7 @@ class _Check:
                 after = np.minimum(before + 1, len(rest) - 1)
                 into = (before + 1 < len(rest)) & (start[rest[after]] < end[own] - rounding)
                 meets = np.where(over, rest[holder[np.maximum(before, 0)]], rest[after])
-                hit = (over | into) & (end[own] > start[own])
+                hit = over | into
                 rows += own[hit].tolist()
                 others += meets[hit].tolist()
         return np.array(rows, np.int64), np.array(others, np.int64)
