@@ -84,7 +84,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, WindowSet):
             return self._transform_window_set(X)
         if _are_recordings(X):
-            return [self._apply(recording) for recording in X]
+            return [self._apply(recording, None) for recording in X]
         values = self._check(X, reset=False)
         windows = values[:, :, np.newaxis] if values.ndim == 2 else values
         if not self.steps_:
@@ -125,14 +125,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[list[NDArray[np.floating]], Recording]:
         made, out = [], None
         for row, values in enumerate(windows):
-            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"))
+            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"), rate)
             made.append(out.values)
         assert out is not None
         return made, out
 
-    def _apply(self, recording: Recording) -> Recording:
+    def _apply(self, recording: Recording, sample_rate_hz: float | None) -> Recording:
         for step in self.steps_:
-            recording = step.apply(recording)
+            recording = step.apply(recording, sample_rate_hz)
+            if sample_rate_hz is not None:
+                sample_rate_hz = step.output_rate_hz(sample_rate_hz)
         return recording
 
     def _check(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
