@@ -135,9 +135,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         A callable gets ``(logits, class_index)`` and returns one value for each window.
     label_smoothing : float, default=0.0
         Share of the target spread evenly over the classes, in training and in `val_loss`.
-    class_weight : None, "balanced" or dict, default=None
+    class_weight : None, "balanced", "effective_number" or dict, default=None
         Factor on the loss of each class; ``"balanced"`` is ``n / (k * count)`` over the training
-        part. It does not enter `val_loss`.
+        part, ``"effective_number"`` weakens large classes less: see
+        `sensorseq.preprocessing.weights.class_weights`. It does not enter `val_loss`.
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
         torch's optimizer of that name.
     learning_rate : float, default=1e-3

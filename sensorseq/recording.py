@@ -148,8 +148,9 @@ class Recording:
             before, now = timestamps_s[row - 1], timestamps_s[row]
             what = "repeats" if now == before else "goes back"
             raise RecordingError(
-                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s);"
-                " sort and deduplicate the samples first."
+                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s), and"
+                f" {backwards.size} time(s) in all; preprocessing.stamps.repair_stamps sorts and"
+                " merges such samples."
             )
         infinite = np.argwhere(np.isinf(values))
         if infinite.size:

@@ -153,17 +153,7 @@ def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]
             "the model was trained on windows that were scaled outside of it, so it cannot scale"
             " recordings alike; train it on the prepared file as it is."
         )
-    configuration = preparation["configuration"]
-    pipeline = PreparePipeline(
-        sample_rate_hz=preparation["sample_rate_hz"],
-        window_s=configuration["window"]["window_s"],
-        hop_s=configuration["window"]["hop_s"],
-        max_gap_s=configuration["resample"]["max_gap_s"],
-        channels=preparation["channels"],
-        split=None,
-        scale=None,
-    )
-    return pipeline, configuration["input"]
+    return PreparePipeline.for_prediction(preparation), preparation["configuration"]["input"]
 
 
 def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
@@ -189,10 +179,10 @@ def _windows(
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
-        recording = read_source(source, time_column=time_column, channels=pipeline.channels)
+        recording = read_source(source, time_column=time_column, channels=pipeline.cut.channels)
         return pipeline.prepare([recording])
     except WindowError as error:
-        seconds = pipeline.window_s
+        seconds = pipeline.cut.window_s
         raise WindowError(
             f"{listed}: no window of {seconds:g} s, as the model needs, fits into this recording"
             f" ({error})"

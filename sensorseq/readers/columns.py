@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.preprocessing import stamps
 from sensorseq.recording import Channel, LabelSpan, Recording
 
 TIME_COLUMNS = ("time", "time_s")
@@ -45,9 +46,15 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 
 
 def check_timestamps(
-    path: Path, timestamps_s: NDArray[np.float64], time_column: str
+    path: Path,
+    timestamps_s: NDArray[np.float64],
+    time_column: str,
+    *,
+    repair_stamps: bool = False,
 ) -> NDArray[np.float64]:
     """Return the stamps when there is one for every sample and each is later than the last.
+
+    With `repair_stamps`, stamps that are not are sorted, and equal ones merged.
 
     Raises
     ------
@@ -67,6 +74,8 @@ def check_timestamps(
             f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps are"
             " seconds."
         )
+    if repair_stamps:
+        return np.unique(timestamps_s)
     distance = np.diff(timestamps_s)
     wrong = np.flatnonzero(distance <= 0)
     if wrong.size:
@@ -81,6 +90,7 @@ def check_timestamps(
                 if same
                 else "Sort the rows by time, or cut the file where the clock was set."
             )
+            + " repair_stamps sorts rows and merges those of one time stamp."
         )
     return timestamps_s
 
@@ -96,6 +106,7 @@ def recording_from_columns(
     label: str | None = None,
     units: Mapping[str, str] | None = None,
     dropped: Iterable[str] = (),
+    repair_stamps: bool = False,
     labels: Sequence[str | None] | None = None,
 ) -> Recording:
     """Make the recording of one file.
@@ -116,6 +127,9 @@ def recording_from_columns(
         Unit of each channel; unknown for those not named.
     dropped : iterable of str
         Columns without a number; kept in ``attributes["dropped_columns"]``.
+    repair_stamps : bool
+        Sort rows by their stamps and merge those that share one, rather than raise; how many, is
+        kept in ``attributes["repaired_stamps"]``.
     labels : sequence of str or None, optional
         The label of each sample, of which label spans are made; see `spans_of_labels`.
 
@@ -128,7 +142,7 @@ def recording_from_columns(
         raise RecordingError(f"{path}: no column of numbers beside {time_name!r}.")
     if not len(timestamps_s):
         raise RecordingError(f"{path}: a header, and no sample below it.")
-    check_timestamps(path, timestamps_s, time_name)
+    check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
         infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
@@ -148,15 +162,23 @@ def recording_from_columns(
                 f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
             )
     missing = list(dropped)
+    attributes: dict[str, object] = {"dropped_columns": missing} if missing else {}
+    table: NDArray[np.floating] = np.column_stack(list(columns.values()))
+    if repair_stamps:
+        if labels is not None:
+            labels = _labels_in_order(path, labels, timestamps_s)
+        repaired = stamps.repair_stamps(timestamps_s, table)
+        timestamps_s, table = repaired.timestamps_s, repaired.values
+        attributes["repaired_stamps"] = repaired.counts
     try:
         return Recording(
-            np.column_stack(list(columns.values())),
+            table,
             timestamps_s,
             tuple(Channel(name, units.get(name, "")) for name in columns),
             recording_id,
             group,
             label,
-            {"dropped_columns": missing} if missing else {},
+            attributes,
             () if labels is None else spans_of_labels(labels, timestamps_s),
         )
     except RecordingError as error:
@@ -182,6 +204,24 @@ def spans_of_labels(
         for first, stop in pairwise(edges)
         if names[first]
     )
+
+
+def _labels_in_order(
+    path: Path, labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
+) -> list[str | None]:
+    """Return the labels of the samples that repairing their stamps leaves."""
+    order = np.argsort(timestamps_s, kind="stable").tolist()
+    kept: list[str | None] = []
+    for at, row in enumerate(order):
+        before = order[at - 1] if at else row
+        if not at or timestamps_s[row] > timestamps_s[before]:
+            kept.append(labels[row])
+        elif labels[row] != kept[-1]:
+            raise RecordingError(
+                f"{path}, row {row + 1}: label {labels[row]!r} at the time of row {before + 1},"
+                f" which has {kept[-1]!r}; one instant has one label."
+            )
+    return kept
 
 
 def check_label_column(

@@ -33,6 +33,7 @@ def read_csv(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
     label_column: str | None = None,
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
@@ -53,6 +54,10 @@ def read_csv(
         As in `Recording`.
     units : mapping of str to str, optional
         Unit of each channel by column name; unknown for those not named.
+    repair_stamps : bool, default=False
+        Sort rows whose time goes back and merge those of one time stamp (their mean), rather than
+        raise. How many, is in ``attributes["repaired_stamps"]``: ``n_out_of_order`` and
+        ``n_duplicates``.
     label_column : str, optional
         Column of each sample's label, words or numbers: runs of equal ones become `label_spans`,
         and it is no channel. An empty field is no label. Not beside `label`.
@@ -90,18 +95,24 @@ def read_csv(
         label=label,
         units=units,
         dropped=dropped,
+        repair_stamps=repair_stamps,
         labels=labels,
     )
 
 
-def read_csv_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_csv_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of a CSV file alone; see `read_csv`."""
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
     columns = _numeric_columns(path, text, [time_name])
     return check_timestamps(
-        path, _as_timestamps(path, time_name, columns.get(time_name)), time_name
+        path,
+        _as_timestamps(path, time_name, columns.get(time_name)),
+        time_name,
+        repair_stamps=repair_stamps,
     )
 
 

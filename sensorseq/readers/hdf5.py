@@ -31,6 +31,7 @@ def read_hdf5(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
     label_column: str | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
@@ -47,7 +48,7 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column
+    path, recording_id, group, label, units, label_column, repair_stamps
         As in `read_csv`; `units` replaces what the file says.
     time_column : str, optional
         Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
@@ -97,13 +98,16 @@ def read_hdf5(
         label=label,
         units={**stored_units, **(units or {})},
         dropped=[name for name, values in columns.items() if values is None],
+        repair_stamps=repair_stamps,
         labels=labels,
     )
 
 
-def read_hdf5_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_hdf5_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
-    recording = read_hdf5(path, time_column=time_column)
+    recording = read_hdf5(path, time_column=time_column, repair_stamps=repair_stamps)
     return check_timestamps(path, recording.timestamps_s, time_column or "time")
 
 

@@ -29,6 +29,7 @@ def read_parquet(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
     label_column: str | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file: a column for time, one for each channel.
@@ -39,7 +40,7 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column
+    path, recording_id, group, label, units, label_column, repair_stamps
         As in `read_csv`; `units` replaces what the file says.
     time_column : str, optional
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
@@ -75,15 +76,20 @@ def read_parquet(
         label=label,
         units={**stored_units, **(units or {})},
         dropped=dropped,
+        repair_stamps=repair_stamps,
         labels=None if label_column is None else _as_labels(path, label_column, table),
     )
 
 
-def read_parquet_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_parquet_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of a Parquet file alone; see `read_parquet`."""
     time_name = find_time_column(path, _read_schema(path).names, time_column)
     stamps = _read_table(path, [time_name])[time_name]
-    return check_timestamps(path, _as_seconds(path, time_name, stamps), time_name)
+    return check_timestamps(
+        path, _as_seconds(path, time_name, stamps), time_name, repair_stamps=repair_stamps
+    )
 
 
 def _read_schema(path: Path) -> pa.Schema:

@@ -74,10 +74,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
         check_integer("verbose", p["verbose"], 0)
     check_callbacks(p["callbacks"])
     check_class_weight(p["class_weight"])
-    if p["class_weight"] == "balanced" and p["sampler"] == "balanced":
+    if isinstance(p["class_weight"], str) and p["sampler"] == "balanced":
         raise ArgumentError(
-            "class_weight='balanced' and sampler='balanced' both correct the same imbalance,"
-            " together once too often; take one."
+            f"class_weight={p['class_weight']!r} and sampler='balanced' both correct the same"
+            " imbalance, together once too often; take one."
         )
     check_choice("engine", p["engine"], ENGINES)
     names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]

@@ -135,9 +135,9 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
     Returns
     -------
     dict
-        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration`` and ``scaled`` of the
-        first set; ``recordings``: the digests of each recording seen, by its id, empty when they
-        are not known.
+        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration``, ``scaled``,
+        ``input_channels`` and ``resampled_to_hz`` of the first set; ``recordings``: the digests of
+        each recording seen, by its id, empty when they are not known.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -155,6 +155,8 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
         "n_timesteps": first.n_timesteps,
         "configuration": first.provenance.get("configuration"),
         "scaled": first.provenance.get("scaled"),
+        "input_channels": first.provenance.get("input_channels"),
+        "resampled_to_hz": first.provenance.get("resampled_to_hz"),
         "recordings": seen,
     }
 

@@ -10,8 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-PROGRAMS = ("test_lstm", "test_bits", "test_lstm_linear_loss", "test_train_epoch")
-SIGNAL_PROGRAMS = ("test_signal_window",)  # one thread, no instruction sets
+PROGRAMS = (
+    "test_lstm",
+    "test_bits",
+    "test_lstm_linear_loss",
+    "test_train_epoch",
+    "test_signal_resample",
+)
+SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one body for every processor
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS)):
@@ -86,6 +92,10 @@ def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
 
 def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
+
+
+def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
+    run(checked / "test_signal_resample")
 
 
 @pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
