@@ -18,6 +18,7 @@ from sensorseq.preprocessing._checks import (
     check_random_state,
     check_rate,
 )
+from sensorseq.preprocessing.class_fate import Fate, check_class_fates
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
     MIN_PURITY,
@@ -249,8 +250,9 @@ def window_recordings(
     WindowSet
         In the order of `recordings`, then of time. `provenance["window"]` holds the lengths in
         seconds and samples and the choices made, `provenance["recordings"]` what became of each
-        piece, and `provenance["dropped"]` what gave no window, why, and how many samples or windows
-        that were. `y` is None when no recording has a label.
+        piece, `provenance["classes"]` what became of each class (see `check_class_fates`), and
+        `provenance["dropped"]` what gave no window, why, and how many samples or windows that were.
+        `y` is None when no recording has a label.
 
     Raises
     ------
@@ -285,8 +287,10 @@ def window_recordings(
         _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
         for piece in pieces
     ]
+    fates = _fates(pieces, cuts, classes, grid, label_rule)
     if check_classes:
-        _check_not_too_short(pieces, cuts, classes, grid, label_rule, purity)
+        _check_not_too_short(pieces, cuts, fates, grid)
+        check_class_fates(fates, window_s=grid.window_s, label_rule=label_rule, min_purity=purity)
 
     counts = np.array([len(cut.starts) for cut in cuts])
     X = np.empty((counts.sum(), grid.length, pieces[0].n_channels), np.float32)
@@ -325,6 +329,7 @@ def window_recordings(
                 "short": short,
                 "phase": phase,
             },
+            "classes": fates,
             "recordings": outcome,
             "dropped": [row for cut in cuts for row in cut.dropped]
             + [
@@ -595,62 +600,45 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
     return rate
 
 
-def _check_not_too_short(
+def _fates(
     pieces: list[Recording],
     cuts: list[_Cut],
     classes: list[Any],
     grid: _Grid,
     label_rule: str,
-    min_purity: float,
+) -> list[Fate]:
+    """Return what became of each class, see `class_fate`."""
+    is_whole = label_rule == "whole"
+    spanned = {span.label for piece in pieces for span in piece.label_spans}
+    return [
+        {
+            "label": label,
+            "n_windows": int(sum(np.count_nonzero(cut.codes == code) for cut in cuts)),
+            "longest_s": max(cut.longest.get(label, 0) for cut in cuts) / grid.rate,
+            "best_share": None if is_whole else max(float(c.best_share[code]) for c in cuts),
+            "in_spans": is_whole and label in spanned,
+        }
+        for code, label in enumerate(classes)
+    ]
+
+
+def _check_not_too_short(
+    pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
-    """Raise when there is no window at all, or a class has none left."""
-    window_s = grid.window_s
-    longest_of = {
-        label: max((cut.longest.get(label, 0) for cut in cuts), default=0) for label in classes
-    }
-    in_spans = label_rule == "whole" and any(piece.label_spans for piece in pieces)
-    if not any(cut.n_candidates for cut in cuts):
-        if in_spans and any(longest_of.values()):
-            label, n_samples = max(longest_of.items(), key=lambda item: item[1])
-            raise WindowError(
-                f"no label span is as long as window_s={window_s:g}; the longest, of {label!r}, has"
-                f" {n_samples / grid.rate:g} s. Use a shorter window_s, short='pad', or a"
-                " label_rule that lets windows reach across spans."
-            )
-        longest = max(pieces, key=lambda piece: piece.duration_s)
-        raise WindowError(
-            f"none of {len(pieces)} recordings or pieces is as long as window_s={window_s:g}; the"
-            f" longest, of {longest.recording_id!r}, has {longest.duration_s:g} s. Use a shorter"
-            " window_s, or a longer max_gap_s if gaps cut the recordings up."
-        )
-    kept = {code for cut in cuts for code in np.unique(cut.codes).tolist()}
-    lost = sorted((label for code, label in enumerate(classes) if code not in kept), key=str)
-    if not lost:
+    """Raise when nothing is as long as a window."""
+    if any(cut.n_candidates for cut in cuts):
         return
-    label = lost[0]
-    share = max(float(cut.best_share[classes.index(label)]) for cut in cuts)
-    if label_rule == "whole" or not share:
-        if in_spans:
-            seconds = longest_of[label] / grid.rate
-            why = (
-                f"every label span of it is shorter than window_s={window_s:g}; the longest has"
-                f" {seconds:g} s"
-                if seconds
-                else "no sample lies in a label span of it"
-            )
-        elif label_rule == "whole" or longest_of[label] < grid.length:
-            why = f"every recording is shorter than window_s={window_s:g}"
-        else:
-            why = "no window holds a sample of it"
-        way = "Use a shorter window_s"
-    elif label_rule == "majority":
-        why = (
-            f"no window has it as its majority label with min_purity={min_purity:g}; the purest has"
-            f" it in {share:.3g} of its samples"
+    spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
+    if spanned:
+        longest_span = max(spanned, key=lambda fate: float(fate["longest_s"]))
+        raise WindowError(
+            f"no label span is as long as window_s={grid.window_s:g}; the longest, of"
+            f" {longest_span['label']!r}, has {longest_span['longest_s']:g} s. Use a shorter"
+            " window_s, short='pad', or a label_rule that lets windows reach across spans."
         )
-        way = "Use a lower min_purity, a shorter window_s, label_rule='whole'"
-    else:
-        where = "middle" if label_rule == "centre" else "last"
-        why = f"no window has it at its {where} sample"
-        way = "Use a shorter hop_s, a shorter window_s, label_rule='whole'"
-    raise WindowError(f"class {label!r}: {why}. {way}, or leave the class out.")
+    longest = max(pieces, key=lambda piece: piece.duration_s)
+    raise WindowError(
+        f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
+        f" longest, of {longest.recording_id!r}, has {longest.duration_s:g} s. Use a shorter"
+        " window_s, or a longer max_gap_s if gaps cut the recordings up."
+    )

@@ -1,3 +1,5 @@
+import json
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -6,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
+from sensorseq.preprocessing.class_fate import check_class_fates, merge_fates
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.window import window_recordings
 from sensorseq.recording import LabelSpan, Recording
@@ -328,3 +331,35 @@ def test_recordings_cut_one_by_one_give_the_windows_of_all_at_once():
         assert [label for one in each for label in one.y.tolist()] == whole.y.tolist()
         dropped = [row for one in each for row in one.provenance["dropped"]]
         assert dropped == whole.provenance["dropped"]
+        fates = merge_fates(fate for one in each for fate in one.provenance["classes"])
+        assert fates == whole.provenance["classes"]
+        assert {fate["label"]: fate["n_windows"] for fate in fates} == Counter(whole.y.tolist())
+
+
+def test_a_class_lost_over_recordings_cut_one_by_one_is_the_same_error():
+    recordings = [
+        counting(40, "a", label_spans=spans((0, 30, "ice"), (30, 33, "mud"))),
+        counting(40, "b", label_spans=spans((0, 20, "ice"), (20, 26, "mud"))),
+    ]
+    for choices in (
+        {"label_rule": "whole"},
+        {"label_rule": "majority", "min_purity": 0.9},
+        {"label_rule": "last", "hop_s": 3.0},
+    ):
+        with pytest.raises(WindowError) as at_once:
+            window_recordings(recordings, 1.0, **choices)
+        fates = [
+            fate
+            for one in recordings
+            for fate in window_recordings([one], 1.0, check_classes=False, **choices).provenance[
+                "classes"
+            ]
+        ]
+        with pytest.raises(WindowError) as one_by_one:
+            check_class_fates(
+                json.loads(json.dumps(fates)),
+                window_s=1.0,
+                label_rule=choices["label_rule"],
+                min_purity=choices.get("min_purity"),
+            )
+        assert str(one_by_one.value) == str(at_once.value)
