@@ -3,5 +3,7 @@
 
 PYBIND11_MODULE(_signal, m) {
   m.doc() = "The preprocessing loops; see the stubs beside it.";
+  sensorseq::BindMoving(m);
   sensorseq::BindResample(m);
+  sensorseq::BindWindow(m);
 }

@@ -19,6 +19,8 @@ using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::fo
   throw pybind11::error_already_set();
 }
 
+void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);
+void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h
 
 }  // namespace sensorseq

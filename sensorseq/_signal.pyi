@@ -1,6 +1,6 @@
 """The preprocessing loops of csrc/signal, as bound by csrc/bindings_signal*.cpp."""
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,60 @@ class TableFilter:
     @property
     def isa(self) -> str:
         """Instruction set that serves this filter."""
+
+class MovingWindow:
+    """A statistic of the window of each sample's time; see csrc/signal/moving.h.
+
+    The window of time t holds the `window_samples` samples up to t + `ahead_samples`, as far as
+    they exist. `statistic`: mean, std, rms, min, max, range, mean_absolute or line_residual. One
+    thread at a time.
+    """
+
+    def __init__(
+        self,
+        statistic: str,
+        window_samples: int,
+        n_channels: int,
+        ahead_samples: int = 0,
+    ) -> None: ...
+    def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (n, n_channels) samples; return the (m, n_channels) rows that are now known."""
+    def flush(self) -> NDArray[np.float64]:
+        """Return the last rows, whose windows the end cuts short."""
+
+def gather_windows(
+    values: NDArray[np.floating[Any]],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64] | None,
+    center: NDArray[np.float64] | None,
+    scale: NDArray[np.float64] | None,
+    out: NDArray[np.float32],
+) -> tuple[int, int]:
+    """Write the windows of a signal, scaled if asked to; see csrc/signal/window.h."""
+
+def scale_windows(
+    x: NDArray[np.floating[Any]],
+    lengths: NDArray[np.int64] | None,
+    center: NDArray[np.float64] | None,
+    scale: NDArray[np.float64] | None,
+    inverse: bool,
+    out: NDArray[np.floating[Any]],
+) -> tuple[int, int]:
+    """Write scaled windows; returns as `gather_windows` the first value not finite, or -1."""
+
+class Moments:
+    """Running statistics of each channel; see csrc/signal/moments.h."""
+
+    def __init__(self, n_channels: int) -> None: ...
+    def add(self, x: NDArray[np.floating[Any]], lengths: NDArray[np.int64] | None = None) -> int:
+        """Add valid steps; returns the position of the first value not finite, or -1."""
+
+    def summarize(
+        self,
+    ) -> tuple[
+        int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+    ]:
+        """Return the number of steps; mean, sum of squared deviations, lowest and highest value."""
 
 def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
     """Whether no entry is NaN or infinite; one pass, no array in between."""

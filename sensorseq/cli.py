@@ -28,7 +28,7 @@ from sensorseq.errors import (
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
 
-OK, USAGE, BAD_INPUT, ENVIRONMENT = 0, 2, 3, 4
+OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -135,20 +135,48 @@ def simulate(
     _say(result, f"{len(written)} simulated recordings in {folder}", as_json)
 
 
-@app.command(epilog=_example("sensorseq inspect logs --files 'pro_*.csv' --time-column time"))
+@app.command(
+    epilog=_example(
+        "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
+        "sensorseq inspect terrain.h5 --leakage",
+    )
+)
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Recording, folder, manifest.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="Recording, folder, manifest; a prepared file with --leakage."
+        ),
+    ],
     files: Files = None,
     pair: Pair = None,
     time_column: TimeColumn = None,
     exclude: Exclude = None,
+    leakage: Annotated[
+        bool,
+        typer.Option("--leakage", help="Look for test windows of a prepared file in training."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Say what is in recordings, and which cannot be read.
 
     Rates, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+
+    With --leakage: whether the parts of a prepared file are kept apart. Exit code 10 if not.
     """
+    if leakage:
+        from sensorseq.evaluation.leakage import inspect_leakage
+
+        unused = {"--files": files, "--pair": pair, "--time-column": time_column}
+        for option, value in {**unused, "--exclude": exclude}.items():
+            if value:
+                raise ArgumentError(f"{option} is for recordings, not for --leakage of a file.")
+        report = inspect_leakage(path)
+        _say(report.to_dict(), str(report), as_json)
+        if report:
+            raise typer.Exit(GATE)
+        return
     from sensorseq.evaluation.inspect import format_recordings, inspect_recordings
 
     with _progress("reading", quiet=quiet) as advance:
@@ -202,23 +230,65 @@ def prepare(
         float | None,
         typer.Option("--hop-s", metavar="S", help="Between window starts [default: a window]."),
     ] = None,
+    train_hop_s: Annotated[
+        float | None,
+        typer.Option("--train-hop-s", metavar="S", help="The same of training windows alone."),
+    ] = None,
+    short: Annotated[
+        str | None,
+        typer.Option(
+            "--short",
+            metavar="HOW",
+            help="Recordings shorter than a window: drop, pad, error [default: drop].",
+        ),
+    ] = None,
     max_gap_s: Annotated[
         float | None,
         typer.Option(
             "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 samples]."
         ),
     ] = None,
+    repair_stamps: Annotated[
+        bool,
+        typer.Option(
+            "--repair-stamps", help="Sort samples out of order, merge those of one instant."
+        ),
+    ] = False,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="Column of each sample's label."),
+    ] = None,
+    label_rule: Annotated[
+        str | None,
+        typer.Option(
+            "--label-rule",
+            metavar="RULE",
+            help="Where labels change: whole, majority, centre, last [default: whole].",
+        ),
+    ] = None,
+    min_purity: Annotated[
+        float | None,
+        typer.Option("--min-purity", metavar="SHARE", help="Of majority [default: 0.5]."),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
             metavar="SHARES",
-            help="Train,validation,test by group, or none [default: 0.6,0.2,0.2].",
+            help="Train,validation,test, or none [default: 0.6,0.2,0.2].",
         ),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option("--split-by", metavar="WHAT", help="group, recording, time [default: group]."),
     ] = None,
     scale: Annotated[
         str | None,
         typer.Option("--scale", metavar="KIND", help="Statistics to store [default: standard]."),
+    ] = None,
+    scale_per: Annotated[
+        str | None,
+        typer.Option("--scale-per", metavar="WHAT", help="all, recording, group [default: all]."),
     ] = None,
     balance: Annotated[
         str | None,
@@ -246,6 +316,7 @@ def prepare(
 
     Each class is a folder, each file in it a recording; or a manifest lists path, label, group.
     Whole groups go to train, validation or test, so that no test recording is ever trained on.
+    Filters, features and all else that a preparation can do are said in a file, --config.
     """
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
@@ -262,11 +333,19 @@ def prepare(
             channels=_names(channels),
             sample_rate_hz=sample_rate_hz,
             max_gap_s=max_gap_s,
+            repair_stamps=repair_stamps or None,
+            label_column=label_column,
             window_s=window_s,
             hop_s=hop_s,
+            train_hop_s=train_hop_s,
+            short=short,
+            label_rule=label_rule,
+            min_purity=min_purity,
             split=_shares(split),
+            split_by=split_by,
             random_state=seed,
             scale=scale,
+            scale_per=scale_per,
             balance=balance,
             config=config,
             jobs=jobs,
@@ -515,7 +594,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and end the process with its exit code.
 
     0: done. 2: the command line or the configuration makes no sense. 3: the data cannot be used.
-    4: the installation or the machine lacks something.
+    4: the installation or the machine lacks something. 10: a check that was asked for failed.
     """
     # Read when torch is loaded, which comes later. Threads that spin while they wait make a fit of
     # seconds take minutes on cores that other work shares; sleeping costs little on idle ones.

@@ -240,7 +240,7 @@ ARGUMENTS = [
     ("loss", "cross-entropy", "Did you mean 'cross_entropy'"),
     ("label_smoothing", 1.0, r"must be a number in \[0, 1\)"),
     ("class_weight", "balance", "Did you mean 'balanced'"),
-    ("class_weight", [1, 2], "must be None, 'balanced' or a dictionary"),
+    ("class_weight", [1, 2], "must be None, 'balanced', 'effective_number' or a dict"),
     ("optimizer", "adan", "Did you mean 'adam'"),
     ("learning_rate", 0.0, r"must be a number in \(0, inf\)"),
     ("learning_rate", float("nan"), "must be a number"),

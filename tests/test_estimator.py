@@ -29,6 +29,7 @@ from sensorseq.errors import (
     NotYetError,
 )
 from sensorseq.estimator import NOT_YET
+from sensorseq.preprocessing.weights import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
 from sensorseq.training.parts import split_windows
@@ -349,13 +350,15 @@ def test_a_heavier_class_is_predicted_more_often():
     assert counts[1] > counts[0] + 20
 
 
-def test_balanced_class_weights_are_n_over_k_times_count():
+def test_named_class_weights_are_those_of_preprocessing():
     y = np.repeat([0, 1], [45, 15])
     windows, _ = make_windows(n_classes=2)
     X_val, y_val = make_windows(n_classes=2, seed=1)
     fit = functools.partial(SensorLSTMClassifier.fit, X=windows, y=y, X_val=X_val, y_val=y_val)
     balanced = fit(small(class_weight="balanced"))
     assert_same_fit(balanced, fit(small(class_weight={0: 60 / 90, 1: 60 / 30})))
+    effective = fit(small(class_weight="effective_number"))
+    assert_same_fit(effective, fit(small(class_weight=class_weights(y, "effective_number"))))
 
 
 def test_warm_start_goes_on_from_the_weights_and_the_scaling():

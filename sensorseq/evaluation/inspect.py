@@ -36,7 +36,9 @@ def inspect_recordings(
         ``recordings``: for each its id, files, label, group, duration, rate, channels with range
         and missing samples, longest gap; or ``error``. ``n_errors``: how many have one.
     """
-    refuse_prepared(Path(path), "`sensorseq info` says what is in it.")
+    refuse_prepared(
+        Path(path), "`sensorseq info` says what is in it, --leakage whether its parts are apart."
+    )
     sources = find_recordings(path, files=files, pair=pair, exclude=exclude)
     rows: list[dict[str, Any]] = []
     for done, source in enumerate(sources):

@@ -63,8 +63,8 @@ def split_by_group(
             " leave the class out, or set a part's fraction to 0."
         )
     required = np.ones((len(used), len(classes)), bool)
-    part = _assign_groups(counts, shares[used] / shares[used].sum(), required, rng)
-    missing = np.argwhere(_share_out(counts, part, len(used)) == 0)
+    part = assign_groups(counts, shares[used] / shares[used].sum(), _weighty(required), rng)
+    missing = np.argwhere(share_out(counts, part, len(used)) == 0)
     if missing.size:
         where, what = missing[0]
         raise SplitError(
@@ -124,8 +124,8 @@ def holdout_by_group(
         return np.arange(len(group_index)), np.empty(0, np.int64)
     n_groups = np.count_nonzero(counts, axis=0)
     required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
-    part = _assign_groups(counts, np.array([1 - fraction, fraction]), required, rng)
-    if not part.any() or (_share_out(counts, part, 2)[0] == 0).any():
+    part = assign_groups(counts, np.array([1 - fraction, fraction]), _weighty(required), rng)
+    if not part.any() or (share_out(counts, part, 2)[0] == 0).any():
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without taking a class"
             " from training: each has a class that no other has. Give validation data of your own,"
@@ -166,7 +166,7 @@ def _count(
     return classes.tolist(), counts, group_index
 
 
-def _share_out(
+def share_out(
     counts: NDArray[np.int64], part: NDArray[np.int64], n_parts: int
 ) -> NDArray[np.int64]:
     """Windows of each (part, class)."""
@@ -178,20 +178,18 @@ def _share_out(
 class _Cost:
     """How far parts are from the wanted shares: squared, summed over classes.
 
-    A class missing where it is required outweighs any share, most of all in train (part 0); so does
-    a part without windows.
+    `penalty` is added for a class missing in a part, and more for a part without windows.
     """
 
     def __init__(
         self,
         counts: NDArray[np.int64],
         fractions: NDArray[np.float64],
-        required: NDArray[np.bool_],
+        penalty: NDArray[np.float64],
     ) -> None:
         self._total = counts.sum(axis=0)
         self._fractions = fractions
-        missing = np.where(np.arange(len(fractions)) == 0, 1e6, 10.0)
-        self._penalty = required * missing[:, np.newaxis]
+        self._penalty = penalty
 
     def __call__(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cost of rows `shared` (..., n_classes) as contents of parts `part` (...)."""
@@ -201,39 +199,87 @@ class _Cost:
         return cost + 1e3 * absent.all(axis=-1)  # type: ignore[no-any-return]
 
 
-def _assign_groups(
+def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Let a missing class outweigh any share, most of all in train (part 0)."""
+    missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
+    return np.where(required, missing, 0.0)
+
+
+def assign_groups(
     counts: NDArray[np.int64],
     fractions: NDArray[np.float64],
-    required: NDArray[np.bool_],
+    penalty: NDArray[np.float64],
     rng: np.random.Generator,
+    n_kicks: int = _KICKS,
+    swap_up_to: int = _MANY_GROUPS,
 ) -> NDArray[np.int64]:
-    """Return a part for each group: a greedy assignment, improved, shaken and improved again."""
-    cost, n_parts, n_groups = _Cost(counts, fractions, required), len(fractions), len(counts)
+    """Return a part for each group: a greedy assignment, improved, shaken and improved again.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_groups, n_classes)
+        Windows of each group and class; no class is empty.
+    fractions : ndarray of shape (n_parts,)
+        Wanted share of each part.
+    penalty : ndarray of shape (n_parts, n_classes)
+        Cost of a class missing in a part; a deviation costs its square, at most 1.
+    rng : Generator
+        Decides between assignments that are alike.
+    n_kicks : int, default=30
+        Times the best is shaken and improved again; of more than 64 groups, twice.
+    swap_up_to : int, default=64
+        Pairs of groups are swapped when there are no more groups than this.
+    """
+    cost, n_parts, n_groups = _Cost(counts, fractions, penalty), len(fractions), len(counts)
 
     def total(part: NDArray[np.int64]) -> float:
-        return float(cost(_share_out(counts, part, n_parts), np.arange(n_parts)).sum())
+        return float(cost(share_out(counts, part, n_parts), np.arange(n_parts)).sum())
 
     best = _assign_greedily(counts, cost, n_parts, rng)
-    _improve(best, counts, cost, n_parts)
+    _improve(best, counts, cost, n_parts, swap_up_to)
     best_cost = total(best)
-    for _ in range(_KICKS if n_groups <= _MANY_GROUPS else 2):
+    for _ in range(n_kicks if n_groups <= _MANY_GROUPS else 2):
         part = best.copy()
         shaken = rng.choice(n_groups, min(n_groups, 2 + n_groups // 8), replace=False)
         part[shaken] = rng.integers(0, n_parts, len(shaken))
-        _improve(part, counts, cost, n_parts)
+        _improve(part, counts, cost, n_parts, swap_up_to)
         if (new_cost := total(part)) < best_cost - 1e-12:
             best, best_cost = part, new_cost
     return best
 
 
-def _assign_greedily(
-    counts: NDArray[np.int64], cost: _Cost, n_parts: int, rng: np.random.Generator
+def draw_assignment(
+    counts: NDArray[np.int64],
+    fractions: NDArray[np.float64],
+    penalty: NDArray[np.float64],
+    rng: np.random.Generator,
+    n_trials: int = 20,
 ) -> NDArray[np.int64]:
-    """Assign groups one by one, large ones first, each where it lowers the cost most."""
+    """Return the best of some random assignments: near the shares, and another one each time.
+
+    `assign_groups`, whose arguments these are, finds the same best assignment again and again.
+    """
+    cost, n_parts = _Cost(counts, fractions, penalty), len(fractions)
+    trials = [
+        _assign_greedily(counts, cost, n_parts, rng, large_first=False) for _ in range(n_trials)
+    ]
+    costs = [cost(share_out(counts, part, n_parts), np.arange(n_parts)).sum() for part in trials]
+    return trials[int(np.argmin(costs))]
+
+
+def _assign_greedily(
+    counts: NDArray[np.int64],
+    cost: _Cost,
+    n_parts: int,
+    rng: np.random.Generator,
+    large_first: bool = True,
+) -> NDArray[np.int64]:
+    """Assign groups one by one, each where it lowers the cost most."""
     parts = np.arange(n_parts)
     shared = np.zeros((n_parts, counts.shape[1]), np.int64)
     part = np.empty(len(counts), np.int64)
-    size = counts.sum(axis=1) * rng.uniform(0.7, 1.3, len(counts))
+    size = counts.sum(axis=1) if large_first else np.ones(len(counts))
+    size = size * rng.uniform(0.7, 1.3, len(counts))
     for group in np.argsort(-size):
         change = cost(shared + counts[group], parts) - cost(shared, parts)
         change += rng.uniform(0, 1e-9, n_parts)  # equal parts in random order
@@ -242,11 +288,17 @@ def _assign_greedily(
     return part
 
 
-def _improve(part: NDArray[np.int64], counts: NDArray[np.int64], cost: _Cost, n_parts: int) -> None:
+def _improve(
+    part: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    cost: _Cost,
+    n_parts: int,
+    swap_up_to: int,
+) -> None:
     """Move single groups, then swap pairs, as long as that lowers the cost; changes `part`."""
     parts, groups = np.arange(n_parts), np.arange(len(counts))
     for _ in range(4 * len(counts) + 16):
-        shared = _share_out(counts, part, n_parts)
+        shared = share_out(counts, part, n_parts)
         now = cost(shared, parts)
         left = cost(shared[part] - counts, part) - now[part]
         joined = cost(
@@ -258,7 +310,7 @@ def _improve(part: NDArray[np.int64], counts: NDArray[np.int64], cost: _Cost, n_
         if change[group, to] < -1e-12:
             part[group] = to
             continue
-        if len(counts) > _MANY_GROUPS:
+        if len(counts) > swap_up_to:
             return
         traded = shared[part][:, np.newaxis] - counts[:, np.newaxis] + counts[np.newaxis]
         traded_cost = cost(traded, np.broadcast_to(part[:, np.newaxis], traded.shape[:2]))

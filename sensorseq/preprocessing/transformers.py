@@ -1,7 +1,7 @@
 """The steps as scikit-learn objects: fit, transform, fit_resample."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,14 +9,31 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sensorseq.errors import SignalError, WindowError
-from sensorseq.preprocessing._checks import RandomState, check_positive, check_rate
+from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_positive,
+    check_random_state,
+    check_rate,
+)
+from sensorseq.preprocessing.augment import (
+    Augmentation,
+    augment_windows,
+    channel_sd_of,
+    copy_numbers,
+)
 from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.keyed_scale import (
+    KeyedScaler,
+    fit_scaler_per,
+    transform_by,
+    transform_windows,
+)
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.window import check_window_choices, window_recordings
 from sensorseq.recording import Recording
-from sensorseq.windows import WindowSet
+from sensorseq.windows import PARTS, WindowSet
 
 
 class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -27,17 +44,25 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     Parameters
     ----------
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile"} or None, default="standard"
-        See `sensorseq.preprocessing.scale.fit_scaler`.
+    kind : str or None, default="standard"
+        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
+        ``"physical"``, see `sensorseq.preprocessing.scale.fit_scaler`.
+    per : {"all", "recording", "group"}, default="all"
+        What has statistics of its own, see `sensorseq.preprocessing.keyed_scale.KeyedScaler`. All
+        but ``"all"`` takes a WindowSet, which tells the recording and the group of each window.
+    rated : mapping of channel name to float, or sequence of float, optional
+        For ``kind="physical"``: what each channel is divided by. Names need a WindowSet.
 
     Attributes
     ----------
-    scaler_ : Scaler
+    scaler_ : Scaler or KeyedScaler
         The statistics as a value that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        What is subtracted, then divided by.
+        What is subtracted, then divided by. For ``per="all"`` alone.
+    constant_channels_ : tuple of int
+        Positions of channels that were constant; they are centred, and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
-        The same as `channel_center_`; for ``kind="standard"`` alone.
+        The same as `channel_center_`; for ``kind="standard"``.
     n_features_in_ : int
         Timesteps for 2-D input, channels otherwise.
     """
@@ -46,8 +71,15 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     __metadata_request__transform: ClassVar = {"lengths": True}
     __metadata_request__inverse_transform: ClassVar = {"lengths": True}
 
-    def __init__(self, kind: str | None = "standard") -> None:
+    def __init__(
+        self,
+        kind: str | None = "standard",
+        per: str = "all",
+        rated: Mapping[str, float] | Sequence[float] | None = None,
+    ) -> None:
         self.kind = kind
+        self.per = per
+        self.rated = rated
 
     def fit(self, X: Any, y: Any = None, lengths: ArrayLike | None = None) -> Self:
         """Learn the statistics.
@@ -65,14 +97,25 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             _refuse_scaled(X)
             train = X if X.split is None else X.part("train")
             self.n_features_in_, self._window_ndim = X.n_channels, 3
-            self.scaler_ = fit_scaler(train.X, train.lengths, self.kind)
+            self.scaler_: Scaler | KeyedScaler = fit_scaler_per(
+                self.per,
+                train.X,
+                train.lengths,
+                self.kind,
+                recording_id=train.recording_id,
+                groups=train.groups,
+                rated=self.rated,
+                channels=train.channels,
+            )
         else:
             values = self._check(X, lengths, reset=True)
-            self.scaler_ = fit_scaler(values, lengths, self.kind)
-        self.channel_center_ = self.scaler_.channel_center
-        self.channel_scale_ = self.scaler_.channel_scale
-        if self.kind == "standard":
-            self.channel_mean_ = self.scaler_.channel_center
+            self.scaler_ = fit_scaler_per(self.per, values, lengths, self.kind, rated=self.rated)
+        self.constant_channels_ = self.scaler_.constant_channels
+        if isinstance(self.scaler_, Scaler):
+            self.channel_center_ = self.scaler_.channel_center
+            self.channel_scale_ = self.scaler_.channel_scale
+            if self.kind == "standard":
+                self.channel_mean_ = self.scaler_.channel_center
         return self
 
     def fit_transform(
@@ -95,18 +138,18 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
             provenance = {**X.provenance, "scaled": self.scaler_.kind or "none"}
-            scaled = self.scaler_.transform(X.X, X.lengths).astype(np.float32, copy=False)
-            return replace(X, X=scaled, provenance=provenance)
-        return self.scaler_.transform(self._check(X, lengths, reset=False), lengths)
+            return replace(X, X=transform_windows(self.scaler_, X), provenance=provenance)
+        return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Undo `transform`."""
+        """Undo `transform`; per recording or group, for those that were fitted."""
         check_is_fitted(self)
         if isinstance(X, WindowSet):
             provenance = {key: value for key, value in X.provenance.items() if key != "scaled"}
-            values = self.scaler_.inverse_transform(X.X, X.lengths).astype(np.float32, copy=False)
-            return replace(X, X=values, provenance=provenance)
-        return self.scaler_.inverse_transform(self._check(X, lengths, reset=False), lengths)
+            unscaled = transform_windows(self.scaler_, X, inverse=True)
+            return replace(X, X=unscaled, provenance=provenance)
+        values = self._check(X, lengths, reset=False)
+        return transform_by(self.scaler_, values, lengths, inverse=True)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
         # Padding may be NaN: with lengths, fit_scaler and transform look at the valid steps alone.
@@ -174,11 +217,30 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Length of a window in seconds.
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
+    label_rule, min_purity, short, phase, random_state, drop_unlabelled
+        Which label a window has, what becomes of short pieces, and where the first window begins;
+        see `sensorseq.preprocessing.window.window_recordings`.
     """
 
-    def __init__(self, window_s: float, hop_s: float | None = None) -> None:
+    def __init__(
+        self,
+        window_s: float,
+        hop_s: float | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        phase: str = "grid",
+        random_state: RandomState = None,
+        drop_unlabelled: bool = True,
+    ) -> None:
         self.window_s = window_s
         self.hop_s = hop_s
+        self.label_rule = label_rule
+        self.min_purity = min_purity
+        self.short = short
+        self.phase = phase
+        self.random_state = random_state
+        self.drop_unlabelled = drop_unlabelled
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -188,11 +250,23 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
             check_positive("hop_s", self.hop_s)
+        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
+        check_random_state(self.random_state)
         return self
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings; see `window_recordings`."""
-        return window_recordings(X, self.window_s, self.hop_s)
+        return window_recordings(
+            X,
+            self.window_s,
+            self.hop_s,
+            label_rule=self.label_rule,
+            min_purity=self.min_purity,
+            short=self.short,
+            phase=self.phase,
+            random_state=self.random_state,
+            drop_unlabelled=self.drop_unlabelled,
+        )
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
@@ -206,19 +280,136 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         See `sensorseq.preprocessing.balance.balance_indices`.
     random_state : int, Generator, RandomState or None
         Decides which windows; equal seeds, equal choice.
+    max_per_recording : int or float, optional
+        Most rows of one recording in a class; see `balance_indices`. Needs recordings: those of a
+        WindowSet, or `recording_id` given to `fit_resample`.
+    augmentation : Augmentation, optional
+        For ``"oversample"``: what becomes of repeated windows. The first of each stays as it is.
+        Without it they are exact repeats.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_chosen,), int64
         Positions of the chosen windows in what was given.
+    copy_numbers_ : ndarray of shape (n_chosen,), int64
+        0 for a window itself, from 1 for its copies.
     groups_, lengths_ : ndarray of shape (n_chosen,) or None
         `groups` and `lengths` of the chosen windows.
     """
 
+    __metadata_request__fit_resample: ClassVar = {
+        "groups": True,
+        "lengths": True,
+        "recording_id": True,
+    }
+
+    def __init__(
+        self,
+        strategy: str = "undersample",
+        random_state: RandomState = None,
+        *,
+        max_per_recording: float | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.strategy = strategy
+        self.random_state = random_state
+        self.max_per_recording = max_per_recording
+        self.augmentation = augmentation
+
+    def fit_resample(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        recording_id: ArrayLike | None = None,
+    ) -> tuple[Any, NDArray[Any]]:
+        """Return the chosen windows and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet brings its own labels, groups, lengths and recordings. Of one with a split
+            only the training part is balanced; the rest stays, bit for bit.
+        y : array-like of shape (n_windows,)
+            Labels.
+        groups, lengths : array-like of shape (n_windows,), optional
+            Groups to drop or repeat windows of in turns; valid steps.
+        recording_id : array-like of shape (n_windows,), optional
+            For `max_per_recording`.
+
+        Returns
+        -------
+        X_resampled : ndarray of shape (n_chosen, ...) or WindowSet
+        y_resampled : ndarray of shape (n_chosen,)
+
+        Raises
+        ------
+        WindowError
+            If there are no labels, shapes disagree, or X is a WindowSet with a split and without
+            training windows: validation and test are never balanced.
+        ArgumentError
+            If an argument makes no sense, or a WindowSet is given what it brings itself.
+        """
+        if self.augmentation is not None and self.strategy == "undersample":
+            raise ArgumentError(
+                "augmentation changes repeated windows, and strategy='undersample' repeats none;"
+                " take strategy='oversample', or an Augmenter after it."
+            )
+        given = _Given.of(X, y, groups, lengths, recording_id, "balanced")
+        if given.y is None:
+            raise WindowError("balancing needs labels; y is None.")
+        rows = given.train
+        rng = check_random_state(self.random_state)
+        chosen = balance_indices(
+            given.y[rows],
+            None if given.groups is None else given.groups[rows],
+            self.strategy,
+            rng,
+            recording_id=None if given.recording_id is None else given.recording_id[rows],
+            max_per_recording=self.max_per_recording,
+        )
+        others = np.setdiff1d(np.arange(len(given.y)), rows)
+        kept = np.sort(np.concatenate([rows[chosen], others]))
+        made = {"strategy": self.strategy, "before_split": given.is_unsplit}
+        return given.resampled(self, kept, self.augmentation, rng, {"balanced": made})
+
+
+class Augmenter(BaseEstimator):  # type: ignore[misc]
+    """Add changed copies of every training window, as another run of the robot would give them.
+
+    Works in imbalanced-learn's pipeline; see `sensorseq.preprocessing.augment.augment_windows`.
+
+    Parameters
+    ----------
+    augmentation : Augmentation, optional
+        What to change, and how much; `Augmentation.standard` by default.
+    n_copies : int, default=1
+        Copies of each window, beside the window itself.
+    random_state : int, Generator, RandomState or None
+        Equal seeds, equal copies.
+
+    Attributes
+    ----------
+    sample_indices_ : ndarray of shape (n_rows,), int64
+        Position of the window each row is, or is a copy of, in what was given; sorted.
+    copy_numbers_ : ndarray of shape (n_rows,), int64
+        0 for a window itself, from 1 for its copies.
+    groups_, lengths_ : ndarray of shape (n_rows,) or None
+        `groups` and `lengths` of the rows. A copy has those of its window, and of a WindowSet its
+        recording and its start too, so that a check for leaks knows it again.
+    """
+
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
 
-    def __init__(self, strategy: str = "undersample", random_state: RandomState = None) -> None:
-        self.strategy = strategy
+    def __init__(
+        self,
+        augmentation: Augmentation | None = None,
+        n_copies: int = 1,
+        random_state: RandomState = None,
+    ) -> None:
+        self.augmentation = augmentation
+        self.n_copies = n_copies
         self.random_state = random_state
 
     def fit_resample(
@@ -227,47 +418,138 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         y: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
-    ) -> tuple[Any, NDArray[Any]]:
-        """Return the chosen windows and their labels.
+    ) -> tuple[Any, NDArray[Any] | None]:
+        """Return the windows with their copies, and the labels of both.
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, ...) or WindowSet
+        X : array-like of shape (n_windows, n_timesteps[, n_channels]) or WindowSet
             A WindowSet brings its own labels, groups and lengths. Of one with a split only the
-            training part is balanced; the rest stays.
-        y : array-like of shape (n_windows,)
+            training part is copied; the rest stays, bit for bit.
+        y : array-like of shape (n_windows,), optional
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            Groups to drop or repeat windows of in turns; valid steps.
+            Kept beside the rows; valid steps.
 
         Returns
         -------
-        X_resampled : ndarray of shape (n_chosen, ...) or WindowSet
-        y_resampled : ndarray of shape (n_chosen,)
+        X_resampled : ndarray or WindowSet
+        y_resampled : ndarray of shape (n_rows,) or None
+            None without labels.
+
+        Raises
+        ------
+        WindowError, SignalError
+            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split and
+            without training windows: validation and test are never augmented.
+        ArgumentError
+            If an argument makes no sense, or a WindowSet is given what it brings itself.
         """
+        n_copies: Any = self.n_copies
+        if not isinstance(n_copies, int | np.integer) or isinstance(n_copies, bool) or n_copies < 1:
+            raise ArgumentError(f"n_copies={n_copies!r} is not an integer of at least 1.")
+        given = _Given.of(X, y, groups, lengths, None, "augmented")
+        how = Augmentation.standard() if self.augmentation is None else self.augmentation
+        times = np.ones(given.n_windows, np.int64)
+        times[given.train] += n_copies
+        rows = np.repeat(np.arange(given.n_windows), times)
+        rng = check_random_state(self.random_state)
+        return given.resampled(self, rows, how, rng, {})
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What `fit_resample` was given, checked, whether as arrays or as a WindowSet."""
+
+    X: Any
+    y: NDArray[Any] | None
+    groups: NDArray[Any] | None
+    lengths: NDArray[Any] | None
+    recording_id: NDArray[Any] | None
+    train: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, X: Any, y: Any, groups: Any, lengths: Any, recording_id: Any, to_be: str
+    ) -> "_Given":
+        named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
         if isinstance(X, WindowSet):
-            y, groups, lengths = (X.y if y is None else y), X.groups, X.lengths
-        if y is None:
-            raise WindowError("balancing needs labels; y is None.")
-        labels = np.asarray(y)
-        if len(labels) != len(X):
+            for name, value in named.items():
+                if value is not None:
+                    raise ArgumentError(f"{name} is given, and X, a WindowSet, brings its own.")
+            named = {name: getattr(X, name) for name in named}
+            y = X.y if y is None else y
+        else:
+            X = np.asarray(X)
+            if not X.ndim:
+                raise WindowError(f"X={X!r} is no array of windows.")
+        arrays = {name: None if v is None else np.asarray(v) for name, v in named.items()}
+        labels = None if y is None else np.asarray(y)
+        if labels is not None and len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, y {len(labels)} labels.")
-        rows = np.arange(len(labels))
+        for name, values in arrays.items():
+            if values is not None and values.shape != (len(X),):
+                raise WindowError(
+                    f"{name} has shape {values.shape}; {len(X)} windows need ({len(X)},)."
+                )
+        train = np.arange(len(X))
         if isinstance(X, WindowSet) and X.split is not None:
-            rows = np.flatnonzero(X.split == "train")
-        chosen = balance_indices(
-            labels[rows],
-            None if groups is None else np.asarray(groups)[rows],
-            self.strategy,
-            self.random_state,
-        )
-        others = np.setdiff1d(np.arange(len(labels)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], others]))
-        self.sample_indices_ = kept
-        self.groups_ = None if groups is None else np.asarray(groups)[kept]
-        self.lengths_ = None if lengths is None else np.asarray(lengths)[kept]
-        chosen_X = X.take(kept) if isinstance(X, WindowSet) else np.asarray(X)[kept]
-        return chosen_X, labels[kept]
+            train = np.flatnonzero(X.split == "train")
+            if not len(train) and len(X):
+                parts = " and ".join(part for part in PARTS if part in X.split)
+                raise WindowError(
+                    f"these {len(X)} windows are of the {parts} part; only training windows are"
+                    f" {to_be}, or a score on the others would not say how the robot fares."
+                )
+        return cls(X, labels, **arrays, train=train)
+
+    @property
+    def n_windows(self) -> int:
+        return len(self.X)
+
+    @property
+    def is_unsplit(self) -> bool:
+        return isinstance(self.X, WindowSet) and self.X.split is None
+
+    def resampled(
+        self,
+        fitted: Any,
+        rows: NDArray[np.int64],
+        augmentation: Augmentation | None,
+        rng: np.random.Generator,
+        made: dict[str, Any],
+    ) -> tuple[Any, Any]:
+        """Return the windows at `rows`, second and later ones of the same augmented, and labels."""
+        windows = self.X.X if isinstance(self.X, WindowSet) else self.X
+        lengths = None if self.lengths is None else self.lengths[rows]
+        number = copy_numbers(rows)
+        values = windows[rows]
+        if augmentation is not None:
+            how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
+            made = {**made, "augmented": how}
+            again = np.flatnonzero(number)
+            train_lengths = None if self.lengths is None else self.lengths[self.train]
+            sd = channel_sd_of(windows[self.train], train_lengths)
+            changed = augment_windows(
+                values[again],
+                augmentation,
+                rng,
+                None if lengths is None else lengths[again],
+                rows[again],
+                copies=number[again],
+                channel_sd=sd,
+            )
+            values = values.astype(changed.dtype)
+            values[again] = changed
+        fitted.sample_indices_ = rows
+        fitted.copy_numbers_ = number
+        fitted.groups_ = None if self.groups is None else self.groups[rows]
+        fitted.lengths_ = lengths
+        labels = None if self.y is None else self.y[rows]
+        if not isinstance(self.X, WindowSet):
+            return values, labels
+        provenance = {**self.X.provenance, **made}
+        return replace(self.X.take(rows), X=values, provenance=provenance), labels
 
 
 def _refuse_scaled(windows: WindowSet) -> None:

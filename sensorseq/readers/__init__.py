@@ -41,6 +41,7 @@ def read_recordings(
     manifest: str | os.PathLike[str] | bool | None = None,
     repair_stamps: bool = False,
     on_error: str = "stop",
+    label_column: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -61,6 +62,8 @@ def read_recordings(
         `read_csv`.
     on_error : {"stop", "skip"}, default="stop"
         skip: a recording that cannot be read is left out, with a warning that says why.
+    label_column : str, optional
+        Column of each sample's label, for recordings that have no other; see `read_source`.
 
     Returns
     -------
@@ -85,7 +88,11 @@ def read_recordings(
         try:
             recordings.append(
                 read_source(
-                    source, time_column=time_column, channels=channels, repair_stamps=repair_stamps
+                    source,
+                    time_column=time_column,
+                    channels=channels,
+                    repair_stamps=repair_stamps,
+                    label_column=label_column,
                 )
             )
         except RecordingError as error:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.preprocessing.balance import draw_in_rounds
+
 Rows = NDArray[np.int64]
 
 
@@ -76,17 +78,10 @@ class BatchSampler:
         shares = np.full(n_classes, self._n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self._n_windows % n_classes]] += 1
         drawn = [
-            self._draw(rows, int(share))
+            draw_in_rounds(rows, int(share), self._rng)
             for rows, share in zip(self._rows_of_class, shares, strict=True)
         ]
         return self._rng.permutation(np.concatenate(drawn))
-
-    def _draw(self, rows: Rows, count: int) -> Rows:
-        """Draw without replacement, as often round as it takes."""
-        rounds = -(-count // len(rows))
-        return np.concatenate([self._rng.permutation(rows) for _ in range(rounds)] or [rows[:0]])[
-            :count
-        ]
 
 
 def _edges(n_windows: int, batch_size: int, last_batch: str, minimum_size: int) -> list[int]:

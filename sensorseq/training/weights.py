@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
+from sensorseq.preprocessing.weights import KINDS, weights_of_counts
 from sensorseq.training.arguments import check_real
 from sensorseq.training.inputs import check_per_window
 
@@ -14,13 +15,13 @@ ClassWeight = str | Mapping[Any, float] | None
 
 
 def check_class_weight(class_weight: Any) -> None:
-    """Raise unless `class_weight` is None, ``"balanced"`` or a mapping."""
+    """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
     if isinstance(class_weight, str):
-        check_choice("class_weight", class_weight, ("balanced",))
+        check_choice("class_weight", class_weight, KINDS)
     elif not (class_weight is None or isinstance(class_weight, Mapping)):
         raise ArgumentError(
-            f"class_weight={class_weight!r} must be None, 'balanced' or a dictionary of labels and"
-            " factors."
+            f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
+            " dictionary of labels and factors."
         )
 
 
@@ -50,7 +51,8 @@ def window_weights(
 ) -> NDArray[np.float64] | None:
     """Return the factor on the loss of each window, scaled to mean one; None for no weights.
 
-    ``"balanced"`` is ``n / (k * count)`` [1]_ over the classes that are present.
+    ``"balanced"`` and ``"effective_number"`` are those of `preprocessing.weights.class_weights`,
+    over the classes that are present.
 
     Raises
     ------
@@ -58,10 +60,6 @@ def window_weights(
         If `class_weight` names a class that is not in `classes`, or a factor is negative.
     InputError
         If nothing but zero weights remains.
-
-    References
-    ----------
-    .. [1] G. King, L. Zeng, *Logistic Regression in Rare Events Data*, 2001.
     """
     if class_weight is None and sample_weight is None:
         return None
@@ -78,9 +76,7 @@ def _class_weights(
     class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
 ) -> NDArray[np.float64]:
     if isinstance(class_weight, str):
-        counts = np.bincount(class_index, minlength=len(classes))
-        balanced = len(class_index) / ((counts > 0).sum() * np.maximum(counts, 1))
-        return np.where(counts > 0, balanced, 1.0)
+        return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
     weights = np.ones(len(classes))
     known = classes.tolist()
     for label, factor in class_weight.items():

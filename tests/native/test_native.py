@@ -17,9 +17,10 @@ PROGRAMS = (
     "test_train_epoch",
     "test_signal_resample",
 )
+SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one body for every processor
 
 
-def build(folder, compiler, *flags, programs=PROGRAMS):
+def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS)):
     """Compile the core once and every program with it; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
@@ -97,6 +98,11 @@ def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_resample")
 
 
+@pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
+def test_a_preprocessing_loop_keeps_its_contract_and_touches_nothing_else(checked, program):
+    run(checked / program)
+
+
 @pytest.mark.parametrize("program", PROGRAMS[1:])
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
@@ -109,3 +115,10 @@ def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
     output = run(emulator, folder / program)
     for isa in ("neon", "baseline"):
         assert f"{isa}: checked" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
+def test_on_arm_the_preprocessing_loops_keep_their_contract(aarch64, program):
+    emulator, folder = aarch64
+    run(emulator, folder / program)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
+from sensorseq.preprocessing.balance import STRATEGIES, balance_indices, draw_balanced
 
 counts_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 
@@ -72,7 +72,147 @@ def test_counts_are_those_of_imbalanced_learn(strategy, peer):
     assert Counter(ours.tolist()) == Counter(theirs.tolist())
 
 
+@st.composite
+def recorded(draw):
+    """Labels and recordings: some of one class, some of several; long and short ones."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    n = draw(st.integers(1, 120))
+    recording = rng.integers(0, draw(st.integers(1, 12)), n)
+    spans = draw(st.booleans())
+    n_classes = draw(st.integers(1, 3))
+    return (rng.integers(0, n_classes, n) if spans else recording % n_classes), recording
+
+
+@given(
+    data=recorded(),
+    most=st.one_of(st.integers(1, 30), st.sampled_from([0.1, 0.25, 0.5, 1.0])),
+    strategy=st.sampled_from(STRATEGIES),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore:max_per_recording")
+def test_under_a_cap_classes_are_equal_and_no_recording_exceeds_it(data, most, strategy, seed):
+    y, recording = data
+    more = {"recording_id": recording, "max_per_recording": most}
+    largest = most_equal_rows(y, recording, most, strategy)
+    if not largest:
+        with pytest.raises(WindowError, match=r"recording\(s\), which cannot make up a class"):
+            balance_indices(y, None, strategy, seed, **more)
+        return
+    chosen = balance_indices(y, None, strategy, seed, **more)
+    counts = Counter(y[chosen].tolist())
+    assert counts == dict.fromkeys(y.tolist(), largest)
+    cap = most if isinstance(most, int) else most * largest + 1e-9
+    assert max(Counter(zip(y[chosen], recording[chosen], strict=True)).values()) <= cap
+    if strategy == "undersample":
+        assert len(np.unique(chosen)) == len(chosen)
+    np.testing.assert_array_equal(chosen, balance_indices(y, None, strategy, seed, **more))
+
+
+def most_equal_rows(y, recording, most, strategy):
+    """By trying every number: the most rows each class can have under the cap."""
+    repeat = strategy == "oversample"
+    counts = Counter(y.tolist()).values()
+    feasible = [0]
+    for rows in range(1, (max if repeat else min)(counts) + 1):
+        cap = most if isinstance(most, int) else int(most * rows + 1e-9)
+        reach = [
+            sum(
+                cap if repeat else min(cap, size)
+                for size in Counter(recording[y == label].tolist()).values()
+            )
+            for label in np.unique(y)
+        ]
+        feasible += [rows] if min(reach) >= rows else []
+    return feasible[-1]
+
+
+def test_a_cap_that_binds_nobody_changes_nothing():
+    y = labels([30, 12, 7], 0)
+    recording = np.random.default_rng(0).integers(0, 5, len(y))
+    for strategy in STRATEGIES:
+        free = balance_indices(y, recording, strategy, 3)
+        for most in (1000, 1.0):
+            capped = balance_indices(
+                y, recording, strategy, 3, recording_id=recording, max_per_recording=most
+            )
+            np.testing.assert_array_equal(free, capped)
+        np.testing.assert_array_equal(
+            free, balance_indices(y, None, strategy, 3, recording_id=recording)
+        )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_class_that_falls_short_of_the_cap_is_named(strategy):
+    y = np.repeat(["ice", "mud"], [100, 60])
+    recording = np.r_[np.repeat(["a", "b"], [90, 10]), np.full(60, "c")]
+    with pytest.warns(UserWarning, match=r"class 'mud' with its 1 recording.*every class gets 20"):
+        chosen = balance_indices(y, None, strategy, 0, recording_id=recording, max_per_recording=20)
+    assert Counter(y[chosen].tolist()) == {"ice": 20, "mud": 20}
+
+
+def test_one_recording_cannot_be_half_of_its_class():
+    y = np.repeat(["ice", "mud"], [100, 60])
+    recording = np.r_[np.repeat(["a", "b"], [90, 10]), np.full(60, "c")]
+    with pytest.raises(WindowError, match=r"class 'mud' has 1 recording.* 0.5 of its rows"):
+        balance_indices(y, recording_id=recording, max_per_recording=0.5)
+
+
+@pytest.mark.parametrize("most", [0, -1, True, 0.0, 1.5, np.nan, "20", None])
+def test_a_cap_is_a_number_of_rows_or_a_share(most):
+    more = {"recording_id": [0, 1], "max_per_recording": most}
+    if most is None:
+        assert len(balance_indices([0, 1], **more)) == 2
+        return
+    with pytest.raises(ArgumentError, match="max_per_recording"):
+        balance_indices([0, 1], **more)
+
+
+@given(counts=counts_of_classes, n=st.integers(1, 60), seed=st.integers(0, 100))
+@settings(max_examples=50, deadline=None)
+def test_a_drawn_epoch_has_equal_classes_and_repeats_only_what_is_too_few(counts, n, seed):
+    y = labels(counts, seed)
+    groups = np.random.default_rng(seed).integers(0, 4, len(y))
+    for group in (None, groups):
+        drawn = draw_balanced(y, n, group, seed)
+        np.testing.assert_array_equal(np.bincount(y[drawn]), [n] * len(counts))
+        np.testing.assert_array_equal(drawn, draw_balanced(y, n, group, seed))
+        for label, count in enumerate(counts):
+            copies = np.bincount(drawn, minlength=len(y))[y == label]
+            assert copies.max() == -(-n // count)
+            assert copies.max() - copies.min() <= 1
+
+
+def test_epochs_differ_and_together_show_every_window():
+    y = np.repeat([0, 1], [300, 10])
+    rng = np.random.default_rng(0)
+    epochs = [draw_balanced(y, 10, None, rng) for _ in range(500)]
+    assert len({tuple(epoch) for epoch in epochs}) == 500
+    assert set(np.concatenate(epochs)) == set(range(310))
+
+
+def test_groups_are_drawn_uniformly_then_their_windows():
+    # One group of 97 windows and three of one: each is drawn as often as the others.
+    y, groups = np.zeros(100, int), np.r_[np.zeros(97, int), 1, 2, 3]
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([draw_balanced(y, 1, groups, rng) for _ in range(4000)])
+    np.testing.assert_allclose(
+        np.bincount(groups[drawn]), 1000, atol=5 * np.sqrt(4000 * 0.25 * 0.75)
+    )
+    whole_turn = draw_balanced(y, 4, groups, rng)
+    assert set(groups[whole_turn]) == {0, 1, 2, 3}
+
+
 def test_errors_say_what_is_wrong():
+    with pytest.raises(WindowError, match="recording_id has shape"):
+        balance_indices([0, 1], recording_id=[0])
+    with pytest.raises(ArgumentError, match="needs recording_id"):
+        balance_indices([0, 1], max_per_recording=3)
+    for count in (0, 1.5, True, "3"):
+        with pytest.raises(ArgumentError, match="n_per_class"):
+            draw_balanced([0, 1], count)
+    with pytest.raises(WindowError, match="groups has shape"):
+        draw_balanced([0, 1], 1, [0])
     with pytest.raises(ArgumentError, match="Did you mean 'oversample'"):
         balance_indices([0, 1], strategy="over_sample")
     with pytest.raises(WindowError, match="at least one"):

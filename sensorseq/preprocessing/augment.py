@@ -1,0 +1,340 @@
+"""Copies of training windows that differ as another run of the same robot would."""
+
+import functools
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.preprocessing._checks import RandomState, check_random_state
+
+_KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter")  # in this order
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly copies of a window differ from it; 0 everywhere leaves them as they are.
+
+    Applied in the order shift, time warp, magnitude warp, scaling, jitter: noise of a sensor comes
+    last. Names and kinds are those of [1]_; `Augmentation.standard` has its strengths.
+
+    Parameters
+    ----------
+    jitter : float, default=0
+        Normal noise on every sample, its sd as a share of the channel's sd.
+    scaling : float, default=0
+        One gain for each channel of a window, drawn from N(1, scaling).
+    time_warp : float, default=0
+        Time runs faster and slower: speeds ``exp(z)``, z drawn from N(0, time_warp) at the knots
+        with a cubic spline between. [1]_ draws speeds from N(1, time_warp), which may run
+        backwards; these cannot. First and last sample keep their places.
+    magnitude_warp : float, default=0
+        A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots with a cubic
+        spline between.
+    window_shift : float, default=0
+        The window starts up to this share of its length earlier or later, by whole samples, all
+        shifts alike likely; from 0 to below 1. Samples that are not known repeat the first or last.
+    n_knots : int, default=4
+        Knots of the warps inside a window; the ends are two more.
+
+    Raises
+    ------
+    ArgumentError
+        If a strength is negative or not finite, `window_shift` is 1 or more, or `n_knots` is not an
+        integer of at least 1.
+
+    References
+    ----------
+    .. [1] T. T. Um et al., *Data Augmentation of Wearable Sensor Data for Parkinson's Disease
+       Monitoring using Convolutional Neural Networks*, ICMI 2017.
+    """
+
+    jitter: float = 0.0
+    scaling: float = 0.0
+    time_warp: float = 0.0
+    magnitude_warp: float = 0.0
+    window_shift: float = 0.0
+    n_knots: int = 4
+
+    def __post_init__(self) -> None:
+        for name in _KINDS:
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (is_number and np.isfinite(value) and value >= 0):
+                raise ArgumentError(f"{name}={value!r} is not a strength: 0 or more, and finite.")
+        if self.window_shift >= 1:
+            raise ArgumentError(
+                f"window_shift={self.window_shift!r} leaves nothing of a window; give a share of"
+                " its length below 1."
+            )
+        knots: Any = self.n_knots
+        if not isinstance(knots, int | np.integer) or isinstance(knots, bool) or knots < 1:
+            raise ArgumentError(f"n_knots={knots!r} is not an integer of at least 1.")
+
+    @classmethod
+    def standard(cls) -> "Augmentation":
+        """Return jitter 0.05, scaling 0.1, both warps 0.2, as Um et al. have them; no shift."""
+        return cls(jitter=0.05, scaling=0.1, time_warp=0.2, magnitude_warp=0.2)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether windows stay as they are."""
+        return not any(getattr(self, name) for name in _KINDS)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the fields as plain numbers, for provenance."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def augment_windows(
+    X: ArrayLike,
+    augmentation: Augmentation,
+    random_state: RandomState = None,
+    lengths: ArrayLike | None = None,
+    indices: ArrayLike | None = None,
+    *,
+    copies: ArrayLike | None = None,
+    channel_sd: ArrayLike | None = None,
+    neighbours: tuple[ArrayLike, ArrayLike] | None = None,
+) -> NDArray[np.floating]:
+    """Return every window changed at random; for copies of training windows alone.
+
+    The random numbers of a window depend on the seed, its index, its copy number and the kind of
+    change, and on nothing else: neither on the other windows, nor on the order, nor on whether
+    another kind is on.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+        The second form is one channel.
+    augmentation : Augmentation
+        What to change, and how much.
+    random_state : int, Generator, RandomState or None
+        Equal seeds, equal changes. A generator gives one number and goes on.
+    lengths : array-like of shape (n_windows,), optional
+        Valid steps; what lies beyond stays untouched, and may be NaN.
+    indices : array-like of shape (n_windows,), int, optional
+        Which window of the whole set each is; 0, 1, 2, ... by default.
+    copies : array-like of shape (n_windows,), int, optional
+        Which copy of that window this is, so that two of them differ; 0 by default.
+    channel_sd : array-like of shape (n_channels,), optional
+        What `jitter` is a share of, such as `channel_sd_of` the training windows. By default the
+        window's own sd.
+    neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
+        The m samples of the same recording right before each window, and those right after it,
+        for `window_shift` to draw from; NaN where there are none. Take none from another part of
+        a split.
+
+    Returns
+    -------
+    ndarray of the shape of `X`
+        float32 and float16 stay what they are; others become float64.
+
+    Raises
+    ------
+    SignalError
+        If shapes disagree or a valid step is NaN or infinite.
+    ArgumentError
+        If an argument makes no sense.
+    """
+    if not isinstance(augmentation, Augmentation):
+        raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
+    windows = _as_windows(X)
+    n_windows, n_timesteps, n_channels = windows.shape
+    valid = _check_counts("lengths", lengths, n_windows, n_timesteps, most=n_timesteps)
+    index = _check_counts("indices", indices, n_windows, np.arange(n_windows))
+    copy = _check_counts("copies", copies, n_windows, 0)
+    sd = None if channel_sd is None else np.asarray(channel_sd, np.float64)
+    if sd is not None and (sd.shape != (n_channels,) or not (sd >= 0).all()):
+        raise ArgumentError(
+            f"channel_sd={channel_sd!r} is not one number of 0 or more for each of {n_channels}"
+            " channels."
+        )
+    around = None if neighbours is None else _check_neighbours(neighbours, windows.shape)
+    seed = int(check_random_state(random_state).integers(2**63))
+    dtype = windows.dtype if windows.dtype.kind == "f" else np.dtype(np.float64)
+    changed = windows.astype(dtype)  # a copy
+    if augmentation.is_identity:
+        return changed.reshape(np.shape(X))
+    for row in range(n_windows):
+        steps = changed[row, : valid[row]]
+        if not np.isfinite(steps).all():
+            _raise_not_finite(row, steps)
+        if len(steps):
+            before_after = None if around is None else (around[0][row], around[1][row])
+            streams = _Streams(seed, int(index[row]), int(copy[row]))
+            steps[:] = _augment(steps.astype(np.float64), augmentation, streams, sd, before_after)
+    return changed.reshape(np.shape(X))
+
+
+def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Return the sd of each channel over the valid steps of all windows (n, t[, c]), in float64.
+
+    Raises
+    ------
+    SignalError
+        If shapes disagree or a valid step is NaN or infinite.
+    """
+    windows = _as_windows(X)
+    n_windows, n_timesteps, n_channels = windows.shape
+    valid = _check_counts("lengths", lengths, n_windows, n_timesteps, most=n_timesteps)
+    mask = np.arange(n_timesteps) < valid[:, np.newaxis]
+    if not mask.any():
+        return np.zeros(n_channels)
+    bad = ~np.isfinite(windows).all(axis=2) & mask
+    if bad.any():
+        row = int(np.argwhere(bad)[0, 0])
+        _raise_not_finite(row, windows[row, : valid[row]])
+    return np.array([windows[:, :, c][mask].std(dtype=np.float64) for c in range(n_channels)])
+
+
+def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many times each of these rows came before: 0 for the window itself, then its copies."""
+    order = np.argsort(rows, kind="stable")
+    _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    number = np.empty(len(rows), np.int64)
+    number[order] = np.arange(len(rows)) - np.repeat(first, counts)
+    return number
+
+
+def _as_windows(X: ArrayLike) -> NDArray[Any]:
+    given = np.asarray(X)
+    windows = given[:, :, np.newaxis] if given.ndim == 2 else given
+    if windows.ndim != 3 or windows.dtype.kind not in "fiub":
+        raise SignalError(
+            f"X has shape {given.shape} and type {given.dtype}; expected real numbers of shape"
+            " (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps) for one channel."
+        )
+    return windows
+
+
+def _raise_not_finite(row: int, steps: NDArray[Any]) -> None:
+    step, channel = (int(i) for i in np.argwhere(~np.isfinite(steps))[0])
+    raise SignalError(
+        f"X is not finite in window {row}, step {step}, channel {channel}. Fill missing samples"
+        " before windows are cut, or shorten the window's entry in lengths."
+    )
+
+
+class _Streams:
+    """Independent random numbers for each kind of change to one copy of one window."""
+
+    def __init__(self, seed: int, index: int, copy: int) -> None:
+        self._seed, self._index, self._copy = seed, index, copy
+
+    def of(self, kind: str) -> np.random.Generator:
+        # Philox is a function of key and counter: far cheaper here than seeding by hash. The first
+        # word counts the numbers drawn.
+        counter = np.array([0, _KINDS.index(kind), self._copy, 0], np.uint64)
+        key = np.array([self._seed, self._index], np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+
+def _augment(
+    x: NDArray[np.float64],
+    how: Augmentation,
+    streams: _Streams,
+    sd: NDArray[np.float64] | None,
+    around: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> NDArray[np.float64]:
+    """Change the valid steps of one window (t, c)."""
+    n_timesteps, n_channels = x.shape
+    noise_sd = x.std(axis=0) if sd is None else sd  # of the window before it is changed
+    most = int(how.window_shift * n_timesteps)
+    if most:
+        x = _shifted(x, int(streams.of("window_shift").integers(-most, most + 1)), around)
+    if how.time_warp and n_timesteps > 2:
+        speed = streams.of("time_warp").normal(0, how.time_warp, how.n_knots + 2)
+        x = _at_times(x, _warped_times(speed, n_timesteps))
+    if how.magnitude_warp:
+        gains = streams.of("magnitude_warp").normal(
+            1, how.magnitude_warp, (how.n_knots + 2, n_channels)
+        )
+        x = x * (_spline(n_timesteps, how.n_knots) @ gains)
+    if how.scaling:
+        x = x * streams.of("scaling").normal(1, how.scaling, n_channels)
+    if how.jitter:
+        x = x + how.jitter * noise_sd * streams.of("jitter").normal(size=x.shape)
+    return x
+
+
+def _shifted(
+    x: NDArray[np.float64],
+    shift: int,
+    around: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> NDArray[np.float64]:
+    """Start `shift` samples later; where nothing is known, hold the first or last sample."""
+    wanted = np.arange(len(x)) + shift
+    held = x[np.clip(wanted, 0, len(x) - 1)]
+    if around is None:
+        return held
+    before, after = around
+    known = np.concatenate([before, x, after])
+    at = wanted + len(before)
+    inside = (at >= 0) & (at < len(known))
+    there = known[np.clip(at, 0, len(known) - 1)]
+    use = inside & np.isfinite(there).all(axis=1)
+    return np.where(use[:, np.newaxis], there, held)
+
+
+def _warped_times(log_speed: NDArray[np.float64], n_timesteps: int) -> NDArray[np.float64]:
+    """Return rising times from 0 to n_timesteps - 1, to sample at, of speeds exp(log_speed)."""
+    speed = np.exp(_spline(n_timesteps, len(log_speed) - 2) @ log_speed)
+    times = np.zeros(n_timesteps)
+    np.cumsum((speed[1:] + speed[:-1]) / 2, out=times[1:])
+    times *= (n_timesteps - 1) / times[-1]
+    times[-1] = n_timesteps - 1
+    return times
+
+
+def _at_times(x: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    left = np.minimum(times.astype(np.int64), len(x) - 2)
+    share = (times - left)[:, np.newaxis]
+    between: NDArray[np.float64] = x[left] * (1 - share) + x[left + 1] * share
+    return between
+
+
+@functools.lru_cache(maxsize=64)
+def _spline(n_timesteps: int, n_knots: int) -> NDArray[np.float64]:
+    """Matrix (n_timesteps, n_knots + 2) from values at even knots to the cubic spline's curve."""
+    knots = np.linspace(0, 1, n_knots + 2)
+    matrix: NDArray[np.float64] = CubicSpline(knots, np.eye(n_knots + 2))(
+        np.linspace(0, 1, n_timesteps)
+    )
+    return matrix
+
+
+def _check_counts(
+    name: str, values: ArrayLike | None, n_windows: int, default: Any, most: int | None = None
+) -> NDArray[np.int64]:
+    if values is None:
+        return np.broadcast_to(np.asarray(default, np.int64), (n_windows,))
+    array = np.asarray(values)
+    if array.shape != (n_windows,) or (array.dtype.kind not in "iu" and array.size):
+        raise SignalError(
+            f"{name} of shape {array.shape} and type {array.dtype}; {n_windows} windows need"
+            f" integers of shape ({n_windows},)."
+        )
+    outside = np.flatnonzero((array < 0) | (array > (most if most is not None else array.max())))
+    if outside.size:
+        row = int(outside[0])
+        until = "or more" if most is None else f"to {most}"
+        raise SignalError(f"{name}[{row}] is {array[row]}; expected 0 {until}.")
+    return array.astype(np.int64)
+
+
+def _check_neighbours(
+    neighbours: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    before, after = (np.asarray(samples, np.float64) for samples in neighbours)
+    n_windows, _, n_channels = shape
+    for name, samples in (("before", before), ("after", after)):
+        if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (n_windows, n_channels):
+            raise SignalError(
+                f"the neighbours {name} have shape {samples.shape}; {n_windows} windows of"
+                f" {n_channels} channels need ({n_windows}, m, {n_channels})."
+            )
+    return before, after

@@ -1,0 +1,707 @@
+"""Does anything of the held-out windows reach training? One check for each way it can."""
+
+import hashlib
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing.near_duplicates import near_duplicates
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.time_split import near_in_time, rows_of
+from sensorseq.windows import PARTS, WindowSet
+
+_N_EXAMPLES = 3
+_FEW_DUPLICATES = 3  # fewer look alike by chance
+_WIDTH = 80
+_CLOSE = 1e-4  # of a channel's scale: statistics this near are the same, but for float32
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of leak, wherever it was found.
+
+    Parameters
+    ----------
+    kind : str
+        One of the keys of `KINDS`.
+    severity : {"leak", "warning"}
+        leak: a score on the held-out windows is too good, or says something else than it seems to.
+        warning: it may be meant so.
+    count : int
+        Windows concerned, or recordings, groups or files, as `what` says.
+    what : str
+        What was found.
+    way_out : str
+        What to do.
+    examples : tuple of dict
+        The first few: row, part, recording_id, start_s of a window, and with ``other_`` before the
+        name those of the window it must not meet; or ``recording_id``, ``group``, ``parts``.
+    """
+
+    kind: str
+    severity: str
+    count: int
+    what: str
+    way_out: str
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+KINDS = {
+    "rows_in_two_parts": "Make folds whose training and test rows have none in common.",
+    "overlapping_windows": (
+        "Split whole recordings (split_by_group, GroupBalancedKFold), or by time with windows left"
+        " out between the parts (split_by_time, BlockedTimeSplit)."
+    ),
+    "shared_recordings": (
+        "Split whole recordings, or leave out the windows within one window length of another part"
+        " (embargo_s of split_by_time and BlockedTimeSplit)."
+    ),
+    "shared_groups": "Split by group: split_by_group, GroupBalancedKFold.",
+    "same_source": "Leave out all but one of the copies, or give them one group.",
+    "identical_windows": "Leave out one of the recordings, or give both one group.",
+    "near_duplicates": (
+        "Look at the recordings named; leave one out, or give both one group. Augment after the"
+        " split, training windows alone."
+    ),
+    "held_out_copies": "Split first; then balance and augment the training part alone.",
+    "balanced_before_split": "Split first; then balance and augment the training part alone.",
+    "samples_outside_train": "Balance after the split: sample_indices are training windows alone.",
+    "scaler_fit_beyond_train": "Fit the scaler on training windows alone.",
+    "scaler_unknown": "Fit the scaler on the training windows of this set.",
+}
+"""The kinds of findings, and the way out of each."""
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """What `find_leakage` found; true when something leaks, ``str`` has at most 80 columns.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+        Leaks first.
+    n_windows : int
+        Windows looked at.
+    n_of_part : dict of str to int
+        Windows of each part; of folds, their number under ``"folds"``.
+    checked, not_checked : tuple of str
+        What was looked for, and what could not be, with the reason.
+    """
+
+    findings: tuple[Finding, ...]
+    n_windows: int
+    n_of_part: dict[str, int]
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+    @property
+    def leaks(self) -> tuple[Finding, ...]:
+        """The findings that make a score too good."""
+        return tuple(finding for finding in self.findings if finding.severity == "leak")
+
+    def __bool__(self) -> bool:
+        return bool(self.leaks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values; ``"n_leaks"`` is how many findings are leaks."""
+        plain: dict[str, Any] = {**asdict(self), "n_leaks": len(self.leaks)}
+        return plain
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{count} {name}" for name, count in self.n_of_part.items())
+        looked = f"{self.n_windows} windows" + (f" ({parts})" if parts else "")
+        head = f"{len(self.leaks)} leak(s)" if self else "no leak"
+        lines = [_filled(f"{head} found in {looked}", "")]
+        for finding in self.findings:
+            lines += ["", _filled(f"{finding.severity}: {finding.what}", "")]
+            lines += [_filled(f"such as {_in_words(one)}", "  ") for one in finding.examples]
+            lines.append(_filled(f"way out: {finding.way_out}", "  "))
+        lines += ["", _filled(f"looked for: {', '.join(self.checked) or 'nothing'}", "")]
+        lines += [_filled(f"not checked: {reason}", "") for reason in self.not_checked]
+        return "\n".join(lines)
+
+
+def find_leakage(
+    windows: WindowSet,
+    *,
+    split: ArrayLike | None = None,
+    sample_indices: ArrayLike | None = None,
+    scaler: Any = None,
+    folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
+) -> LeakageReport:
+    """Look for ways in which held-out windows reach training.
+
+    Parameters
+    ----------
+    windows : WindowSet
+        All windows, with whatever is known of them; what is not known is not checked, and the
+        report says so.
+    split : array-like of shape (n_windows,), optional
+        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out; by default the
+        windows' own split, unless `folds` are given.
+    sample_indices : array-like of int, optional
+        Rows that a balancer chose to train on.
+    scaler : Scaler, mapping or fitted ChannelScaler, optional
+        What the windows will be scaled by: a `Scaler`, its `to_dict`, or what has it as
+        ``scaler_``. Windows that were scaled already are checked by what they are now.
+    folds : iterable of pairs of array-like of int, optional
+        Rows to train on and to test on, as a splitter yields them.
+
+    Returns
+    -------
+    LeakageReport
+
+    Raises
+    ------
+    WindowError
+        If `split`, `folds` or `sample_indices` do not fit the windows.
+    ArgumentError
+        If `scaler` is none.
+
+    Notes
+    -----
+    Near-duplicates are found by their shape (`near_duplicates`): copies with noise up to a tenth of
+    the signal or another gain mostly, warped or shifted ones seldom. Copies that `Augmenter` or
+    `ClassBalancer` make are known by their recording and start, however they were changed.
+    """
+    views = _views(windows, split, folds)
+    run = _Check(windows, views)
+    run.provenance()
+    if views:
+        run.rows_in_two_parts()
+        run.times()
+        run.groups()
+        run.identical()
+        run.near()
+        if sample_indices is not None:
+            run.samples(sample_indices)
+    else:
+        run.not_checked.append(
+            "what crosses from part to part: the windows have no split; give split or folds."
+        )
+    run.sources()
+    run.scaling(_as_scaler(scaler))
+    found = sorted(run.findings, key=lambda finding: finding.severity != "leak")
+    counts = {"folds": len(views)} if folds is not None else {}
+    for view in views if folds is None else ():
+        counts = {name: int((view.part == name).sum()) for name in (*PARTS, "")}
+        counts = {name or "left out": count for name, count in counts.items() if count}
+    return LeakageReport(
+        tuple(found), len(windows), counts, tuple(run.checked), tuple(run.not_checked)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One assignment of windows to parts: the split, or a fold."""
+
+    part: NDArray[np.str_]
+    fold: int | None = None
+    in_two: tuple[int, ...] = ()  # rows of a fold that are in both of its parts
+
+    @property
+    def train(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.part == "train")
+
+    @property
+    def held_out(self) -> list[str]:
+        return [name for name in PARTS[1:] if (self.part == name).any()]
+
+
+_Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and what they meet
+
+
+class _Check:
+    """The checks, and what they have found."""
+
+    def __init__(self, windows: WindowSet, views: list[_View]) -> None:
+        self.windows, self.views = windows, views
+        self.findings: list[Finding] = []
+        self.checked: list[str] = []
+        self.not_checked: list[str] = []
+        self.recording = windows.recording_id
+        rate = windows.sample_rate_hz
+        self.window_s = None if rate is None else windows.n_timesteps / rate
+        self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
+        self.apart: set[Any] = set()  # recordings in two parts with an embargo between
+
+    def provenance(self) -> None:
+        if not self.views:
+            return
+        self.checked.append("balancing before the split")
+        made = [
+            f"{name} before the split"
+            for name in ("balanced", "augmented")
+            for origin in _origins(self.windows)
+            if isinstance(origin.get(name), Mapping) and origin[name].get("before_split")
+        ]
+        if made:
+            what = f"the windows were {' and '.join(dict.fromkeys(made))} (their provenance says)"
+            self._add("balanced_before_split", "leak", len(self.windows), what)
+
+    def rows_in_two_parts(self) -> None:
+        pairs: _Pairs = [
+            (view, np.array(view.in_two, np.int64), np.array(view.in_two, np.int64))
+            for view in self.views
+        ]
+        self._add_pairs("rows_in_two_parts", pairs, "row(s) are trained on and tested on at once")
+
+    def times(self) -> None:
+        if self.recording is None:
+            self.not_checked.append("recordings and overlap in time: no recording_id.")
+            return
+        self.checked.append("shared recordings")
+        start = self.windows.start_s
+        timed = start is not None and self.window_s is not None
+        if timed:
+            self.checked += ["overlap in time", "copies of held-out windows"]
+        else:
+            self.not_checked.append(
+                "overlap in time: no start_s, or no sample_rate_hz to tell a window's length."
+            )
+        overlaps: _Pairs = []
+        copies: _Pairs = []
+        shared: dict[Any, dict[str, Any]] = {}
+        for at, view in enumerate(self.views):
+            if timed:
+                rows, others = self._overlapping(view)
+                overlaps.append((view, rows, others))
+                self.known[at][rows] = True
+                copies.append((view, *self._copied(view)))
+            for name, parts, close in self._torn(view, timed):
+                entry = shared.setdefault(name, {"parts": parts, "close": False})
+                entry["close"] |= close
+        self._add_pairs(
+            "overlapping_windows", overlaps, "held-out window(s) overlap one of another part"
+        )
+        self._add_pairs(
+            "held_out_copies",
+            copies,
+            "held-out window(s) are copies of others of their part, by recording and start; a"
+            " score counts them twice, and they were made before the split",
+        )
+        self.apart = {name for name, entry in shared.items() if not entry["close"]}
+        for severity, wanted in (("leak", True), ("warning", False)):
+            names = [name for name, entry in shared.items() if entry["close"] == wanted]
+            if names:
+                far = "" if wanted else ", a window or more apart in time: not new recordings"
+                self._add(
+                    "shared_recordings",
+                    severity,
+                    len(names),
+                    f"{len(names)} recording(s) have windows in more than one part{far}",
+                    [
+                        {"recording_id": _plain(name), "parts": shared[name]["parts"]}
+                        for name in names
+                    ],
+                )
+
+    def groups(self) -> None:
+        group = self.windows.groups
+        if group is None:
+            self.not_checked.append("shared groups: no groups.")
+            return
+        if self.recording is not None and np.array_equal(group, self.recording):
+            return  # they are the recordings
+        self.checked.append("shared groups")
+        parts_of: dict[Any, list[str]] = {}
+        for view in self.views:
+            for rows in rows_of(group):
+                parts = _parts_among(view.part[rows])
+                if len(parts) > 1:
+                    parts_of.setdefault(group[rows[0]], parts)
+        by_time = {
+            name
+            for name in parts_of
+            if self.recording is not None and self.apart & set(self.recording[group == name])
+        }
+        for severity in ("leak", "warning"):
+            names = [name for name in parts_of if (name in by_time) == (severity == "warning")]
+            if names:
+                self._add(
+                    "shared_groups",
+                    severity,
+                    len(names),
+                    f"{len(names)} group(s) have windows in more than one part",
+                    [{"group": _plain(name), "parts": parts_of[name]} for name in names],
+                )
+
+    def identical(self) -> None:
+        self.checked.append("identical windows")
+        content = _digests(self.windows)
+        has_shape = content >= 0
+        pairs: _Pairs = []
+        for at, view in enumerate(self.views):
+            first_in = {}  # the first window of each content in each part
+            for name in PARTS:
+                rows = np.flatnonzero(has_shape & (view.part == name))[::-1]
+                first_in[name] = np.full(len(content), -1)
+                first_in[name][content[rows]] = rows
+            for name in view.held_out:
+                rows = np.flatnonzero(has_shape & (view.part == name) & ~self.known[at])
+                others = np.full(len(rows), -1)
+                for other in PARTS:
+                    if other != name:
+                        meets = first_in[other][content[rows]]
+                        others = np.where(others < 0, meets, others)
+                pairs.append((view, rows[others >= 0], others[others >= 0]))
+                self.known[at][rows[others >= 0]] = True
+        self._add_pairs(
+            "identical_windows",
+            pairs,
+            "held-out window(s) have exactly the samples of a window of another part",
+        )
+
+    def near(self) -> None:
+        windows = self.windows
+        origin = self.recording if self.recording is not None else windows.groups
+        if origin is None:
+            self.not_checked.append("near-duplicates: no recording_id to compare across.")
+            return
+        if len(np.unique(origin)) < 4:
+            self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
+            return
+        self.checked.append("near-duplicates")
+        lengths = np.asarray(windows.lengths)
+        valid = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
+        usable = (np.isfinite(windows.X).all(axis=2) | ~valid).all(axis=1)
+        pairs: _Pairs = []
+        for at, view in enumerate(self.views):
+            known = self.known[at]
+            for place, name in enumerate(view.held_out, start=1):
+                rows = np.flatnonzero((view.part == name) & usable & ~known)
+                before = np.isin(view.part, ("train", *view.held_out[: place - 1]))
+                found = near_duplicates(
+                    windows.X, lengths, origin, rows, np.flatnonzero(before & usable)
+                )
+                pairs.append((view, *found))
+        n_found = sum(len(rows) for _, rows, _ in pairs)
+        self._add_pairs(
+            "near_duplicates",
+            pairs,
+            "held-out window(s) are copies of one of another part, but for noise or gain",
+            "leak" if n_found >= _FEW_DUPLICATES else "warning",
+        )
+
+    def samples(self, sample_indices: ArrayLike) -> None:
+        rows = _check_rows("sample_indices", sample_indices, len(self.windows))
+        whole = [view for view in self.views if view.fold is None]
+        if not whole:
+            self.not_checked.append("sample_indices: folds have no one training part.")
+        for view in whole:
+            self.checked.append("balanced rows outside train")
+            outside = np.unique(rows[view.part[rows] != "train"])
+            self._add_pairs(
+                "samples_outside_train",
+                [(view, outside, np.full(len(outside), -1))],
+                "window(s) chosen to train on are not of the train part",
+            )
+
+    def sources(self) -> None:
+        if self.recording is None:
+            return
+        present = set(np.unique(self.recording).tolist())
+        ids_of: dict[str, dict[Any, str]] = {}
+        for origin in _origins(self.windows):
+            for entry in origin.get("recordings") or ():
+                for source in entry.get("sources") or ():
+                    if entry["recording_id"] in present and "sha256" in source:
+                        path = str(source.get("path", ""))
+                        ids_of.setdefault(source["sha256"], {})[entry["recording_id"]] = path
+        if not ids_of:
+            self.not_checked.append("one file under two names: no digests in the provenance.")
+            return
+        self.checked.append("one file under two names")
+        # One path for all is one table that holds many recordings.
+        twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
+        crossing, same_side = [], []
+        for ids in twice:
+            names = list(ids)
+            parts = [_parts_among(view.part[np.isin(self.recording, names)]) for view in self.views]
+            torn = [found for found in parts if len(found) > 1]
+            example = {"recording_id": names[0], "other_recording_id": names[1]}
+            if torn:
+                crossing.append({**example, "parts": torn[0]})
+            else:
+                same_side.append(example)
+        for severity, found in (("leak", crossing), ("warning", same_side)):
+            if found:
+                side = ", in more than one part" if severity == "leak" else " and count twice"
+                what = f"{len(found)} file(s) are there under two names{side}"
+                self._add("same_source", severity, len(found), what, found)
+
+    def scaling(self, scaler: Scaler | None) -> None:
+        windows = self.windows
+        scaled = windows.provenance.get("scaled")
+        if scaler is None and isinstance(scaled, str) and scaled not in ("none", "quantile"):
+            # Of the windows it was fitted on nothing is left to subtract or divide by.
+            scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
+        elif scaler is not None and scaled is not None:
+            self.not_checked.append("the scaler: the windows are scaled already.")
+            return
+        if scaler is None or scaler.kind is None or not self.views:
+            return
+        if scaler.n_channels != windows.n_channels:
+            raise ArgumentError(
+                f"scaler has {scaler.n_channels} channels, the windows {windows.n_channels}."
+            )
+        self.checked.append("statistics of the scaler")
+        fits = _Fits(windows, scaler)
+        if any(fits(view.train) for view in self.views):
+            return
+        beyond: dict[str, NDArray[np.int64]] = {"all windows": np.arange(len(windows))}
+        for view in self.views:
+            held = view.held_out
+            for name in held:
+                rows = np.flatnonzero(view.part == name)
+                beyond |= {f"train and {name}": np.r_[view.train, rows], f"{name} alone": rows}
+            beyond["every part"] = np.flatnonzero(view.part != "")
+        for name, rows in beyond.items():
+            if fits(rows):
+                what = f"the scaler has the statistics of {name}, not of the training part"
+                self._add("scaler_fit_beyond_train", "leak", len(rows), what)
+                return
+        what = "the scaler has the statistics neither of the training part nor of all windows"
+        self._add("scaler_unknown", "warning", len(windows), what)
+
+    def _overlapping(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Held-out rows that share time with a window of another part, and one such window each."""
+        assert self.recording is not None
+        assert self.window_s is not None
+        start = np.asarray(self.windows.start_s, np.float64)
+        step_s = self.window_s / self.windows.n_timesteps
+        end = start + np.asarray(self.windows.lengths) * step_s
+        rounding = 0.01 * step_s
+        rows: list[int] = []
+        others: list[int] = []
+        for members in rows_of(self.recording):
+            members = members[end[members] > start[members]]
+            members = members[np.argsort(start[members], kind="stable")]
+            parts = _parts_among(view.part[members])
+            if len(parts) < 2:
+                continue
+            for name in parts:
+                if name == "train":
+                    continue
+                own = members[view.part[members] == name]
+                rest = members[(view.part[members] != name) & (view.part[members] != "")]
+                reached = np.maximum.accumulate(end[rest])  # latest end so far
+                holder = np.maximum.accumulate(
+                    np.where(end[rest] == reached, np.arange(len(rest)), 0)
+                )
+                before = np.searchsorted(start[rest], start[own], side="right") - 1
+                over = (before >= 0) & (reached[np.maximum(before, 0)] > start[own] + rounding)
+                after = np.minimum(before + 1, len(rest) - 1)
+                into = (before + 1 < len(rest)) & (start[rest[after]] < end[own] - rounding)
+                meets = np.where(over, rest[holder[np.maximum(before, 0)]], rest[after])
+                hit = over | into
+                rows += own[hit].tolist()
+                others += meets[hit].tolist()
+        return np.array(rows, np.int64), np.array(others, np.int64)
+
+    def _copied(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Held-out rows of the recording, start and part of an earlier row."""
+        assert self.recording is not None
+        rows = np.flatnonzero(np.isin(view.part, PARTS[1:]))
+        names = np.unique(self.recording, return_inverse=True)[1][rows]
+        start = np.asarray(self.windows.start_s)[rows]
+        part = np.unique(view.part[rows], return_inverse=True)[1]
+        key = np.stack([names.astype(np.float64), part.astype(np.float64), start], axis=1)
+        first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)[1:]
+        earlier = rows[first][inverse.ravel()]
+        again = earlier != rows
+        return rows[again], earlier[again]
+
+    def _torn(self, view: _View, timed: bool) -> list[tuple[Any, list[str], bool]]:
+        """Return recordings in several parts, which, and whether closer than a window."""
+        assert self.recording is not None
+        torn = []
+        for rows in rows_of(self.recording):
+            parts = _parts_among(view.part[rows])
+            if len(parts) < 2:
+                continue
+            close = True
+            if timed:
+                start = np.asarray(self.windows.start_s, np.float64)[rows]
+                own, same = view.part[rows], np.zeros(len(rows), np.int64)
+                reach = 2 * float(self.window_s or 0)
+                for name in parts:
+                    rest = np.isin(own, [other for other in parts if other != name])
+                    close = bool((near_in_time(same, start, own == name, reach) & rest).any())
+                    if close:
+                        break
+            torn.append((self.recording[rows[0]], parts, close))
+        return torn
+
+    def _add(
+        self,
+        kind: str,
+        severity: str,
+        count: int,
+        what: str,
+        examples: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.findings.append(
+            Finding(kind, severity, count, what, KINDS[kind], tuple(examples[:_N_EXAMPLES]))
+        )
+
+    def _add_pairs(self, kind: str, pairs: _Pairs, what: str, severity: str = "leak") -> None:
+        """Report rows, each with what it meets, as one finding."""
+        found = [row for _, rows, _ in pairs for row in rows.tolist()]
+        if not found:
+            return
+        count = len(set(found))
+        examples: list[dict[str, Any]] = []
+        for view, rows, others in pairs:
+            for row, other in zip(rows.tolist(), others.tolist(), strict=True):
+                if len(examples) < _N_EXAMPLES:
+                    example = self._place(view, row, "")
+                    if other >= 0 and other != row:
+                        example |= self._place(view, other, "other_")
+                    if view.fold is not None:
+                        example["fold"] = view.fold
+                    examples.append(example)
+        self._add(kind, severity, count, f"{count} {what}", examples)
+
+    def _place(self, view: _View, row: int, prefix: str) -> dict[str, Any]:
+        place: dict[str, Any] = {"row": row, "part": str(view.part[row])}
+        if self.recording is not None:
+            place["recording_id"] = _plain(self.recording[row])
+        if self.windows.start_s is not None:
+            place["start_s"] = float(self.windows.start_s[row])
+        return {prefix + name: value for name, value in place.items()}
+
+
+class _Fits:
+    """Says whether a scaler has the statistics of these rows."""
+
+    def __init__(self, windows: WindowSet, scaler: Scaler) -> None:
+        self._windows, self._scaler = windows, scaler
+
+    def __call__(self, rows: NDArray[np.int64]) -> bool:
+        if not len(rows):
+            return False
+        lengths = np.asarray(self._windows.lengths)[rows]
+        own, given = fit_scaler(self._windows.X[rows], lengths, self._scaler.kind), self._scaler
+        scale = np.abs(own.channel_scale)
+        close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()
+        close &= (np.abs(own.channel_scale - given.channel_scale) <= _CLOSE * scale).all()
+        if own.channel_quantiles is not None and given.channel_quantiles is not None:
+            spread = np.ptp(own.channel_quantiles, axis=0)
+            same = own.channel_quantiles.shape == given.channel_quantiles.shape
+            close &= same and bool(
+                (np.abs(own.channel_quantiles - given.channel_quantiles) <= _CLOSE * spread).all()
+            )
+        return bool(close)
+
+
+def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
+    n_windows = len(windows)
+    if folds is not None and split is not None:
+        raise ArgumentError("split and folds are both given; check one after the other.")
+    if folds is not None:
+        views = []
+        for fold, (train, test) in enumerate(folds):
+            trained = _check_rows(f"the training rows of fold {fold}", train, n_windows)
+            tested = _check_rows(f"the test rows of fold {fold}", test, n_windows)
+            part = np.full(n_windows, "", dtype="<U10")
+            part[trained], part[tested] = "train", "test"
+            both = tuple(np.intersect1d(trained, tested).tolist())
+            views.append(_View(part, fold, both))
+        if not views:
+            raise WindowError("folds is empty; there is nothing to check.")
+        return views
+    given = windows.split if split is None else split
+    if given is None:
+        return []
+    part = np.asarray(given, dtype="<U10")
+    if part.shape != (n_windows,):
+        raise WindowError(f"split has shape {part.shape}; {n_windows} windows need ({n_windows},).")
+    unknown = sorted(set(part.tolist()) - {*PARTS, ""})
+    if unknown:
+        raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")
+    return [_View(part)]
+
+
+def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]:
+    given = np.asarray(rows)
+    if given.dtype == bool and given.shape == (n_windows,):
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise WindowError(f"{name} are not rows: integers in one dimension.")
+    outside = given[(given < 0) | (given >= n_windows)]
+    if outside.size:
+        raise WindowError(f"{name} hold {outside[0]}; there are {n_windows} windows.")
+    return given.astype(np.int64)
+
+
+def _as_scaler(scaler: Any) -> Scaler | None:
+    inner = getattr(scaler, "scaler_", scaler)
+    if inner is None or isinstance(inner, Scaler):
+        return inner
+    if isinstance(inner, Mapping):
+        return Scaler.from_dict(inner)
+    raise ArgumentError(
+        f"scaler={scaler!r} is no Scaler, nor its to_dict(), nor fitted (no scaler_)."
+    )
+
+
+def _digests(windows: WindowSet) -> NDArray[np.int64]:
+    """Return a number for each content of a window; -1 where every channel is constant."""
+    seen: dict[bytes, int] = {}
+    numbers = np.full(len(windows), -1)
+    for row, length in enumerate(np.asarray(windows.lengths).tolist()):
+        steps = windows.X[row, :length] + np.float32(0)  # -0.0 is 0.0
+        if length and (steps != steps[0]).any():
+            digest = hashlib.blake2b(steps.tobytes(), digest_size=16).digest()
+            numbers[row] = seen.setdefault(digest, len(seen))
+    return numbers
+
+
+def _origins(windows: WindowSet) -> list[Mapping[str, Any]]:
+    """Provenances of the sets that were joined, or the only one."""
+    joined = windows.provenance.get("joined")
+    return list(joined) if isinstance(joined, list) else [windows.provenance]
+
+
+def _parts_among(part: NDArray[np.str_]) -> list[str]:
+    present = set(part.tolist())
+    return [name for name in PARTS if name in present]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _in_words(example: dict[str, Any]) -> str:
+    if "row" in example:
+        words = _window_in_words(example, "")
+        if "other_row" in example:
+            words += f" and {_window_in_words(example, 'other_')}"
+        return words + (f", in fold {example['fold']}" if "fold" in example else "")
+    names = [str(example[key]) for key in _NAMES if key in example]
+    parts = f", in {' and '.join(example['parts'])}" if "parts" in example else ""
+    return " and ".join(names) + parts
+
+
+_NAMES: tuple[str, ...] = ("recording_id", "other_recording_id", "group")
+
+
+def _window_in_words(example: dict[str, Any], prefix: str) -> str:
+    where = [example[f"{prefix}part"] or "left out"]
+    if f"{prefix}recording_id" in example:
+        where.append(f"of {example[f'{prefix}recording_id']}")
+    if f"{prefix}start_s" in example:
+        where.append(f"at {example[f'{prefix}start_s']:.6g} s")
+    return f"window {example[f'{prefix}row']} ({' '.join(where)})"
+
+
+def _filled(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )

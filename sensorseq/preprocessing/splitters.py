@@ -1,0 +1,361 @@
+"""Folds in scikit-learn's protocol that keep groups whole, or keep apart in time."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import BaseCrossValidator
+
+from sensorseq.errors import ArgumentError, SplitError, check_choice
+from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing.split import assign_groups, draw_assignment, share_out
+from sensorseq.preprocessing.time_split import (
+    check_reach,
+    check_times,
+    near_in_time,
+    time_blocks,
+)
+from sensorseq.windows import WindowSet
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+BY = ("group", "recording")
+_KICKS = 150  # more parts than a split has, so a longer search; 0.1 s for 60 groups
+_SWAP_UP_TO = 600  # groups; a second or two, and beyond single moves come within 0.1 %
+
+
+class _Splitter(BaseCrossValidator):  # type: ignore[misc]
+    """What the splitters share: how many folds, and groups that are routed by themselves."""
+
+    __metadata_request__split: ClassVar = {"groups": True}
+    n_splits: int
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds; the arguments are not used."""
+        return self.n_splits
+
+    def _check_n_splits(self, least: int) -> None:
+        given: Any = self.n_splits
+        if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
+            raise ArgumentError(f"n_splits={given!r} is not an integer of at least {least}.")
+
+
+class GroupBalancedKFold(_Splitter):
+    """Folds of whole groups, each with nearly its share of the windows of every class.
+
+    A randomised search over assignments of groups to folds, as `split_by_group` makes it. For
+    `cross_validate` and `GridSearchCV` of scikit-learn, or by itself.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Folds, at least 2.
+    by : {"group", "recording"}, default="group"
+        What of a WindowSet stays whole. Recordings of one group then come to lie on both sides, and
+        the score is that of known robots on new runs. `groups` given to `split` stay whole either
+        way.
+    random_state : int, Generator, RandomState or None, default=0
+        Equal seeds, equal folds. They depend on the sizes of groups and the order they first appear
+        in, not on their names.
+
+    Examples
+    --------
+    >>> folds = GroupBalancedKFold(5)  # doctest: +SKIP
+    >>> cross_validate(model, windows.X, windows.y, groups=windows.groups, cv=folds)
+    ... # doctest: +SKIP
+    >>> for train, test in folds.split(windows): ...  # doctest: +SKIP
+    """
+
+    def __init__(self, n_splits: int = 5, by: str = "group", random_state: RandomState = 0) -> None:
+        self.n_splits = n_splits
+        self.by = by
+        self.random_state = random_state
+
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet brings its own labels and groups.
+        y : array-like of shape (n_windows,), optional
+            Labels to balance; numbers that are no classes (floats that are not whole) are not
+            balanced, only the windows are.
+        groups : array-like of shape (n_windows,)
+            What stays on one side.
+
+        Raises
+        ------
+        SplitError
+            If a class is in fewer groups than there are folds, or no assignment was found that has
+            every class in every fold.
+        ArgumentError
+            If groups are missing or an argument makes no sense.
+        """
+        self._check_n_splits(2)
+        problem = _Problem.of(X, y, groups, self.by)
+        problem.check_n_groups(self.n_splits, f"n_splits={self.n_splits} folds")
+        shares = np.full(self.n_splits, 1 / self.n_splits)
+        penalty = np.full((self.n_splits, len(problem.classes)), 10.0)
+        rng = check_random_state(self.random_state)
+        part = assign_groups(problem.counts, shares, penalty, rng, _KICKS, _SWAP_UP_TO)
+        missing = np.argwhere(share_out(problem.counts, part, self.n_splits) == 0)
+        if missing.size:
+            raise SplitError(
+                "no assignment of whole groups was found that has class"
+                f" {problem.classes[missing[0, 1]]!r} in each of n_splits={self.n_splits} folds and"
+                " every other class too. Use fewer folds, or record more groups with this class."
+            )
+        for fold in range(self.n_splits):
+            tested = part[problem.group_index] == fold
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+
+
+class GroupBalancedShuffleSplit(_Splitter):
+    """Random holdouts of whole groups, each with nearly its share of every class.
+
+    Each is the best balanced of some random ones, so that they differ from another.
+
+    Parameters
+    ----------
+    n_splits : int, default=10
+        Holdouts, at least 1.
+    test_size : float, default=0.2
+        Wanted share of the windows of each class to test on, above 0 and below 1.
+    random_state : int, Generator, RandomState or None, default=0
+        Equal seeds, equal holdouts.
+    by : {"group", "recording"}, default="group"
+        As in `GroupBalancedKFold`.
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 10,
+        test_size: float = 0.2,
+        random_state: RandomState = 0,
+        by: str = "group",
+    ) -> None:
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.random_state = random_state
+        self.by = by
+
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on; see `GroupBalancedKFold.split`.
+
+        Raises
+        ------
+        SplitError
+            If a class is in one group only, or no holdout was found with every class on both sides.
+        ArgumentError
+            If groups are missing or an argument makes no sense.
+        """
+        self._check_n_splits(1)
+        size: Any = self.test_size
+        if not isinstance(size, float | np.floating) or not 0 < size < 1:
+            raise ArgumentError(
+                f"test_size={size!r} is not a share of the windows, above 0 and below 1."
+            )
+        problem = _Problem.of(X, y, groups, self.by)
+        problem.check_n_groups(2, "training and testing")
+        rng = check_random_state(self.random_state)
+        shares = np.array([1 - size, size])
+        penalty = np.full((2, len(problem.classes)), 10.0)
+        for _ in range(self.n_splits):
+            for search in (draw_assignment, assign_groups):  # the second where chance does not do
+                part = search(problem.counts, shares, penalty, rng)
+                missing = np.argwhere(share_out(problem.counts, part, 2) == 0)
+                if not missing.size:
+                    break
+            else:
+                raise SplitError(
+                    "no holdout of whole groups was found that has class"
+                    f" {problem.classes[missing[0, 1]]!r}, and every other, on both sides. Record"
+                    " more groups with this class."
+                )
+            tested = part[problem.group_index] == 1
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+
+
+class BlockedTimeSplit(_Splitter):
+    """Folds of time: each recording is cut into blocks, and fold k tests on block k of every one.
+
+    Every window is tested once. Training windows that overlap a test window, or come closer to one
+    than the embargo, are left out of that fold. The score says how well the same runs are known at
+    another time; how well new ones are, `GroupBalancedKFold` says.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Blocks of each recording, at least 2: equally many windows each, in the order of time.
+    embargo_s : float, optional
+        Least time between the end of one window and the start of one on the other side, 0 or more;
+        one window by default.
+
+    Notes
+    -----
+    scikit-learn hands `split` neither start times nor recordings; give it the folds themselves, as
+    ``cv=list(BlockedTimeSplit(5).split(windows))``. The idea of leaving out neighbours in time is
+    that of purged and embargoed cross-validation [1]_.
+
+    References
+    ----------
+    .. [1] M. López de Prado, *Advances in Financial Machine Learning*, 2018, chapter 7.
+    """
+
+    def __init__(self, n_splits: int = 5, embargo_s: float | None = None) -> None:
+        self.n_splits = n_splits
+        self.embargo_s = embargo_s
+
+    def split(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        start_s: ArrayLike | None = None,
+        window_s: float | None = None,
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet brings its own labels, recordings, starts and length.
+        y : array-like of shape (n_windows,), optional
+            Labels; with them every fold must have every class to train on.
+        groups : array-like of shape (n_windows,), optional
+            The recording of each window; not for a WindowSet.
+        start_s : array-like of shape (n_windows,), optional
+            Time of each window's first sample; not for a WindowSet.
+        window_s : float, optional
+            Length of a window; of a WindowSet by default its timesteps over its rate.
+
+        Raises
+        ------
+        SplitError
+            If no recording has as many windows as there are folds, or a fold is left without
+            windows, or a class, to train on.
+        ArgumentError
+            If starts, recordings or the length are missing, or an argument makes no sense.
+        """
+        self._check_n_splits(2)
+        if isinstance(X, WindowSet):
+            _refuse_beside_windows(groups=groups, start_s=start_s)
+            y = X.y if y is None else y
+            groups, start_s = X.recording_id, X.start_s
+            if window_s is None and X.sample_rate_hz is not None:
+                window_s = X.n_timesteps / X.sample_rate_hz
+        for name, value in (
+            ("recordings (groups, or recording_id of a WindowSet)", groups),
+            ("start_s", start_s),
+            ("window_s (or sample_rate_hz of a WindowSet)", window_s),
+        ):
+            if value is None:
+                raise ArgumentError(f"folds of time need {name}.")
+        recording, starts = check_times(groups, start_s)  # type: ignore[arg-type]
+        reach = check_reach(window_s, self.embargo_s)  # type: ignore[arg-type]
+        if len(starts) != len(X):
+            raise SplitError(f"X has {len(X)} windows, start_s {len(starts)} values.")
+        label = _labels(y, len(starts))
+        block = time_blocks(recording, starts, self.n_splits)
+        empty = np.setdiff1d(np.arange(self.n_splits), block)
+        if empty.size:
+            most = max(len(np.unique(starts[recording == name])) for name in np.unique(recording))
+            raise SplitError(
+                f"n_splits={self.n_splits} folds, but the longest recording has {most} window(s);"
+                " use fewer folds, or shorter windows."
+            )
+        for fold in range(self.n_splits):
+            tested = block == fold
+            train = np.flatnonzero(~tested & ~near_in_time(recording, starts, tested, reach))
+            lacking = np.setdiff1d(label, label[train])
+            if lacking.size:
+                of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+                raise SplitError(
+                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: the"
+                    f" others lie within {reach - float(window_s or 0):g} s of those it tests. Use"
+                    " a shorter embargo_s, another number of folds, or record longer."
+                )
+            yield train, np.flatnonzero(tested)
+
+
+class _Problem:
+    """Groups to be assigned: how many windows of each class each has."""
+
+    def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
+        names, first, index = np.unique(group, return_index=True, return_inverse=True)
+        # In the order they appear in, so that names do not decide.
+        order = np.argsort(first, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        self.names: list[Any] = names[order].tolist()
+        self.group_index: NDArray[np.int64] = place[index]
+        classes, class_index = np.unique(label, return_inverse=True)
+        self.classes: list[Any] = classes.tolist()
+        self.counts = np.zeros((len(names), len(classes)), np.int64)
+        np.add.at(self.counts, (self.group_index, class_index), 1)
+
+    @classmethod
+    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_Problem":
+        check_choice("by", by, BY)
+        if isinstance(X, WindowSet):
+            _refuse_beside_windows(groups=groups)
+            y = X.y if y is None else y
+            groups = X.groups if by == "group" else X.recording_id
+        if groups is None:
+            raise ArgumentError(
+                "groups is missing: without them windows of one recording come to lie on both"
+                " sides. Give groups, such as the recording of each window."
+            )
+        group = np.asarray(groups)
+        if group.shape != (len(X),) or not len(X):
+            raise SplitError(
+                f"groups has shape {group.shape} for {len(X)} windows; expected ({len(X)},), at"
+                " least one window."
+            )
+        return cls(_labels(y, len(X)), group)
+
+    def check_n_groups(self, needed: int, what_for: str) -> None:
+        """Raise when a class is in fewer groups than it is needed in."""
+        n_groups = np.count_nonzero(self.counts, axis=0)
+        rare = int(np.argmin(n_groups))
+        if n_groups[rare] >= needed:
+            return
+        one = len(self.classes) == 1
+        whose = "the windows are" if one else f"class {self.classes[rare]!r} is"
+        if n_groups[rare] == 1:
+            alone = self.names[int(np.argmax(self.counts[:, rare]))]
+            raise SplitError(
+                f"{whose} in one group only ({alone!r}), which cannot be trained on and tested at"
+                " once. Record more, give finer groups, or leave the class out."
+            )
+        listed = ", ".join(
+            f"{name} {count}" for name, count in zip(self.classes, n_groups, strict=True)
+        )
+        each = "" if one else f" Groups of each class: {listed}."
+        raise SplitError(
+            f"{whose} in {n_groups[rare]} groups, too few for {what_for}.{each} Use n_splits="
+            f"{n_groups[rare]} or fewer, record more, give finer groups, or leave the class out."
+        )
+
+
+def _labels(y: Any, n_windows: int) -> NDArray[Any]:
+    """Return the classes to balance; one for all where there are none."""
+    if y is None:
+        return np.zeros(n_windows, np.int64)
+    label = np.asarray(y)
+    if label.shape != (n_windows,):
+        raise SplitError(f"y has shape {label.shape}; {n_windows} windows need ({n_windows},).")
+    is_class = label.dtype.kind != "f" or bool((label == np.floor(label)).all())
+    return label if is_class else np.zeros(n_windows, np.int64)
+
+
+def _refuse_beside_windows(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(f"{name} is given, and X, a WindowSet, brings its own.")

@@ -1,0 +1,377 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+
+from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.preprocessing.augment import (
+    Augmentation,
+    augment_windows,
+    channel_sd_of,
+    copy_numbers,
+)
+from sensorseq.preprocessing.transformers import Augmenter, ClassBalancer
+from sensorseq.windows import WindowSet
+
+KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift")
+EVERYTHING = Augmentation(0.05, 0.1, 0.2, 0.2, 0.1)
+
+
+def signal(n_windows=30, n_timesteps=40, n_channels=3, dtype=np.float32, seed=0):
+    X = np.random.default_rng(seed).normal(2, 1, (n_windows, n_timesteps, n_channels))
+    return X.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_strength_zero_is_the_identity_bit_for_bit(dtype):
+    X = signal(dtype=dtype)
+    X[0, 3, 1], X[1, 0, 0] = np.nan, -0.0
+    same = augment_windows(X, Augmentation(), 0)
+    assert same is not X
+    assert same.dtype == dtype
+    assert same.tobytes() == X.tobytes()
+
+
+@given(
+    kind=st.sampled_from((*KINDS, "all")),
+    n=st.integers(1, 12),
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
+    how = EVERYTHING if kind == "all" else Augmentation(**{kind: 0.3})
+    X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
+    lengths = np.random.default_rng(seed).integers(0, 41, n)
+    whole = augment_windows(X, how, seed, lengths)
+    assert whole.dtype == dtype
+    shuffled = augment_windows(X[order], how, seed, lengths[order], order)
+    np.testing.assert_array_equal(shuffled, whole[order])
+    alone = augment_windows(X[-1:], how, seed, lengths[-1:], [n - 1])
+    np.testing.assert_array_equal(alone, whole[-1:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_seeds_indices_and_copies_change_windows_otherwise(kind):
+    X = np.repeat(signal(1), 4, axis=0)
+    how = Augmentation(**{kind: 0.4})
+    assert len({w.tobytes() for w in augment_windows(X, how, 0)}) >= 3
+    copies = augment_windows(X, how, 0, indices=[7] * 4, copies=[0, 1, 2, 3])
+    assert len({w.tobytes() for w in copies}) >= 3
+    same = augment_windows(X, how, 0, indices=[7] * 4, copies=[5] * 4)
+    assert len({w.tobytes() for w in same}) == 1
+    seeds = {augment_windows(X[:1], how, seed).tobytes() for seed in range(8)}
+    assert len(seeds) >= 5
+
+
+def test_one_kind_draws_the_same_whatever_else_is_on():
+    X = signal(5, dtype=np.float64)
+    alone = augment_windows(X, Augmentation(jitter=0.1), 3) - X
+    scaled = augment_windows(X, Augmentation(scaling=0.2), 3)
+    both = augment_windows(X, Augmentation(jitter=0.1, scaling=0.2), 3)
+    np.testing.assert_allclose(both - scaled, alone, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "all"])
+def test_padding_is_neither_read_nor_written(kind):
+    how = EVERYTHING if kind == "all" else Augmentation(**{kind: 0.3})
+    X, lengths = signal(), np.arange(30) % 41
+    padding = np.arange(40) >= lengths[:, None]
+    garbage = X.copy()
+    garbage[padding] = np.nan
+    clean, found = augment_windows(X, how, 1, lengths), augment_windows(garbage, how, 1, lengths)
+    np.testing.assert_array_equal(found[~padding], clean[~padding])
+    assert np.isnan(found[padding]).all()
+    np.testing.assert_array_equal(clean[padding], X[padding])
+
+
+def test_jitter_has_the_sd_asked_for():
+    X = np.random.default_rng(0).normal(5, [1.0, 10.0], (400, 100, 2))
+    noise = augment_windows(X, Augmentation(jitter=0.05), 0, channel_sd=channel_sd_of(X)) - X
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.05, 0.5], rtol=0.02)
+    assert (np.abs(noise.mean(axis=(0, 1))) < 5 * np.array([0.05, 0.5]) / 200).all()
+    own = augment_windows(X, Augmentation(jitter=0.05), 0) - X
+    ratio = own.std(axis=1) / X.std(axis=1)
+    np.testing.assert_allclose(ratio.mean(axis=0), 0.05, rtol=0.02)
+    assert np.isclose(
+        np.corrcoef(noise[:, :, 0].ravel(), noise[:, :, 1].ravel())[0, 1], 0, atol=0.02
+    )
+
+
+def test_scaling_is_one_gain_for_each_channel_of_a_window():
+    X = signal(2000, 10, 2, np.float64)
+    gain = augment_windows(X, Augmentation(scaling=0.1), 0) / X
+    np.testing.assert_allclose(gain, np.broadcast_to(gain[:, :1], gain.shape), rtol=1e-12)
+    np.testing.assert_allclose(gain[:, 0].mean(axis=0), 1, atol=0.01)
+    np.testing.assert_allclose(gain[:, 0].std(axis=0), 0.1, rtol=0.06)
+    assert abs(np.corrcoef(gain[:, 0].T)[0, 1]) < 0.1
+
+
+@given(strength=st.floats(0.01, 3), n_timesteps=st.integers(3, 200), seed=st.integers(0, 1000))
+@settings(max_examples=80, deadline=None)
+def test_warped_time_only_runs_forward_between_fixed_ends(strength, n_timesteps, seed):
+    ramp = np.arange(n_timesteps, dtype=np.float64)[None, :, None]  # shows the warped time itself
+    times = augment_windows(ramp, Augmentation(time_warp=strength), seed)[0, :, 0]
+    assert times[0] == 0
+    assert times[-1] == n_timesteps - 1
+    assert (np.diff(times) > 0).all()
+
+
+def test_all_channels_of_a_window_share_one_warped_time():
+    ramp = np.repeat(np.arange(50.0)[None, :, None], 3, axis=2)
+    times = augment_windows(ramp, Augmentation(time_warp=0.5), 0)[0]
+    np.testing.assert_array_equal(times[:, 0], times[:, 2])
+    assert np.abs(times[:, 0] - np.arange(50)).max() > 0.5
+
+
+def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
+    gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
+    np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
+    # At the ends lie knots, whose sd is the one asked for.
+    np.testing.assert_allclose(gains[:, [0, -1]].std(axis=0), 0.2, rtol=0.05)
+    bend = np.abs(np.diff(gains, 2, axis=1)).max()
+    assert bend < 0.2 * np.abs(np.diff(gains, axis=1)).max()
+    assert abs(np.corrcoef(gains[:, 30].T)[0, 1]) < 0.1
+
+
+@given(share=st.sampled_from([0.01, 0.1, 0.5, 0.99]), n_timesteps=st.integers(1, 60))
+@settings(max_examples=30, deadline=None)
+def test_a_shift_moves_whole_samples_by_at_most_its_share(share, n_timesteps):
+    ramp = np.repeat(np.arange(n_timesteps, dtype=np.float64)[None, :, None], 300, axis=0)
+    moved = augment_windows(ramp, Augmentation(window_shift=share), 0)[:, :, 0]
+    most = int(share * n_timesteps)
+    for row in moved:
+        candidates = [
+            shift
+            for shift in range(-most, most + 1)
+            if (row == np.clip(ramp[0, :, 0] + shift, 0, n_timesteps - 1)).all()
+        ]
+        assert candidates
+
+
+def test_a_shift_draws_from_neighbouring_samples_where_they_are_known():
+    line = np.arange(30.0)[:, None]
+    window = np.repeat(line[None, 10:20], 200, axis=0)
+    before, after = (
+        np.repeat(line[None, part], 200, axis=0) for part in (slice(5, 10), slice(20, 25))
+    )
+    how = Augmentation(window_shift=0.5)
+    moved = augment_windows(window, how, 0, neighbours=(before, after))[:, :, 0]
+    shifts = moved[:, 0] - 10
+    np.testing.assert_array_equal(moved - shifts[:, None], window[:, :, 0])
+    assert set(shifts) == set(range(-5, 6))
+    held = augment_windows(window, how, 0, neighbours=(before * np.nan, after))[:, :, 0]
+    np.testing.assert_array_equal(held, np.maximum(moved, 10))
+    none = np.empty((200, 0, 1))
+    np.testing.assert_array_equal(
+        augment_windows(window, how, 0, neighbours=(none, none)), augment_windows(window, how, 0)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_is_kept_in_expectation(kind):
+    X = signal(3000, 100, 2, np.float64)  # a stationary signal, many times
+    moved = (augment_windows(X, Augmentation(**{kind: 0.2}), 0) - X).mean(axis=1)
+    assert (moved.std(axis=0) > 0).all()
+    assert (np.abs(moved.mean(axis=0)) < 4 * moved.std(axis=0) / np.sqrt(len(X))).all()
+
+
+@pytest.mark.parametrize("n_timesteps", [0, 1, 2, 3])
+def test_tiny_windows_are_taken(n_timesteps):
+    X = signal(5, n_timesteps)
+    assert np.isfinite(augment_windows(X, EVERYTHING, 0)).all()
+    assert augment_windows(X[:0], EVERYTHING, 0).shape == (0, n_timesteps, 3)
+
+
+def test_one_channel_may_be_two_dimensional():
+    X = signal(5, n_channels=1)
+    np.testing.assert_array_equal(
+        augment_windows(X[:, :, 0], EVERYTHING, 0), augment_windows(X, EVERYTHING, 0)[:, :, 0]
+    )
+    assert augment_windows(np.ones((2, 5), int), Augmentation(jitter=0.1), 0).dtype == np.float64
+
+
+@given(rows=st.lists(st.integers(0, 6), max_size=30))
+def test_copies_are_numbered_in_order(rows):
+    expected = [rows[:at].count(row) for at, row in enumerate(rows)]
+    np.testing.assert_array_equal(copy_numbers(np.array(rows, np.int64)), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jitter": -1},
+        {"jitter": True},
+        {"scaling": np.nan},
+        {"time_warp": np.inf},
+        {"magnitude_warp": "0.2"},
+        {"window_shift": 1.0},
+        {"n_knots": 0},
+        {"n_knots": 2.5},
+    ],
+)
+def test_a_strength_without_meaning_is_refused_by_name(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        Augmentation(**wrong)
+
+
+def test_errors_say_what_is_wrong():
+    X = signal()
+    with pytest.raises(ArgumentError, match="is not an Augmentation"):
+        augment_windows(X, 0.1)
+    with pytest.raises(SignalError, match="expected real numbers"):
+        augment_windows(X[0, 0], EVERYTHING)
+    with pytest.raises(SignalError, match=r"lengths\[2\] is 41; expected 0 to 40"):
+        augment_windows(X, EVERYTHING, lengths=np.r_[0, 0, 41, np.zeros(27, int)])
+    with pytest.raises(SignalError, match=r"indices\[0\] is -1; expected 0 or more"):
+        augment_windows(X[:1], EVERYTHING, indices=[-1])
+    with pytest.raises(SignalError, match="copies of shape"):
+        augment_windows(X, EVERYTHING, copies=[0])
+    with pytest.raises(ArgumentError, match="channel_sd"):
+        augment_windows(X, EVERYTHING, channel_sd=[1.0])
+    with pytest.raises(SignalError, match="neighbours before"):
+        augment_windows(X, EVERYTHING, neighbours=(X[:, :2, :1], X))
+    X[4, 7, 2] = np.inf
+    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
+        augment_windows(X, EVERYTHING)
+    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
+        channel_sd_of(X)
+
+
+# The transformers
+
+
+def windows(**more):
+    more = {"y": np.repeat(["ice", "mud"], [20, 10]), "recording_id": np.arange(30) // 5} | more
+    return WindowSet(signal(), start_s=np.arange(30.0), **more)
+
+
+def test_an_augmenter_adds_copies_that_keep_where_they_come_from():
+    given = windows()
+    augmenter = Augmenter(Augmentation(jitter=0.1), 2, random_state=0)
+    X, y = augmenter.fit_resample(given)
+    rows, number = augmenter.sample_indices_, augmenter.copy_numbers_
+    np.testing.assert_array_equal(rows, np.repeat(np.arange(30), 3))
+    np.testing.assert_array_equal(number, np.tile([0, 1, 2], 30))
+    np.testing.assert_array_equal(X.X[number == 0], given.X)
+    assert not (X.X[number > 0] == given.X[rows[number > 0]]).all(axis=(1, 2)).any()
+    for name in ("y", "recording_id", "groups", "start_s"):
+        np.testing.assert_array_equal(getattr(X, name), getattr(given, name)[rows])
+    np.testing.assert_array_equal(y, X.y)
+    assert X.provenance["augmented"]["jitter"] == 0.1
+    as_array, _ = clone(augmenter).fit_resample(given.X, given.y, groups=given.groups)
+    np.testing.assert_array_equal(as_array, X.X)
+    unlabelled, none = clone(augmenter).fit_resample(given.X)
+    assert none is None
+    np.testing.assert_array_equal(unlabelled, X.X)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Augmenter(EVERYTHING, 2, random_state=0),
+        ClassBalancer("oversample", 0, augmentation=EVERYTHING),
+        ClassBalancer("undersample", 0),
+    ],
+)
+def test_validation_and_test_windows_stay_bit_for_bit(step):
+    split = np.tile(["train", "train", "validation", "test", "train"], 6)
+    given = windows(split=split)
+    found, _ = clone(step).fit_resample(given)
+    for part in ("validation", "test"):
+        kept, was = found.part(part), given.part(part)
+        assert kept.X.tobytes() == was.X.tobytes()
+        np.testing.assert_array_equal(kept.start_s, was.start_s)
+    assert len(found.part("train")) != len(given.part("train"))
+    # What the held-out windows hold changes nothing of the training windows.
+    X = given.X.copy()
+    X[split != "train"] = 1e6
+    again, _ = clone(step).fit_resample(replace(given, X=X))
+    np.testing.assert_array_equal(again.part("train").X, found.part("train").X)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize("step", [Augmenter(), ClassBalancer()])
+def test_a_held_out_part_is_refused_by_name(step, part):
+    given = windows(split=np.repeat(["train", part], 15))
+    with pytest.raises(WindowError, match=f"15 windows are of the {part} part; only training"):
+        clone(step).fit_resample(given.part(part))
+
+
+def test_oversampled_repeats_are_augmented_and_first_ones_are_not():
+    given = windows()
+    balancer = ClassBalancer("oversample", 0, augmentation=Augmentation(scaling=0.1))
+    X, y = balancer.fit_resample(given)
+    plain, _ = ClassBalancer("oversample", 0).fit_resample(given)
+    rows, number = balancer.sample_indices_, balancer.copy_numbers_
+    np.testing.assert_array_equal(np.unique(y, return_counts=True)[1], [20, 20])
+    np.testing.assert_array_equal(plain.start_s, X.start_s)
+    np.testing.assert_array_equal(X.X[number == 0], given.X[rows[number == 0]])
+    assert number.sum() == 10
+    gain = X.X[number > 0] / given.X[rows[number > 0]]
+    assert np.ptp(gain, axis=1).max() < 1e-5
+    assert np.abs(gain - 1).min() > 0
+
+
+def test_lengths_reach_the_augmentation():
+    given = windows(lengths=np.full(30, 25))
+    found, _ = Augmenter(EVERYTHING, random_state=0).fit_resample(given)
+    np.testing.assert_array_equal(found.X[:, 25:], np.repeat(given.X, 2, axis=0)[:, 25:])
+    X, _ = Augmenter(EVERYTHING, random_state=0).fit_resample(given.X, lengths=given.lengths)
+    np.testing.assert_array_equal(X, found.X)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_they_work_in_the_pipeline_of_imbalanced_learn(flat):
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    steps = pipeline.make_pipeline(
+        ClassBalancer("oversample", 0, augmentation=EVERYTHING),
+        Augmenter(n_copies=3, random_state=0),
+        DummyClassifier(strategy="prior"),
+    )
+    given = windows()
+    X = given.X[:, :, 0] if flat else given.X
+    steps.fit(X, given.y)
+    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
+    assert len(steps[1].sample_indices_) == 40 * 4
+    assert len(steps.predict(X)) == 30
+
+
+def test_a_cap_for_each_recording_reaches_the_balancer():
+    given = windows(recording_id=np.r_[np.zeros(18), 1, 1, np.full(5, 2), np.full(5, 3)])
+    with pytest.warns(UserWarning, match="every class gets 8"):
+        found, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(given)
+    assert np.unique(found.recording_id, return_counts=True)[1].max() <= 6
+    with pytest.warns(UserWarning, match="every class gets 8"):
+        X, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(
+            given.X, given.y, recording_id=given.recording_id, groups=given.groups
+        )
+    np.testing.assert_array_equal(X, found.X)
+
+
+def test_what_the_transformers_cannot_use_is_refused():
+    given = windows()
+    with pytest.raises(ArgumentError, match="repeats none"):
+        ClassBalancer(augmentation=EVERYTHING).fit_resample(given)
+    for step in (Augmenter(), ClassBalancer()):
+        with pytest.raises(ArgumentError, match="groups is given, and X, a WindowSet"):
+            step.fit_resample(given, groups=given.groups)
+        with pytest.raises(WindowError, match="lengths has shape"):
+            step.fit_resample(given.X, given.y, lengths=[1, 2])
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ArgumentError, match="n_copies"):
+            Augmenter(n_copies=wrong).fit_resample(given)
+    with pytest.raises(SignalError, match="expected real numbers"):
+        Augmenter().fit_resample(np.zeros((3, 2, 2, 2)))
+
+
+def test_parameters_survive_cloning():
+    for step in (
+        Augmenter(EVERYTHING, 3, 1),
+        ClassBalancer("oversample", 3, max_per_recording=0.2, augmentation=EVERYTHING),
+    ):
+        assert clone(step).get_params() == step.get_params()

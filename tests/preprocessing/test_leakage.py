@@ -1,0 +1,340 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
+from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.leakage import KINDS, find_leakage
+from sensorseq.preprocessing.near_duplicates import near_duplicates
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale import KINDS as SCALES
+from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
+from sensorseq.preprocessing.time_split import split_by_time
+from sensorseq.preprocessing.transformers import ChannelScaler
+from sensorseq.windows import PARTS, WindowSet
+
+ROOT = Path(__file__).resolve().parents[2]
+BOREALTC = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
+
+
+def windows(n_recordings=12, n_each=10, hop=0.5, seed=0, **more):
+    """Windows of 1 s at 20 Hz of recordings of two classes; cut from one signal each."""
+    rng = np.random.default_rng(seed)
+    starts = np.arange(n_each) * hop
+    X = []
+    for recording in range(n_recordings):
+        signal = rng.normal(recording % 2, 1, (int(n_each * 20 * hop) + 40, 2))
+        X += [signal[int(20 * start) :][:20] for start in starts]
+    recording_id = np.repeat([f"run {index}" for index in range(n_recordings)], n_each)
+    known = {
+        "y": np.repeat(np.arange(n_recordings) % 2, n_each),
+        "recording_id": recording_id,
+        "start_s": np.tile(starts, n_recordings),
+        "sample_rate_hz": 20.0,
+    }
+    return WindowSet(np.array(X, np.float32), **(known | more))
+
+
+def split_in_groups(given, seed=0):
+    return replace(given, split=split_by_group(given.y, given.groups, random_state=seed))
+
+
+def kinds(report, severity="leak"):
+    return {finding.kind for finding in report.findings if finding.severity == severity}
+
+
+@given(seed=st.integers(0, 100), hop=st.sampled_from([0.25, 0.5, 1.0]))
+@settings(max_examples=15, deadline=None)
+def test_honest_splits_and_folds_raise_no_alarm(seed, hop):
+    given = split_in_groups(windows(hop=hop, seed=seed), seed)
+    scaler = fit_scaler(given.part("train").X)
+    train = np.flatnonzero(given.split == "train")
+    report = find_leakage(given, scaler=scaler, sample_indices=np.repeat(train, 2))
+    assert not report
+    assert report.findings == ()
+    folds = GroupBalancedKFold(3, random_state=seed).split(given)
+    assert find_leakage(given, folds=folds).findings == ()
+
+
+@pytest.mark.parametrize("embargo_s", [None, 1.0, 2.0])
+def test_time_splits_with_an_embargo_are_warned_of_but_no_leak(embargo_s):
+    given = windows(n_each=80, hop=0.25)
+    part = split_by_time(given.recording_id, given.start_s, 1.0, embargo_s=embargo_s)
+    report = find_leakage(given, split=part)
+    assert not report
+    assert kinds(report, "warning") == {"shared_recordings"}
+    assert "leave out" not in report.findings[0].what
+    folds = BlockedTimeSplit(3, embargo_s).split(given)
+    assert not find_leakage(given, folds=folds)
+
+
+@given(seed=st.integers(0, 1000), hop=st.sampled_from([0.25, 0.5, 1.0, 1.5]))
+@settings(max_examples=40, deadline=None)
+def test_overlap_is_found_for_exactly_the_windows_that_share_time(seed, hop):
+    rng = np.random.default_rng(seed)
+    given = windows(5, 8, hop, lengths=rng.integers(0, 21, 40))
+    part = rng.choice(["", *PARTS], 40)
+    report = find_leakage(given, split=part)
+    start, end = given.start_s, given.start_s + given.lengths / 20
+    meet = (start[:, None] < end - 1e-9) & (start < end[:, None] - 1e-9)
+    meet &= (given.lengths[:, None] > 0) & (given.lengths > 0)
+    meet &= given.recording_id[:, None] == given.recording_id
+    meet &= (part[:, None] != part) & (part[:, None] != "") & (part != "")
+    expected = np.isin(part, PARTS[1:]) & meet.any(axis=1)
+    found = [f for f in report.findings if f.kind == "overlapping_windows"]
+    assert sum(finding.count for finding in found) == expected.sum()
+    for example in (example for finding in found for example in finding.examples):
+        assert meet[example["row"], example["other_row"]]
+
+
+def test_stamps_of_an_epoch_clock_do_not_overlap_by_rounding():
+    given = windows(hop=1.0)
+    given = replace(given, start_s=1.7e9 + np.arange(120) * 1.0, recording_id=np.full(120, "run"))
+    part = np.where(np.arange(120) < 60, "train", "test")
+    report = find_leakage(given, split=part)
+    assert "overlapping_windows" not in kinds(report)
+    assert "shared_recordings" in kinds(report)  # they touch: no embargo
+
+
+def test_embargo_of_one_recording_excuses_no_group_that_is_torn_otherwise():
+    given = windows(8, 20, 1.0)
+    group = np.repeat(["robot a", "robot a", *"bcdefg"], 20)
+    part = np.repeat(["train", "test", *["train"] * 5, ""], 20).astype("<U10")
+    part[140:150], part[152:] = "train", "test"  # the last recording: by time, with an embargo
+    report = find_leakage(replace(given, groups=group), split=part)
+    (leak,) = report.leaks
+    assert (leak.kind, leak.count) == ("shared_groups", 1)
+    assert leak.examples[0] == {"group": "robot a", "parts": ["train", "test"]}
+    assert kinds(report, "warning") == {"shared_recordings", "shared_groups"}
+
+
+def test_identical_windows_are_counted_once_and_constant_ones_are_not():
+    given = split_in_groups(windows())
+    X = given.X.copy()
+    train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
+    X[test[:4]] = X[train[0]]
+    X[test[5]] = X[test[6]]  # of one part
+    X[test[7]], X[train[7]] = 3.0, 3.0  # a sensor that stands still
+    report = find_leakage(replace(given, X=X))
+    (finding,) = report.findings
+    assert (finding.kind, finding.count) == ("identical_windows", 4)
+    assert finding.examples[0]["other_row"] == train[0]
+    assert finding.examples[0]["part"] == "test"
+
+
+@pytest.mark.parametrize("lengths", [None, 15])
+@pytest.mark.parametrize(
+    ("how", "gain"),
+    [
+        (Augmentation(jitter=0.05), 1.0),
+        (Augmentation(jitter=0.1), 1.0),
+        (Augmentation(), 7.0),
+        (Augmentation(), np.array([0.1, 1000.0])),
+        (Augmentation(scaling=0.2), 1.0),
+        (Augmentation(scaling=0.1, jitter=0.05), 1.0),
+    ],
+)
+def test_copies_with_noise_or_gain_are_found_and_traced(how, gain, lengths):
+    given = split_in_groups(
+        windows(hop=1.0, lengths=None if lengths is None else np.full(120, lengths))
+    )
+    X = given.X.copy()
+    train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
+    X[test[:10]] = gain * augment_windows(X[train[:10]], how, 0, channel_sd=[1, 1]) + 5
+    if lengths is not None:
+        X[:, lengths:] = np.nan
+    report = find_leakage(replace(given, X=X))
+    (finding,) = report.findings
+    assert finding.kind == "near_duplicates"
+    assert finding.severity == "leak"
+    assert finding.count >= 9
+    assert all(e["other_row"] == train[list(test).index(e["row"])] for e in finding.examples)
+
+
+def test_one_window_that_looks_alike_is_a_warning():
+    given = split_in_groups(windows(hop=1.0))
+    X = given.X.copy()
+    X[np.flatnonzero(given.split == "test")[0]] = 2 * X[np.flatnonzero(given.split == "train")[3]]
+    report = find_leakage(replace(given, X=X))
+    assert not report
+    assert kinds(report, "warning") == {"near_duplicates"}
+
+
+def test_projected_windows_of_many_samples_find_the_same():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 400, 6)).astype(np.float32)
+    X[100:110] = X[:10] + 0.1 * rng.normal(size=(10, 400, 6))
+    rows, among = np.arange(100, 120), np.arange(100)
+    found, original = near_duplicates(X, np.full(120, 400), np.arange(120) // 5, rows, among)
+    np.testing.assert_array_equal(found, rows[:10])
+    np.testing.assert_array_equal(original, np.arange(10))
+
+
+def test_windows_that_all_look_alike_are_no_copies():
+    """Robots that do the same thing: nearest neighbours are near, but none is far nearer."""
+    rng = np.random.default_rng(0)
+    shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
+    X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)
+    recording = np.arange(400) // 20
+    found, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
+    assert not len(found)
+    X[:] = shape
+    found, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
+    assert not len(found)
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_whose_statistics_a_scaler_has_is_told(kind):
+    given = split_in_groups(windows())
+    lengths = given.lengths
+    given.X[given.split != "train"] *= 2  # beyond the extremes of train
+    train = fit_scaler(given.part("train").X, kind=kind)
+    assert not find_leakage(given, scaler=train).findings
+    assert not find_leakage(given, scaler=train.to_dict()).findings
+    assert not find_leakage(given, scaler=ChannelScaler(kind).fit(given)).findings
+    for rows in (np.arange(120), np.flatnonzero(given.split != "test")):
+        beyond = fit_scaler(given.X[rows], lengths[rows], kind)
+        assert kinds(find_leakage(given, scaler=beyond)) == {"scaler_fit_beyond_train"}
+    foreign = fit_scaler(windows(seed=9).X * 3, kind=kind)
+    assert kinds(find_leakage(given, scaler=foreign), "warning") == {"scaler_unknown"}
+
+
+@pytest.mark.parametrize("kind", ["standard", "robust", "min_max", "max_abs"])
+def test_windows_that_are_scaled_already_show_by_what(kind):
+    given = split_in_groups(windows())
+    given.X[given.split != "train"] *= 2
+    assert not find_leakage(ChannelScaler(kind).fit_transform(given)).findings
+    unsplit = replace(given, split=None)
+    scaled = replace(ChannelScaler(kind).fit_transform(unsplit), split=given.split)
+    assert kinds(find_leakage(scaled)) == {"scaler_fit_beyond_train"}
+
+
+def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
+    given = split_in_groups(windows())
+    names = np.unique(given.recording_id).tolist()
+
+    def of(paths):
+        entries = [
+            {"recording_id": name, "sources": [{"path": path, "sha256": digest}]}
+            for name, (path, digest) in zip(names, paths, strict=True)
+        ]
+        return replace(given, provenance={"recordings": entries})
+
+    assert not find_leakage(of([("table.csv", "aa")] * 12)).findings
+    part_of = dict(zip(given.recording_id.tolist(), given.split.tolist(), strict=True))
+    for same in (True, False):
+        other = next(n for n in names[1:] if (part_of[n] == part_of[names[0]]) == same)
+        digests = [f"digest {name}" for name in names]
+        digests[names.index(other)] = digests[0]
+        report = find_leakage(of(list(zip(names, digests, strict=True))))
+        (finding,) = report.findings
+        assert finding.kind == "same_source"
+        assert bool(report) != same
+        assert finding.examples[0]["other_recording_id"] == other
+    joined = {"joined": [of(list(zip(names, digests, strict=True))).provenance]}
+    assert find_leakage(replace(given, provenance=joined))
+
+
+def test_a_report_is_plain_and_fits_eighty_columns():
+    given = windows(
+        recording_id=np.repeat([f"a long name of a recording/{i}" for i in range(12)], 10)
+    )
+    part = np.random.default_rng(0).choice(PARTS, 120)
+    report = find_leakage(given, split=part, sample_indices=np.arange(120))
+    assert {"overlapping_windows", "shared_recordings", "samples_outside_train"} <= kinds(report)
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["n_leaks"] == len(report.leaks)
+    assert {row["kind"] for row in plain["findings"]} <= set(KINDS)
+    assert max(len(line) for line in str(report).splitlines()) <= 80
+    assert "way out:" in str(report)
+    assert "120 windows" in str(report)
+
+
+def test_what_is_not_known_is_said_to_be_unchecked():
+    given = windows()
+    report = find_leakage(WindowSet(given.X), split=np.repeat(["train", "test"], 60))
+    assert {reason.split(":")[0] for reason in report.not_checked} == {
+        "recordings and overlap in time",
+        "shared groups",
+        "near-duplicates",
+    }
+    report = find_leakage(replace(given, start_s=None), split=np.repeat(["train", "test"], 60))
+    assert any("no start_s" in reason for reason in report.not_checked)
+    report = find_leakage(given)
+    assert not report
+    assert "the windows have no split" in str(report)
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    given = split_in_groups(windows())
+    with pytest.raises(WindowError, match="split has shape"):
+        find_leakage(given, split=["train"])
+    with pytest.raises(WindowError, match="'dev'"):
+        find_leakage(given, split=np.full(120, "dev"))
+    with pytest.raises(WindowError, match="sample_indices hold 120"):
+        find_leakage(given, sample_indices=[0, 120])
+    with pytest.raises(WindowError, match="test rows of fold 0"):
+        find_leakage(given, folds=[([0], [0.5])])
+    with pytest.raises(WindowError, match="folds is empty"):
+        find_leakage(given, folds=[])
+    with pytest.raises(ArgumentError, match="both given"):
+        find_leakage(given, split=given.split, folds=[([0], [1])])
+    with pytest.raises(ArgumentError, match="is no Scaler"):
+        find_leakage(given, scaler=3)
+    with pytest.raises(ArgumentError, match="scaler has 1 channels"):
+        find_leakage(given, scaler=fit_scaler(given.X[:, :, :1]))
+
+
+def test_the_shipped_recordings_raise_no_alarm():
+    for seed in range(3):
+        steps = PreparePipeline(
+            sample_rate_hz=SURFACES_SAMPLE_RATE_HZ, window_s=5.0, hop_s=2.5, random_state=seed
+        )
+        if seed == 0:
+            given = steps.prepare(load_surfaces())
+            report = find_leakage(given, scaler=steps.scaler_, sample_indices=steps.sample_indices_)
+        else:
+            report = find_leakage(split_in_groups(given, seed))
+        assert report.findings == (), str(report)
+    part = split_by_time(given.recording_id, given.start_s, 5.0)
+    assert not find_leakage(given, split=part)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (BOREALTC / "SNOW" / "pro_12.csv").is_file(),
+    reason=f"BorealTC is not in {BOREALTC}; set SENSORSEQ_BOREALTC to its folder",
+)
+@pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
+def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
+    files, window_s, tmp_path
+):
+    """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
+    from sensorseq.evaluation.leakage import inspect_leakage
+    from sensorseq.prepare import prepare
+    from sensorseq.storage.prepared import read_windows
+
+    path = tmp_path / "terrain.h5"
+    more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
+    prepare(BOREALTC, path, hop_s=window_s / 2, **more)
+    twice = {files.split("_")[0].join(("SNOW/", f"_{number}")) for number in (12, 13)}
+    given = read_windows(path)
+    in_parts = {str(p) for p in given.split[np.isin(given.recording_id, list(twice))]}
+    assert bool(inspect_leakage(path)) == (len(in_parts) > 1)
+    for seed in range(4):
+        split = split_by_group(given.y, given.groups, random_state=seed)
+        apart = len(set(split[np.isin(given.recording_id, list(twice))])) > 1
+        report = find_leakage(given, split=split)
+        named = {
+            e[key] for f in report.findings for e in f.examples for key in e if "record" in key
+        }
+        assert named == (twice if apart else set()), str(report)
