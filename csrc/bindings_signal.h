@@ -10,4 +10,8 @@ namespace sensorseq {
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
+void BindMoving(pybind11::module_& m);
+void BindResample(pybind11::module_& m);
+void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h
+
 }  // namespace sensorseq

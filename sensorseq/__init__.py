@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Windower,
     )
     from sensorseq.readers import read_recordings
-    from sensorseq.recording import Channel, Recording
+    from sensorseq.recording import Channel, LabelSpan, Recording
     from sensorseq.windows import WindowSet
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ _HOME = {
     "ClassBalancer": "preprocessing.transformers",
     "FluctuationReport": "fluctuation.report",
     "History": "history",
+    "LabelSpan": "recording",
     "PreparePipeline": "preprocessing.pipeline",
     "Recording": "recording",
     "Resampler": "preprocessing.transformers",
@@ -44,6 +45,7 @@ __all__ = [
     "ClassBalancer",
     "FluctuationReport",
     "History",
+    "LabelSpan",
     "PreparePipeline",
     "Recording",
     "Resampler",

@@ -230,23 +230,65 @@ def prepare(
         float | None,
         typer.Option("--hop-s", metavar="S", help="Between window starts [default: a window]."),
     ] = None,
+    train_hop_s: Annotated[
+        float | None,
+        typer.Option("--train-hop-s", metavar="S", help="The same of training windows alone."),
+    ] = None,
+    short: Annotated[
+        str | None,
+        typer.Option(
+            "--short",
+            metavar="HOW",
+            help="Recordings shorter than a window: drop, pad, error [default: drop].",
+        ),
+    ] = None,
     max_gap_s: Annotated[
         float | None,
         typer.Option(
             "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 samples]."
         ),
     ] = None,
+    repair_stamps: Annotated[
+        bool,
+        typer.Option(
+            "--repair-stamps", help="Sort samples out of order, merge those of one instant."
+        ),
+    ] = False,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="Column of each sample's label."),
+    ] = None,
+    label_rule: Annotated[
+        str | None,
+        typer.Option(
+            "--label-rule",
+            metavar="RULE",
+            help="Where labels change: whole, majority, centre, last [default: whole].",
+        ),
+    ] = None,
+    min_purity: Annotated[
+        float | None,
+        typer.Option("--min-purity", metavar="SHARE", help="Of majority [default: 0.5]."),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
             metavar="SHARES",
-            help="Train,validation,test by group, or none [default: 0.6,0.2,0.2].",
+            help="Train,validation,test, or none [default: 0.6,0.2,0.2].",
         ),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option("--split-by", metavar="WHAT", help="group, recording, time [default: group]."),
     ] = None,
     scale: Annotated[
         str | None,
         typer.Option("--scale", metavar="KIND", help="Statistics to store [default: standard]."),
+    ] = None,
+    scale_per: Annotated[
+        str | None,
+        typer.Option("--scale-per", metavar="WHAT", help="all, recording, group [default: all]."),
     ] = None,
     balance: Annotated[
         str | None,
@@ -274,6 +316,7 @@ def prepare(
 
     Each class is a folder, each file in it a recording; or a manifest lists path, label, group.
     Whole groups go to train, validation or test, so that no test recording is ever trained on.
+    Filters, features and all else that a preparation can do are said in a file, --config.
     """
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
@@ -290,11 +333,19 @@ def prepare(
             channels=_names(channels),
             sample_rate_hz=sample_rate_hz,
             max_gap_s=max_gap_s,
+            repair_stamps=repair_stamps or None,
+            label_column=label_column,
             window_s=window_s,
             hop_s=hop_s,
+            train_hop_s=train_hop_s,
+            short=short,
+            label_rule=label_rule,
+            min_purity=min_purity,
             split=_shares(split),
+            split_by=split_by,
             random_state=seed,
             scale=scale,
+            scale_per=scale_per,
             balance=balance,
             config=config,
             jobs=jobs,

@@ -29,7 +29,8 @@ from sensorseq.errors import (
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import (
     describe_labels,
     read_labels,
@@ -83,6 +84,7 @@ from sensorseq.training.preparation import (
     check_preparation,
     check_same_preparation,
     describe_preparation,
+    fit_told_scaler,
     read_training_file,
     refuse_scaled,
     without_test,
@@ -186,8 +188,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         What decides which epoch is best.
     restore_best : bool, default=True
         Keep the weights of the best epoch; False, and without validation windows: of the last.
-    scale : {"standard", "robust", "min_max", "max_abs", "quantile"} or None, default="standard"
-        Scaling of each channel, fitted on the training part alone.
+    scale : str or None, default="standard"
+        Scaling of each channel, fitted on the training part alone: ``"standard"``, ``"robust"``,
+        ``"min_max"``, ``"max_abs"`` or ``"quantile"``, see
+        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values that
+        a WindowSet or a prepared file was made with. When those windows were prepared for this
+        kind with statistics per recording or group, they are scaled so, and so is what is
+        predicted: a WindowSet or a file, too, with whole recordings in it.
     calibrate : bool, default=False
         Not served yet.
     device : str, default="auto"
@@ -238,7 +245,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
-    scaler_ : Scaler or None
+    scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
         The network, in evaluation mode.
@@ -277,7 +284,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     """
 
     classes_: NDArray[Any]
-    scaler_: Scaler | None
+    scaler_: Scaler | KeyedScaler | None
     module_: LSTMLinear
     history_: History
     preparation_: Preparation | None
@@ -472,7 +479,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_validation(windows, validation, self.validation_fraction, config)
         config = replace(config, n_classes=len(self.classes_))
         # Learned on the training part alone: statistics of the rest would leak into its score.
-        self._fit_scaler(train, stored_scaler)
+        self._fit_scaler(train, stored_scaler, X if isinstance(X, WindowSet) else None)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
         result = train_classifier(
             module,
@@ -651,9 +658,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "module_")
 
-    def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | None]:
+    def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
         """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
-        stored: Scaler | None = None
+        stored: Scaler | KeyedScaler | None = None
         if isinstance(X, str | os.PathLike):
             for name, value in given.items():
                 if value is not None:
@@ -784,18 +791,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             check_channels(sequences, n_channels, self._flat_timesteps, name)
         return sequences
 
-    def _fit_scaler(self, train: Part, stored: Scaler | None) -> None:
+    def _fit_scaler(
+        self, train: Part, stored: Scaler | KeyedScaler | None, given: WindowSet | None
+    ) -> None:
         # A warm start goes on with the scaling its weights were learned under.
         if self._continues:
             return
         # What a prepared file stores was fitted on its training windows before balancing.
-        if stored is not None and stored.kind == self.scale and self.max_timesteps is None:
+        as_learned = self.max_timesteps is None or self.scale == PHYSICAL
+        if stored is not None and stored.kind == self.scale and as_learned:
             self.scaler_ = stored
             return
         sequences = self._crop(train.sequences, training=True)
-        self.scaler_ = (
-            None if self.scale is None else fit_scaler(sequences.X, sequences.lengths, self.scale)
-        )
+        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
         return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)

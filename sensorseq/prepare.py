@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,13 +24,10 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
-from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
-from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.split import split_by_group
-from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
-from sensorseq.preprocessing.window import window_recordings, window_samples
+from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.learn import WindowTable
+from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -85,6 +82,14 @@ class PreparedSummary:
         Recordings taken from parts that an interrupted run had finished.
     size_bytes : int
         Of the file.
+    imbalance : str
+        How near the parts are to the shares asked for; empty without a split.
+    constant_channels : list of str
+        Channels that do not vary in the training part; they are kept, and scaled by 1.
+    n_holes_filled : int
+        Holes between samples that were interpolated across.
+    repaired_stamps : dict of str to int
+        Samples sorted and merged, where that was asked for.
     """
 
     path: Path
@@ -99,6 +104,10 @@ class PreparedSummary:
     dropped_columns: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0
     size_bytes: int = 0
+    imbalance: str = ""
+    constant_channels: list[str] = field(default_factory=list)
+    n_holes_filled: int = 0
+    repaired_stamps: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -129,18 +138,33 @@ def prepare(
     files: str | Sequence[str] | None = None,
     pair: str | None = None,
     time_column: str | None = None,
+    label_column: str | None = None,
     labels: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     channels: Sequence[str] | None = None,
     manifest: str | os.PathLike[str] | bool | None = None,
+    repair_stamps: bool | None = None,
     sample_rate_hz: float | None = None,
     max_gap_s: float | None = None,
+    resample_engine: str | None = None,
+    attenuation_db: float | None = None,
+    steps: Sequence[Any] | None = None,
     window_s: float | None = None,
     hop_s: float | None = None,
+    label_rule: str | None = None,
+    min_purity: float | None = None,
+    short: str | None = None,
+    train_hop_s: float | None = None,
+    train_phase: str | None = None,
     split: Sequence[float] | str | None = None,
+    split_by: str | None = None,
+    embargo_s: float | None = None,
     random_state: int | None = None,
     scale: str | None = None,
+    scale_per: str | None = None,
+    rated: Mapping[str, float] | None = None,
     balance: str | None = None,
+    max_per_recording: int | float | None = None,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
     resume: bool = False,
@@ -165,26 +189,25 @@ def prepare(
     time_column : str, optional
         Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
         default.
-    channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
+    label_column : str, optional
+        Column that says the label of each sample, where labels change inside a recording.
+    repair_stamps : bool, optional
+        Sort samples that are out of order and merge those of one instant, and count them; False by
+        default, which makes them an error.
     sample_rate_hz : float, optional
         Common rate; by default the median of the recordings' own median rates (of several sensors,
         of the fastest).
-    max_gap_s : float, optional
-        Longest hole to interpolate across; by default ten sample periods of the channel.
     window_s : float
         Length of a window in seconds; needed, here or in `config`.
-    hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
     split : sequence of 3 floats or "none", optional
-        Shares of train, validation and test, by group; (0.6, 0.2, 0.2) by default. "none": for
-        recordings that are only to be predicted.
-    random_state : int, optional
-        Seed of split and balance; 0 by default.
-    scale : {"standard", "robust", "min_max", "max_abs", "quantile", "none"}, optional
-        Statistics stored beside the windows, fitted on train; "standard" by default.
-    balance : {"undersample", "oversample", "none"}, optional
-        Choice of training windows stored as ``sample_indices``; "none" by default.
+        Shares of train, validation and test; (0.6, 0.2, 0.2) by default. "none": for recordings
+        that are only to be predicted.
+    scale, balance : str, optional
+        As in `PreparePipeline`, and "none" for none.
+    channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
+    short, train_hop_s, train_phase, split_by, embargo_s, random_state, scale_per, rated, \
+    max_per_recording
+        See `PreparePipeline`, whose defaults hold.
     config : path-like or PrepareConfiguration, optional
         Says what the arguments above leave at None; see `read_configuration`.
     jobs : int, default=1
@@ -216,18 +239,33 @@ def prepare(
         "files": files,
         "pair": pair,
         "time_column": time_column,
+        "label_column": label_column,
         "labels": labels,
         "exclude": exclude,
         "channels": channels,
         "manifest": manifest,
+        "repair_stamps": repair_stamps,
         "sample_rate_hz": sample_rate_hz,
         "max_gap_s": max_gap_s,
+        "resample_engine": resample_engine,
+        "attenuation_db": attenuation_db,
+        "steps": steps,
         "window_s": window_s,
         "hop_s": hop_s,
+        "label_rule": label_rule,
+        "min_purity": min_purity,
+        "short": short,
+        "train_hop_s": train_hop_s,
+        "train_phase": train_phase,
         "split": split,
+        "split_by": split_by,
+        "embargo_s": embargo_s,
         "random_state": random_state,
         "scale": scale,
+        "scale_per": scale_per,
+        "rated": rated,
         "balance": balance,
+        "max_per_recording": max_per_recording,
     }
     plan = _Plan.of(given, config)
     check_choice("on_error", on_error, ON_ERROR)
@@ -235,8 +273,9 @@ def prepare(
         raise ArgumentError(f"jobs={jobs!r} is not an integer of at least 1.")
     report = progress or (lambda stage, done, total: None)
     sources = find_recordings(source, **plan.which)
-    if plan.pipeline.split is not None:
-        _check_groups(sources, plan.pipeline.split)
+    learn = plan.pipeline.learn
+    if learn.split is not None and learn.split_by != "time":
+        _check_groups(sources, learn.split, by_recording=learn.split_by == "recording")
     with PartFolder(Path(output), keep=resume) as folder, _Workers(jobs) as workers:
         run = _Run(plan, sources, folder, workers, on_error, report)
         run.choose_rate()
@@ -246,48 +285,12 @@ def prepare(
     return summary
 
 
-def pipeline_of(windows: WindowSet) -> PreparePipeline:
-    """Return the steps that prepared windows were made by, for recordings to be predicted.
-
-    Parameters
-    ----------
-    windows : WindowSet
-        As `read_windows` gives them, or a part.
-
-    Returns
-    -------
-    PreparePipeline
-        At the rate, with the windows and the channels of `windows`, without a split and a scale:
-        its `prepare` gives what the model takes.
-
-    Raises
-    ------
-    WindowError
-        If `provenance` does not say how the windows were made.
-    """
-    try:
-        cut, resampled = windows.provenance["window"], windows.provenance["configuration"]
-        return PreparePipeline(
-            sample_rate_hz=cut["sample_rate_hz"],
-            window_s=cut["window_s"],
-            hop_s=cut["hop_s"],
-            max_gap_s=resampled["resample"]["max_gap_s"],
-            channels=list(windows.channels),
-            split=None,
-            scale=None,
-        )
-    except (KeyError, TypeError) as error:
-        raise WindowError(
-            "these windows do not say how they were made; use a file that `prepare` wrote."
-        ) from error
-
-
 @dataclass(frozen=True)
 class _Plan:
     """The arguments, checked: which recordings, and what becomes of them."""
 
     which: dict[str, Any]
-    time_column: str | None
+    reading: dict[str, Any]
     pipeline: PreparePipeline
 
     @classmethod
@@ -309,21 +312,7 @@ class _Plan:
             if name in use:
                 value = use[name]
                 use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
-        split = use.get("split", (0.6, 0.2, 0.2))
-        if isinstance(split, str):
-            check_choice("split", split, ["none"])
-            split = None
-        pipeline = PreparePipeline(
-            sample_rate_hz=use.get("sample_rate_hz"),
-            window_s=use["window_s"],
-            hop_s=use.get("hop_s"),
-            max_gap_s=use.get("max_gap_s"),
-            channels=use.get("channels"),
-            split=split,
-            scale=_none_of(use.get("scale", "standard")),
-            balance=_none_of(use.get("balance", "none")),
-            random_state=int(seed),
-        )
+        pipeline = PreparePipeline(**pipeline_arguments(use))
         which = {
             "files": use.get("files"),
             "pair": use.get("pair"),
@@ -331,21 +320,22 @@ class _Plan:
             "exclude": use.get("exclude", ()),
             "manifest": use.get("manifest"),
         }
-        return cls(which, use.get("time_column"), pipeline)
+        reading = {name: use.get(name) for name in ("time_column", "label_column")}
+        reading["repair_stamps"] = bool(use.get("repair_stamps", False))
+        return cls(which, reading, pipeline)
 
     @property
-    def configuration(self) -> dict[str, dict[str, Any]]:
+    def configuration(self) -> dict[str, Any]:
         """In sections as in a configuration file; nothing of this machine."""
         sections = self.pipeline.configuration
         manifest = self.which["manifest"]
-        sections["input"] = {
+        sections["input"] |= {
             **{name: self.which[name] for name in ("files", "pair", "labels")},
             "exclude": list(self.which["exclude"]) or None,
             "manifest": manifest
             if manifest is None or isinstance(manifest, bool)
             else Path(manifest).name,
-            "time_column": self.time_column,
-            **sections["input"],
+            **self.reading,
         }
         return sections
 
@@ -355,12 +345,9 @@ class _PartTask:
     """What a process needs to turn one recording into a part."""
 
     source: RecordingSource
-    time_column: str | None
-    channels: tuple[str, ...] | None
+    reading: Mapping[str, Any]
+    cut: CutPlan
     sample_rate_hz: float
-    max_gap_s: float | None
-    window_s: float
-    hop_s: float | None
     path: Path
 
 
@@ -383,15 +370,18 @@ class _Run:
         self.skip = on_error == "skip"
         self.progress = progress
         self.failed: dict[str, str] = {}  # recording_id: why
-        self.labels = {source.label for source in sources}
+        self.labels = {label for source in sources for label in _labels_of(source)}
 
     def choose_rate(self) -> None:
         """Settle the common rate, from time stamps alone unless it is given."""
-        given = self.plan.pipeline.sample_rate_hz
+        given = self.plan.pipeline.cut.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        tasks = [(source, self.plan.time_column) for source in self.sources]
+        reading = self.plan.reading
+        tasks = [
+            (source, reading["time_column"], reading["repair_stamps"]) for source in self.sources
+        ]
         rates = self._run("rates", _read_rate, tasks)
         known = [rate for rate in rates.values() if np.isfinite(rate)]
         if not known:
@@ -402,17 +392,14 @@ class _Run:
 
     def make_parts(self) -> None:
         """Bring every recording into a part file; `facts` tells of each, in order."""
-        pipeline = self.plan.pipeline
-        self.window_samples = window_samples(pipeline.window_s, self.rate)
+        cut = self.plan.pipeline.cut
+        self.window_samples = cut.window_samples(self.rate)
         tasks = [
             _PartTask(
                 source,
-                self.plan.time_column,
-                None if pipeline.channels is None else tuple(pipeline.channels),
+                self.plan.reading,
+                cut,
                 self.rate,
-                pipeline.max_gap_s,
-                pipeline.window_s,
-                pipeline.hop_s,
                 self.folder.path_of(source.recording_id),
             )
             for source in self.sources
@@ -427,59 +414,65 @@ class _Run:
         pipeline = self.plan.pipeline
         kept = self._agreeing([facts for facts in self.facts if facts["n_windows"]])
         self._check_classes(kept)
-        counts = [facts["n_windows"] for facts in kept]
-        paths = [self.folder.path_of(facts["recording_id"]) for facts in kept]
-        groups = np.repeat([facts["group"] for facts in kept], counts)
-        labelled = kept[0]["label"] is not None
-        y = np.repeat([facts["label"] for facts in kept], counts) if labelled else None
         channels = tuple(kept[0]["channels"])
-        order = [[facts["channels"].index(name) for name in channels] for facts in kept]
-
-        def blocks(only: NDArray[np.bool_] | None = None) -> Iterator[NDArray[np.float32]]:
-            for at, path in enumerate(paths):
-                if only is None or only[at]:
-                    yield read_part(path, "X")[:, :, order[at]]
-
-        def told() -> Iterator[NDArray[np.float32]]:
-            self.progress("merge", 0, len(paths))
-            for done, block in enumerate(blocks(), start=1):
-                yield block
-                self.progress("merge", done, len(paths))
-
-        split, scaler, sample_indices = None, None, None
-        if pipeline.split is not None:
-            split = split_by_group(y, groups, pipeline.split, pipeline.random_state)
-            firsts = np.cumsum(counts) - counts
-            scaler = fit_scaler_to_blocks(
-                lambda: blocks(split[firsts] == "train"), pipeline.scale
-            ).to_dict()
-            sample_indices = np.flatnonzero(split == "train")
-            if pipeline.balance is not None:
-                if y is None:
-                    raise RecordingError(
-                        f"balance={pipeline.balance!r} needs labels, and the recordings have none."
-                    )
-                chosen = balance_indices(
-                    y[sample_indices],
-                    groups[sample_indices],
-                    pipeline.balance,
-                    pipeline.random_state,
-                )
-                sample_indices = sample_indices[chosen]
+        parts = [self._part(facts, channels) for facts in kept]
+        rows = _Rows.of(parts, labelled=self._are_labelled(kept))
+        split = pipeline.learn.assign_parts(rows.table, pipeline.cut.window_s)
+        if split is not None:
+            if pipeline.cut.cuts_training_anew:
+                rows, split = rows.with_training_anew(split)
+            rows, split = rows.keep(split != ""), split[split != ""]
+        # What is learned is learned from what is written: after windows were left out.
+        scaler = pipeline.learn.fit_scaler(rows.blocks, rows.lengths, split, rows.table, channels)
+        sample_indices = pipeline.learn.choose_rows(split, rows.table)
         columns = WindowColumns(
             self.window_samples,
-            np.full(len(groups), self.window_samples, np.int64),
-            y=y,
-            groups=groups,
-            recording_id=np.repeat([facts["recording_id"] for facts in kept], counts),
-            start_s=np.concatenate([read_part(path, "start_s") for path in paths]),
+            rows.lengths,
+            y=rows.table.y,
+            groups=rows.table.groups,
+            recording_id=rows.table.recording_id,
+            start_s=rows.table.start_s,
             split=split,
             channels=channels,
-            sample_rate_hz=self.rate,
-            provenance=self._provenance(kept),
+            sample_rate_hz=pipeline.cut.window_rate_hz(self.rate),
+            provenance={
+                **self._provenance(kept),
+                **pipeline.learn.describe(split, rows.table, scaler, channels),
+            },
         )
-        write_window_blocks(output, columns, told(), scaler=scaler, sample_indices=sample_indices)
+
+        def told() -> Iterator[NDArray[np.float32]]:
+            n_parts = sum(len(used) > 0 for used in rows.used)
+            self.progress("merge", 0, n_parts)
+            every = np.ones(len(rows.lengths), bool)
+            for done, block in enumerate(rows.blocks(every), start=1):
+                yield block
+                self.progress("merge", done, n_parts)
+
+        write_window_blocks(
+            output,
+            columns,
+            told(),
+            scaler=None if scaler is None else scaler.to_dict(),
+            sample_indices=sample_indices,
+        )
         return self._summary(output, columns, len(kept))
+
+    def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
+        bare = [one for one in kept if not one["labels"]]
+        if bare and len(bare) < len(kept):
+            raise RecordingError(
+                f"{_files_of(bare[0])} has no label, others have; label every recording or none."
+            )
+        return not bare
+
+    def _part(self, facts: Mapping[str, Any], channels: tuple[str, ...]) -> "_Part":
+        return _Part(
+            self.folder.path_of(facts["recording_id"]),
+            facts["recording_id"],
+            facts["group"],
+            [facts["channels"].index(name) for name in channels],
+        )
 
     def _run(
         self, stage: str, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
@@ -512,7 +505,7 @@ class _Run:
             longest = max((one["duration_s"] for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings, or of the pieces gaps cut them into, is as"
-                f" long as window_s={self.plan.pipeline.window_s:g}; the longest recording has"
+                f" long as window_s={self.plan.pipeline.cut.window_s:g}; the longest recording has"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
         usual = Counter(tuple(sorted(one["channels"])) for one in facts).most_common(1)[0][0]
@@ -536,9 +529,11 @@ class _Run:
         return kept
 
     def _check_classes(self, kept: list[dict[str, Any]]) -> None:
-        lost = sorted(str(label) for label in self.labels - {one["label"] for one in kept})
+        left = {label for one in kept for label in one["labels"]}
+        there = {label for one in self.facts for label in one["labels_there"]}
+        lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
-            window_s = self.plan.pipeline.window_s
+            window_s = self.plan.pipeline.cut.window_s
             raise WindowError(
                 f"class {lost[0]!r}: no window is left, because every recording is shorter than"
                 f" window_s={window_s:g}, or was left out. Use a shorter window_s, or leave the"
@@ -561,16 +556,19 @@ class _Run:
         return pieces + whole
 
     def _provenance(self, kept: list[dict[str, Any]]) -> dict[str, Any]:
-        pipeline = self.plan.pipeline
+        cut = self.plan.pipeline.cut
+        rate = cut.window_rate_hz(self.rate)
         return {
             "configuration": self.plan.configuration,
-            "sample_rate_hz": self.rate,
+            "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
+            "resampled_to_hz": self.rate,
+            "input_channels": kept[0]["input_channels"],
             "window": {
-                "window_s": float(pipeline.window_s),
-                "hop_s": float(pipeline.window_s if pipeline.hop_s is None else pipeline.hop_s),
+                "window_s": float(cut.window_s),
+                "hop_s": float(cut.window_s if cut.hop_s is None else cut.hop_s),
                 "window_samples": self.window_samples,
-                "sample_rate_hz": self.rate,
+                "sample_rate_hz": rate,
             },
             "recordings": [
                 {name: value for name, value in one.items() if name != "dropped"} for one in kept
@@ -592,7 +590,93 @@ class _Run:
             dict(Counter(name for one in self.facts for name in one["dropped_columns"])),
             self.reused,
             output.stat().st_size,
+            columns.provenance.get("split", {}).get("imbalance", ""),
+            list(columns.provenance.get("constant_channels", [])),
+            sum(int(one.get("n_holes_filled") or 0) for one in self.facts),
+            self._repaired(),
         )
+
+    def _repaired(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for one in self.facts:
+            total.update(one.get("repaired_stamps") or {})
+        return dict(total)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where the windows of one recording wait."""
+
+    path: Path
+    recording_id: str
+    group: str
+    order: list[int]  # of its channels
+    prefix: str = ""  # of its arrays: those on the grid, or "train_"
+
+    def read(self, name: str) -> NDArray[Any]:
+        array = read_part(self.path, self.prefix + name)
+        return array[:, :, self.order] if name == "X" else array
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The windows of many parts as one table; their samples stay in the parts."""
+
+    parts: list[_Part]
+    used: list[NDArray[np.int64]]  # rows of each part
+    lengths: NDArray[np.int64]
+    table: WindowTable
+
+    @classmethod
+    def of(cls, parts: list[_Part], *, labelled: bool) -> "_Rows":
+        starts = [part.read("start_s") for part in parts]
+        counts = [len(start) for start in starts]
+        return cls(
+            parts,
+            [np.arange(count) for count in counts],
+            np.concatenate([part.read("lengths") for part in parts]),
+            WindowTable(
+                np.concatenate([part.read("y") for part in parts]) if labelled else None,
+                np.repeat([part.group for part in parts], counts),
+                np.repeat([part.recording_id for part in parts], counts),
+                np.concatenate(starts),
+            ),
+        )
+
+    def with_training_anew(self, split: NDArray[np.str_]) -> tuple["_Rows", NDArray[np.str_]]:
+        """Take the training windows of training recordings for those on the grid."""
+        part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
+        of_part = [part_of[part.recording_id] for part in self.parts]
+        parts = [
+            replace(part, prefix="train_") if name == "train" else part
+            for part, name in zip(self.parts, of_part, strict=True)
+        ]
+        rows = _Rows.of(parts, labelled=self.table.y is not None)
+        return rows, np.repeat(of_part, [len(used) for used in rows.used])
+
+    def keep(self, mask: NDArray[np.bool_]) -> "_Rows":
+        """Return the windows of a mask."""
+        y, table = self.table.y, self.table
+        return _Rows(
+            self.parts,
+            [used[own] for used, own in zip(self.used, self._by_part(mask), strict=True)],
+            self.lengths[mask],
+            WindowTable(
+                None if y is None else y[mask],
+                table.groups[mask],
+                table.recording_id[mask],
+                table.start_s[mask],
+            ),
+        )
+
+    def blocks(self, mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of the windows of a mask, one recording at a time."""
+        for part, used, own in zip(self.parts, self.used, self._by_part(mask), strict=True):
+            if own.any():
+                yield part.read("X")[used[own]]
+
+    def _by_part(self, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+        return np.split(mask, np.cumsum([len(used) for used in self.used])[:-1])
 
 
 class _Workers:
@@ -626,9 +710,9 @@ class _Workers:
             yield index_of[future], future.result
 
 
-def _read_rate(task: tuple[RecordingSource, str | None]) -> float:
-    source, time_column = task
-    return read_source_rate(source, time_column=time_column)
+def _read_rate(task: tuple[RecordingSource, str | None, bool]) -> float:
+    source, time_column, repair_stamps = task
+    return read_source_rate(source, time_column=time_column, repair_stamps=repair_stamps)
 
 
 def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
@@ -642,59 +726,63 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
     if (facts := read_part_facts(task.path, key)) is not None:
         return facts, True
     try:
-        recording = read_source(source, time_column=task.time_column, channels=task.channels)
+        said = {name: value for name, value in task.reading.items() if value is not None}
+        recording = read_source(source, channels=task.cut.channels, **said)
         _check_fits_float32(recording)
-        facts, X, start_s = _cut(recording, task)
+        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
         if any(str(path) in str(error) for path in source.paths):
             raise
         raise type(error)(f"{where}: {error}") from error
     facts["sources"] = files
-    write_part(task.path, key, facts, X, start_s)
+    write_part(task.path, key, facts, arrays)
     return facts, False
 
 
 def _cut(
-    recording: Recording, task: _PartTask
-) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.float64]]:
-    """Return what became of a recording, its windows, and their starts."""
-    pieces = resample_recording(recording, task.sample_rate_hz, task.max_gap_s)
-    length = window_samples(task.window_s, task.sample_rate_hz)
-    X = np.empty((0, length, recording.n_channels), np.float32)
-    start_s = np.empty(0)
-    if any(piece.n_samples >= length for piece in pieces):
-        windows = window_recordings(
-            pieces, task.window_s, task.hop_s, sample_rate_hz=task.sample_rate_hz
-        )
-        X, start_s = windows.X, np.asarray(windows.start_s)
-    dropped: list[dict[str, Any]] = [
-        {
-            "start_s": float(piece.timestamps_s[0]),
-            "n_samples": piece.n_samples,
-            "reason": "shorter than a window",
-        }
-        for piece in pieces
-        if piece.n_samples < length
-    ]
-    if not pieces:
-        dropped.append({"reason": "at no instant is every channel known"})
-    rate = sample_rate_of(recording)
+    recording: Recording, cut: CutPlan, rate: float
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what became of a recording, and its windows; the training windows apart if asked."""
+    pieces = cut.pieces(recording, rate)
+    windows = cut.windows(pieces, rate, check_classes=False)
+    arrays = _arrays(windows, "")
+    if cut.cuts_training_anew:
+        arrays |= _arrays(cut.training_windows(pieces, rate), "train_")
+    own_rate = sample_rate_of(recording)
     facts = {
         "recording_id": recording.recording_id,
-        "label": recording.label,
         "group": recording.group,
-        "channels": list(recording.channel_names),
-        "units": [channel.unit for channel in recording.channels],
-        "sample_rate_hz": rate if np.isfinite(rate) else None,
-        "n_samples": recording.n_samples,
+        "labels": [] if windows.y is None else np.unique(windows.y).tolist(),
+        "labels_there": _labels_of(recording),
+        "channels": list(windows.channels),
+        "units": [channel.unit for channel in pieces[0].channels],
+        "input_channels": list(recording.channel_names),
+        "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
         "duration_s": recording.duration_s,
-        "n_pieces": len(pieces),
-        "n_windows": len(X),
+        **describe_cut(recording, pieces),
+        "n_windows": len(windows),
         "dropped_columns": recording.attributes.get("dropped_columns", []),
-        "dropped": dropped,
+        "dropped": windows.provenance["dropped"],
     }
-    return facts, X, start_s
+    return facts, arrays
+
+
+def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, Any] = {
+        "X": windows.X,
+        "start_s": windows.start_s,
+        "lengths": windows.lengths,
+    }
+    if windows.y is not None:
+        arrays["y"] = windows.y.astype(np.str_)
+    return {prefix + name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
+    """Return the labels a recording is known to have; one None when it has none."""
+    spans = sorted({span.label for span in source.label_spans})
+    return [*spans] if spans else [source.label]
 
 
 def _digest(path: Path) -> dict[str, Any]:
@@ -711,17 +799,22 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
     made_of = {
         "version": _PART_VERSION,
         "files": list(files),
-        "recording": [source.recording_id, source.label, source.group, list(source.sensors)],
-        "arguments": [
-            task.time_column,
-            task.channels,
-            task.sample_rate_hz,
-            task.max_gap_s,
-            task.window_s,
-            task.hop_s,
+        "recording": [
+            source.recording_id,
+            source.label,
+            source.group,
+            list(source.sensors),
+            [[span.start_s, span.end_s, span.label] for span in source.label_spans],
         ],
+        "arguments": [dict(task.reading), task.sample_rate_hz, _plain(task.cut)],
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+
+def _plain(cut: CutPlan) -> dict[str, Any]:
+    return {f.name: getattr(cut, f.name) for f in fields(cut)} | {
+        "steps": [step.to_dict() for step in cut.steps]
+    }
 
 
 def _check_fits_float32(recording: Recording) -> None:
@@ -735,12 +828,17 @@ def _check_fits_float32(recording: Recording) -> None:
         )
 
 
-def _check_groups(sources: Iterable[RecordingSource], fractions: Sequence[float]) -> None:
+def _check_groups(
+    sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
+) -> None:
     """Refuse a class that cannot be in every part now, not after an hour of reading."""
     used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
     groups_of: dict[str | None, set[str]] = {}
     for source in sources:
-        groups_of.setdefault(source.label, set()).add(source.group)
+        for label in _labels_of(source):
+            groups_of.setdefault(label, set()).add(
+                source.recording_id if by_recording else source.group
+            )
     for label, groups in sorted(groups_of.items(), key=lambda item: (len(item[1]), str(item[0]))):
         if len(groups) < len(used):
             whose = "the recordings have" if label is None else f"class {label!r} has"
@@ -762,7 +860,3 @@ def _without_root(message: str, source: RecordingSource) -> str:
 
 def _files_of(facts: Mapping[str, Any]) -> str:
     return " + ".join(source["path"] for source in facts["sources"])
-
-
-def _none_of(word: str | None) -> str | None:
-    return None if word == "none" else word

@@ -1,7 +1,8 @@
-"""Recording and Channel: what one log holds, frozen, checked when made."""
+"""Recording, Channel and LabelSpan: what one log holds, frozen, checked when made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,53 @@ class Channel:
     unit: str = ""
 
 
+@dataclass(frozen=True, order=True)
+class LabelSpan:
+    """A stretch of a recording and its class.
+
+    Parameters
+    ----------
+    start_s, end_s : float
+        On the recording's clock, in seconds. An instant t belongs to the span when
+        ``start_s <= t < end_s``.
+    label : str
+        The class; not empty.
+
+    Raises
+    ------
+    RecordingError
+        If a time is not finite, the end is not after the start, or there is no label.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+
+    def __post_init__(self) -> None:
+        try:
+            start_s, end_s = float(self.start_s), float(self.end_s)
+        except (TypeError, ValueError) as error:
+            raise RecordingError(
+                f"label span {self.label!r} from {self.start_s!r} to {self.end_s!r}: start_s and"
+                " end_s are seconds."
+            ) from error
+        object.__setattr__(self, "start_s", start_s)
+        object.__setattr__(self, "end_s", end_s)
+        if self.label is None or not str(self.label).strip():
+            raise RecordingError(
+                f"label span from {start_s:g} s to {end_s:g} s has no label; leave out what has no"
+                " class."
+            )
+        object.__setattr__(self, "label", str(self.label))
+        if not (np.isfinite(start_s) and np.isfinite(end_s)):
+            raise RecordingError(f"label span {self}: start and end need to be finite.")
+        if end_s <= start_s:
+            raise RecordingError(f"label span {self}: the end is not after the start.")
+
+    def __str__(self) -> str:
+        return f"{self.label!r} from {self.start_s:.6f} s to {self.end_s:.6f} s"
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Samples of several channels on one clock, with what is known about where they come from.
@@ -43,12 +91,17 @@ class Recording:
         What must stay on one side of a split (robot, day, site). `recording_id` when not given.
     label : str, optional
         Class of the whole recording; None when unknown.
+    label_spans : sequence of LabelSpan, optional
+        Classes of stretches of it, instead of `label`; kept in order of time. They may leave gaps,
+        which have no label. A piece of a recording keeps the spans of the whole, whether it reaches
+        them or not; `spans_within` gives those of a stretch, `check_label_spans` finds the ones
+        that nothing was recorded in.
 
     Raises
     ------
     RecordingError
-        If shapes disagree, the clock stands still or runs backwards, a name is used twice, or a
-        value is infinite.
+        If shapes disagree, the clock stands still or runs backwards, a name is used twice, a value
+        is infinite, label spans overlap, or there is a `label` beside them.
     """
 
     values: NDArray[np.floating]
@@ -58,6 +111,7 @@ class Recording:
     group: str = ""
     label: str | None = None
     attributes: dict[str, object] = field(default_factory=dict)
+    label_spans: tuple[LabelSpan, ...] = ()
 
     def __post_init__(self) -> None:
         name = f"recording {self.recording_id!r}"
@@ -94,8 +148,9 @@ class Recording:
             before, now = timestamps_s[row - 1], timestamps_s[row]
             what = "repeats" if now == before else "goes back"
             raise RecordingError(
-                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s);"
-                " sort and deduplicate the samples first."
+                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s), and"
+                f" {backwards.size} time(s) in all; preprocessing.stamps.repair_stamps sorts and"
+                " merges such samples."
             )
         infinite = np.argwhere(np.isinf(values))
         if infinite.size:
@@ -108,6 +163,22 @@ class Recording:
         object.__setattr__(self, "timestamps_s", timestamps_s)
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "group", str(self.group) or self.recording_id)
+        object.__setattr__(self, "label_spans", self._sorted_spans())
+
+    def _sorted_spans(self) -> tuple[LabelSpan, ...]:
+        spans = tuple(sorted(self.label_spans))
+        if spans and self.label is not None:
+            raise RecordingError(
+                f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
+                " label spans; give the one or the other."
+            )
+        for one, next_one in pairwise(spans):
+            if next_one.start_s < one.end_s:
+                raise RecordingError(
+                    f"recording {self.recording_id!r}: label spans overlap: {one}, and {next_one}."
+                    " An instant has one label; end the first where the second starts."
+                )
+        return spans
 
     def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
         if array.dtype in (np.float32, np.float64):
@@ -133,6 +204,7 @@ class Recording:
         *,
         group: str = "",
         label: str | None = None,
+        label_spans: Sequence[LabelSpan] = (),
         start_s: float = 0.0,
         attributes: dict[str, object] | None = None,
     ) -> "Recording":
@@ -144,7 +216,7 @@ class Recording:
             The samples.
         sample_rate_hz : float
             Rate in Hz, above zero.
-        channels, recording_id, group, label
+        channels, recording_id, group, label, label_spans
             As in the class.
         start_s : float, default=0.0
             Time of the first sample in seconds.
@@ -158,7 +230,16 @@ class Recording:
             )
         timestamps_s = start_s + np.arange(len(values)) / sample_rate_hz
         named = _as_channels(channels)
-        return cls(values, timestamps_s, named, recording_id, group, label, dict(attributes or {}))
+        return cls(
+            values,
+            timestamps_s,
+            named,
+            recording_id,
+            group,
+            label,
+            dict(attributes or {}),
+            tuple(label_spans),
+        )
 
     @property
     def n_samples(self) -> int:
@@ -186,6 +267,47 @@ class Recording:
         if self.n_samples < 2:
             return float("nan")
         return float(1.0 / np.median(np.diff(self.timestamps_s)))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has a label or label spans."""
+        return self.label is not None or bool(self.label_spans)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its classes, each once, in the order they come; empty when none is known."""
+        if self.label is not None:
+            return (self.label,)
+        return tuple(dict.fromkeys(span.label for span in self.label_spans))
+
+    def spans_within(self, start_s: float, end_s: float) -> tuple[LabelSpan, ...]:
+        """Return the label spans that reach into [start_s, end_s), cut to it."""
+        return tuple(
+            LabelSpan(max(span.start_s, start_s), min(span.end_s, end_s), span.label)
+            for span in self.label_spans
+            if span.start_s < end_s and span.end_s > start_s
+        )
+
+    def check_label_spans(self) -> None:
+        """Raise when nothing was recorded in one of the label spans.
+
+        For whole recordings, as readers give them: a piece need not reach every span.
+
+        Raises
+        ------
+        RecordingError
+            Naming the first such span and the time the recording covers.
+        """
+        t = self.timestamps_s
+        for span in self.label_spans:
+            first, last = np.searchsorted(t, [span.start_s, span.end_s])
+            if first == last:
+                covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "holds no sample"
+                raise RecordingError(
+                    f"recording {self.recording_id!r}: label outside: no sample lies in the label"
+                    f" span {span}; the recording {covers}. Put both on one clock, or remove the"
+                    " span."
+                )
 
     def select(self, names: Sequence[str]) -> "Recording":
         """Keep only the named channels, in the order given.

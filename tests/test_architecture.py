@@ -20,8 +20,8 @@ HOME = {  # library: where it may be imported, as path prefixes
         "evaluation/",
         "adapters/",
         "preprocessing/transformers.py",
-        "preprocessing/split.py",
         "preprocessing/splitters.py",
+        "preprocessing/step_transformer.py",
         "fluctuation/probe.py",
     ),
     "torch": (

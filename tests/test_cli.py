@@ -221,7 +221,8 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys)
         " --exclude D,E --channels x,y --sample-rate-hz 6.5 --window-s 5 --hop-s 2.5"
         " --max-gap-s 0.4 --split 0.5,0.2,0.3 --jobs 3 --resume --on-error skip"
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
-        " --seed 7 -o out.h5"
+        " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
+        " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group -o out.h5"
     )
     assert "that was all" in refused(["prepare", logs, *line.split()], 3, capsys)
     assert callable(given.pop("progress"))
@@ -246,6 +247,14 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys)
         "scale": "robust",
         "balance": "undersample",
         "random_state": 7,
+        "train_hop_s": 0.5,
+        "short": "pad",
+        "repair_stamps": True,
+        "label_column": "ground",
+        "label_rule": "majority",
+        "min_purity": 0.8,
+        "split_by": "recording",
+        "scale_per": "group",
     }
 
 

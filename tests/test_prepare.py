@@ -24,7 +24,8 @@ from sensorseq.errors import (
     SplitError,
     WindowError,
 )
-from sensorseq.prepare import pipeline_of, prepare
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing.keyed_scale import scaler_from_dict
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.readers import read_recordings
@@ -78,16 +79,28 @@ def prepare_plainly(terrains, output, **arguments):
     return prepare(terrains, output, **{"window_s": 2, "hop_s": 1, **arguments})
 
 
+STEPS = [
+    {"kind": "difference", "channels": ["current"], "keep": True},
+    {"kind": "moving", "window_s": 0.5, "statistic": "rms", "channels": ["current"]},
+]
+WAYS = [
+    {"window_s": 2.0, "hop_s": 0.7},
+    {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
+    {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
+    {"window_s": 3, "scale": "quantile", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
+    {"window_s": 2, "steps": STEPS},
+    {"window_s": 2, "train_hop_s": 0.5, "train_phase": "random", "random_state": 3},
+    {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},
+    {"window_s": 17, "short": "pad", "scale": "standard"},
+    {"window_s": 2, "scale_per": "recording"},
+    {"window_s": 2, "scale_per": "group", "scale": "robust"},
+    {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
+    {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
+]
+
+
 class TestLaws:
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            {"window_s": 2.0, "hop_s": 0.7},
-            {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
-            {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
-            {"window_s": 3, "scale": "quantile", "split": (0.5, 0.5, 0.0), "balance": "oversample"},
-        ],
-    )
+    @pytest.mark.parametrize("arguments", WAYS, ids=str)
     def test_one_recording_at_a_time_gives_what_all_at_once_give(
         self, terrains, tmp_path, arguments
     ):
@@ -97,15 +110,32 @@ class TestLaws:
         with PreparedFile(tmp_path / "w.h5") as file:
             windows = file.windows()
             np.testing.assert_array_equal(file.sample_indices, pipeline.sample_indices_)
-            scaler = Scaler.from_dict(file.scaler)
+            scaler = scaler_from_dict(file.scaler)
         for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
             np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
         assert windows.channels == expected.channels
         assert windows.sample_rate_hz == expected.sample_rate_hz
-        scaled = pipeline.scaler_.transform(expected.X)
-        np.testing.assert_allclose(scaler.transform(windows.X), scaled, rtol=1e-5, atol=1e-5)
+        keys = {"recording": windows.recording_id, "group": windows.groups}
+        keys = {"keys": keys[arguments["scale_per"]]} if "scale_per" in arguments else {}
+        scaled = pipeline.scaler_.transform(expected.X, expected.lengths, **keys)
+        np.testing.assert_allclose(
+            scaler.transform(windows.X, windows.lengths, **keys), scaled, rtol=1e-5, atol=1e-5
+        )
         assert summary.n_windows == len(windows)
         assert summary.n_recordings == 12
+
+    @pytest.mark.parametrize("arguments", WAYS, ids=str)
+    def test_one_configuration_file_is_one_command_and_one_object(
+        self, terrains, tmp_path, arguments
+    ):
+        pipeline = PreparePipeline(**arguments)
+        (tmp_path / "c.toml").write_text(pipeline.to_toml(), encoding="utf-8")
+        again = PreparePipeline.from_toml(tmp_path / "c.toml")
+        assert again.configuration == pipeline.configuration
+        assert again.to_toml() == pipeline.to_toml()
+        prepare(terrains, tmp_path / "a.h5", config=tmp_path / "c.toml")
+        prepare(terrains, tmp_path / "b.h5", **arguments)
+        assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
 
     def test_windows_are_the_samples_of_the_file_unscaled(self, tmp_path):
         columns = signals(3)
@@ -153,10 +183,10 @@ class TestLaws:
         test = read_windows(tmp_path / "w.h5", "test")
         name = str(test.recording_id[0])
         (path,) = terrains.glob(f"{name}.csv*")
-        again = pipeline_of(test).prepare(read_recordings(path))
+        again = PreparePipeline.for_prediction(test.provenance).prepare(read_recordings(path))
         np.testing.assert_array_equal(again.X, test.X[test.recording_id == name])
         with pytest.raises(WindowError, match="do not say how they were made"):
-            pipeline_of(WindowSet(np.zeros((1, 2, 1))))
+            PreparePipeline.for_prediction(WindowSet(np.zeros((1, 2, 1))).provenance)
 
     def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
         columns = signals(1)
@@ -253,7 +283,8 @@ class TestProvenance:
         write_csv(terrains / "sand" / "short.csv", signals(5, 20))
         summary = prepare_plainly(terrains, tmp_path / "w.h5", exclude=["Eis/pro_03"])
         provenance = read_windows(tmp_path / "w.h5", "test").provenance
-        assert provenance["configuration"]["window"] == {"window_s": 2, "hop_s": 1}
+        window = provenance["configuration"]["window"]
+        assert (window["window_s"], window["hop_s"]) == (2, 1)
         assert provenance["configuration"]["input"]["exclude"] == ["Eis/pro_03"]
         assert provenance["sample_rate_from"] == "median of the recordings"
         first = provenance["recordings"][0]
@@ -271,6 +302,7 @@ class TestProvenance:
                 "recording_id": "sand/short",
                 "start_s": 0.0,
                 "n_samples": 20,
+                "n_windows": 0,
                 "reason": "shorter than a window",
             }
         ]

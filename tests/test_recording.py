@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import RecordingError
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import Channel, LabelSpan, Recording
 
 
 def recording(values=None, timestamps_s=None, channels=("current", "gyro"), **more):
@@ -120,3 +120,80 @@ def test_one_text_is_one_channel_name():
     recording = Recording(np.ones((2, 1)), [0.0, 1.0], "ab", "r")
     assert recording.channel_names == ("ab",)
     assert recording.select("ab").channel_names == ("ab",)
+
+
+def test_label_spans_are_kept_in_order_of_time():
+    ice, mud = LabelSpan(0, 2, "ice"), LabelSpan(2, 4.5, "mud")
+    made = recording(label_spans=[mud, ice])
+    assert made.label_spans == (ice, mud)
+    assert made.is_labelled
+    assert made.labels == ("ice", "mud")
+    assert recording(label="ice").labels == ("ice",)
+    assert not recording().is_labelled
+    even = Recording.evenly_sampled(np.zeros((5, 1)), 1.0, ["a"], "run", label_spans=[mud, ice])
+    assert even.label_spans == (ice, mud)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.0, 1.0, "ice"), r"'ice' from 1\.000000 s to 1\.000000 s: the end is not after"),
+        ((2.0, 1.0, "ice"), "the end is not after the start"),
+        ((np.nan, 1.0, "ice"), "finite"),
+        ((0.0, np.inf, "ice"), "finite"),
+        (("x", 1.0, "ice"), "are seconds"),
+        ((0.0, 1.0, ""), "no label"),
+        ((0.0, 1.0, None), "no label"),
+    ],
+)
+def test_a_label_span_without_meaning_is_an_error(arguments, message):
+    with pytest.raises(RecordingError, match=message):
+        LabelSpan(*arguments)
+
+
+def test_label_spans_that_overlap_are_an_error_naming_both():
+    spans = [LabelSpan(2, 5, "mud"), LabelSpan(0, 2.5, "ice")]
+    with pytest.raises(RecordingError, match=r"'run'.*overlap: 'ice' from 0.*, and 'mud' from 2\."):
+        recording(label_spans=spans)
+    recording(label_spans=[LabelSpan(2, 5, "mud"), LabelSpan(0, 2, "ice")])
+
+
+def test_a_recording_has_a_label_or_label_spans():
+    with pytest.raises(RecordingError, match=r"'run' has label 'ice' and 1 label spans"):
+        recording(label="ice", label_spans=[LabelSpan(0, 2, "mud")])
+
+
+def test_a_label_outside_the_recording_is_an_error_with_the_time_it_covers():
+    recording(label_spans=[LabelSpan(-1, 0.5, "ice"), LabelSpan(4, 9, "mud")]).check_label_spans()
+    for span in (LabelSpan(-3, 0, "mud"), LabelSpan(4.1, 9, "mud"), LabelSpan(1.2, 1.8, "mud")):
+        outside = recording(label_spans=[span])
+        with pytest.raises(
+            RecordingError, match=r"'run': label outside.*'mud'.*covers 0\.0+ s to 4\.0+ s"
+        ):
+            outside.check_label_spans()
+    empty = recording(np.empty((0, 2)), label_spans=[LabelSpan(0, 1, "ice")])
+    with pytest.raises(RecordingError, match="holds no sample"):
+        empty.check_label_spans()
+
+
+@given(
+    edges=st.lists(st.integers(0, 20), min_size=4, max_size=4, unique=True),
+    window=st.tuples(st.integers(-5, 25), st.integers(1, 20)),
+)
+def test_the_spans_within_a_stretch_label_its_instants_as_before(edges, window):
+    a, b, c, d = sorted(edges)
+    made = recording(label_spans=[LabelSpan(a, b, "ice"), LabelSpan(c, d, "mud")])
+    start_s, end_s = window[0], window[0] + window[1]
+    within = made.spans_within(start_s, end_s)
+
+    def label_at(spans, t):
+        return [span.label for span in spans if span.start_s <= t < span.end_s]
+
+    for t in np.arange(-6, 50, 0.5):
+        expected = label_at(made.label_spans, t) if start_s <= t < end_s else []
+        assert label_at(within, t) == expected
+
+
+def test_selecting_channels_keeps_the_label_spans():
+    spans = (LabelSpan(0, 2, "ice"),)
+    assert recording(label_spans=spans).select(["gyro"]).label_spans == spans

@@ -265,10 +265,18 @@ def _n_recordings(windows: WindowSet) -> int:
 def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
     """Balance a training fold as the windows' configuration says for their train part."""
     configuration = train.provenance.get("configuration") or {}
-    strategy = (configuration.get("balance") or {}).get("strategy")
-    if strategy is None:
+    said = configuration.get("balance") or {}
+    strategy = said.get("strategy") or "none"
+    if strategy == "none":
         return np.arange(len(train))
-    return balance_indices(_labels(train), np.asarray(train.groups), strategy, seed)
+    return balance_indices(
+        _labels(train),
+        np.asarray(train.groups),
+        strategy,
+        seed,
+        recording_id=np.asarray(train.recording_id),
+        max_per_recording=said.get("max_per_recording"),
+    )
 
 
 def _notes(evaluated: Evaluation, windows: WindowSet) -> list[str]:

@@ -14,6 +14,7 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_pre
 from sensorseq.evaluation.style import STYLE
 from sensorseq.evaluation.svg import Panel, sparkline
 from sensorseq.fluctuation import metrics as noise
+from sensorseq.preprocessing.keyed_scale import transform_windows
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
@@ -349,7 +350,7 @@ def _said(label: Any, predicted: Any) -> str:
 def _examples(model: SensorLSTMClassifier, part: PagePart) -> str:
     windows = part.windows
     names = list(windows.channels)[:_MAX_CHANNELS]
-    X = windows.X if model.scaler_ is None else model.scaler_.transform(windows.X, windows.lengths)
+    X = windows.X if model.scaler_ is None else transform_windows(model.scaler_, windows)
     X = np.asarray(X[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sensorseq.errors import InputError, RecordingError, SensorseqError, WindowE
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.metrics import recording_prediction
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.windows import WindowSet
@@ -123,14 +124,15 @@ def predict_recordings(
         if progress is not None:
             progress(done, len(sources))
         windows = _windows(source, pipeline, time_column or reading.get("time_column"))
+        seen = _is_seen(model, source)
         predictions.append(
             RecordingPrediction(
                 source.recording_id,
                 source.paths,
                 model.classes_,
                 np.asarray(windows.start_s),
-                model.predict_proba(windows),
-                seen := _is_seen(model, source),
+                model.predict_proba(windows if seen else _renamed(windows, model)),
+                seen,
                 tuple(_notes(windows, seen=seen)),
             )
         )
@@ -151,17 +153,7 @@ def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]
             "the model was trained on windows that were scaled outside of it, so it cannot scale"
             " recordings alike; train it on the prepared file as it is."
         )
-    configuration = preparation["configuration"]
-    pipeline = PreparePipeline(
-        sample_rate_hz=preparation["sample_rate_hz"],
-        window_s=configuration["window"]["window_s"],
-        hop_s=configuration["window"]["hop_s"],
-        max_gap_s=configuration["resample"]["max_gap_s"],
-        channels=preparation["channels"],
-        split=None,
-        scale=None,
-    )
-    return pipeline, configuration["input"]
+    return PreparePipeline.for_prediction(preparation), preparation["configuration"]["input"]
 
 
 def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
@@ -187,10 +179,10 @@ def _windows(
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
-        recording = read_source(source, time_column=time_column, channels=pipeline.channels)
+        recording = read_source(source, time_column=time_column, channels=pipeline.cut.channels)
         return pipeline.prepare([recording])
     except WindowError as error:
-        seconds = pipeline.window_s
+        seconds = pipeline.cut.window_s
         raise WindowError(
             f"{listed}: no window of {seconds:g} s, as the model needs, fits into this recording"
             f" ({error})"
@@ -199,6 +191,16 @@ def _windows(
         if listed not in str(error):
             error.add_note(f"while reading {listed}")
         raise
+
+
+def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:
+    """Keep a new recording from being scaled by the statistics of an old one of the same name."""
+    if not isinstance(model.scaler_, KeyedScaler):
+        return windows
+    ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
+    new = np.char.add(ids, " (not seen)")
+    # A group that is more than the recording's own name is a robot or a day the model may know.
+    return replace(windows, recording_id=new, groups=np.where(groups == ids, new, groups))
 
 
 def _notes(windows: WindowSet, *, seen: bool) -> list[str]:

@@ -183,6 +183,20 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
+def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each reason: so many pieces of recordings, or so many windows."""
+    pieces: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
+    for entry in dropped:
+        if entry.get("n_windows"):
+            windows[entry["reason"]] += entry["n_windows"]
+        else:
+            pieces[entry["reason"]] += 1
+    return [f"left out {count}: {reason}" for reason, count in pieces.items()] + [
+        f"left out {count} windows: {reason}" for reason, count in windows.items()
+    ]
+
+
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Return `PreparedSummary.to_dict` for people: what was cut, and what was left out and why."""
     channels = ", ".join(summary["channels"])
@@ -195,10 +209,21 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "",
         format_counts(summary["counts"]),
     ]
+    if summary["imbalance"]:
+        lines += [_wrapped(summary["imbalance"])]
     if summary["dropped"]:
         lines.append("")
-    for reason, count in Counter(entry["reason"] for entry in summary["dropped"]).items():
-        lines.append(_wrapped(f"left out {count}: {reason}"))
+    lines += [_wrapped(text) for text in left_out(summary["dropped"])]
+    for name, count in summary["repaired_stamps"].items():
+        if count:
+            words = name.removeprefix("n_").replace("_", " ")
+            lines.append(_wrapped(f"repaired {count} stamps: {words}"))
+    if summary["n_holes_filled"]:
+        lines.append(_wrapped(f"interpolated across {summary['n_holes_filled']} short holes"))
+    for name in summary["constant_channels"]:
+        lines.append(
+            _wrapped(f"channel {name!r} does not vary in training: it is kept, and scaled by 1")
+        )
     for name, count in summary["dropped_columns"].items():
         lines.append(
             _wrapped(f"column {name!r} of {count} recording(s) holds no numbers: no channel")

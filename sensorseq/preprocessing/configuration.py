@@ -1,7 +1,11 @@
 """The configuration file of a preparation: TOML, every key checked."""
 
+import json
+import math
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,15 +21,17 @@ class _Section(pydantic.BaseModel):
 
 
 class InputSection(_Section):
-    """Which recordings, and what of them; see `readers.find_recordings`."""
+    """Which recordings, and what of them; see `readers.find_recordings` and `read_source`."""
 
     files: _Texts | None = None
     pair: str | None = None
     time_column: str | None = None
+    label_column: str | None = None
     labels: _Texts | None = None
     exclude: _Texts | None = None
     channels: _Texts | None = None
     manifest: str | bool | None = None
+    repair_stamps: bool | None = None
 
 
 class ResampleSection(_Section):
@@ -33,6 +39,8 @@ class ResampleSection(_Section):
 
     sample_rate_hz: float | None = None
     max_gap_s: float | None = None
+    engine: str | None = None
+    attenuation_db: float | None = None
 
 
 class WindowSection(_Section):
@@ -40,53 +48,126 @@ class WindowSection(_Section):
 
     window_s: float | None = None
     hop_s: float | None = None
-
-
-class ScaleSection(_Section):
-    """Statistics stored for the model; ``kind = "none"`` for none. See `fit_scaler`."""
-
-    kind: str | None = None
+    label_rule: str | None = None
+    min_purity: float | None = None
+    short: str | None = None
+    train_hop_s: float | None = None
+    train_phase: str | None = None
 
 
 class SplitSection(_Section):
     """Shares of train, validation and test; ``fractions = "none"`` for no split."""
 
     fractions: list[float] | str | None = None
+    by: str | None = None
+    embargo_s: float | None = None
     random_state: int | None = None
+
+
+class ScaleSection(_Section):
+    """Statistics stored for the model; ``kind = "none"`` for none. See `fit_scaler`."""
+
+    kind: str | None = None
+    per: str | None = None
+    rated: dict[str, float] | None = None
 
 
 class BalanceSection(_Section):
     """Choice of training windows; ``strategy = "none"`` for all. See `balance_indices`."""
 
     strategy: str | None = None
+    max_per_recording: int | float | None = None
+
+
+# What an argument of `prepare` is called where its key in a section would not say enough.
+_RENAMED = {
+    ("resample", "engine"): "resample_engine",
+    ("split", "fractions"): "split",
+    ("split", "by"): "split_by",
+    ("scale", "kind"): "scale",
+    ("scale", "per"): "scale_per",
+    ("balance", "strategy"): "balance",
+}
 
 
 class PrepareConfiguration(_Section):
-    """What a configuration file may say; None where it says nothing."""
+    """What a configuration file may say; None where it says nothing.
+
+    `steps` is an array of tables, ``[[steps]]``, in the order they are taken in; the keys of each
+    are ``kind`` and the fields of that step, see `preprocessing.steps`.
+    """
 
     input: InputSection = InputSection()
     resample: ResampleSection = ResampleSection()
+    steps: list[dict[str, Any]] = []
     window: WindowSection = WindowSection()
-    scale: ScaleSection = ScaleSection()
     split: SplitSection = SplitSection()
+    scale: ScaleSection = ScaleSection()
     balance: BalanceSection = BalanceSection()
 
     def arguments(self) -> dict[str, Any]:
         """Return what is said as keyword arguments of `prepare`."""
-        said: dict[str, Any] = {
-            **self.input.model_dump(),
-            **self.resample.model_dump(),
-            **self.window.model_dump(),
-            "scale": self.scale.kind,
-            "split": self.split.fractions,
-            "random_state": self.split.random_state,
-            "balance": self.balance.strategy,
-        }
+        said: dict[str, Any] = {"steps": self.steps or None}
+        for section, keys in self.model_dump(exclude={"steps"}).items():
+            said |= {_RENAMED.get((section, key), key): value for key, value in keys.items()}
         return {name: value for name, value in said.items() if value is not None}
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
+        """Return the configuration that says these arguments; the reverse of `arguments`.
+
+        Raises
+        ------
+        ConfigurationError
+            If an argument is unknown, or its value does not fit.
+        """
+        home = {
+            _RENAMED.get((section, key), key): (section, key)
+            for section, field in cls.model_fields.items()
+            for key in _keys_of(field)
+        }
+        sections: dict[str, Any] = {}
+        for name, value in arguments.items():
+            if name == "steps":
+                sections["steps"] = value
+                continue
+            if name not in home:
+                raise ConfigurationError(f"{name!r} is no argument.{_known(name, list(home))}")
+            section, key = home[name]
+            sections.setdefault(section, {})[key] = value
+        return make_configuration(sections)
+
+    def to_toml(self) -> str:
+        """Return the text of a configuration file that says the same."""
+        tables = [
+            (f"[{section}]", keys) for section, keys in self.model_dump(exclude={"steps"}).items()
+        ]
+        tables[2:2] = [("[[steps]]", step) for step in self.steps]
+        lines = []
+        for head, keys in tables:
+            said = {key: value for key, value in keys.items() if value is not None}
+            if said:
+                lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in said.items()), ""]
+        return "\n".join(lines)
+
+
+def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
+    """Check the sections of a configuration.
+
+    Raises
+    ------
+    ConfigurationError
+        If a section, key or step is unknown (the message names the nearest known one), or a value
+        of the wrong type.
+    """
+    try:
+        return PrepareConfiguration.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ConfigurationError(_first_problem(error)) from error
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
-    """Read a TOML file with sections input, resample, window, scale, split and balance.
+    """Read a TOML file with sections input, resample, window, split, scale, balance, and steps.
 
     Raises
     ------
@@ -102,9 +183,9 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{file}: not TOML ({error}).") from error
     try:
-        return PrepareConfiguration.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise ConfigurationError(f"{file}: {_first_problem(error)}") from error
+        return make_configuration(content)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:
@@ -138,3 +219,19 @@ def _known(name: str, names: list[str]) -> str:
     nearest = nearest_known(name, names)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
     return f"{hint} Known: {', '.join(names)}."
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value in TOML."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    # Texts, numbers and booleans are written alike, but for one character and pairs of surrogates.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,34 +1,38 @@
 """PreparePipeline: the steps and the one order they can be taken in."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.preprocessing._checks import (
-    RandomState,
-    check_positive,
-    check_random_state,
-    check_rate,
+from sensorseq.errors import ArgumentError, RecordingError, WindowError
+from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing.configuration import (
+    PrepareConfiguration,
+    make_configuration,
+    read_configuration,
 )
-from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
-from sensorseq.preprocessing.split import check_fractions, split_by_group
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.learn import LearnPlan, WindowTable
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.steps import Step
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
+
+_BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
 
 
 class PreparePipeline:
     """Turn recordings into windows with a split, and learn the rest from the training part alone.
 
-    resample -> window -> split by group -> fit the scaler on train -> balance train. The steps
-    cannot be reordered: no statistic of a validation or test window reaches training.
+    resample -> steps -> window -> split -> fit the scaler on train -> balance train. They cannot be
+    reordered: no statistic of a validation or test window reaches training.
 
     Parameters
     ----------
@@ -41,21 +45,50 @@ class PreparePipeline:
         Seconds between window starts; `window_s` by default.
     max_gap_s : float, optional
         Longest hole, in seconds, to interpolate across; by default ten sample periods of the input.
+    resample_engine : {"polyphase", "soxr"}, default="polyphase"
+        See `resample`; the first is what a stream on the robot does too.
+    attenuation_db : float, default=90.0
+        What the anti-aliasing filter takes from above the new Nyquist frequency.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
+    steps : sequence of Step or dict, optional
+        Filters and features between resampling and windows, in this order; see
+        `sensorseq.preprocessing.steps`.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        Which label a window has where labels change inside a recording; see `window_recordings`.
+    min_purity : float, default=0.5
+        For ``"majority"``: the share of its samples that a window's label must have.
+    short : {"drop", "pad", "error"}, default="drop"
+        A recording shorter than a window is left out and counted, padded, or an error.
+    train_hop_s : float, optional
+        Seconds between the starts of training windows, where they shall overlap more than those
+        that are judged by; `hop_s` by default.
+    train_phase : {"grid", "random"}, default="grid"
+        random: the grid of training windows starts at a random offset in each recording.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of train, validation and test, by group. None for recordings that are only to be
-        predicted: nothing is learned from them.
-    scale : {"standard", "robust", "min_max", "max_abs", "quantile"} or None, default="standard"
-        See `fit_scaler`.
+        Shares of train, validation and test. None for recordings that are only to be predicted:
+        nothing is learned from them.
+    split_by : {"group", "recording", "time"}, default="group"
+        What stays on one side. time: the beginning of each recording is train, then validation,
+        then test, with an embargo between; a model is then judged on robots it knows.
+    embargo_s : float, optional
+        Of a split by time; one window by default.
+    scale : str or None, default="standard"
+        standard, robust, min_max, max_abs, quantile or physical; see `fit_scaler`.
+    scale_per : {"all", "recording", "group"}, default="all"
+        Statistics of all training windows, or of each recording or group from its own windows.
+    rated : mapping of str to float, optional
+        For ``"physical"``: the value that becomes 1, for each channel.
     balance : {"undersample", "oversample"} or None, default=None
         See `balance_indices`.
+    max_per_recording : int or float, optional
+        Limit of what one recording contributes to its class when balancing.
     random_state : int, default=0
-        Decides the split and the balance; prepared data should be the same tomorrow.
+        Decides the split, the balance and random phases; prepared data should be the same tomorrow.
 
     Attributes
     ----------
-    scaler_ : Scaler or None
+    scaler_ : Scaler, KeyedScaler or None
         Fitted on the training windows before balancing. None without a split.
     sample_indices_ : ndarray of int64 or None
         Training windows to fit on, as sorted positions in the WindowSet: balanced, or all of them
@@ -72,60 +105,129 @@ class PreparePipeline:
     def __init__(
         self,
         *,
-        sample_rate_hz: float | None = None,
         window_s: float,
+        sample_rate_hz: float | None = None,
         hop_s: float | None = None,
         max_gap_s: float | None = None,
+        resample_engine: str = "polyphase",
+        attenuation_db: float = ATTENUATION_DB,
         channels: Sequence[str] | None = None,
+        steps: Sequence[Step | Mapping[str, Any]] | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        train_hop_s: float | None = None,
+        train_phase: str = "grid",
         split: Sequence[float] | None = (0.6, 0.2, 0.2),
+        split_by: str = "group",
+        embargo_s: float | None = None,
         scale: str | None = "standard",
+        scale_per: str = "all",
+        rated: Mapping[str, float] | None = None,
         balance: str | None = None,
+        max_per_recording: int | float | None = None,
         random_state: RandomState = 0,
     ) -> None:
-        if sample_rate_hz is not None:
-            check_rate("sample_rate_hz", sample_rate_hz)
-        check_positive("window_s", window_s)
-        for argument, seconds in (("hop_s", hop_s), ("max_gap_s", max_gap_s)):
-            if seconds is not None:
-                check_positive(argument, seconds)
-        if isinstance(channels, str):
-            raise ArgumentError(f"channels={channels!r} is one text; give a list of names.")
-        if scale is not None:
-            check_choice("scale", scale, KINDS)
-        if balance is not None:
-            check_choice("balance", balance, STRATEGIES)
-        if split is not None:
-            check_fractions(split)
-        elif balance is not None:
-            raise ArgumentError(
-                f"balance={balance!r} needs a split: only training windows may be balanced."
-            )
+        arguments = {name: value for name, value in locals().items() if name != "self"}
         check_random_state(random_state)
-        self.sample_rate_hz = sample_rate_hz
-        self.window_s = window_s
-        self.hop_s = hop_s
-        self.max_gap_s = max_gap_s
-        self.channels = channels
-        self.split = split
-        self.scale = scale
-        self.balance = balance
-        self.random_state = random_state
+        if not isinstance(random_state, int | np.integer):
+            # Drawn once: every part of a preparation, and of one tomorrow, follows from the seed.
+            random_state = int(check_random_state(random_state).integers(2**31))
+        arguments["random_state"] = int(random_state)
+        self.cut = CutPlan.of(arguments)
+        self.learn = LearnPlan.of(arguments)
+        if self.cut.cuts_training_anew and self.learn.split_by == "time":
+            raise ArgumentError(
+                "training windows of their own (train_hop_s, train_phase) cannot be had with"
+                ' split_by="time": they would reach into the embargo. Split by group.'
+            )
+        arguments["steps"] = [step.to_dict() for step in self.cut.steps]
+        self._arguments = arguments
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> "PreparePipeline":
+        """Make the pipeline that a configuration file of `prepare` describes.
+
+        What the file says of files (all of its section ``input`` but ``channels``) is for
+        `sensorseq.prepare.prepare`, which reads them.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file cannot be read, or says what has no meaning.
+        """
+        return cls.from_configuration(read_configuration(path))
+
+    @classmethod
+    def from_configuration(
+        cls, configuration: PrepareConfiguration | Mapping[str, Any], **changes: Any
+    ) -> "PreparePipeline":
+        """Make the pipeline of a configuration, or of what `configuration` returned.
+
+        Parameters
+        ----------
+        configuration : PrepareConfiguration or mapping of sections
+            Of sections as in a configuration file.
+        **changes
+            Arguments that differ from it.
+        """
+        if not isinstance(configuration, PrepareConfiguration):
+            configuration = make_configuration(configuration)
+        use = pipeline_arguments(configuration.arguments()) | changes
+        if "window_s" not in use:
+            raise ArgumentError("window_s is not given; say how many seconds a window has.")
+        return cls(**use)
+
+    @classmethod
+    def for_prediction(cls, made: Mapping[str, Any]) -> "PreparePipeline":
+        """Make the pipeline that takes recordings to be predicted where training windows came from.
+
+        Parameters
+        ----------
+        made : mapping
+            `provenance` of prepared windows, or `preparation_` of a fitted model.
+
+        Raises
+        ------
+        WindowError
+            If it does not say how the windows were made.
+        """
+        try:
+            configuration = made["configuration"]
+            sections = {name: configuration[name] for name in ("resample", "window")}
+            # Files of version 1 that know no steps tell their channels in another place.
+            channels = made.get("input_channels") or made.get("channels")
+            if channels is None:
+                channels = made["recordings"][0]["channels"]
+            return cls.from_configuration(
+                {**sections, "steps": configuration.get("steps") or []},
+                sample_rate_hz=made.get("resampled_to_hz") or made["sample_rate_hz"],
+                channels=list(channels),
+                train_hop_s=None,
+                train_phase="grid",
+                split=None,
+                scale=None,
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise WindowError(
+                "these windows do not say how they were made; use a file that `prepare` wrote."
+            ) from error
+
+    def to_toml(self) -> str:
+        """Return the text of a configuration file that makes the same pipeline."""
+        return make_configuration(self.configuration).to_toml()
 
     @property
-    def configuration(self) -> dict[str, dict[str, Any]]:
+    def configuration(self) -> dict[str, Any]:
         """The arguments in plain types, in sections as in a configuration file."""
-        seed = self.random_state
-        return {
-            "input": {"channels": None if self.channels is None else list(self.channels)},
-            "resample": {"sample_rate_hz": self.sample_rate_hz, "max_gap_s": self.max_gap_s},
-            "window": {"window_s": self.window_s, "hop_s": self.hop_s},
-            "split": {
-                "fractions": None if self.split is None else [float(f) for f in self.split],
-                "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
-            },
-            "scale": {"kind": self.scale},
-            "balance": {"strategy": self.balance},
-        }
+        use = dict(self._arguments)
+        for name in ("split", "scale", "balance"):
+            use[name] = "none" if use[name] is None else use[name]
+        for name in ("split", "channels"):
+            if isinstance(use[name], Iterable) and not isinstance(use[name], str):
+                use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
+        use["rated"] = None if use["rated"] is None else dict(use["rated"])
+        return PrepareConfiguration.of(use).model_dump()
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings, unscaled and unbalanced, with their split.
@@ -139,8 +241,9 @@ class PreparePipeline:
         -------
         WindowSet
             `provenance` holds ``configuration``; ``sample_rate_hz`` and where it comes from;
-            ``recordings``: what became of each, with its own rate; ``dropped``: pieces of
-            recordings that gave no window, and why.
+            ``recordings``: what became of each, with its own rate; ``dropped``: what gave no
+            window, and why; ``split``: windows and groups of each part and class, and how even
+            that is; ``constant_channels``: those that do not vary in the training part.
 
         Raises
         ------
@@ -153,83 +256,121 @@ class PreparePipeline:
         """
         given = self._select(recordings)
         rate, source = self._choose_rate(given)
-        pieces_of = [resample_recording(recording, rate, self.max_gap_s) for recording in given]
-        pieces = [piece for pieces in pieces_of for piece in pieces]
-        windows = window_recordings(
-            # A recording that no instant of is fully known goes on as an empty one, to be counted.
-            pieces + [_emptied(r) for r, parts in zip(given, pieces_of, strict=True) if not parts],
-            self.window_s,
-            self.hop_s,
-            sample_rate_hz=rate,
-        )
+        pieces_of = [self.cut.pieces(recording, rate) for recording in given]
+        pieces = [piece for parts in pieces_of for piece in parts]
+        windows = self.cut.windows(pieces, rate, check_classes=True)
+        split = self.learn.assign_parts(_table(windows), self.cut.window_s)
+        if split is not None:
+            windows, split = self._keep(windows, split, pieces, rate)
         n_windows = Counter(np.asarray(windows.recording_id).tolist())
         provenance = {
             **windows.provenance,
             "configuration": self.configuration,
-            "sample_rate_hz": rate,
+            "sample_rate_hz": windows.sample_rate_hz,
             "sample_rate_from": source,
+            "resampled_to_hz": rate,
+            "input_channels": list(given[0].channel_names),
             "recordings": [
                 {
                     "recording_id": recording.recording_id,
                     "sample_rate_hz": recording.median_sample_rate_hz,
-                    "n_samples": recording.n_samples,
-                    "n_pieces": len(parts),
+                    **describe_cut(recording, parts),
                     "n_windows": n_windows[recording.recording_id],
                 }
                 for recording, parts in zip(given, pieces_of, strict=True)
             ],
         }
-        windows = replace(windows, provenance=provenance)
-        scaler: Scaler | None = None
-        sample_indices: NDArray[np.int64] | None = None
-        if self.split is not None:
-            windows = self._split(windows)
-            train = np.flatnonzero(windows.split == "train")
-            scaler = fit_scaler(windows.X[train], np.asarray(windows.lengths)[train], self.scale)
-            sample_indices = self._balance(windows, train)
-        self.windows_, self.scaler_, self.sample_indices_ = windows, scaler, sample_indices
-        return windows
+        windows = replace(windows, split=split, provenance=provenance)
+        table = _table(windows)
+        self.scaler_: Scaler | KeyedScaler | None = self.learn.fit_scaler(
+            lambda mask: _blocks(windows.X, mask),
+            np.asarray(windows.lengths),
+            split,
+            table,
+            windows.channels,
+        )
+        self.sample_indices_ = self.learn.choose_rows(split, table)
+        found = self.learn.describe(split, table, self.scaler_, windows.channels)
+        self.windows_ = replace(windows, provenance={**provenance, **found})
+        return self.windows_
+
+    def _keep(
+        self,
+        windows: WindowSet,
+        split: NDArray[np.str_],
+        pieces: list[Recording],
+        rate: float,
+    ) -> tuple[WindowSet, NDArray[np.str_]]:
+        """Leave out what the split left out, and cut training windows anew when asked to."""
+        kept = np.flatnonzero(split != "")
+        if not self.cut.cuts_training_anew:
+            return windows.take(kept), split[kept]
+        of_train = set(np.asarray(windows.recording_id)[split == "train"].tolist())
+        train = self.cut.training_windows(
+            [piece for piece in pieces if piece.recording_id in of_train], rate
+        )
+        of_others = np.flatnonzero((split != "") & (split != "train"))
+        others = windows.take(of_others)
+        joined = replace(
+            WindowSet.concatenate([replace(train, provenance={}), replace(others, provenance={})]),
+            provenance=windows.provenance,
+        )
+        parts = np.concatenate(
+            [np.full(len(train), "train"), split[(split != "") & (split != "train")]]
+        )
+        order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
+        rank = np.argsort(
+            [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
+        )
+        return joined.take(rank), parts[rank]
 
     def _select(self, recordings: Iterable[Recording]) -> list[Recording]:
         given = list(recordings)
         if not given:
             raise WindowError("no recordings to prepare.")
         times = Counter(recording.recording_id for recording in given)
+        for recording in given:
+            recording.check_label_spans()
         twice = [name for name, count in times.items() if count > 1]
         if twice:
             raise RecordingError(
                 f"recording id {twice[0]!r} is used {times[twice[0]]} times; ids tell recordings"
                 " apart, so give each its own."
             )
-        if self.channels is not None:
-            given = [recording.select(self.channels) for recording in given]
-        return given
+        return [self.cut.select(recording) for recording in given]
 
     def _choose_rate(self, given: list[Recording]) -> tuple[float, str]:
-        if self.sample_rate_hz is not None:
-            return float(self.sample_rate_hz), "given"
+        if self.cut.sample_rate_hz is not None:
+            return float(self.cut.sample_rate_hz), "given"
         rates = [r.median_sample_rate_hz for r in given if r.n_samples > 1]
         if not rates:
             raise WindowError("no recording has two samples, so none has a rate.")
         # Nine digits: differences of stamps give 99.99999999999 for 100.
         return float(f"{np.median(rates):.9g}"), "median of the recordings"
 
-    def _split(self, windows: WindowSet) -> WindowSet:
-        assert self.split is not None
-        groups = np.asarray(windows.groups)
-        part = split_by_group(windows.y, groups, self.split, self.random_state)
-        return replace(windows, split=part)
 
-    def _balance(self, windows: WindowSet, train: NDArray[np.int64]) -> NDArray[np.int64]:
-        if self.balance is None:
-            return train
-        if windows.y is None:
-            raise RecordingError(
-                f"balance={self.balance!r} needs labels, and the recordings have none."
-            )
-        y, groups = windows.y[train], np.asarray(windows.groups)[train]
-        return train[balance_indices(y, groups, self.balance, self.random_state)]
+def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those arguments of `prepare` that `PreparePipeline` takes, in its form."""
+    known = PreparePipeline.__init__.__kwdefaults__ or {}
+    use = {name: value for name, value in arguments.items() if name in (*known, "window_s")}
+    for name in ("split", "scale", "balance"):
+        if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
+            use[name] = None
+    if isinstance(use.get("split"), str):
+        raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
+    return use
 
 
-def _emptied(recording: Recording) -> Recording:
-    return replace(recording, values=recording.values[:0], timestamps_s=recording.timestamps_s[:0])
+def _table(windows: WindowSet) -> WindowTable:
+    return WindowTable(
+        windows.y,
+        np.asarray(windows.groups),
+        np.asarray(windows.recording_id),
+        np.asarray(windows.start_s),
+    )
+
+
+def _blocks(X: NDArray[np.float32], mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+    rows = np.flatnonzero(mask)
+    for first in range(0, len(rows), _BLOCK_WINDOWS):
+        yield X[rows[first : first + _BLOCK_WINDOWS]]

@@ -1,6 +1,9 @@
 """Uneven stamps and missing samples to an even grid, in pieces between gaps."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,13 +11,58 @@ from scipy.interpolate import CubicSpline
 
 from sensorseq.errors import SignalError
 from sensorseq.preprocessing._checks import check_rate, check_signal
-from sensorseq.preprocessing.polyphase import resample_by_ratio
+from sensorseq.preprocessing.engine import change_rate, check_engine
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, SAME_RATIO
+from sensorseq.preprocessing.stamps import check_stamps_are_finite, check_stamps_increase
 
 GAP_PERIODS = 10.0  # sample periods after which a hole is a gap, unless `max_gap_s` says otherwise
+FILLED_PERIODS = 1.75  # a sample is missing where two are further apart; jitter stays below that
 HOLE_PERIODS = 3.0  # a longer hole is bridged by a line: a cubic would swing out on noise
 EVEN_PERIODS = 0.02  # stamps this close to an even clock are taken for that clock's
 DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
 MERGE_PERIODS = 0.1  # samples closer than this count as one: their noise must not become a slope
+
+
+@dataclass(frozen=True, eq=False)
+class RegriddedPiece:
+    """What lies between two gaps, on an even grid, and what it was made of.
+
+    Parameters
+    ----------
+    start_s : float
+        Time of the first sample.
+    values : ndarray of shape (n, n_channels)
+        The samples.
+    n_holes_filled : int
+        Places where samples are missing, no gap between them, in all channels together.
+    n_samples_filled : int
+        How many are missing there, by the channel's median sample period.
+    longest_hole_s : float
+        The longest distance, in seconds, of two samples around such a place; 0 without one.
+    is_even_clock : bool
+        Whether the stamps were taken for those of an even clock.
+    sample_rate_hz : float
+        Rate of that clock, or one over the median distance of the stamps.
+    """
+
+    start_s: float
+    values: NDArray[np.floating]
+    n_holes_filled: int
+    n_samples_filled: int
+    longest_hole_s: float
+    is_even_clock: bool
+    sample_rate_hz: float
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """All but the samples and their place, as plain values."""
+        return {
+            "n_holes_filled": self.n_holes_filled,
+            "n_samples_filled": self.n_samples_filled,
+            "longest_hole_s": self.longest_hole_s,
+            "is_even_clock": self.is_even_clock,
+            "sample_rate_hz": self.sample_rate_hz,
+        }
 
 
 def regrid(
@@ -22,6 +70,9 @@ def regrid(
     values: ArrayLike,
     sample_rate_hz: float,
     max_gap_s: float | None = None,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
     """Bring samples with uneven stamps or missing values to an even grid, in pieces between gaps.
 
@@ -29,6 +80,11 @@ def regrid(
     filtered as in `resample`. Other stamps are believed: a cubic spline carries the samples to the
     grid, or, when the rate goes down, to one at least twice as dense as the samples, from which the
     same filter goes down. Holes of more than three periods are bridged by a straight line.
+
+    With stamps that are off an even clock by up to a tenth of a period, a sine of amplitude 1 and
+    frequency f comes out right to ``0.03 * (f / (0.2 * rate)) ** 4``, where `rate` is that of the
+    samples and f at most 0.2 of it (0.023 measured; less than half where the new rate is not above
+    the old one).
 
     Parameters
     ----------
@@ -41,6 +97,8 @@ def regrid(
     max_gap_s : float, optional
         Two neighbouring samples of a channel further apart than this have a gap between them, which
         ends the piece for all channels. By default ten of that channel's median sample periods.
+    attenuation_db, engine
+        As in `resample`.
 
     Returns
     -------
@@ -52,24 +110,44 @@ def regrid(
     Raises
     ------
     SignalError
-        If shapes disagree, the clock does not increase, a value is infinite, a channel has no
-        valid sample, or `max_gap_s` is shorter than a sample period.
+        If shapes disagree, the clock does not increase (see `repair_stamps`), a value is infinite,
+        a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
     """
+    pieces = regrid_pieces(
+        timestamps_s,
+        values,
+        sample_rate_hz,
+        max_gap_s,
+        attenuation_db=attenuation_db,
+        engine=engine,
+    )
+    return [(piece.start_s, piece.values) for piece in pieces]
+
+
+def regrid_pieces(
+    timestamps_s: ArrayLike,
+    values: ArrayLike,
+    sample_rate_hz: float,
+    max_gap_s: float | None = None,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+) -> list[RegriddedPiece]:
+    """Regrid as `regrid` does; with each piece, say what was filled in it."""
+    check_engine(engine, attenuation_db)
     x = check_signal(values)
-    t = np.asarray(timestamps_s, dtype=np.float64)
+    t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    if t.shape != x.shape[:1]:
-        raise SignalError(f"{t.shape} timestamps for {len(x)} samples; give one for each sample.")
-    if not (np.isfinite(t).all() and (np.diff(t) > 0).all()):
-        raise SignalError("timestamps must be finite and strictly increasing; sort them first.")
+    check_stamps_increase(t)
     if np.isinf(x).any():
         raise SignalError("values hold infinity; mark missing samples as NaN.")
     if not len(x):
         return []
     channels = [_ChannelRuns(t, x[:, c], c, max_gap_s) for c in range(x.shape[1])]
     period = float(np.median(np.diff(t))) if len(t) > 1 else 1 / rate
+    filtered = partial(change_rate, attenuation_db=attenuation_db, engine=engine)
     return [
-        (float(t[first]), _regrid_piece(t, x, channels, first, last, rate, period))
+        _regrid_piece(t, x, channels, first, last, rate, period, filtered)
         for first, last in _common_stretches(channels, len(t))
     ]
 
@@ -98,6 +176,7 @@ class _ChannelRuns:
                 f" {GAP_PERIODS * period:.6g} s."
             )
         breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
+        self.period_s = period
         self._edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
         self.starts = self.valid[self._edges[:-1]]
         self.ends = self.valid[self._edges[1:] - 1]
@@ -106,6 +185,18 @@ class _ChannelRuns:
         """Return the valid samples of the run that covers `sample`."""
         run = int(np.searchsorted(self.starts, sample, side="right")) - 1
         return self.valid[self._edges[run] : self._edges[run + 1]]
+
+    def holes(
+        self, t: NDArray[np.float64], first: int, last: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return how long each hole of samples first..last is, and how many samples it misses."""
+        begin, end = np.searchsorted(self.valid, [first, last])
+        # from the sample before to the one after: this channel may have none at first and last
+        begin -= int(self.valid[begin] > first)
+        around = self.valid[begin : end + 1]
+        distance = np.diff(t[around])
+        distance = distance[distance > FILLED_PERIODS * self.period_s]
+        return distance, np.rint(distance / self.period_s).astype(np.int64) - 1
 
 
 def _common_stretches(channels: list[_ChannelRuns], n_samples: int) -> list[tuple[int, int]]:
@@ -135,7 +226,8 @@ def _regrid_piece(
     last: int,
     rate: float,
     period: float,
-) -> NDArray[np.floating]:
+    filtered: Callable[..., NDArray[np.floating]],
+) -> RegriddedPiece:
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
     if first == last:
@@ -160,7 +252,21 @@ def _regrid_piece(
             even[:, c] = _interpolate(t[rows], x[rows, c], times)
         if ticks is not None:  # on an even clock, samples that are there stay as they are
             even[ticks[here - first], c] = x[here, c]
-    return resample_by_ratio(even, ratio, DRIFT_PERIODS).astype(x.dtype, copy=False)
+    holes, n_missing = (
+        np.concatenate(parts)
+        for parts in zip(*(channel.holes(t, first, last) for channel in channels), strict=True)
+    )
+    return RegriddedPiece(
+        start_s=float(stamps[0]),
+        values=filtered(even, ratio, tolerance=max(SAME_RATIO, DRIFT_PERIODS / len(even))).astype(
+            x.dtype, copy=False
+        ),
+        n_holes_filled=len(holes),
+        n_samples_filled=int(n_missing.sum()),
+        longest_hole_s=float(holes.max()) if holes.size else 0.0,
+        is_even_clock=ticks is not None,
+        sample_rate_hz=1 / (period if ticks is not None else float(np.median(np.diff(stamps)))),
+    )
 
 
 def _even_clock(

@@ -6,24 +6,31 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import RecordingError, SignalError
+from sensorseq._signal import all_finite
+from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate, check_signal
-from sensorseq.preprocessing.polyphase import resample_by_ratio
-from sensorseq.preprocessing.regrid import regrid
+from sensorseq.preprocessing.engine import change_rate, check_engine
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation, make_filter
+from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.recording import Recording
 
-__all__ = ["regrid", "resample", "resample_recording"]
+__all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
 
 def resample(
-    signal: ArrayLike, sample_rate_hz: float, target_rate_hz: float
+    signal: ArrayLike,
+    sample_rate_hz: float,
+    target_rate_hz: float,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
 ) -> NDArray[np.floating]:
     """Resample every channel with a windowed-sinc low-pass filter, without delay.
 
     The filter passes what lies below 0.8 of the lower of the two Nyquist frequencies and takes
-    90 dB from what lies above that frequency. The signal is mirrored at its ends, so a constant
-    stays that constant up to the edges. Thirty samples of the lower rate from an edge and nearer,
-    the mirror image is in the result.
+    `attenuation_db` from what lies above that frequency. The signal is mirrored at its ends, so a
+    constant stays that constant up to the edges. Thirty samples of the lower rate from an edge and
+    nearer (at 90 dB), the mirror image is in the result.
 
     Parameters
     ----------
@@ -31,6 +38,14 @@ def resample(
         Evenly spaced and free of NaN; `regrid` serves uneven stamps and missing samples.
     sample_rate_hz, target_rate_hz : float
         Rates in Hz, above zero; any ratio will do, also an irrational one.
+    attenuation_db : float, default=90
+        From 20 to 150. The filter's length grows in proportion; 90 dB is below the resolution of a
+        16-bit sensor.
+    engine : {"polyphase", "soxr"}, default="polyphase"
+        polyphase: the filter above, computed in float64, a stream's bits (`StreamResampler`).
+        soxr: the package of that name at its quality HQ, with a filter and an attenuation of its
+        own (about 120 dB above the Nyquist frequency, 0.91 of which it passes); the first and the
+        last sample are held beyond the ends.
 
     Returns
     -------
@@ -41,6 +56,10 @@ def resample(
     ------
     SignalError
         If `signal` holds NaN or infinity, or a rate is not positive and finite.
+    ArgumentError
+        If `engine` is not known, or `attenuation_db` is out of range or given to soxr.
+    EnvironmentProblemError
+        If soxr is asked for and not installed.
 
     References
     ----------
@@ -49,20 +68,124 @@ def resample(
        (ratios without a small fraction: a table of the filter, a line between its entries).
     """
     values = check_signal(signal)
-    bad = np.argwhere(~np.isfinite(values))
-    if bad.size:
-        row, column = (int(i) for i in bad[0])
-        raise SignalError(
-            f"signal is {values[row, column]} at sample {row}, channel {column}; resample needs"
-            " every sample. `regrid` and `resample_recording` fill what is missing."
-        )
-    rate = check_rate("sample_rate_hz", sample_rate_hz)
-    target = check_rate("target_rate_hz", target_rate_hz)
-    return resample_by_ratio(values, Fraction(target) / Fraction(rate), max_drift=1e-6)
+    check_engine(engine, attenuation_db)
+    ratio = _ratio(sample_rate_hz, target_rate_hz)
+    resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
+    # Every sample has a part in some output: where those are finite, so are the samples.
+    if not all_finite(resampled):
+        _check_finite(values, first_sample=0)
+    return resampled
+
+
+class StreamResampler:
+    """`resample` for a signal that arrives in chunks.
+
+    What `push` and `flush` return, put together, is `resample` of the whole signal bit for bit,
+    whatever the chunks.
+
+    Parameters
+    ----------
+    sample_rate_hz, target_rate_hz : float
+        Rates in Hz, above zero.
+    n_channels : int
+        Channels of every chunk.
+    attenuation_db : float, default=90
+        As in `resample`. The latency grows in proportion.
+
+    Attributes
+    ----------
+    latency_s : float
+        How far an output looks ahead: the output for time t is returned with the first sample that
+        is not followed by another up to t + `latency_s`. Thirty samples of the lower rate or so,
+        at 90 dB.
+
+    Raises
+    ------
+    SignalError
+        If a rate is not positive and finite.
+    ArgumentError
+        If `n_channels` is below 1 or `attenuation_db` out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.preprocessing.resample import StreamResampler, resample
+    >>> signal = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> stream = StreamResampler(100.0, 20.0, n_channels=2)
+    >>> parts = [stream.push(signal[i : i + 7]) for i in range(0, 1000, 7)] + [stream.flush()]
+    >>> bool((np.concatenate(parts) == resample(signal, 100.0, 20.0)).all())
+    True
+    """
+
+    def __init__(
+        self,
+        sample_rate_hz: float,
+        target_rate_hz: float,
+        n_channels: int,
+        *,
+        attenuation_db: float = ATTENUATION_DB,
+    ) -> None:
+        ratio = _ratio(sample_rate_hz, target_rate_hz)
+        if not isinstance(n_channels, int | np.integer) or n_channels < 1:
+            raise ArgumentError(f"n_channels={n_channels!r} is not an integer of 1 or more.")
+        self.sample_rate_hz = float(sample_rate_hz)
+        self.target_rate_hz = float(target_rate_hz)
+        self.n_channels = int(n_channels)
+        self._filter = make_filter(ratio, self.n_channels, check_attenuation(attenuation_db))
+        self._n_received = 0
+        self._dtype: np.dtype[np.floating] = np.dtype(np.float64)
+        latency_samples = self._filter.latency_samples if self._filter is not None else 0.0
+        self.latency_s = latency_samples / self.sample_rate_hz
+
+    def push(self, samples: ArrayLike) -> NDArray[np.floating]:
+        """Take the next samples and return the outputs that need no later one.
+
+        Parameters
+        ----------
+        samples : array-like of shape (n_samples, n_channels), float32 or float64
+            Any number of them, also none; all chunks of a signal of one dtype.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs, n_channels)
+            In the dtype of `samples`.
+
+        Raises
+        ------
+        SignalError
+            If a sample is NaN or infinite, or the chunk has another number of channels. The chunk
+            is not taken then.
+        """
+        values = check_signal(samples)
+        if values.shape[1] != self.n_channels:
+            raise SignalError(
+                f"a chunk of {values.shape[1]} channel(s) for a stream of {self.n_channels}."
+            )
+        if self._n_received and values.dtype != self._dtype:
+            raise SignalError(
+                f"a chunk of {values.dtype} in a signal of {self._dtype}; convert it, or end the"
+                " signal with flush."
+            )
+        _check_finite(values, first_sample=self._n_received)
+        self._dtype = values.dtype
+        self._n_received += len(values)
+        return values.copy() if self._filter is None else self._filter.push(values)
+
+    def flush(self) -> NDArray[np.floating]:
+        """Return the outputs that are left, and begin another signal."""
+        self._n_received = 0
+        if self._filter is None:
+            return np.empty((0, self.n_channels), self._dtype)
+        return self._filter.flush().astype(self._dtype, copy=False)
 
 
 def resample_recording(
-    recording: Recording, sample_rate_hz: float, max_gap_s: float | None = None
+    recording: Recording,
+    sample_rate_hz: float,
+    max_gap_s: float | None = None,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
 ) -> list[Recording]:
     """Resample one recording to an even rate; gaps cut it into pieces.
 
@@ -75,12 +198,17 @@ def resample_recording(
     max_gap_s : float, optional
         Longest hole, in seconds, that is interpolated across; see `regrid`. By default ten sample
         periods of the recording.
+    attenuation_db, engine
+        As in `resample`.
 
     Returns
     -------
     list of Recording
         In order of time; each keeps `recording_id`, `group`, `label` and its place on the
-        recording's clock. Empty when no instant is covered by every channel.
+        recording's clock. Empty when no instant is covered by every channel. What was filled in a
+        piece is in ``attributes["resampled"]``: ``n_holes_filled`` and ``n_samples_filled`` (in all
+        channels together), ``longest_hole_s``, and of the input ``is_even_clock`` and
+        ``sample_rate_hz``.
 
     Raises
     ------
@@ -101,10 +229,38 @@ def resample_recording(
             " recording out."
         )
     try:
-        pieces = regrid(recording.timestamps_s, recording.values, rate, max_gap_s)
+        pieces = regrid_pieces(
+            recording.timestamps_s,
+            recording.values,
+            rate,
+            max_gap_s,
+            attenuation_db=attenuation_db,
+            engine=engine,
+        )
     except SignalError as error:
         raise RecordingError(f"{name}: {error}") from error
     return [
-        replace(recording, values=values, timestamps_s=start_s + np.arange(len(values)) / rate)
-        for start_s, values in pieces
+        replace(
+            recording,
+            values=piece.values,
+            timestamps_s=piece.start_s + np.arange(len(piece.values)) / rate,
+            attributes={**recording.attributes, "resampled": piece.facts},
+        )
+        for piece in pieces
     ]
+
+
+def _ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    target = check_rate("target_rate_hz", target_rate_hz)
+    return Fraction(target) / Fraction(rate)
+
+
+def _check_finite(values: NDArray[np.floating], first_sample: int) -> None:
+    if all_finite(values):
+        return
+    row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    raise SignalError(
+        f"signal is {values[row, column]} at sample {first_sample + row}, channel {column};"
+        " resampling needs every sample. `regrid` and `resample_recording` fill what is missing."
+    )

@@ -1,16 +1,25 @@
-"""Scale each channel by statistics of the training windows."""
+"""Scale each channel: by statistics of the training windows, or by its rated value."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
-from sensorseq.errors import SignalError, check_choice
+from sensorseq import _signal
+from sensorseq.errors import ArgumentError, SignalError, check_choice, nearest_known
+from sensorseq.preprocessing._window_arrays import (
+    as_windows,
+    check_lengths,
+    raise_not_finite,
+    valid_steps,
+)
+from sensorseq.preprocessing.moments import ChannelMoments, ChannelStatistics
 
-KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")
+KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
+PHYSICAL = "physical"  # by rated values, which have to be told
 N_QUANTILES = 1000
 _TAIL = 1e-7  # quantile: what lies outside the training range becomes +-5.2, as in scikit-learn
 
@@ -24,18 +33,27 @@ class Scaler:
     Parameters
     ----------
     kind : str or None
-        One of `KINDS`; None leaves values as they are.
+        One of `KINDS` or `PHYSICAL`; None leaves values as they are.
     channel_center, channel_scale : ndarray of shape (n_channels,), float64
         Scale is 1 for a constant channel.
     channel_quantiles : ndarray of shape (n_quantiles, n_channels), float64, optional
         For ``"quantile"`` alone: the training data's quantiles, equally spaced from 0 to 1, which
         become those of a standard normal distribution.
+    constant_channels : tuple of int
+        Positions of the channels that were constant in the training windows. They are kept, in
+        their own unit, and tell a network nothing.
     """
 
     kind: str | None
     channel_center: NDArray[np.float64]
     channel_scale: NDArray[np.float64]
     channel_quantiles: NDArray[np.float64] | None = None
+    constant_channels: tuple[int, ...] = ()
+
+    @classmethod
+    def identity(cls, n_channels: int) -> "Scaler":
+        """Return the scaler that leaves `n_channels` channels as they are."""
+        return cls(None, np.zeros(n_channels), np.ones(n_channels))
 
     @property
     def n_channels(self) -> int:
@@ -63,7 +81,29 @@ class Scaler:
             If `X` has another number of channels, a valid step is NaN or infinite, or `lengths` do
             not fit.
         """
-        return self._map(X, lengths, self._forward)
+        windows, steps = self._check(X, lengths)
+        scaled = np.empty(windows.shape, windows.dtype)
+        self._scale(windows, steps, scaled, inverse=False)
+        return scaled.reshape(np.shape(X))
+
+    def transform_to_float32(
+        self, X: ArrayLike, lengths: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """Return X scaled, computed in float64 and rounded once, without a copy in between.
+
+        Parameters and errors are those of `transform`; a value that leaves the range of float32 is
+        an error, too.
+        """
+        windows, steps = self._check(X, lengths)
+        scaled = np.empty(windows.shape, np.float32)
+        overflown = self._scale(windows, steps, scaled, inverse=False)
+        if overflown >= 0:
+            row, step, channel = (int(i) for i in np.unravel_index(overflown, windows.shape))
+            raise SignalError(
+                f"X is {windows[row, step, channel]:g} in window {row}, step {step}, channel"
+                f" {channel}, which is beyond the range of float32 after scaling."
+            )
+        return scaled.reshape(np.shape(X))
 
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
@@ -72,7 +112,10 @@ class Scaler:
 
         Parameters, result and errors are those of `transform`.
         """
-        return self._map(X, lengths, self._backward)
+        windows, steps = self._check(X, lengths)
+        unscaled = np.empty(windows.shape, windows.dtype)
+        self._scale(windows, steps, unscaled, inverse=True)
+        return unscaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the fields as numeric arrays (`kind` as UTF-8 bytes), for any array file."""
@@ -83,6 +126,8 @@ class Scaler:
         }
         if self.channel_quantiles is not None:
             fields["channel_quantiles"] = self.channel_quantiles
+        if self.constant_channels:
+            fields["constant_channels"] = np.array(self.constant_channels, np.uint32)
         return fields
 
     @classmethod
@@ -97,45 +142,61 @@ class Scaler:
             If the arrays do not fit each other.
         """
         kind = check_choice(
-            "kind", bytes(np.asarray(fields["kind"], np.uint8)).decode(), (*KINDS, "none")
+            "kind", bytes(np.asarray(fields["kind"], np.uint8)).decode(), (*KINDS, PHYSICAL, "none")
         )
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
         quantiles = fields.get("channel_quantiles")
         if quantiles is not None:
             quantiles = np.asarray(quantiles, np.float64)
+        constant = tuple(np.asarray(fields.get("constant_channels", ()), np.int64).tolist())
         if (
             center.ndim != 1
+            or any(not 0 <= channel < len(center) for channel in constant)
             or scale.shape != center.shape
             or (quantiles is None) != (kind != "quantile")
             or (quantiles is not None and quantiles.shape[1:] != center.shape)
         ):
             raise SignalError("the stored statistics of a scaler do not fit each other.")
-        return cls(None if kind == "none" else kind, center, scale, quantiles)
+        return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
 
-    def _map(self, X: ArrayLike, lengths: ArrayLike | None, apply: Any) -> NDArray[np.floating]:
-        windows = _as_windows(X)
+    def _check(
+        self, X: ArrayLike, lengths: ArrayLike | None
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
+        windows = as_windows(X)
         if windows.shape[2] != self.n_channels:
             raise SignalError(
                 f"X has {windows.shape[2]} channels, but the scaler was fitted on"
                 f" {self.n_channels}."
             )
-        valid = _valid_steps(windows, lengths)
-        scaled = np.empty(windows.shape, np.result_type(windows.dtype, np.float32))
-        for channel in range(self.n_channels):  # one at a time: float64 copies stay small
-            steps = windows[:, :, channel].astype(np.float64)
-            if valid is not None:
-                steps[~valid] = self.channel_center[channel]  # may be NaN, and is not read
-            if not np.isfinite(steps).all():
-                _raise_not_finite(windows, valid, channel)
-            mapped = apply(steps, channel)
-            scaled[:, :, channel] = mapped if valid is None else np.where(valid, mapped, 0.0)
-        return scaled.reshape(np.shape(X))
+        return windows, check_lengths(windows, lengths)
+
+    def _scale(
+        self,
+        windows: NDArray[np.floating],
+        lengths: NDArray[np.int64] | None,
+        out: NDArray[np.floating],
+        *,
+        inverse: bool,
+    ) -> int:
+        """Write scaled windows; return where the first value left the range of `out`, or -1."""
+        center, scale = self.channel_center, self.channel_scale
+        given, overflown = (
+            _signal.scale_windows(windows, lengths, None, None, inverse, out)
+            if self.kind is None
+            else _signal.scale_windows(windows, lengths, center, scale, inverse, out)
+        )
+        if given >= 0:
+            raise_not_finite(windows, given)
+        apply = self._backward if inverse else self._forward
+        valid = valid_steps(windows.shape[1], lengths)
+        for channel in range(self.n_channels):
+            if self._is_ranked(channel):
+                steps = windows[:, :, channel][valid].astype(np.float64)
+                out[:, :, channel][valid] = apply(steps, channel)
+        return overflown
 
     def _forward(self, x: NDArray[np.float64], channel: int) -> NDArray[np.float64]:
-        if not self._is_ranked(channel):
-            centred: NDArray[np.float64] = x - float(self.channel_center[channel])
-            return centred / float(self.channel_scale[channel])
         assert self.channel_quantiles is not None
         quantiles = self.channel_quantiles[:, channel]
         levels = np.linspace(0, 1, len(quantiles))
@@ -146,9 +207,6 @@ class Scaler:
         return normal
 
     def _backward(self, x: NDArray[np.float64], channel: int) -> NDArray[np.float64]:
-        if not self._is_ranked(channel):
-            unscaled: NDArray[np.float64] = x * float(self.channel_scale[channel])
-            return unscaled + float(self.channel_center[channel])
         assert self.channel_quantiles is not None
         quantiles = self.channel_quantiles[:, channel]
         values: NDArray[np.float64] = np.interp(
@@ -163,7 +221,12 @@ class Scaler:
 
 
 def fit_scaler(
-    X: ArrayLike, lengths: ArrayLike | None = None, kind: str | None = "standard"
+    X: ArrayLike,
+    lengths: ArrayLike | None = None,
+    kind: str | None = "standard",
+    *,
+    rated: Mapping[str, float] | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> Scaler:
     """Learn a scale for each channel from the valid steps of training windows.
 
@@ -174,119 +237,174 @@ def fit_scaler(
         one channel.
     lengths : array-like of shape (n_windows,), optional
         Valid steps of each window; what lies beyond is not read and may be NaN.
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile"} or None
+    kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
         standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
         deviation where the quartiles coincide, as in a motor that mostly rests). min_max: 0 to 1.
         max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles become those
-        of the normal distribution.
+        of the normal distribution. physical: divided by `rated`; nothing is learned.
+    rated : mapping of str to float, or sequence of float
+        For physical alone, see `rated_scaler`.
+    channels : sequence of str, optional
+        Names of the channels, for a mapping `rated`.
 
     Returns
     -------
     Scaler
-        A constant channel is centred (not for max_abs) and scaled by 1.
+        A constant channel is centred (not for max_abs) and scaled by 1; `constant_channels` names
+        it.
 
     Raises
     ------
     SignalError
         If a valid step is NaN or infinite, no step is valid, or shapes disagree.
     ArgumentError
-        If `kind` is unknown.
+        If `kind` is unknown, or `rated` does not fit it or the channels.
 
     Notes
     -----
-    Statistics are float64; the variance is summed about the mean (two passes), so an offset of 1e8
-    costs no digits.
+    Statistics are float64, and of standard, min_max and max_abs taken in one pass, see
+    `ChannelMoments`.
     """
     if kind is not None:
-        check_choice("kind", kind, KINDS)
-    windows = _as_windows(X)
-    valid = _valid_steps(windows, lengths)
-    n_channels = windows.shape[2]
-    center, scale = np.zeros(n_channels), np.ones(n_channels)
+        check_choice("kind", kind, (*KINDS, PHYSICAL))
+    windows = as_windows(X)
+    steps = check_lengths(windows, lengths)
+    if kind == PHYSICAL:
+        return rated_scaler(rated, windows.shape[2], channels)
+    if rated is not None:
+        raise ArgumentError(f"rated is for kind={PHYSICAL!r} alone, and kind is {kind!r}.")
+    moments = ChannelMoments()
+    moments.add(windows, steps)
+    statistics = moments.statistics()
+    if kind not in RANKED:
+        return scaler_of(statistics, kind)
+    valid = valid_steps(windows.shape[1], steps)
+    return ranked_scaler_of(
+        statistics,
+        kind,
+        lambda channel: windows[:, :, channel][valid].ravel().astype(np.float64),
+    )
+
+
+def rated_scaler(
+    rated: Mapping[str, float] | Sequence[float] | None,
+    n_channels: int,
+    channels: Sequence[str] | None = None,
+) -> Scaler:
+    """Return the scaler that divides each channel by its rated value.
+
+    So 1 is the motor's rated current, on every robot and in every data set, and zero stays zero.
+
+    Parameters
+    ----------
+    rated : mapping of channel name to float, or sequence of n_channels floats
+        Rated value in the channel's unit, above zero. Every channel has to be named: 1.0 leaves it
+        in its unit.
+    n_channels : int
+        Number of channels.
+    channels : sequence of str, optional
+        Their names, which a mapping needs.
+
+    Raises
+    ------
+    ArgumentError
+        If a channel has no rated value, a name is no channel, or a value is not above zero.
+    """
+    if rated is None:
+        raise ArgumentError(
+            f"kind={PHYSICAL!r} needs rated, the value of each channel that becomes 1, such as"
+            " rated={'current': 20.0}."
+        )
+    if isinstance(rated, Mapping):
+        if channels is None:
+            raise ArgumentError(
+                "rated goes by name, and the channels have none here; give a WindowSet, channels,"
+                " or rated as a list in the order of the channels."
+            )
+        names = [str(name) for name in channels]
+        for name in rated:
+            if name not in names:
+                nearest = nearest_known(name, names)
+                raise ArgumentError(
+                    f"rated names {name!r}, which is no channel."
+                    + (f" Did you mean {nearest!r}?" if nearest else "")
+                    + f" Channels: {', '.join(names)}."
+                )
+        missing = [name for name in names if name not in rated]
+        if missing:
+            raise ArgumentError(
+                f"rated has no value for {', '.join(missing)}; name every channel, with 1.0 for one"
+                " that keeps its unit."
+            )
+        values = [rated[name] for name in names]
+    else:
+        values, names = list(rated), [f"channel {i}" for i in range(n_channels)]
+        if len(values) != n_channels:
+            raise ArgumentError(f"rated has {len(values)} values for {n_channels} channels.")
+    for name, value in zip(names, values, strict=True):
+        try:
+            usable = bool(np.isfinite(value) and value > 0)
+        except TypeError:
+            usable = False
+        if not usable:
+            raise ArgumentError(f"rated is {value!r} for {name}; it needs a number above zero.")
+    return Scaler(PHYSICAL, np.zeros(n_channels), np.array(values, np.float64))
+
+
+RANKED = ("robust", "quantile")  # kinds that need all values of a channel at once
+
+
+def scaler_of(statistics: ChannelStatistics, kind: str | None) -> Scaler:
+    """Return the scaler of a kind for which statistics are enough: not those of `RANKED`."""
+    n_channels = len(statistics.mean)
+    if kind is None:
+        return Scaler.identity(n_channels)
+    center, scale = {
+        "standard": (statistics.mean, statistics.deviation),
+        "min_max": (statistics.low, statistics.high - statistics.low),
+        "max_abs": (np.zeros(n_channels), statistics.largest),
+    }[kind]
+    return _without_constants(statistics, kind, center, scale)
+
+
+def ranked_scaler_of(
+    statistics: ChannelStatistics, kind: str, values_of: Callable[[int], NDArray[np.float64]]
+) -> Scaler:
+    """Return the scaler of a kind of `RANKED`; `values_of` gives all valid steps of a channel."""
+    n_channels = len(statistics.mean)
+    center, scale = np.empty(n_channels), np.ones(n_channels)
     quantiles = []
     for channel in range(n_channels):
-        steps = windows[:, :, channel]
-        x = (steps.ravel() if valid is None else steps[valid]).astype(np.float64)
-        if not x.size:
-            raise SignalError(
-                "no window has a valid step, so there is nothing to learn a scale of."
-            )
-        if not np.isfinite(x).all():
-            _raise_not_finite(windows, valid, channel)
-        if kind is not None:
-            center[channel], scale[channel] = _center_and_scale(x, kind)
-        if kind == "quantile":
-            levels = np.linspace(0, 1, max(2, min(N_QUANTILES, _n_valid(windows, valid))))
+        x = values_of(channel)
+        lower, center[channel], upper = np.quantile(x, [0.25, 0.5, 0.75])
+        if kind == "robust":
+            scale[channel] = (upper - lower) or statistics.deviation[channel]
+        else:
+            levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
             # Interpolation can undo the order by one rounding.
             quantiles.append(np.maximum.accumulate(np.quantile(x, levels)))
-    return Scaler(kind, center, scale, np.stack(quantiles, axis=1) if quantiles else None)
+    scaler = _without_constants(statistics, kind, center, scale)
+    return replace(scaler, channel_quantiles=np.stack(quantiles, axis=1)) if quantiles else scaler
 
 
-def _center_and_scale(x: NDArray[np.float64], kind: str) -> tuple[float, float]:
-    low, high = float(x.min()), float(x.max())
-    largest = max(abs(low), abs(high))
-    if high - low <= 10 * np.finfo(np.float64).eps * largest:  # constant but for rounding
-        return (0.0, largest or 1.0) if kind == "max_abs" else (low, 1.0)
-    mean = float(x.mean())
-    deviation = float(np.sqrt(np.mean((x - mean) ** 2)))
-    if kind == "standard":
-        return mean, deviation
-    if kind == "robust":
-        lower, median, upper = (float(q) for q in np.quantile(x, [0.25, 0.5, 0.75]))
-        return median, (upper - lower) or deviation
-    if kind == "min_max":
-        return low, high - low
+def _without_constants(
+    statistics: ChannelStatistics,
+    kind: str,
+    center: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Scaler:
+    """Return a scaler that does not blow up channels that are constant."""
+    wild = np.flatnonzero(~np.isfinite(scale))
+    if wild.size:
+        channel = int(wild[0])
+        raise SignalError(
+            f"channel {channel} of X goes from {statistics.low[channel]:g} to"
+            f" {statistics.high[channel]:g}, too far apart to take a variance of. Correct its unit."
+        )
+    constant = statistics.is_constant | (scale == 0)  # a spread whose square is 0 in float64, too
     if kind == "max_abs":
-        return 0.0, largest
-    return float(np.median(x)), 1.0
-
-
-def _n_valid(windows: NDArray[np.floating], valid: NDArray[np.bool_] | None) -> int:
-    return windows.shape[0] * windows.shape[1] if valid is None else int(np.count_nonzero(valid))
-
-
-def _as_windows(X: ArrayLike) -> NDArray[np.floating]:
-    windows = np.asarray(X)
-    if windows.ndim == 2:
-        windows = windows[:, :, np.newaxis]
-    if windows.ndim != 3:
-        raise SignalError(
-            f"X has shape {windows.shape}; expected (n_windows, n_timesteps, n_channels), or"
-            " (n_windows, n_timesteps) for one channel."
-        )
-    if windows.dtype.kind not in "fiub":
-        raise SignalError(f"X of type {windows.dtype} holds no real numbers.")
-    return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
-
-
-def _valid_steps(
-    windows: NDArray[np.floating], lengths: ArrayLike | None
-) -> NDArray[np.bool_] | None:
-    """Mask of shape (n_windows, n_timesteps), or None when every step is valid."""
-    if lengths is None:
-        return None
-    steps = np.asarray(lengths)
-    n_windows, n_timesteps = windows.shape[:2]
-    if steps.shape != (n_windows,) or steps.dtype.kind not in "iu":
-        raise SignalError(
-            f"lengths of shape {steps.shape} and type {steps.dtype}; {n_windows} windows need"
-            f" integers of shape ({n_windows},)."
-        )
-    outside = np.flatnonzero((steps < 0) | (steps > n_timesteps))
-    if outside.size:
-        row = int(outside[0])
-        raise SignalError(f"lengths[{row}] is {steps[row]}; it must lie in 0..{n_timesteps}.")
-    mask: NDArray[np.bool_] = np.arange(n_timesteps) < steps[:, np.newaxis]
-    return None if mask.all() else mask
-
-
-def _raise_not_finite(
-    windows: NDArray[np.floating], valid: NDArray[np.bool_] | None, channel: int
-) -> None:
-    bad = ~np.isfinite(windows[:, :, channel])
-    row, step = (int(i) for i in np.argwhere(bad if valid is None else bad & valid)[0])
-    what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
-    raise SignalError(
-        f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
-        " windows are cut (resample_recording), or shorten the window's entry in lengths."
-    )
+        scale = np.where(scale == 0, 1.0, scale)
+    else:
+        center = np.where(constant, statistics.low, center)
+        scale = np.where(constant, 1.0, scale)
+    return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))

@@ -1,28 +1,48 @@
 """The scaler of more training windows than memory holds, from blocks of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import SignalError
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing._window_arrays import as_windows, check_lengths, valid_steps
+from sensorseq.preprocessing.moments import ChannelMoments
+from sensorseq.preprocessing.scale import (
+    KINDS,
+    PHYSICAL,
+    RANKED,
+    Scaler,
+    ranked_scaler_of,
+    rated_scaler,
+    scaler_of,
+)
+
+Block = NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.int64] | None]
 
 
 def fit_scaler_to_blocks(
-    blocks: Callable[[], Iterable[NDArray[np.float32]]], kind: str | None = "standard"
+    blocks: Callable[[], Iterable[Block]],
+    kind: str | None = "standard",
+    *,
+    rated: Mapping[str, float] | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Learn what `fit_scaler` would learn from all blocks at once, up to rounding.
+    """Learn what `fit_scaler` would learn from all blocks at once, to the bit.
 
-    Standard, min_max and max_abs hold one block at a time; robust and quantile need all samples of
-    a channel, and hold one channel at a time.
+    Standard, min_max and max_abs hold one block at a time and read each once; robust and quantile
+    need all samples of a channel, and hold one channel at a time.
 
     Parameters
     ----------
     blocks : callable returning iterables of ndarray of shape (n, n_timesteps, n_channels)
-        Training windows, every step valid and finite; read up to twice, or once for each channel.
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile"} or None
+        Training windows, or pairs of windows and their lengths, of shape (n,); read once, and by
+        robust and quantile once more for each channel.
+    kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
         See `fit_scaler`.
+    rated, channels
+        See `rated_scaler`. For physical one block is read, to count its channels.
 
     Returns
     -------
@@ -31,63 +51,37 @@ def fit_scaler_to_blocks(
     Raises
     ------
     SignalError
-        If no block holds a step.
+        If no block holds a step, or a valid step is NaN or infinite.
+    ArgumentError
+        If `kind` is unknown, or `rated` does not fit it or the channels.
     """
-    first = _FirstPass(blocks())
-    low, high = first.low, first.high
-    if kind in ("robust", "quantile"):
-        return _fit_by_channel(blocks, kind, len(low))
-    if kind != "standard":
-        # The two extreme samples of each channel have the same extremes as all of them.
-        return fit_scaler(np.stack([low, high])[np.newaxis], kind=kind)
-    mean = first.total / first.n_steps
-    squares = np.zeros(len(low))
+    if kind is not None:
+        check_choice("kind", kind, (*KINDS, PHYSICAL))
+    if kind == PHYSICAL and channels is not None:
+        return rated_scaler(rated, len(channels), channels)
+    if kind != PHYSICAL and rated is not None:
+        raise ArgumentError(f"rated is for kind={PHYSICAL!r} alone, and kind is {kind!r}.")
+    moments = ChannelMoments()
     for block in blocks():
-        squares += ((block.reshape(-1, len(low)) - mean) ** 2).sum(axis=0)
-    largest = np.maximum(np.abs(low), np.abs(high))
-    constant = high - low <= 10 * np.finfo(np.float64).eps * largest
-    return Scaler(
-        "standard",
-        np.where(constant, low, mean),
-        np.where(constant, 1.0, np.sqrt(squares / first.n_steps)),
-    )
+        windows, lengths = _parted(block)
+        if kind == PHYSICAL:
+            return rated_scaler(rated, windows.shape[2])
+        moments.add(windows, lengths)
+    statistics = moments.statistics()
+    if kind not in RANKED:
+        return scaler_of(statistics, kind)
+
+    def values_of(channel: int) -> NDArray[np.float64]:
+        columns = []
+        for block in blocks():
+            windows, lengths = _parted(block)
+            windows = as_windows(windows)
+            valid = valid_steps(windows.shape[1], check_lengths(windows, lengths))
+            columns.append(windows[:, :, channel][valid].ravel())
+        return np.concatenate(columns).astype(np.float64)
+
+    return ranked_scaler_of(statistics, str(kind), values_of)
 
 
-class _FirstPass:
-    """Number of steps, and each channel's sum and extremes."""
-
-    def __init__(self, blocks: Iterable[NDArray[np.float32]]) -> None:
-        self.n_steps = 0
-        self.low: NDArray[np.float64]
-        self.high: NDArray[np.float64]
-        self.total: NDArray[np.float64]
-        for block in blocks:
-            steps = block.reshape(-1, block.shape[2]).astype(np.float64)
-            if not len(steps):
-                continue
-            low, high, total = steps.min(axis=0), steps.max(axis=0), steps.sum(axis=0)
-            if self.n_steps:
-                low, high = np.minimum(self.low, low), np.maximum(self.high, high)
-                total = self.total + total
-            self.low, self.high, self.total = low, high, total
-            self.n_steps += len(steps)
-        if not self.n_steps:
-            raise SignalError(
-                "no window has a valid step, so there is nothing to learn a scale of."
-            )
-
-
-def _fit_by_channel(
-    blocks: Callable[[], Iterable[NDArray[np.float32]]], kind: str, n_channels: int
-) -> Scaler:
-    fitted = []
-    for channel in range(n_channels):
-        column = np.concatenate([block[:, :, channel] for block in blocks()])
-        fitted.append(fit_scaler(column, kind=kind))
-    quantiles = [f.channel_quantiles for f in fitted if f.channel_quantiles is not None]
-    return Scaler(
-        kind,
-        np.concatenate([f.channel_center for f in fitted]),
-        np.concatenate([f.channel_scale for f in fitted]),
-        np.concatenate(quantiles, axis=1) if quantiles else None,
-    )
+def _parted(block: Block) -> tuple[Any, Any]:
+    return block if isinstance(block, tuple) else (block, None)

@@ -1,6 +1,6 @@
 """The steps as scikit-learn objects: fit, transform, fit_resample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -23,9 +23,15 @@ from sensorseq.preprocessing.augment import (
     copy_numbers,
 )
 from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.keyed_scale import (
+    KeyedScaler,
+    fit_scaler_per,
+    transform_by,
+    transform_windows,
+)
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.window import check_window_choices, window_recordings
 from sensorseq.recording import Recording
 from sensorseq.windows import PARTS, WindowSet
 
@@ -38,17 +44,25 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     Parameters
     ----------
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile"} or None, default="standard"
-        See `sensorseq.preprocessing.scale.fit_scaler`.
+    kind : str or None, default="standard"
+        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
+        ``"physical"``, see `sensorseq.preprocessing.scale.fit_scaler`.
+    per : {"all", "recording", "group"}, default="all"
+        What has statistics of its own, see `sensorseq.preprocessing.keyed_scale.KeyedScaler`. All
+        but ``"all"`` takes a WindowSet, which tells the recording and the group of each window.
+    rated : mapping of channel name to float, or sequence of float, optional
+        For ``kind="physical"``: what each channel is divided by. Names need a WindowSet.
 
     Attributes
     ----------
-    scaler_ : Scaler
+    scaler_ : Scaler or KeyedScaler
         The statistics as a value that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        What is subtracted, then divided by.
+        What is subtracted, then divided by. For ``per="all"`` alone.
+    constant_channels_ : tuple of int
+        Positions of channels that were constant; they are centred, and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
-        The same as `channel_center_`; for ``kind="standard"`` alone.
+        The same as `channel_center_`; for ``kind="standard"``.
     n_features_in_ : int
         Timesteps for 2-D input, channels otherwise.
     """
@@ -57,8 +71,15 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     __metadata_request__transform: ClassVar = {"lengths": True}
     __metadata_request__inverse_transform: ClassVar = {"lengths": True}
 
-    def __init__(self, kind: str | None = "standard") -> None:
+    def __init__(
+        self,
+        kind: str | None = "standard",
+        per: str = "all",
+        rated: Mapping[str, float] | Sequence[float] | None = None,
+    ) -> None:
         self.kind = kind
+        self.per = per
+        self.rated = rated
 
     def fit(self, X: Any, y: Any = None, lengths: ArrayLike | None = None) -> Self:
         """Learn the statistics.
@@ -76,14 +97,25 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             _refuse_scaled(X)
             train = X if X.split is None else X.part("train")
             self.n_features_in_, self._window_ndim = X.n_channels, 3
-            self.scaler_ = fit_scaler(train.X, train.lengths, self.kind)
+            self.scaler_: Scaler | KeyedScaler = fit_scaler_per(
+                self.per,
+                train.X,
+                train.lengths,
+                self.kind,
+                recording_id=train.recording_id,
+                groups=train.groups,
+                rated=self.rated,
+                channels=train.channels,
+            )
         else:
             values = self._check(X, lengths, reset=True)
-            self.scaler_ = fit_scaler(values, lengths, self.kind)
-        self.channel_center_ = self.scaler_.channel_center
-        self.channel_scale_ = self.scaler_.channel_scale
-        if self.kind == "standard":
-            self.channel_mean_ = self.scaler_.channel_center
+            self.scaler_ = fit_scaler_per(self.per, values, lengths, self.kind, rated=self.rated)
+        self.constant_channels_ = self.scaler_.constant_channels
+        if isinstance(self.scaler_, Scaler):
+            self.channel_center_ = self.scaler_.channel_center
+            self.channel_scale_ = self.scaler_.channel_scale
+            if self.kind == "standard":
+                self.channel_mean_ = self.scaler_.channel_center
         return self
 
     def fit_transform(
@@ -106,18 +138,18 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
             provenance = {**X.provenance, "scaled": self.scaler_.kind or "none"}
-            scaled = self.scaler_.transform(X.X, X.lengths).astype(np.float32, copy=False)
-            return replace(X, X=scaled, provenance=provenance)
-        return self.scaler_.transform(self._check(X, lengths, reset=False), lengths)
+            return replace(X, X=transform_windows(self.scaler_, X), provenance=provenance)
+        return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Undo `transform`."""
+        """Undo `transform`; per recording or group, for those that were fitted."""
         check_is_fitted(self)
         if isinstance(X, WindowSet):
             provenance = {key: value for key, value in X.provenance.items() if key != "scaled"}
-            values = self.scaler_.inverse_transform(X.X, X.lengths).astype(np.float32, copy=False)
-            return replace(X, X=values, provenance=provenance)
-        return self.scaler_.inverse_transform(self._check(X, lengths, reset=False), lengths)
+            unscaled = transform_windows(self.scaler_, X, inverse=True)
+            return replace(X, X=unscaled, provenance=provenance)
+        values = self._check(X, lengths, reset=False)
+        return transform_by(self.scaler_, values, lengths, inverse=True)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
         # Padding may be NaN: with lengths, fit_scaler and transform look at the valid steps alone.
@@ -185,11 +217,30 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Length of a window in seconds.
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
+    label_rule, min_purity, short, phase, random_state, drop_unlabelled
+        Which label a window has, what becomes of short pieces, and where the first window begins;
+        see `sensorseq.preprocessing.window.window_recordings`.
     """
 
-    def __init__(self, window_s: float, hop_s: float | None = None) -> None:
+    def __init__(
+        self,
+        window_s: float,
+        hop_s: float | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        phase: str = "grid",
+        random_state: RandomState = None,
+        drop_unlabelled: bool = True,
+    ) -> None:
         self.window_s = window_s
         self.hop_s = hop_s
+        self.label_rule = label_rule
+        self.min_purity = min_purity
+        self.short = short
+        self.phase = phase
+        self.random_state = random_state
+        self.drop_unlabelled = drop_unlabelled
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -199,11 +250,23 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
             check_positive("hop_s", self.hop_s)
+        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
+        check_random_state(self.random_state)
         return self
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings; see `window_recordings`."""
-        return window_recordings(X, self.window_s, self.hop_s)
+        return window_recordings(
+            X,
+            self.window_s,
+            self.hop_s,
+            label_rule=self.label_rule,
+            min_purity=self.min_purity,
+            short=self.short,
+            phase=self.phase,
+            random_state=self.random_state,
+            drop_unlabelled=self.drop_unlabelled,
+        )
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]

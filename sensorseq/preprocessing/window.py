@@ -1,17 +1,42 @@
 """Cut recordings into windows that cross neither a recording's end nor a gap."""
 
+import hashlib
+import math
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, WindowError
-from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq import _signal
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_positive,
+    check_random_state,
+    check_rate,
+)
+from sensorseq.preprocessing.class_fate import Fate, check_class_fates
+from sensorseq.preprocessing.label_rules import (
+    LABEL_RULES,
+    MIN_PURITY,
+    UNLABELLED,
+    Stretch,
+    choose_labels,
+    empty_spans,
+    stretches_of,
+)
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
+SHORT = ("drop", "pad", "error")
+PHASES = ("grid", "random")
 UNEVEN_PERIODS = 0.05  # how far a stamp may lie off an even clock before windows are refused
+
+_BLOCK = 1 << 16  # samples looked at at a time, so that a check costs no memory
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
@@ -124,14 +149,61 @@ def make_windows(
     return _all_windows(x, int(window_samples))[:: int(hop)]
 
 
+def scaled_windows(
+    signal: ArrayLike,
+    window_samples: int,
+    hop_samples: int | None = None,
+    scaler: Scaler | None = None,
+) -> NDArray[np.float32]:
+    """Cut one signal into whole windows and scale them, in one pass over memory.
+
+    Parameters
+    ----------
+    signal : array-like of shape (n_samples, n_channels)
+        Evenly spaced samples.
+    window_samples, hop_samples : int
+        As in `make_windows`.
+    scaler : Scaler, optional
+        Computed in float64 and rounded once; values stay as they are when not given.
+
+    Returns
+    -------
+    ndarray of shape (n_windows, window_samples, n_channels), float32
+        What ``scaler.transform(make_windows(...))`` gives, as float32.
+
+    Raises
+    ------
+    WindowError
+        If `signal` has another shape than (n_samples, n_channels).
+    ArgumentError
+        If a count is not an integer of at least 1.
+    SignalError
+        If a sample of a window is not finite or leaves the range of float32, or `signal` has
+        another number of channels than the scaler.
+    """
+    windows = make_windows(signal, window_samples, hop_samples)
+    return (Scaler.identity(windows.shape[2]) if scaler is None else scaler).transform_to_float32(
+        windows
+    )
+
+
 def window_recordings(
     recordings: Iterable[Recording],
     window_s: float,
     hop_s: float | None = None,
     *,
     sample_rate_hz: float | None = None,
+    label_rule: str = "whole",
+    min_purity: float | None = None,
+    short: str = "drop",
+    phase: str = "grid",
+    random_state: RandomState = None,
+    drop_unlabelled: bool = True,
+    check_classes: bool = True,
 ) -> WindowSet:
     """Cut recordings into windows, which keep where they were cut and what they are.
+
+    No window crosses the end of a recording, or a gap that cut it into pieces.
 
     Parameters
     ----------
@@ -144,40 +216,88 @@ def window_recordings(
         Seconds between window starts; `window_s` by default.
     sample_rate_hz : float, optional
         The recordings' common rate; taken from their stamps when not given.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        The label of a window of a recording with label spans. whole: windows are cut inside each
+        span, from its first sample on, so that none holds two labels or an unlabelled sample. The
+        others cut the recording as if it had no spans and choose for each window. majority: the
+        label most samples have, see `min_purity`. centre: that of the middle sample. last: that of
+        the last sample, which is what a robot is at when the window is full. All agree for
+        recordings with one label.
+    min_purity : float, default=0.5
+        For majority alone: share of the window's samples its label needs, above 0 to 1. Windows
+        with less are dropped, and so are those in which two labels have equal shares.
+    short : {"drop", "pad", "error"}, default="drop"
+        What becomes of a piece, or a label span under whole, that is shorter than a window. pad: it
+        gives one window, filled up with zeros, its samples counted in `lengths`. One without a
+        sample is always dropped.
+    phase : {"grid", "random"}, default="grid"
+        Where the first window of a piece or span begins. grid: at its first sample. random: up to a
+        hop later, as far as a window still fits, so that windows drawn anew for each training show
+        other cuts of the signal. Leave windows for validation and test on the grid: their scores
+        are to differ by the model alone.
+    random_state : int, Generator, RandomState or None
+        For ``phase="random"``. The place depends on it, on the recording's id and on the time the
+        piece begins, and on nothing else: neither on other recordings nor on their order.
+    drop_unlabelled : bool, default=True
+        False keeps windows whose rule finds no label, with the label ``""``: to predict, not to
+        train on. Without a single label this argument has no effect, and `y` is None.
+    check_classes : bool, default=True
+        False leaves it to the caller, who cuts recordings one by one, to see that windows of every
+        class are left over all; there may then be none.
 
     Returns
     -------
     WindowSet
         In the order of `recordings`, then of time. `provenance["window"]` holds the lengths in
-        seconds and samples, `provenance["recordings"]` what became of each piece, and
-        `provenance["dropped"]` those that are shorter than a window. `y` is None when no recording
-        has a label.
+        seconds and samples and the choices made, `provenance["recordings"]` what became of each
+        piece, `provenance["classes"]` what became of each class (see `check_class_fates`), and
+        `provenance["dropped"]` what gave no window, why, and how many samples or windows that were.
+        `y` is None when no recording has a label.
 
     Raises
     ------
     RecordingError
-        If a recording's samples are uneven or missing, overlap with another piece of the same id,
-        or differ from the others in channels or rate, or only some have a label.
+        If a recording's samples are uneven, missing or infinite, overlap with another piece of the
+        same id, or differ from the others in channels or rate, or only some have a label, or, with
+        ``short="error"``, one is shorter than a window.
     WindowError
-        If there is no recording, none is as long as a window, or a class loses all of its.
+        If there is no recording, none is as long as a window, or a class loses all of its windows.
+    ArgumentError
+        If an argument has no meaning.
     """
+    check_window_choices(label_rule, min_purity, short, phase)
+    purity = MIN_PURITY if min_purity is None else float(min_purity)
     pieces = list(recordings)
     if not pieces:
         raise WindowError("no recordings to cut into windows.")
     _check_alike(pieces)
     rate = _common_rate(pieces, sample_rate_hz)
     length = window_samples(window_s, rate)
-    hop_s = window_s if hop_s is None else hop_s
-    starts = [window_starts(piece.n_samples, length, hop_s, rate) for piece in pieces]
-    counts = np.array([len(piece_starts) for piece_starts in starts])
-    _check_not_too_short(pieces, counts, window_s)
+    grid = _Grid(
+        float(window_s),
+        check_positive("hop_s", window_s if hop_s is None else hop_s),
+        length,
+        rate,
+        short,
+        None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
+    )
+    labelled = pieces[0].is_labelled
+    classes = list(dict.fromkeys(label for piece in pieces for label in piece.labels))
+    cuts = [
+        _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
+        for piece in pieces
+    ]
+    fates = _fates(pieces, cuts, classes, grid, label_rule)
+    if check_classes:
+        _check_not_too_short(pieces, cuts, fates, grid)
+        check_class_fates(fates, window_s=grid.window_s, label_rule=label_rule, min_purity=purity)
 
-    X = np.empty((counts.sum(), length, pieces[0].n_channels), np.float32)
+    counts = np.array([len(cut.starts) for cut in cuts])
+    X = np.empty((counts.sum(), grid.length, pieces[0].n_channels), np.float32)
+    lengths = np.concatenate([cut.lengths for cut in cuts])
     ends = np.cumsum(counts)
-    for piece, rows, end in zip(pieces, starts, ends, strict=True):
-        if len(rows):
-            X[end - len(rows) : end] = _all_windows(piece.values, length)[rows]
-    labelled = pieces[0].label is not None
+    for piece, cut, end in zip(pieces, cuts, ends, strict=True):
+        _gather(piece, cut, X[end - len(cut.starts) : end])
     outcome = [
         {
             "recording_id": piece.recording_id,
@@ -189,29 +309,206 @@ def window_recordings(
     ]
     return WindowSet(
         X,
-        y=np.repeat([piece.label for piece in pieces], counts) if labelled else None,
+        lengths=lengths,
+        y=_labels_of(cuts, classes) if labelled else None,
         groups=np.repeat([piece.group for piece in pieces], counts),
         recording_id=np.repeat([piece.recording_id for piece in pieces], counts),
         start_s=np.concatenate(
-            [piece.timestamps_s[rows] for piece, rows in zip(pieces, starts, strict=True)]
+            [piece.timestamps_s[cut.starts] for piece, cut in zip(pieces, cuts, strict=True)]
         ),
         channels=pieces[0].channel_names,
         sample_rate_hz=rate,
         provenance={
             "window": {
-                "window_s": float(window_s),
-                "hop_s": float(hop_s),
-                "window_samples": length,
+                "window_s": grid.window_s,
+                "hop_s": grid.hop_s,
+                "window_samples": grid.length,
                 "sample_rate_hz": rate,
+                "label_rule": label_rule,
+                "min_purity": purity if label_rule == "majority" else None,
+                "short": short,
+                "phase": phase,
             },
+            "classes": fates,
             "recordings": outcome,
-            "dropped": [
-                {**row, "reason": "shorter than a window"}
-                for row in outcome
-                if not row["n_windows"]
+            "dropped": [row for cut in cuts for row in cut.dropped]
+            + [
+                {
+                    "recording_id": recording_id,
+                    "start_s": start_s,
+                    "n_samples": 0,
+                    "n_windows": 0,
+                    "reason": f"no sample in the label span of {label!r}",
+                }
+                for recording_id, label, start_s in empty_spans(pieces, rate)
             ],
         },
     )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How stretches become windows."""
+
+    window_s: float
+    hop_s: float
+    length: int
+    rate: float
+    short: str
+    seed: int | None  # of the random phase; None: on the grid
+
+    def windows_of(
+        self, piece: Recording, stretch: Stretch
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return first sample and valid samples of the windows of a stretch."""
+        n_samples = stretch.n_samples
+        if n_samples < self.length:
+            if n_samples and self.short == "error":
+                raise RecordingError(
+                    f"recording {piece.recording_id!r}: {_told(stretch, piece)} holds {n_samples}"
+                    f" samples ({n_samples / self.rate:g} s), less than window_s={self.window_s:g}."
+                    " Use a shorter window_s, short='pad' to fill it up with zeros, or"
+                    " short='drop'."
+                )
+            padded = n_samples > 0 and self.short == "pad"
+            window_starts(0, self.length, self.hop_s, self.rate)  # a hop without meaning is one
+            return np.full(int(padded), stretch.first), np.full(int(padded), n_samples)
+        offset = 0 if self.seed is None else self._offset(piece, stretch)
+        starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
+        return starts + (stretch.first + offset), np.full(len(starts), self.length)
+
+    def _offset(self, piece: Recording, stretch: Stretch) -> int:
+        """Return the samples, below a hop, to put the first window off by; a window still fits."""
+        n_places = min(
+            math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
+        )
+        start_s = float(piece.timestamps_s[stretch.first])
+        named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
+        # A digest, not a generator: the same on every machine, and no order of draws to keep.
+        drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
+        return drawn * n_places >> 64
+
+
+@dataclass
+class _Cut:
+    """The windows of one piece, and what of it gave none."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    codes: NDArray[np.int64]  # positions in the classes; -1: no label
+    dropped: list[dict[str, Any]]
+    n_candidates: int  # windows before any was dropped for its label
+    longest: dict[Any, int]  # samples of the longest stretch of each class
+    best_share: NDArray[np.float64]  # (n_classes,), see Choice
+
+
+def _cut(
+    piece: Recording,
+    grid: _Grid,
+    classes: list[Any],
+    label_rule: str,
+    min_purity: float,
+    *,
+    keep_all: bool,
+) -> _Cut:
+    starts, lengths, codes = [], [], []
+    dropped: list[dict[str, Any]] = []
+    longest: dict[Any, int] = {}
+    n_candidates = 0
+    best_share = np.zeros(len(classes))
+    for stretch in stretches_of(piece, grid.rate, label_rule):
+        is_labelled = stretch.label is not None
+        told = {
+            "recording_id": piece.recording_id,
+            "start_s": float(piece.timestamps_s[stretch.first]) if stretch.n_samples else None,
+        }
+        if label_rule == "whole" and stretch.n_samples and not (is_labelled or keep_all):
+            samples = {"n_samples": stretch.n_samples, "n_windows": 0}
+            dropped.append({**told, **samples, "reason": "no label"})
+            continue
+        first, valid = grid.windows_of(piece, stretch)
+        n_candidates += len(first)
+        for label in (stretch.label,) if is_labelled else piece.labels:
+            longest[label] = max(longest.get(label, 0), stretch.n_samples)
+        if not len(first):
+            samples = {"n_samples": stretch.n_samples, "n_windows": 0}
+            dropped.append({**told, **samples, "reason": "shorter than a window"})
+        if label_rule == "whole":
+            code = classes.index(stretch.label) if is_labelled else -1
+            chosen = np.full(len(first), code)
+        else:
+            choice = choose_labels(piece, grid.rate, first, valid, classes, label_rule, min_purity)
+            chosen, best_share = choice.codes, np.maximum(best_share, choice.best_share)
+            if not keep_all:
+                kept = chosen >= 0
+                for reason, count in Counter(choice.reasons[~kept].tolist()).items():
+                    dropped.append({**told, "n_windows": count, "reason": reason})
+                first, valid, chosen = first[kept], valid[kept], chosen[kept]
+        starts.append(first)
+        lengths.append(valid)
+        codes.append(chosen)
+    empty = [np.empty(0, np.int64)]
+    return _Cut(
+        np.concatenate(starts or empty),
+        np.concatenate(lengths or empty),
+        np.concatenate(codes or empty),
+        dropped,
+        n_candidates,
+        longest,
+        best_share,
+    )
+
+
+def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
+    codes = np.concatenate([cut.codes for cut in cuts])
+    named = [*classes, UNLABELLED] if (codes < 0).any() else classes  # -1 is the last
+    labels: NDArray[Any] = np.asarray(named)[codes]
+    return labels
+
+
+def _gather(piece: Recording, cut: _Cut, out: NDArray[np.float32]) -> None:
+    padded = (cut.lengths < out.shape[1]).any()
+    given, overflown = _signal.gather_windows(
+        piece.values, cut.starts, cut.lengths if padded else None, None, None, out
+    )
+    bad = given if given >= 0 else overflown
+    if bad < 0:
+        return
+    window, step, channel = (int(i) for i in np.unravel_index(bad, out.shape))
+    row = int(cut.starts[window]) + step
+    value = float(piece.values[row, channel])
+    raise RecordingError(
+        f"recording {piece.recording_id!r}: channel {piece.channel_names[channel]!r} is {value!r}"
+        f" at sample {row}"
+        + (
+            "; mark missing samples as NaN."
+            if given >= 0
+            else ", beyond the range of float32, which windows are stored in. Correct its unit."
+        )
+    )
+
+
+def _told(stretch: Stretch, piece: Recording) -> str:
+    start_s = piece.timestamps_s[stretch.first]
+    if piece.label_spans and stretch.label is not None:
+        return f"its label span of {stretch.label!r} from {start_s:.6f} s on"
+    return f"its piece from {start_s:.6f} s on"
+
+
+def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
+    """Raise an `ArgumentError` unless `window_recordings` takes these arguments."""
+    check_choice("label_rule", label_rule, LABEL_RULES)
+    check_choice("short", short, SHORT)
+    check_choice("phase", phase, PHASES)
+    if min_purity is None:
+        return
+    if label_rule != "majority":
+        raise ArgumentError(
+            f"min_purity={min_purity!r} is for label_rule='majority' alone, and label_rule is"
+            f" {label_rule!r}."
+        )
+    if check_positive("min_purity", min_purity) > 1:
+        raise ArgumentError(f"min_purity={min_purity!r} is a share of a window, at most 1.")
 
 
 def _all_windows(x: NDArray[Any], length: int) -> NDArray[Any]:
@@ -232,15 +529,15 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"{name} has channels {', '.join(piece.channel_names)}; {first.recording_id!r} has"
                 f" {', '.join(first.channel_names)}. Select the common ones, in one order."
             )
-        if (piece.label is None) != (first.label is None):
-            bare, other = (piece, first) if piece.label is None else (first, piece)
+        if piece.is_labelled != first.is_labelled:
+            bare, other = (first, piece) if piece.is_labelled else (piece, first)
             raise RecordingError(
                 f"recording {bare.recording_id!r} has no label, {other.recording_id!r} has"
-                f" {other.label!r}; label every recording or none."
+                f" {other.labels[0]!r}; label every recording or none."
             )
-        missing = np.argwhere(np.isnan(piece.values))
-        if missing.size:
-            row, column = (int(i) for i in missing[0])
+        missing = _first_missing(piece.values)
+        if missing is not None:
+            row, column = missing
             raise RecordingError(
                 f"{name}: channel {piece.channel_names[column]!r} is missing sample {row}"
                 f" ({piece.timestamps_s[row]:.6f} s). resample_recording fills short holes and cuts"
@@ -253,6 +550,15 @@ def _check_alike(pieces: list[Recording]) -> None:
                     " give each recording an id of its own."
                 )
             ends[piece.recording_id] = float(piece.timestamps_s[-1])
+
+
+def _first_missing(values: NDArray[np.floating]) -> tuple[int, int] | None:
+    for at in range(0, len(values), _BLOCK):
+        missing = np.isnan(values[at : at + _BLOCK])
+        if missing.any():
+            row, column = (int(i) for i in np.argwhere(missing)[0])
+            return at + row, column
+    return None
 
 
 def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
@@ -272,7 +578,14 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
         t = piece.timestamps_s
         own_hz = (piece.n_samples - 1) / piece.duration_s
         rounding = 4 * np.finfo(np.float64).eps * np.abs(t[[0, -1]]).max()
-        off_clock = np.abs(t - t[0] - np.arange(len(t)) / own_hz).max()
+        off_clock = max(
+            float(
+                np.abs(
+                    t[at : at + _BLOCK] - t[0] - np.arange(at, min(at + _BLOCK, len(t))) / own_hz
+                ).max()
+            )
+            for at in range(0, len(t), _BLOCK)
+        )
         name = f"recording {piece.recording_id!r}"
         if off_clock > UNEVEN_PERIODS / own_hz + rounding:
             raise RecordingError(
@@ -287,20 +600,45 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
     return rate
 
 
+def _fates(
+    pieces: list[Recording],
+    cuts: list[_Cut],
+    classes: list[Any],
+    grid: _Grid,
+    label_rule: str,
+) -> list[Fate]:
+    """Return what became of each class, see `class_fate`."""
+    is_whole = label_rule == "whole"
+    spanned = {span.label for piece in pieces for span in piece.label_spans}
+    return [
+        {
+            "label": label,
+            "n_windows": int(sum(np.count_nonzero(cut.codes == code) for cut in cuts)),
+            "longest_s": max(cut.longest.get(label, 0) for cut in cuts) / grid.rate,
+            "best_share": None if is_whole else max(float(c.best_share[code]) for c in cuts),
+            "in_spans": is_whole and label in spanned,
+        }
+        for code, label in enumerate(classes)
+    ]
+
+
 def _check_not_too_short(
-    pieces: list[Recording], counts: NDArray[np.int64], window_s: float
+    pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
+    """Raise when nothing is as long as a window."""
+    if any(cut.n_candidates for cut in cuts):
+        return
+    spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
+    if spanned:
+        longest_span = max(spanned, key=lambda fate: float(fate["longest_s"]))
+        raise WindowError(
+            f"no label span is as long as window_s={grid.window_s:g}; the longest, of"
+            f" {longest_span['label']!r}, has {longest_span['longest_s']:g} s. Use a shorter"
+            " window_s, short='pad', or a label_rule that lets windows reach across spans."
+        )
     longest = max(pieces, key=lambda piece: piece.duration_s)
-    if not counts.any():
-        raise WindowError(
-            f"none of {len(pieces)} recordings or pieces is as long as window_s={window_s:g}; the"
-            f" longest, of {longest.recording_id!r}, has {longest.duration_s:g} s. Use a shorter"
-            " window_s, or a longer max_gap_s if gaps cut the recordings up."
-        )
-    kept = {piece.label for piece, count in zip(pieces, counts, strict=True) if count}
-    lost = sorted({piece.label for piece in pieces if piece.label is not None} - kept)
-    if lost:
-        raise WindowError(
-            f"class {lost[0]!r}: every recording is shorter than window_s={window_s:g}. Use a"
-            " shorter window_s, or leave the class out."
-        )
+    raise WindowError(
+        f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
+        f" longest, of {longest.recording_id!r}, has {longest.duration_s:g} s. Use a shorter"
+        " window_s, or a longer max_gap_s if gaps cut the recordings up."
+    )

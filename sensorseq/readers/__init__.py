@@ -39,7 +39,9 @@ def read_recordings(
     channels: Sequence[str] | None = None,
     pair: str | None = None,
     manifest: str | os.PathLike[str] | bool | None = None,
+    repair_stamps: bool = False,
     on_error: str = "stop",
+    label_column: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -55,8 +57,13 @@ def read_recordings(
         default.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
+    repair_stamps : bool, default=False
+        Sort rows whose time goes back and merge those of one time stamp, rather than raise; see
+        `read_csv`.
     on_error : {"stop", "skip"}, default="stop"
         skip: a recording that cannot be read is left out, with a warning that says why.
+    label_column : str, optional
+        Column of each sample's label, for recordings that have no other; see `read_source`.
 
     Returns
     -------
@@ -79,7 +86,15 @@ def read_recordings(
     recordings = []
     for source in sources:
         try:
-            recordings.append(read_source(source, time_column=time_column, channels=channels))
+            recordings.append(
+                read_source(
+                    source,
+                    time_column=time_column,
+                    channels=channels,
+                    repair_stamps=repair_stamps,
+                    label_column=label_column,
+                )
+            )
         except RecordingError as error:
             if on_error == "stop":
                 raise

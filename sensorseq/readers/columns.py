@@ -1,13 +1,16 @@
 """Named columns of one file to a Recording: the checks every table format shares."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
-from sensorseq.recording import Channel, Recording
+from sensorseq.preprocessing import stamps
+from sensorseq.recording import Channel, LabelSpan, Recording
 
 TIME_COLUMNS = ("time", "time_s")
 """Names the time column is looked for under when none is given."""
@@ -43,9 +46,15 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 
 
 def check_timestamps(
-    path: Path, timestamps_s: NDArray[np.float64], time_column: str
+    path: Path,
+    timestamps_s: NDArray[np.float64],
+    time_column: str,
+    *,
+    repair_stamps: bool = False,
 ) -> NDArray[np.float64]:
     """Return the stamps when there is one for every sample and each is later than the last.
+
+    With `repair_stamps`, stamps that are not are sorted, and equal ones merged.
 
     Raises
     ------
@@ -65,6 +74,8 @@ def check_timestamps(
             f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps are"
             " seconds."
         )
+    if repair_stamps:
+        return np.unique(timestamps_s)
     distance = np.diff(timestamps_s)
     wrong = np.flatnonzero(distance <= 0)
     if wrong.size:
@@ -79,6 +90,7 @@ def check_timestamps(
                 if same
                 else "Sort the rows by time, or cut the file where the clock was set."
             )
+            + " repair_stamps sorts rows and merges those of one time stamp."
         )
     return timestamps_s
 
@@ -94,6 +106,8 @@ def recording_from_columns(
     label: str | None = None,
     units: Mapping[str, str] | None = None,
     dropped: Iterable[str] = (),
+    repair_stamps: bool = False,
+    labels: Sequence[str | None] | None = None,
 ) -> Recording:
     """Make the recording of one file.
 
@@ -113,6 +127,11 @@ def recording_from_columns(
         Unit of each channel; unknown for those not named.
     dropped : iterable of str
         Columns without a number; kept in ``attributes["dropped_columns"]``.
+    repair_stamps : bool
+        Sort rows by their stamps and merge those that share one, rather than raise; how many, is
+        kept in ``attributes["repaired_stamps"]``.
+    labels : sequence of str or None, optional
+        The label of each sample, of which label spans are made; see `spans_of_labels`.
 
     Raises
     ------
@@ -123,7 +142,7 @@ def recording_from_columns(
         raise RecordingError(f"{path}: no column of numbers beside {time_name!r}.")
     if not len(timestamps_s):
         raise RecordingError(f"{path}: a header, and no sample below it.")
-    check_timestamps(path, timestamps_s, time_name)
+    check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
         infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
@@ -131,6 +150,11 @@ def recording_from_columns(
                 f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is no"
                 " measurement; leave the field empty where a sample is missing."
             )
+    if labels is not None and len(labels) != len(timestamps_s):
+        raise RecordingError(
+            f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
+            " one for each, or nothing in its place."
+        )
     units = dict(units or {})
     for name in units:
         if name not in columns:
@@ -138,18 +162,96 @@ def recording_from_columns(
                 f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
             )
     missing = list(dropped)
+    attributes: dict[str, object] = {"dropped_columns": missing} if missing else {}
+    table: NDArray[np.floating] = np.column_stack(list(columns.values()))
+    if repair_stamps:
+        if labels is not None:
+            labels = _labels_in_order(path, labels, timestamps_s)
+        repaired = stamps.repair_stamps(timestamps_s, table)
+        timestamps_s, table = repaired.timestamps_s, repaired.values
+        attributes["repaired_stamps"] = repaired.counts
     try:
         return Recording(
-            np.column_stack(list(columns.values())),
+            table,
             timestamps_s,
             tuple(Channel(name, units.get(name, "")) for name in columns),
             recording_id,
             group,
             label,
-            {"dropped_columns": missing} if missing else {},
+            attributes,
+            () if labels is None else spans_of_labels(labels, timestamps_s),
         )
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from error
+
+
+def spans_of_labels(
+    labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
+) -> tuple[LabelSpan, ...]:
+    """Return the stretches of equal neighbouring labels; None and blanks are no label.
+
+    A stretch ends where the next sample is; the last one, a median sample period after the last
+    sample.
+    """
+    if not len(labels):
+        return ()
+    names = np.array([(label or "").strip() for label in labels], object)
+    period_s = float(np.median(np.diff(timestamps_s))) if len(labels) > 1 else 1.0
+    ends_s = np.append(timestamps_s, timestamps_s[-1] + period_s)
+    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    return tuple(
+        LabelSpan(float(ends_s[first]), float(ends_s[stop]), names[first])
+        for first, stop in pairwise(edges)
+        if names[first]
+    )
+
+
+def _labels_in_order(
+    path: Path, labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
+) -> list[str | None]:
+    """Return the labels of the samples that repairing their stamps leaves."""
+    order = np.argsort(timestamps_s, kind="stable").tolist()
+    kept: list[str | None] = []
+    for at, row in enumerate(order):
+        before = order[at - 1] if at else row
+        if not at or timestamps_s[row] > timestamps_s[before]:
+            kept.append(labels[row])
+        elif labels[row] != kept[-1]:
+            raise RecordingError(
+                f"{path}, row {row + 1}: label {labels[row]!r} at the time of row {before + 1},"
+                f" which has {kept[-1]!r}; one instant has one label."
+            )
+    return kept
+
+
+def check_label_column(
+    path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
+) -> None:
+    """Raise unless the label column is there, is not the time, and is the only source of labels."""
+    if label_column is None:
+        return
+    there = list(names)
+    if label_column not in there:
+        nearest = nearest_known(label_column, there)
+        raise RecordingError(
+            f"{path}: no column {label_column!r} for the labels; it has {_listed(there)}."
+            + (f" Did you mean label_column={nearest!r}?" if nearest else "")
+        )
+    if label_column == time_name:
+        raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
+    if label is not None:
+        raise RecordingError(
+            f"{path}: the recording has label {label!r} by its folder or manifest, and"
+            f" label_column={label_column!r} labels its samples; leave the one or the other out."
+        )
+
+
+def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
+    """Return labels that are whole numbers as texts; NaN is no label."""
+    return [
+        None if value != value else f"{value:g}" if value == int(value) else repr(value)
+        for value in values.tolist()
+    ]
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    check_label_column,
     check_timestamps,
     find_time_column,
     numbers_of_texts,
@@ -32,6 +33,8 @@ def read_csv(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
 
@@ -51,6 +54,13 @@ def read_csv(
         As in `Recording`.
     units : mapping of str to str, optional
         Unit of each channel by column name; unknown for those not named.
+    repair_stamps : bool, default=False
+        Sort rows whose time goes back and merge those of one time stamp (their mean), rather than
+        raise. How many, is in ``attributes["repaired_stamps"]``: ``n_out_of_order`` and
+        ``n_duplicates``.
+    label_column : str, optional
+        Column of each sample's label, words or numbers: runs of equal ones become `label_spans`,
+        and it is no channel. An empty field is no label. Not beside `label`.
 
     Returns
     -------
@@ -67,6 +77,9 @@ def read_csv(
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
+    check_label_column(path, names, label_column, time_name, label)
+    labels = None if label_column is None else _labels(path, text, label_column)
+    names = [name for name in names if name != label_column]
     columns = _numeric_columns(path, text, names)
     timestamps_s = _as_timestamps(path, time_name, columns.pop(time_name, None))
     dropped = [name for name in names if name not in columns and name != time_name]
@@ -82,17 +95,24 @@ def read_csv(
         label=label,
         units=units,
         dropped=dropped,
+        repair_stamps=repair_stamps,
+        labels=labels,
     )
 
 
-def read_csv_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_csv_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of a CSV file alone; see `read_csv`."""
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
-    columns = _numeric_columns(path, text, names, only=time_name)
+    columns = _numeric_columns(path, text, [time_name])
     return check_timestamps(
-        path, _as_timestamps(path, time_name, columns.get(time_name)), time_name
+        path,
+        _as_timestamps(path, time_name, columns.get(time_name)),
+        time_name,
+        repair_stamps=repair_stamps,
     )
 
 
@@ -143,16 +163,14 @@ _FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
 
 
-def _numeric_columns(
-    path: Path, text: bytes, names: list[str], only: str | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """Read the columns that hold numbers; a word among numbers is an error with its row."""
+def _numeric_columns(path: Path, text: bytes, names: list[str]) -> dict[str, NDArray[np.float64]]:
+    """Read those of the named columns that hold numbers; a word among numbers is an error."""
     try:
         # Types are told, not inferred: inference looks at the first block alone, and would refuse
         # a column whose first megabyte of whole numbers is followed by a fraction.
-        table = _parse(text, names, pa.float64(), only)
+        table = _parse(text, names, pa.float64())
     except pa.ArrowInvalid:
-        return _numeric_columns_with_words(path, text, names, only)
+        return _numeric_columns_with_words(path, text, names)
     _check_not_empty(path, table)
     return {
         name: table[name].to_numpy().astype(np.float64, copy=False)
@@ -161,13 +179,22 @@ def _numeric_columns(
     }
 
 
-def _parse(text: bytes, names: list[str], type_: pa.DataType, only: str | None) -> pa.Table:
+def _labels(path: Path, text: bytes, label_column: str) -> list[str | None]:
+    try:
+        table = _parse(text, [label_column], pa.string())
+    except pa.ArrowInvalid as error:
+        raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
+    labels: list[str | None] = table[label_column].to_pylist()
+    return labels
+
+
+def _parse(text: bytes, names: list[str], type_: pa.DataType) -> pa.Table:
     return pyarrow.csv.read_csv(
         io.BytesIO(text),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
-            include_columns=[] if only is None else [only],
+            include_columns=names,
             # A field of a text column stays as it is; only nothing at all is missing there.
             strings_can_be_null=True,
         ),
@@ -175,11 +202,11 @@ def _parse(text: bytes, names: list[str], type_: pa.DataType, only: str | None) 
 
 
 def _numeric_columns_with_words(
-    path: Path, text: bytes, names: list[str], only: str | None
+    path: Path, text: bytes, names: list[str]
 ) -> dict[str, NDArray[np.float64]]:
     """Parse as text, leave out the columns that hold words only, name the word among numbers."""
     try:
-        words = _parse(text, names, pa.string(), only)
+        words = _parse(text, names, pa.string())
     except pa.ArrowInvalid as error:
         raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
     _check_not_empty(path, words)

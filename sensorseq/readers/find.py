@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, nearest_known
+from sensorseq.recording import LabelSpan
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5")
 MANIFEST = "manifest.csv"
-_MANIFEST_COLUMNS = ("path", "label", "group", "recording_id")
+_MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class RecordingSource:
         Sensors that other recordings have and this one has no file of.
     root : Path
         Folder that `relative_paths` start from.
+    label_spans : tuple of LabelSpan
+        Classes of stretches of it, in order of time, instead of `label`.
     """
 
     recording_id: str
@@ -44,6 +49,13 @@ class RecordingSource:
     sensors: tuple[str, ...] = ()
     missing_sensors: tuple[str, ...] = ()
     root: Path = Path()
+    label_spans: tuple[LabelSpan, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its classes, each once; empty when none is known."""
+        spans = dict.fromkeys(span.label for span in self.label_spans)
+        return tuple(spans) if self.label is None else (self.label,)
 
     @property
     def relative_paths(self) -> tuple[str, ...]:
@@ -65,7 +77,9 @@ def find_recordings(
     Folder per label: every folder in `path` is a class, every matching file below it a recording
     (``ICE/pro_01.csv``) and a group of its own. A folder of files alone holds recordings without a
     label. Manifest: a CSV table with columns ``path`` (from the manifest's folder on), ``label``
-    and, optional, ``group`` and ``recording_id``. Hidden files and folders are passed over.
+    and, optional, ``group``, ``recording_id``, and ``start_s`` and ``end_s``: a row with times
+    labels that stretch of the recording, and its path may have several of them. Hidden files and
+    folders are passed over.
 
     Parameters
     ----------
@@ -79,7 +93,7 @@ def find_recordings(
         ``{sensor}_{recording}.*``: files of one folder that agree in ``{recording}`` become one
         recording. Channels come in the order of `files`.
     labels : sequence of str, optional
-        Classes to keep; all by default.
+        Classes to keep; all by default. Stretches of other classes become unlabelled.
     exclude : sequence of str, default=()
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     manifest : path-like or bool, optional
@@ -93,7 +107,8 @@ def find_recordings(
     Raises
     ------
     RecordingError
-        If a class is empty, a file is missing or has no label, or two recordings share an id.
+        If a class is empty, a file is missing or has no label, label spans of one overlap or make
+        no sense, or two recordings share an id.
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
@@ -122,7 +137,7 @@ def find_recordings(
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if pair is not None:
         sources = exclusion.keep(_paired(sources, pair, patterns))
-    exclusion.check({source.label for source in sources})
+    exclusion.check({label for source in sources for label in source.labels})
     sources = _of_labels(sources, labels, root)
     if not sources:
         raise RecordingError(f"{root}: every recording is excluded.")
@@ -198,15 +213,20 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
             )
     if not rows:
         raise RecordingError(f"{table}: a header, and no recording below it.")
+    _check_span_columns(table, header)
+    spans: dict[str, list[_SpanRow]] = {}
     sources, seen = [], dict[str, int]()
     for number, row in enumerate(rows, start=1):
         where = f"{table}, row {number}"
         name = (row["path"] or "").strip()
         if not name:
             raise RecordingError(f"{where}: no path.")
-        if name in seen:
-            raise RecordingError(f"{where}: {name!r} is listed in row {seen[name]} already.")
-        seen[name] = number
+        times = [(row.get(column) or "").strip() for column in ("start_s", "end_s")]
+        if name in seen and not (all(times) and name in spans):
+            raise RecordingError(
+                f"{where}: {name!r} is listed in row {seen[name]} already."
+                + (" Rows of one path need start_s and end_s." if "start_s" in header else "")
+            )
         file = table.parent / name
         if not file.is_file():
             raise RecordingError(f"{where}: there is no file {file}; correct the path.")
@@ -218,8 +238,73 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
         given_id = (row.get("recording_id") or "").strip()
         recording_id = given_id or _without_suffix(Path(name))
         group = (row.get("group") or "").strip() or recording_id
-        sources.append(RecordingSource(recording_id, (file,), label, group, root=table.parent))
-    return sources
+        source = RecordingSource(recording_id, (file,), label, group, root=table.parent)
+        if any(times):
+            spans.setdefault(name, []).append(_SpanRow(number, _span(where, times, label), source))
+            source = replace(source, label=None)
+        if name not in seen:
+            seen[name] = number
+            sources.append(source)
+    listed = dict(zip(seen, sources, strict=True))
+    return [
+        replace(source, label_spans=_check_spans(table, spans[name])) if name in spans else source
+        for name, source in listed.items()
+    ]
+
+
+class _SpanRow(NamedTuple):
+    number: int
+    span: LabelSpan
+    source: RecordingSource
+
+
+def _check_span_columns(table: Path, header: list[str]) -> None:
+    there = {"start_s", "end_s", "label"}.intersection(header)
+    if there & {"start_s", "end_s"} and len(there) < 3:
+        (missing, *_) = sorted({"start_s", "end_s", "label"} - there)
+        raise RecordingError(
+            f"{table}: has a column {min(there & {'start_s', 'end_s'})!r} and none {missing!r};"
+            " a labelled stretch needs start_s, end_s and label."
+        )
+
+
+def _span(where: str, times: list[str], label: str | None) -> LabelSpan:
+    seconds = []
+    for column, text in zip(("start_s", "end_s"), times, strict=True):
+        if not text:
+            raise RecordingError(
+                f"{where}: no {column}; a labelled stretch needs start_s and end_s, a recording"
+                " with one label neither."
+            )
+        try:
+            seconds.append(float(text))
+        except ValueError as error:
+            raise RecordingError(f"{where}: {column} {text!r} is not a number.") from error
+    try:
+        return LabelSpan(seconds[0], seconds[1], str(label))
+    except RecordingError as error:
+        raise RecordingError(f"{where}: {error}") from error
+
+
+def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
+    """Return the label spans of one path, in order of time."""
+    first = rows[0].source
+    for row in rows[1:]:
+        for column in ("recording_id", "group"):
+            one, other = getattr(first, column), getattr(row.source, column)
+            if one != other:
+                raise RecordingError(
+                    f"{table}, row {row.number}: {column} {other!r}, but the same path has {one!r}"
+                    f" in row {rows[0].number}."
+                )
+    rows = sorted(rows, key=lambda row: row.span)
+    for before, after in pairwise(rows):
+        if after.span.start_s < before.span.end_s:
+            raise RecordingError(
+                f"{table}, row {after.number}: {after.span} overlaps {before.span} of row"
+                f" {before.number}; an instant has one label."
+            )
+    return tuple(row.span for row in rows)
 
 
 def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
@@ -328,12 +413,17 @@ class _Exclusion:
         """Return the sources that are not left out."""
         kept = []
         for source in sources:
+            spans = [span for span in source.label_spans if not self._meets(span.label)]
+            emptied = bool(source.label_spans) and not spans
             names = [source.label, source.recording_id, *source.relative_paths]
-            met = {p for p in self._patterns for name in names if name and _fits(name, [p])}
-            self._met |= met
-            if not met:
-                kept.append(source)
+            if not self._meets(*names) and not emptied:
+                kept.append(replace(source, label_spans=tuple(spans)))
         return kept
+
+    def _meets(self, *names: str | None) -> bool:
+        met = {p for p in self._patterns for name in names if name and _fits(name, [p])}
+        self._met |= met
+        return bool(met)
 
     def check(self, labels: Iterable[str | None]) -> None:
         """Refuse what matched nothing: it is a slip of the pen."""
@@ -355,7 +445,7 @@ def _of_labels(
 ) -> list[RecordingSource]:
     if labels is None:
         return sources
-    known = sorted({source.label for source in sources if source.label is not None})
+    known = sorted({label for source in sources for label in source.labels})
     for label in labels:
         if label not in known:
             nearest = nearest_known(label, known)
@@ -364,7 +454,11 @@ def _of_labels(
                 + (f" Did you mean {nearest!r}?" if nearest else "")
                 + f" Known: {', '.join(known) or 'none'}."
             )
-    return [source for source in sources if source.label in labels]
+    return [
+        replace(source, label_spans=tuple(s for s in source.label_spans if s.label in labels))
+        for source in sources
+        if set(labels).intersection(source.labels)
+    ]
 
 
 def _paired(
@@ -415,6 +509,11 @@ def _joined_source(
             raise RecordingError(
                 f"{files[0]} and {other.paths[0]}: one recording by pair={pair!r}, with labels"
                 f" {first.label!r} and {other.label!r}, groups {own[0]!r} and {own[1]!r}."
+            )
+        if other.label_spans != first.label_spans:
+            raise RecordingError(
+                f"{files[0]} and {other.paths[0]}: one recording by pair={pair!r}, with different"
+                " labelled stretches; list the same start_s, end_s and label for both."
             )
     group = next((s.group for _, s in parts if s.group != s.recording_id), recording_id)
     return replace(

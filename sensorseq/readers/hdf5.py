@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    check_label_column,
     check_timestamps,
     find_time_column,
     numbers_of_texts,
     recording_from_columns,
+    texts_of_numbers,
 )
 from sensorseq.recording import Recording
 from sensorseq.storage import _hdf5
@@ -29,6 +31,8 @@ def read_hdf5(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -44,7 +48,7 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units
+    path, recording_id, group, label, units, label_column, repair_stamps
         As in `read_csv`; `units` replaces what the file says.
     time_column : str, optional
         Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
@@ -56,8 +60,10 @@ def read_hdf5(
         If the file is missing, truncated, no HDF5 or of another layout.
     """
     path = Path(path)
+    if label_column is not None and label_column == time_column:
+        check_label_column(path, [label_column], label_column, label_column, label)
     with _hdf5.opened(path, RecordingError, "an HDF5 recording") as file:
-        columns, stored_units, rate_hz = _read_columns(path, file)
+        columns, stored_units, rate_hz, labels = _read_columns(path, file, label_column)
     if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
         time_name = "sample_rate_hz"
         n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
@@ -71,6 +77,13 @@ def read_hdf5(
             )
         timestamps_s = stamps
         stored_units.pop(time_name, None)
+    if labels is None:
+        check_label_column(path, [*columns, time_name], label_column, time_name, label)
+        if label_column is not None:  # a column of a 2-D dataset
+            numbers = columns.pop(label_column)
+            labels = [] if numbers is None else texts_of_numbers(numbers)
+    else:
+        check_label_column(path, [str(label_column)], label_column, time_name, label)
     if recording_id is None:
         recording_id = path.name
         for suffix in _SUFFIXES:
@@ -85,19 +98,25 @@ def read_hdf5(
         label=label,
         units={**stored_units, **(units or {})},
         dropped=[name for name, values in columns.items() if values is None],
+        repair_stamps=repair_stamps,
+        labels=labels,
     )
 
 
-def read_hdf5_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_hdf5_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
-    recording = read_hdf5(path, time_column=time_column)
+    recording = read_hdf5(path, time_column=time_column, repair_stamps=repair_stamps)
     return check_timestamps(path, recording.timestamps_s, time_column or "time")
 
 
 def _read_columns(
-    path: Path, file: Any
-) -> tuple[dict[str, NDArray[np.float64] | None], dict[str, str], float | None]:
-    """Return columns by name (None: no numbers), their units, and a rate if one is stored."""
+    path: Path, file: Any, label_column: str | None
+) -> tuple[
+    dict[str, NDArray[np.float64] | None], dict[str, str], float | None, list[str | None] | None
+]:
+    """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
     holder = file
     found = dict(_hdf5.iter_datasets(file))
     if not found:
@@ -113,9 +132,17 @@ def _read_columns(
     rate_hz = _rate(path, file, holder, *found.values())
     columns: dict[str, NDArray[np.float64] | None] = {}
     units: dict[str, str] = {}
+    labels: list[str | None] | None = None
     for name, dataset in found.items():
         if dataset.ndim == 0:
             continue  # a fact about the recording, not a signal
+        if dataset.ndim == 1 and name == label_column:
+            labels = (
+                _hdf5.read_texts(dataset).tolist()
+                if _hdf5.is_text(dataset)
+                else texts_of_numbers(dataset[()].astype(np.float64))
+            )
+            continue
         if dataset.ndim == 2:
             for column, values in _split_columns(path, name, dataset).items():
                 if column in columns:
@@ -142,7 +169,7 @@ def _read_columns(
             f"{path}: {one!r} has {short} samples and {other!r} {long}; channels of different rates"
             " go into files of their own, which `pair` puts on one clock."
         )
-    return columns, units, rate_hz
+    return columns, units, rate_hz, labels
 
 
 def _split_columns(path: Path, name: str, dataset: Any) -> dict[str, NDArray[np.float64] | None]:

@@ -71,6 +71,14 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     }
     if dropped:
         attributes["dropped_columns"] = dropped
+    repaired = [
+        r.attributes["repaired_stamps"] for r in recordings if "repaired_stamps" in r.attributes
+    ]
+    if repaired:
+        total: Counter[str] = Counter()
+        for counts in repaired:
+            total.update(counts if isinstance(counts, dict) else {})
+        attributes["repaired_stamps"] = dict(total)
     return replace(
         first,
         values=values,

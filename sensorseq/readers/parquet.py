@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    check_label_column,
     check_timestamps,
     find_time_column,
     numbers_of_texts,
     recording_from_columns,
+    texts_of_numbers,
 )
 from sensorseq.recording import Recording
 
@@ -27,6 +29,8 @@ def read_parquet(
     group: str = "",
     label: str | None = None,
     units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file: a column for time, one for each channel.
 
@@ -36,7 +40,7 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units
+    path, recording_id, group, label, units, label_column, repair_stamps
         As in `read_csv`; `units` replaces what the file says.
     time_column : str, optional
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
@@ -49,9 +53,10 @@ def read_parquet(
     path = Path(path)
     table = _read_table(path, None)
     time_name = find_time_column(path, table.column_names, time_column)
+    check_label_column(path, table.column_names, label_column, time_name, label)
     columns, dropped, stored_units = {}, [], {}
     for name in table.column_names:
-        if name == time_name:
+        if name in (time_name, label_column):
             continue
         numbers = _as_numbers(path, name, table[name])
         if numbers is None:
@@ -71,14 +76,20 @@ def read_parquet(
         label=label,
         units={**stored_units, **(units or {})},
         dropped=dropped,
+        repair_stamps=repair_stamps,
+        labels=None if label_column is None else _as_labels(path, label_column, table),
     )
 
 
-def read_parquet_timestamps(path: Path, time_column: str | None) -> NDArray[np.float64]:
+def read_parquet_timestamps(
+    path: Path, time_column: str | None, *, repair_stamps: bool = False
+) -> NDArray[np.float64]:
     """Read the time stamps of a Parquet file alone; see `read_parquet`."""
     time_name = find_time_column(path, _read_schema(path).names, time_column)
     stamps = _read_table(path, [time_name])[time_name]
-    return check_timestamps(path, _as_seconds(path, time_name, stamps), time_name)
+    return check_timestamps(
+        path, _as_seconds(path, time_name, stamps), time_name, repair_stamps=repair_stamps
+    )
 
 
 def _read_schema(path: Path) -> pa.Schema:
@@ -129,6 +140,17 @@ def _as_numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.fl
         column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False)
     )
     return None if len(numbers) and np.isnan(numbers).all() else numbers
+
+
+def _as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        texts: list[str | None] = column.to_pylist()
+        return texts
+    numbers = _as_numbers(path, name, column)
+    return [None] * len(column) if numbers is None else texts_of_numbers(numbers)
 
 
 def _as_seconds(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:

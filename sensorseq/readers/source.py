@@ -1,6 +1,7 @@
 """One listed recording read: a reader for each file's suffix, sensors joined, channels chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ def read_source(
     *,
     time_column: str | None = None,
     channels: Sequence[str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -39,13 +42,29 @@ def read_source(
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
+    repair_stamps : bool, default=False
+        Sort rows whose time goes back and merge those of one time stamp, rather than raise; see
+        `read_csv`. With several sensors the counts are of all files together.
+    label_column : str, optional
+        Column of each sample's label: runs of equal ones become `label_spans`, an empty field is no
+        label. For recordings of one file that have no label by their folder or manifest.
 
     Raises
     ------
     RecordingError
-        If a file cannot be read, a sensor's file is missing, or a channel is not there.
+        If a file cannot be read, a sensor's file is missing, a channel is not there, or nothing was
+        recorded in one of the source's label spans.
     """
     _check_complete(source)
+    if label_column is not None and (len(source.paths) > 1 or source.label_spans):
+        raise RecordingError(
+            f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, and"
+            + (
+                f" this recording has {len(source.paths)}; list its labels in a manifest."
+                if len(source.paths) > 1
+                else " the manifest labels its stretches; leave the one or the other out."
+            )
+        )
     parts = [
         _readers_of(path)[0](
             path,
@@ -53,6 +72,8 @@ def read_source(
             recording_id=source.recording_id,
             group=source.group,
             label=source.label,
+            repair_stamps=repair_stamps,
+            label_column=label_column,
         )
         for path in source.paths
     ]
@@ -62,6 +83,12 @@ def read_source(
             recording = join_sensors(parts, source.sensors)
         except RecordingError as error:
             raise RecordingError(f"{_listed(source)}: {error}") from error
+    if source.label_spans:
+        recording = replace(recording, label_spans=source.label_spans)
+    try:
+        recording.check_label_spans()
+    except RecordingError as error:
+        raise RecordingError(f"{_listed(source)}: {error}") from error
     if channels is not None:
         for name in channels:
             if name not in recording.channel_names:
@@ -70,7 +97,9 @@ def read_source(
     return recording
 
 
-def read_source_rate(source: RecordingSource, *, time_column: str | None = None) -> float:
+def read_source_rate(
+    source: RecordingSource, *, time_column: str | None = None, repair_stamps: bool = False
+) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
     Of several sensors it is the fastest one's; NaN for fewer than two samples. Errors are those of
@@ -79,7 +108,7 @@ def read_source_rate(source: RecordingSource, *, time_column: str | None = None)
     _check_complete(source)
     rates = []
     for path in source.paths:
-        stamps = _readers_of(path)[1](path, time_column)
+        stamps = _readers_of(path)[1](path, time_column, repair_stamps=repair_stamps)
         rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")

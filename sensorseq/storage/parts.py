@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ def write_part(
     path: Path,
     key: str,
     facts: dict[str, Any],
-    X: NDArray[np.float32],
-    start_s: NDArray[np.float64],
+    arrays: Mapping[str, NDArray[Any]],
 ) -> None:
     """Write a part; it appears under its name when it is whole.
 
@@ -101,8 +101,8 @@ def write_part(
         What the part was made of and how; a part with another key is not reused.
     facts : dict
         Plain values.
-    X, start_s : ndarray
-        The windows, and where each starts.
+    arrays : mapping of str to ndarray
+        The windows and what is known of each; none may be called ``"facts"``.
 
     Raises
     ------
@@ -111,7 +111,8 @@ def write_part(
     """
     text = json.dumps({"key": key, "facts": facts}, allow_nan=False).encode()
     memory = io.BytesIO()
-    np.savez(memory, facts=np.frombuffer(text, np.uint8), X=X, start_s=start_s)
+    all_arrays: dict[str, Any] = {"facts": np.frombuffer(text, np.uint8), **arrays}
+    np.savez(memory, **all_arrays)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -131,17 +132,17 @@ def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
             stored = json.loads(bytes(part["facts"]))
-            # Reading all of it checks the sums in the file.
-            whole = len(part["X"]) == len(part["start_s"])
+            for name in part.files:  # reading all of it checks the sums in the file
+                part[name]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return None
-    if not whole or not isinstance(stored, dict) or stored.get("key") != key:
+    if not isinstance(stored, dict) or stored.get("key") != key:
         return None
     facts: dict[str, Any] = stored["facts"]
     return facts
 
 
 def read_part(path: Path, name: str) -> NDArray[Any]:
-    """Return ``X`` or ``start_s`` of a part."""
+    """Return one array of a part."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
         return np.asarray(part[name])

@@ -28,18 +28,28 @@ class Sequences:
         Valid steps of each window, 1 to T.
     is_flat : bool
         Given as (n, t): one channel, and the number of steps is part of the contract.
+    recording_id, groups : ndarray of shape (N,), optional
+        What a WindowSet says of each window; None for an array.
     """
 
     X: NDArray[Any]
     lengths: NDArray[np.int64]
     is_flat: bool = False
+    recording_id: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.X)
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
         """Return the windows at `rows`."""
-        return Sequences(self.X[rows], self.lengths[rows], self.is_flat)
+        return Sequences(
+            self.X[rows],
+            self.lengths[rows],
+            self.is_flat,
+            None if self.recording_id is None else self.recording_id[rows],
+            None if self.groups is None else self.groups[rows],
+        )
 
 
 def is_table(X: Any) -> bool:
@@ -94,7 +104,8 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
-    return Sequences(_finite_and_padded(array, valid_steps, name), valid_steps, is_flat)
+    origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
+    return Sequences(_finite_and_padded(array, valid_steps, name), valid_steps, is_flat, *origin)
 
 
 def check_channels(

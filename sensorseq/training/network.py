@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.nn import LSTMLinear
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.training.initialise import initialise_weights
 from sensorseq.training.parameters import ARCHITECTURE
@@ -72,7 +73,9 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
     return module.to(getattr(torch, parameters["dtype"]))
 
 
-def network_arrays(module: LSTMLinear, scaler: Scaler | None) -> dict[str, NDArray[Any]]:
+def network_arrays(
+    module: LSTMLinear, scaler: Scaler | KeyedScaler | None
+) -> dict[str, NDArray[Any]]:
     """Return weights and scaling under the names a model file gives them."""
     arrays = {
         f"module.{name}": tensor.detach().cpu().numpy()
@@ -101,10 +104,10 @@ def read_network(
     return module.eval()
 
 
-def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | None:
+def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | None:
     """Return the scaling whose arrays `network_arrays` made."""
     fields = _below(arrays, "scaler.")
-    return Scaler.from_dict(fields) if fields else None
+    return scaler_from_dict(fields) if fields else None
 
 
 def check_array_names(arrays: Mapping[str, NDArray[Any]], path: Any) -> None:

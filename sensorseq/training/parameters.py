@@ -9,7 +9,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, InputError, NotYetError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
-from sensorseq.preprocessing.scale import KINDS as SCALES
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.arguments import check_flag, check_integer, check_real
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import DTYPES, ENGINES, TrainingConfig
@@ -66,7 +66,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     check_real("forget_bias", p["forget_bias"], -np.inf)
     check_real("validation_fraction", p["validation_fraction"], 0.0, 1.0)
     if p["scale"] is not None:
-        check_choice("scale", p["scale"], SCALES)
+        check_choice("scale", p["scale"], (*KINDS, PHYSICAL))
     check_device(p["device"])
     check_choice("dtype", p["dtype"], DTYPES)
     check_flag("warm_start", p["warm_start"])

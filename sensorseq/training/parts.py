@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.config import TrainingConfig
@@ -146,17 +147,26 @@ def crop_sequences(
     return replace(sequences, X=X, lengths=lengths)
 
 
-def scale_sequences(sequences: Sequences, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
+def scale_sequences(
+    sequences: Sequences, scaler: Scaler | KeyedScaler | None, dtype: str
+) -> NDArray[Any]:
     """Return scaled windows in the network's precision.
 
     Raises
     ------
     InputError
-        If a value leaves the range of `dtype`.
+        If a value leaves the range of `dtype`, or the scaler goes by recording or group, and the
+        windows do not tell theirs.
     """
     X = sequences.X
     if scaler is not None:
-        X = scaler.transform(X, sequences.lengths)
+        X = transform_by(
+            scaler,
+            X,
+            sequences.lengths,
+            recording_id=sequences.recording_id,
+            groups=sequences.groups,
+        )
     with np.errstate(over="ignore"):  # reported below
         X = X.astype(dtype, copy=False)
     finite = np.isfinite(X).all(axis=(0, 1))

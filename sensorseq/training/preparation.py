@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import InputError, WindowError
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.errors import ArgumentError, InputError, WindowError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.prepared import PreparedFile
+from sensorseq.training.inputs import Sequences
 from sensorseq.windows import WindowSet
 
 Preparation = dict[str, Any]
 
 
-def read_training_file(path: str | os.PathLike[str]) -> tuple[WindowSet, Scaler | None]:
+def read_training_file(
+    path: str | os.PathLike[str],
+) -> tuple[WindowSet, Scaler | KeyedScaler | None]:
     """Return the windows of a prepared file to fit on, and the scaling stored beside them.
 
     Of a file that is split, no test window is read. Training windows are those of its
@@ -37,7 +41,7 @@ def read_training_file(path: str | os.PathLike[str]) -> tuple[WindowSet, Scaler 
             raise WindowError(
                 f"{path}: the windows have no labels; prepare labelled recordings to train on."
             )
-        scaler = None if file.scaler is None else Scaler.from_dict(file.scaler)
+        scaler = None if file.scaler is None else scaler_from_dict(file.scaler)
         split = file.columns.split
         if split is None:
             return file.windows(), scaler
@@ -73,6 +77,52 @@ def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
         )
 
 
+def fit_told_scaler(
+    windows: WindowSet | None, sequences: Sequences, kind: str | None
+) -> Scaler | KeyedScaler | None:
+    """Learn the scaling that an estimator's `scale` and the windows' configuration ask for.
+
+    When the windows were prepared for the same kind, what else their configuration says of it
+    counts, too: ``per``, what has statistics of its own, and ``rated``, the values that become 1.
+
+    Parameters
+    ----------
+    windows : WindowSet or None
+        What `fit` was given; None for an array.
+    sequences : Sequences
+        Its training part.
+    kind : str or None
+        The estimator's `scale`.
+
+    Raises
+    ------
+    ArgumentError
+        If `kind` is physical, and the windows bring no rated values.
+    """
+    if kind is None:
+        return None
+    configuration = {} if windows is None else windows.provenance.get("configuration") or {}
+    told = configuration.get("scale") or {}
+    if told.get("kind") != kind:
+        told = {}
+    rated = told.get("rated")
+    if kind == PHYSICAL and rated is None:
+        raise ArgumentError(
+            f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not bring;"
+            " train on windows that were prepared with it."
+        )
+    return fit_scaler_per(
+        told.get("per") or "all",
+        sequences.X,
+        sequences.lengths,
+        kind,
+        recording_id=sequences.recording_id,
+        groups=sequences.groups,
+        rated=rated,
+        channels=None if windows is None else windows.channels,
+    )
+
+
 def describe_preparation(*sets: WindowSet) -> Preparation:
     """Return how the windows of a fit were made, and the recordings they were cut from.
 
@@ -85,9 +135,9 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
     Returns
     -------
     dict
-        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration`` and ``scaled`` of the
-        first set; ``recordings``: the digests of each recording seen, by its id, empty when they
-        are not known.
+        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration``, ``scaled``,
+        ``input_channels`` and ``resampled_to_hz`` of the first set; ``recordings``: the digests of
+        each recording seen, by its id, empty when they are not known.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -105,6 +155,8 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
         "n_timesteps": first.n_timesteps,
         "configuration": first.provenance.get("configuration"),
         "scaled": first.provenance.get("scaled"),
+        "input_channels": first.provenance.get("input_channels"),
+        "resampled_to_hz": first.provenance.get("resampled_to_hz"),
         "recordings": seen,
     }
 

@@ -10,10 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-PROGRAMS = ("test_lstm", "test_bits", "test_lstm_linear_loss", "test_train_epoch")
+PROGRAMS = (
+    "test_lstm",
+    "test_bits",
+    "test_lstm_linear_loss",
+    "test_train_epoch",
+    "test_signal_resample",
+)
+SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one body for every processor
 
 
-def build(folder, compiler, *flags, programs=PROGRAMS):
+def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS)):
     """Compile the core once and every program with it; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
@@ -87,6 +94,15 @@ def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_el
     run(checked / "test_train_epoch")
 
 
+def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
+    run(checked / "test_signal_resample")
+
+
+@pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
+def test_a_preprocessing_loop_keeps_its_contract_and_touches_nothing_else(checked, program):
+    run(checked / program)
+
+
 @pytest.mark.parametrize("program", PROGRAMS[1:])
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
@@ -99,3 +115,10 @@ def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
     output = run(emulator, folder / program)
     for isa in ("neon", "baseline"):
         assert f"{isa}: checked" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
+def test_on_arm_the_preprocessing_loops_keep_their_contract(aarch64, program):
+    emulator, folder = aarch64
+    run(emulator, folder / program)

@@ -120,7 +120,8 @@ def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
     assert (torn["n_samples"], torn["n_pieces"], torn["n_windows"]) == (350, 2, 3)
     assert (apart["n_samples"], apart["n_pieces"], apart["n_windows"]) == (200, 0, 0)
     assert provenance["configuration"] == pipeline.configuration
-    assert provenance["configuration"]["window"] == {"window_s": 1.0, "hop_s": None}
+    assert provenance["configuration"]["window"]["window_s"] == 1.0
+    assert provenance["configuration"]["window"]["hop_s"] is None
 
 
 def test_channels_are_selected_in_the_order_asked():
@@ -202,3 +203,92 @@ def test_preparing_imports_neither_torch_nor_scikit_learn():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_training_windows_may_overlap_where_those_that_judge_do_not():
+    plain = PreparePipeline(window_s=1.0).prepare(drives())
+    windows = PreparePipeline(window_s=1.0, train_hop_s=0.25).prepare(drives())
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
+    train, before = windows.part("train"), plain.part("train")
+    assert set(train.recording_id) == set(before.recording_id)
+    # seconds of recording are whole: between two neighbours come three more, after the last none
+    assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
+    assert {float(start) % 0.25 for start in train.start_s} == {0.0}
+    # in the order of the recordings, as without
+    order = list(dict.fromkeys(windows.recording_id.tolist()))
+    assert order == list(dict.fromkeys(plain.recording_id.tolist()))
+
+
+def test_random_phases_move_training_windows_alone():
+    plain = PreparePipeline(window_s=1.0).prepare(drives())
+    windows = PreparePipeline(window_s=1.0, train_phase="random").prepare(drives())
+    np.testing.assert_array_equal(windows.part("test").start_s, plain.part("test").start_s)
+    train = windows.part("train")
+    phases = np.round(train.start_s % 1.0, 6)
+    own = {name: set(phases[train.recording_id == name]) for name in set(train.recording_id)}
+    assert {len(of_one) for of_one in own.values()} == {1}
+    assert len(set.union(*own.values())) > len(own) / 2
+
+
+def test_a_split_by_time_keeps_windows_an_embargo_apart():
+    windows = PreparePipeline(window_s=1.0, hop_s=0.5, split_by="time", embargo_s=2.0).prepare(
+        drives()
+    )
+    for name in np.unique(windows.recording_id):
+        own = windows.take(windows.recording_id == name)
+        for part in ("validation", "test"):
+            later, earlier = own.start_s[own.split == part], own.start_s[own.split == "train"]
+            if len(later) and len(earlier):
+                assert np.abs(later[:, None] - earlier).min() >= 1.0 + 2.0 - 1e-9
+    assert set(windows.split) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("changes", [{"train_hop_s": 0.5}, {"train_phase": "random"}])
+def test_training_windows_of_their_own_do_not_go_with_a_split_by_time(changes):
+    with pytest.raises(ArgumentError, match="embargo"):
+        PreparePipeline(window_s=1.0, split_by="time", **changes)
+
+
+def test_steps_come_between_resampling_and_windows():
+    steps = [{"kind": "difference", "channels": ["gyro"], "keep": False}]
+    windows = PreparePipeline(window_s=1.0, steps=steps, sample_rate_hz=50.0).prepare(drives())
+    plain = PreparePipeline(window_s=1.0, sample_rate_hz=50.0).prepare(drives())
+    assert windows.provenance["configuration"]["steps"][0]["kind"] == "difference"
+    first = plain.X[:2, :, 1].ravel()  # two windows back to back
+    np.testing.assert_allclose(
+        windows.X[:2, :, 1].ravel()[1:], np.diff(first), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_step_that_does_not_fit_is_named_with_its_place():
+    with pytest.raises(InputError, match="detrent") as caught:
+        PreparePipeline(window_s=1.0, steps=[{"kind": "detrent", "window_s": 1}])
+    assert "detrend" in str(caught.value)
+    assert any("steps[0]" in note for note in caught.value.__notes__)
+    with pytest.raises(InputError, match="torque"):
+        PreparePipeline(
+            window_s=1.0, steps=[{"kind": "difference", "channels": ["torque"]}]
+        ).prepare(drives())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"scale": "physical"}, "rated"),
+        ({"rated": {"current": 1.0}}, "physical"),
+        ({"embargo_s": 1.0}, "split_by"),
+        ({"max_per_recording": 3}, "balance"),
+        ({"split_by": "day"}, "split_by"),
+        ({"label_rule": "majorty"}, "majority"),
+        ({"min_purity": 1.5}, "min_purity"),
+        ({"short": "stretch"}, "short"),
+        ({"train_phase": "rndom"}, "random"),
+        ({"resample_engine": "sox"}, "soxr"),
+        ({"steps": {"kind": "difference"}}, "list"),
+        ({"steps": ["difference"]}, "steps"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused_at_once(arguments, said):
+    with pytest.raises(InputError, match=said):
+        PreparePipeline(window_s=1.0, **arguments)

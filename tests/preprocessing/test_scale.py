@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,8 @@ from sklearn import preprocessing
 
 from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
+from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
+from sensorseq.preprocessing.window import make_windows
 
 PEERS = {
     "standard": preprocessing.StandardScaler(),
@@ -172,3 +176,92 @@ def test_errors_say_where_and_what():
     for use in (fit_scaler, scaler.transform):
         with pytest.raises(SignalError, match="NaN in window 3, step 7, channel 2"):
             use(X)
+
+
+def test_physical_divides_by_the_rated_value_and_learns_nothing():
+    X = windows()
+    scaler = fit_scaler(X, kind="physical", rated=[20.0, 1.0, 0.5])
+    np.testing.assert_array_equal(scaler.transform(X), X / [20.0, 1.0, 0.5])
+    np.testing.assert_allclose(scaler.inverse_transform(scaler.transform(X)), X, rtol=1e-15)
+    other = fit_scaler(X * 7, kind="physical", rated={"b": 1, "a": 20, "c": 0.5}, channels="abc")
+    np.testing.assert_array_equal(other.transform(X), scaler.transform(X))
+    again = Scaler.from_dict(scaler.to_dict())
+    assert (again.kind, again.constant_channels) == ("physical", ())
+    np.testing.assert_array_equal(again.transform(X), scaler.transform(X))
+    blocks = fit_scaler_to_blocks(lambda: [X, X], "physical", rated=[20.0, 1.0, 0.5])
+    np.testing.assert_array_equal(blocks.channel_scale, scaler.channel_scale)
+
+
+def test_rated_values_that_do_not_fit_the_channels_are_errors():
+    X = windows()
+    cases = {
+        "needs rated": {},
+        "no value for b, c; name every channel": {"rated": {"a": 1}, "channels": "abc"},
+        r"'d', which is no channel.*Channels: a, b, c": {"rated": {"d": 1}, "channels": "abc"},
+        "the channels have none here": {"rated": {"a": 1}},
+        "2 values for 3 channels": {"rated": [1, 2]},
+        r"rated is 0 for channel 1; it needs a number above zero": {"rated": [1, 0, 2]},
+        r"rated is nan for channel 0": {"rated": [np.nan, 1, 2]},
+        r"rated is 'x' for c": {"rated": {"a": 1, "b": 1, "c": "x"}, "channels": "abc"},
+    }
+    for message, arguments in cases.items():
+        with pytest.raises(ArgumentError, match=message):
+            fit_scaler(X, kind="physical", **arguments)
+        with pytest.raises(ArgumentError, match=message):
+            fit_scaler_to_blocks(lambda: [X], "physical", **arguments)
+    for fit in (fit_scaler, lambda X, **more: fit_scaler_to_blocks(lambda: [X], **more)):
+        with pytest.raises(ArgumentError, match="rated is for kind='physical' alone"):
+            fit(X, kind="standard", rated=[1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_constant_channels_are_said_and_remembered(kind):
+    X = windows()
+    assert fit_scaler(X, kind=kind).constant_channels == ()
+    X[:, :, 0], X[:, :, 2] = 0.1, -3.0
+    scaler = fit_scaler(X, kind=kind)
+    assert scaler.constant_channels == (0, 2)
+    assert Scaler.from_dict(scaler.to_dict()).constant_channels == (0, 2)
+    with pytest.raises(SignalError, match="do not fit"):
+        Scaler.from_dict({**scaler.to_dict(), "constant_channels": np.array([3], np.uint32)})
+    back = scaler.inverse_transform(scaler.transform(X))
+    np.testing.assert_allclose(back[:, :, [0, 2]], X[:, :, [0, 2]], rtol=1e-15)
+
+
+def test_a_spread_too_small_to_square_is_scaled_by_one():
+    X = windows()
+    X[:, :, 1] *= 1e-200
+    scaler = fit_scaler(X)
+    assert scaler.channel_scale[1] == 1
+    assert scaler.constant_channels == (1,)
+    assert np.isfinite(scaler.transform(X)).all()
+
+
+def test_a_spread_too_large_to_square_is_an_error():
+    X = windows()
+    X[0, 0, 1], X[0, 1, 1] = 1e300, -1e300
+    with pytest.raises(SignalError, match=r"channel 1 of X goes from -1e\+300 to 1e\+300"):
+        fit_scaler(X)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_windows_that_overlap_in_memory_are_scaled_as_their_copies(kind, dtype):
+    signal = np.random.default_rng(0).normal(size=(300, 3)).astype(dtype)
+    X = make_windows(signal, 20, 7)
+    scaler = fit_scaler(X, kind=kind)
+    np.testing.assert_array_equal(scaler.transform(X), scaler.transform(X.copy()))
+    for view in (X[::2], X[:, ::-1], X[:, :, ::-1], X[::-1], X[:0], np.asfortranarray(X)):
+        np.testing.assert_array_equal(scaler.transform(view), scaler.transform(view.copy()))
+
+
+def test_scaling_takes_no_memory_but_the_result():
+    X = np.random.default_rng(0).normal(size=(4000, 100, 3)).astype(np.float32)
+    scaler = fit_scaler(X[:10])
+    scaler.transform(X[:10])
+    for run, result in ((lambda: scaler.transform(X), X.nbytes), (lambda: fit_scaler(X), 0)):
+        tracemalloc.start()
+        run()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < result + 0.02 * X.nbytes

@@ -6,7 +6,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq.errors import SignalError, WindowError
+from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import KINDS
 from sensorseq.preprocessing.transformers import (
@@ -15,7 +15,8 @@ from sensorseq.preprocessing.transformers import (
     Resampler,
     Windower,
 )
-from sensorseq.recording import Recording
+from sensorseq.preprocessing.window import window_recordings
+from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 
 
@@ -163,3 +164,78 @@ def test_a_balancer_without_labels_or_with_too_few_says_so():
 def test_parameters_survive_cloning():
     for step in (ClassBalancer("oversample", 3), Resampler(50.0, 0.2), Windower(1.0, 0.5)):
         assert clone(step).get_params() == step.get_params()
+
+
+@pytest.mark.parametrize("per", ["recording", "group"])
+def test_the_scaler_goes_by_recording_or_group_of_a_window_set(per):
+    names = np.repeat([f"run {i}" for i in range(5)], 4)
+    groups = np.repeat(["x", "y"], [8, 12])
+    given = windows(recording_id=names, groups=groups)
+    scaler = ChannelScaler(per=per)
+    scaled = scaler.fit_transform(given)
+    for key in np.unique(names if per == "recording" else groups):
+        rows = (names if per == "recording" else groups) == key
+        np.testing.assert_array_equal(scaled.X[rows], ChannelScaler().fit_transform(given.X[rows]))
+    np.testing.assert_allclose(scaler.inverse_transform(scaled).X, given.X, atol=1e-5)
+    assert scaled.X.dtype == np.float32
+    assert not hasattr(scaler, "channel_center_")
+    for use in (ChannelScaler(per=per).fit, scaler.transform):
+        with pytest.raises(SignalError, match=f"needs the {per} of every window"):
+            use(given.X)
+    assert clone(scaler).get_params() == scaler.get_params()
+
+
+def test_the_scaler_divides_by_rated_values():
+    given = windows(channels=("current", "gyro"))
+    by_name = ChannelScaler("physical", rated={"gyro": 2, "current": 20})
+    np.testing.assert_array_equal(by_name.fit_transform(given).X, given.X / np.float32([20, 2]))
+    by_place = ChannelScaler("physical", rated=[20, 2])
+    np.testing.assert_array_equal(by_place.fit_transform(given.X), by_name.transform(given).X)
+    with pytest.raises(ArgumentError, match="the channels have none here"):
+        by_name.fit(given.X)
+    with pytest.raises(ArgumentError, match="per='group' needs a kind that learns"):
+        ChannelScaler("physical", per="group", rated=[20, 2]).fit(given)
+    with pytest.raises(ArgumentError, match="Did you mean 'recording'"):
+        ChannelScaler(per="recordings").fit(given)
+
+
+def test_the_scaler_says_which_channels_are_constant():
+    given = windows()
+    given.X[:, :, 1] = 4.0
+    assert ChannelScaler().fit(given).constant_channels_ == (1,)
+    assert ChannelScaler().fit(given.X).constant_channels_ == (1,)
+
+
+def test_the_windower_passes_its_choices_on():
+    given = [
+        Recording.evenly_sampled(
+            np.arange(100.0)[:, None],
+            10.0,
+            ["a"],
+            f"run {i}",
+            label_spans=[LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")],
+        )
+        for i in range(2)
+    ]
+    choices = {
+        "label_rule": "majority",
+        "min_purity": 0.9,
+        "short": "pad",
+        "phase": "random",
+        "random_state": 3,
+        "drop_unlabelled": False,
+    }
+    cut = clone(Windower(1.0, 0.5, **choices)).fit(given).transform(given)
+    direct = window_recordings(given, 1.0, 0.5, **choices)
+    for name in ("X", "y", "start_s"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(direct, name))
+    assert "" in cut.y
+    for name, value in {
+        "label_rule": "most",
+        "min_purity": 2,
+        "short": "fill",
+        "phase": "any",
+        "random_state": -1,
+    }.items():
+        with pytest.raises(ArgumentError, match=name):
+            Windower(1.0, **{"label_rule": "majority", name: value}).fit(given)

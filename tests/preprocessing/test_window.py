@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
 from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.window import (
     make_windows,
+    scaled_windows,
     window_recordings,
     window_samples,
     window_starts,
@@ -203,3 +206,96 @@ def test_windows_are_a_read_only_view():
     assert np.shares_memory(windows, signal)
     with pytest.raises(ValueError, match="read-only"):
         windows[0] = 1
+
+
+def test_what_changed_after_a_recording_was_made_is_still_caught():
+    infinite = counting(30, "spike")
+    infinite.values[7, 1] = np.inf
+    with pytest.raises(RecordingError, match=r"'spike': channel 'channel 1' is inf at sample 7"):
+        window_recordings([infinite], 0.1)
+    backwards = counting(30, "clock")
+    backwards.timestamps_s[7] = 0.0
+    with pytest.raises(RecordingError, match=r"'clock': samples are not evenly spaced"):
+        window_recordings([backwards], 0.1)
+
+
+def test_a_value_beyond_float32_is_named():
+    large = counting(30, "large")
+    large.values[7, 1] = 1e300
+    with pytest.raises(RecordingError, match=r"'large'.* 1e\+300 at sample 7, beyond the range"):
+        window_recordings([large], 0.1)
+
+
+def test_values_are_rounded_once_as_numpy_does():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        recording = Recording.evenly_sampled(
+            rng.normal(size=(50, 3)).astype(dtype), 10.0, ["a", "b", "c"], "r"
+        )
+        windows = window_recordings([recording], 1.0, 0.4)
+        expected = make_windows(recording.values, 10, 4).astype(np.float32)
+        np.testing.assert_array_equal(windows.X, expected)
+
+
+@given(
+    n_samples=st.integers(0, 120),
+    n_channels=st.sampled_from([1, 2, 3, 9, 400]),
+    window=st.integers(1, 30),
+    hop=st.integers(1, 40),
+    kind=st.sampled_from(["standard", "min_max", "quantile", None]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=80, deadline=None)
+def test_scaled_windows_are_windows_scaled_in_float64_and_rounded_once(
+    n_samples, n_channels, window, hop, kind, dtype
+):
+    rng = np.random.default_rng(n_samples)
+    signal = (rng.normal(size=(n_samples, n_channels)) * 3 + 5).astype(dtype)
+    scaler = fit_scaler(rng.normal(size=(5, 20, n_channels)) + 5, kind=kind)
+    scaled = scaled_windows(signal, window, hop, scaler)
+    assert scaled.dtype == np.float32
+    windows = make_windows(signal, window, hop).astype(np.float64)
+    np.testing.assert_array_equal(scaled, scaler.transform(windows).astype(np.float32))
+    if kind == "standard":
+        by_hand = (windows - scaler.channel_center) / scaler.channel_scale
+        np.testing.assert_array_equal(scaled, by_hand.astype(np.float32))
+    np.testing.assert_array_equal(scaled_windows(signal, window, hop), windows.astype(np.float32))
+
+
+def test_scaled_windows_name_what_no_window_can_hold():
+    signal = np.zeros((20, 2))
+    scaler = fit_scaler(np.arange(20.0).reshape(1, 10, 2))
+    signal[7, 1] = 1e300
+    with pytest.raises(SignalError, match=r"1e\+300 in window 1, step 2, channel 1.*float32"):
+        scaled_windows(signal, 5, scaler=scaler)
+    signal[7, 1] = np.nan
+    with pytest.raises(SignalError, match="NaN in window 1, step 2, channel 1"):
+        scaled_windows(signal, 5, scaler=scaler)
+    with pytest.raises(SignalError, match=r"3 channels.* 2"):
+        scaled_windows(np.zeros((20, 3)), 5, scaler=scaler)
+
+
+@pytest.mark.parametrize("prepare", [lambda x: x, np.asfortranarray, lambda x: x[::-1][::-1]])
+def test_windows_and_recordings_take_arrays_of_any_order_in_memory(prepare):
+    values = prepare(np.random.default_rng(0).normal(size=(60, 4)))
+    recording = Recording.evenly_sampled(values[:, ::2], 10.0, ["a", "b"], "r")
+    expected = make_windows(np.ascontiguousarray(values[:, ::2]), 10).astype(np.float32)
+    np.testing.assert_array_equal(window_recordings([recording], 1.0).X, expected)
+    np.testing.assert_array_equal(scaled_windows(values[:, ::2], 10), expected)
+
+
+def test_cutting_and_scaling_take_no_memory_but_the_result():
+    signal = np.random.default_rng(0).normal(size=(400_000, 3))
+    scaler = fit_scaler(signal[np.newaxis])
+    recording = Recording.evenly_sampled(signal, 100.0, ["a", "b", "c"], "r")
+    scaled_windows(signal[:1000], 100, 50, scaler)  # what is imported on first use does not count
+    for make in (
+        lambda: scaled_windows(signal, 100, 50, scaler),
+        lambda: window_recordings([recording], 1.0, 0.5).X,
+    ):
+        tracemalloc.start()
+        made = make()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # stamps of windows, and blocks that checks look at: far below a copy of the signal
+        assert made.nbytes < peak < made.nbytes + 0.2 * signal.nbytes

@@ -163,3 +163,17 @@ def test_unicode_and_spaces_in_a_path_are_just_characters(tmp_path, name):
     folder.mkdir()
     recording = read_csv(write(folder, "time_s,a\n0,1\n1,2\n", name))
     assert recording.recording_id == name.removesuffix(".gz").removesuffix(".csv")
+
+
+def test_repairing_stamps_takes_the_labels_along(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("time,x,ground\n0,1,ice\n3,4,mud\n1,2,ice\n2,3,mud\n2,5,mud\n4,6,\n")
+    recording = read_csv(path, time_column="time", repair_stamps=True, label_column="ground")
+    np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 4, 4, 6])
+    assert [(s.start_s, s.end_s, s.label) for s in recording.label_spans] == [
+        (0.0, 2.0, "ice"),
+        (2.0, 4.0, "mud"),
+    ]
+    path.write_text("time,x,ground\n0,1,ice\n1,2,ice\n1,2,mud\n")
+    with pytest.raises(RecordingError, match=r"row 3: label 'mud' at the time of row 2.*'ice'"):
+        read_csv(path, time_column="time", repair_stamps=True, label_column="ground")

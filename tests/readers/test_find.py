@@ -1,7 +1,8 @@
 import pytest
 
 from sensorseq.errors import ArgumentError, RecordingError
-from sensorseq.readers import find_recordings
+from sensorseq.readers import find_recordings, read_recordings
+from sensorseq.recording import LabelSpan
 
 
 def touch(folder, *names):
@@ -195,3 +196,107 @@ class TestPair:
         (tmp_path / "manifest.csv").write_text("path,label\npro_1.csv,ice\nimu_1.csv,snow\n")
         with pytest.raises(RecordingError, match="labels 'ice' and 'snow'"):
             find_recordings(tmp_path, pair=self.pair)
+
+
+def manifest_of(folder, *lines):
+    touch(folder, "run_1.csv", "run_2.csv")
+    for name in ("run_1.csv", "run_2.csv"):
+        (folder / name).write_text("time,a\n" + "".join(f"{t},{t}\n" for t in range(10)))
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_rows_of_a_manifest_may_label_stretches_of_one_recording(tmp_path):
+    folder = manifest_of(
+        tmp_path,
+        "path,start_s,end_s,label,group",
+        "run_1.csv,4,7.5,mud,robot",
+        "run_2.csv,,,ice,",
+        "run_1.csv,0,4,ice,robot",
+    )
+    one, two = find_recordings(folder)
+    assert one.label is None
+    assert one.label_spans == (LabelSpan(0, 4, "ice"), LabelSpan(4, 7.5, "mud"))
+    assert (one.labels, one.group, one.recording_id) == (("ice", "mud"), "robot", "run_1")
+    assert (two.label, two.label_spans) == ("ice", ())
+    read, whole = read_recordings(folder)
+    assert read.label_spans == one.label_spans
+    assert whole.label == "ice"
+
+
+def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
+    folder = manifest_of(
+        tmp_path,
+        "path,start_s,end_s,label",
+        "run_1.csv,0,4,ice",
+        "run_1.csv,4,7,mud",
+        "run_2.csv,1,4,mud",
+    )
+    for chosen in (
+        find_recordings(folder, labels=["ice"]),
+        find_recordings(folder, exclude=["mud"]),
+    ):
+        (only,) = chosen
+        assert only.label_spans == (LabelSpan(0, 4, "ice"),)
+    with pytest.raises(ArgumentError, match=r"labels='ise'.* Known: ice, mud"):
+        find_recordings(folder, labels=["ise"])
+    with pytest.raises(ArgumentError, match="Did you mean 'mud'"):
+        find_recordings(folder, exclude=["mod"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["run_1.csv,0,4,ice", "run_1.csv,3,5,mud"], r"row 2: 'mud' from 3.* overlaps.* of row 1"),
+        (["run_1.csv,0,,ice"], r"row 1: no end_s"),
+        (["run_1.csv,,4,ice"], r"row 1: no start_s"),
+        (["run_1.csv,4,4,ice"], r"row 1: .*the end is not after the start"),
+        (["run_2.csv,0,1,ice", "run_1.csv,4,2,ice"], r"row 2: .*the end is not after the start"),
+        (["run_1.csv,nan,4,ice"], r"row 1: .*finite"),
+        (["run_1.csv,zero,4,ice"], r"row 1: start_s 'zero' is not a number"),
+        (["run_1.csv,0,4,"], r"row 1: .*has no label"),
+        (["run_1.csv,0,4,ice", "run_1.csv,,,mud"], r"row 2: .*row 1 already.*need start_s"),
+        (["run_1.csv,,,ice", "run_1.csv,0,4,mud"], r"row 2: .*row 1 already.*need start_s"),
+    ],
+)
+def test_rows_that_make_no_sense_are_named(tmp_path, rows, said):
+    folder = manifest_of(tmp_path, "path,start_s,end_s,label", *rows)
+    with pytest.raises(RecordingError, match=rf"manifest\.csv, {said}"):
+        find_recordings(folder)
+
+
+def test_rows_of_one_path_agree_on_what_else_they_say(tmp_path):
+    folder = manifest_of(
+        tmp_path,
+        "path,start_s,end_s,label,group",
+        "run_1.csv,0,4,ice,robot",
+        "run_1.csv,4,5,mud,rover",
+    )
+    with pytest.raises(RecordingError, match=r"row 2: group 'rover'.*'robot' in row 1"):
+        find_recordings(folder)
+
+
+def test_times_without_the_other_columns_are_an_error(tmp_path):
+    folder = manifest_of(tmp_path, "path,start_s,label", "run_1.csv,0,ice")
+    with pytest.raises(RecordingError, match="'start_s' and none 'end_s'"):
+        find_recordings(folder)
+    folder = manifest_of(tmp_path, "path,start_s,end_s", "run_1.csv,0,4")
+    with pytest.raises(RecordingError, match="none 'label'"):
+        find_recordings(folder)
+
+
+def test_a_stretch_outside_the_recording_is_an_error_when_it_is_read(tmp_path):
+    folder = manifest_of(tmp_path, "path,start_s,end_s,label", "run_1.csv,20,24,ice")
+    with pytest.raises(RecordingError, match=r"run_1\.csv: .*label outside.*0\.0+ s to 9\.0+ s"):
+        read_recordings(folder)
+
+
+def test_sensors_of_one_recording_have_the_same_stretches(tmp_path):
+    folder = touch(tmp_path / "a", "pro_1.csv", "imu_1.csv")
+    head = "path,start_s,end_s,label\n"
+    (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,4,ice\n")
+    (one,) = find_recordings(folder, pair="{sensor}_{recording}.*")
+    assert one.label_spans == (LabelSpan(0, 4, "ice"),)
+    (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,5,ice\n")
+    with pytest.raises(RecordingError, match="different labelled stretches"):
+        find_recordings(folder, pair="{sensor}_{recording}.*")

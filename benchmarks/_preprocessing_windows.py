@@ -1,0 +1,144 @@
+"""Windows, scaling and statistics against numpy, for bench_preprocessing.py.
+
+One process, one thread. What each row compares:
+
+- windows and scaling: a recording to float32 windows, scaled. numpy's side is
+  `sliding_window_view`, a copy of the windows, and (x - center) / scale in float64, rounded to
+  float32 at the end: the same arithmetic, and the bits are compared. "in float32" is numpy at its
+  fastest, every step in place and in float32, which gives other last digits.
+- statistics: mean and deviation of each channel over windows, in float64. numpy's side is `mean`
+  and `std`. Ours also finds the extremes and what is not finite, in the same pass.
+
+Peak memory is what a process of its own holds beyond the recording, as the kernel counts it.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.benchmark import alternate, summarize
+from sensorseq.preprocessing.moments import ChannelMoments
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.window import make_windows, scaled_windows
+
+WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
+
+
+class Sides(NamedTuple):
+    """Two ways to compute the same, and by how much their results may differ."""
+
+    theirs: Callable[[], Any]
+    ours: Callable[[], Any]
+    tolerance: float = 0.0
+
+
+def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floating]:
+    """Return samples of about `n_bytes`, as a motor current might be: an offset and a spread."""
+    n_samples = n_bytes // (n_channels * np.dtype(dtype).itemsize)
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((n_samples, n_channels), np.float32).astype(dtype)
+    return signal * dtype(3) + dtype(20)
+
+
+def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
+    """Yield what a row is called, its shape, and the function that makes its two sides."""
+    for dtype in (np.float64, np.float32):
+        for n_channels in (1, 3, 6):
+            shape = {"bytes": n_bytes, "channels": n_channels, "dtype": np.dtype(dtype).name}
+            args = (n_bytes, n_channels, dtype)
+            yield "windows and scaling", shape, lambda args=args: _scaling(*args)
+            yield "windows and scaling in float32", shape, lambda args=args: _single(*args)
+            yield "statistics", shape, lambda args=args: _statistics(*args)
+
+
+def measure(sides: Sides, *, rounds: int) -> dict[str, float]:
+    """Compare the results, then time both sides in turns."""
+    np.testing.assert_allclose(sides.ours(), sides.theirs(), rtol=0, atol=sides.tolerance)
+
+    def repeated(compute: Callable[[], Any]) -> Callable[[int], None]:
+        def repeat(n: int) -> None:
+            for _ in range(n):
+                compute()
+
+        return repeat
+
+    times = alternate(
+        repeated(sides.theirs), repeated(sides.ours), rounds=rounds, warm_up_runs=1, budget_s=60
+    )
+    return summarize(*times)
+
+
+def peak_memory(n_bytes: int) -> dict[str, int]:
+    """Return the bytes that cutting and scaling takes at its peak, and those of its result."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_memory, (n_bytes,))
+
+
+def _peak_memory(n_bytes: int) -> dict[str, int]:
+    signal = np.full((n_bytes // 24, 3), 1.5)
+    scaler = fit_scaler(signal[np.newaxis, :1000])
+    scaled_windows(signal[:1000], WINDOW_SAMPLES, HOP_SAMPLES, scaler)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew; see proc(5)
+    before = _held("VmRSS")
+    made = scaled_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES, scaler)
+    peak = _held("VmHWM")
+    return {"input": signal.nbytes, "result": made.nbytes, "peak_beyond_input": peak - before}
+
+
+def _held(what: str) -> int:
+    """Bytes of memory this process holds, or held at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def _scaling(n_bytes: int, n_channels: int, dtype: type) -> Sides:
+    signal = make_signal(n_bytes, n_channels, dtype)
+    scaler = fit_scaler(signal[np.newaxis, :100_000])
+
+    def theirs() -> NDArray[np.float32]:
+        windows = np.ascontiguousarray(make_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES))
+        return ((windows - scaler.channel_center) / scaler.channel_scale).astype(np.float32)
+
+    return Sides(theirs, lambda: _ours(signal, scaler))
+
+
+def _single(n_bytes: int, n_channels: int, dtype: type) -> Sides:
+    signal = make_signal(n_bytes, n_channels, dtype)
+    scaler = fit_scaler(signal[np.newaxis, :100_000])
+    center = scaler.channel_center.astype(np.float32)
+    scale = scaler.channel_scale.astype(np.float32)
+
+    def theirs() -> NDArray[np.float32]:
+        windows = np.array(make_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES), np.float32, order="C")
+        windows -= center
+        windows /= scale
+        return windows
+
+    return Sides(theirs, lambda: _ours(signal, scaler), tolerance=1e-5)
+
+
+def _ours(signal: NDArray[np.floating], scaler: Scaler) -> NDArray[np.float32]:
+    return scaled_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES, scaler)
+
+
+def _statistics(n_bytes: int, n_channels: int, dtype: type) -> Sides:
+    signal = make_signal(n_bytes, n_channels, dtype)
+    n_windows = len(signal) // WINDOW_SAMPLES
+    X = signal[: n_windows * WINDOW_SAMPLES].reshape(n_windows, WINDOW_SAMPLES, n_channels)
+
+    def theirs() -> NDArray[np.float64]:
+        steps = X.reshape(-1, n_channels)
+        return np.stack([steps.mean(axis=0, dtype=np.float64), steps.std(axis=0, dtype=np.float64)])
+
+    def ours() -> NDArray[np.float64]:
+        moments = ChannelMoments()
+        moments.add(X)
+        found = moments.statistics()
+        return np.stack([found.mean, found.deviation])
+
+    return Sides(theirs, ours, tolerance=1e-9)

@@ -1,0 +1,233 @@
+// PolyphaseFilter and TableFilter as Python classes.
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "bindings_signal.h"
+#include "signal/resample.h"
+
+namespace py = pybind11;
+
+namespace sensorseq {
+namespace {
+
+using signal::Edge;
+
+constexpr int64_t kMaxTerm = int64_t{1} << 20;
+
+Edge EdgeOf(const std::string& name) {
+  if (name == "mirror") return Edge::kMirror;
+  if (name == "hold") return Edge::kHold;
+  if (name == "odd") return Edge::kOdd;
+  throw py::value_error("edge is '" + name + "'; known: mirror, hold, odd.");
+}
+
+const signal::FirKernels& ActiveKernelsOrRaise() {
+  Status status = Status::kOk;
+  const signal::FirKernels* kernels = signal::ActiveFirKernels(&status);
+  if (kernels != nullptr) return *kernels;
+  std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
+  const signal::FirKernelTable table = signal::AllFirKernels();
+  for (int64_t i = 0; i < table.n_rows; ++i) {
+    sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
+                (table.rows[i]->is_supported() ? "" : " (not on this processor)");
+  }
+  throw std::runtime_error(sentence + ".");
+}
+
+Rows<double> CheckedTaps(const Rows<double>& taps) {
+  if (taps.ndim() != 1 || taps.size() == 0) {
+    throw py::value_error("taps have " + std::to_string(taps.ndim()) + " dimension(s) and " +
+                          std::to_string(taps.size()) +
+                          " entries; expected (n_taps,), one or more.");
+  }
+  for (int64_t i = 0; i < taps.size(); ++i) {
+    if (!std::isfinite(taps.data()[i])) {
+      throw py::value_error("tap " + std::to_string(i) + " is not finite.");
+    }
+  }
+  return taps;
+}
+
+void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high) {
+    throw py::value_error(std::string(name) + " is " + std::to_string(value) + "; expected " +
+                          std::to_string(low) + " to " + std::to_string(high) + ".");
+  }
+}
+
+// One filter of Python: calls from several threads take turns.
+template <typename Filter>
+class Bound {
+ public:
+  template <typename Taps>
+  Bound(Taps taps, int64_t n_channels, Edge edge, const signal::FirKernels& kernels)
+      : filter_(std::move(taps), n_channels, edge, kernels) {}
+
+  py::array Push(const py::array& x) {
+    if (x.ndim() != 2 || x.shape(1) != filter_.n_channels()) {
+      throw py::value_error("x has shape " + std::string(py::str(x.attr("shape"))) +
+                            "; expected (n, " + std::to_string(filter_.n_channels()) + ").");
+    }
+    if (py::isinstance<py::array_t<float>>(x)) return PushOf<float>(Rows<float>::ensure(x));
+    if (py::isinstance<py::array_t<double>>(x)) return PushOf<double>(Rows<double>::ensure(x));
+    throw py::type_error("x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
+                         "; expected float32 or float64.");
+  }
+
+  py::array Flush() {
+    const Lock lock(*this);
+    return is_float_ ? FlushOf<float>() : FlushOf<double>();
+  }
+
+  void Reset() {
+    const Lock lock(*this);
+    filter_.Reset();
+  }
+
+  const Filter& filter() const { return filter_; }
+
+ private:
+  // Taken without the GIL, which who holds it may be waiting for.
+  class Lock {
+   public:
+    explicit Lock(Bound& bound) : lock_(bound.mutex_, std::defer_lock) {
+      const py::gil_scoped_release release;
+      lock_.lock();
+    }
+
+   private:
+    std::unique_lock<std::mutex> lock_;
+  };
+
+  template <typename Real>
+  py::array PushOf(const Rows<Real>& x) {
+    const Lock lock(*this);
+    is_float_ = sizeof(Real) == sizeof(float);
+    const int64_t n = x.shape(0);
+    py::array_t<Real> y({filter_.n_outputs_of_push(n), filter_.n_channels()});
+    const Real* from = x.data();
+    Real* to = y.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      filter_.Push(from, n, to);
+    }
+    return std::move(y);
+  }
+
+  template <typename Real>
+  py::array FlushOf() {
+    py::array_t<Real> y({filter_.n_outputs_of_flush(), filter_.n_channels()});
+    Real* to = y.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      filter_.Flush(to);
+    }
+    return std::move(y);
+  }
+
+  Filter filter_;
+  std::mutex mutex_;
+  bool is_float_ = false;  // as the last chunk
+};
+
+using BoundPolyphase = Bound<signal::PolyphaseFilter>;
+using BoundTable = Bound<signal::TableFilter>;
+
+std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t up, int64_t down,
+                                              int64_t n_channels, const std::string& edge_name,
+                                              std::optional<int64_t> delay) {
+  const Rows<double> taps = CheckedTaps(given);
+  const Edge edge = EdgeOf(edge_name);
+  CheckRange("up", up, 1, kMaxTerm);
+  CheckRange("down", down, 1, kMaxTerm);
+  CheckRange("n_channels", n_channels, 1, kMaxTerm);
+  if (!delay.has_value() && taps.size() % 2 == 0) {
+    throw py::value_error(std::to_string(taps.size()) +
+                          " taps have no centre; give an odd number of them, or a delay.");
+  }
+  const int64_t at = delay.value_or(taps.size() / 2);
+  CheckRange("delay", at, 0, int64_t{1} << 40);
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
+  if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {
+    throw py::value_error("a delay of " + std::to_string(at) +
+                          " looks back further than ahead, so"
+                          " edge '" +
+                          edge_name +
+                          "' would need samples that have not arrived;"
+                          " use edge 'hold'.");
+  }
+  return std::make_unique<BoundPolyphase>(std::move(phases), n_channels, edge, kernels);
+}
+
+std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phases, double ratio,
+                                      int64_t n_channels, const std::string& edge_name) {
+  const Rows<double> taps = CheckedTaps(given);
+  const Edge edge = EdgeOf(edge_name);
+  CheckRange("n_phases", n_phases, 1, kMaxTerm);
+  CheckRange("n_channels", n_channels, 1, kMaxTerm);
+  if (taps.size() % 2 == 0 || taps.size() < 2 * n_phases - 1) {
+    throw py::value_error(std::to_string(taps.size()) +
+                          " taps; expected an odd number of at least"
+                          " 2 * n_phases - 1.");
+  }
+  if (!(std::isfinite(ratio) && ratio > 0)) {
+    throw py::value_error("ratio is " + std::to_string(ratio) + "; expected one above zero.");
+  }
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
+  return std::make_unique<BoundTable>(std::move(table), n_channels, edge, kernels);
+}
+
+template <typename Real>
+bool AllFiniteIn(const Rows<Real>& x, bool (*all_finite)(const Real*, int64_t)) {
+  const int64_t n = x.size();
+  const Real* from = x.data();
+  const py::gil_scoped_release release;
+  return all_finite(from, n);
+}
+
+bool AllFinite(const py::array& x) {
+  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  if (py::isinstance<py::array_t<float>>(x)) {
+    return AllFiniteIn<float>(Rows<float>::ensure(x), kernels.all_finite_f32);
+  }
+  if (py::isinstance<py::array_t<double>>(x)) {
+    return AllFiniteIn<double>(Rows<double>::ensure(x), kernels.all_finite_f64);
+  }
+  throw py::type_error("x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
+                       "; expected float32 or float64.");
+}
+
+template <typename Class>
+py::class_<Class> BindFilter(py::module_& m, const char* name) {
+  py::class_<Class> bound(m, name);
+  bound.def("push", &Class::Push, py::arg("x"))
+      .def("flush", &Class::Flush)
+      .def("reset", &Class::Reset)
+      .def_property_readonly("n_channels", [](const Class& f) { return f.filter().n_channels(); })
+      .def_property_readonly("latency_samples",
+                             [](const Class& f) { return f.filter().taps().latency_samples(); })
+      .def_property_readonly("isa", [](const Class& f) { return f.filter().kernels().name; });
+  return bound;
+}
+
+}  // namespace
+
+void BindResample(py::module_& m) {
+  BindFilter<BoundPolyphase>(m, "PolyphaseFilter")
+      .def(py::init(&MakePolyphase), py::arg("taps"), py::arg("up"), py::arg("down"),
+           py::arg("n_channels"), py::arg("edge") = "mirror", py::arg("delay") = py::none());
+  BindFilter<BoundTable>(m, "TableFilter")
+      .def(py::init(&MakeTable), py::arg("taps"), py::arg("n_phases"), py::arg("ratio"),
+           py::arg("n_channels"), py::arg("edge") = "mirror");
+  m.def("all_finite", &AllFinite, py::arg("x"));
+}
+
+}  // namespace sensorseq

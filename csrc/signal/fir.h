@@ -1,0 +1,101 @@
+// The inner loops of a filter that runs along planar rows of doubles, one row for each channel:
+// one table of them per instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "status.h"
+
+namespace sensorseq {
+namespace signal {
+
+// Taps come in whole blocks of the widest vector, aligned to it.
+constexpr int64_t kFirBlock = 8;
+constexpr int64_t kFirAlignment = 64;  // bytes
+
+// One output: the taps that end at `taps_end`, in order of time, with the samples that end before
+// entry `end` of a row. Only n_last entries of the last block are read: what is beyond them may not
+// have arrived. Both can be read for n_taps more than an output asks for; the taps there are 0.
+struct FirOutput {
+  const double* taps_end;  // of n_taps, aligned to kFirAlignment
+  int64_t end;             // a multiple of kFirBlock where n_last < kFirBlock
+  int64_t n_taps;          // a multiple of kFirBlock, at least one
+  int64_t n_last;          // 1 to kFirBlock; the last taps that have no sample are 0
+};
+
+// sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.
+//
+// Each sum has an order of its own, fixed by its FirOutput: no other output nor channel has a part
+// in it.
+struct FirDots {
+  int64_t n_outputs, n_channels;
+  const FirOutput* outputs;  // (n_outputs); it is faster where neighbours have the same taps
+  const double* rows;        // (n_channels, row_stride), aligned to kFirAlignment
+  int64_t row_stride;        // in doubles, a multiple of kFirBlock
+  double* sums;              // (n_outputs, n_channels)  written; overlaps nothing
+};
+
+// Outputs at `up` times the rate of the samples, one after the other: output m is of phase
+// (phase + m) % up and meets n_taps samples from entry first + (phase + m) / up of a row on.
+//
+// sums[m * n_channels + c] = sum over i of taps[its phase * n_taps + i] * row c[its first + i], in
+// the order of i.
+struct FirInterpolation {
+  int64_t n_outputs, n_channels, up, n_taps;
+  const double* taps;  // (up, n_taps)
+  int64_t phase;       // of output 0
+  int64_t first;       // of output 0's samples, less phase / up
+  const double* rows;  // (n_channels, row_stride); up to kInterpolationReach entries more are read
+  int64_t row_stride;  // in doubles
+  double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
+};
+constexpr int64_t kInterpolationReach = 7;  // a vector's lanes but one
+constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
+
+// blended[i] = low[i] + weight * (high[i] - low[i])
+struct FirBlend {
+  int64_t n_taps;      // a multiple of kFirBlock
+  const double* low;   // (n_taps), aligned to kFirAlignment
+  const double* high;  // the same
+  double weight;
+  double* blended;  // (n_taps)  written, aligned to kFirAlignment; overlaps neither
+};
+
+// planar[c * row_stride + t] = x[t * n_channels + c]
+template <typename Real>
+struct Deinterleave {
+  int64_t n_samples, n_channels;
+  const Real* x;       // (n_samples, n_channels)
+  double* planar;      // (n_channels, row_stride), n_samples of each row written
+  int64_t row_stride;  // in doubles
+};
+
+struct FirKernels {
+  const char* name;
+  bool (*is_supported)();
+  // Whether a load that is not aligned costs so much that taps are better stored in kFirBlock
+  // places, so that none is needed. Only then n_last may be below kFirBlock.
+  bool wants_alignment;
+  void (*dots)(const FirDots&);
+  void (*interpolate)(const FirInterpolation&);
+  void (*blend)(const FirBlend&);
+  bool (*all_finite_f32)(const float* x, int64_t n);
+  bool (*all_finite_f64)(const double* x, int64_t n);
+  void (*deinterleave_f32)(const Deinterleave<float>&);
+  void (*deinterleave_f64)(const Deinterleave<double>&);
+};
+
+struct FirKernelTable {
+  const FirKernels* const* rows;
+  int64_t n_rows;
+};
+
+// Every instruction set of this build, best first.
+FirKernelTable AllFirKernels();
+
+// The best that this processor has, or what SENSORSEQ_CPU_ISA names; null, and why in `status`,
+// where that is unknown or not supported.
+const FirKernels* ActiveFirKernels(Status* status);
+
+}  // namespace signal
+}  // namespace sensorseq

@@ -1,0 +1,54 @@
+// Mean, variance and extremes of each channel in one pass over blocks of windows.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace sensorseq::signal {
+
+// Steps are taken in groups of a fixed number, counted from the first step ever added: two passes
+// over a group, which stays in the cache, then one merge of its moments (Chan, Golub, LeVeque,
+// "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). So the bits
+// depend on the steps and their order, and not on how they were cut into blocks. All arithmetic is
+// double, on values less each channel's first one, so an offset costs no digits.
+//
+// Allocates when made, never afterwards. One object belongs to one thread at a time.
+class Moments {
+ public:
+  static constexpr int64_t kGroup = 512;  // steps: a channel's group is 4 KiB
+
+  explicit Moments(int64_t n_channels);
+
+  // Adds the valid steps of a block. x: (N, T, C), C = n_channels; lengths: (N), each in [0, T],
+  // or null: all T. Real is float or double.
+  // Returns the position in x of the first valid value that is NaN or infinite, else -1. When there
+  // is one the object is of no further use.
+  template <typename Real>
+  int64_t Add(const Real* x, int64_t n_windows, int64_t n_timesteps, const int64_t* lengths);
+
+  // Writes what was added so far, and returns the number of steps. mean, m2 (the sum of squared
+  // deviations from the mean), low, high: (C) each; zeros when there was no step.
+  int64_t Summarize(double* mean, double* m2, double* low, double* high) const;
+
+  int64_t n_channels() const { return n_channels_; }
+
+ private:
+  struct Part {
+    double mean, m2, low, high;  // the mean is of values less the shift
+  };
+
+  static Part Reduce(const double* x, double shift, int64_t n);
+  static void Merge(Part* total, int64_t n_total, const Part& part, int64_t n_part);
+
+  template <typename Real>
+  bool Take(const Real* x, int64_t n_steps);
+
+  int64_t n_channels_;
+  int64_t n_reduced_ = 0;        // steps in total_
+  int64_t n_pending_ = 0;        // steps in pending_, fewer than kGroup
+  std::vector<double> shift_;    // (C)
+  std::vector<Part> total_;      // (C)
+  std::vector<double> pending_;  // (C, kGroup)
+};
+
+}  // namespace sensorseq::signal

@@ -1,0 +1,175 @@
+// Filters that bring a stream of samples to another rate. What a stream gives does not depend on
+// how it was cut into chunks: the whole is one chunk, then the end.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "signal/fir.h"
+
+namespace sensorseq {
+namespace signal {
+
+// What lies before the first sample and after the last.
+enum class Edge : int32_t {
+  kMirror,  // x[-k] = x[k]: the samples again, backwards, and again
+  kHold,    // x[-k] = x[0]
+  kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line goes on
+};
+
+// Zeros at first, aligned to kFirAlignment; null for none.
+class AlignedDoubles {
+ public:
+  explicit AlignedDoubles(int64_t n);
+  AlignedDoubles(AlignedDoubles&&) = default;  // the block keeps its place
+  AlignedDoubles(const AlignedDoubles&) = delete;
+  double* data() const { return data_; }
+
+ private:
+  std::vector<double> block_;
+  double* data_;
+};
+
+// A filter given at `up` times the input's rate, of which every `down`-th output is kept: output m
+// is at m * down / up input samples and is the sum over k of taps[k] * u[m * down + delay - k],
+// where u[i * up] = x[i] and all else is 0.
+class PolyphaseTaps {
+ public:
+  // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
+  PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay,
+                const FirKernels& kernels);
+
+  // Whether the samples before the first that output 0 needs are, when mirrored, among those that
+  // have arrived with it.
+  bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
+  double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
+  int64_t n_taps() const { return n_padded_; }          // of one output at most, in whole blocks
+  int64_t n_before() const { return n_before_; }        // samples before the first with a tap
+  int64_t n_after() const { return delay_ / up_ + 1; }  // the same after the last, at most
+  int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
+  int64_t n_outputs_within(int64_t n_samples) const;  // that need no later sample
+  int64_t n_outputs_of(int64_t n_samples) const;      // of a signal that ends there
+
+  static constexpr int64_t kBatch = 512;
+  static constexpr bool kHasTotals = false;
+  // How many outputs from `first` on are best computed together; at most kBatch.
+  int64_t n_together(int64_t first) const;
+  // Outputs first.. (n <= kBatch), for rows whose entry 0 is sample `base`, a multiple of
+  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c.
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals) const;
+
+ private:
+  static constexpr int64_t kMaxDots = 64;  // outputs that are not interpolated, together
+
+  bool is_interpolation() const { return natural_.data() != nullptr; }
+  void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
+
+  int64_t up_, down_, delay_;
+  int64_t n_phase_taps_;  // of one phase, at most
+  int64_t n_shifts_;      // places in its last block that the newest sample can have
+  int64_t n_padded_, n_before_;
+  int64_t period_;       // outputs after which phase and shift come again; kMaxDots or more: 1
+  AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
+  std::vector<FirOutput> outputs_;  // (up, n_shifts) of output 0, if it were of that
+  AlignedDoubles natural_;          // (up, n_phase_taps), the same without padding, where down is 1
+};
+
+// A filter given at `n_phases` times the input's rate, with a straight line between two taps:
+// output m is at m / ratio input samples, wherever that is. Divided by the sum of the weights, so
+// that a constant is passed as it is.
+class TableTaps {
+ public:
+  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, the centre is time 0; ratio > 0.
+  TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
+            const FirKernels& kernels);
+
+  bool looks_ahead_as_far_as_back() const { return true; }
+  double latency_samples() const { return static_cast<double>(reach_); }
+  int64_t n_taps() const { return n_padded_; }
+  int64_t n_before() const { return reach_ - 1; }
+  int64_t n_after() const { return reach_ + 1; }
+  int64_t newest_of(int64_t output) const { return PlaceOf(output).whole + reach_; }
+  int64_t n_outputs_within(int64_t n_samples) const;
+  int64_t n_outputs_of(int64_t n_samples) const;
+
+  static constexpr int64_t kBatch = 8;
+  static constexpr bool kHasTotals = true;  // the sum of each output's taps
+  int64_t n_together(int64_t) const { return kBatch; }
+  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+               const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
+               int64_t* place, double* totals);
+
+ private:
+  struct Place {
+    int64_t whole, phase;  // the sample not after it, the phase of the table not after it
+    double weight;         // of the next phase's taps
+  };
+  Place PlaceOf(int64_t output) const;
+
+  int64_t n_phases_;
+  int64_t reach_;  // samples beyond which, before or after it, none has a part in an output
+  int64_t n_padded_;
+  double ratio_;
+  AlignedDoubles rows_;  // (n_phases + 1, n_padded), each phase's taps from the last to the first
+  std::vector<double> sums_;  // (n_phases + 1) of those taps
+  AlignedDoubles blended_;    // (kBatch, n_padded)
+};
+
+// One signal after the other through one filter. Not for two threads at once.
+template <typename Taps>
+class StreamFilter {
+ public:
+  // n_channels >= 1. Edges other than kHold need taps that look ahead as far as they look back.
+  StreamFilter(Taps taps, int64_t n_channels, Edge edge, const FirKernels& kernels);
+
+  const Taps& taps() const { return taps_; }
+  const FirKernels& kernels() const { return kernels_; }
+  int64_t n_channels() const { return n_channels_; }
+
+  // Outputs that Push gives for n_samples more, and that Flush would give now.
+  int64_t n_outputs_of_push(int64_t n_samples) const;
+  int64_t n_outputs_of_flush() const;
+
+  // x: (n_samples, n_channels), finite, may be null where there is none; y: (n_outputs_of_push,
+  // n_channels), written, overlaps nothing.
+  template <typename Real>
+  void Push(const Real* x, int64_t n_samples, Real* y);
+
+  // The rest of the outputs, with what the edge puts after the last sample; y as above. The next
+  // sample is the first of another signal.
+  template <typename Real>
+  void Flush(Real* y);
+
+  // Forgets the signal.
+  void Reset();
+
+ private:
+  double* row(int64_t channel) const { return rows_.data() + channel * row_stride_; }
+  void MakeRoom();
+  void FillBefore(int64_t n_samples);
+  double Beyond(const double* row, int64_t at, int64_t n_samples) const;
+  template <typename Real>
+  Real* Emit(int64_t until, Real* y);
+
+  Taps taps_;
+  int64_t n_channels_;
+  Edge edge_;
+  const FirKernels& kernels_;
+  int64_t n_front_;     // entries of a row before sample 0, at first
+  int64_t capacity_;    // entries of a row that hold samples
+  int64_t row_stride_;  // in doubles
+  AlignedDoubles rows_;
+  std::vector<double> sums_;  // (kBatch, n_channels)
+  int64_t base_ = 0;          // sample in entry 0 of a row
+  int64_t n_received_ = 0, n_emitted_ = 0;
+  bool has_begun_ = false;
+};
+
+using PolyphaseFilter = StreamFilter<PolyphaseTaps>;
+using TableFilter = StreamFilter<TableTaps>;
+
+}  // namespace signal
+}  // namespace sensorseq

@@ -1,0 +1,39 @@
+// Windows copied out of a signal, and windows that are there already, each value mapped to
+// (x - center) / scale on its way: one pass over memory.
+#pragma once
+
+#include <cstdint>
+
+namespace sensorseq::signal {
+
+// Arrays are dense and row-major; Real and Out are float or double. Arithmetic is double, rounded
+// once to Out. Reads no step at or beyond a window's length, and writes 0 there.
+template <typename Real, typename Out>
+struct WindowMap {
+  int64_t n_samples, n_windows, n_timesteps, n_channels;  // S, N, T, C
+  const Real* values;                                     // (S, C)
+  const int64_t* starts;   // (N)      first sample; starts[n] in [0, S - length of window n]
+  const int64_t* lengths;  // (N)      each in [0, T]; null: all T
+  const double* center;    // (C)      null: values as they are, and scale is not read
+  const double* scale;     // (C)      no zeros
+  bool inverse;            //          x * scale + center instead
+  Out* out;                // (N, T, C) written whole; overlaps no input
+};
+
+// Positions in `out` of the first valid value that is NaN or infinite: because it was so in
+// `values`, and because it left the range of Out. -1: there is none.
+struct NotFinite {
+  int64_t given = -1;
+  int64_t overflown = -1;
+};
+
+// Whether every window lies in the signal and every length in [0, T].
+template <typename Real, typename Out>
+bool WindowsFit(const WindowMap<Real, Out>& args);
+
+// Allocates and throws nothing; calls that write different memory may run at the same time. The
+// windows must fit, see WindowsFit.
+template <typename Real, typename Out>
+NotFinite MapWindows(const WindowMap<Real, Out>& args);
+
+}  // namespace sensorseq::signal

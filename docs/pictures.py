@@ -1,0 +1,452 @@
+"""Make the pictures of docs/preprocessing: what each step does to a real signal.
+
+    python docs/pictures.py --borealtc PATH [--only scaling]
+
+The simulated recordings of `data/` are always there. Pictures that need real ones (an inertial
+unit, two motors) stay as they are without PATH, and that is said.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from scipy.signal import welch
+
+from sensorseq import Recording
+from sensorseq.datasets import load_surfaces
+from sensorseq.preprocessing.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.leakage import find_leakage
+from sensorseq.preprocessing.resample import resample, resample_recording
+from sensorseq.preprocessing.scale import KINDS, fit_scaler
+from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.steps import make_step
+from sensorseq.preprocessing.window import window_recordings
+from sensorseq.readers import read_recordings
+from sensorseq.recording import LabelSpan
+from sensorseq.windows import WindowSet
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+IMAGES = Path(__file__).resolve().parent / "images" / "preprocessing"
+BEFORE, AFTER, THIRD = "#9aa5b1", "#0b6bcb", "#d9480f"
+SURFACES = plt.get_cmap("tab10").colors
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 110,
+}
+
+
+class Real:
+    """Recordings of BorealTC, read when asked for."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def read(self, name: str) -> Recording:
+        if self.folder is None:
+            raise FileNotFoundError("real recordings")
+        return read_recordings(self.folder / name)[0]
+
+    def imu(self) -> Recording:
+        return self.read("ICE/imu_00.csv.gz")
+
+    def motors(self) -> Recording:
+        return self.read("ASPHALT/pro_01.csv")
+
+
+def simulated(surface: str = "gravel") -> Recording:
+    return next(r for r in load_surfaces() if r.label == surface)
+
+
+def spectrum_db(x: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    frequency, power = welch(x - x.mean(), rate_hz, nperseg=min(len(x), int(5 * rate_hz)))
+    return frequency, 10 * np.log10(power + 1e-12)
+
+
+def part(recording: Recording, start_s: float, end_s: float) -> Recording:
+    since = recording.timestamps_s - recording.timestamps_s[0]
+    inside = (since >= start_s) & (since < end_s)
+    return replace(recording, values=recording.values[inside], timestamps_s=since[inside] - start_s)
+
+
+def even(recording: Recording) -> Recording:
+    """Return the longest even piece at the recording's own rate."""
+    rate = float(f"{recording.median_sample_rate_hz:.6g}")
+    return max(resample_recording(recording, rate), key=lambda piece: piece.n_samples)
+
+
+def cut_windows(
+    recordings: list[Recording], window_s: float, hop_s: float | None = None
+) -> WindowSet:
+    """Cut simulated recordings, which lack samples, into windows."""
+    pieces = [piece for recording in recordings for piece in resample_recording(recording, 50.0)]
+    return window_recordings(pieces, window_s, hop_s)
+
+
+def resampling(real: Real) -> plt.Figure:
+    recording = even(real.imu())
+    az = recording.channel_names.index("az")
+    x, rate, slow = recording.values[:, [az]].astype(float), 100.0, 10.0
+    good, decimated = resample(x, rate, slow), x[::10]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    t = np.arange(len(x)) / rate
+    for values, at, own, colour, name in (
+        (x, t, rate, BEFORE, "100 Hz"),
+        (decimated, t[::10], slow, THIRD, "every tenth sample"),
+        (good, np.arange(len(good)) / slow, slow, AFTER, "resampled to 10 Hz"),
+    ):
+        marker = "" if own == rate else "."
+        left.plot(at, values[:, 0], color=colour, lw=1.2, marker=marker, ms=4)
+        right.plot(*spectrum_db(values[:, 0], own), color=colour, label=name, lw=1.2)
+    left.set(xlim=(20, 23), ylim=(8.5, 11.2), xlabel="s", ylabel="m/s²")
+    left.set_title("vertical acceleration on ice (real)")
+    right.set(xlabel="Hz", ylabel="dB", title="spectrum: vibration at 8 to 20 Hz, folded or not")
+    right.legend()
+    return figure
+
+
+def stamps_and_gaps(real: Real) -> plt.Figure:
+    recording = part(simulated("gravel"), 4, 10)
+    rng = np.random.default_rng(0)
+    t = recording.timestamps_s + rng.normal(0, 0.004, recording.n_samples)
+    keep = np.ones(len(t), bool)
+    keep[(t > 1.5) & (t < 1.6)] = False
+    keep[(t > 3.0) & (t < 3.9)] = False
+    t, x = np.sort(t)[keep], recording.values[keep]
+    torn = Recording(x, t, recording.channels, "torn")
+    figure, axis = plt.subplots(figsize=(8.4, 2.6))
+    axis.plot(t, x[:, 0], ".", color=BEFORE, ms=5, label="samples of the log")
+    pieces = resample_recording(torn, 50.0, max_gap_s=0.5)
+    for index, piece in enumerate(pieces):
+        name = "even pieces" if not index else None
+        axis.plot(piece.timestamps_s, piece.values[:, 0], color=AFTER, lw=1, label=name)
+    axis.axvspan(1.5, 1.6, color=AFTER, alpha=0.12)
+    axis.axvspan(3.0, 3.9, color=THIRD, alpha=0.15)
+    low = float(x.min())
+    axis.text(1.55, low, "hole,\nbridged", ha="center", fontsize=8)
+    axis.text(3.45, low, "gap: the recording is cut", ha="center", fontsize=8)
+    axis.set(xlabel="s", ylabel="A", title="stamps jittered by a fifth of a period")
+    axis.legend(loc="upper left")
+    return figure
+
+
+def before_after(
+    recording: Recording, channel: str, step: dict, seconds: tuple[float, float], unit: str
+) -> plt.Figure:
+    made = make_step(step).apply(recording)
+    rate = float(f"{recording.median_sample_rate_hz:.6g}")
+    column = recording.channel_names.index(channel)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.7), width_ratios=(3, 2))
+    for one, colour, name in ((recording, BEFORE, "before"), (made, AFTER, "after")):
+        values = one.values[:, column]
+        left.plot(one.timestamps_s - one.timestamps_s[0], values, color=colour, lw=1, label=name)
+        right.plot(*spectrum_db(values, rate), color=colour, lw=1.2, label=name)
+    left.set(xlim=seconds, xlabel="s", ylabel=unit, title=channel)
+    right.set(xlabel="Hz", ylabel="dB", title="spectrum")
+    right.legend()
+    return figure
+
+
+def detrend(real: Real) -> plt.Figure:
+    recording = simulated("sand")
+    drift = 1.5 * np.sin(2 * np.pi * recording.timestamps_s / 60) + recording.timestamps_s / 25
+    values = recording.values + drift[:, None].astype(recording.values.dtype)
+    warm = Recording(values, recording.timestamps_s, recording.channels, "warm")
+    figure = before_after(
+        even(warm), "current_a", {"kind": "detrend", "window_s": 5.0}, (0, 70), "A"
+    )
+    figure.axes[0].set_title("motor current (simulated) with the drift of a motor that warms up")
+    return figure
+
+
+def band_pass(real: Real) -> plt.Figure:
+    recording = even(real.imu())
+    step = {"kind": "band_pass", "low_hz": 2.0, "high_hz": 20.0}
+    figure = before_after(recording, "az", step, (20, 24), "m/s²")
+    figure.axes[0].set_title("vertical acceleration on ice (real), 2 to 20 Hz kept")
+    return figure
+
+
+def derivative(real: Real) -> plt.Figure:
+    recording = even(part(simulated("gravel"), 5, 11))
+    figure, axes = plt.subplots(3, 1, figsize=(8.4, 4.0), sharex=True)
+    steps = (
+        ({"kind": "difference"}, "difference", "A"),
+        ({"kind": "derivative", "window_s": 0.3}, "derivative", "A/s"),
+    )
+    t = recording.timestamps_s
+    axes[0].plot(t, recording.values[:, 0], color=BEFORE)
+    axes[0].set(ylabel="A", title="motor current (simulated), gravel")
+    for axis, (step, name, unit) in zip(axes[1:], steps, strict=True):
+        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=AFTER)
+        axis.set(ylabel=unit, title=name)
+    axes[-1].set_xlabel("s")
+    return figure
+
+
+def moving(real: Real) -> plt.Figure:
+    recording = even(part(simulated("paving"), 5, 20))
+    figure, axis = plt.subplots(figsize=(8.4, 2.7))
+    t = recording.timestamps_s
+    axis.plot(t, recording.values[:, 0], color=BEFORE, lw=0.8, label="motor current (simulated)")
+    for statistic, colour in (("rms", AFTER), ("range", THIRD)):
+        step = {"kind": "moving", "window_s": 1.0, "statistic": statistic, "phase": "causal"}
+        name = f"{statistic} of the last second"
+        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=colour, label=name)
+    axis.set(xlabel="s", ylabel="A", title="paving")
+    axis.legend(loc="lower left", ncols=3)
+    return figure
+
+
+def spectral_frames(real: Real) -> plt.Figure:
+    recording = even(part(real.imu(), 20, 50))
+    step = {"kind": "spectral", "channels": ["az"], "frame_s": 0.5, "hop_s": 0.1}
+    made = make_step(step).apply(recording)
+    names = [n for n in made.channel_names if n.startswith("az_") and n.endswith("Hz")]
+    columns = [made.channel_names.index(name) for name in names]
+    frequency = [float(name.removeprefix("az_").removesuffix("Hz")) for name in names]
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8.4, 4.2), sharex=True)
+    az = recording.channel_names.index("az")
+    top.plot(recording.timestamps_s, recording.values[:, az], color=BEFORE, lw=0.6)
+    top.set(ylabel="m/s²", title="vertical acceleration on ice (real)")
+    picture = bottom.pcolormesh(
+        made.timestamps_s, frequency, made.values[:, columns].T, shading="nearest", rasterized=True
+    )
+    bottom.set(xlabel="s", ylabel="Hz", title="what the network sees, ten times a second")
+    figure.colorbar(picture, ax=bottom, label="log magnitude")
+    return figure
+
+
+def products(real: Real) -> plt.Figure:
+    recording = even(part(real.motors(), 10, 50))
+    made = make_step({"kind": "product", "left": "curL", "right": "velL"}).apply(recording)
+    made = make_step({"kind": "subtract", "left": "curL", "right": "curR"}).apply(made)
+    figure, axes = plt.subplots(3, 1, figsize=(8.4, 4.2), sharex=True)
+    t = made.timestamps_s
+    for axis, names, title in (
+        (axes[0], ["curL", "curR"], "motor currents on asphalt (real)"),
+        (axes[1], [made.channel_names[-2]], "current times speed"),
+        (axes[2], [made.channel_names[-1]], "left less right"),
+    ):
+        for name, colour in zip(names, (AFTER, THIRD), strict=False):
+            axis.plot(t, made.values[:, made.channel_names.index(name)], color=colour, label=name)
+        axis.set_title(title)
+        axis.legend(loc="upper right", ncols=2)
+    axes[-1].set_xlabel("s")
+    return figure
+
+
+def windows(real: Real) -> plt.Figure:
+    pieces = [part(simulated(name), 5, 10) for name in ("ice", "gravel", "grass")]
+    values = np.concatenate([piece.values for piece in pieces])
+    spans = [
+        LabelSpan(0.0, 4.3, "ice"),
+        LabelSpan(4.3, 10.6, "gravel"),
+        LabelSpan(10.6, 15, "grass"),
+    ]
+    recording = Recording.evenly_sampled(values, 50.0, ("current_a",), "three surfaces")
+    recording = replace(recording, label_spans=tuple(spans))
+    colours = dict(zip(("ice", "gravel", "grass"), SURFACES, strict=False))
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(8.4, 4.0), sharex=True, height_ratios=(1, 1.4)
+    )
+    top.plot(recording.timestamps_s, values[:, 0], color="black", lw=0.5)
+    for span in spans:
+        top.axvspan(span.start_s, span.end_s, color=colours[span.label], alpha=0.25)
+        top.text((span.start_s + span.end_s) / 2, values.max(), span.label, ha="center", va="top")
+    top.set(ylabel="A", title="one recording, three surfaces (simulated)")
+    rules = [("whole", {}), ("majority", {"min_purity": 0.8}), ("centre", {}), ("last", {})]
+    for row, (rule, more) in enumerate(rules):
+        cut = window_recordings([recording], 2.0, 1.0, label_rule=rule, **more)
+        for index, (start_s, label) in enumerate(zip(cut.start_s, cut.y, strict=True)):
+            at = -row - 0.3 * (index % 2)
+            bottom.plot([start_s + 0.03, start_s + 1.97], [at, at], lw=5, color=colours[label])
+    bottom.set_yticks(
+        [-row - 0.15 for row in range(4)], ["whole", "majority 0.8", "centre", "last"]
+    )
+    bottom.set(xlabel="s", title="windows of 2 s every second, coloured by their label")
+    return figure
+
+
+def scaling(real: Real) -> plt.Figure:
+    X = cut_windows([r for r in load_surfaces() if r.group == "robot_00"], 5.0).X
+    kinds = [kind for kind in KINDS if kind != "physical"]
+    figure, axes = plt.subplots(1, len(kinds) + 1, figsize=(10, 2.2))
+    axes[0].hist(X.ravel(), 60, color=BEFORE)
+    axes[0].set(title="as recorded", xlabel="A")
+    for axis, kind in zip(axes[1:], kinds, strict=True):
+        axis.hist(fit_scaler(X, kind=kind).transform(X).ravel(), 60, color=AFTER)
+        axis.set_title(kind)
+    for axis in axes:
+        axis.set_yticks([])
+    return figure
+
+
+def balancing(real: Real) -> plt.Figure:
+    chosen = {"ice": 2, "gravel": 9, "grass": 5}
+    recordings = [
+        recording
+        for label, count in chosen.items()
+        for recording in [r for r in load_surfaces() if r.label == label][:count]
+    ]
+    cut = cut_windows(recordings, 5.0)
+    figure, axes = plt.subplots(1, 3, figsize=(8.4, 2.6), sharey=True)
+    rows = {
+        "all training windows": np.arange(len(cut)),
+        "undersample": balance_indices(cut.y, cut.groups, "undersample", 0),
+        "oversample": balance_indices(cut.y, cut.groups, "oversample", 0),
+    }
+    for axis, (title, taken) in zip(axes, rows.items(), strict=True):
+        for at, label in enumerate(chosen):
+            below = 0
+            for shade, name in enumerate(np.unique(cut.recording_id[cut.y == label])):
+                count = int((cut.recording_id[taken] == name).sum())
+                axis.bar(at, count, bottom=below, color=SURFACES[at], alpha=1 - 0.08 * shade)
+                below += count
+        axis.set_xticks(range(len(chosen)), list(chosen))
+        axis.set_title(title)
+    axes[0].set_ylabel("windows, a shade for each recording")
+    return figure
+
+
+def augmentation(real: Real) -> plt.Figure:
+    X = cut_windows([simulated("gravel")], 4.0).X[3:4]
+    ways = {
+        "jitter": 0.2,
+        "scaling": 0.3,
+        "magnitude_warp": 0.3,
+        "time_warp": 0.3,
+        "window_shift": 0.2,
+    }
+    figure, axes = plt.subplots(1, len(ways), figsize=(10, 2.2), sharey=True)
+    for axis, (name, strength) in zip(axes, ways.items(), strict=True):
+        for seed in range(3):
+            copy = augment_windows(X, Augmentation(**{name: strength}), random_state=seed)
+            axis.plot(np.arange(X.shape[1]) / 50, copy[0, :, 0], color=AFTER, lw=0.6, alpha=0.6)
+        axis.plot(np.arange(X.shape[1]) / 50, X[0, :, 0], color="black", lw=0.8)
+        axis.set(title=f"{name} {strength}", xlabel="s")
+    axes[0].set_ylabel("A")
+    return figure
+
+
+def splits(real: Real) -> plt.Figure:
+    cut = cut_windows(load_surfaces(), 5.0)
+    split = split_by_group(cut.y, cut.groups, random_state=0)
+    groups, labels = np.unique(cut.groups), np.unique(cut.y)
+    order = sorted(
+        groups, key=lambda g: ("train", "validation", "test").index(str(split[cut.groups == g][0]))
+    )
+    colour = {"train": BEFORE, "validation": AFTER, "test": THIRD}
+    figure, axis = plt.subplots(figsize=(8.4, 2.8))
+    for column, group in enumerate(order):
+        part_name = str(split[cut.groups == group][0])
+        for row, label in enumerate(labels):
+            count = int(((cut.groups == group) & (cut.y == label)).sum())
+            axis.scatter(column, row, s=count * 5, color=colour[part_name])
+    for name, shade in colour.items():
+        axis.scatter([], [], s=80, color=shade, label=name)
+    axis.set_xticks(range(len(order)), [g.replace("robot_", "robot ") for g in order], fontsize=8)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(title="windows by robot and surface: whole robots go to one part", ylim=(-0.7, 5.7))
+    axis.legend(bbox_to_anchor=(1, 1), labelspacing=1)
+    return figure
+
+
+def leakage(real: Real) -> plt.Figure:
+    recordings = [r for r in load_surfaces() if r.group < "robot_04"]
+    cut = cut_windows(recordings, 5.0, 2.5)
+    rng = np.random.default_rng(0)
+    by_window = rng.choice(["train", "test"], len(cut), p=[0.8, 0.2])
+    by_group = np.where(cut.groups == "robot_03", "test", "train")
+    figure, axis = plt.subplots(figsize=(8.4, 2.6))
+    flat = cut.X.reshape(len(cut), -1).astype(float)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
+    for split, colour, name in (
+        (by_window, THIRD, "split by windows"),
+        (by_group, AFTER, "split by robots"),
+    ):
+        n_leaks = sum(f.count for f in find_leakage(cut, split=split).findings)
+        gap = []
+        for row in np.flatnonzero(split == "test"):
+            same = (cut.recording_id == cut.recording_id[row]) & (split == "train")
+            gap.append(np.abs(cut.start_s[same] - cut.start_s[row]).min() if same.any() else 12.5)
+        label = f"{name}: {n_leaks} findings"
+        axis.hist(
+            np.minimum(gap, 12.5), np.arange(-1.25, 15, 2.5), color=colour, alpha=0.7, label=label
+        )
+    axis.set_xticks([0, 2.5, 5, 7.5, 10, 12.5], ["0", "2.5", "5", "7.5", "10", "another robot"])
+    axis.set(
+        xlabel="seconds from a test window to the nearest training window of its recording",
+        ylabel="test windows",
+        title="windows of 5 s overlap by half: a neighbour 2.5 s away is half the same",
+    )
+    axis.legend()
+    return figure
+
+
+PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
+    function.__name__: function
+    for function in (
+        resampling,
+        stamps_and_gaps,
+        detrend,
+        band_pass,
+        derivative,
+        moving,
+        spectral_frames,
+        products,
+        windows,
+        scaling,
+        balancing,
+        augmentation,
+        splits,
+        leakage,
+    )
+}
+
+
+def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) -> list[str]:
+    """Write the pictures of these names; return the names of those that need real recordings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left = []
+    for name in names:
+        try:
+            with mpl.rc_context(STYLE):
+                figure = PICTURES[name](real)
+                figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+                plt.close(figure)
+        except FileNotFoundError:
+            left.append(name)
+    return left
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    given = os.environ.get("SENSORSEQ_BOREALTC")
+    parser.add_argument("--borealtc", type=Path, default=Path(given) if given else None)
+    parser.add_argument("--only", choices=PICTURES, nargs="*", default=list(PICTURES))
+    arguments = parser.parse_args()
+    left = make(arguments.only, Real(arguments.borealtc))
+    print(f"wrote {len(arguments.only) - len(left)} pictures to {IMAGES}")
+    if left:
+        print(
+            f"left as they are, for they show real recordings (--borealtc PATH): {', '.join(left)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

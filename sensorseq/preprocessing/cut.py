@@ -1,0 +1,201 @@
+"""One recording to windows, by rules that know nothing of any other recording."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import ArgumentError, SensorseqError
+from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing.engine import check_engine
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.steps import Step, make_step
+from sensorseq.preprocessing.window import (
+    check_window_choices,
+    window_recordings,
+    window_samples,
+)
+from sensorseq.recording import Channel, Recording
+from sensorseq.windows import WindowSet
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """Channels, rate, steps and windows: what is done to every recording alike.
+
+    The fields are the arguments of `PreparePipeline` of those names.
+
+    Raises
+    ------
+    ArgumentError, SignalError
+        If a value has no meaning.
+    """
+
+    window_s: float
+    hop_s: float | None = None
+    sample_rate_hz: float | None = None
+    max_gap_s: float | None = None
+    resample_engine: str = "polyphase"
+    attenuation_db: float = ATTENUATION_DB
+    channels: tuple[str, ...] | None = None
+    steps: tuple[Step, ...] = ()
+    label_rule: str = "whole"
+    min_purity: float | None = None
+    short: str = "drop"
+    train_hop_s: float | None = None
+    train_phase: str = "grid"
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive("window_s", self.window_s)
+        if self.sample_rate_hz is not None:
+            check_rate("sample_rate_hz", self.sample_rate_hz)
+        for name in ("hop_s", "max_gap_s", "train_hop_s"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        check_engine(self.resample_engine, self.attenuation_db)
+        check_window_choices(self.label_rule, self.min_purity, self.short, self.train_phase)
+        if isinstance(self.channels, str):
+            raise ArgumentError(f"channels={self.channels!r} is one text; give a list of names.")
+        if self.channels is not None:
+            object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "steps", make_steps(self.steps))
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> "CutPlan":
+        """Return the plan of those arguments that belong to it."""
+        return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
+
+    @property
+    def cuts_training_anew(self) -> bool:
+        """Whether training windows are cut by a rule of their own."""
+        return self.train_hop_s is not None or self.train_phase != "grid"
+
+    def select(self, recording: Recording) -> Recording:
+        """Return the recording with the channels the plan names, in its order."""
+        return recording if self.channels is None else recording.select(self.channels)
+
+    def window_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return the rate of windows cut from what is resampled to `sample_rate_hz`."""
+        for step in self.steps:
+            sample_rate_hz = step.output_rate_hz(sample_rate_hz)
+        return sample_rate_hz
+
+    def window_samples(self, sample_rate_hz: float) -> int:
+        """Return the samples of a window at that rate of resampling."""
+        return window_samples(self.window_s, self.window_rate_hz(sample_rate_hz))
+
+    def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
+        """Resample a recording and take its pieces through the steps.
+
+        A recording of which no instant is fully known is one empty piece, so that it is counted.
+        """
+        pieces = resample_recording(
+            recording,
+            sample_rate_hz,
+            self.max_gap_s,
+            engine=self.resample_engine,
+            attenuation_db=self.attenuation_db,
+        )
+        if not pieces:
+            return [_emptied(recording, self._output_channels(recording.channels, sample_rate_hz))]
+        rate = sample_rate_hz
+        for index, step in enumerate(self.steps):
+            try:
+                pieces = [step.apply(piece, rate) for piece in pieces]
+                rate = step.output_rate_hz(rate)
+            except SensorseqError as error:
+                error.add_note(
+                    f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
+                )
+                raise
+        return pieces
+
+    def windows(
+        self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
+    ) -> WindowSet:
+        """Cut pieces into windows on the grid; see `window_recordings`."""
+        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", check_classes)
+
+    def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
+        """Cut pieces into windows as training wants them, which may be none."""
+        hop_s = self.hop_s if self.train_hop_s is None else self.train_hop_s
+        return self._cut(pieces, sample_rate_hz, hop_s, self.train_phase, False)
+
+    def _cut(
+        self,
+        pieces: Iterable[Recording],
+        sample_rate_hz: float,
+        hop_s: float | None,
+        phase: str,
+        check_classes: bool,
+    ) -> WindowSet:
+        return window_recordings(
+            pieces,
+            self.window_s,
+            hop_s,
+            sample_rate_hz=self.window_rate_hz(sample_rate_hz),
+            label_rule=self.label_rule,
+            min_purity=self.min_purity,
+            short=self.short,
+            phase=phase,
+            random_state=self.random_state,
+            check_classes=check_classes,
+        )
+
+    def _output_channels(
+        self, channels: tuple[Channel, ...], sample_rate_hz: float
+    ) -> tuple[Channel, ...]:
+        for step in self.steps:
+            channels = step.output_channels(channels, sample_rate_hz)
+            sample_rate_hz = step.output_rate_hz(sample_rate_hz)
+        return channels
+
+
+def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
+    """Return the steps that objects or tables describe.
+
+    Raises
+    ------
+    ArgumentError, ConfigurationError
+        If one is neither, or has no meaning; a note says which.
+    """
+    if isinstance(steps, dict | str):
+        raise ArgumentError(f"steps={steps!r} is one step; give a list of them.")
+    made = []
+    for index, step in enumerate(steps or ()):
+        try:
+            made.append(make_step(step) if isinstance(step, dict) else step)
+        except SensorseqError as error:
+            error.add_note(f"in steps[{index}]")
+            raise
+        if not hasattr(made[-1], "apply"):
+            raise ArgumentError(
+                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
+                ' such as {"kind": "detrend", "window_s": 1}.'
+            )
+    return tuple(made)
+
+
+def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
+    """Return in plain values what became of a recording before windows were cut."""
+    told: dict[str, Any] = {"n_samples": recording.n_samples, "n_pieces": 0}
+    if "repaired_stamps" in recording.attributes:
+        told["repaired_stamps"] = recording.attributes["repaired_stamps"]
+    filled: list[Any] = [
+        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
+    ]
+    told["n_pieces"] = len(filled)
+    told["n_holes_filled"] = sum(int(facts["n_holes_filled"]) for facts in filled)
+    return told
+
+
+def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:
+    return replace(
+        recording,
+        values=np.empty((0, len(channels)), np.float64),
+        timestamps_s=np.empty(0),
+        channels=channels,
+    )

@@ -1,0 +1,165 @@
+"""Which label a window has when the labels of its recording change on the way."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.recording import Recording
+
+LABEL_RULES = ("whole", "majority", "centre", "last")
+MIN_PURITY = 0.5  # of majority, unless said otherwise
+UNLABELLED = ""  # label of a kept window whose rule finds none
+
+# A sample belongs to a span by its stamp. Stamps of an even clock carry rounding: this part of a
+# period early counts as in time, at the start of a span and at its end alike.
+_ROUNDING_PERIODS = 1e-6
+_NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Samples first to stop - 1 of a piece, which windows may be cut from.
+
+    `label` is that of all its windows; None when it has none, or its windows' labels are to be
+    chosen one by one.
+    """
+
+    first: int
+    stop: int
+    label: Any = None
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The labels a rule gives to windows.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_windows,), int64
+        Positions in the classes; -1 where the rule finds none.
+    reasons : ndarray of shape (n_windows,), object
+        Why it finds none; None where it does.
+    best_share : ndarray of shape (n_classes,)
+        Largest share of a window's samples that each class has.
+    """
+
+    codes: NDArray[np.int64]
+    reasons: NDArray[Any]
+    best_share: NDArray[np.float64]
+
+
+def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> list[Stretch]:
+    """Return what windows of a piece may be cut from, in order of time.
+
+    Under ``"whole"`` each label span and each stretch between spans is one of its own, so that no
+    window holds two labels; else the piece is one.
+    """
+    if label_rule != "whole" or not piece.label_spans:
+        return [Stretch(0, piece.n_samples, piece.label)]
+    stretches = []
+    at = 0
+    for label, first, stop in _spans_in_samples(piece, sample_rate_hz):
+        if first > at:
+            stretches.append(Stretch(at, first))
+        if stop > first:
+            stretches.append(Stretch(first, stop, label))
+        at = max(at, stop)
+    if at < piece.n_samples or not stretches:
+        stretches.append(Stretch(at, piece.n_samples))
+    return stretches
+
+
+def choose_labels(
+    piece: Recording,
+    sample_rate_hz: float,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    classes: list[Any],
+    label_rule: str,
+    min_purity: float,
+) -> Choice:
+    """Return the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
+
+    Parameters
+    ----------
+    piece : Recording
+        With label spans, or a label that all its samples have.
+    sample_rate_hz : float
+        Its rate.
+    starts, lengths : ndarray of shape (n_windows,)
+        First sample and number of valid samples of each window.
+    classes : list
+        Every label there is; codes are positions in it.
+    label_rule, min_purity
+        See `window_recordings`.
+    """
+    codes = _sample_codes(piece, sample_rate_hz, classes)
+    chosen = np.full(len(starts), _NO_LABEL, np.int64)
+    reasons = np.full(len(starts), None, object)
+    best_share = np.zeros(len(classes))
+    if not len(starts):
+        return Choice(chosen, reasons, best_share)
+    largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    majority = chosen.copy()
+    for code in range(len(classes)):  # one at a time: counts of all samples by class would be large
+        running = np.concatenate([[0], np.cumsum(codes == code)])
+        counts = running[starts + lengths] - running[starts]
+        best_share[code] = (counts / lengths).max()
+        is_larger = counts > largest
+        second = np.where(is_larger, largest, np.maximum(second, counts))
+        majority[is_larger] = code
+        largest = np.maximum(largest, counts)
+    if label_rule == "majority":
+        chosen = majority
+        impure = largest < min_purity * lengths - 1e-9 * lengths
+        tied = (largest == second) & ~impure
+        reasons[tied] = "two labels have equal shares"
+        reasons[impure] = f"purity below {min_purity:g}"
+        reasons[largest == 0] = "no label"
+        chosen[impure | tied] = _NO_LABEL
+    else:
+        at = starts + (lengths // 2 if label_rule == "centre" else lengths - 1)
+        chosen = codes[at]
+        where = "middle" if label_rule == "centre" else "last"
+        reasons[chosen == _NO_LABEL] = f"no label at the {where} sample"
+    return Choice(chosen, reasons, best_share)
+
+
+def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
+    """Return id, label and start of the label spans that no sample of any piece lies in."""
+    met: dict[tuple[str, int], bool] = {}
+    for piece in pieces:
+        for at, (_, first, stop) in enumerate(_spans_in_samples(piece, sample_rate_hz)):
+            key = (piece.recording_id, at)
+            met[key] = met.get(key, False) or stop > first
+    spans = {piece.recording_id: piece.label_spans for piece in pieces}
+    return [
+        (name, spans[name][at].label, spans[name][at].start_s)
+        for (name, at), found in met.items()
+        if not found
+    ]
+
+
+def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[str, int, int]]:
+    """Label, first sample and one past the last sample of each span; may be empty."""
+    edges_s = np.reshape([[span.start_s, span.end_s] for span in piece.label_spans], (-1, 2))
+    at = np.searchsorted(piece.timestamps_s, edges_s - _ROUNDING_PERIODS / sample_rate_hz)
+    return [
+        (span.label, int(first), int(stop))
+        for span, (first, stop) in zip(piece.label_spans, at, strict=True)
+    ]
+
+
+def _sample_codes(piece: Recording, sample_rate_hz: float, classes: list[Any]) -> NDArray[np.int64]:
+    whole = _NO_LABEL if piece.label is None else classes.index(piece.label)
+    codes = np.full(piece.n_samples, whole, np.int64)
+    for label, first, stop in _spans_in_samples(piece, sample_rate_hz):
+        codes[first:stop] = classes.index(label)
+    return codes

@@ -1,0 +1,225 @@
+"""What is decided and learned when all windows are known: the parts, the scaler, the balance.
+
+In this order, and from the training part alone. One place for recordings in memory and in files.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, RecordingError, check_choice
+from sensorseq.preprocessing._checks import check_positive
+from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler
+from sensorseq.preprocessing.split import check_fractions, split_by_group
+from sensorseq.preprocessing.split_summary import describe_split
+from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
+from sensorseq.preprocessing.time_split import split_by_time
+
+SPLIT_BY = ("group", "recording", "time")
+
+
+@dataclass(frozen=True, eq=False)
+class WindowTable:
+    """What is known of each window without its samples.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_windows,) or None
+        Labels.
+    groups, recording_id : ndarray of shape (n_windows,)
+        Where each window comes from.
+    start_s : ndarray of shape (n_windows,), float64
+        Time of its first sample on its recording's clock.
+    """
+
+    y: NDArray[Any] | None
+    groups: NDArray[Any]
+    recording_id: NDArray[Any]
+    start_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LearnPlan:
+    """Split, scale and balance: what looks at all recordings together.
+
+    The fields are the arguments of `PreparePipeline` of those names.
+
+    Raises
+    ------
+    ArgumentError
+        If a value has no meaning, or windows would be balanced that are not split.
+    """
+
+    split: tuple[float, ...] | None = (0.6, 0.2, 0.2)
+    split_by: str = "group"
+    embargo_s: float | None = None
+    scale: str | None = "standard"
+    scale_per: str = "all"
+    rated: Mapping[str, float] | None = None
+    balance: str | None = None
+    max_per_recording: int | float | None = None
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split is not None:
+            check_fractions(self.split)
+            object.__setattr__(self, "split", tuple(float(share) for share in self.split))
+        check_choice("split_by", self.split_by, SPLIT_BY)
+        if self.embargo_s is not None:
+            if self.split_by != "time":
+                raise ArgumentError(
+                    f"embargo_s={self.embargo_s!r} keeps windows of one recording apart; it needs"
+                    ' split_by="time".'
+                )
+            if self.embargo_s != 0:
+                check_positive("embargo_s", self.embargo_s)
+        if self.scale is not None:
+            check_choice("scale", self.scale, (*KINDS, PHYSICAL))
+        check_per(self.scale_per, self.scale)
+        if (self.rated is None) == (self.scale == PHYSICAL):
+            raise ArgumentError(
+                'scale="physical" and rated={"curL": 20.0, ...} belong together; one is given'
+                " without the other."
+            )
+        if self.balance is not None:
+            check_choice("balance", self.balance, STRATEGIES)
+            if self.split is None:
+                raise ArgumentError(
+                    f"balance={self.balance!r} needs a split: only training windows may be"
+                    " balanced."
+                )
+        elif self.max_per_recording is not None:
+            raise ArgumentError(
+                f"max_per_recording={self.max_per_recording!r} is a limit of `balance`, and none is"
+                " asked for."
+            )
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> "LearnPlan":
+        """Return the plan of those arguments that belong to it."""
+        return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
+
+    def assign_parts(self, table: WindowTable, window_s: float) -> NDArray[np.str_] | None:
+        """Return the part of each window, ``""`` for one to be left out; None without a split.
+
+        Raises
+        ------
+        SplitError
+            If the parts cannot be had without a leak.
+        """
+        if self.split is None:
+            return None
+        if self.split_by == "time":
+            return split_by_time(
+                table.recording_id, table.start_s, window_s, self.split, self.embargo_s, table.y
+            )
+        return split_by_group(
+            table.y,
+            table.recording_id if self.split_by == "recording" else table.groups,
+            self.split,
+            self.random_state,
+        )
+
+    def fit_scaler(
+        self,
+        blocks: Callable[[NDArray[np.bool_]], Iterable[NDArray[np.float32]]],
+        lengths: NDArray[np.int64],
+        split: NDArray[np.str_] | None,
+        table: WindowTable,
+        channels: tuple[str, ...],
+    ) -> Scaler | KeyedScaler | None:
+        """Learn the scaler; None without a split.
+
+        Parameters
+        ----------
+        blocks : callable
+            Gives the samples of the windows of a mask, in order, block by block.
+        lengths : ndarray of shape (n_windows,), int64
+            Valid steps.
+        split : ndarray of shape (n_windows,) or None
+            As `assign_parts` returns it, no window left out.
+        table : WindowTable
+            Of the same windows.
+        channels : tuple of str
+            Their channels.
+        """
+        if split is None:
+            return None
+        train = split == "train"
+
+        def scaler_of(mask: NDArray[np.bool_]) -> Scaler:
+            def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+                own, at = lengths[mask], 0
+                for block in blocks(mask):
+                    yield block, own[at : at + len(block)]
+                    at += len(block)
+
+            return fit_scaler_to_blocks(
+                with_lengths, self.scale, rated=self.rated, channels=channels
+            )
+
+        if self.scale_per == "all":
+            return scaler_of(train)
+        keys = table.recording_id if self.scale_per == "recording" else table.groups
+        return KeyedScaler(
+            str(self.scale),
+            self.scale_per,
+            {str(key): scaler_of(train & (keys == key)) for key in np.unique(keys[train])},
+            len(channels),
+        )
+
+    def choose_rows(
+        self, split: NDArray[np.str_] | None, table: WindowTable
+    ) -> NDArray[np.int64] | None:
+        """Return the training windows to fit on: balanced as asked; None without a split."""
+        if split is None:
+            return None
+        train = np.flatnonzero(split == "train")
+        if self.balance is None:
+            return train
+        if table.y is None:
+            raise RecordingError(
+                f"balance={self.balance!r} needs labels, and the recordings have none."
+            )
+        return train[
+            balance_indices(
+                table.y[train],
+                table.groups[train],
+                self.balance,
+                self.random_state,
+                recording_id=table.recording_id[train],
+                max_per_recording=self.max_per_recording,
+            )
+        ]
+
+    def describe(
+        self,
+        split: NDArray[np.str_] | None,
+        table: WindowTable,
+        scaler: Scaler | KeyedScaler | None,
+        channels: tuple[str, ...],
+    ) -> dict[str, Any]:
+        """Return in plain values how even the split is, and which channels do not vary."""
+        if split is None:
+            return {}
+        together = table.groups if self.split_by == "group" else table.recording_id
+        summary = describe_split(table.y, together, split, self.split)
+        constant = () if scaler is None else scaler.constant_channels
+        return {
+            "split": _plain(summary.to_dict()),
+            "constant_channels": [channels[position] for position in constant],
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values with texts as keys, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,132 @@
+"""Stamps that repeat or go back: sorted and merged when asked, counted, never silently."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import SignalError, check_choice
+from sensorseq.preprocessing._checks import check_signal
+
+DUPLICATES = ("mean", "first", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class RepairedStamps:
+    """Samples on a clock that increases, and what it took.
+
+    Parameters
+    ----------
+    timestamps_s : ndarray of shape (n_kept,), float64
+        Strictly increasing.
+    values : ndarray of shape (n_kept, n_channels)
+        In the dtype given.
+    n_out_of_order : int
+        Rows whose stamp was below one before it.
+    n_duplicates : int
+        Rows that were merged into another of the same stamp.
+    """
+
+    timestamps_s: NDArray[np.float64]
+    values: NDArray[np.floating]
+    n_out_of_order: int
+    n_duplicates: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The two counts by name."""
+        return {"n_out_of_order": self.n_out_of_order, "n_duplicates": self.n_duplicates}
+
+
+def repair_stamps(
+    timestamps_s: ArrayLike, values: ArrayLike, *, duplicates: str = "mean"
+) -> RepairedStamps:
+    """Sort samples by their stamps and merge those that share one.
+
+    For logs whose rows arrived out of order or twice. It does not mend a clock that was set while
+    recording: rows from before and after would be mixed. The counts tell the two apart.
+
+    Parameters
+    ----------
+    timestamps_s : array-like of shape (n_samples,)
+        Seconds, finite, in any order.
+    values : array-like of shape (n_samples, n_channels), float32 or float64
+        NaN marks a missing sample.
+    duplicates : {"mean", "first", "last"}, default="mean"
+        What becomes of rows with equal stamps: the mean of the samples that are there, channel by
+        channel; the first row given; the last row given.
+
+    Returns
+    -------
+    RepairedStamps
+        The samples and the counts.
+
+    Raises
+    ------
+    SignalError
+        If a stamp is NaN or infinite, or shapes disagree.
+    ArgumentError
+        If `duplicates` is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.preprocessing.stamps import repair_stamps
+    >>> repaired = repair_stamps([0.0, 0.2, 0.1, 0.2], [[1.0], [3.0], [2.0], [5.0]])
+    >>> repaired.values[:, 0].tolist(), repaired.counts
+    ([1.0, 2.0, 4.0], {'n_out_of_order': 1, 'n_duplicates': 1})
+    """
+    check_choice("duplicates", duplicates, DUPLICATES)
+    x = check_signal(values)
+    t = check_stamps_are_finite(timestamps_s, len(x))
+    n_out_of_order = int((t[1:] < np.maximum.accumulate(t)[:-1]).sum()) if len(t) else 0
+    order = np.argsort(t, kind="stable")
+    t, x = t[order], x[order]
+    is_first = np.ones(len(t), bool)
+    is_first[1:] = t[1:] > t[:-1]
+    n_duplicates = len(t) - int(is_first.sum())
+    if n_duplicates:
+        starts = np.flatnonzero(is_first)
+        if duplicates == "mean":
+            x = _means(x, starts)
+        else:
+            ends = np.append(starts[1:], len(t)) - 1
+            x = x[starts if duplicates == "first" else ends]
+        t = t[starts]
+    return RepairedStamps(t, x, n_out_of_order, n_duplicates)
+
+
+def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+    """Return the stamps as float64 when there is a finite one for each of `n_samples`."""
+    t = np.asarray(timestamps_s, dtype=np.float64)
+    if t.shape != (n_samples,):
+        raise SignalError(
+            f"{t.shape} timestamps for {n_samples} samples; give one for each sample."
+        )
+    wrong = np.flatnonzero(~np.isfinite(t))
+    if wrong.size:
+        raise SignalError(
+            f"{wrong.size} timestamp(s) are not finite, the first at sample {wrong[0]}"
+            f" ({t[wrong[0]]}); fill them in, or remove those samples."
+        )
+    return t
+
+
+def check_stamps_increase(timestamps_s: NDArray[np.float64]) -> None:
+    """Raise unless each stamp is above the one before."""
+    wrong = np.flatnonzero(np.diff(timestamps_s) <= 0)
+    if wrong.size:
+        row = int(wrong[0]) + 1
+        raise SignalError(
+            f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
+            f" ({timestamps_s[row - 1]:.9g} s, then {timestamps_s[row]:.9g} s); timestamps must be"
+            " strictly increasing. `repair_stamps` sorts and merges them."
+        )
+
+
+def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
+    """Mean of the samples that are there, from each start to the next; NaN where none is."""
+    there = ~np.isnan(x)
+    total = np.add.reduceat(np.where(there, x, 0).astype(np.float64), starts, axis=0)
+    n = np.add.reduceat(there.astype(np.float64), starts, axis=0)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(x.dtype)

@@ -1,0 +1,164 @@
+"""Filters and features as one scikit-learn transformer, on recordings or on windows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing.cut import make_steps
+from sensorseq.preprocessing.steps import Step
+from sensorseq.recording import Recording
+from sensorseq.windows import WindowSet
+
+
+class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Take recordings, or windows one by one, through filters and features.
+
+    Before windows are cut is the better place: there a filter knows what comes before and after,
+    while every window has edges of its own. Nothing is learned, so nothing can leak.
+
+    Parameters
+    ----------
+    steps : sequence of Step or dict, optional
+        In the order they are taken in; see `sensorseq.preprocessing.steps`. None: values stay as
+        they are.
+    sample_rate_hz : float, optional
+        Rate of windows given as arrays; recordings and a WindowSet bring their own.
+
+    Attributes
+    ----------
+    steps_ : tuple of Step
+        The steps as objects.
+    n_features_in_ : int
+        Timesteps for 2-D input, channels for 3-D input and for recordings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.preprocessing.step_transformer import SignalSteps
+    >>> rate = SignalSteps([{"kind": "difference"}], sample_rate_hz=100.0)
+    >>> rate.fit_transform(np.array([[1.0, 2.0, 4.0]]))
+    array([[0., 1., 2.]])
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step | Mapping[str, Any]] | None = None,
+        sample_rate_hz: float | None = None,
+    ) -> None:
+        self.steps = steps
+        self.sample_rate_hz = sample_rate_hz
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the steps against the channels; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
+            What will be transformed.
+        y : None
+            Not used.
+        """
+        self.steps_ = make_steps(self.steps)
+        if self.sample_rate_hz is not None:
+            check_rate("sample_rate_hz", self.sample_rate_hz)
+        if isinstance(X, WindowSet):
+            self.n_features_in_, self._ndim = X.n_channels, 3
+        elif not _are_recordings(X):
+            self._check(X, reset=True)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return what was given, after all steps, in the same form.
+
+        Windows of one channel, (n, t), come back as (n, t) when one channel is left, else as
+        (n, t, c).
+        """
+        check_is_fitted(self, "steps_")
+        if isinstance(X, WindowSet):
+            return self._transform_window_set(X)
+        if _are_recordings(X):
+            return [self._apply(recording, None) for recording in X]
+        values = self._check(X, reset=False)
+        windows = values[:, :, np.newaxis] if values.ndim == 2 else values
+        if not self.steps_:
+            return values.copy()
+        names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
+        if self.sample_rate_hz is None:
+            raise ArgumentError(
+                "sample_rate_hz is not given; arrays do not say at which rate they were sampled."
+            )
+        made = np.stack(self._each(windows, names, float(self.sample_rate_hz))[0])
+        return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
+
+    def _transform_window_set(self, windows: WindowSet) -> WindowSet:
+        lengths = np.asarray(windows.lengths)
+        if (lengths < windows.n_timesteps).any():
+            raise WindowError(
+                "windows are padded (lengths below n_timesteps); take the recordings through the"
+                " steps before windows are cut."
+            )
+        rate = windows.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
+        if rate is None:
+            raise ArgumentError("sample_rate_hz is not given, and the windows do not know it.")
+        if not len(windows) or not self.steps_:
+            return windows
+        made, last = self._each(windows.X, windows.channels, float(rate))
+        for step in self.steps_:
+            rate = step.output_rate_hz(float(rate))
+        return replace(
+            windows,
+            X=np.stack(made).astype(np.float32, copy=False),
+            lengths=None,
+            channels=last.channel_names,
+            sample_rate_hz=float(rate),
+        )
+
+    def _each(
+        self, windows: NDArray[np.floating], names: Sequence[str], rate: float
+    ) -> tuple[list[NDArray[np.floating]], Recording]:
+        made, out = [], None
+        for row, values in enumerate(windows):
+            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"), rate)
+            made.append(out.values)
+        assert out is not None
+        return made, out
+
+    def _apply(self, recording: Recording, sample_rate_hz: float | None) -> Recording:
+        for step in self.steps_:
+            recording = step.apply(recording, sample_rate_hz)
+            if sample_rate_hz is not None:
+                sample_rate_hz = step.output_rate_hz(sample_rate_hz)
+        return recording
+
+    def _check(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
+        ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
+        if not reset and hasattr(self, "_ndim") and ndim != self._ndim:
+            raise SignalError(
+                f"X has {ndim} dimensions, but SignalSteps was fitted on windows with"
+                f" {self._ndim}; a single channel is X[:, :, np.newaxis]."
+            )
+        self._ndim = ndim
+        dtype = [np.float64, np.float32]
+        values: NDArray[np.floating]
+        if ndim == 2:
+            values = validate_data(self, X, reset=reset, dtype=dtype)
+        else:
+            values = check_array(X, allow_nd=True, dtype=dtype)
+            if reset:
+                self.n_features_in_ = values.shape[2]
+        return values
+
+
+def _are_recordings(X: Any) -> bool:
+    if isinstance(X, Recording):
+        raise ArgumentError("X is one recording; give a list of recordings.")
+    return (
+        isinstance(X, list | tuple) and bool(X) and all(isinstance(item, Recording) for item in X)
+    )

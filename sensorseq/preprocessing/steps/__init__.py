@@ -1,0 +1,29 @@
+"""Filters and features as steps on evenly sampled recordings, offline and on streams alike."""
+
+from sensorseq.preprocessing.steps.base import Step, StepStream
+from sensorseq.preprocessing.steps.chain import StepChain
+from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
+from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
+from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
+from sensorseq.preprocessing.steps.registry import STEPS, make_step
+from sensorseq.preprocessing.steps.spectral import SpectralFrames
+
+__all__ = [
+    "STEPS",
+    "BandPass",
+    "Derivative",
+    "Detrend",
+    "Difference",
+    "Magnitude",
+    "Moving",
+    "Notch",
+    "Power",
+    "Product",
+    "SignedBy",
+    "SpectralFrames",
+    "Step",
+    "StepChain",
+    "StepStream",
+    "Subtract",
+    "make_step",
+]

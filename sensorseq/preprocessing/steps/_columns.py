@@ -1,0 +1,135 @@
+"""Which columns a step reads, and where its results go among the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing.steps.base import StreamBase
+from sensorseq.recording import Channel
+
+Channels = tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns read, and for each column of the result where it comes from.
+
+    Parameters
+    ----------
+    picked : tuple of int
+        Columns of the input that the step reads, in the order it wants them.
+    sources : tuple of int
+        For each column of the result: that column of the input, untouched; or -1 - j for the
+        j-th column that the step computes.
+    channels : tuple of Channel
+        Of the result.
+    """
+
+    picked: tuple[int, ...]
+    sources: tuple[int, ...]
+    channels: Channels
+
+
+class Kernel(Protocol):
+    """The computation of a step on the columns it reads: as many rows out as in, perhaps later."""
+
+    latency_samples: int
+
+    def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (n, n_picked) samples; return the rows that are ready."""
+
+    def flush(self) -> NDArray[np.float64]:
+        """Return the rows that still waited."""
+
+
+class ColumnStream(StreamBase):
+    """A kernel on some columns; the other columns wait for its results, and pass untouched."""
+
+    def __init__(
+        self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
+    ) -> None:
+        super().__init__(channels)
+        self.latency_s = kernel.latency_samples / sample_rate_hz
+        self._kernel = kernel
+        self._picked = list(columns.picked)
+        self._old = [i for i, source in enumerate(columns.sources) if source >= 0]
+        self._new = [i for i, source in enumerate(columns.sources) if source < 0]
+        self._from_input = [source for source in columns.sources if source >= 0]
+        self._from_kernel = [-1 - source for source in columns.sources if source < 0]
+        self._waiting = np.empty((0, len(self._from_input)))
+
+    def _push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        passing = samples[:, self._from_input]
+        if len(self._waiting):
+            passing = np.concatenate([self._waiting, passing])
+        computed = self._kernel.push(np.ascontiguousarray(samples[:, self._picked]))
+        self._waiting = passing[len(computed) :]
+        return self._assemble(passing[: len(computed)], computed)
+
+    def _flush(self) -> NDArray[np.float64]:
+        computed = self._kernel.flush()
+        return self._assemble(self._waiting, computed)
+
+    def _assemble(
+        self, passing: NDArray[np.float64], computed: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        rows = np.empty((len(computed), len(self._old) + len(self._new)))
+        rows[:, self._old] = passing
+        rows[:, self._new] = computed[:, self._from_kernel]
+        return rows
+
+
+def find_column(argument: str, name: str, channels: Channels) -> int:
+    """Return the column of the channel of this name; the error has the nearest known one."""
+    names = [channel.name for channel in channels]
+    return names.index(check_choice(argument, name, names))
+
+
+def find_columns(argument: str, names: Sequence[str] | None, channels: Channels) -> list[int]:
+    """Return the columns of the named channels; of all when none is named."""
+    if not channels:
+        raise ArgumentError(f"{argument}: there are no channels.")
+    if names is None:
+        return list(range(len(channels)))
+    return [find_column(argument, name, channels) for name in names]
+
+
+def derived_columns(
+    channels: Channels, picked: Sequence[int], derived: Sequence[Channel], keep: bool
+) -> Columns:
+    """One new channel for each one read: in its place, or after all others where it is kept."""
+    sources = list(range(len(channels)))
+    result = list(channels)
+    if keep:
+        sources += [-1 - j for j in range(len(derived))]
+        result += derived
+    else:
+        for j, column in enumerate(picked):
+            sources[column], result[column] = -1 - j, derived[j]
+    return Columns(tuple(picked), tuple(sources), check_distinct(result))
+
+
+def combined_columns(
+    channels: Channels, picked: Sequence[int], combined: Channel, keep: bool
+) -> Columns:
+    """One new channel made of several, after all others; those may go."""
+    kept = [column for column in range(len(channels)) if keep or column not in picked]
+    result = [*(channels[column] for column in kept), combined]
+    return Columns(tuple(picked), (*kept, -1), check_distinct(result))
+
+
+def check_distinct(channels: Sequence[Channel]) -> Channels:
+    """Return the channels when no two have one name."""
+    seen: set[str] = set()
+    for channel in channels:
+        if channel.name in seen:
+            raise ArgumentError(
+                f"the result would have two channels {channel.name!r}; give the new one another"
+                " name or suffix, or leave the step out if it is there twice."
+            )
+        seen.add(channel.name)
+    return tuple(channels)

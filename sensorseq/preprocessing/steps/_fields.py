@@ -1,0 +1,89 @@
+"""Checks of a step's fields, and of windows at a rate; each returns the checked value."""
+
+import numpy as np
+
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing._checks import check_positive
+
+PHASES = ("zero", "causal")
+MAX_SAMPLES = 10**8  # of a window: more is a window in other units than seconds
+
+
+def set_fields(step: object, **values: object) -> None:
+    """Set fields of a frozen dataclass while it is being made."""
+    for name, value in values.items():
+        object.__setattr__(step, name, value)
+
+
+def check_phase(phase: object) -> str:
+    """Return the phase when it is known."""
+    return check_choice("phase", phase, PHASES)
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Return True or False when it is one of them."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ArgumentError(f"{argument}={value!r} is neither True nor False.")
+
+
+def check_number(argument: str, value: float | None) -> float | None:
+    """Return a number above zero as a float, or None."""
+    return None if value is None else check_positive(argument, value)
+
+
+def check_count(argument: str, value: object, least: int = 1, most: int = MAX_SAMPLES) -> int:
+    """Return a whole number from `least` to `most` as an int."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
+        count = int(value)
+        if least <= count <= most:
+            return count
+    raise ArgumentError(f"{argument}={value!r} is not a whole number from {least} to {most}.")
+
+
+def check_name(argument: str, value: object) -> str:
+    """Return a text that is not empty."""
+    if isinstance(value, str) and value:
+        return str(value)
+    raise ArgumentError(f"{argument}={value!r} is not a name.")
+
+
+def check_optional_name(argument: str, value: object) -> str | None:
+    """Return a text that is not empty, or None."""
+    return None if value is None else check_name(argument, value)
+
+
+def check_names(argument: str, names: object) -> tuple[str, ...]:
+    """Return channel names as a tuple; one text is one name."""
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ArgumentError(f"{argument}={names!r} is not a list of channel names.")
+    found = tuple(check_name(argument, name) for name in listed)
+    twice = [name for name in found if found.count(name) > 1]
+    if twice:
+        raise ArgumentError(f"{argument} has {twice[0]!r} more than once.")
+    return found
+
+
+def check_optional_names(argument: str, names: object) -> tuple[str, ...] | None:
+    """Return channel names as a tuple, or None, which means all."""
+    return None if names is None else check_names(argument, names)
+
+
+def samples_of(
+    window_s: float, sample_rate_hz: float, least: int, what: str, argument: str = "window_s"
+) -> int:
+    """Return the samples of a window, floor(window_s * rate), when they are at least `least`."""
+    if window_s * sample_rate_hz > MAX_SAMPLES:
+        raise ArgumentError(
+            f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
+            f" {sample_rate_hz:g} Hz; is it in seconds?"
+        )
+    count = int(window_s * sample_rate_hz + 1e-9)  # as `window_samples`, which refuses 0
+    if count < least:
+        has = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
+        raise ArgumentError(
+            f"{argument}={window_s!r} is {has} at {sample_rate_hz:g} Hz; {what} needs at least"
+            f" {least}: use {least / sample_rate_hz:.6g} s or more."
+        )
+    return count

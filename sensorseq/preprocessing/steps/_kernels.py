@@ -1,0 +1,221 @@
+"""The computations behind the steps: each takes and gives (n, n_channels) float64 rows."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import sosfilt
+
+from sensorseq import _signal
+
+Rows = NDArray[np.float64]
+Edge = Literal["mirror", "hold", "odd"]
+
+
+class _FromFirst:
+    """Samples relative to the first one: a constant is 0 exactly, and an offset costs no digits."""
+
+    def __init__(self) -> None:
+        self.first: Rows | None = None
+
+    def __call__(self, samples: Rows) -> Rows:
+        if self.first is None:
+            if not len(samples):
+                return samples
+            self.first = samples[0].copy()
+        return samples - self.first
+
+    def add_back(self, rows: Rows, gain: float) -> Rows:
+        return rows if not gain or self.first is None else rows + gain * self.first
+
+
+class Fir:
+    """A filter with finite memory.
+
+    Parameters
+    ----------
+    taps : ndarray of shape (n_taps,)
+        Of odd length unless causal; taps[k] weighs the sample k before the newest.
+    n_channels : int
+        Channels.
+    gain : float
+        What it makes of a constant 1: the sum of the taps but for rounding.
+    edge : {"mirror", "hold", "odd"}
+        What lies beyond the first and the last sample.
+    is_causal : bool
+        Whether the newest sample is the time of the output; else the middle one is.
+    """
+
+    def __init__(
+        self, taps: Rows, n_channels: int, gain: float, edge: Edge, is_causal: bool
+    ) -> None:
+        delay = 0 if is_causal else None
+        self._filter = _signal.PolyphaseFilter(
+            np.ascontiguousarray(taps), 1, 1, n_channels, edge=edge, delay=delay
+        )
+        self._gain = gain
+        self._from_first = _FromFirst()
+        self.latency_samples = int(self._filter.latency_samples)  # whole, at one rate
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return the rows that are ready."""
+        rows = self._filter.push(self._from_first(samples))
+        return self._from_first.add_back(rows, self._gain)
+
+    def flush(self) -> Rows:
+        """Return the rows that still waited."""
+        rows = self._filter.flush().astype(np.float64, copy=False)
+        return self._from_first.add_back(rows, self._gain)
+
+
+class Sos:
+    """A recursive filter in second-order sections, at rest on the first sample.
+
+    Filtering what differs from the first sample, from zero state, is the same as `sosfilt_zi` times
+    that sample, and exact for a constant.
+    """
+
+    latency_samples = 0
+
+    def __init__(self, sections: Rows, n_channels: int, gain: float) -> None:
+        self._sections = sections
+        self._state = np.zeros((len(sections), 2, n_channels))
+        self._gain = gain
+        self._from_first = _FromFirst()
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return as many rows."""
+        if not len(samples):
+            return samples
+        relative = self._from_first(samples)
+        rows: Rows
+        rows, self._state = sosfilt(self._sections, relative, axis=0, zi=self._state)
+        return self._from_first.add_back(rows, self._gain)
+
+    def flush(self) -> Rows:
+        """Return no rows."""
+        return np.empty((0, self._state.shape[2]))
+
+
+class MovingStatistic:
+    """A statistic of the window around, or up to, each sample."""
+
+    def __init__(self, statistic: str, window: int, ahead: int, n_channels: int) -> None:
+        self._window = _signal.MovingWindow(statistic, window, n_channels, ahead)
+        self.latency_samples = ahead
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return the rows that are ready."""
+        return self._window.push(samples)
+
+    def flush(self) -> Rows:
+        """Return the rows that still waited."""
+        return self._window.flush()
+
+
+class LocalFit:
+    """A fit to the window around, or up to, each sample, as weights of the window's samples.
+
+    Where a window reaches beyond the first or the last sample, the fit is to those there are.
+
+    Parameters
+    ----------
+    weights : callable
+        From the numbers of samples before and after the one in question to the weights of all of
+        them, oldest first; they sum to 0.
+    before, ahead : int
+        Those numbers away from the ends; `ahead` is 0 or `before`.
+    n_channels : int
+        Channels.
+    """
+
+    def __init__(
+        self, weights: Callable[[int, int], Rows], before: int, ahead: int, n_channels: int
+    ) -> None:
+        self.latency_samples = ahead
+        self._weights = weights
+        self._before = before
+        self._ahead = ahead
+        taps = weights(before, ahead)[::-1]
+        self._fir = Fir(taps, n_channels, 0.0, "hold", is_causal=not ahead)
+        self._from_first = _FromFirst()
+        self._n_held = before + ahead
+        self._start = np.empty((0, n_channels))  # the first samples, and the newest
+        self._end = np.empty((0, n_channels))
+        self._n_seen = self._n_out = 0
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return the rows that are ready."""
+        rows = self._fir.push(samples)
+        if not len(samples):
+            return rows
+        relative = self._from_first(samples)
+        self._n_seen += len(samples)
+        if len(self._start) < self._n_held:
+            room = self._n_held - len(self._start)
+            self._start = np.concatenate([self._start, relative[:room]])
+        newest = np.concatenate([self._end, relative[-self._n_held :]])
+        self._end = newest[max(0, len(newest) - self._n_held) :]
+        for i in range(min(self._before - self._n_out, len(rows))):
+            t = self._n_out + i
+            rows[i] = self._fit(self._start[: t + self._ahead + 1], t)
+        self._n_out += len(rows)
+        return rows
+
+    def flush(self) -> Rows:
+        """Return the rows that still waited."""
+        rows = self._fir.flush()
+        n_forgotten = self._n_seen - len(self._end)
+        for i in range(len(rows)):
+            t = self._n_out + i
+            first = max(0, t - self._before)
+            rows[i] = self._fit(self._end[first - n_forgotten :], t - first)
+        return rows
+
+    def _fit(self, window: Rows, before: int) -> Rows:
+        weights = self._weights(before, len(window) - 1 - before)
+        fitted: Rows = (weights[:, np.newaxis] * window).sum(axis=0)
+        return fitted
+
+
+class Lagged:
+    """Each sample less the one `lag` samples before; 0 until there is one."""
+
+    latency_samples = 0
+
+    def __init__(self, lag: int, n_channels: int, is_absolute: bool) -> None:
+        self._lag = lag
+        self._is_absolute = is_absolute
+        self._before = np.empty((0, n_channels))
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return as many rows."""
+        known = np.concatenate([self._before, samples])
+        rows = np.zeros_like(samples)
+        n_rows = max(0, len(known) - self._lag)
+        if n_rows:
+            rows[len(rows) - n_rows :] = known[self._lag :] - known[:n_rows]
+        self._before = known[-self._lag :]
+        return np.abs(rows) if self._is_absolute else rows
+
+    def flush(self) -> Rows:
+        """Return no rows."""
+        return self._before[:0]
+
+
+class Combination:
+    """One new column of several, sample by sample."""
+
+    latency_samples = 0
+
+    def __init__(self, combine: Callable[[Rows], Rows]) -> None:
+        self._combine = combine
+
+    def push(self, samples: Rows) -> Rows:
+        """Take samples; return as many rows of one column."""
+        return self._combine(samples)[:, np.newaxis]
+
+    def flush(self) -> Rows:
+        """Return no rows."""
+        return np.empty((0, 1))

@@ -1,0 +1,256 @@
+"""Step and StepStream: what every step can do, offline and on a stream, with the same bits."""
+
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, RecordingError, SignalError
+from sensorseq.preprocessing._checks import check_rate
+from sensorseq.recording import Channel, Recording
+
+UNEVEN_PERIODS = 0.02  # a stamp further off an even clock is not evenly sampled
+
+
+class StepStream(Protocol):
+    """One step at work on samples as they come.
+
+    Attributes
+    ----------
+    latency_s : float
+        The output for time t is there once the sample at t + `latency_s` has been pushed.
+    delay_s : float
+        Time of the first output after the time of the first sample; above 0 for frames alone.
+    """
+
+    latency_s: float
+    delay_s: float
+
+    def push(self, values: ArrayLike) -> NDArray[np.floating]:
+        """Take the next samples, (n, n_channels); return the (m, n_outputs) that are ready.
+
+        The result has the dtype of `values`; it is computed in float64.
+
+        Raises
+        ------
+        SignalError
+            If the shape does not fit, a sample is NaN or infinite, or the stream was flushed.
+        """
+
+    def flush(self) -> NDArray[np.floating]:
+        """End the stream; return the outputs that still waited for later samples."""
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One filter or feature: plain fields that say what to do, and no state."""
+
+    kind: ClassVar[str]
+
+    def output_channels(
+        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
+    ) -> tuple[Channel, ...]:
+        """Return the channels of the result.
+
+        Parameters
+        ----------
+        channels : tuple of Channel
+            Those of the input.
+        sample_rate_hz : float, optional
+            Rate of the input; only spectral frames without a highest frequency need it.
+
+        Raises
+        ------
+        ArgumentError
+            If a named channel is missing (the message has the nearest known name), a unit is
+            impossible here, or two channels of the result would have one name.
+        """
+
+    def output_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return the rate of the result for an input of `sample_rate_hz`."""
+
+    def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
+        """Return the recording after this step: what its stream gives, bit for bit.
+
+        Parameters
+        ----------
+        recording : Recording
+            Evenly sampled and free of NaN, as the pieces of `resample_recording` are.
+        sample_rate_hz : float, optional
+            Its rate; from its stamps when not given, which takes two samples at least.
+
+        Raises
+        ------
+        RecordingError
+            If a sample is missing, stamps are not even or disagree with `sample_rate_hz`.
+        ArgumentError
+            As `output_channels` and `stream` do.
+        """
+
+    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
+        """Return a stream for samples of these channels at this rate.
+
+        Raises
+        ------
+        ArgumentError
+            As `output_channels` does, or if a window, frequency or lag is impossible at this rate.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and fields as plain values for TOML or JSON.
+
+        Fields that are None are left out, as TOML has none. `make_step` makes an equal step of it.
+        """
+
+
+class StepBase(ABC):
+    """What the steps share; `Step` says what each method does."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def output_channels(
+        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
+    ) -> tuple[Channel, ...]:
+        """Return the channels of the result."""
+
+    @abstractmethod
+    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
+        """Return a stream for samples of these channels at this rate."""
+
+    def output_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return the rate of the result, here that of the input."""
+        return check_rate("sample_rate_hz", sample_rate_hz)
+
+    def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
+        """Return the recording after this step."""
+        rate = even_rate_hz(recording, sample_rate_hz)
+        _check_complete(recording)
+        try:
+            channels = self.output_channels(recording.channels, rate)
+            stream = self.stream(recording.channels, rate)
+        except ArgumentError as error:
+            error.add_note(f"for recording {recording.recording_id!r}")
+            raise
+        parts = [stream.push(recording.values), stream.flush()]
+        values = np.concatenate(parts).astype(recording.values.dtype, copy=False)
+        times = recording.timestamps_s
+        rate_out = self.output_rate_hz(rate)
+        if stream.delay_s or rate_out != rate:
+            start = times[0] + stream.delay_s if len(values) else 0.0
+            times = start + np.arange(len(values)) / rate_out
+        return replace(recording, values=values, timestamps_s=times, channels=channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and fields as plain values; fields that are None are left out."""
+        said: dict[str, Any] = {"kind": self.kind}
+        for field in fields(self):  # type: ignore[arg-type]  # every step is a dataclass
+            value = getattr(self, field.name)
+            if value is not None:
+                said[field.name] = list(value) if isinstance(value, tuple) else value
+        return said
+
+
+class StreamBase(ABC):
+    """Checks samples on their way in and gives results the dtype of the samples."""
+
+    latency_s: float
+    delay_s: float = 0.0
+
+    def __init__(self, channels: tuple[Channel, ...]) -> None:
+        self._names = [channel.name for channel in channels]
+        self._n_seen = 0
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
+        self._is_flushed = False
+
+    def push(self, values: ArrayLike) -> NDArray[np.floating]:
+        """Take the next samples; return the outputs that are ready."""
+        samples = self._check(np.asarray(values))
+        self._n_seen += len(samples)
+        return self._in_dtype(self._push(samples.astype(np.float64, copy=False)))
+
+    def flush(self) -> NDArray[np.floating]:
+        """End the stream; return the outputs that still waited for later samples."""
+        self._check_open()
+        self._is_flushed = True
+        return self._in_dtype(self._flush())
+
+    @abstractmethod
+    def _push(self, samples: NDArray[np.float64]) -> NDArray[np.floating]: ...
+
+    @abstractmethod
+    def _flush(self) -> NDArray[np.floating]: ...
+
+    def _check(self, samples: NDArray[Any]) -> NDArray[Any]:
+        self._check_open()
+        if samples.ndim != 2 or samples.shape[1] != len(self._names):
+            raise SignalError(
+                f"samples have shape {samples.shape}; expected (n, {len(self._names)}), one column"
+                " for each channel. A single sample is sample.reshape(1, -1)."
+            )
+        if samples.dtype.kind not in "fiub":
+            raise SignalError(f"samples of type {samples.dtype} are no real numbers.")
+        finite = np.isfinite(samples)
+        if not finite.all():
+            row, column = (int(i) for i in np.argwhere(~finite)[0])
+            raise SignalError(
+                f"channel {self._names[column]!r} is {samples[row, column]} at sample"
+                f" {self._n_seen + row} of the stream; end the stream before a gap and start"
+                " another after it."
+            )
+        self._dtype = samples.dtype if samples.dtype == np.float32 else np.dtype(np.float64)
+        return samples
+
+    def _check_open(self) -> None:
+        if self._is_flushed:
+            raise SignalError("this stream was flushed; make another for further samples.")
+
+    def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        with np.errstate(over="ignore"):  # infinity is found and named by whoever takes it
+            return values.astype(self._dtype, copy=False)
+
+
+def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
+    """Return the rate of an evenly sampled recording, or the given one when its stamps agree.
+
+    Raises
+    ------
+    RecordingError
+        If stamps are not even, are fewer than two and no rate is given, or contradict it.
+    """
+    name = f"recording {recording.recording_id!r}"
+    rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
+    if recording.n_samples < 2:
+        if rate is None:
+            raise RecordingError(
+                f"{name} has {recording.n_samples} samples, too few to tell their rate; give"
+                " sample_rate_hz."
+            )
+        return rate
+    times = recording.timestamps_s
+    own_hz = (recording.n_samples - 1) / recording.duration_s
+    rounding_s = 4 * np.finfo(np.float64).eps * np.abs(times[[0, -1]]).max()
+    off_s = np.abs(times - times[0] - np.arange(len(times)) / own_hz).max()
+    if off_s > UNEVEN_PERIODS / own_hz + rounding_s:
+        raise RecordingError(
+            f"{name}: samples are not evenly spaced (a stamp lies {off_s * own_hz:.2g} periods off"
+            " an even clock); bring it to an even rate with resample_recording."
+        )
+    if rate is None:
+        return float(f"{own_hz:.9g}")  # the quotient of two stamps is 100.00000000000001 for 100
+    if abs(own_hz / rate - 1) > 1e-6 + rounding_s / recording.duration_s:
+        raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
+    return rate
+
+
+def _check_complete(recording: Recording) -> None:
+    missing = np.isnan(recording.values)
+    if missing.any():
+        row, column = (int(i) for i in np.argwhere(missing)[0])
+        raise RecordingError(
+            f"recording {recording.recording_id!r}: channel"
+            f" {recording.channel_names[column]!r} is NaN at sample {row}; fill or split at gaps"
+            " with resample_recording first."
+        )

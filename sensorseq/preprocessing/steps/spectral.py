@@ -1,0 +1,261 @@
+"""Short-time spectra: the strength of vibration at each frequency, frame after frame."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import rfft
+from scipy.signal.windows import hann
+
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing.steps import _fields
+from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
+from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
+from sensorseq.recording import Channel
+
+SCALES = ("log", "decibel", "amplitude", "power")
+_MOST_BINS = 10**6
+_NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its name
+
+
+@dataclass(frozen=True)
+class SpectralFrames(StepBase):
+    """Spectra of short overlapping frames, and the means of all channels over the same frames.
+
+    A frame less its mean, under a Hann window, is Fourier transformed; a sine of amplitude a at the
+    frequency of a bin has amplitude a in that bin, whatever the rate and the frame's length. All
+    channels, also those whose spectrum is taken, go on as their Hann-weighted means over the frame,
+    under their names, so that the result is aligned; the bins follow, channel by channel, as
+    ``<name>_<frequency>Hz``.
+
+    Parameters
+    ----------
+    frame_s : float, default=0.5
+        Seconds of a frame; bins lie at whole multiples of ``1 / frame_s``. Taken as the nearest
+        whole number of samples, which must be within 2 % of it: the bins' names would lie else.
+    hop_s : float, default=0.1
+        Seconds from frame to frame: ``1 / hop_s`` is the rate of the result. Frame k starts at
+        sample ``ceil(k * hop_s * sample_rate_hz)``, so frames never drift away from the time.
+    channels : sequence of str, optional
+        Channels to take spectra of; all when not given.
+    min_frequency_hz, max_frequency_hz : float, optional
+        Bins from, and up to and with. The first above 0 Hz, and half the sample rate, when not
+        given; without the second the names of the result depend on the rate.
+    n_bands : int, optional
+        Put the bins together in this many bands, as equal in width as can be. A band's amplitude
+        is the root of the sum of its bins' squares; its name has both ends, ``ax_2.0-8.0Hz``.
+    scale : {"log", "decibel", "amplitude", "power"}
+        log: natural logarithm of amplitude + floor. decibel: 20 times the decimal one. amplitude:
+        in the channel's unit. power: its square.
+    floor : float, default=1e-3
+        In the channel's unit: amplitudes well below it all look alike. Only for the logarithms.
+    phase : {"zero", "causal"}
+        The time of a frame: that of its centre, or of its last sample. Samples are the same.
+
+    Notes
+    -----
+    The times of frames are nominal, ``hop_s`` apart; a frame may start up to a sample later where
+    a hop is not a whole number of samples. Frames are whole: a recording shorter than one gives
+    none. At 100 Hz, frames of 0.5 s with a floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50
+    samples, less log(12.5); at half the sample rate, ``log(|rfft| / 2 + 0.01)``.
+    """
+
+    kind: ClassVar[str] = "spectral"
+
+    frame_s: float = 0.5
+    hop_s: float = 0.1
+    channels: tuple[str, ...] | None = None
+    min_frequency_hz: float | None = None
+    max_frequency_hz: float | None = None
+    n_bands: int | None = None
+    scale: str = "log"
+    floor: float = 1e-3
+    phase: str = "zero"
+
+    def __post_init__(self) -> None:
+        low = _fields.check_number("min_frequency_hz", self.min_frequency_hz)
+        high = _fields.check_number("max_frequency_hz", self.max_frequency_hz)
+        _fields.set_fields(
+            self,
+            frame_s=check_positive("frame_s", self.frame_s),
+            hop_s=check_positive("hop_s", self.hop_s),
+            channels=_fields.check_optional_names("channels", self.channels),
+            min_frequency_hz=low,
+            max_frequency_hz=high,
+            n_bands=None if self.n_bands is None else _fields.check_count("n_bands", self.n_bands),
+            scale=check_choice("scale", self.scale, SCALES),
+            floor=check_positive("floor", self.floor),
+            phase=_fields.check_phase(self.phase),
+        )
+        if high is not None:
+            self._bands(high)
+
+    def output_channels(
+        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
+    ) -> tuple[Channel, ...]:
+        """Return the channels of the result; see `Step`."""
+        picked = find_columns("channels", self.channels, channels)
+        if self.max_frequency_hz is not None:
+            highest = self.max_frequency_hz
+        elif sample_rate_hz is not None:
+            highest = check_rate("sample_rate_hz", sample_rate_hz) / 2
+        else:
+            raise ArgumentError(
+                "without max_frequency_hz the bins depend on the rate: give it, or sample_rate_hz."
+            )
+        labels = [self._label(band) for band in self._bands(highest)]
+        bins = [
+            Channel(f"{channels[column].name}_{label}", self._unit(channels[column].unit))
+            for column in picked
+            for label in labels
+        ]
+        return check_distinct([*channels, *bins])
+
+    def output_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return 1 / hop_s, when a hop is a sample or more."""
+        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        _fields.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
+        return 1 / self.hop_s
+
+    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
+        """Return a stream; see `Step`."""
+        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        self.output_rate_hz(rate)
+        frame = self._frame_samples(rate)
+        self.output_channels(channels, rate)
+        highest = rate / 2 if self.max_frequency_hz is None else self.max_frequency_hz
+        bands = self._bands(highest)
+        if bands[-1][1] > frame // 2:
+            raise ArgumentError(
+                f"max_frequency_hz={highest:g} is above half the sample rate, {rate / 2:g} Hz at"
+                f" {rate:g} Hz; lower it or leave it out."
+            )
+        picked = find_columns("channels", self.channels, channels)
+        return _FrameStream(self, channels, picked, bands, frame, rate)
+
+    def _frame_samples(self, rate: float) -> int:
+        count = self.frame_s * rate
+        frame = round(count) if count < _fields.MAX_SAMPLES else 0
+        if frame < 4:
+            # too few for a bin between 0 Hz and half the rate under a Hann window, or no seconds
+            return _fields.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
+        if abs(frame / count - 1) > _NAMED_WITHIN:
+            raise ArgumentError(
+                f"frame_s={self.frame_s:g} is {count:.6g} samples at {rate:g} Hz, so the bins would"
+                f" not lie where their names say; use {int(count) / rate:.6g} s or"
+                f" {(int(count) + 1) / rate:.6g} s."
+            )
+        return frame
+
+    def _bands(self, highest_hz: float) -> list[tuple[int, int]]:
+        """Return the first and the last bin of each band."""
+        if highest_hz * self.frame_s > _MOST_BINS:
+            raise ArgumentError(
+                f"frame_s={self.frame_s:g} has {highest_hz * self.frame_s:.3g} bins up to"
+                f" {highest_hz:g} Hz, more than {_MOST_BINS}; are they in seconds and in Hz?"
+            )
+        low = self.min_frequency_hz or 0.0
+        last = int(highest_hz * self.frame_s + 1e-6)
+        first = max(1, int(np.ceil(min(low * self.frame_s, last + 1) - 1e-6)))
+        if last < first:
+            raise ArgumentError(
+                f"no bin lies from {low:g} to {highest_hz:g} Hz: bins of frame_s={self.frame_s:g}"
+                f" are {1 / self.frame_s:g} Hz apart; use longer frames or a wider range."
+            )
+        n_bins = last - first + 1
+        n_bands = n_bins if self.n_bands is None else self.n_bands
+        if n_bands > n_bins:
+            raise ArgumentError(f"n_bands={n_bands} is more than the {n_bins} bins there are.")
+        edges = [first + i * n_bins // n_bands for i in range(n_bands + 1)]
+        return [(a, b - 1) for a, b in pairwise(edges)]
+
+    def _label(self, band: tuple[int, int]) -> str:
+        # as many digits as tell neighbouring bins apart
+        digits = max(1, int(np.ceil(np.log10(self.frame_s) - 1e-9)) + 1)
+        low, high = (f"{k / self.frame_s:.{digits}f}" for k in band)
+        return f"{low}Hz" if self.n_bands is None else f"{low}-{high}Hz"
+
+    def _unit(self, unit: str) -> str:
+        if self.scale == "decibel":
+            return "dB"
+        if self.scale == "log" or not unit:
+            return ""
+        if self.scale == "amplitude":
+            return unit
+        return f"({unit})^2" if "/" in unit or " " in unit or "*" in unit else f"{unit}^2"
+
+
+class _FrameStream(StreamBase):
+    """Holds the samples of unfinished frames."""
+
+    def __init__(
+        self,
+        step: SpectralFrames,
+        channels: tuple[Channel, ...],
+        picked: list[int],
+        bands: list[tuple[int, int]],
+        frame_samples: int,
+        rate: float,
+    ) -> None:
+        super().__init__(channels)
+        self._step = step
+        self._picked = picked
+        self._frame = frame_samples
+        self._hop = step.hop_s * rate
+        self._held = np.empty((0, len(channels)))  # from sample `_n_dropped` on
+        self._n_dropped = 0
+        self._n_frames = 0
+        self._window = hann(frame_samples, sym=False)[:, np.newaxis]
+        self._weight = float(self._window.sum())
+        self._bins = slice(bands[0][0], bands[-1][1] + 1)
+        self._band_starts = [first - bands[0][0] for first, _ in bands]
+        self._is_single = all(first == last for first, last in bands)
+        self._to_amplitude = np.full((self._bins.stop - self._bins.start, 1), 2 / self._weight)
+        if 2 * bands[-1][1] == frame_samples:  # half the sample rate is its own mirror image
+            self._to_amplitude[-1] /= 2
+        last_s, middle_s = (frame_samples - 1) / rate, (frame_samples - 1) / 2 / rate
+        late_s = 0.0 if abs(self._hop - round(self._hop)) < 1e-9 else 1 / rate
+        self.delay_s = middle_s if step.phase == "zero" else last_s
+        self.latency_s = last_s - self.delay_s + late_s
+
+    def _push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = np.concatenate([self._held, samples])
+        n_known = self._n_dropped + len(known)
+        rows = []
+        while (start := self._start()) + self._frame <= n_known:
+            begin = start - self._n_dropped
+            rows.append(self._row(known[begin : begin + self._frame]))
+            self._n_frames += 1
+        n_drop = min(start - self._n_dropped, len(known))
+        self._n_dropped += n_drop
+        self._held = known[n_drop:].copy()
+        return np.stack(rows) if rows else self._flush()
+
+    def _flush(self) -> NDArray[np.float64]:
+        n_columns = self._held.shape[1] + len(self._picked) * len(self._band_starts)
+        return np.empty((0, n_columns))
+
+    def _start(self) -> int:
+        exact = self._n_frames * self._hop
+        # what lies above a whole number by rounding alone is that number, as in `window_starts`
+        return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
+
+    def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
+        # One frame at a time: arrays of one shape, so that its bits do not depend on its company.
+        relative = frame - frame[0]  # a constant is 0 exactly
+        means = frame[0] + (self._window * relative).sum(axis=0) / self._weight
+        centred = relative[:, self._picked] - relative[:, self._picked].mean(axis=0)
+        spectrum = rfft(self._window * centred, axis=0)[self._bins]
+        values = np.abs(spectrum) * self._to_amplitude
+        if not self._is_single:
+            values = np.sqrt(np.add.reduceat(values**2, self._band_starts, axis=0))
+        if self._step.scale == "power":
+            values = values**2
+        elif self._step.scale == "log":
+            values = np.log(values + self._step.floor)
+        elif self._step.scale == "decibel":
+            values = 20 * np.log10(values + self._step.floor)
+        return np.concatenate([means, values.T.ravel()])

@@ -1,0 +1,368 @@
+"""Laws that hold for every step, and for a chain of them."""
+
+import json
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError, ConfigurationError, RecordingError, SignalError
+from sensorseq.preprocessing.steps import (
+    STEPS,
+    BandPass,
+    Derivative,
+    Detrend,
+    Difference,
+    Magnitude,
+    Moving,
+    Notch,
+    Power,
+    Product,
+    SignedBy,
+    SpectralFrames,
+    StepChain,
+    Subtract,
+    make_step,
+)
+from sensorseq.recording import Channel, Recording
+
+RATE = 50.0
+CHANNELS = (
+    Channel("current", "mA"),
+    Channel("voltage", "V"),
+    Channel("speed", "rad/s"),
+    Channel("ax", "m/s^2"),
+    Channel("ay", "m/s^2"),
+)
+SOME = ("ay", "current")
+
+WITH_LOOK_AHEAD = [
+    Detrend(0.5, SOME),
+    Detrend(0.3, keep=True),
+    BandPass(2.0, 12.0, SOME, attenuation_db=40.0),
+    BandPass(high_hz=8.0),
+    BandPass(low_hz=4.0, channels=SOME, keep=True),
+    Notch(15.0, 8.0, SOME),
+    Derivative(),
+    Derivative(0.2, order=2, polynomial=3, channels=SOME, keep=False),
+    *(Moving(0.3, statistic, SOME, "zero") for statistic in ("rms", "std", "range")),
+    Moving(0.02, "mean", phase="zero", keep=False),
+    SpectralFrames(0.4, 0.1, SOME),
+]
+CAUSAL = [
+    Detrend(0.5, SOME, "causal"),
+    BandPass(2.0, 12.0, SOME, "causal", order=2),
+    BandPass(high_hz=8.0, phase="causal"),
+    BandPass(low_hz=4.0, phase="causal", keep=True),
+    Notch(15.0, channels=SOME, phase="causal"),
+    Derivative(phase="causal", channels=SOME),
+    Derivative(0.2, 2, 3, phase="causal", suffix="jerk"),
+    Difference(),
+    Difference(lag_s=0.1, absolute=True, channels=SOME, keep=False),
+    *(
+        Moving(0.25, statistic, SOME)
+        for statistic in ("rms", "mean", "std", "range", "min", "max", "mean_absolute")
+    ),
+    SpectralFrames(0.4, 0.1, SOME, phase="causal"),
+    SpectralFrames(0.5, 0.07, ("ax",), 2.0, 20.0, 3, "decibel", 0.1, "causal"),
+    Product("speed", "current"),
+    Power("current", "voltage", keep=False),
+    Subtract("ax", "ay", name="tilt"),
+    SignedBy("current", "speed"),
+    Magnitude(("ax", "ay")),
+]
+CHAINS = [
+    StepChain(),
+    StepChain((Power("current", "voltage"), Detrend(0.4, ("current_power",)), Difference())),
+    StepChain(
+        (
+            BandPass(1.0, 20.0, ("ax", "ay")),
+            SpectralFrames(0.4, 0.07, ("ax", "ay"), max_frequency_hz=20.0, scale="amplitude"),
+            Moving(0.3, "std", ("speed",), "zero"),
+        )
+    ),
+    StepChain((SpectralFrames(0.4, 0.1, ("ax",)), StepChain((Difference(channels=("speed",)),)))),
+]
+STEPWISE = [*WITH_LOOK_AHEAD, *CAUSAL]
+ALL = [*STEPWISE, *CHAINS]
+
+
+def over(steps):
+    """Parametrize a test over steps, which are named in what it prints."""
+    named = [pytest.param(step, id=f"{step.kind}-{i}") for i, step in enumerate(steps)]
+    return pytest.mark.parametrize("step", named)
+
+
+def noise(n_samples, seed=0, dtype=np.float64):
+    values = np.random.default_rng(seed).normal(0.3, 2.0, (n_samples, len(CHANNELS)))
+    return np.cumsum(values, axis=0).astype(dtype)
+
+
+def recording_of(values, **more):
+    return Recording.evenly_sampled(values, RATE, CHANNELS, "run", **more)
+
+
+def is_late_frame(step):
+    """Whether a frame may lie up to a sample after its nominal time."""
+    return isinstance(step, SpectralFrames) and abs(step.hop_s * RATE % 1 - 0.5) < 0.499
+
+
+def test_every_kind_of_step_is_under_these_laws():
+    assert {step.kind for step in ALL} == set(STEPS)
+
+
+@over(ALL)
+@given(
+    n_samples=st.one_of(st.integers(0, 4), st.integers(5, 260)),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+    seed=st.integers(0, 9),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=12, deadline=None)
+def test_chunks_give_the_bits_of_the_whole(step, n_samples, cuts, seed, dtype):
+    values = noise(n_samples, seed, dtype)
+    whole = step.apply(recording_of(values), RATE)
+    stream = step.stream(CHANNELS, RATE)
+    edges = [0, *sorted(int(cut * n_samples) for cut in cuts), n_samples]
+    rows = [stream.push(values[a:b]) for a, b in pairwise(edges)]
+    chunked = np.concatenate([*rows, stream.flush()])
+    np.testing.assert_array_equal(chunked, whole.values)
+    assert whole.values.dtype == chunked.dtype == dtype
+
+
+@over(ALL)
+def test_single_samples_and_empty_chunks_give_the_bits_of_the_whole(step):
+    values = noise(130)
+    stream = step.stream(CHANNELS, RATE)
+    rows = [stream.push(values[a:b]) for i in range(130) for a, b in ((i, i), (i, i + 1))]
+    rows.append(stream.flush())
+    np.testing.assert_array_equal(np.concatenate(rows), step.apply(recording_of(values)).values)
+
+
+@over(ALL)
+@pytest.mark.parametrize("n_samples", [0, 1, 2, 20, 200])
+def test_the_result_has_the_promised_channels_rate_and_number_of_samples(step, n_samples):
+    result = step.apply(recording_of(noise(n_samples), start_s=7.0), RATE)
+    assert result.channels == step.output_channels(CHANNELS, RATE)
+    rate = step.output_rate_hz(RATE)
+    if rate == RATE:
+        assert result.n_samples == n_samples
+        np.testing.assert_array_equal(result.timestamps_s, 7.0 + np.arange(n_samples) / RATE)
+    else:
+        start = 7.0 + step.stream(CHANNELS, RATE).delay_s
+        times = start + np.arange(result.n_samples) / rate
+        np.testing.assert_allclose(result.timestamps_s, times, atol=1e-12)
+
+
+@over(step for step in STEPWISE if not isinstance(step, SpectralFrames))
+def test_channels_not_named_pass_untouched(step):
+    recording = recording_of(noise(90, dtype=np.float32))
+    result = step.apply(recording)
+    read = [name for _, name in step._inputs()] if hasattr(step, "_inputs") else step.channels
+    read = recording.channel_names if read is None else read
+    kept = [name for name in recording.channel_names if step.keep or name not in read]
+    np.testing.assert_array_equal(result.select(kept).values, recording.select(kept).values)
+    n_read = 1 if hasattr(step, "_inputs") else len(read)
+    assert result.n_channels == len(kept) + n_read
+
+
+@over(ALL)
+def test_latency_is_true(step):
+    """The output for time t is there with the sample at t + latency_s, and not long before."""
+    values = noise(400)
+    stream = step.stream(CHANNELS, RATE)
+    rate = step.output_rate_hz(RATE)
+    n_rows = 0
+    for i in range(len(values)):
+        n_rows += len(stream.push(values[i : i + 1]))
+        newest_s = i / RATE - stream.latency_s - stream.delay_s
+        assert n_rows >= np.floor((newest_s + 1e-9) * rate) + 1
+    # a frame may be there up to a sample earlier, where hops are no whole number of samples
+    assert n_rows <= np.floor((newest_s + 1 / RATE + 1e-9) * rate) + 1
+    if rate == RATE:
+        assert n_rows == len(values) - round(stream.latency_s * RATE)
+
+
+@over(CAUSAL)
+@given(at=st.integers(0, 199), seed=st.integers(0, 9))
+@settings(max_examples=8, deadline=None)
+def test_causal_steps_never_look_ahead(step, at, seed):
+    values = noise(200, seed)
+    changed = values.copy()
+    changed[at:] += noise(200 - at, seed + 100) * 1e3
+    before, after = (step.apply(recording_of(v)) for v in (values, changed))
+    early = before.timestamps_s < (at - 0.5 - is_late_frame(step)) / RATE
+    np.testing.assert_array_equal(before.values[early], after.values[early])
+    if at < 150:  # what comes later did change, so the law could fail
+        assert not np.array_equal(before.values, after.values)
+
+
+@over(WITH_LOOK_AHEAD)
+def test_steps_of_zero_phase_do_look_ahead(step):
+    """Or the law of the causal steps would say nothing."""
+    values = noise(200)
+    changed = values.copy()
+    changed[100:] += 1e3
+    before, after = (step.apply(recording_of(v)) for v in (values, changed))
+    early = before.timestamps_s < 99.5 / RATE
+    # one sample of a window of one sample is no window
+    looks_ahead = step.stream(CHANNELS, RATE).latency_s > 0
+    assert looks_ahead == (not np.array_equal(before.values[early], after.values[early]))
+
+
+@over(CAUSAL)
+def test_causal_steps_have_no_latency_but_a_late_frame(step):
+    assert step.stream(CHANNELS, RATE).latency_s == pytest.approx(is_late_frame(step) / RATE)
+
+
+@over(CHAINS[1:])
+def test_a_chain_is_its_steps_one_after_the_other(step):
+    recording = recording_of(noise(300, dtype=np.float32))
+    one_by_one, rate = recording, RATE
+    latency_s = 0.0
+    for one in step.steps:
+        latency_s += one.stream(one_by_one.channels, rate).latency_s
+        one_by_one, rate = one.apply(one_by_one, rate), one.output_rate_hz(rate)
+    together = step.apply(recording)
+    np.testing.assert_array_equal(together.values, one_by_one.values)
+    np.testing.assert_allclose(together.timestamps_s, one_by_one.timestamps_s, atol=1e-12)
+    assert together.channels == one_by_one.channels
+    assert step.stream(CHANNELS, RATE).latency_s == pytest.approx(latency_s)
+
+
+@over(ALL)
+def test_a_step_comes_back_from_its_dict(step):
+    said = json.loads(json.dumps(step.to_dict()))
+    assert None not in said.values()  # TOML has none
+    assert make_step(said) == step
+    assert hash(make_step(said)) == hash(step)
+
+
+@over(ALL)
+def test_a_missing_sample_is_named(step):
+    values = noise(100)
+    values[17, 3] = np.nan
+    with pytest.raises(RecordingError, match=r"'run'.*'ax' is NaN at sample 17"):
+        step.apply(recording_of(values))
+    stream = step.stream(CHANNELS, RATE)
+    stream.push(values[:10])
+    with pytest.raises(SignalError, match=r"'ax' is nan at sample 17 of the stream"):
+        stream.push(values[10:])
+
+
+@over(ALL)
+def test_pieces_keep_what_is_known_about_them(step):
+    attributes = {"robot": "husky"}
+    recording = recording_of(noise(120), group="g", label="ice", attributes=attributes)
+    result = step.apply(recording)
+    for field in fields(Recording):
+        if field.name not in ("channels", "values", "timestamps_s"):
+            assert getattr(result, field.name) == getattr(recording, field.name)
+
+
+@over(ALL)
+def test_the_input_is_left_alone_and_not_shared(step):
+    values = noise(120)
+    copy = values.copy()
+    result = step.apply(recording_of(values))
+    np.testing.assert_array_equal(values, copy)
+    assert not np.shares_memory(result.values, values)
+
+
+@over(ALL)
+def test_uneven_or_contradicted_stamps_are_refused(step):
+    recording = recording_of(noise(60))
+    shifted = recording.timestamps_s + np.where(np.arange(60) == 30, 0.004, 0.0)
+    with pytest.raises(RecordingError, match=r"'run': samples are not evenly spaced"):
+        step.apply(replace(recording, timestamps_s=shifted))
+    with pytest.raises(RecordingError, match=r"'run' has 50 Hz, but sample_rate_hz is 49"):
+        step.apply(recording, 49.0)
+    with pytest.raises(RecordingError, match=r"too few to tell their rate; give sample_rate_hz"):
+        step.apply(recording_of(noise(1)))
+
+
+@over(ALL)
+def test_a_stream_refuses_what_is_not_its_samples(step):
+    stream = step.stream(CHANNELS, RATE)
+    with pytest.raises(SignalError, match=r"expected \(n, 5\)"):
+        stream.push(np.zeros((4, 3)))
+    with pytest.raises(SignalError, match="reshape"):
+        stream.push(np.zeros(5))
+    with pytest.raises(SignalError, match="no real numbers"):
+        stream.push(np.zeros((1, 5), complex))
+    stream.flush()
+    with pytest.raises(SignalError, match="flushed"):
+        stream.push(np.zeros((1, 5)))
+    with pytest.raises(SignalError, match="flushed"):
+        stream.flush()
+
+
+@over(step for step in STEPWISE if hasattr(step, "_inputs") or step.channels is not None)
+def test_an_unknown_channel_is_an_error_with_the_nearest_known(step):
+    others = tuple(Channel(f"{channel.name}_1") for channel in CHANNELS)
+    for act in (step.output_channels, step.stream):
+        with pytest.raises(ArgumentError, match=r"is not known. Did you mean '\w+_1'"):
+            act(others, RATE)
+    with pytest.raises(ArgumentError):
+        step.output_channels((), RATE)
+
+
+def test_the_same_feature_twice_is_an_error_that_says_what_to_do():
+    once = Difference().apply(recording_of(noise(20)))
+    with pytest.raises(ArgumentError, match=r"two channels 'current_difference'.*suffix"):
+        Difference(channels="current").apply(once)
+    twice = Difference(channels="current", suffix="step").apply(once)
+    assert twice.channel_names[-1] == "current_step"
+
+
+def test_the_error_of_a_chain_says_which_step_it_comes_from():
+    chain = StepChain((Difference(), Moving(0.001)))
+    with pytest.raises(ArgumentError, match="less than a sample at 50 Hz") as caught:
+        chain.stream(CHANNELS, RATE)
+    assert caught.value.__notes__ == ["in step 2, moving"]
+    with pytest.raises(ArgumentError) as caught:
+        chain.apply(recording_of(noise(9)))
+    assert caught.value.__notes__[-1] == "for recording 'run'"
+    with pytest.raises(ArgumentError, match="is not a step; make_step"):
+        StepChain(({"kind": "difference"},))
+
+
+def test_a_mistyped_kind_or_field_is_an_error_with_the_nearest_known():
+    with pytest.raises(ArgumentError, match=r"kind='band_pas' is not known. Did you mean 'band_p"):
+        make_step({"kind": "band_pas", "low_hz": 1.0})
+    with pytest.raises(ConfigurationError, match=r"no field 'windows_s'. Did you mean 'window_s'"):
+        make_step({"kind": "moving", "windows_s": 1.0})
+    with pytest.raises(ConfigurationError, match="'moving' needs window_s"):
+        make_step({"kind": "moving"})
+    with pytest.raises(ConfigurationError, match="a table with a kind"):
+        make_step({"window_s": 1.0})
+    with pytest.raises(ConfigurationError, match="steps='difference' is not a list"):
+        make_step({"kind": "chain", "steps": "difference"})
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        ({"kind": "moving", "window_s": "long"}, "window_s='long' is not a number above zero"),
+        ({"kind": "moving", "window_s": 1.0, "statistic": "rsm"}, "Did you mean 'rms'"),
+        ({"kind": "detrend", "window_s": 1.0, "phase": "casual"}, "Did you mean 'causal'"),
+        ({"kind": "detrend", "window_s": -1.0}, "window_s=-1.0"),
+        ({"kind": "detrend", "window_s": 1.0, "keep": "no"}, "keep='no' is neither"),
+        ({"kind": "detrend", "window_s": 1.0, "channels": []}, "list of channel names"),
+        ({"kind": "detrend", "window_s": 1.0, "channels": ["a", "a"]}, "'a' more than once"),
+        ({"kind": "difference", "lag_samples": 1.5}, "lag_samples=1.5 is not a whole number"),
+        ({"kind": "difference", "lag_samples": 1, "lag_s": 0.1}, "give one of them"),
+        ({"kind": "derivative", "order": 3}, "order=3 is not a whole number from 1 to 2"),
+        ({"kind": "derivative", "order": 2, "polynomial": 1}, "polynomial=1 has no derivative"),
+        ({"kind": "product", "left": "a", "right": ""}, "right='' is not a name"),
+        ({"kind": "spectral", "scale": "logarithm"}, "Did you mean 'log'"),
+        ({"kind": "spectral", "floor": 0}, "floor=0 is not"),
+        ({"kind": "chain", "steps": [{"kind": "moving", "window_s": 0}]}, "window_s=0"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_an_error_that_names_it(said, match):
+    with pytest.raises(ArgumentError, match=match):
+        make_step(said)

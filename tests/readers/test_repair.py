@@ -1,0 +1,70 @@
+"""Files whose rows are out of order or twice: an error, or repaired and counted when asked."""
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers import find_recordings, read_recordings, read_source, read_source_rate
+
+STAMPS = [0.0, 0.1, 0.3, 0.2, 0.3, 0.4]
+VALUES = [1.0, 2.0, 4.0, 3.0, 6.0, 7.0]
+COUNTS = {"n_out_of_order": 1, "n_duplicates": 1}
+
+
+def write(path, stamps=STAMPS, values=VALUES, name="current"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        rows = "\n".join(f"{t},{v}" for t, v in zip(stamps, values, strict=True))
+        path.write_text(f"time_s,{name}\n{rows}\n")
+    elif path.suffix == ".parquet":
+        pa.parquet.write_table(pa.table({"time_s": stamps, name: values}), path)
+    else:
+        with h5py.File(path, "w") as file:
+            file["time_s"], file[name] = stamps, values
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5"])
+def test_every_reader_repairs_when_asked_and_counts(tmp_path, suffix):
+    write(tmp_path / f"run{suffix}")
+    (source,) = find_recordings(tmp_path)
+    with pytest.raises(RecordingError, match=r"row 4: time goes back.*1 such row.*repair_stamps"):
+        read_source(source)
+    with pytest.raises(RecordingError, match="goes back"):
+        read_source_rate(source)
+    recording = read_source(source, repair_stamps=True)
+    np.testing.assert_array_equal(recording.timestamps_s, [0.0, 0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3, 5, 7])
+    assert recording.attributes["repaired_stamps"] == COUNTS
+    assert read_source_rate(source, repair_stamps=True) == pytest.approx(10)
+    (same,) = read_recordings(tmp_path, repair_stamps=True)
+    assert same.attributes["repaired_stamps"] == COUNTS
+
+
+def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
+    write(tmp_path / "run.csv", [0, 1, 2], [1, 2, 3])
+    (source,) = find_recordings(tmp_path)
+    plain, repaired = read_source(source), read_source(source, repair_stamps=True)
+    np.testing.assert_array_equal(repaired.values, plain.values)
+    assert "repaired_stamps" not in plain.attributes
+    assert repaired.attributes["repaired_stamps"] == {"n_out_of_order": 0, "n_duplicates": 0}
+
+
+def test_a_missing_stamp_stays_an_error(tmp_path):
+    (tmp_path / "run.csv").write_text("time_s,a\n0,1\n,2\n1,3\n")
+    (source,) = find_recordings(tmp_path)
+    with pytest.raises(RecordingError, match="row 2: no time stamp"):
+        read_source(source, repair_stamps=True)
+
+
+def test_the_counts_of_several_sensors_are_added(tmp_path):
+    write(tmp_path / "imu_1.csv", name="gyro")
+    write(tmp_path / "motor_1.csv")
+    (source,) = find_recordings(
+        tmp_path, files=["imu_*.csv", "motor_*.csv"], pair="{sensor}_{recording}.*"
+    )
+    joined = read_source(source, repair_stamps=True)
+    assert joined.attributes["repaired_stamps"] == {"n_out_of_order": 2, "n_duplicates": 2}

@@ -1,0 +1,132 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_keyed_scaler
+from sensorseq.preprocessing.scale import Scaler, rated_scaler
+from sensorseq.storage.prepared import write_windows
+from sensorseq.windows import WindowSet
+
+N_RECORDINGS = 8
+
+
+def small(**arguments):
+    settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+
+
+def told(windows, **scale):
+    """The windows with a configuration, as a pipeline writes it."""
+    return replace(windows, provenance={"configuration": {"scale": scale}})
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Two classes that differ in frequency; each recording has an offset and a gain of its own."""
+    rng = np.random.default_rng(0)
+    recording = np.repeat(np.arange(N_RECORDINGS), 6)
+    t = np.arange(30)
+    frequency = np.where(recording % 2, 0.9, 0.3)
+    X = np.sin(frequency[:, None] * t + rng.uniform(0, 6, len(recording))[:, None])
+    X = X * (1 + 5 * recording[:, None]) + 40 * recording[:, None]
+    X = np.stack([X, rng.normal(size=X.shape)], axis=2)
+    names = np.array([f"run {i}" for i in range(N_RECORDINGS)])
+    return WindowSet(
+        X.astype(np.float32),
+        y=np.where(recording % 2, "fast", "slow"),
+        recording_id=names[recording],
+        groups=np.array(["x", "y"])[recording // 4],
+        split=np.where(recording < 6, "train", "validation"),
+        channels=("current", "gyro"),
+    )
+
+
+def without_groups(windows):
+    return replace(windows, groups=windows.recording_id)
+
+
+def test_windows_prepared_per_recording_are_scaled_so_in_fit_and_in_prediction(windows):
+    given = told(without_groups(windows), kind="standard", per="recording")
+    classifier = small(max_epochs=60, hidden_size=8).fit(given)
+    train = given.part("train")
+    expected = fit_keyed_scaler(train.X, train.lengths, keys=train.recording_id)
+    assert isinstance(classifier.scaler_, KeyedScaler)
+    assert list(classifier.scaler_.scalers) == list(expected.scalers)
+    for key, scaler in expected.scalers.items():
+        np.testing.assert_array_equal(
+            classifier.scaler_.scalers[key].channel_center, scaler.channel_center
+        )
+    # offset and gain of recordings never seen are taken out by their own windows
+    validation = given.part("validation")
+    assert classifier.score(validation) > 0.9
+    moved = replace(validation, X=validation.X * 3 + 1000)
+    np.testing.assert_allclose(
+        classifier.predict_proba(moved), classifier.predict_proba(validation), atol=1e-3
+    )
+
+
+def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
+    given = told(without_groups(windows), kind="robust", per="recording")
+    assert isinstance(small().fit(given).scaler_, Scaler)
+    assert small(scale=None).fit(given).scaler_ is None
+
+
+def test_per_group_goes_by_the_groups_of_the_windows(windows):
+    given = told(replace(windows, split=None), kind="max_abs", per="group")
+    classifier = small(scale="max_abs", validation_fraction=0.0, early_stopping=False).fit(given)
+    assert sorted(classifier.scaler_.scalers) == ["x", "y"]
+    with pytest.raises(InputError, match="needs the group of every window"):
+        classifier.predict(replace(given, groups=None, recording_id=None))
+
+
+def test_arrays_do_not_tell_recordings_and_are_refused(windows):
+    given = told(without_groups(windows), kind="standard", per="recording")
+    classifier = small().fit(given)
+    with pytest.raises(InputError, match=r"needs the recording of every window.*WindowSet"):
+        classifier.predict(given.X)
+    train = replace(given.part("train"), split=None)
+    with pytest.raises(InputError, match="needs the recording of every window"):
+        small().fit(train, X_val=given.part("validation").X, y_val=given.part("validation").y)
+
+
+def test_physical_windows_bring_their_rated_values(windows):
+    given = told(without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0})
+    classifier = small(scale="physical", max_timesteps=20).fit(given)
+    np.testing.assert_array_equal(classifier.scaler_.channel_scale, [20.0, 2.0])
+    np.testing.assert_array_equal(classifier.scaler_.channel_center, [0.0, 0.0])
+    scaled = given.X / np.array([20.0, 2.0], np.float32)
+    plain = small(scale=None, max_timesteps=20).fit(replace(without_groups(windows), X=scaled))
+    np.testing.assert_allclose(
+        plain.predict_proba(scaled), classifier.predict_proba(given.X), atol=1e-5
+    )
+
+
+def test_physical_needs_windows_that_bring_rated_values(windows):
+    for X, y in ((windows.X, windows.y), (without_groups(windows), None)):
+        with pytest.raises(ArgumentError, match="needs the rated value of each channel"):
+            small(scale="physical").fit(X, y)
+
+
+@pytest.mark.parametrize("scale", ["physical", "standard", "quantile"])
+def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scale, tmp_path):
+    given = without_groups(windows)
+    train = given.part("train")
+    if scale == "physical":
+        given = told(given, kind=scale, rated={"current": 20.0, "gyro": 2.0})
+        stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, given.channels)
+    else:
+        given = told(given, kind=scale, per="recording")
+        stored = fit_keyed_scaler(train.X, train.lengths, scale, keys=train.recording_id)
+    path = tmp_path / "windows.h5"
+    write_windows(path, given, scaler=stored.to_dict())
+    by_file, by_set = small(scale=scale).fit(path), small(scale=scale).fit(given)
+    assert type(by_file.scaler_) is type(stored)
+    expected = by_set.predict_proba(given)
+    np.testing.assert_array_equal(by_file.predict_proba(given), expected)
+    by_file.save(tmp_path / "model.safetensors")
+    loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(loaded.predict_proba(path), expected)
+    assert loaded.scaler_.kind == scale
