@@ -229,6 +229,14 @@ class _Check:
         self.window_s = None if rate is None else windows.n_timesteps / rate
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
         self.apart: set[Any] = set()  # recordings in two parts with an embargo between
+        valid = np.arange(windows.n_timesteps) < np.asarray(windows.lengths)[:, np.newaxis]
+        is_finite = np.isfinite(windows.X).all(axis=2) | ~valid
+        self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
+        if not self.is_finite.all():
+            n_bad = int((~self.is_finite).sum())
+            self.not_checked.append(
+                f"the samples of {n_bad} window(s), which hold NaN or infinity."
+            )
 
     def provenance(self) -> None:
         if not self.views:
@@ -334,7 +342,7 @@ class _Check:
     def identical(self) -> None:
         self.checked.append("identical windows")
         content = _digests(self.windows)
-        has_shape = content >= 0
+        has_shape = (content >= 0) & self.is_finite
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
             first_in = {}  # the first window of each content in each part
@@ -367,9 +375,7 @@ class _Check:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
             return
         self.checked.append("near-duplicates")
-        lengths = np.asarray(windows.lengths)
-        valid = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
-        usable = (np.isfinite(windows.X).all(axis=2) | ~valid).all(axis=1)
+        lengths, usable = np.asarray(windows.lengths), self.is_finite
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
             known = self.known[at]
@@ -451,7 +457,7 @@ class _Check:
                 f"scaler has {scaler.n_channels} channels, the windows {windows.n_channels}."
             )
         self.checked.append("statistics of the scaler")
-        fits = _Fits(windows, scaler)
+        fits = _Fits(windows, scaler, self.is_finite)
         if any(fits(view.train) for view in self.views):
             return
         beyond: dict[str, NDArray[np.int64]] = {"all windows": np.arange(len(windows))}
@@ -580,13 +586,14 @@ class _Check:
 class _Fits:
     """Says whether a scaler has the statistics of these rows."""
 
-    def __init__(self, windows: WindowSet, scaler: Scaler) -> None:
-        self._windows, self._scaler = windows, scaler
+    def __init__(self, windows: WindowSet, scaler: Scaler, is_finite: NDArray[np.bool_]) -> None:
+        self._windows, self._scaler, self._is_finite = windows, scaler, is_finite
 
     def __call__(self, rows: NDArray[np.int64]) -> bool:
-        if not len(rows):
-            return False
+        rows = rows[self._is_finite[rows]]
         lengths = np.asarray(self._windows.lengths)[rows]
+        if not lengths.any():
+            return False
         own, given = fit_scaler(self._windows.X[rows], lengths, self._scaler.kind), self._scaler
         scale = np.abs(own.channel_scale)
         close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()

@@ -274,6 +274,16 @@ def test_what_is_not_known_is_said_to_be_unchecked():
     assert "the windows have no split" in str(report)
 
 
+def test_windows_with_nan_are_left_out_and_said():
+    given = split_in_groups(windows())
+    scaler = fit_scaler(given.part("train").X)
+    X = given.X.copy()
+    X[np.flatnonzero(given.split == "test")[:2]] = np.nan
+    report = find_leakage(replace(given, X=X), scaler=scaler)
+    assert not report.findings
+    assert any("2 window(s), which hold NaN" in reason for reason in report.not_checked)
+
+
 def test_arguments_that_do_not_fit_are_refused():
     given = split_in_groups(windows())
     with pytest.raises(WindowError, match="split has shape"):
