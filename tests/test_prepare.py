@@ -24,6 +24,7 @@ from sensorseq.errors import (
     SplitError,
     WindowError,
 )
+from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.keyed_scale import scaler_from_dict
 from sensorseq.preprocessing.pipeline import PreparePipeline
@@ -352,6 +353,27 @@ class TestProvenance:
         assert told["n_windows"] == sum(sum(c.values()) for c in told["counts"].values())
         assert told["path"] == str(tmp_path / "w.h5")
         assert told["size_bytes"] == (tmp_path / "w.h5").stat().st_size
+
+    def test_a_recording_that_is_the_beginning_of_another_is_named(self, terrains, tmp_path):
+        lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
+        (terrains / "sand" / "twin.csv").write_text("\n".join(lines[:201]) + "\n")
+        apart = 0
+        for seed in range(6):
+            summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, random_state=seed)
+            windows = read_windows(tmp_path / "w.h5")
+            part = {
+                name: str(windows.split[windows.recording_id == name][0])
+                for name in ("sand/pro_02", "sand/twin")
+            }
+            expected = []
+            if part["sand/pro_02"] != part["sand/twin"]:
+                apart += 1
+                expected = [
+                    {"recordings": list(part), "parts": list(part.values()), "n_windows": 5}
+                ]
+                assert "LEAK: 5 window(s) of sand/twin" in format_summary(summary.to_dict())
+            assert summary.copies == expected
+        assert 0 < apart < 6
 
     def test_progress_counts_every_stage_to_its_end(self, terrains, tmp_path):
         seen = []

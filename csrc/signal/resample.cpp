@@ -217,8 +217,8 @@ int64_t StreamFilter<Taps>::n_outputs_of_push(int64_t n_samples) const {
 }
 
 template <typename Taps>
-int64_t StreamFilter<Taps>::n_outputs_of_flush() const {
-  return taps_.n_outputs_of(n_received_) - n_emitted_;
+int64_t StreamFilter<Taps>::n_outputs_of_end(int64_t n_samples) const {
+  return taps_.n_outputs_of(n_received_ + n_samples) - n_emitted_;
 }
 
 // Moves what outputs to come still need to the beginning of the rows.

@@ -129,17 +129,17 @@ class StreamFilter {
   const FirKernels& kernels() const { return kernels_; }
   int64_t n_channels() const { return n_channels_; }
 
-  // Outputs that Push gives for n_samples more, and that Flush would give now.
+  // Outputs that Push gives for n_samples more; the same with those of a Flush after it.
   int64_t n_outputs_of_push(int64_t n_samples) const;
-  int64_t n_outputs_of_flush() const;
+  int64_t n_outputs_of_end(int64_t n_samples) const;
 
   // x: (n_samples, n_channels), finite, may be null where there is none; y: (n_outputs_of_push,
   // n_channels), written, overlaps nothing.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 
-  // The rest of the outputs, with what the edge puts after the last sample; y as above. The next
-  // sample is the first of another signal.
+  // The rest of the outputs (n_outputs_of_end(0)), with what the edge puts after the last sample; y
+  // as above. The next sample is the first of another signal.
   template <typename Real>
   void Flush(Real* y);
 

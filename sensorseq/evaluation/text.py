@@ -20,6 +20,7 @@ _NAMES = {
     "gradient_boosting": "gradient boosting",
 }
 _MANY_RECORDINGS = 40
+_MANY_CHANNELS = 16
 
 
 def format_comparison(comparison: "Comparison") -> str:
@@ -199,18 +200,35 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Return `PreparedSummary.to_dict` for people: what was cut, and what was left out and why."""
-    channels = ", ".join(summary["channels"])
+    names = list(summary["channels"])
+    several = f"{len(names)} channels: " if len(names) > _MANY_CHANNELS else "channels "
+    if len(names) > _MANY_CHANNELS:
+        names = [*names[: _MANY_CHANNELS - 3], "...", *names[-2:]]
+    rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
+    source = summary["sample_rate_from"]
+    if resampled and resampled != rate:
+        source = f"after steps at {resampled:g} Hz, {source}"
     lines = [
         _wrapped(
             f"{summary['path']}: {summary['n_windows']} windows of {summary['window_samples']}"
-            f" samples at {summary['sample_rate_hz']:g} Hz ({summary['sample_rate_from']}), from"
-            f" {summary['n_recordings']} recordings; channels {channels}"
+            f" samples at {rate:g} Hz ({source}), from {summary['n_recordings']} recordings;"
+            f" {several}{', '.join(names)}"
         ),
         "",
         format_counts(summary["counts"]),
     ]
     if summary["imbalance"]:
         lines += [_wrapped(summary["imbalance"])]
+    for pair in summary["copies"]:
+        (one, other), (part, other_part) = pair["recordings"], pair["parts"]
+        lines += [
+            "",
+            _wrapped(
+                f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are windows of"
+                f" {one} ({part}) to the last bit. Leave one of them out with --exclude, or give"
+                " both one group in a manifest."
+            ),
+        ]
     if summary["dropped"]:
         lines.append("")
     lines += [_wrapped(text) for text in left_out(summary["dropped"])]
