@@ -97,6 +97,7 @@ WAYS = [
     {"window_s": 2, "scale_per": "group", "scale": "robust"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
+    {"window_s": 1, "balance": "oversample", "augmentation": {"jitter": 0.1, "time_warp": 0.2}},
 ]
 
 
