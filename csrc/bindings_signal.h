@@ -4,11 +4,20 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <string>
+
 namespace sensorseq {
 
 // Rows of samples as a dense array; anything else is converted, and copied once.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
+
+// Raises the class of that name in sensorseq.errors.
+[[noreturn]] inline void Raise(const char* error, const std::string& sentence) {
+  const pybind11::object type = pybind11::module_::import("sensorseq.errors").attr(error);
+  PyErr_SetString(type.ptr(), sentence.c_str());
+  throw pybind11::error_already_set();
+}
 
 void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -24,7 +23,7 @@ Edge EdgeOf(const std::string& name) {
   if (name == "mirror") return Edge::kMirror;
   if (name == "hold") return Edge::kHold;
   if (name == "odd") return Edge::kOdd;
-  throw py::value_error("edge is '" + name + "'; known: mirror, hold, odd.");
+  Raise("ArgumentError", "edge is '" + name + "'; known: mirror, hold, odd.");
 }
 
 const signal::FirKernels& ActiveKernelsOrRaise() {
@@ -37,18 +36,18 @@ const signal::FirKernels& ActiveKernelsOrRaise() {
     sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
                 (table.rows[i]->is_supported() ? "" : " (not on this processor)");
   }
-  throw std::runtime_error(sentence + ".");
+  Raise("EnvironmentProblemError", sentence + ".");
 }
 
 Rows<double> CheckedTaps(const Rows<double>& taps) {
   if (taps.ndim() != 1 || taps.size() == 0) {
-    throw py::value_error("taps have " + std::to_string(taps.ndim()) + " dimension(s) and " +
-                          std::to_string(taps.size()) +
-                          " entries; expected (n_taps,), one or more.");
+    Raise("ArgumentError", "taps have " + std::to_string(taps.ndim()) + " dimension(s) and " +
+                               std::to_string(taps.size()) +
+                               " entries; expected (n_taps,), one or more.");
   }
   for (int64_t i = 0; i < taps.size(); ++i) {
     if (!std::isfinite(taps.data()[i])) {
-      throw py::value_error("tap " + std::to_string(i) + " is not finite.");
+      Raise("ArgumentError", "tap " + std::to_string(i) + " is not finite.");
     }
   }
   return taps;
@@ -56,9 +55,14 @@ Rows<double> CheckedTaps(const Rows<double>& taps) {
 
 void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high) {
-    throw py::value_error(std::string(name) + " is " + std::to_string(value) + "; expected " +
-                          std::to_string(low) + " to " + std::to_string(high) + ".");
+    Raise("ArgumentError", std::string(name) + " is " + std::to_string(value) + "; expected " +
+                               std::to_string(low) + " to " + std::to_string(high) + ".");
   }
+}
+
+[[noreturn]] void RaiseDtype(const py::array& x) {
+  Raise("SignalError", "x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
+                           "; expected float32 or float64.");
 }
 
 // One filter of Python: calls from several threads take turns.
@@ -69,16 +73,8 @@ class Bound {
   Bound(Taps taps, int64_t n_channels, Edge edge, const signal::FirKernels& kernels)
       : filter_(std::move(taps), n_channels, edge, kernels) {}
 
-  py::array Push(const py::array& x) {
-    if (x.ndim() != 2 || x.shape(1) != filter_.n_channels()) {
-      throw py::value_error("x has shape " + std::string(py::str(x.attr("shape"))) +
-                            "; expected (n, " + std::to_string(filter_.n_channels()) + ").");
-    }
-    if (py::isinstance<py::array_t<float>>(x)) return PushOf<float>(Rows<float>::ensure(x));
-    if (py::isinstance<py::array_t<double>>(x)) return PushOf<double>(Rows<double>::ensure(x));
-    throw py::type_error("x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
-                         "; expected float32 or float64.");
-  }
+  py::array Push(const py::array& x) { return Take(x, false); }
+  py::array PushLast(const py::array& x) { return Take(x, true); }
 
   py::array Flush() {
     const Lock lock(*this);
@@ -105,24 +101,39 @@ class Bound {
     std::unique_lock<std::mutex> lock_;
   };
 
+  py::array Take(const py::array& x, bool is_last) {
+    if (x.ndim() != 2 || x.shape(1) != filter_.n_channels()) {
+      Raise("SignalError", "x has shape " + std::string(py::str(x.attr("shape"))) +
+                               "; expected (n, " + std::to_string(filter_.n_channels()) + ").");
+    }
+    if (py::isinstance<py::array_t<float>>(x))
+      return TakeOf<float>(Rows<float>::ensure(x), is_last);
+    if (py::isinstance<py::array_t<double>>(x)) {
+      return TakeOf<double>(Rows<double>::ensure(x), is_last);
+    }
+    RaiseDtype(x);
+  }
+
   template <typename Real>
-  py::array PushOf(const Rows<Real>& x) {
+  py::array TakeOf(const Rows<Real>& x, bool is_last) {
     const Lock lock(*this);
     is_float_ = sizeof(Real) == sizeof(float);
-    const int64_t n = x.shape(0);
-    py::array_t<Real> y({filter_.n_outputs_of_push(n), filter_.n_channels()});
+    const int64_t n = x.shape(0), n_outputs = filter_.n_outputs_of_push(n);
+    const int64_t n_all = is_last ? filter_.n_outputs_of_end(n) : n_outputs;
+    py::array_t<Real> y({n_all, filter_.n_channels()});
     const Real* from = x.data();
     Real* to = y.mutable_data();
     {
       const py::gil_scoped_release release;
       filter_.Push(from, n, to);
+      if (is_last) filter_.Flush(to + n_outputs * filter_.n_channels());
     }
     return std::move(y);
   }
 
   template <typename Real>
   py::array FlushOf() {
-    py::array_t<Real> y({filter_.n_outputs_of_flush(), filter_.n_channels()});
+    py::array_t<Real> y({filter_.n_outputs_of_end(0), filter_.n_channels()});
     Real* to = y.mutable_data();
     {
       const py::gil_scoped_release release;
@@ -148,20 +159,20 @@ std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t
   CheckRange("down", down, 1, kMaxTerm);
   CheckRange("n_channels", n_channels, 1, kMaxTerm);
   if (!delay.has_value() && taps.size() % 2 == 0) {
-    throw py::value_error(std::to_string(taps.size()) +
-                          " taps have no centre; give an odd number of them, or a delay.");
+    Raise("ArgumentError", std::to_string(taps.size()) +
+                               " taps have no centre; give an odd number of them, or a delay.");
   }
   const int64_t at = delay.value_or(taps.size() / 2);
   CheckRange("delay", at, 0, int64_t{1} << 40);
   const signal::FirKernels& kernels = ActiveKernelsOrRaise();
   signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
   if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {
-    throw py::value_error("a delay of " + std::to_string(at) +
-                          " looks back further than ahead, so"
-                          " edge '" +
-                          edge_name +
-                          "' would need samples that have not arrived;"
-                          " use edge 'hold'.");
+    Raise("ArgumentError", "a delay of " + std::to_string(at) +
+                               " looks back further than ahead, so"
+                               " edge '" +
+                               edge_name +
+                               "' would need samples that have not arrived;"
+                               " use edge 'hold'.");
   }
   return std::make_unique<BoundPolyphase>(std::move(phases), n_channels, edge, kernels);
 }
@@ -173,12 +184,12 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
   CheckRange("n_phases", n_phases, 1, kMaxTerm);
   CheckRange("n_channels", n_channels, 1, kMaxTerm);
   if (taps.size() % 2 == 0 || taps.size() < 2 * n_phases - 1) {
-    throw py::value_error(std::to_string(taps.size()) +
-                          " taps; expected an odd number of at least"
-                          " 2 * n_phases - 1.");
+    Raise("ArgumentError", std::to_string(taps.size()) +
+                               " taps; expected an odd number of at least"
+                               " 2 * n_phases - 1.");
   }
   if (!(std::isfinite(ratio) && ratio > 0)) {
-    throw py::value_error("ratio is " + std::to_string(ratio) + "; expected one above zero.");
+    Raise("ArgumentError", "ratio is " + std::to_string(ratio) + "; expected one above zero.");
   }
   const signal::FirKernels& kernels = ActiveKernelsOrRaise();
   signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
@@ -201,14 +212,14 @@ bool AllFinite(const py::array& x) {
   if (py::isinstance<py::array_t<double>>(x)) {
     return AllFiniteIn<double>(Rows<double>::ensure(x), kernels.all_finite_f64);
   }
-  throw py::type_error("x has dtype " + std::string(py::str(py::dtype(x.dtype()))) +
-                       "; expected float32 or float64.");
+  RaiseDtype(x);
 }
 
 template <typename Class>
 py::class_<Class> BindFilter(py::module_& m, const char* name) {
   py::class_<Class> bound(m, name);
   bound.def("push", &Class::Push, py::arg("x"))
+      .def("push_last", &Class::PushLast, py::arg("x"))
       .def("flush", &Class::Flush)
       .def("reset", &Class::Reset)
       .def_property_readonly("n_channels", [](const Class& f) { return f.filter().n_channels(); })

@@ -9,16 +9,18 @@ unit, two motors) stay as they are without PATH, and that is said.
 import argparse
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from sensorseq.preprocessing.leakage import find_leakage
+from scipy.signal import welch
 
 from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.leakage import find_leakage
 from sensorseq.preprocessing.resample import resample, resample_recording
 from sensorseq.preprocessing.scale import KINDS, fit_scaler
 from sensorseq.preprocessing.split import split_by_group
@@ -26,6 +28,7 @@ from sensorseq.preprocessing.steps import make_step
 from sensorseq.preprocessing.window import window_recordings
 from sensorseq.readers import read_recordings
 from sensorseq.recording import LabelSpan
+from sensorseq.windows import WindowSet
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -60,7 +63,7 @@ class Real:
         return self.read("ICE/imu_00.csv.gz")
 
     def motors(self) -> Recording:
-        return self.read("SANDY_LOAM/pro_00.csv")
+        return self.read("ASPHALT/pro_01.csv")
 
 
 def simulated(surface: str = "gravel") -> Recording:
@@ -68,21 +71,14 @@ def simulated(surface: str = "gravel") -> Recording:
 
 
 def spectrum_db(x: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.signal import welch
-
-    frequency, power = welch(x - x.mean(), rate_hz, nperseg=min(len(x), 512))
+    frequency, power = welch(x - x.mean(), rate_hz, nperseg=min(len(x), int(5 * rate_hz)))
     return frequency, 10 * np.log10(power + 1e-12)
 
 
 def part(recording: Recording, start_s: float, end_s: float) -> Recording:
-    inside = (recording.timestamps_s >= start_s) & (recording.timestamps_s < end_s)
-    from dataclasses import replace
-
-    return replace(
-        recording,
-        values=recording.values[inside],
-        timestamps_s=recording.timestamps_s[inside] - start_s,
-    )
+    since = recording.timestamps_s - recording.timestamps_s[0]
+    inside = (since >= start_s) & (since < end_s)
+    return replace(recording, values=recording.values[inside], timestamps_s=since[inside] - start_s)
 
 
 def even(recording: Recording) -> Recording:
@@ -91,22 +87,32 @@ def even(recording: Recording) -> Recording:
     return max(resample_recording(recording, rate), key=lambda piece: piece.n_samples)
 
 
+def cut_windows(
+    recordings: list[Recording], window_s: float, hop_s: float | None = None
+) -> WindowSet:
+    """Cut simulated recordings, which lack samples, into windows."""
+    pieces = [piece for recording in recordings for piece in resample_recording(recording, 50.0)]
+    return window_recordings(pieces, window_s, hop_s)
+
+
 def resampling(real: Real) -> plt.Figure:
-    recording = simulated("paving")
-    x, rate, slow = recording.values[:, :1].astype(float), 50.0, 10.0
-    good, decimated = resample(x, rate, slow), x[::5]
+    recording = even(real.imu())
+    az = recording.channel_names.index("az")
+    x, rate, slow = recording.values[:, [az]].astype(float), 100.0, 10.0
+    good, decimated = resample(x, rate, slow), x[::10]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
     t = np.arange(len(x)) / rate
-    for values, at, colour, name in (
-        (x, t, BEFORE, "50 Hz"),
-        (decimated, t[::5], THIRD, "every fifth sample"),
-        (good, np.arange(len(good)) / slow, AFTER, "resampled to 10 Hz"),
+    for values, at, own, colour, name in (
+        (x, t, rate, BEFORE, "100 Hz"),
+        (decimated, t[::10], slow, THIRD, "every tenth sample"),
+        (good, np.arange(len(good)) / slow, slow, AFTER, "resampled to 10 Hz"),
     ):
-        left.plot(at, values[:, 0], color=colour, label=name, lw=1.2)
-        own = rate if values is x else slow
+        marker = "" if own == rate else "."
+        left.plot(at, values[:, 0], color=colour, lw=1.2, marker=marker, ms=4)
         right.plot(*spectrum_db(values[:, 0], own), color=colour, label=name, lw=1.2)
-    left.set(xlim=(10, 14), xlabel="s", ylabel="A", title="motor current (simulated), paving")
-    right.set(xlabel="Hz", ylabel="dB", title="spectrum: what was above 5 Hz must not come back")
+    left.set(xlim=(20, 23), ylim=(8.5, 11.2), xlabel="s", ylabel="m/s²")
+    left.set_title("vertical acceleration on ice (real)")
+    right.set(xlabel="Hz", ylabel="dB", title="spectrum: vibration at 8 to 20 Hz, folded or not")
     right.legend()
     return figure
 
@@ -132,7 +138,7 @@ def stamps_and_gaps(real: Real) -> plt.Figure:
     axis.text(1.55, low, "hole,\nbridged", ha="center", fontsize=8)
     axis.text(3.45, low, "gap: the recording is cut", ha="center", fontsize=8)
     axis.set(xlabel="s", ylabel="A", title="stamps jittered by a fifth of a period")
-    axis.legend(loc="upper right")
+    axis.legend(loc="upper left")
     return figure
 
 
@@ -146,10 +152,10 @@ def before_after(
     for one, colour, name in ((recording, BEFORE, "before"), (made, AFTER, "after")):
         values = one.values[:, column]
         left.plot(one.timestamps_s - one.timestamps_s[0], values, color=colour, lw=1, label=name)
-        right.plot(*spectrum_db(values, rate), color=colour, lw=1.2)
+        right.plot(*spectrum_db(values, rate), color=colour, lw=1.2, label=name)
     left.set(xlim=seconds, xlabel="s", ylabel=unit, title=channel)
-    left.legend(loc="upper right")
     right.set(xlabel="Hz", ylabel="dB", title="spectrum")
+    right.legend()
     return figure
 
 
@@ -184,7 +190,7 @@ def derivative(real: Real) -> plt.Figure:
     axes[0].plot(t, recording.values[:, 0], color=BEFORE)
     axes[0].set(ylabel="A", title="motor current (simulated), gravel")
     for axis, (step, name, unit) in zip(axes[1:], steps, strict=True):
-        axis.plot(t, make_step(step).apply(recording).values[:, 0], color=AFTER)
+        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=AFTER)
         axis.set(ylabel=unit, title=name)
     axes[-1].set_xlabel("s")
     return figure
@@ -198,9 +204,9 @@ def moving(real: Real) -> plt.Figure:
     for statistic, colour in (("rms", AFTER), ("range", THIRD)):
         step = {"kind": "moving", "window_s": 1.0, "statistic": statistic, "phase": "causal"}
         name = f"{statistic} of the last second"
-        axis.plot(t, make_step(step).apply(recording).values[:, 0], color=colour, label=name)
+        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=colour, label=name)
     axis.set(xlabel="s", ylabel="A", title="paving")
-    axis.legend(loc="upper right", ncols=3)
+    axis.legend(loc="lower left", ncols=3)
     return figure
 
 
@@ -230,7 +236,7 @@ def products(real: Real) -> plt.Figure:
     figure, axes = plt.subplots(3, 1, figsize=(8.4, 4.2), sharex=True)
     t = made.timestamps_s
     for axis, names, title in (
-        (axes[0], ["curL", "curR"], "motor currents on sandy loam (real)"),
+        (axes[0], ["curL", "curR"], "motor currents on asphalt (real)"),
         (axes[1], [made.channel_names[-2]], "current times speed"),
         (axes[2], [made.channel_names[-1]], "left less right"),
     ):
@@ -251,8 +257,6 @@ def windows(real: Real) -> plt.Figure:
         LabelSpan(10.6, 15, "grass"),
     ]
     recording = Recording.evenly_sampled(values, 50.0, ("current_a",), "three surfaces")
-    from dataclasses import replace
-
     recording = replace(recording, label_spans=tuple(spans))
     colours = dict(zip(("ice", "gravel", "grass"), SURFACES, strict=False))
     figure, (top, bottom) = plt.subplots(
@@ -277,7 +281,7 @@ def windows(real: Real) -> plt.Figure:
 
 
 def scaling(real: Real) -> plt.Figure:
-    X = window_recordings([r for r in load_surfaces() if r.group == "robot_00"], 5.0).X
+    X = cut_windows([r for r in load_surfaces() if r.group == "robot_00"], 5.0).X
     kinds = [kind for kind in KINDS if kind != "physical"]
     figure, axes = plt.subplots(1, len(kinds) + 1, figsize=(10, 2.2))
     axes[0].hist(X.ravel(), 60, color=BEFORE)
@@ -297,7 +301,7 @@ def balancing(real: Real) -> plt.Figure:
         for label, count in chosen.items()
         for recording in [r for r in load_surfaces() if r.label == label][:count]
     ]
-    cut = window_recordings(recordings, 5.0)
+    cut = cut_windows(recordings, 5.0)
     figure, axes = plt.subplots(1, 3, figsize=(8.4, 2.6), sharey=True)
     rows = {
         "all training windows": np.arange(len(cut)),
@@ -318,7 +322,7 @@ def balancing(real: Real) -> plt.Figure:
 
 
 def augmentation(real: Real) -> plt.Figure:
-    X = window_recordings([simulated("gravel")], 4.0).X[3:4]
+    X = cut_windows([simulated("gravel")], 4.0).X[3:4]
     ways = {
         "jitter": 0.2,
         "scaling": 0.3,
@@ -338,7 +342,7 @@ def augmentation(real: Real) -> plt.Figure:
 
 
 def splits(real: Real) -> plt.Figure:
-    cut = window_recordings(load_surfaces(), 5.0)
+    cut = cut_windows(load_surfaces(), 5.0)
     split = split_by_group(cut.y, cut.groups, random_state=0)
     groups, labels = np.unique(cut.groups), np.unique(cut.y)
     order = sorted(
@@ -362,7 +366,7 @@ def splits(real: Real) -> plt.Figure:
 
 def leakage(real: Real) -> plt.Figure:
     recordings = [r for r in load_surfaces() if r.group < "robot_04"]
-    cut = window_recordings(recordings, 5.0, 2.5)
+    cut = cut_windows(recordings, 5.0, 2.5)
     rng = np.random.default_rng(0)
     by_window = rng.choice(["train", "test"], len(cut), p=[0.8, 0.2])
     by_group = np.where(cut.groups == "robot_03", "test", "train")

@@ -45,6 +45,9 @@ class PolyphaseFilter:
     def push(self, x: NDArray[_Real]) -> NDArray[_Real]:
         """Take (n, n_channels) finite samples; return the outputs that need no later one."""
 
+    def push_last(self, x: NDArray[_Real]) -> NDArray[_Real]:
+        """Take the last samples; return what `push` and then `flush` would, in one array."""
+
     def flush(self) -> NDArray[np.floating]:
         """Return the outputs that are left, in the last chunk's dtype; begin another signal."""
 
@@ -94,6 +97,9 @@ class TableFilter:
     ) -> None: ...
     def push(self, x: NDArray[_Real]) -> NDArray[_Real]:
         """As `PolyphaseFilter.push`."""
+
+    def push_last(self, x: NDArray[_Real]) -> NDArray[_Real]:
+        """As `PolyphaseFilter.push_last`."""
 
     def flush(self) -> NDArray[np.floating]:
         """As `PolyphaseFilter.flush`."""

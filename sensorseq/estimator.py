@@ -73,7 +73,6 @@ from sensorseq.training.parameters import ARCHITECTURE, NOT_YET, check_parameter
 from sensorseq.training.parts import (
     Part,
     Windows,
-    check_stored_split,
     check_validation,
     crop_sequences,
     scale_sequences,
@@ -81,6 +80,7 @@ from sensorseq.training.parts import (
 )
 from sensorseq.training.preparation import (
     Preparation,
+    check_parts,
     check_preparation,
     check_same_preparation,
     describe_preparation,
@@ -705,7 +705,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             groups = X.groups
         groups = check_groups(groups, n_windows, "groups")
         if split is not None:
-            check_stored_split(split, groups)
+            check_parts(X, groups)
         weight = check_sample_weight(sample_weight, n_windows)
         labels, one_hot_classes = _read_labels(y, n_windows, "y")
         taking_part = np.ones(n_windows, bool) if weight is None else weight > 0

@@ -26,7 +26,7 @@ from sensorseq.errors import (
 )
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
-from sensorseq.preprocessing.learn import WindowTable
+from sensorseq.preprocessing.learn import WindowTable, describe_scaler
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers import (
     ON_ERROR,
@@ -90,6 +90,11 @@ class PreparedSummary:
         Holes between samples that were interpolated across.
     repaired_stamps : dict of str to int
         Samples sorted and merged, where that was asked for.
+    resampled_to_hz : float
+        Rate before steps that change it, such as spectral frames.
+    copies : list of dict
+        Pairs of recordings in different parts that share windows to the last bit, one being a copy
+        of the other: ``recordings``, ``parts``, ``n_windows``.
     """
 
     path: Path
@@ -108,6 +113,8 @@ class PreparedSummary:
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
+    resampled_to_hz: float = 0.0
+    copies: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -418,6 +425,7 @@ class _Run:
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
         split = pipeline.learn.assign_parts(rows.table, pipeline.cut.window_s)
+        evenness = pipeline.learn.describe_split(split, rows.table)
         if split is not None:
             if pipeline.cut.cuts_training_anew:
                 rows, split = rows.with_training_anew(split)
@@ -437,15 +445,18 @@ class _Run:
             sample_rate_hz=pipeline.cut.window_rate_hz(self.rate),
             provenance={
                 **self._provenance(kept),
-                **pipeline.learn.describe(split, rows.table, scaler, channels),
+                **evenness,
+                **describe_scaler(scaler, channels),
             },
         )
+        copies = _Copies(rows.table, split)
 
         def told() -> Iterator[NDArray[np.float32]]:
             n_parts = sum(len(used) > 0 for used in rows.used)
             self.progress("merge", 0, n_parts)
             every = np.ones(len(rows.lengths), bool)
             for done, block in enumerate(rows.blocks(every), start=1):
+                copies.add(block)
                 yield block
                 self.progress("merge", done, n_parts)
 
@@ -456,7 +467,7 @@ class _Run:
             scaler=None if scaler is None else scaler.to_dict(),
             sample_indices=sample_indices,
         )
-        return self._summary(output, columns, len(kept))
+        return self._summary(output, columns, len(kept), copies.found())
 
     def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
         bare = [one for one in kept if not one["labels"]]
@@ -576,7 +587,13 @@ class _Run:
             "dropped": self._dropped(),
         }
 
-    def _summary(self, output: Path, columns: WindowColumns, n_recordings: int) -> PreparedSummary:
+    def _summary(
+        self,
+        output: Path,
+        columns: WindowColumns,
+        n_recordings: int,
+        copies: list[dict[str, Any]],
+    ) -> PreparedSummary:
         return PreparedSummary(
             output,
             columns.counts(),
@@ -584,7 +601,7 @@ class _Run:
             len(columns),
             self.window_samples,
             columns.channels,
-            self.rate,
+            float(columns.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
             dict(Counter(name for one in self.facts for name in one["dropped_columns"])),
@@ -594,6 +611,8 @@ class _Run:
             list(columns.provenance.get("constant_channels", [])),
             sum(int(one.get("n_holes_filled") or 0) for one in self.facts),
             self._repaired(),
+            self.rate,
+            copies,
         )
 
     def _repaired(self) -> dict[str, int]:
@@ -677,6 +696,46 @@ class _Rows:
 
     def _by_part(self, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
         return np.split(mask, np.cumsum([len(used) for used in self.used])[:-1])
+
+
+class _Copies:
+    """Finds windows that are another recording's to the last bit, in another part."""
+
+    def __init__(self, table: WindowTable, split: NDArray[np.str_] | None) -> None:
+        self._table, self._split = table, split
+        self._first: dict[bytes, int] = {}
+        self._pairs: list[tuple[int, int]] = []
+        self._row = 0
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Look at the next windows."""
+        for window in block if self._split is not None else ():
+            if (window != window[:1]).any():  # robots at rest are alike without being copies
+                key = hashlib.blake2b(window.tobytes(), digest_size=16).digest()
+                before = self._first.setdefault(key, self._row)
+                if self._are_apart(before, self._row):
+                    self._pairs.append((before, self._row))
+            self._row += 1
+
+    def _are_apart(self, one: int, other: int) -> bool:
+        assert self._split is not None
+        ids = self._table.recording_id
+        return bool(ids[one] != ids[other] and self._split[one] != self._split[other])
+
+    def found(self) -> list[dict[str, Any]]:
+        """Return the pairs of recordings, those that share most first."""
+        ids, split = self._table.recording_id, np.asarray(self._split)
+        by_pair = Counter(
+            tuple((str(ids[row]), str(split[row])) for row in pair) for pair in self._pairs
+        )
+        return [
+            {
+                "recordings": [name for name, _ in pair],
+                "parts": [part for _, part in pair],
+                "n_windows": count,
+            }
+            for pair, count in by_pair.most_common()
+        ]
 
 
 class _Workers:

@@ -303,6 +303,30 @@ def fit_with_a_group_in_two_parts():
     model().fit(replace(windows, split=parts))
 
 
+def _split_by(by, embargo_s=None):
+    steps = PreparePipeline(window_s=WINDOW_S, hop_s=HOP_S, split_by=by, embargo_s=embargo_s)
+    windows = steps.prepare(recordings(seconds=20.0))
+    assert model().fit(windows).n_iter_ == 3  # as it was made it is taken
+    return windows
+
+
+def fit_on_a_split_by_time_with_other_parts():
+    windows = _split_by("time", embargo_s=0.0)
+    parts = np.random.default_rng(0).permutation(windows.split)
+    model().fit(replace(windows, split=parts))
+
+
+def fit_on_a_split_by_recording_with_other_parts():
+    windows = _split_by("recording")
+    parts = np.random.default_rng(0).permutation(windows.split)
+    model().fit(replace(windows, split=parts))
+
+
+def evaluate_on_another_time_of_the_same_recordings():
+    windows = _split_by("time")
+    evaluate_test(model().fit(windows), windows, baselines=())
+
+
 def give_validation_windows_beside_a_split():
     windows = split()
     test = windows.part("test")
@@ -341,6 +365,9 @@ REFUSED = [
     (scale_twice, "scaled already"),
     (fit_on_scaled_windows_with_a_scaling, "would be scaled twice"),
     (fit_with_a_group_in_two_parts, "in train and test"),
+    (fit_on_a_split_by_time_with_other_parts, "overlaps one of"),
+    (fit_on_a_split_by_recording_with_other_parts, "in train and"),
+    (evaluate_on_another_time_of_the_same_recordings, "the model has learned from"),
     (give_validation_windows_beside_a_split, "X_val is given"),
     (evaluate_on_recordings_that_were_learned_from, "the model has learned from"),
     (evaluate_by_folds_without_groups, "would leak"),

@@ -24,6 +24,7 @@ from sensorseq.errors import (
     SplitError,
     WindowError,
 )
+from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.keyed_scale import scaler_from_dict
 from sensorseq.preprocessing.pipeline import PreparePipeline
@@ -352,6 +353,28 @@ class TestProvenance:
         assert told["n_windows"] == sum(sum(c.values()) for c in told["counts"].values())
         assert told["path"] == str(tmp_path / "w.h5")
         assert told["size_bytes"] == (tmp_path / "w.h5").stat().st_size
+
+    def test_a_recording_that_is_the_beginning_of_another_is_named(self, terrains, tmp_path):
+        lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
+        (terrains / "sand" / "twin.csv").write_text("\n".join(lines[:201]) + "\n")
+        apart = 0
+        shares = [(train, 1 - train, 0.0) for train in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
+        for split in shares:
+            summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, split=split)
+            windows = read_windows(tmp_path / "w.h5")
+            part = {
+                name: str(windows.split[windows.recording_id == name][0])
+                for name in ("sand/pro_02", "sand/twin")
+            }
+            expected = []
+            if part["sand/pro_02"] != part["sand/twin"]:
+                apart += 1
+                expected = [
+                    {"recordings": list(part), "parts": list(part.values()), "n_windows": 5}
+                ]
+                assert "LEAK: 5 window(s) of sand/twin" in format_summary(summary.to_dict())
+            assert summary.copies == expected
+        assert 0 < apart < len(shares)
 
     def test_progress_counts_every_stage_to_its_end(self, terrains, tmp_path):
         seen = []

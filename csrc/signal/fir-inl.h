@@ -189,16 +189,12 @@ void Interpolate(const FirInterpolation& args) {
   }
 }
 
-double Blend(const FirBlend& args) {
+void Blend(const FirBlend& args) {
   const Vec<double> weight = Broadcast(args.weight);
-  Vec<double> total = {};
   for (int64_t i = 0; i < args.n_taps; i += kSize) {
     const Vec<double> low = Load(args.low + i);
-    const Vec<double> tap = MulAdd(weight, Load(args.high + i) - low, low);
-    Store(args.blended + i, tap);
-    total += tap;
+    Store(args.blended + i, MulAdd(weight, Load(args.high + i) - low, low));
   }
-  return SumOfLanes<double>(total);
 }
 
 SENSORSEQ_INLINE Vec<double> LoadAsDoubles(const double* p) { return Load(p); }

@@ -52,11 +52,11 @@ struct FirInterpolation {
 constexpr int64_t kInterpolationReach = 7;  // a vector's lanes but one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
-// blended[i] = low[i] + weight * (high[i] - low[i]); returns the sum of the blended.
+// blended[i] = low[i] + weight * (high[i] - low[i])
 struct FirBlend {
   int64_t n_taps;      // a multiple of kFirBlock
-  const double* low;   // (n_taps)
-  const double* high;  // (n_taps)
+  const double* low;   // (n_taps), aligned to kFirAlignment
+  const double* high;  // the same
   double weight;
   double* blended;  // (n_taps)  written, aligned to kFirAlignment; overlaps neither
 };
@@ -78,7 +78,7 @@ struct FirKernels {
   bool wants_alignment;
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);
-  double (*blend)(const FirBlend&);
+  void (*blend)(const FirBlend&);
   bool (*all_finite_f32)(const float* x, int64_t n);
   bool (*all_finite_f64)(const double* x, int64_t n);
   void (*deinterleave_f32)(const Deinterleave<float>&);

@@ -131,19 +131,19 @@ void PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n,
 TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
                      const FirKernels&)
     : n_phases_(n_phases),
-      half_(n_taps / 2),
-      reach_((half_ + 1) / n_phases + 1),
+      reach_(CeilDiv(n_taps / 2 + 1, n_phases)),
       n_padded_(InBlocks(2 * reach_)),
-      row_stride_(n_padded_ + kFirBlock),
       ratio_(ratio),
-      rows_((n_phases + 1) * row_stride_),
+      rows_((n_phases + 1) * n_padded_),
+      sums_(static_cast<size_t>(n_phases + 1)),
       blended_(kBatch * n_padded_) {
-  // Entry j of a row meets the sample reach - (n_padded - j) after the one before the output.
+  // The last entry of a row meets the sample `reach` after the one that is not after the output.
   for (int64_t phase = 0; phase <= n_phases; ++phase) {
-    double* row = rows_.data() + phase * row_stride_;
-    for (int64_t j = 1; j <= n_padded_; ++j) {
-      const int64_t tap = half_ + phase - (reach_ - (n_padded_ - j)) * n_phases;
-      if (tap >= 0 && tap < n_taps) row[j] = taps[tap];
+    for (int64_t j = 0; j < n_padded_; ++j) {
+      const int64_t tap = n_taps / 2 + phase - (reach_ - (n_padded_ - 1 - j)) * n_phases;
+      if (tap < 0 || tap >= n_taps) continue;
+      rows_.data()[phase * n_padded_ + j] = taps[tap];
+      sums_[static_cast<size_t>(phase)] += taps[tap];
     }
   }
 }
@@ -153,13 +153,8 @@ TableTaps::Place TableTaps::PlaceOf(int64_t output) const {
   const auto whole = static_cast<int64_t>(position);
   const double at = (position - static_cast<double>(whole)) * static_cast<double>(n_phases_);
   const int64_t phase = std::min(static_cast<int64_t>(at), n_phases_ - 1);
-  const int64_t newest = whole + reach_;
-  // one sample and one entry earlier where the last weight is 0: its sample need not have arrived
-  const int64_t entry = phase + 1 + half_ >= reach_ * n_phases_ ? 1 : 0;
-  return {newest - 1 + entry, phase, entry, at - static_cast<double>(phase)};
+  return {whole, phase, at - static_cast<double>(phase)};
 }
-
-int64_t TableTaps::newest_of(int64_t output) const { return PlaceOf(output).newest; }
 
 int64_t TableTaps::n_outputs_within(int64_t n_samples) const {
   const double guess = (static_cast<double>(n_samples) - latency_samples()) * ratio_;
@@ -181,10 +176,12 @@ void TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int
   FirOutput outputs[kBatch];
   for (int64_t i = 0; i < n; ++i) {
     const Place at = PlaceOf(first + i);
-    const double* low = rows_.data() + at.phase * row_stride_ + at.entry;
+    const double* low = rows_.data() + at.phase * n_padded_;
     double* blended = blended_.data() + i * n_padded_;
-    totals[i] = kernels.blend({n_padded_, low, low + row_stride_, at.weight, blended});
-    outputs[i] = {blended + n_padded_, at.newest + 1 - base, n_padded_, kFirBlock};
+    kernels.blend({n_padded_, low, low + n_padded_, at.weight, blended});
+    const double* sum = sums_.data() + at.phase;
+    totals[i] = sum[0] + at.weight * (sum[1] - sum[0]);
+    outputs[i] = {blended + n_padded_, at.whole + reach_ + 1 - base, n_padded_, kFirBlock};
     place[i] = i;
   }
   kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
@@ -220,8 +217,8 @@ int64_t StreamFilter<Taps>::n_outputs_of_push(int64_t n_samples) const {
 }
 
 template <typename Taps>
-int64_t StreamFilter<Taps>::n_outputs_of_flush() const {
-  return taps_.n_outputs_of(n_received_) - n_emitted_;
+int64_t StreamFilter<Taps>::n_outputs_of_end(int64_t n_samples) const {
+  return taps_.n_outputs_of(n_received_ + n_samples) - n_emitted_;
 }
 
 // Moves what outputs to come still need to the beginning of the rows.

@@ -87,13 +87,11 @@ class TableTaps {
             const FirKernels& kernels);
 
   bool looks_ahead_as_far_as_back() const { return true; }
-  double latency_samples() const {
-    return static_cast<double>(half_ + 1) / static_cast<double>(n_phases_);
-  }
+  double latency_samples() const { return static_cast<double>(reach_); }
   int64_t n_taps() const { return n_padded_; }
-  int64_t n_before() const { return (half_ + 1) / n_phases_; }
-  int64_t n_after() const { return reach_ + 2; }
-  int64_t newest_of(int64_t output) const;
+  int64_t n_before() const { return reach_ - 1; }
+  int64_t n_after() const { return reach_ + 1; }
+  int64_t newest_of(int64_t output) const { return PlaceOf(output).whole + reach_; }
   int64_t n_outputs_within(int64_t n_samples) const;
   int64_t n_outputs_of(int64_t n_samples) const;
 
@@ -106,16 +104,18 @@ class TableTaps {
 
  private:
   struct Place {
-    int64_t newest, phase;
-    int64_t entry;  // of a row, where the taps begin
-    double weight;  // of the next phase's taps
+    int64_t whole, phase;  // the sample not after it, the phase of the table not after it
+    double weight;         // of the next phase's taps
   };
   Place PlaceOf(int64_t output) const;
 
-  int64_t n_phases_, half_, reach_, n_padded_, row_stride_;
+  int64_t n_phases_;
+  int64_t reach_;  // samples beyond which, before or after it, none has a part in an output
+  int64_t n_padded_;
   double ratio_;
-  AlignedDoubles rows_;     // (n_phases + 1, row_stride): a zero, then taps from last to first
-  AlignedDoubles blended_;  // (kBatch, n_padded)
+  AlignedDoubles rows_;  // (n_phases + 1, n_padded), each phase's taps from the last to the first
+  std::vector<double> sums_;  // (n_phases + 1) of those taps
+  AlignedDoubles blended_;    // (kBatch, n_padded)
 };
 
 // One signal after the other through one filter. Not for two threads at once.
@@ -129,17 +129,17 @@ class StreamFilter {
   const FirKernels& kernels() const { return kernels_; }
   int64_t n_channels() const { return n_channels_; }
 
-  // Outputs that Push gives for n_samples more, and that Flush would give now.
+  // Outputs that Push gives for n_samples more; the same with those of a Flush after it.
   int64_t n_outputs_of_push(int64_t n_samples) const;
-  int64_t n_outputs_of_flush() const;
+  int64_t n_outputs_of_end(int64_t n_samples) const;
 
   // x: (n_samples, n_channels), finite, may be null where there is none; y: (n_outputs_of_push,
   // n_channels), written, overlaps nothing.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 
-  // The rest of the outputs, with what the edge puts after the last sample; y as above. The next
-  // sample is the first of another signal.
+  // The rest of the outputs (n_outputs_of_end(0)), with what the edge puts after the last sample; y
+  // as above. The next sample is the first of another signal.
   template <typename Real>
   void Flush(Real* y);
 

@@ -100,10 +100,12 @@ class CutPlan:
             attenuation_db=self.attenuation_db,
         )
         if not pieces:
-            return [_emptied(recording, self._output_channels(recording.channels))]
+            return [_emptied(recording, self._output_channels(recording.channels, sample_rate_hz))]
+        rate = sample_rate_hz
         for index, step in enumerate(self.steps):
             try:
-                pieces = [step.apply(piece) for piece in pieces]
+                pieces = [step.apply(piece, rate) for piece in pieces]
+                rate = step.output_rate_hz(rate)
             except SensorseqError as error:
                 error.add_note(
                     f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
@@ -143,9 +145,12 @@ class CutPlan:
             check_classes=check_classes,
         )
 
-    def _output_channels(self, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    def _output_channels(
+        self, channels: tuple[Channel, ...], sample_rate_hz: float
+    ) -> tuple[Channel, ...]:
         for step in self.steps:
-            channels = step.output_channels(channels)
+            channels = step.output_channels(channels, sample_rate_hz)
+            sample_rate_hz = step.output_rate_hz(sample_rate_hz)
         return channels
 
 

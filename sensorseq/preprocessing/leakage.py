@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.near_duplicates import near_duplicates
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.time_split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer look alike by chance
 _WIDTH = 80
+_BEYOND = ("scaler_fit_beyond_train", "leak")
+_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics do not show afterwards
 _CLOSE = 1e-4  # of a channel's scale: statistics this near are the same, but for float32
 
 
@@ -146,9 +149,9 @@ def find_leakage(
         windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose to train on.
-    scaler : Scaler, mapping or fitted ChannelScaler, optional
-        What the windows will be scaled by: a `Scaler`, its `to_dict`, or what has it as
-        ``scaler_``. Windows that were scaled already are checked by what they are now.
+    scaler : Scaler, KeyedScaler, mapping or fitted ChannelScaler, optional
+        What the windows will be scaled by: a scaler, its `to_dict`, or what has it as ``scaler_``.
+        Windows that were scaled already are checked by what they are now.
     folds : iterable of pairs of array-like of int, optional
         Rows to train on and to test on, as a splitter yields them.
 
@@ -228,7 +231,22 @@ class _Check:
         rate = windows.sample_rate_hz
         self.window_s = None if rate is None else windows.n_timesteps / rate
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
+        configured = windows.provenance.get("configuration") or {}
+        chosen = (configured.get("split") or {}).get("by")
+        # A split of recordings that was asked for by that name, and not given here as another.
+        self.is_by_recording = chosen == "recording" and all(
+            view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
+            for view in views
+        )
         self.apart: set[Any] = set()  # recordings in two parts with an embargo between
+        valid = np.arange(windows.n_timesteps) < np.asarray(windows.lengths)[:, np.newaxis]
+        is_finite = np.isfinite(windows.X).all(axis=2) | ~valid
+        self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
+        if not self.is_finite.all():
+            n_bad = int((~self.is_finite).sum())
+            self.not_checked.append(
+                f"the samples of {n_bad} window(s), which hold NaN or infinity."
+            )
 
     def provenance(self) -> None:
         if not self.views:
@@ -315,26 +333,29 @@ class _Check:
                 parts = _parts_among(view.part[rows])
                 if len(parts) > 1:
                     parts_of.setdefault(group[rows[0]], parts)
-        by_time = {
+        meant = {
             name
             for name in parts_of
             if self.recording is not None and self.apart & set(self.recording[group == name])
         }
+        if self.is_by_recording:
+            meant = set(parts_of)
         for severity in ("leak", "warning"):
-            names = [name for name in parts_of if (name in by_time) == (severity == "warning")]
+            names = [name for name in parts_of if (name in meant) == (severity == "warning")]
             if names:
                 self._add(
                     "shared_groups",
                     severity,
                     len(names),
-                    f"{len(names)} group(s) have windows in more than one part",
+                    f"{len(names)} group(s) have windows in more than one part"
+                    + (": a score is that of known ones" if severity == "warning" else ""),
                     [{"group": _plain(name), "parts": parts_of[name]} for name in names],
                 )
 
     def identical(self) -> None:
         self.checked.append("identical windows")
         content = _digests(self.windows)
-        has_shape = content >= 0
+        has_shape = (content >= 0) & self.is_finite
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
             first_in = {}  # the first window of each content in each part
@@ -367,9 +388,7 @@ class _Check:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
             return
         self.checked.append("near-duplicates")
-        lengths = np.asarray(windows.lengths)
-        valid = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
-        usable = (np.isfinite(windows.X).all(axis=2) | ~valid).all(axis=1)
+        lengths, usable = np.asarray(windows.lengths), self.is_finite
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
             known = self.known[at]
@@ -435,25 +454,33 @@ class _Check:
                 what = f"{len(found)} file(s) are there under two names{side}"
                 self._add("same_source", severity, len(found), what, found)
 
-    def scaling(self, scaler: Scaler | None) -> None:
+    def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
         scaled = windows.provenance.get("scaled")
-        if scaler is None and isinstance(scaled, str) and scaled not in ("none", "quantile"):
+        if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
             # Of the windows it was fitted on nothing is left to subtract or divide by.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
         elif scaler is not None and scaled is not None:
             self.not_checked.append("the scaler: the windows are scaled already.")
             return
-        if scaler is None or scaler.kind is None or not self.views:
+        if scaler is None or scaler.kind in (None, PHYSICAL) or not self.views:
             return
         if scaler.n_channels != windows.n_channels:
             raise ArgumentError(
                 f"scaler has {scaler.n_channels} channels, the windows {windows.n_channels}."
             )
         self.checked.append("statistics of the scaler")
-        fits = _Fits(windows, scaler)
+        if isinstance(scaler, KeyedScaler):
+            self._keyed_scaling(scaler)
+            return
+        fits = _Fits(windows, scaler, self.is_finite)
         if any(fits(view.train) for view in self.views):
             return
+        if scaled is not None and any(
+            keys is not None and all(fits(rows) for rows in rows_of(keys))
+            for keys in (self.recording, windows.groups)
+        ):
+            return  # each recording, or group, was scaled by itself
         beyond: dict[str, NDArray[np.int64]] = {"all windows": np.arange(len(windows))}
         for view in self.views:
             held = view.held_out
@@ -468,6 +495,36 @@ class _Check:
                 return
         what = "the scaler has the statistics neither of the training part nor of all windows"
         self._add("scaler_unknown", "warning", len(windows), what)
+
+    def _keyed_scaling(self, scaler: KeyedScaler) -> None:
+        keys = self.recording if scaler.per == "recording" else self.windows.groups
+        if keys is None:
+            self.not_checked.append(f"the scaler: the windows have no {scaler.per} to go by.")
+            return
+        rows_by_key = {str(keys[rows[0]]): rows for rows in rows_of(keys)}
+        in_train = [np.isin(np.arange(len(keys)), view.train) for view in self.views]
+        of_kind: dict[tuple[str, str], list[str]] = {}
+        for key, own in scaler.scalers.items():
+            rows = rows_by_key.get(key)
+            if rows is None:
+                continue  # a recording of another set
+            fits = _Fits(self.windows, own, self.is_finite)
+            if any(fits(rows[mask[rows]]) for mask in in_train):
+                continue
+            if not any(mask[rows].any() for mask in in_train):
+                kind = ("scaler_fit_beyond_train", "warning")
+            else:
+                kind = _BEYOND if fits(rows) else ("scaler_unknown", "warning")
+            of_kind.setdefault(kind, []).append(key)
+        for (name, severity), found in of_kind.items():
+            self._add(
+                name,
+                severity,
+                len(found),
+                f"the scaler has statistics of {len(found)} {scaler.per}(s) that are not those of"
+                " their training windows",
+                [{scaler.per if scaler.per == "group" else "recording_id": key} for key in found],
+            )
 
     def _overlapping(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Held-out rows that share time with a window of another part, and one such window each."""
@@ -580,13 +637,14 @@ class _Check:
 class _Fits:
     """Says whether a scaler has the statistics of these rows."""
 
-    def __init__(self, windows: WindowSet, scaler: Scaler) -> None:
-        self._windows, self._scaler = windows, scaler
+    def __init__(self, windows: WindowSet, scaler: Scaler, is_finite: NDArray[np.bool_]) -> None:
+        self._windows, self._scaler, self._is_finite = windows, scaler, is_finite
 
     def __call__(self, rows: NDArray[np.int64]) -> bool:
-        if not len(rows):
-            return False
+        rows = rows[self._is_finite[rows]]
         lengths = np.asarray(self._windows.lengths)[rows]
+        if not lengths.any():
+            return False
         own, given = fit_scaler(self._windows.X[rows], lengths, self._scaler.kind), self._scaler
         scale = np.abs(own.channel_scale)
         close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()
@@ -640,12 +698,12 @@ def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]
     return given.astype(np.int64)
 
 
-def _as_scaler(scaler: Any) -> Scaler | None:
+def _as_scaler(scaler: Any) -> Scaler | KeyedScaler | None:
     inner = getattr(scaler, "scaler_", scaler)
-    if inner is None or isinstance(inner, Scaler):
+    if inner is None or isinstance(inner, Scaler | KeyedScaler):
         return inner
     if isinstance(inner, Mapping):
-        return Scaler.from_dict(inner)
+        return scaler_from_dict(inner)
     raise ArgumentError(
         f"scaler={scaler!r} is no Scaler, nor its to_dict(), nor fitted (no scaler_)."
     )

@@ -197,23 +197,21 @@ class LearnPlan:
             )
         ]
 
-    def describe(
-        self,
-        split: NDArray[np.str_] | None,
-        table: WindowTable,
-        scaler: Scaler | KeyedScaler | None,
-        channels: tuple[str, ...],
-    ) -> dict[str, Any]:
-        """Return in plain values how even the split is, and which channels do not vary."""
+    def describe_split(self, split: NDArray[np.str_] | None, table: WindowTable) -> dict[str, Any]:
+        """Return in plain values how even the parts are, of windows all cut alike."""
         if split is None:
             return {}
         together = table.groups if self.split_by == "group" else table.recording_id
-        summary = describe_split(table.y, together, split, self.split)
-        constant = () if scaler is None else scaler.constant_channels
-        return {
-            "split": _plain(summary.to_dict()),
-            "constant_channels": [channels[position] for position in constant],
-        }
+        return {"split": _plain(describe_split(table.y, together, split, self.split).to_dict())}
+
+
+def describe_scaler(
+    scaler: Scaler | KeyedScaler | None, channels: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Return which channels do not vary in the training part."""
+    if scaler is None:
+        return {}
+    return {"constant_channels": [channels[position] for position in scaler.constant_channels]}
 
 
 def _plain(value: Any) -> Any:

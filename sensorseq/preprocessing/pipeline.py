@@ -18,7 +18,7 @@ from sensorseq.preprocessing.configuration import (
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.learn import LearnPlan, WindowTable
+from sensorseq.preprocessing.learn import LearnPlan, WindowTable, describe_scaler
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import Step
@@ -260,6 +260,7 @@ class PreparePipeline:
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.cut.windows(pieces, rate, check_classes=True)
         split = self.learn.assign_parts(_table(windows), self.cut.window_s)
+        evenness = self.learn.describe_split(split, _table(windows))
         if split is not None:
             windows, split = self._keep(windows, split, pieces, rate)
         n_windows = Counter(np.asarray(windows.recording_id).tolist())
@@ -290,8 +291,8 @@ class PreparePipeline:
             windows.channels,
         )
         self.sample_indices_ = self.learn.choose_rows(split, table)
-        found = self.learn.describe(split, table, self.scaler_, windows.channels)
-        self.windows_ = replace(windows, provenance={**provenance, **found})
+        constant = describe_scaler(self.scaler_, windows.channels)
+        self.windows_ = replace(windows, provenance={**provenance, **evenness, **constant})
         return self.windows_
 
     def _keep(

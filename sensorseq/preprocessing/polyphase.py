@@ -100,7 +100,7 @@ def resample_by_ratio(
     stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
     if stream is None:
         return x.copy()
-    return np.concatenate([stream.push(x), stream.flush()])
+    return stream.push_last(x)
 
 
 @lru_cache(maxsize=16)

@@ -253,13 +253,13 @@ def draw_assignment(
     fractions: NDArray[np.float64],
     penalty: NDArray[np.float64],
     rng: np.random.Generator,
-    n_trials: int = 20,
 ) -> NDArray[np.int64]:
     """Return the best of some random assignments: near the shares, and another one each time.
 
     `assign_groups`, whose arguments these are, finds the same best assignment again and again.
     """
     cost, n_parts = _Cost(counts, fractions, penalty), len(fractions)
+    n_trials = 20 if len(counts) <= 200 else 2  # each of many groups matters little
     trials = [
         _assign_greedily(counts, cost, n_parts, rng, large_first=False) for _ in range(n_trials)
     ]

@@ -60,10 +60,9 @@ class GroupBalancedKFold(_Splitter):
 
     Examples
     --------
-    >>> folds = GroupBalancedKFold(5)  # doctest: +SKIP
-    >>> cross_validate(model, windows.X, windows.y, groups=windows.groups, cv=folds)
-    ... # doctest: +SKIP
-    >>> for train, test in folds.split(windows): ...  # doctest: +SKIP
+    >>> windows = WindowSet(np.zeros((8, 5, 1)), y=[0, 1] * 4, recording_id=list("aabbccdd"))
+    >>> [test.tolist() for _, test in GroupBalancedKFold(2).split(windows)]
+    [[0, 1, 4, 5], [2, 3, 6, 7]]
     """
 
     def __init__(self, n_splits: int = 5, by: str = "group", random_state: RandomState = 0) -> None:

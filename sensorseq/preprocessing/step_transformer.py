@@ -84,7 +84,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, WindowSet):
             return self._transform_window_set(X)
         if _are_recordings(X):
-            return [self._apply(recording) for recording in X]
+            return [self._apply(recording, None) for recording in X]
         values = self._check(X, reset=False)
         windows = values[:, :, np.newaxis] if values.ndim == 2 else values
         if not self.steps_:
@@ -107,14 +107,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rate = windows.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
         if rate is None:
             raise ArgumentError("sample_rate_hz is not given, and the windows do not know it.")
-        if not len(windows) or not self.steps_:
+        if not self.steps_:
             return windows
-        made, last = self._each(windows.X, windows.channels, float(rate))
+        # Where there is no window, one of zeros tells what windows would look like.
+        given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
+        made, last = self._each(given, windows.channels, float(rate))
         for step in self.steps_:
             rate = step.output_rate_hz(float(rate))
         return replace(
             windows,
-            X=np.stack(made).astype(np.float32, copy=False),
+            X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
             lengths=None,
             channels=last.channel_names,
             sample_rate_hz=float(rate),
@@ -125,14 +127,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[list[NDArray[np.floating]], Recording]:
         made, out = [], None
         for row, values in enumerate(windows):
-            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"))
+            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"), rate)
             made.append(out.values)
         assert out is not None
         return made, out
 
-    def _apply(self, recording: Recording) -> Recording:
+    def _apply(self, recording: Recording, sample_rate_hz: float | None) -> Recording:
         for step in self.steps_:
-            recording = step.apply(recording)
+            recording = step.apply(recording, sample_rate_hz)
+            if sample_rate_hz is not None:
+                sample_rate_hz = step.output_rate_hz(sample_rate_hz)
         return recording
 
     def _check(self, X: Any, *, reset: bool) -> NDArray[np.floating]:

@@ -10,13 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError, WindowError
+from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
+from sensorseq.preprocessing.time_split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.training.inputs import Sequences
-from sensorseq.windows import WindowSet
+from sensorseq.training.parts import check_stored_split
+from sensorseq.windows import PARTS, WindowSet
 
 Preparation = dict[str, Any]
 
@@ -121,6 +124,39 @@ def fit_told_scaler(
         rated=rated,
         channels=None if windows is None else windows.channels,
     )
+
+
+def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
+    """Raise when parts of a split share what it was made to keep apart.
+
+    That is groups; recordings in a split that was asked for by recording; and in one by time,
+    stretches of a recording: there no window may overlap one of another part.
+
+    Raises
+    ------
+    SplitError
+        Naming the first group or recording.
+    """
+    split = np.asarray(windows.split)
+    configured = windows.provenance.get("configuration") or {}
+    by = (configured.get("split") or {}).get("by")
+    times = windows.recording_id, windows.start_s, windows.sample_rate_hz
+    if by != "time" or any(known is None for known in times):
+        check_stored_split(split, windows.recording_id if by == "recording" else groups)
+        return
+    recording, start_s = check_times(*times[:2])  # type: ignore[arg-type]
+    window_s = windows.n_timesteps / float(windows.sample_rate_hz or 1)
+    for part in PARTS:
+        met = near_in_time(recording, start_s, split == part, window_s) & (split != part)
+        if met.any():
+            row = int(np.argmax(met))
+            raise SplitError(
+                f"X has a split by time, and window {row} of recording"
+                f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
+                f" ({int(met.sum())} such windows); a score on samples that were learned from is"
+                " too good. Leave out windows between the parts, see"
+                " sensorseq.preprocessing.time_split.split_by_time."
+            )
 
 
 def describe_preparation(*sets: WindowSet) -> Preparation:

@@ -135,7 +135,7 @@ std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_
     take(filter.n_outputs_of_push(n), [&](Real* to) { filter.Push(chunk.or_null(true), n, to); });
     start += n;
   }
-  take(filter.n_outputs_of_flush(), [&](Real* to) { filter.Flush(to); });
+  take(filter.n_outputs_of_end(0), [&](Real* to) { filter.Flush(to); });
   return y;
 }
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -14,7 +15,7 @@ from sensorseq.preprocessing.augment import (
     channel_sd_of,
     copy_numbers,
 )
-from sensorseq.preprocessing.transformers import Augmenter, ClassBalancer
+from sensorseq.preprocessing.transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift")
@@ -375,3 +376,44 @@ def test_parameters_survive_cloning():
         ClassBalancer("oversample", 3, max_per_recording=0.2, augmentation=EVERYTHING),
     ):
         assert clone(step).get_params() == step.get_params()
+
+
+def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn():
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    groups = np.repeat([0, 1, 2, 3], [17, 2, 1, 10])
+    given = windows(lengths=np.full(30, 25), groups=groups)
+    X = given.X.copy()
+    X[:, 25:] = np.nan
+    arrays = {"groups": given.groups, "lengths": given.lengths}
+    for step in (ClassBalancer(random_state=0), Augmenter(EVERYTHING, random_state=0)):
+        alone = clone(step)
+        alone.fit_resample(X, given.y, **arrays)
+        steps = pipeline.make_pipeline(ChannelScaler(), step, DummyClassifier())
+        with sklearn.config_context(enable_metadata_routing=True):
+            steps.fit(X, given.y, **arrays)
+        np.testing.assert_array_equal(steps[1].sample_indices_, alone.sample_indices_)
+        np.testing.assert_array_equal(steps[1].groups_, alone.groups_)
+        np.testing.assert_array_equal(steps[1].lengths_, alone.lengths_)
+    counts = np.bincount(ClassBalancer(random_state=0).fit_resample(given)[0].groups)
+    assert counts.tolist() == [7, 2, 1, 10]  # in turns, not in proportion
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(
+    ("strategy", "peer"),
+    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
+)
+def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
+    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
+    given = windows()
+    theirs = getattr(module, peer)(random_state=0)
+    theirs.fit_resample(given.X[:, :, 0], given.y)
+    ours = ClassBalancer(strategy, 0)
+    X, y = ours.fit_resample(given.X[:, :, 0] if flat else given.X, given.y)
+    rows = theirs.sample_indices_
+    assert len(X) == len(rows) == len(ours.sample_indices_)
+    for label in ("ice", "mud"):
+        assert (y == label).sum() == (given.y[rows] == label).sum()
+    full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
+    for chosen in (rows, ours.sample_indices_):  # the class that sets the count comes whole, once
+        np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)

@@ -218,6 +218,45 @@ def test_windows_that_are_scaled_already_show_by_what(kind):
     assert kinds(find_leakage(scaled)) == {"scaler_fit_beyond_train"}
 
 
+@pytest.mark.parametrize("per", ["recording", "group"])
+@pytest.mark.parametrize("kind", ["standard", "robust", "quantile"])
+def test_statistics_by_recording_are_those_of_its_training_windows(per, kind):
+    given = split_in_groups(windows(n_each=30, groups=np.repeat(np.arange(6), 60)))
+    scaler = ChannelScaler(kind, per=per).fit(given)
+    assert not find_leakage(given, scaler=scaler).findings
+    assert not find_leakage(given, scaler=scaler.scaler_.to_dict()).findings
+    assert not find_leakage(scaler.transform(given)).findings
+    everything = ChannelScaler(kind, per=per).fit(replace(given, split=None))
+    report = find_leakage(given, scaler=everything)
+    assert kinds(report, "warning") == {"scaler_fit_beyond_train"}
+    part = split_by_time(given.recording_id, given.start_s, 1.0)
+    honest = ChannelScaler(kind, per=per).fit(given.take(part == "train"))
+    assert not find_leakage(given, split=part, scaler=honest)
+    assert "scaler_fit_beyond_train" in kinds(find_leakage(given, split=part, scaler=everything))
+    foreign = ChannelScaler(kind, per=per).fit(replace(given, X=given.X * 3))
+    assert kinds(find_leakage(given, scaler=foreign), "warning") == {"scaler_unknown"}
+
+
+def test_rated_values_are_no_statistics():
+    given = split_in_groups(windows())
+    scaler = ChannelScaler("physical", rated=[20.0, 3.0]).fit(given)
+    assert not find_leakage(given, scaler=scaler).findings
+    assert not find_leakage(scaler.transform(given)).findings
+
+
+def test_groups_on_both_sides_of_a_split_asked_for_by_recording_are_warned_of():
+    robots = np.repeat(np.arange(6), 20)
+    given = windows(groups=robots)
+    part = split_by_group(given.y, given.recording_id, random_state=1)
+    asked = replace(given, split=part, provenance={"configuration": {"split": {"by": "recording"}}})
+    report = find_leakage(asked)
+    assert not report
+    assert kinds(report, "warning") == {"shared_groups"}
+    assert kinds(find_leakage(replace(given, split=part))) == {"shared_groups"}
+    other = split_by_group(given.y, given.recording_id, random_state=2)
+    assert kinds(find_leakage(asked, split=other)) == {"shared_groups"}
+
+
 def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
     given = split_in_groups(windows())
     names = np.unique(given.recording_id).tolist()
@@ -272,6 +311,16 @@ def test_what_is_not_known_is_said_to_be_unchecked():
     report = find_leakage(given)
     assert not report
     assert "the windows have no split" in str(report)
+
+
+def test_windows_with_nan_are_left_out_and_said():
+    given = split_in_groups(windows())
+    scaler = fit_scaler(given.part("train").X)
+    X = given.X.copy()
+    X[np.flatnonzero(given.split == "test")[:2]] = np.nan
+    report = find_leakage(replace(given, X=X), scaler=scaler)
+    assert not report.findings
+    assert any("2 window(s), which hold NaN" in reason for reason in report.not_checked)
 
 
 def test_arguments_that_do_not_fit_are_refused():

@@ -220,6 +220,9 @@ def test_after_a_flush_or_a_reset_another_signal_begins():
     make, x = examples()[1]
     filter_ = make()
     first = np.concatenate([filter_.push(x), filter_.flush()])
+    np.testing.assert_array_equal(filter_.push_last(x), first)
+    filter_.push(x[:123])
+    assert len(filter_.push_last(x[123:])) < len(first)
     np.testing.assert_array_equal(np.concatenate([filter_.push(x), filter_.flush()]), first)
     filter_.push(x[::-1])
     filter_.reset()
@@ -260,5 +263,5 @@ def test_a_chunk_of_another_shape_or_type_is_named():
     filter_ = PolyphaseFilter(np.ones(3), 1, 1, 2)
     with pytest.raises(ValueError, match=r"shape \(3, 1\); expected \(n, 2\)"):
         filter_.push(np.zeros((3, 1)))
-    with pytest.raises(TypeError, match="int64; expected float32 or float64"):
+    with pytest.raises(ValueError, match="int64; expected float32 or float64"):
         filter_.push(np.zeros((3, 2), np.int64))
