@@ -112,7 +112,7 @@ Reduced Reduce(const double* x, double shift, int64_t n) {
   }
   const double rest = Fold(deviation);
   const double m2 = Fold(square) - rest * rest / static_cast<double>(n);
-  Reduced found{mean, m2 > 0.0 ? m2 : 0.0, low[0], high[0]};
+  Reduced found{mean, m2 < 0.0 ? 0.0 : m2, low[0], high[0]};
   for (int64_t lane = 1; lane < kSumLanes; ++lane) {
     found.low = low[lane] < found.low ? low[lane] : found.low;
     found.high = high[lane] > found.high ? high[lane] : found.high;
