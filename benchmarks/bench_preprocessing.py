@@ -2,7 +2,7 @@
 
 Same input and dtype on both sides; results are compared before any timing, and the sides are timed
 in turns in one process. What each row compares is said where its section is made:
-`_preprocessing_resample.py` and `_preprocessing_windows.py`.
+`_preprocessing_resample.py`, `_preprocessing_windows.py` and `_preprocessing_steps.py`.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 from functools import partial
 
 import _preprocessing_resample
+import _preprocessing_steps
 import _preprocessing_windows
 import numpy as np
 import scipy
@@ -42,9 +43,20 @@ def window_rows():
         yield what, partial(measured, shape, make)
 
 
+def step_rows():
+    """Yield the same for filters, moving statistics and uneven stamps."""
+
+    def measured(shape, make, rounds):
+        row = _preprocessing_steps.measure(make(), rounds)
+        return [{"shape": list(shape), "dtype": "float64"} | row]
+
+    for what, shape, make in _preprocessing_steps.cases():
+        yield what, partial(measured, shape, make)
+
+
 # Every section of the table: a function that yields what rows are called, and a function that
 # measures them: rounds to rows of shape, dtype, against and what `summarize` gives.
-SECTIONS = (resampling_rows, window_rows)
+SECTIONS = (resampling_rows, window_rows, step_rows)
 
 
 def format_row(row):
