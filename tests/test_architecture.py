@@ -40,6 +40,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),
     "onnx": ("deploy/onnx.py",),
+    "soxr": ("preprocessing/engine.py",),
     "dask": ("prepare.py",),
 }
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')

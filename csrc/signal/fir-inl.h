@@ -159,12 +159,11 @@ SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t chan
       double lanes[kSize];
       Store(lanes, sums[v][p]);
       const int64_t output = first + v * kSize * args.up + p;
-      double* out = args.sums + output * args.n_channels + channel;
 #pragma GCC unroll 8
       for (int lane = 0; lane < kSize; ++lane) {
         const int64_t m = output + lane * args.up;
         if (is_inside || (m >= 0 && m < args.n_outputs)) {
-          out[lane * args.up * args.n_channels] = lanes[lane];
+          args.sums[m * args.n_channels + channel] = lanes[lane];
         }
       }
     }

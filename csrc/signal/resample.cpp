@@ -113,19 +113,19 @@ int64_t PolyphaseTaps::n_together(int64_t first) const {
   return n_samples * up_ - (first + delay_) % up_;
 }
 
-void PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+bool PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                             const double* rows, int64_t row_stride, int64_t n_channels,
                             double* sums, int64_t* place, double*) const {
   if (is_interpolation()) {
     const int64_t oldest = newest_of(first) - n_phase_taps_ + 1 - base;
     kernels.interpolate({n, n_channels, up_, n_phase_taps_, natural_.data(), (first + delay_) % up_,
                          oldest, rows, row_stride, sums});
-    std::iota(place, place + n, int64_t{0});
-    return;
+    return true;
   }
   FirOutput outputs[kMaxDots];
   Fill(first, n, base, outputs, place);
   kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
+  return period_ == 1;
 }
 
 TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
@@ -170,9 +170,9 @@ int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
 
-void TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+bool TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                         const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
-                        int64_t* place, double* totals) {
+                        int64_t*, double* totals) {
   FirOutput outputs[kBatch];
   for (int64_t i = 0; i < n; ++i) {
     const Place at = PlaceOf(first + i);
@@ -182,9 +182,9 @@ void TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int
     const double* sum = sums_.data() + at.phase;
     totals[i] = sum[0] + at.weight * (sum[1] - sum[0]);
     outputs[i] = {blended + n_padded_, at.whole + reach_ + 1 - base, n_padded_, kFirBlock};
-    place[i] = i;
   }
   kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
+  return true;
 }
 
 template <typename Taps>
@@ -267,17 +267,21 @@ void StreamFilter<Taps>::FillBefore(int64_t n_samples) {
 template <typename Taps>
 template <typename Real>
 Real* StreamFilter<Taps>::Emit(int64_t until, Real* y) {
-  int64_t place[Taps::kBatch];
+  int64_t place[Taps::kMaxDots] = {};
   double totals[Taps::kBatch];
   while (n_emitted_ < until) {
     const int64_t n = std::min(taps_.n_together(n_emitted_), until - n_emitted_);
-    taps_.Compute(kernels_, n_emitted_, n, base_, rows_.data(), row_stride_, n_channels_,
-                  sums_.data(), place, totals);
-    for (int64_t i = 0; i < n; ++i) {
-      const double* sum = sums_.data() + i * n_channels_;
-      Real* output = y + place[i] * n_channels_;
-      for (int64_t c = 0; c < n_channels_; ++c) {
-        output[c] = static_cast<Real>(Taps::kHasTotals ? sum[c] / totals[i] : sum[c]);
+    const bool is_in_order = taps_.Compute(kernels_, n_emitted_, n, base_, rows_.data(),
+                                           row_stride_, n_channels_, sums_.data(), place, totals);
+    if (is_in_order && !Taps::kHasTotals) {
+      for (int64_t k = 0; k < n * n_channels_; ++k) y[k] = static_cast<Real>(sums_.data()[k]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) {
+        const double* sum = sums_.data() + i * n_channels_;
+        Real* output = y + (is_in_order ? i : place[i]) * n_channels_;
+        for (int64_t c = 0; c < n_channels_; ++c) {
+          output[c] = static_cast<Real>(Taps::kHasTotals ? sum[c] / totals[i] : sum[c]);
+        }
       }
     }
     y += n * n_channels_;

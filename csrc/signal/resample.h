@@ -51,19 +51,19 @@ class PolyphaseTaps {
   int64_t n_outputs_within(int64_t n_samples) const;  // that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // of a signal that ends there
 
-  static constexpr int64_t kBatch = 512;
+  static constexpr int64_t kBatch = 512;   // interpolated together
+  static constexpr int64_t kMaxDots = 64;  // outputs that are not, and may be out of order
   static constexpr bool kHasTotals = false;
   // How many outputs from `first` on are best computed together; at most kBatch.
   int64_t n_together(int64_t first) const;
   // Outputs first.. (n <= kBatch), for rows whose entry 0 is sample `base`, a multiple of
-  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c.
-  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c, or, where it
+  // returns true and leaves `place` alone, first + i.
+  bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals) const;
 
  private:
-  static constexpr int64_t kMaxDots = 64;  // outputs that are not interpolated, together
-
   bool is_interpolation() const { return natural_.data() != nullptr; }
   void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
 
@@ -95,10 +95,10 @@ class TableTaps {
   int64_t n_outputs_within(int64_t n_samples) const;
   int64_t n_outputs_of(int64_t n_samples) const;
 
-  static constexpr int64_t kBatch = 8;
+  static constexpr int64_t kBatch = 8, kMaxDots = 8;
   static constexpr bool kHasTotals = true;  // the sum of each output's taps
   int64_t n_together(int64_t) const { return kBatch; }
-  void Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
+  bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals);
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.signal import firwin, kaiserord
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing._checks import check_positive
 
 ATTENUATION_DB = 90.0
@@ -18,6 +18,7 @@ _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # below, the window is no Kaiser window; 
 # For each zero crossing, at 90 dB: a line between two of them is right to 116 dB. The error falls
 # with the square of their distance.
 _TABLE_PHASES = 512
+_MAX_TAPS = 2**24  # a second to design, and 128 MB
 _MAX_TERM = 2**12  # each phase of the filter is stored; from here on a table is smaller
 
 
@@ -112,6 +113,11 @@ def design_lowpass(
     The passband ends at 0.8 of that. Each of the `n_phases` phases has a sum of 1.
     """
     n_taps, beta = kaiserord(attenuation_db, (1 - PASSBAND) * relative_nyquist)
+    if n_taps > _MAX_TAPS:
+        raise SignalError(
+            f"one rate is {1 / relative_nyquist:.3g} times the other, which takes a filter of"
+            f" {n_taps:.2g} taps; go there in two steps."
+        )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps: NDArray[np.float64] = firwin(n_taps | 1, cutoff, window=("kaiser", beta))
     for phase in range(n_phases):  # so that each phase passes a constant exactly

@@ -95,9 +95,8 @@ class StreamResampler:
     Attributes
     ----------
     latency_s : float
-        How far an output looks ahead: the output for time t is returned with the first sample that
-        is not followed by another up to t + `latency_s`. Thirty samples of the lower rate or so,
-        at 90 dB.
+        How far an output looks ahead: the output for time t is returned with the last sample at or
+        before t + `latency_s`. Thirty samples of the lower rate or so, at 90 dB.
 
     Raises
     ------

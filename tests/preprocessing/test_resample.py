@@ -155,6 +155,12 @@ def test_an_impossible_rate_is_named(rate):
         resample(np.zeros((4, 1)), rate, 100)
 
 
+def test_rates_too_far_apart_for_one_filter_are_an_error_that_says_so():
+    with pytest.raises(SignalError, match=r"one rate is 1e\+08 times the other.*two steps"):
+        resample(np.zeros((100, 1)), 1e6, 1e-2)
+    assert len(resample(np.zeros((100, 1)), 1e-2, 1e2)) == 1_000_000
+
+
 def test_a_signal_of_another_shape_or_type_is_an_error():
     with pytest.raises(SignalError, match="reshape"):
         resample(np.zeros(10), 100, 50)
