@@ -6,7 +6,7 @@ import pytest
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_keyed_scaler
-from sensorseq.preprocessing.scale import Scaler, rated_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler, rated_scaler
 from sensorseq.storage.prepared import write_windows
 from sensorseq.windows import WindowSet
 
@@ -130,3 +130,18 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
     loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict_proba(path), expected)
     assert loaded.scaler_.kind == scale
+
+
+def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows, tmp_path):
+    given = without_groups(windows)
+    given = replace(given, X=given.X * np.linspace(1, 9, 30, dtype=np.float32)[:, None])
+    train = given.part("train")
+    path = tmp_path / "windows.h5"
+    write_windows(path, given, scaler=fit_scaler(train.X).to_dict())
+    whole, cropped = small().fit(path), small(max_timesteps=10).fit(path)
+    for classifier, X in ((whole, train.X), (cropped, train.X[:, :10])):
+        np.testing.assert_array_equal(classifier.scaler_.channel_scale, fit_scaler(X).channel_scale)
+    rated = rated_scaler([20.0, 2.0], 2)
+    write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
+    cropped = small(scale="physical", max_timesteps=10).fit(path)
+    np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])
