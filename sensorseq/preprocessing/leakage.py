@@ -192,7 +192,8 @@ def find_leakage(
             run.samples(sample_indices)
     else:
         run.not_checked.append(
-            "what crosses from part to part: the windows have no split; give split or folds."
+            "what crosses from part to part, the scaler and the chosen rows: the windows have no"
+            " split; give split or folds."
         )
     run.sources()
     run.scaling(_as_scaler(scaler))
@@ -224,8 +225,6 @@ class _View:
 
 
 _Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and what they meet
-
-
 _Search = Callable[
     [NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]
 ]
