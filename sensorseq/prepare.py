@@ -172,6 +172,7 @@ def prepare(
     rated: Mapping[str, float] | None = None,
     balance: str | None = None,
     max_per_recording: int | float | None = None,
+    augmentation: Mapping[str, float] | None = None,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
     resume: bool = False,
@@ -213,7 +214,7 @@ def prepare(
         As in `PreparePipeline`, and "none" for none.
     channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
     short, train_hop_s, train_phase, split_by, embargo_s, random_state, scale_per, rated, \
-    max_per_recording
+    max_per_recording, augmentation
         See `PreparePipeline`, whose defaults hold.
     config : path-like or PrepareConfiguration, optional
         Says what the arguments above leave at None; see `read_configuration`.
@@ -273,6 +274,7 @@ def prepare(
         "rated": rated,
         "balance": balance,
         "max_per_recording": max_per_recording,
+        "augmentation": augmentation,
     }
     plan = _Plan.of(given, config)
     check_choice("on_error", on_error, ON_ERROR)

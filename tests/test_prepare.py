@@ -97,6 +97,7 @@ WAYS = [
     {"window_s": 2, "scale_per": "group", "scale": "robust"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
+    {"window_s": 1, "balance": "oversample", "augmentation": {"jitter": 0.1, "time_warp": 0.2}},
 ]
 
 
@@ -358,8 +359,9 @@ class TestProvenance:
         lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
         (terrains / "sand" / "twin.csv").write_text("\n".join(lines[:201]) + "\n")
         apart = 0
-        for seed in range(6):
-            summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, random_state=seed)
+        shares = [(train, 1 - train, 0.0) for train in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
+        for split in shares:
+            summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, split=split)
             windows = read_windows(tmp_path / "w.h5")
             part = {
                 name: str(windows.split[windows.recording_id == name][0])
@@ -373,7 +375,7 @@ class TestProvenance:
                 ]
                 assert "LEAK: 5 window(s) of sand/twin" in format_summary(summary.to_dict())
             assert summary.copies == expected
-        assert 0 < apart < 6
+        assert 0 < apart < len(shares)
 
     def test_progress_counts_every_stage_to_its_end(self, terrains, tmp_path):
         seen = []

@@ -44,7 +44,7 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
   Vec<double> sums[kTile];
 #pragma GCC unroll 8
   for (int i = 0; i < kTile; ++i) sums[i] = Vec<double>{};
-  for (int64_t i = -n_taps; i < -kSize; i += kSize) {
+  for (int64_t i = -n_taps; i < -kFirBlock; i += kSize) {
     Vec<double> tap = Load(taps[0] + i);
 #pragma GCC unroll 8
     for (int m = 0; m < kOutputs; ++m) {
@@ -56,14 +56,17 @@ SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t chann
       }
     }
   }
-#pragma GCC unroll 8
-  for (int m = 0; m < kOutputs; ++m) {
-    const Vec<double> tap = Load(taps[m] - kSize);
-    const int64_t n_last = args.outputs[output + m].n_last;
 #pragma GCC unroll 4
-    for (int c = 0; c < kChannels; ++c) {
-      Vec<double>& sum = sums[m * kChannels + c];
-      sum = MulAdd(tap, LoadLast(data[m] + c * args.row_stride - kSize, n_last), sum);
+  for (int64_t i = -kFirBlock; i < 0; i += kSize) {
+#pragma GCC unroll 8
+    for (int m = 0; m < kOutputs; ++m) {
+      const Vec<double> tap = Load(taps[m] + i);
+      const int64_t n_last = args.outputs[output + m].n_last - (kFirBlock + i);
+#pragma GCC unroll 4
+      for (int c = 0; c < kChannels; ++c) {
+        Vec<double>& sum = sums[m * kChannels + c];
+        sum = MulAdd(tap, LoadLast(data[m] + c * args.row_stride + i, n_last), sum);
+      }
     }
   }
   double* out = args.sums + output * args.n_channels + channel;

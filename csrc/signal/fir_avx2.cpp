@@ -23,8 +23,17 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 }
 
-constexpr bool kWantsAlignment = false;
-SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+constexpr bool kWantsAlignment = true;  // every second load that is not is in two cache lines
+
+// The first n lanes (all for 4 and more, none for 0 and less), zero in the others; reads nothing
+// beyond them.
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
+  static constexpr int64_t kMasks[2 * kLanes<double>] = {-1, -1, -1, -1, 0, 0, 0, 0};
+  const int64_t n_lanes = n < 0 ? 0 : n > kLanes<double> ? kLanes<double> : n;
+  const int64_t* mask = kMasks + kLanes<double> - n_lanes;
+  return (Vec<double>)_mm256_maskload_pd(
+      p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask)));
+}
 
 #include "signal/fir-inl.h"
 // clang-format on

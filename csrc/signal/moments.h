@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "signal/pass.h"
+
 namespace sensorseq::signal {
 
 // Steps are taken in groups of a fixed number, counted from the first step ever added: two passes
@@ -17,7 +19,7 @@ class Moments {
  public:
   static constexpr int64_t kGroup = 512;  // steps: a channel's group is 4 KiB
 
-  explicit Moments(int64_t n_channels);
+  Moments(const PassKernels& kernels, int64_t n_channels);
 
   // Adds the valid steps of a block. x: (N, T, C), C = n_channels; lengths: (N), each in [0, T],
   // or null: all T. Real is float or double.
@@ -33,21 +35,17 @@ class Moments {
   int64_t n_channels() const { return n_channels_; }
 
  private:
-  struct Part {
-    double mean, m2, low, high;  // the mean is of values less the shift
-  };
-
-  static Part Reduce(const double* x, double shift, int64_t n);
-  static void Merge(Part* total, int64_t n_total, const Part& part, int64_t n_part);
+  static void Merge(Reduced* total, int64_t n_total, const Reduced& part, int64_t n_part);
 
   template <typename Real>
   bool Take(const Real* x, int64_t n_steps);
 
+  const PassKernels* kernels_;
   int64_t n_channels_;
   int64_t n_reduced_ = 0;        // steps in total_
   int64_t n_pending_ = 0;        // steps in pending_, fewer than kGroup
   std::vector<double> shift_;    // (C)
-  std::vector<Part> total_;      // (C)
+  std::vector<Reduced> total_;   // (C)
   std::vector<double> pending_;  // (C, kGroup)
 };
 

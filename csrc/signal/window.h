@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "signal/pass.h"
+
 namespace sensorseq::signal {
 
 // Arrays are dense and row-major; Real and Out are float or double. Arithmetic is double, rounded
@@ -34,6 +36,6 @@ bool WindowsFit(const WindowMap<Real, Out>& args);
 // Allocates and throws nothing; calls that write different memory may run at the same time. The
 // windows must fit, see WindowsFit.
 template <typename Real, typename Out>
-NotFinite MapWindows(const WindowMap<Real, Out>& args);
+NotFinite MapWindows(const PassKernels& kernels, const WindowMap<Real, Out>& args);
 
 }  // namespace sensorseq::signal

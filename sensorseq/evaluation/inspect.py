@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
-from sensorseq.evaluation.text import format_counts, table
+from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.readers.join import sample_rate_of
 from sensorseq.recording import Recording
@@ -193,14 +193,15 @@ def format_file(found: dict[str, Any]) -> str:
     """Return `describe_file` for people."""
     rate = found["sample_rate_hz"]
     at = f" at {rate:g} Hz" if rate else ""
-    channels = ", ".join(found["channels"] or []) or "unknown (trained on arrays)"
+    unknown = "channels unknown (trained on arrays)"
+    channels = wrapped(format_channels(found["channels"])) if found["channels"] else unknown
     if found["kind"] == "windows":
         return "\n".join(
             [
                 f"{found['path']}: prepared windows",
                 f"{found['n_windows']} windows of {found['n_timesteps']} samples{at}, from"
                 f" {found['n_recordings']} recordings in {found['n_groups']} groups",
-                f"channels: {channels}",
+                channels,
                 "",
                 format_counts(found["counts"]),
             ]
@@ -210,7 +211,7 @@ def format_file(found: dict[str, Any]) -> str:
         [
             f"{found['path']}: model of sensorseq {found['versions'].get('sensorseq', '?')}",
             f"classes: {', '.join(str(name) for name in found['classes'])}",
-            f"channels: {channels}",
+            channels,
             *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
             f"network: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
             f" {found['n_parameters']} parameters",

@@ -26,7 +26,7 @@ _MANY_CHANNELS = 16
 def format_comparison(comparison: "Comparison") -> str:
     """Return an evaluation for people: scores, baselines, confusions, recordings, cautions."""
     model = comparison.model
-    blocks = [_wrapped(comparison.protocol)]
+    blocks = [wrapped(comparison.protocol)]
     rows = [
         [_NAMES[name], _percent(model.scores[name]), _range(model.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1")
@@ -39,7 +39,7 @@ def format_comparison(comparison: "Comparison") -> str:
         blocks.append(_baselines(comparison))
     blocks.append(_confusion(model))
     blocks.append(_recordings(model))
-    blocks += [_wrapped(f"note: {note}") for note in comparison.notes]
+    blocks += [wrapped(f"note: {note}") for note in comparison.notes]
     return "\n\n".join(blocks)
 
 
@@ -58,11 +58,11 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
     lines = [
         f"{' + '.join(str(path) for path in prediction.paths)}",
-        _wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
+        wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
     ]
     if str(plain["vote"]) != str(plain["label"]):
         lines.append(f"  most windows, however, say {plain['vote']}")
-    lines += [_wrapped(f"note: {note}", "  ") for note in prediction.notes]
+    lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = plain["windows"]
     if every_window:
         rows = [
@@ -167,7 +167,8 @@ def _range(interval: Sequence[float]) -> str:
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
-def _wrapped(text: str, indent: str = "") -> str:
+def wrapped(text: str, indent: str = "") -> str:
+    """Return the text in lines of at most 80 columns, all but the first indented."""
     import textwrap
 
     return textwrap.fill(
@@ -182,6 +183,15 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def format_channels(channels: Sequence[str]) -> str:
+    """Return the names after their number; of many, the first and the last."""
+    names = list(channels)
+    if len(names) <= _MANY_CHANNELS:
+        return f"channels {', '.join(names)}"
+    shown = [*names[: _MANY_CHANNELS - 3], "...", *names[-2:]]
+    return f"{len(names)} channels: {', '.join(shown)}"
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -200,30 +210,26 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Return `PreparedSummary.to_dict` for people: what was cut, and what was left out and why."""
-    names = list(summary["channels"])
-    several = f"{len(names)} channels: " if len(names) > _MANY_CHANNELS else "channels "
-    if len(names) > _MANY_CHANNELS:
-        names = [*names[: _MANY_CHANNELS - 3], "...", *names[-2:]]
     rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
         source = f"after steps at {resampled:g} Hz, {source}"
     lines = [
-        _wrapped(
+        wrapped(
             f"{summary['path']}: {summary['n_windows']} windows of {summary['window_samples']}"
             f" samples at {rate:g} Hz ({source}), from {summary['n_recordings']} recordings;"
-            f" {several}{', '.join(names)}"
+            f" {format_channels(summary['channels'])}"
         ),
         "",
         format_counts(summary["counts"]),
     ]
     if summary["imbalance"]:
-        lines += [_wrapped(summary["imbalance"])]
+        lines += [wrapped(summary["imbalance"])]
     for pair in summary["copies"]:
         (one, other), (part, other_part) = pair["recordings"], pair["parts"]
         lines += [
             "",
-            _wrapped(
+            wrapped(
                 f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are windows of"
                 f" {one} ({part}) to the last bit. Leave one of them out with --exclude, or give"
                 " both one group in a manifest."
@@ -231,20 +237,20 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         ]
     if summary["dropped"]:
         lines.append("")
-    lines += [_wrapped(text) for text in left_out(summary["dropped"])]
+    lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
         if count:
             words = name.removeprefix("n_").replace("_", " ")
-            lines.append(_wrapped(f"repaired {count} stamps: {words}"))
+            lines.append(wrapped(f"repaired {count} stamps: {words}"))
     if summary["n_holes_filled"]:
-        lines.append(_wrapped(f"interpolated across {summary['n_holes_filled']} short holes"))
+        lines.append(wrapped(f"interpolated across {summary['n_holes_filled']} short holes"))
     for name in summary["constant_channels"]:
         lines.append(
-            _wrapped(f"channel {name!r} does not vary in training: it is kept, and scaled by 1")
+            wrapped(f"channel {name!r} does not vary in training: it is kept, and scaled by 1")
         )
     for name, count in summary["dropped_columns"].items():
         lines.append(
-            _wrapped(f"column {name!r} of {count} recording(s) holds no numbers: no channel")
+            wrapped(f"column {name!r} of {count} recording(s) holds no numbers: no channel")
         )
     if summary["n_reused"]:
         lines.append(f"{summary['n_reused']} recordings were ready from an earlier run")

@@ -1,15 +1,17 @@
 """Copies of training windows that differ as another run of the same robot would."""
 
 import functools
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
-from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.windows import WindowSet
 
 _KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter")  # in this order
 
@@ -87,6 +89,53 @@ class Augmentation:
     def to_dict(self) -> dict[str, float]:
         """Return the fields as plain numbers, for provenance."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def make_augmentation(said: Mapping[str, float]) -> Augmentation:
+    """Return the augmentation of these fields.
+
+    Raises
+    ------
+    ArgumentError
+        If one is unknown (the message has the nearest known), or a value does not fit.
+    """
+    for name in said:
+        check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
+    return Augmentation(**said)  # type: ignore[arg-type]  # checked when made
+
+
+def augment_copies(
+    windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
+) -> WindowSet:
+    """Return repeated training windows with all but the first of each changed at random.
+
+    Parameters
+    ----------
+    windows : WindowSet
+        Training windows, some of them more than once.
+    rows : ndarray of shape (n_windows,), int64
+        Which window each is; equal ones are copies.
+    augmentation : Augmentation
+        What to change, and how much; jitter is a share of the sd over these windows.
+    seed : int
+        Equal seeds, equal changes.
+    """
+    number = copy_numbers(rows)
+    first, later = np.flatnonzero(number == 0), np.flatnonzero(number)
+    if not len(later):
+        return windows
+    lengths = np.asarray(windows.lengths)
+    X = windows.X.copy()
+    X[later] = augment_windows(
+        X[later],
+        augmentation,
+        seed,
+        lengths[later],
+        rows[later],
+        copies=number[later],
+        channel_sd=channel_sd_of(X[first], lengths[first]),
+    )
+    return replace(windows, X=X)
 
 
 def augment_windows(

@@ -77,6 +77,7 @@ class BalanceSection(_Section):
 
     strategy: str | None = None
     max_per_recording: int | float | None = None
+    augmentation: dict[str, float] | None = None
 
 
 # What an argument of `prepare` is called where its key in a section would not say enough.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, RecordingError, check_choice
 from sensorseq.preprocessing._checks import check_positive
+from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler
@@ -63,6 +64,7 @@ class LearnPlan:
     rated: Mapping[str, float] | None = None
     balance: str | None = None
     max_per_recording: int | float | None = None
+    augmentation: Mapping[str, float] | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
@@ -98,6 +100,13 @@ class LearnPlan:
                 f"max_per_recording={self.max_per_recording!r} is a limit of `balance`, and none is"
                 " asked for."
             )
+        if self.augmentation is not None:
+            make_augmentation(self.augmentation)
+            if self.balance != "oversample":
+                raise ArgumentError(
+                    "augmentation changes the copies that balancing makes; it needs"
+                    f' balance="oversample", and balance is {self.balance!r}.'
+                )
 
     @classmethod
     def of(cls, arguments: dict[str, Any]) -> "LearnPlan":

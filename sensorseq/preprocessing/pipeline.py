@@ -83,6 +83,10 @@ class PreparePipeline:
         See `balance_indices`.
     max_per_recording : int or float, optional
         Limit of what one recording contributes to its class when balancing.
+    augmentation : mapping of str to float, optional
+        Fields of `Augmentation`: how the copies that ``balance="oversample"`` makes differ from
+        their window. For prepared files, of which a fit takes the copies; see `ClassBalancer` for
+        arrays.
     random_state : int, default=0
         Decides the split, the balance and random phases; prepared data should be the same tomorrow.
 
@@ -126,6 +130,7 @@ class PreparePipeline:
         rated: Mapping[str, float] | None = None,
         balance: str | None = None,
         max_per_recording: int | float | None = None,
+        augmentation: Mapping[str, float] | None = None,
         random_state: RandomState = 0,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
@@ -226,7 +231,8 @@ class PreparePipeline:
         for name in ("split", "channels"):
             if isinstance(use[name], Iterable) and not isinstance(use[name], str):
                 use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
-        use["rated"] = None if use["rated"] is None else dict(use["rated"])
+        for name in ("rated", "augmentation"):
+            use[name] = None if use[name] is None else dict(use[name])
         return PrepareConfiguration.of(use).model_dump()
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:

@@ -107,14 +107,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rate = windows.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
         if rate is None:
             raise ArgumentError("sample_rate_hz is not given, and the windows do not know it.")
-        if not len(windows) or not self.steps_:
+        if not self.steps_:
             return windows
-        made, last = self._each(windows.X, windows.channels, float(rate))
+        # Where there is no window, one of zeros tells what windows would look like.
+        given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
+        made, last = self._each(given, windows.channels, float(rate))
         for step in self.steps_:
             rate = step.output_rate_hz(float(rate))
         return replace(
             windows,
-            X=np.stack(made).astype(np.float32, copy=False),
+            X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
             lengths=None,
             channels=last.channel_names,
             sample_rate_hz=float(rate),

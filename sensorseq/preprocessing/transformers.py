@@ -23,12 +23,14 @@ from sensorseq.preprocessing.augment import (
     copy_numbers,
 )
 from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.engine import check_engine
 from sensorseq.preprocessing.keyed_scale import (
     KeyedScaler,
     fit_scaler_per,
     transform_by,
     transform_windows,
 )
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.window import check_window_choices, window_recordings
@@ -183,11 +185,23 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Target rate in Hz.
     max_gap_s : float, optional
         Longest hole, in seconds, to interpolate across; by default ten sample periods of the input.
+    attenuation_db : float, default=90.0
+        What is taken from above the new Nyquist frequency.
+    engine : {"polyphase", "soxr"}, default="polyphase"
+        See `sensorseq.preprocessing.resample.resample`.
     """
 
-    def __init__(self, sample_rate_hz: float, max_gap_s: float | None = None) -> None:
+    def __init__(
+        self,
+        sample_rate_hz: float,
+        max_gap_s: float | None = None,
+        attenuation_db: float = ATTENUATION_DB,
+        engine: str = "polyphase",
+    ) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.max_gap_s = max_gap_s
+        self.attenuation_db = attenuation_db
+        self.engine = engine
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -197,6 +211,7 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_rate("sample_rate_hz", self.sample_rate_hz)
         if self.max_gap_s is not None:
             check_positive("max_gap_s", self.max_gap_s)
+        check_engine(self.engine, self.attenuation_db)
         return self
 
     def transform(self, X: Iterable[Recording]) -> list[Recording]:
@@ -204,7 +219,13 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return [
             piece
             for recording in X
-            for piece in resample_recording(recording, self.sample_rate_hz, self.max_gap_s)
+            for piece in resample_recording(
+                recording,
+                self.sample_rate_hz,
+                self.max_gap_s,
+                attenuation_db=self.attenuation_db,
+                engine=self.engine,
+            )
         ]
 
 

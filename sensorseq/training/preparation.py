@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError
+from sensorseq.preprocessing.augment import augment_copies, make_augmentation
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.time_split import check_times, near_in_time
@@ -30,7 +31,7 @@ def read_training_file(
     """Return the windows of a prepared file to fit on, and the scaling stored beside them.
 
     Of a file that is split, no test window is read. Training windows are those of its
-    `sample_indices`, balanced if the file was asked to be.
+    `sample_indices`, balanced if the file was asked to be, and copies among them augmented.
 
     Raises
     ------
@@ -53,7 +54,13 @@ def read_training_file(
             train = file.sample_indices
         if not len(train):
             raise WindowError(f"{path}: the split has no train part; nothing to learn from.")
-        return file.take(np.concatenate([train, file.rows("validation")])), scaler
+        configuration = file.columns.provenance.get("configuration") or {}
+        augmentation = (configuration.get("balance") or {}).get("augmentation")
+        if not augmentation:
+            return file.take(np.concatenate([train, file.rows("validation")])), scaler
+        seed = int(configuration["split"]["random_state"] or 0)
+        copies = augment_copies(file.take(train), train, make_augmentation(augmentation), seed)
+        return WindowSet.concatenate([copies, file.take(file.rows("validation"))]), scaler
 
 
 def without_test(windows: WindowSet) -> WindowSet:

@@ -17,7 +17,7 @@ PROGRAMS = (
     "test_train_epoch",
     "test_signal_resample",
 )
-SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one body for every processor
+SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one thread each
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS)):

@@ -11,7 +11,7 @@ from sensorseq.preprocessing.transformers import ChannelScaler
 from sensorseq.recording import Recording
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
-from sensorseq.training.preparation import seen_recordings
+from sensorseq.training.preparation import read_training_file, seen_recordings
 
 
 def small(**arguments):
@@ -234,3 +234,31 @@ def test_a_model_with_half_a_preparation_is_refused(windows, tmp_path):
     write_model(path, arrays, description)
     with pytest.raises(ModelFileError, match="contradicts itself"):
         SensorLSTMClassifier.load(path)
+
+
+def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
+    pipeline = PreparePipeline(
+        window_s=1.0, balance="oversample", augmentation={"jitter": 0.3}, random_state=4
+    )
+    windows = pipeline.prepare([r for r in make_recordings() if r.recording_id != "slow_4"])
+    rows = pipeline.sample_indices_
+    write_windows(
+        tmp_path / "w.h5",
+        windows,
+        scaler=pipeline.scaler_.to_dict(),
+        sample_indices=rows,
+    )
+    read, _ = read_training_file(tmp_path / "w.h5")
+    train, rest = read.part("train"), read.part("validation")
+    np.testing.assert_array_equal(rest.X, windows.part("validation").X)
+    plain = windows.X[rows]
+    is_copy = np.r_[False, rows[1:] == rows[:-1]]  # sorted: copies follow their window
+    assert is_copy.any()
+    np.testing.assert_array_equal(train.X[~is_copy], plain[~is_copy])
+    change = train.X[is_copy] - plain[is_copy]
+    assert np.abs(change).max(axis=(1, 2)).min() > 0
+    sd = windows.X[np.unique(rows)].std(axis=(0, 1))
+    np.testing.assert_allclose(change.std(axis=(0, 1)), 0.3 * sd, rtol=0.2)
+    np.testing.assert_array_equal(train.recording_id, windows.recording_id[rows])
+    again, _ = read_training_file(tmp_path / "w.h5")
+    np.testing.assert_array_equal(again.X, read.X)

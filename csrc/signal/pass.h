@@ -1,0 +1,54 @@
+// The inner loops of window.h and moments.h, which read each value once: one table of them per
+// instruction set. All tables give the same bits: nothing is fused, and sums have a fixed order.
+#pragma once
+
+#include <cstdint>
+
+#include "status.h"
+
+namespace sensorseq::signal {
+
+// What is done to a value, and its place in PassKernels.
+enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x * b + a
+
+// Maps n values, of which value i has center[i % period] and scale[i % period]; arithmetic is
+// double, rounded once. Returns whether everything written is finite. `in` and `out` are of n
+// values and overlap nothing.
+template <typename Real, typename Out>
+using MapLoop = bool (*)(const Real* in, const double* center, const double* scale, int64_t period,
+                         int64_t n, Out* out);
+
+// Writes x (n_steps, n_channels) as rows of doubles, channel c from out + c * stride on. Returns
+// whether every value is finite.
+template <typename Real>
+using SpreadLoop = bool (*)(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride,
+                            double* out);
+
+// Sums over n values v less `shift`, at least one; the mean is theirs, m2 about it.
+struct Reduced {
+  double mean, m2, low, high;  // low and high of the values themselves
+};
+
+struct PassKernels {
+  const char* name;
+  bool (*is_supported)();
+  MapLoop<float, float> map_ff[3];  // from float to float, by Map
+  MapLoop<float, double> map_fd[3];
+  MapLoop<double, float> map_df[3];
+  MapLoop<double, double> map_dd[3];
+  SpreadLoop<float> spread_f;
+  SpreadLoop<double> spread_d;
+  Reduced (*reduce)(const double* x, double shift, int64_t n);
+};
+
+struct PassKernelTable {
+  const PassKernels* const* rows;  // best first; the last serves every processor
+  int64_t n_rows;
+};
+PassKernelTable AllPassKernels();
+
+// The best for this processor, or the one SENSORSEQ_CPU_ISA names; null and a status when that is
+// not known or does not run here.
+const PassKernels* ActivePassKernels(Status* status);
+
+}  // namespace sensorseq::signal
