@@ -208,19 +208,39 @@ def fold_by_time_without_an_embargo():
     return find_leakage(windows, folds=BlockedTimeSplit(3, embargo_s=0.0).split(windows))
 
 
-def one_file_under_two_names(tmp_path):
+def _write_logs(folder):
     for number, recording in enumerate(recordings(16)):
         table = np.column_stack([recording.timestamps_s, recording.values])
-        file = tmp_path / "logs" / str(recording.label) / f"run_{number:02d}.csv"
+        file = folder / str(recording.label) / f"run_{number:02d}.csv"
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savetxt(file, table, "%.4f", ",", header="time,current,gyro", comments="")
-    shutil.copy(tmp_path / "logs/ice/run_00.csv", tmp_path / "logs/ice/run_99.csv")
-    for seed in range(20):  # the two come apart sooner or later
-        prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, random_state=seed)
-        report = inspect_leakage(tmp_path / "w.h5")
+
+
+def _prepare_until_something_leaks(folder):
+    for seed in range(20):  # two recordings come apart sooner or later
+        prepare(folder, folder / "w.h5", window_s=WINDOW_S, random_state=seed)
+        report = inspect_leakage(folder / "w.h5")
         if report:
-            return report
+            break
     return report
+
+
+def a_piece_of_a_recording_under_another_name(tmp_path):
+    """The log from its seventh sample on, with its clock set back."""
+    _write_logs(tmp_path)
+    head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
+    stamps = [line.split(",", 1)[0] for line in lines]
+    piece = [
+        ",".join((t, line.split(",", 1)[1])) for t, line in zip(stamps, lines[7:], strict=False)
+    ]
+    (tmp_path / "ice/run_99.csv").write_text("\n".join([head, *piece]) + "\n")
+    return _prepare_until_something_leaks(tmp_path)
+
+
+def one_file_under_two_names(tmp_path):
+    _write_logs(tmp_path)
+    shutil.copy(tmp_path / "ice/run_00.csv", tmp_path / "ice/run_99.csv")
+    return _prepare_until_something_leaks(tmp_path)
 
 
 REPORTED = [
@@ -247,6 +267,7 @@ REPORTED = [
     (split_by_time_without_an_embargo, "shared_recordings"),
     (fold_by_time_without_an_embargo, "shared_recordings"),
     (one_file_under_two_names, "same_source"),
+    (a_piece_of_a_recording_under_another_name, "shared_stretches"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.near_duplicates import near_duplicates
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.shared_stretches import shared_stretches
 from sensorseq.preprocessing.time_split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer look alike by chance
+_ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
 _BEYOND = ("scaler_fit_beyond_train", "leak")
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics do not show afterwards
@@ -67,6 +69,7 @@ KINDS = {
     "shared_groups": "Split by group: split_by_group, GroupBalancedKFold.",
     "same_source": "Leave out all but one of the copies, or give them one group.",
     "identical_windows": "Leave out one of the recordings, or give both one group.",
+    "shared_stretches": "Leave out one of the recordings, or give both one group.",
     "near_duplicates": (
         "Look at the recordings named; leave one out, or give both one group. Augment after the"
         " split, training windows alone."
@@ -168,6 +171,9 @@ def find_leakage(
 
     Notes
     -----
+    A recording that is a piece of another, under another name, is found by its samples where both
+    are exact: at the rate of the logs (`shared_stretches`).
+
     Near-duplicates are found by their shape (`near_duplicates`): copies with noise up to a tenth of
     the signal or another gain mostly, warped or shifted ones seldom. Copies that `Augmenter` or
     `ClassBalancer` make are known by their recording and start, however they were changed.
@@ -180,12 +186,14 @@ def find_leakage(
         run.times()
         run.groups()
         run.identical()
+        run.stretches()
         run.near()
         if sample_indices is not None:
             run.samples(sample_indices)
     else:
         run.not_checked.append(
-            "what crosses from part to part: the windows have no split; give split or folds."
+            "what crosses from part to part, the scaler and the chosen rows: the windows have no"
+            " split; give split or folds."
         )
     run.sources()
     run.scaling(_as_scaler(scaler))
@@ -217,6 +225,9 @@ class _View:
 
 
 _Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and what they meet
+_Search = Callable[
+    [NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]
+]
 
 
 class _Check:
@@ -378,9 +389,22 @@ class _Check:
             "held-out window(s) have exactly the samples of a window of another part",
         )
 
+    def stretches(self) -> None:
+        if self.recording is None:
+            return  # times() has said so
+        self.checked.append("stretches of the same samples")
+        self._alike(
+            "shared_stretches",
+            self.recording,
+            lambda rows, among: shared_stretches(
+                self.windows.X, np.asarray(self.windows.lengths), rows, among
+            ),
+            "held-out window(s) begin or end with half a window of samples that is in one of"
+            " another part",
+        )
+
     def near(self) -> None:
-        windows = self.windows
-        origin = self.recording if self.recording is not None else windows.groups
+        origin = self.recording if self.recording is not None else self.windows.groups
         if origin is None:
             self.not_checked.append("near-duplicates: no recording_id to compare across.")
             return
@@ -388,24 +412,36 @@ class _Check:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
             return
         self.checked.append("near-duplicates")
-        lengths, usable = np.asarray(windows.lengths), self.is_finite
-        pairs: _Pairs = []
-        for at, view in enumerate(self.views):
-            known = self.known[at]
-            for place, name in enumerate(view.held_out, start=1):
-                rows = np.flatnonzero((view.part == name) & usable & ~known)
-                before = np.isin(view.part, ("train", *view.held_out[: place - 1]))
-                found = near_duplicates(
-                    windows.X, lengths, origin, rows, np.flatnonzero(before & usable)
-                )
-                pairs.append((view, *found))
-        n_found = sum(len(rows) for _, rows, _ in pairs)
-        self._add_pairs(
+        self._alike(
             "near_duplicates",
-            pairs,
+            origin,
+            lambda rows, among: near_duplicates(
+                self.windows.X, np.asarray(self.windows.lengths), origin, rows, among
+            ),
             "held-out window(s) are copies of one of another part, but for noise or gain",
-            "leak" if n_found >= _FEW_DUPLICATES else "warning",
         )
+
+    def _alike(self, kind: str, origin: NDArray[Any], search: _Search, what: str) -> None:
+        """Report held-out windows that a search finds more often than by chance."""
+        pairs: _Pairs = []
+        n_found, n_looked = 0, 0
+        for at, view in enumerate(self.views):
+            for place, name in enumerate(view.held_out, start=1):
+                rows = np.flatnonzero((view.part == name) & self.is_finite & ~self.known[at])
+                before = np.isin(view.part, ("train", *view.held_out[: place - 1]))
+                found, other = search(rows, np.flatnonzero(before & self.is_finite))
+                pairs.append((view, found, other))
+                self.known[at][found] = True
+                n_found, n_looked = n_found + len(found), n_looked + len(rows)
+        if not n_found:
+            return
+        # What happens as often between recordings of the training part is chance: signals of few
+        # shapes or few values.
+        by_chance = max(
+            _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
+        )
+        is_leak = n_found >= _FEW_DUPLICATES and n_found > _ABOVE_CHANCE * by_chance * n_looked
+        self._add_pairs(kind, pairs, what, "leak" if is_leak else "warning")
 
     def samples(self, sample_indices: ArrayLike) -> None:
         rows = _check_rows("sample_indices", sample_indices, len(self.windows))
@@ -632,6 +668,30 @@ class _Check:
         if self.windows.start_s is not None:
             place["start_s"] = float(self.windows.start_s[row])
         return {prefix + name: value for name, value in place.items()}
+
+
+def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> float:
+    """Share of training windows that are found alike those of other training recordings.
+
+    Training recordings that are copies of each other are no chance: pairs that share several
+    windows are left out, unless a recording shares them with more than two others.
+    """
+    if not len(train):
+        return 0.0
+    index = np.unique(origin[train], return_inverse=True)[1]
+    halves = train[index % 2 == 0], train[index % 2 == 1]
+    found, other = search(*halves)
+    if not len(found):
+        return 0.0
+    names = np.unique(origin, return_inverse=True)[1]
+    _, pair, counts = np.unique(
+        np.stack([names[found], names[other]]), axis=1, return_inverse=True, return_counts=True
+    )
+    several = counts >= _FEW_DUPLICATES
+    n_recordings = len(np.unique(names[found][several[pair]]))
+    if several.sum() <= 2 * n_recordings:
+        return float((~several[pair]).sum() / len(halves[0]))
+    return len(found) / len(halves[0])
 
 
 class _Fits:
