@@ -24,8 +24,10 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
+from sensorseq.preprocessing.class_fate import check_class_fates
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, describe_scaler
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers import (
@@ -45,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many are done, of how
 many. What it raises ends the run."""
 
-_PART_VERSION = 1  # counted up when equal arguments no longer give equal windows
+_PART_VERSION = 2  # counted up when equal arguments no longer give equal windows
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -544,13 +546,18 @@ class _Run:
     def _check_classes(self, kept: list[dict[str, Any]]) -> None:
         left = {label for one in kept for label in one["labels"]}
         there = {label for one in self.facts for label in one["labels_there"]}
+        cut = self.plan.pipeline.cut
+        check_class_fates(
+            [fate for one in self.facts for fate in one["classes"]],
+            window_s=cut.window_s,
+            label_rule=cut.label_rule,
+            min_purity=MIN_PURITY if cut.min_purity is None else cut.min_purity,
+        )
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
-            window_s = self.plan.pipeline.cut.window_s
             raise WindowError(
-                f"class {lost[0]!r}: no window is left, because every recording is shorter than"
-                f" window_s={window_s:g}, or was left out. Use a shorter window_s, or leave the"
-                f" class out with exclude={lost[0]!r}."
+                f"class {lost[0]!r}: no window is left, because each of its recordings was left"
+                f" out. Mend them, or leave the class out with exclude={lost[0]!r}."
             )
 
     def _check_not_all_failed(self) -> None:
@@ -584,7 +591,8 @@ class _Run:
                 "sample_rate_hz": rate,
             },
             "recordings": [
-                {name: value for name, value in one.items() if name != "dropped"} for one in kept
+                {name: value for name, value in one.items() if name not in ("dropped", "classes")}
+                for one in kept
             ],
             "dropped": self._dropped(),
         }
@@ -816,6 +824,7 @@ def _cut(
         "group": recording.group,
         "labels": [] if windows.y is None else np.unique(windows.y).tolist(),
         "labels_there": _labels_of(recording),
+        "classes": windows.provenance["classes"],
         "channels": list(windows.channels),
         "units": [channel.unit for channel in pieces[0].channels],
         "input_channels": list(recording.channel_names),

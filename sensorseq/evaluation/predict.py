@@ -123,7 +123,12 @@ def predict_recordings(
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        windows = _windows(source, pipeline, time_column or reading.get("time_column"))
+        windows = _windows(
+            source,
+            pipeline,
+            time_column or reading.get("time_column"),
+            repair_stamps=bool(reading.get("repair_stamps")),
+        )
         seen = _is_seen(model, source)
         predictions.append(
             RecordingPrediction(
@@ -175,12 +180,22 @@ def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
 
 
 def _windows(
-    source: RecordingSource, pipeline: PreparePipeline, time_column: str | None
+    source: RecordingSource,
+    pipeline: PreparePipeline,
+    time_column: str | None,
+    *,
+    repair_stamps: bool,
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
-        recording = read_source(source, time_column=time_column, channels=pipeline.cut.channels)
-        return pipeline.prepare([recording])
+        recording = read_source(
+            source,
+            time_column=time_column,
+            channels=pipeline.cut.channels,
+            repair_stamps=repair_stamps,
+        )
+        # A robot does not know where labels change: its windows follow time alone.
+        return pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.cut.window_s
         raise WindowError(
