@@ -431,6 +431,19 @@ def learned_from_a_prepared_file(part, garbage, tmp_path):
     return weights_of(fitted), fitted.history_["val_loss"].tobytes(), fitted.best_epoch_
 
 
+def learned_from_a_balanced_file_with_augmented_copies(part, garbage, tmp_path):
+    steps = PreparePipeline(
+        window_s=WINDOW_S, hop_s=HOP_S, balance="oversample", augmentation={"jitter": 0.1}
+    )
+    windows = steps.prepare(recordings())
+    of_part = rows(windows, part)
+    windows.X[of_part] = np.float32(7) if garbage == "noise" else garbage
+    file, chosen = tmp_path / "w.h5", steps.sample_indices_
+    assert len(np.unique(chosen)) < len(chosen)
+    write_windows(file, windows, scaler=steps.scaler_.to_dict(), sample_indices=chosen)
+    return weights_of(model(early_stopping=True, max_epochs=2).fit(file))
+
+
 def learned_from_a_window_set(part, garbage, tmp_path):
     fitted = model(early_stopping=True, patience=1, max_epochs=6).fit(spoilt(part, garbage))
     scaler = fitted.scaler_
@@ -471,6 +484,7 @@ def learned_by_the_pipeline(part, garbage, tmp_path):
 
 WITHOUT_EFFECT = [
     learned_from_a_prepared_file,
+    learned_from_a_balanced_file_with_augmented_copies,
     learned_from_a_window_set,
     learned_by_the_steps,
     learned_by_the_pipeline,
