@@ -192,10 +192,19 @@ void Interpolate(const FirInterpolation& args) {
 }
 
 void Blend(const FirBlend& args) {
-  const Vec<double> weight = Broadcast(args.weight);
-  for (int64_t i = 0; i < args.n_taps; i += kSize) {
-    const Vec<double> low = Load(args.low + i);
-    Store(args.blended + i, MulAdd(weight, Load(args.high + i) - low, low));
+  const int64_t n_taps = args.n_taps;
+  for (int64_t m = 0; m < args.n_outputs; ++m) {
+    const FirBlended one = args.outputs[m];
+    for (int64_t i = 0; i < kFirBlock; i += kSize) {
+      Store(one.row + i, Vec<double>{});
+      Store(one.row + n_taps + i, Vec<double>{});
+    }
+    const Vec<double> weight = Broadcast(one.weight);
+    double* blended = one.row + kFirBlock - one.n_beyond;
+    for (int64_t i = 0; i < n_taps; i += kSize) {
+      const Vec<double> low = Load(one.low + i);
+      Store(blended + i, MulAdd(weight, Load(one.high + i) - low, low));
+    }
   }
 }
 

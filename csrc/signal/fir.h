@@ -52,13 +52,18 @@ struct FirInterpolation {
 constexpr int64_t kInterpolationReach = 7;  // a vector's lanes but one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
-// blended[i] = low[i] + weight * (high[i] - low[i])
-struct FirBlend {
-  int64_t n_taps;      // a multiple of kFirBlock
+// Between two rows of taps: blended[i] = low[i] + weight * (high[i] - low[i]), and zeros around it.
+struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // the same
   double weight;
-  double* blended;  // (n_taps)  written, aligned to kFirAlignment; overlaps neither
+  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; before it are kFirBlock - n_beyond
+  double* row;       // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
+};
+struct FirBlend {
+  int64_t n_outputs;
+  int64_t n_taps;             // a multiple of kFirBlock
+  const FirBlended* outputs;  // (n_outputs)
 };
 
 // planar[c * row_stride + t] = x[t * n_channels + c]

@@ -129,20 +129,21 @@ bool PolyphaseTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n,
 }
 
 TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
-                     const FirKernels&)
+                     const FirKernels& kernels)
     : n_phases_(n_phases),
       reach_(CeilDiv(n_taps / 2 + 1, n_phases)),
-      n_padded_(InBlocks(2 * reach_)),
+      n_row_(InBlocks(2 * reach_)),
+      is_aligned_(kernels.wants_alignment),
       ratio_(ratio),
-      rows_((n_phases + 1) * n_padded_),
+      rows_((n_phases + 1) * n_row_),
       sums_(static_cast<size_t>(n_phases + 1)),
-      blended_(kBatch * n_padded_) {
+      blended_(kBatch * (n_row_ + kFirBlock)) {
   // The last entry of a row meets the sample `reach` after the one that is not after the output.
   for (int64_t phase = 0; phase <= n_phases; ++phase) {
-    for (int64_t j = 0; j < n_padded_; ++j) {
-      const int64_t tap = n_taps / 2 + phase - (reach_ - (n_padded_ - 1 - j)) * n_phases;
+    for (int64_t j = 0; j < n_row_; ++j) {
+      const int64_t tap = n_taps / 2 + phase - (reach_ - (n_row_ - 1 - j)) * n_phases;
       if (tap < 0 || tap >= n_taps) continue;
-      rows_.data()[phase * n_padded_ + j] = taps[tap];
+      rows_.data()[phase * n_row_ + j] = taps[tap];
       sums_[static_cast<size_t>(phase)] += taps[tap];
     }
   }
@@ -173,16 +174,21 @@ int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
 bool TableTaps::Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                         const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                         int64_t*, double* totals) {
+  FirBlended blended[kBatch];
   FirOutput outputs[kBatch];
   for (int64_t i = 0; i < n; ++i) {
     const Place at = PlaceOf(first + i);
-    const double* low = rows_.data() + at.phase * n_padded_;
-    double* blended = blended_.data() + i * n_padded_;
-    kernels.blend({n_padded_, low, low + n_padded_, at.weight, blended});
+    const int64_t newest = at.whole + reach_ - base;
+    const int64_t beyond = is_aligned_ ? kFirBlock - 1 - newest % kFirBlock : 0;
+    const double* low = rows_.data() + at.phase * n_row_;
+    double* row = blended_.data() + i * (n_row_ + kFirBlock);
+    blended[i] = {low, low + n_row_, at.weight, beyond, row};
     const double* sum = sums_.data() + at.phase;
     totals[i] = sum[0] + at.weight * (sum[1] - sum[0]);
-    outputs[i] = {blended + n_padded_, at.whole + reach_ + 1 - base, n_padded_, kFirBlock};
+    outputs[i] = {row + n_row_ + kFirBlock, newest + 1 + beyond, InBlocks(2 * reach_ + beyond),
+                  kFirBlock - beyond};
   }
+  kernels.blend({n, n_row_, blended});
   kernels.dots({n, n_channels, outputs, rows, row_stride, sums});
   return true;
 }

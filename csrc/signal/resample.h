@@ -88,14 +88,14 @@ class TableTaps {
 
   bool looks_ahead_as_far_as_back() const { return true; }
   double latency_samples() const { return static_cast<double>(reach_); }
-  int64_t n_taps() const { return n_padded_; }
+  int64_t n_taps() const { return n_row_ + kFirBlock; }
   int64_t n_before() const { return reach_ - 1; }
   int64_t n_after() const { return reach_ + 1; }
   int64_t newest_of(int64_t output) const { return PlaceOf(output).whole + reach_; }
   int64_t n_outputs_within(int64_t n_samples) const;
   int64_t n_outputs_of(int64_t n_samples) const;
 
-  static constexpr int64_t kBatch = 8, kMaxDots = 8;
+  static constexpr int64_t kBatch = 16, kMaxDots = 16;
   static constexpr bool kHasTotals = true;  // the sum of each output's taps
   int64_t n_together(int64_t) const { return kBatch; }
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
@@ -111,11 +111,12 @@ class TableTaps {
 
   int64_t n_phases_;
   int64_t reach_;  // samples beyond which, before or after it, none has a part in an output
-  int64_t n_padded_;
+  int64_t n_row_;  // taps of one output, in whole blocks
+  bool is_aligned_;
   double ratio_;
-  AlignedDoubles rows_;  // (n_phases + 1, n_padded), each phase's taps from the last to the first
+  AlignedDoubles rows_;       // (n_phases + 1, n_row), each phase's taps from the last to the first
   std::vector<double> sums_;  // (n_phases + 1) of those taps
-  AlignedDoubles blended_;    // (kBatch, n_padded)
+  AlignedDoubles blended_;    // (kBatch, n_row + kFirBlock)
 };
 
 // One signal after the other through one filter. Not for two threads at once.
