@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.fluctuation.report import FluctuationReport
     from sensorseq.history import History
+    from sensorseq.preprocessing.augment import Augmentation
+    from sensorseq.preprocessing.leakage import find_leakage
     from sensorseq.preprocessing.pipeline import PreparePipeline
+    from sensorseq.preprocessing.resample import StreamResampler
+    from sensorseq.preprocessing.splitters import (
+        BlockedTimeSplit,
+        GroupBalancedKFold,
+        GroupBalancedShuffleSplit,
+    )
+    from sensorseq.preprocessing.step_transformer import SignalSteps
     from sensorseq.preprocessing.transformers import (
+        Augmenter,
         ChannelScaler,
         ClassBalancer,
         Resampler,
@@ -25,34 +35,50 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Augmentation": "preprocessing.augment",
+    "Augmenter": "preprocessing.transformers",
+    "BlockedTimeSplit": "preprocessing.splitters",
     "Channel": "recording",
     "ChannelScaler": "preprocessing.transformers",
     "ClassBalancer": "preprocessing.transformers",
     "FluctuationReport": "fluctuation.report",
+    "GroupBalancedKFold": "preprocessing.splitters",
+    "GroupBalancedShuffleSplit": "preprocessing.splitters",
     "History": "history",
     "LabelSpan": "recording",
     "PreparePipeline": "preprocessing.pipeline",
     "Recording": "recording",
     "Resampler": "preprocessing.transformers",
     "SensorLSTMClassifier": "estimator",
+    "SignalSteps": "preprocessing.step_transformer",
+    "StreamResampler": "preprocessing.resample",
     "WindowSet": "windows",
     "Windower": "preprocessing.transformers",
+    "find_leakage": "preprocessing.leakage",
     "read_recordings": "readers",
 }
 __all__ = [
+    "Augmentation",
+    "Augmenter",
+    "BlockedTimeSplit",
     "Channel",
     "ChannelScaler",
     "ClassBalancer",
     "FluctuationReport",
+    "GroupBalancedKFold",
+    "GroupBalancedShuffleSplit",
     "History",
     "LabelSpan",
     "PreparePipeline",
     "Recording",
     "Resampler",
     "SensorLSTMClassifier",
+    "SignalSteps",
+    "StreamResampler",
     "WindowSet",
     "Windower",
     "__version__",
+    "find_leakage",
     "read_recordings",
 ]
 
