@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.signal import upfirdn
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
+from sensorseq.errors import EnvironmentProblemError
 
 EDGES = ("mirror", "hold", "odd")
 ISAS = ("baseline", "avx2", "avx512", "neon")
@@ -174,7 +175,9 @@ def test_every_instruction_set_agrees_to_rounding(monkeypatch, example):
 
 def test_an_unknown_instruction_set_is_an_error_that_lists_the_known(monkeypatch):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", "avx3")
-    with pytest.raises(RuntimeError, match=r"SENSORSEQ_CPU_ISA names no instruction.*baseline"):
+    with pytest.raises(
+        EnvironmentProblemError, match=r"SENSORSEQ_CPU_ISA names no instruction.*baseline"
+    ):
         PolyphaseFilter(np.ones(3), 1, 1, 1)
 
 
