@@ -66,7 +66,7 @@ def signal():
     return Extension(
         "sensorseq._signal",
         find("*.cpp", of_signal=True),
-        depends=find("*.h", of_signal=True),
+        depends=[*find("*.h", of_signal=True), *find("*.h", of_signal=False)],  # it shares some
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={"cxx": [*COMPILE, f"-isystem{pybind11.get_include()}"]},
         language="c++",
