@@ -81,6 +81,34 @@ def fit_table(results: dict) -> str:
     )
 
 
+def preprocessing_table(results: dict) -> str:
+    """Say each row of preprocessing against each peer, by channels and dtype."""
+    rows = results["rows"]
+    shown = [(n, dtype) for dtype in ("float32", "float64") for n in (1, 6)]
+    heads = [f"{dtype}, {n} ch." for n, dtype in shown]
+    lines = [f"| | against | {' | '.join(heads)} |", "|---" * (2 + len(shown)) + "|"]
+    for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
+        found = {
+            (row["shape"][1], row["dtype"]): f"{row['ratio']:.2f}x"
+            for row in rows
+            if (row["what"], row["against"]) == (what, against)
+        }
+        lines.append(f"| {what} | {against} | {' | '.join(found.get(k, '') for k in shown)} |")
+    memory = results["environment"]["peak_memory"]
+    facts = results["environment"]
+    return "\n".join(
+        (
+            *lines,
+            "",
+            f"Time of the other over ours, one thread. Cutting {memory['input'] / 1e6:.0f} MB into"
+            f" {memory['result'] / 1e6:.0f} MB of scaled windows held"
+            f" {memory['peak_beyond_input'] / 1e6:.0f} MB beyond the input at its peak."
+            f" {facts['processor']}, {facts['isa']}, numpy {facts['numpy']}, scipy"
+            f" {facts['scipy']}, soxr {facts['soxr']}.",
+        )
+    )
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -90,7 +118,7 @@ def _environment(results: dict) -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
 
 
-TABLES = {"cpu": cpu_table, "fit": fit_table}
+TABLES = {"cpu": cpu_table, "fit": fit_table, "preprocessing": preprocessing_table}
 
 
 def with_tables(readme: str) -> str:

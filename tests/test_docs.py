@@ -61,3 +61,8 @@ def test_what_a_page_imports_is_there(page):
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
             exec(ast.unparse(node), {})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_example_configurations_are_understood(path):
+    PreparePipeline.from_toml(path)
