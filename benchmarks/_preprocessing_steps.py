@@ -14,15 +14,14 @@ One process, one thread, float64. What each row compares:
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from _preprocessing_windows import Sides
 from numpy.typing import NDArray
 from scipy.signal import upfirdn
 
 from sensorseq import _signal
-from sensorseq.benchmark import alternate, summarize
 from sensorseq.preprocessing.regrid import regrid
 from sensorseq.preprocessing.steps import Moving
 from sensorseq.recording import Recording
@@ -30,41 +29,17 @@ from sensorseq.recording import Recording
 RATE_HZ, WINDOW = 100.0, 100
 
 
-class Sides(NamedTuple):
-    """Two ways to compute the same, and by how much their results may differ."""
-
-    theirs: Callable[[], NDArray[np.float64]]
-    ours: Callable[[], NDArray[np.float64]]
-    tolerance: float
-    against: str
-
-
-def cases(n_samples: int = 200_000) -> Iterator[tuple[str, tuple[int, int], Callable[[], Sides]]]:
-    """Yield what a row is called, its shape, and the function that makes its two sides."""
+def cases(
+    n_samples: int = 200_000,
+) -> Iterator[tuple[str, str, tuple[int, int], Callable[[], Sides]]]:
+    """Yield what a row is called, the peer, its shape, and what makes the two sides."""
     shape = (n_samples, 6)
-    yield "moving deviation, 1 s", shape, lambda: _moving(shape, "std")
-    yield "moving range, 1 s", shape, lambda: _moving(shape, "range")
+    yield "moving deviation, 1 s", "pandas", shape, lambda: _moving(shape, "std")
+    yield "moving range, 1 s", "pandas", shape, lambda: _moving(shape, "range")
     if find_spec("aeon") is not None:
-        yield "moving mean, 1 s", shape, lambda: _moving_mean(shape)
-    yield "uneven stamps to an even grid", shape, lambda: _even_grid(shape)
-    yield "band-pass of 401 taps", shape, lambda: _fir(shape)
-
-
-def measure(sides: Sides, rounds: int) -> dict[str, Any]:
-    """Compare the results, then time both sides in turns."""
-    np.testing.assert_allclose(sides.ours(), sides.theirs(), rtol=0, atol=sides.tolerance)
-
-    def repeated(compute: Callable[[], Any]) -> Callable[[int], None]:
-        def repeat(n: int) -> None:
-            for _ in range(n):
-                compute()
-
-        return repeat
-
-    times = alternate(
-        repeated(sides.theirs), repeated(sides.ours), rounds=rounds, warm_up_runs=1, budget_s=60
-    )
-    return {"against": sides.against, **summarize(*times)}
+        yield "moving mean, 1 s", "aeon", shape, lambda: _moving_mean(shape)
+    yield "uneven stamps to an even grid", "pandas", shape, lambda: _even_grid(shape)
+    yield "band-pass of 401 taps", "scipy", shape, lambda: _fir(shape)
 
 
 def make_recording(shape: tuple[int, int]) -> Recording:
@@ -85,7 +60,7 @@ def _moving(shape: tuple[int, int], statistic: str) -> Sides:
         return made.to_numpy()
 
     # pandas adds and takes away, and so gathers rounding over the recording
-    return Sides(theirs, lambda: step.apply(recording).values, 1e-4, "pandas")
+    return Sides(theirs, lambda: step.apply(recording).values, 1e-4)
 
 
 def _moving_mean(shape: tuple[int, int]) -> Sides:
@@ -99,7 +74,6 @@ def _moving_mean(shape: tuple[int, int]) -> Sides:
         lambda: smooth.fit_transform(series).T,
         lambda: step.apply(recording).values[WINDOW - 1 :],
         1e-6,
-        "aeon",
     )
 
 
@@ -114,7 +88,7 @@ def _even_grid(shape: tuple[int, int]) -> Sides:
         union = np.union1d(stamps, grid)
         return frame.reindex(union).interpolate("index").reindex(grid).to_numpy()
 
-    return Sides(theirs, lambda: regrid(stamps, wave, RATE_HZ)[0][1], 1e-3, "pandas")
+    return Sides(theirs, lambda: regrid(stamps, wave, RATE_HZ)[0][1], 1e-3)
 
 
 def _fir(shape: tuple[int, int]) -> Sides:
@@ -126,4 +100,4 @@ def _fir(shape: tuple[int, int]) -> Sides:
         one = _signal.PolyphaseFilter(taps, 1, 1, shape[1])
         return np.concatenate([one.push(values), one.flush()])
 
-    return Sides(lambda: upfirdn(taps, padded, axis=0)[400:-400], ours, 1e-9, "scipy")
+    return Sides(lambda: upfirdn(taps, padded, axis=0)[400:-400], ours, 1e-9)

@@ -46,12 +46,12 @@ def window_rows():
 def step_rows():
     """Yield the same for filters, moving statistics and uneven stamps."""
 
-    def measured(shape, make, rounds):
-        row = _preprocessing_steps.measure(make(), rounds)
-        return [{"shape": list(shape), "dtype": "float64"} | row]
+    def measured(against, shape, make, rounds):
+        facts = {"shape": list(shape), "dtype": "float64", "against": against}
+        return [facts | _preprocessing_windows.measure(make(), rounds=rounds)]
 
-    for what, shape, make in _preprocessing_steps.cases():
-        yield what, partial(measured, shape, make)
+    for what, against, shape, make in _preprocessing_steps.cases():
+        yield what, partial(measured, against, shape, make)
 
 
 # Every section of the table: a function that yields what rows are called, and a function that
