@@ -405,6 +405,8 @@ def train(
     from sensorseq.estimator import SensorLSTMClassifier
 
     given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
+    if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
+        given["scale"] = kind
     model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
     model.fit(windows)
     model.set_params(verbose=0)
@@ -721,6 +723,16 @@ def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[st
             value = None if text.lower() == "none" else text
         read[name] = value
     return read
+
+
+def _prepared_scale(path: Path) -> str | None:
+    """Return the kind of scaling that a prepared file was made for."""
+    from sensorseq.storage.prepared import PreparedFile
+
+    with PreparedFile(path) as file:
+        configuration = file.columns.provenance.get("configuration") or {}
+    kind = (configuration.get("scale") or {}).get("kind")
+    return None if kind in (None, "none") else str(kind)
 
 
 def _load(path: Path) -> "SensorLSTMClassifier":

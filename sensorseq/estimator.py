@@ -87,6 +87,7 @@ from sensorseq.training.preparation import (
     fit_told_scaler,
     read_training_file,
     refuse_scaled,
+    warn_of_another_scale,
     without_test,
 )
 from sensorseq.training.weights import check_sample_weight, window_weights
@@ -802,6 +803,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if stored is not None and stored.kind == self.scale and as_learned:
             self.scaler_ = stored
             return
+        warn_of_another_scale(given, self.scale)
         sequences = self._crop(train.sequences, training=True)
         self.scaler_ = fit_told_scaler(given, sequences, self.scale)
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -595,3 +596,18 @@ def test_a_reader_that_leaves_is_no_error(prepared, model, logs):
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("how", "kind"), [("robust", "robust"), ("none", "standard")])
+def test_training_scales_as_the_file_was_prepared(tmp_path, capsys, how, kind):
+    folder, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m"
+    write_recordings(folder)
+    assert run(["prepare", str(folder), "--window-s", "2", "--scale", how, "-o", str(windows)]) == 0
+    assert run(["train", str(windows), "-o", str(model), *FAST]) == 0
+    assert SensorLSTMClassifier.load(model).scaler_.kind == kind
+    with (
+        pytest.warns(UserWarning, match="prepared with scale='robust'")
+        if how == "robust"
+        else (contextlib.nullcontext())
+    ):
+        SensorLSTMClassifier(max_epochs=1, hidden_size=2).fit(windows)

@@ -5,6 +5,7 @@ has learned from is known again.
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from sensorseq.training.parts import check_stored_split
 from sensorseq.windows import PARTS, WindowSet
 
 Preparation = dict[str, Any]
+_DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
 
 
 def read_training_file(
@@ -87,6 +89,24 @@ def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
         )
 
 
+def told_scale(windows: WindowSet | None) -> dict[str, Any]:
+    """Return what the windows' configuration says of scaling: ``kind``, ``per``, ``rated``."""
+    configuration = {} if windows is None else windows.provenance.get("configuration") or {}
+    return dict(configuration.get("scale") or {})
+
+
+def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
+    """Say that windows were prepared for a chosen scaling, and the estimator has its default."""
+    told = told_scale(windows).get("kind")
+    if kind == _DEFAULT_SCALE and told not in (None, "none", _DEFAULT_SCALE):
+        warnings.warn(
+            f"the windows were prepared with scale={told!r}, and the estimator has"
+            f" scale={kind!r}, which is fitted anew; set scale={told!r} to take theirs.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def fit_told_scaler(
     windows: WindowSet | None, sequences: Sequences, kind: str | None
 ) -> Scaler | KeyedScaler | None:
@@ -111,8 +131,7 @@ def fit_told_scaler(
     """
     if kind is None:
         return None
-    configuration = {} if windows is None else windows.provenance.get("configuration") or {}
-    told = configuration.get("scale") or {}
+    told = told_scale(windows)
     if told.get("kind") != kind:
         told = {}
     rated = told.get("rated")

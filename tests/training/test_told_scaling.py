@@ -70,8 +70,10 @@ def test_windows_prepared_per_recording_are_scaled_so_in_fit_and_in_prediction(w
 
 def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
     given = told(without_groups(windows), kind="robust", per="recording")
-    assert isinstance(small().fit(given).scaler_, Scaler)
+    with pytest.warns(UserWarning, match="prepared with scale='robust'"):
+        assert isinstance(small().fit(given).scaler_, Scaler)
     assert small(scale=None).fit(given).scaler_ is None
+    assert small(scale="max_abs").fit(given).scaler_.kind == "max_abs"
 
 
 def test_per_group_goes_by_the_groups_of_the_windows(windows):
