@@ -29,7 +29,7 @@ from sensorseq.preprocessing.configuration import PrepareConfiguration, read_con
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, describe_scaler
-from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
+from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, versions
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -580,6 +580,7 @@ class _Run:
         rate = cut.window_rate_hz(self.rate)
         return {
             "configuration": self.plan.configuration,
+            "versions": versions(),
             "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import sensorseq
 from sensorseq import prepare as prepare_module
 from sensorseq.errors import (
     ArgumentError,
@@ -289,6 +290,8 @@ class TestProvenance:
         assert (window["window_s"], window["hop_s"]) == (2, 1)
         assert provenance["configuration"]["input"]["exclude"] == ["Eis/pro_03"]
         assert provenance["sample_rate_from"] == "median of the recordings"
+        assert provenance["versions"]["sensorseq"] == sensorseq.__version__
+        assert set(provenance["versions"]) == {"sensorseq", "numpy", "scipy"}
         first = provenance["recordings"][0]
         assert first["recording_id"] == "Eis/pro_00"
         assert first["sources"] == [

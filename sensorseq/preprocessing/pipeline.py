@@ -1,5 +1,6 @@
 """PreparePipeline: the steps and the one order they can be taken in."""
 
+import importlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
@@ -246,10 +248,10 @@ class PreparePipeline:
         Returns
         -------
         WindowSet
-            `provenance` holds ``configuration``; ``sample_rate_hz`` and where it comes from;
-            ``recordings``: what became of each, with its own rate; ``dropped``: what gave no
-            window, and why; ``split``: windows and groups of each part and class, and how even
-            that is; ``constant_channels``: those that do not vary in the training part.
+            `provenance` holds ``configuration``; ``versions``; ``sample_rate_hz`` and where it
+            comes from; ``recordings``: what became of each, with its own rate; ``dropped``: what
+            gave no window, and why; ``split``: windows and groups of each part and class, and how
+            even that is; ``constant_channels``: those that do not vary in the training part.
 
         Raises
         ------
@@ -273,6 +275,7 @@ class PreparePipeline:
         provenance = {
             **windows.provenance,
             "configuration": self.configuration,
+            "versions": versions(),
             "sample_rate_hz": windows.sample_rate_hz,
             "sample_rate_from": source,
             "resampled_to_hz": rate,
@@ -354,6 +357,15 @@ class PreparePipeline:
             raise WindowError("no recording has two samples, so none has a rate.")
         # Nine digits: differences of stamps give 99.99999999999 for 100.
         return float(f"{np.median(rates):.9g}"), "median of the recordings"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that samples depend on."""
+    return {
+        "sensorseq": str(importlib.import_module("sensorseq").__version__),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
