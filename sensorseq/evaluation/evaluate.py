@@ -22,7 +22,7 @@ from sensorseq.evaluation.metrics import (
     score_predictions,
 )
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.training.preparation import seen_recordings
+from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str], None]
@@ -212,7 +212,8 @@ def evaluate_folds(
     accuracy = []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         train = replace(windows.take(train_rows), split=None)
-        train = train.take(_balanced(train, seed))
+        rows = _balanced(train, seed)
+        train = augment_as_told(train.take(rows), rows, seed)
         test = replace(windows.take(test_rows), split=None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)
