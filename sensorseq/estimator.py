@@ -87,6 +87,7 @@ from sensorseq.training.preparation import (
     fit_told_scaler,
     read_training_file,
     refuse_scaled,
+    tell_apart,
     warn_of_another_scale,
     without_test,
 )
@@ -898,6 +899,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
+            X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
         module = self.module_
         dtype = module.linear.weight.dtype

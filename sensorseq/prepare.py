@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +25,12 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
-from sensorseq.preprocessing.class_fate import check_class_fates
-from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
+from sensorseq.preprocessing.class_fate import Fate, check_class_fates
+from sensorseq.preprocessing.configuration import (
+    PrepareConfiguration,
+    naming_file,
+    read_configuration,
+)
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, describe_scaler
@@ -37,8 +42,7 @@ from sensorseq.readers import (
     read_source,
     read_source_rate,
 )
-from sensorseq.readers.join import sample_rate_of
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.windows import PARTS, WindowSet
@@ -323,7 +327,9 @@ class _Plan:
             if name in use:
                 value = use[name]
                 use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
-        pipeline = PreparePipeline(**pipeline_arguments(use))
+        is_file = isinstance(config, str | os.PathLike)
+        with naming_file(config) if is_file else nullcontext():  # type: ignore[arg-type]
+            pipeline = PreparePipeline(**pipeline_arguments(use))
         which = {
             "files": use.get("files"),
             "pair": use.get("pair"),
@@ -517,6 +523,8 @@ class _Run:
     def _agreeing(self, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Keep the recordings with the channels that most have; others stop the run, or leave."""
         if not facts:
+            if any(fate["best_share"] or fate["in_spans"] for fate in self._fates()):
+                self._check_fates()  # long enough recordings, whose windows have no label
             longest = max((one["duration_s"] for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings, or of the pieces gaps cut them into, is as"
@@ -546,19 +554,25 @@ class _Run:
     def _check_classes(self, kept: list[dict[str, Any]]) -> None:
         left = {label for one in kept for label in one["labels"]}
         there = {label for one in self.facts for label in one["labels_there"]}
-        cut = self.plan.pipeline.cut
-        check_class_fates(
-            [fate for one in self.facts for fate in one["classes"]],
-            window_s=cut.window_s,
-            label_rule=cut.label_rule,
-            min_purity=MIN_PURITY if cut.min_purity is None else cut.min_purity,
-        )
+        self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
             raise WindowError(
                 f"class {lost[0]!r}: no window is left, because each of its recordings was left"
                 f" out. Mend them, or leave the class out with exclude={lost[0]!r}."
             )
+
+    def _fates(self) -> list[Fate]:
+        return [fate for one in self.facts for fate in one["classes"]]
+
+    def _check_fates(self) -> None:
+        cut = self.plan.pipeline.cut
+        check_class_fates(
+            self._fates(),
+            window_s=cut.window_s,
+            label_rule=cut.label_rule,
+            min_purity=MIN_PURITY if cut.min_purity is None else cut.min_purity,
+        )
 
     def _check_not_all_failed(self) -> None:
         if self.failed and not self.sources:

@@ -332,6 +332,14 @@ class Recording:
         )
 
 
+def sample_rate_of(recording: Recording) -> float:
+    """Return a recording's median rate in Hz; of several sensors, the fastest one's, else NaN."""
+    rates = recording.attributes.get("sensor_rates_hz")
+    if isinstance(rates, dict) and rates:
+        return float(max((rate for rate in rates.values() if np.isfinite(rate)), default=np.nan))
+    return recording.median_sample_rate_hz
+
+
 def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
     """Make channels of names; one text is one name, not a list of letters."""
     listed = [channels] if isinstance(channels, str) else channels

@@ -388,7 +388,7 @@ REFUSED = [
     (fit_with_a_group_in_two_parts, "in train and test"),
     (fit_on_a_split_by_time_with_other_parts, "overlaps one of"),
     (fit_on_a_split_by_recording_with_other_parts, "in train and"),
-    (evaluate_on_another_time_of_the_same_recordings, "the model has learned from"),
+    (evaluate_on_another_time_of_the_same_recordings, "These windows are split by time"),
     (give_validation_windows_beside_a_split, "X_val is given"),
     (evaluate_on_recordings_that_were_learned_from, "the model has learned from"),
     (evaluate_by_folds_without_groups, "would leak"),

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -98,7 +99,49 @@ WAYS = [
     {"window_s": 2, "scale_per": "group", "scale": "robust"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
-    {"window_s": 1, "balance": "oversample", "augmentation": {"jitter": 0.1, "time_warp": 0.2}},
+    {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
+]
+
+
+def write_spans(folder):
+    """Six logs whose manifest labels stretches, some of them shorter than a window."""
+    rows = ["path,label,start_s,end_s"]
+    edges = [0.0, 3.3, 4.1, 8.0, 11.05, 17.7, 20.0]
+    for number in range(6):
+        write_csv(folder / f"run_{number}.csv", signals(number))
+        for place, (start_s, end_s) in enumerate(pairwise(edges)):
+            if place != 3:
+                label = ("ice", "mud", "tar")[(place + number) % 3]
+                rows.append(f"run_{number}.csv,{label},{start_s},{end_s}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder, {}
+
+
+def write_label_columns(folder):
+    for number in range(6):
+        columns = signals(number)
+        place = (columns["time"] // 2.7).astype(int) + number
+        columns["surface"] = np.array(["ice", "mud", "", "tar"])[place % 4]
+        write_csv(folder / f"run_{number}.csv", columns)
+    return folder, {"label_column": "surface"}
+
+
+def write_sensors(folder):
+    """Two sensors of one rate, their samples between each other's."""
+    for number in range(6):
+        columns = signals(number)
+        for sensor, channel, late_s in (("imu", "speed", 0.0), ("pro", "current", 0.023)):
+            path = folder / ("ice", "mud")[number % 2] / f"{sensor}_{number}.csv"
+            write_csv(path, {"time": columns["time"] + late_s, channel: columns[channel]})
+    return folder, {"files": ["imu_*", "pro_*"], "pair": "{sensor}_{recording}.*"}
+
+
+LOGS = [write_spans, write_label_columns, write_sensors]
+LABELLED_WAYS = [
+    {"window_s": 1.0, "hop_s": 0.7},
+    {"window_s": 1.0, "label_rule": "majority", "min_purity": 0.8, "train_hop_s": 0.3},
+    {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_phase": "random"},
+    {"window_s": 1.0, "label_rule": "last", "balance": "oversample", "scale_per": "recording"},
 ]
 
 
@@ -126,6 +169,46 @@ class TestLaws:
         )
         assert summary.n_windows == len(windows)
         assert summary.n_recordings == 12
+
+    @pytest.mark.parametrize("logs", LOGS, ids=lambda write: write.__name__)
+    @pytest.mark.parametrize("arguments", LABELLED_WAYS, ids=str)
+    def test_labelled_stretches_and_sensors_too_give_the_same_in_memory_and_interrupted(
+        self, tmp_path, logs, arguments
+    ):
+        folder, reading = logs(tmp_path / "logs")
+        prepare(folder, tmp_path / "w.h5", **reading, **arguments)
+        expected = PreparePipeline(**arguments).prepare(read_recordings(folder, **reading))
+        windows = read_windows(tmp_path / "w.h5")
+        for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
+            np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
+        rates = [
+            {row["recording_id"]: row["sample_rate_hz"] for row in each.provenance["recordings"]}
+            for each in (windows, expected)
+        ]
+        assert rates[0] == rates[1]
+
+        def interrupt(stage, done, total):
+            if stage == "merge":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare(folder, tmp_path / "r.h5", **reading, **arguments, progress=interrupt)
+        prepare(folder, tmp_path / "r.h5", **reading, **arguments, resume=True)
+        assert digest(tmp_path / "r.h5") == digest(tmp_path / "w.h5")
+
+    def test_numbers_of_numpy_are_numbers(self, terrains, tmp_path):
+        plain = {"window_s": 2, "hop_s": 0.5, "sample_rate_hz": 10, "attenuation_db": 70.0}
+        of_numpy = {
+            "window_s": np.int64(2),
+            "hop_s": np.float32(0.5),
+            "sample_rate_hz": np.int32(10),
+            "attenuation_db": np.float32(70),
+        }
+        rated = {"current": 2.0, "speed": 1.0}
+        prepare(terrains, tmp_path / "a.h5", **plain, scale="physical", rated=rated)
+        rated = {name: np.float32(value) for name, value in rated.items()}
+        prepare(terrains, tmp_path / "b.h5", **of_numpy, scale="physical", rated=rated)
+        assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
 
     @pytest.mark.parametrize("arguments", WAYS, ids=str)
     def test_one_configuration_file_is_one_command_and_one_object(
@@ -705,3 +788,39 @@ class TestBorealTC:
     def test_a_column_of_words_is_no_channel(self, tmp_path):
         prepare(BOREALTC / "MIXED", tmp_path / "w.h5", window_s=5, split="none")
         assert read_windows(tmp_path / "w.h5").channels == ("curL", "curR", "velL", "velR")
+
+
+class TestWordsOfErrors:
+    """What went wrong, not what usually does."""
+
+    def test_windows_lost_by_their_labels_are_not_called_short(self, tmp_path):
+        folder, _ = write_spans(tmp_path / "logs")
+        for arguments, words in (
+            ({"window_s": 9, "label_rule": "majority", "min_purity": 1.0}, "majority label"),
+            ({"window_s": 9}, "every label span of it is shorter"),
+        ):
+            with pytest.raises(WindowError, match=words):
+                prepare(folder, tmp_path / "w.h5", **arguments)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ('window_s = 2\n[[steps]]\nkind = "detrnd"', ["'detrend'", "steps[0]"]),
+            ('window_s = 2\n[[steps]]\nkind = "detrend"\nwindo_s = 1', ["'window_s'", "steps[0]"]),
+            ('window_s = 2\nlabel_rule = "majorty"', ["'majority'"]),
+        ],
+    )
+    def test_what_a_configuration_says_wrong_is_said_with_its_name(
+        self, terrains, tmp_path, text, words
+    ):
+        file = tmp_path / "steps.toml"
+        file.write_text(f"[window]\n{text}\n")
+        for attempt in (
+            lambda: PreparePipeline.from_toml(file),
+            lambda: prepare(terrains, tmp_path / "w.h5", config=file),
+        ):
+            with pytest.raises(InputError) as caught:
+                attempt()
+            said = " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+            for word in (str(file), *words):
+                assert word in said, said

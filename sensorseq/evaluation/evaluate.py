@@ -22,7 +22,7 @@ from sensorseq.evaluation.metrics import (
     score_predictions,
 )
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.training.preparation import seen_recordings
+from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str], None]
@@ -128,10 +128,19 @@ def evaluate_test(
     seen = seen_recordings(model.preparation_, test)
     if seen and not include_seen:
         some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
+        configured = windows.provenance.get("configuration") or {}
+        by_time = (configured.get("split") or {}).get("by") == "time"
+        way = (
+            "These windows are split by time, so every recording is in each part: --include-seen"
+            " scores later stretches of known recordings; for new ones, prepare with"
+            " --split-by group."
+            if by_time
+            else "Evaluate on the file it was trained on, or on new recordings; --include-seen"
+            " scores them all the same."
+        )
         raise InputError(
             f"the model has learned from {len(seen)} of the {_n_recordings(test)} test recordings"
-            f" ({some}); its score on them says nothing of new ones. Evaluate on the file it was"
-            " trained on, or on new recordings; --include-seen scores them all the same."
+            f" ({some}); its score on them says nothing of new ones. {way}"
         )
     say("predicting test windows")
     score = _Scorer(test, model.classes_, seed)
@@ -212,7 +221,8 @@ def evaluate_folds(
     accuracy = []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         train = replace(windows.take(train_rows), split=None)
-        train = train.take(_balanced(train, seed))
+        rows = _balanced(train, seed)
+        train = augment_as_told(train.take(rows), rows, seed)
         test = replace(windows.take(test_rows), split=None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)

@@ -10,8 +10,7 @@ import numpy as np
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.readers import find_recordings, read_source
-from sensorseq.readers.join import sample_rate_of
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import PreparedFile
 

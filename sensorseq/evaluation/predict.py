@@ -222,7 +222,7 @@ def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
     notes = ["the model has learned from this very recording."] if seen else []
     (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
     wanted = windows.sample_rate_hz
-    if wanted is not None and recorded < _SLOW * wanted:
+    if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
         notes.append(
             f"recorded at {recorded:.3g} Hz, below the {wanted:.3g} Hz of the training windows:"
             " what they show above half of it is missing here."

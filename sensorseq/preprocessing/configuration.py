@@ -5,13 +5,14 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
 
-from sensorseq.errors import ConfigurationError, nearest_known
+from sensorseq.errors import ConfigurationError, SensorseqError, nearest_known
 
 _Texts = list[str]
 
@@ -77,7 +78,7 @@ class BalanceSection(_Section):
 
     strategy: str | None = None
     max_per_recording: int | float | None = None
-    augmentation: dict[str, float] | None = None
+    augmentation: dict[str, int | float] | None = None
 
 
 # What an argument of `prepare` is called where its key in a section would not say enough.
@@ -187,6 +188,17 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
         return make_configuration(content)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
+
+
+@contextmanager
+def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Note the configuration file on errors about what it says."""
+    try:
+        yield
+    except SensorseqError as error:
+        if str(path) not in str(error):
+            error.add_note(f"with the configuration of {path}")
+        raise
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:

@@ -16,6 +16,7 @@ from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
+    naming_file,
     read_configuration,
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
@@ -24,7 +25,7 @@ from sensorseq.preprocessing.learn import LearnPlan, WindowTable, describe_scale
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import Step
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 _BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
@@ -135,7 +136,7 @@ class PreparePipeline:
         augmentation: Mapping[str, float] | None = None,
         random_state: RandomState = 0,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name != "self"}
+        arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
         check_random_state(random_state)
         if not isinstance(random_state, int | np.integer):
             # Drawn once: every part of a preparation, and of one tomorrow, follows from the seed.
@@ -147,6 +148,11 @@ class PreparePipeline:
             raise ArgumentError(
                 "training windows of their own (train_hop_s, train_phase) cannot be had with"
                 ' split_by="time": they would reach into the embargo. Split by group.'
+            )
+        if self.cut.cuts_training_anew and self.learn.split is None:
+            raise ArgumentError(
+                f"train_hop_s={train_hop_s!r} and train_phase={train_phase!r} say how training"
+                " windows are cut, and without a split there are none; leave them away."
             )
         arguments["steps"] = [step.to_dict() for step in self.cut.steps]
         self._arguments = arguments
@@ -163,7 +169,8 @@ class PreparePipeline:
         ConfigurationError
             If the file cannot be read, or says what has no meaning.
         """
-        return cls.from_configuration(read_configuration(path))
+        with naming_file(path):
+            return cls.from_configuration(read_configuration(path))
 
     @classmethod
     def from_configuration(
@@ -283,11 +290,13 @@ class PreparePipeline:
             "recordings": [
                 {
                     "recording_id": recording.recording_id,
-                    "sample_rate_hz": recording.median_sample_rate_hz,
+                    "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
                     **describe_cut(recording, parts),
                     "n_windows": n_windows[recording.recording_id],
                 }
-                for recording, parts in zip(given, pieces_of, strict=True)
+                for recording, parts, own_rate in zip(
+                    given, pieces_of, map(sample_rate_of, given), strict=True
+                )
             ],
         }
         windows = replace(windows, split=split, provenance=provenance)
@@ -352,7 +361,7 @@ class PreparePipeline:
     def _choose_rate(self, given: list[Recording]) -> tuple[float, str]:
         if self.cut.sample_rate_hz is not None:
             return float(self.cut.sample_rate_hz), "given"
-        rates = [r.median_sample_rate_hz for r in given if r.n_samples > 1]
+        rates = [rate for rate in map(sample_rate_of, given) if np.isfinite(rate)]
         if not rates:
             raise WindowError("no recording has two samples, so none has a rate.")
         # Nine digits: differences of stamps give 99.99999999999 for 100.
@@ -378,6 +387,13 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(use.get("split"), str):
         raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
     return use
+
+
+def _plain(value: Any) -> Any:
+    """Return a numpy number, alone or in a mapping, as Python's own, which files can hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _table(windows: WindowSet) -> WindowTable:

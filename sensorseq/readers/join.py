@@ -86,11 +86,3 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         channels=tuple(channels),
         attributes=attributes,
     )
-
-
-def sample_rate_of(recording: Recording) -> float:
-    """Return a recording's rate in Hz; of several sensors, the fastest one's."""
-    rates = recording.attributes.get("sensor_rates_hz")
-    if isinstance(rates, dict) and rates:
-        return float(max(rates.values()))
-    return recording.median_sample_rate_hz

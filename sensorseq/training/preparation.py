@@ -56,13 +56,35 @@ def read_training_file(
             train = file.sample_indices
         if not len(train):
             raise WindowError(f"{path}: the split has no train part; nothing to learn from.")
-        configuration = file.columns.provenance.get("configuration") or {}
-        augmentation = (configuration.get("balance") or {}).get("augmentation")
-        if not augmentation:
+        if not _told_augmentation(file.columns.provenance):
             return file.take(np.concatenate([train, file.rows("validation")])), scaler
-        seed = int(configuration["split"]["random_state"] or 0)
-        copies = augment_copies(file.take(train), train, make_augmentation(augmentation), seed)
+        copies = augment_as_told(file.take(train), train)
         return WindowSet.concatenate([copies, file.take(file.rows("validation"))]), scaler
+
+
+def augment_as_told(
+    windows: WindowSet, rows: NDArray[np.int64], seed: int | None = None
+) -> WindowSet:
+    """Return training windows, the copies among them changed as their configuration says.
+
+    Parameters
+    ----------
+    windows, rows
+        As in `augment_copies`.
+    seed : int, optional
+        That of the preparation when not given.
+    """
+    said = _told_augmentation(windows.provenance)
+    if not said:
+        return windows
+    if seed is None:
+        seed = int(windows.provenance["configuration"]["split"]["random_state"] or 0)
+    return augment_copies(windows, rows, make_augmentation(said), seed)
+
+
+def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, float]:
+    configuration = provenance.get("configuration") or {}
+    return (configuration.get("balance") or {}).get("augmentation") or {}
 
 
 def without_test(windows: WindowSet) -> WindowSet:
@@ -258,6 +280,25 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
         if by_id or digests_seen.intersection(own):
             found.append(str(name))
     return found
+
+
+def tell_apart(
+    windows: WindowSet, scaler: Scaler | KeyedScaler | None, preparation: Preparation | None
+) -> WindowSet:
+    """Rename recordings that were not learned from, for a scaler that goes by their names.
+
+    A new recording is not to be scaled by the statistics of an old one of the same name.
+    """
+    if not isinstance(scaler, KeyedScaler) or preparation is None or windows.recording_id is None:
+        return windows
+    ids = np.asarray(windows.recording_id).astype(np.str_)
+    is_seen = np.isin(ids, seen_recordings(preparation, windows))
+    new = np.where(is_seen, ids, np.char.add(ids, " (not seen)"))
+    groups = windows.groups
+    if groups is not None:
+        # A group that is more than the recording's own name is a robot or a day it may know.
+        groups = np.where(np.asarray(groups) == ids, new, groups)
+    return replace(windows, recording_id=new, groups=groups)
 
 
 def check_same_preparation(

@@ -176,3 +176,23 @@ def test_lopsided_test_parts_are_pointed_out(honest):
     notes = " ".join(evaluate_test(model, test.take(rows), baselines=()).notes)
     assert "4 groups stand behind these figures" in notes
     assert f"recording {ids[0]} alone holds" in notes
+
+
+def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them(monkeypatch):
+    windows = make_windows(12, 6, label_of=lambda i: ["calm", "rough"][i % 3 == 0])
+    balance = {"strategy": "oversample", "augmentation": {"jitter": 0.5}}
+    seen = []
+    monkeypatch.setattr(
+        SensorLSTMClassifier,
+        "fit",
+        lambda self, train, fit=SensorLSTMClassifier.fit: seen.append(train) or fit(self, train),
+    )
+    for configured in ({**balance, "augmentation": None}, balance):
+        given = replace(windows, split=None, provenance={"configuration": {"balance": configured}})
+        evaluate_folds(small(max_epochs=1), given, 2, baselines=())
+    for plain, augmented in zip(seen[:2], seen[2:], strict=True):
+        kept = {window.tobytes() for window in plain.X}
+        same = np.array([window.tobytes() in kept for window in augmented.X])
+        assert len(augmented) == len(plain)
+        assert same.sum() == len(kept)  # each window once as it is
+        assert (~same).sum() == len(plain) - len(kept) > 0

@@ -238,7 +238,10 @@ def test_a_model_with_half_a_preparation_is_refused(windows, tmp_path):
 
 def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
     pipeline = PreparePipeline(
-        window_s=1.0, balance="oversample", augmentation={"jitter": 0.3}, random_state=4
+        window_s=1.0,
+        balance="oversample",
+        augmentation={"jitter": 0.3, "n_knots": 3},
+        random_state=4,
     )
     windows = pipeline.prepare([r for r in make_recordings() if r.recording_id != "slow_4"])
     rows = pipeline.sample_indices_

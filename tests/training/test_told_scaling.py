@@ -147,3 +147,26 @@ def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows,
     write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])
+
+
+@pytest.mark.parametrize("per", ["recording", "group"])
+def test_a_new_recording_is_scaled_by_itself_though_one_of_its_name_was_learned_from(windows, per):
+    def read_from(given, day):
+        sources = [
+            {"recording_id": name, "sources": [{"sha256": f"{day} {name}"}]}
+            for name in np.unique(given.recording_id).tolist()
+        ]
+        return replace(given, provenance={**given.provenance, "recordings": sources})
+
+    given = told(without_groups(windows), kind="standard", per=per)
+    classifier = small().fit(read_from(given, "monday"))
+    known = given.part("train")
+    new = replace(read_from(known, "tuesday"), X=known.X * 3 + 1000, split=None)
+    other = np.char.add(new.recording_id, " of tuesday")
+    renamed = replace(new, recording_id=other, groups=other)
+    np.testing.assert_array_equal(classifier.predict_proba(new), classifier.predict_proba(renamed))
+    # one that was learned from is, by whatever of it is there
+    whole, few = read_from(known, "monday"), read_from(known.take(np.arange(2)), "monday")
+    np.testing.assert_allclose(
+        classifier.predict_proba(few), classifier.predict_proba(whole)[:2], atol=1e-6
+    )
