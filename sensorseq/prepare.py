@@ -101,6 +101,10 @@ class PreparedSummary:
     copies : list of dict
         Pairs of recordings in different parts that share windows to the last bit, one being a copy
         of the other: ``recordings``, ``parts``, ``n_windows``.
+    own_rates_hz : tuple of 2 floats
+        Lowest and highest of the recordings' own median rates.
+    n_fitted : dict of str to int
+        Rows that balancing chose to fit on, by class, copies counted; empty without balancing.
     """
 
     path: Path
@@ -121,6 +125,8 @@ class PreparedSummary:
     repaired_stamps: dict[str, int] = field(default_factory=dict)
     resampled_to_hz: float = 0.0
     copies: list[dict[str, Any]] = field(default_factory=list)
+    own_rates_hz: tuple[float, float] = (0.0, 0.0)
+    n_fitted: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -477,7 +483,11 @@ class _Run:
             scaler=None if scaler is None else scaler.to_dict(),
             sample_indices=sample_indices,
         )
-        return self._summary(output, columns, len(kept), copies.found())
+        fitted: dict[str, int] = {}
+        y = rows.table.y
+        if pipeline.learn.balance is not None and sample_indices is not None and y is not None:
+            fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
+        return self._summary(output, columns, kept, copies.found(), fitted)
 
     def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
         bare = [one for one in kept if not one["labels"]]
@@ -616,13 +626,14 @@ class _Run:
         self,
         output: Path,
         columns: WindowColumns,
-        n_recordings: int,
+        kept: list[dict[str, Any]],
         copies: list[dict[str, Any]],
+        fitted: dict[str, int],
     ) -> PreparedSummary:
         return PreparedSummary(
             output,
             columns.counts(),
-            n_recordings,
+            len(kept),
             len(columns),
             self.window_samples,
             columns.channels,
@@ -638,6 +649,8 @@ class _Run:
             self._repaired(),
             self.rate,
             copies,
+            _range_of(one["sample_rate_hz"] for one in kept),
+            fitted,
         )
 
     def _repaired(self) -> dict[str, int]:
@@ -645,6 +658,11 @@ class _Run:
         for one in self.facts:
             total.update(one.get("repaired_stamps") or {})
         return dict(total)
+
+
+def _range_of(rates_hz: Iterable[float | None]) -> tuple[float, float]:
+    known = [float(rate) for rate in rates_hz if rate is not None]
+    return (min(known), max(known)) if known else (0.0, 0.0)
 
 
 @dataclass(frozen=True)

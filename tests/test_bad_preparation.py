@@ -76,6 +76,22 @@ CASES = {
         ["'log 0'", "'mud'", "25"],
     ),
     "a hop of 0": (lambda: prepare(drives(), hop_s=0), ["hop_s=0", "above zero"]),
+    "training windows of their own without a split": (
+        lambda: prepare(drives(), train_hop_s=0.5, split=None),
+        ["train_hop_s", "split", "hop_s"],
+    ),
+    "a negative rate": (
+        lambda: prepare(drives(), sample_rate_hz=-3.0),
+        ["sample_rate_hz=-3", "above zero"],
+    ),
+    "a scale by ratings without them": (
+        lambda: prepare(drives(), scale="physical"),
+        ["physical", "rated", "[scale]"],
+    ),
+    "a class of one training recording under a cap": (
+        lambda: prepare(drives(), balance="undersample", max_per_recording=0.3),
+        ["1 recording", "max_per_recording", "training part"],
+    ),
     "a window longer than everything": (
         lambda: prepare(drives(), window_s=99),
         ["window_s=99", "longest", "19.95 s"],
@@ -118,7 +134,7 @@ def test_bad_input_is_one_error_that_names_it_and_the_way_out(name):
     with pytest.raises(InputError) as caught:
         attempt()
     for words in said:
-        assert words in str(caught.value), str(caught.value)
+        assert words in " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 
 
 def test_mixed_rates_are_brought_to_one_and_the_choice_is_said():

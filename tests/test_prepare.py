@@ -441,6 +441,33 @@ class TestProvenance:
         assert told["path"] == str(tmp_path / "w.h5")
         assert told["size_bytes"] == (tmp_path / "w.h5").stat().st_size
 
+    def test_rates_far_apart_are_said_with_the_way_out(self, terrains, tmp_path):
+        alike = prepare_plainly(terrains, tmp_path / "a.h5")
+        assert "gain samples" not in format_summary(alike.to_dict())
+        assert alike.own_rates_hz == pytest.approx((20.0, 20.0))
+        write_csv(terrains / "sand" / "pro_02.csv", signals(22, 100, rate_hz=5.0))
+        apart = prepare_plainly(terrains, tmp_path / "b.h5")
+        assert apart.own_rates_hz == pytest.approx((5.0, 20.0))
+        assert "--sample-rate-hz 5, or leave" in " ".join(format_summary(apart.to_dict()).split())
+
+    def test_the_balanced_rows_are_said_by_class(self, terrains, tmp_path):
+        plain = prepare_plainly(terrains, tmp_path / "w.h5")
+        assert plain.n_fitted == {}
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", balance="undersample")
+        least = min(summary.counts["train"].values())
+        assert summary.n_fitted == dict.fromkeys(summary.counts["train"], least)
+        said = " ".join(format_summary(summary.to_dict()).split())
+        assert f"A fit takes {3 * least} balanced rows of train" in said
+
+    def test_a_column_of_words_is_offered_as_the_label_where_none_is_known(
+        self, terrains, tmp_path
+    ):
+        words = np.array(["ice", "mud"])[np.arange(400) // 200]
+        for number in range(3):
+            write_csv(tmp_path / "logs" / f"{number}.csv", {**signals(number), "surface": words})
+        summary = prepare_plainly(tmp_path / "logs", tmp_path / "w.h5")
+        assert "--label-column surface" in format_summary(summary.to_dict())
+
     def test_a_recording_that_is_the_beginning_of_another_is_named(self, terrains, tmp_path):
         lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
         (terrains / "sand" / "twin.csv").write_text("\n".join(lines[:201]) + "\n")

@@ -21,6 +21,7 @@ _NAMES = {
 }
 _MANY_RECORDINGS = 40
 _MANY_CHANNELS = 16
+_SLOWER = 0.9  # of the common rate, and of the fastest recording: its frequencies end lower
 
 
 def format_comparison(comparison: "Comparison") -> str:
@@ -225,6 +226,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     ]
     if summary["imbalance"]:
         lines += [wrapped(summary["imbalance"])]
+    fitted = summary.get("n_fitted")
+    if fitted:
+        each = ", ".join(f"{name} {count}" for name, count in fitted.items())
+        lines += [wrapped(f"A fit takes {sum(fitted.values())} balanced rows of train: {each}.")]
     for pair in summary["copies"]:
         (one, other), (part, other_part) = pair["recordings"], pair["parts"]
         lines += [
@@ -233,6 +238,16 @@ def format_summary(summary: Mapping[str, Any]) -> str:
                 f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are windows of"
                 f" {one} ({part}) to the last bit. Leave one of them out with --exclude, or give"
                 " both one group in a manifest."
+            ),
+        ]
+    lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
+    if lowest < _SLOWER * min(highest, resampled):
+        lines += [
+            "",
+            wrapped(
+                f"The recordings have {lowest:.4g} to {highest:.4g} Hz. Those below"
+                f" {resampled:g} Hz gain samples, not frequencies, and can be told from the others"
+                f" by that: choose --sample-rate-hz {lowest:.4g}, or leave them out."
             ),
         ]
     if summary["dropped"]:
@@ -248,9 +263,13 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append(
             wrapped(f"channel {name!r} does not vary in training: it is kept, and scaled by 1")
         )
+    unlabelled = all(set(by_class) == {""} for by_class in summary["counts"].values())
     for name, count in summary["dropped_columns"].items():
         lines.append(
-            wrapped(f"column {name!r} of {count} recording(s) holds no numbers: no channel")
+            wrapped(
+                f"column {name!r} of {count} recording(s) holds no numbers: no channel"
+                + (f"; if it is the label, --label-column {name}" if unlabelled else "")
+            )
         )
     if summary["n_reused"]:
         lines.append(f"{summary['n_reused']} recordings were ready from an earlier run")

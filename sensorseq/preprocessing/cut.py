@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError, SensorseqError
-from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.engine import check_engine
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.resample import resample_recording
@@ -51,7 +51,7 @@ class CutPlan:
     def __post_init__(self) -> None:
         check_positive("window_s", self.window_s)
         if self.sample_rate_hz is not None:
-            check_rate("sample_rate_hz", self.sample_rate_hz)
+            check_positive("sample_rate_hz", self.sample_rate_hz)
         for name in ("hop_s", "max_gap_s", "train_hop_s"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))

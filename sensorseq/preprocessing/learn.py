@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, check_choice
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
@@ -86,7 +86,7 @@ class LearnPlan:
         if (self.rated is None) == (self.scale == PHYSICAL):
             raise ArgumentError(
                 'scale="physical" and rated={"curL": 20.0, ...} belong together; one is given'
-                " without the other."
+                " without the other. A configuration file says rated in its section [scale]."
             )
         if self.balance is not None:
             check_choice("balance", self.balance, STRATEGIES)
@@ -195,8 +195,8 @@ class LearnPlan:
             raise RecordingError(
                 f"balance={self.balance!r} needs labels, and the recordings have none."
             )
-        return train[
-            balance_indices(
+        try:
+            chosen = balance_indices(
                 table.y[train],
                 table.groups[train],
                 self.balance,
@@ -204,7 +204,10 @@ class LearnPlan:
                 recording_id=table.recording_id[train],
                 max_per_recording=self.max_per_recording,
             )
-        ]
+        except WindowError as error:
+            error.add_note("in the training part")
+            raise
+        return train[chosen]
 
     def describe_split(self, split: NDArray[np.str_] | None, table: WindowTable) -> dict[str, Any]:
         """Return in plain values how even the parts are, of windows all cut alike."""

@@ -58,6 +58,13 @@ class GroupBalancedKFold(_Splitter):
         Equal seeds, equal folds. They depend on the sizes of groups and the order they first appear
         in, not on their names.
 
+    Notes
+    -----
+    `cross_validate` and `GridSearchCV` take ``groups=`` for the folds alone. For a classifier that
+    holds out windows of its own to stop on (`SensorLSTMClassifier`) turn metadata routing on, and
+    ``params={"groups": ...}`` reaches the folds and every fit. scikit-learn takes arrays: give
+    ``windows.X``, ``windows.y`` and ``windows.groups``, not the WindowSet.
+
     Examples
     --------
     >>> windows = WindowSet(np.zeros((8, 5, 1)), y=[0, 1] * 4, recording_id=list("aabbccdd"))
@@ -84,6 +91,10 @@ class GroupBalancedKFold(_Splitter):
             balanced, only the windows are.
         groups : array-like of shape (n_windows,)
             What stays on one side.
+
+        Yields
+        ------
+        train, test : ndarray of int64
 
         Raises
         ------
@@ -144,7 +155,16 @@ class GroupBalancedShuffleSplit(_Splitter):
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Iterator[Fold]:
-        """Yield the sorted rows to train on and to test on; see `GroupBalancedKFold.split`.
+        """Yield the sorted rows to train on and to test on of each holdout.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in `GroupBalancedKFold.split`.
+
+        Yields
+        ------
+        train, test : ndarray of int64
 
         Raises
         ------
@@ -233,6 +253,10 @@ class BlockedTimeSplit(_Splitter):
             Time of each window's first sample; not for a WindowSet.
         window_s : float, optional
             Length of a window; of a WindowSet by default its timesteps over its rate.
+
+        Yields
+        ------
+        train, test : ndarray of int64
 
         Raises
         ------

@@ -64,6 +64,17 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             What will be transformed.
         y : None
             Not used.
+
+        Returns
+        -------
+        self : SignalSteps
+
+        Raises
+        ------
+        ArgumentError, ConfigurationError
+            If a step is none, or has no meaning; a note says which.
+        SignalError
+            If `sample_rate_hz` is no positive rate.
         """
         self.steps_ = make_steps(self.steps)
         if self.sample_rate_hz is not None:
@@ -79,6 +90,27 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Windows of one channel, (n, t), come back as (n, t) when one channel is left, else as
         (n, t, c).
+
+        Parameters
+        ----------
+        X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
+            Recordings have to be evenly sampled; channels of an array are called channel_0,
+            channel_1 and so on.
+
+        Returns
+        -------
+        list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
+            Spectral frames give fewer timesteps.
+
+        Raises
+        ------
+        ArgumentError
+            If a step names a channel that is not there, or `sample_rate_hz` is not given for an
+            array.
+        SignalError, RecordingError
+            If samples are missing or uneven, or X does not fit what was fitted.
+        WindowError
+            If windows of a WindowSet are padded.
         """
         check_is_fitted(self, "steps_")
         if isinstance(X, WindowSet):

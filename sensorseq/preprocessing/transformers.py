@@ -94,6 +94,18 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             Not used.
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window; a WindowSet brings its own.
+
+        Returns
+        -------
+        self : ChannelScaler
+
+        Raises
+        ------
+        SignalError
+            If a valid step is NaN or infinite, there is no step at all, or, with `per`, an array is
+            given, which does not tell the recording of each window.
+        ArgumentError
+            If `kind` or `per` is unknown, or `rated` does not fit the channels.
         """
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
@@ -123,7 +135,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     def fit_transform(
         self, X: Any, y: Any = None, lengths: ArrayLike | None = None, **fit_params: Any
     ) -> Any:
-        """Fit, then transform the same windows."""
+        """Fit, then transform the same windows; see `fit` and `transform`."""
         return self.fit(X, y, lengths=lengths, **fit_params).transform(X, lengths=lengths)
 
     def transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
@@ -135,6 +147,20 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             Windows; a WindowSet comes back as one, marked as scaled in its provenance.
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window.
+
+        Returns
+        -------
+        ndarray of the shape of X, or WindowSet
+            float32 for float32, else float64. All windows given of a recording or group that was
+            not fitted are scaled by their own statistics, with `per`: give all of it at once.
+
+        Raises
+        ------
+        SignalError
+            If X has another number of dimensions or channels than what was fitted, or a valid step
+            is NaN or infinite.
+        WindowError
+            If a WindowSet was scaled before.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -144,7 +170,22 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Undo `transform`; per recording or group, for those that were fitted."""
+        """Undo `transform`; per recording or group, for those that were fitted.
+
+        Parameters
+        ----------
+        X, lengths
+            As `transform` gives and takes them.
+
+        Returns
+        -------
+        ndarray of the shape of X, or WindowSet
+
+        Raises
+        ------
+        SignalError
+            If X does not fit what was fitted, or is of a recording or group that was not.
+        """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
             provenance = {key: value for key, value in X.provenance.items() if key != "scaled"}
@@ -207,7 +248,15 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn."""
+        """Check the arguments; there is nothing to learn.
+
+        Raises
+        ------
+        SignalError
+            If `sample_rate_hz` is no positive rate.
+        ArgumentError
+            If another argument makes no sense.
+        """
         check_rate("sample_rate_hz", self.sample_rate_hz)
         if self.max_gap_s is not None:
             check_positive("max_gap_s", self.max_gap_s)
@@ -215,7 +264,24 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Iterable[Recording]) -> list[Recording]:
-        """Return the pieces of all recordings, in order; see `resample_recording`."""
+        """Return the pieces of all recordings, in order; see `resample_recording`.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Stamps may be uneven, samples missing (NaN).
+
+        Returns
+        -------
+        list of Recording
+            Evenly sampled, free of NaN; more than X has where gaps cut, fewer where nothing is
+            known.
+
+        Raises
+        ------
+        RecordingError
+            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
+        """
         return [
             piece
             for recording in X
@@ -267,7 +333,13 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn."""
+        """Check the arguments; there is nothing to learn.
+
+        Raises
+        ------
+        ArgumentError
+            If one makes no sense.
+        """
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
             check_positive("hop_s", self.hop_s)
@@ -276,7 +348,25 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
-        """Return the windows of all recordings; see `window_recordings`."""
+        """Return the windows of all recordings; see `window_recordings`.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Evenly sampled, as `Resampler` makes them.
+
+        Returns
+        -------
+        WindowSet
+            Samples of shape (n_windows, n_timesteps, n_channels), float32.
+
+        Raises
+        ------
+        RecordingError
+            If a recording is uneven, has gaps, or differs from the others in channels or rate.
+        WindowError
+            If no recording is as long as a window, or a class loses all of its windows.
+        """
         return window_recordings(
             X,
             self.window_s,
