@@ -2,142 +2,240 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <vector>
 
 namespace sensorseq::signal {
 namespace {
 
-// What a statistic keeps of a stretch of samples. Append takes the stretch that follows.
+// Channels are taken two at a time, the last of an odd number alone: V is Pair or double below.
+using Pair = double __attribute__((vector_size(16)));
 
-// The mean, relative to the first sample: a large offset costs no digits.
+template <typename V>
+V Load(const double* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(V));
+  return v;
+}
+template <typename V>
+void Store(double* p, V v) {
+  std::memcpy(p, &v, sizeof(V));
+}
+
+double Sqrt(double v) { return std::sqrt(v); }
+Pair Sqrt(Pair v) { return Pair{std::sqrt(v[0]), std::sqrt(v[1])}; }
+template <typename V>
+V Lower(V a, V b) {
+  return b < a ? b : a;
+}
+template <typename V>
+V Higher(V a, V b) {
+  return a < b ? b : a;
+}
+
+// A number of samples. Its inverse is looked up, 0 for no samples: divisions would take most of the
+// time.
+struct Count {
+  double n, inverse;
+};
+
+// What a statistic keeps of a stretch of samples that begins or ends at its anchor, one of them:
+//   Add takes one more sample, which follows them (side is 1) or comes before them (-1);
+//   Join takes the stretch that follows, whose anchor is `gap` above this one's;
+//   Value is the statistic, given the last sample, too.
+
+// Samples relative to the anchor: a large offset costs no digits.
+template <typename V>
 struct Centre {
-  double n, first, mean;
-  explicit Centre(double x) : n(1), first(x), mean(0) {}
-  double DistanceTo(const Centre& later) const {
-    return (later.first - first) + (later.mean - mean);
+  V total = {};
+  // n times the distance of one more sample from the mean of n
+  V Add(V x, V anchor, Count before) {
+    const V above = x - anchor;
+    const V distance = before.n * above - total;
+    total += above;
+    return distance;
   }
-  void Append(const Centre& later) {
-    const double distance = DistanceTo(later);
-    n += later.n;
-    mean += distance * (later.n / n);
+  V DistanceTo(const Centre& later, V gap, Count n, Count n_later) const {
+    return gap + (later.total * n_later.inverse - total * n.inverse);
+  }
+  void Join(const Centre& later, V gap, Count n_later) { total += later.total + gap * n_later.n; }
+};
+
+template <typename V>
+struct Mean : Centre<V> {
+  void Add(V x, V anchor, Count before, Count, double) { Centre<V>::Add(x, anchor, before); }
+  void Join(const Mean& later, V gap, Count, Count n_later, Count) {
+    Centre<V>::Join(later, gap, n_later);
+  }
+  V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
+};
+
+// E. A. Youngs, E. M. Cramer 1971: squares about the mean, one sample more; T. F. Chan, G. H.
+// Golub, R. J. LeVeque 1979: of two stretches together.
+template <typename V>
+struct Std : Centre<V> {
+  V squares = {};
+  void Add(V x, V anchor, Count before, Count after, double) {
+    const V distance = Centre<V>::Add(x, anchor, before);
+    squares += distance * distance * (before.inverse * after.inverse);
+  }
+  void Join(const Std& later, V gap, Count n, Count n_later, Count n_all) {
+    const V distance = this->DistanceTo(later, gap, n, n_later);
+    squares += later.squares + distance * distance * (n.n * n_later.n * n_all.inverse);
+  }
+  V Value(V, V, Count n) const { return Sqrt(squares * n.inverse); }
+};
+
+template <typename V>
+struct LineResidual : Centre<V> {
+  V products = {};  // of time and value about their means
+  // the mean times of neighbouring stretches are half their common length apart
+  void Add(V x, V anchor, Count before, Count, double side) {
+    products += Centre<V>::Add(x, anchor, before) * (side / 2);
+  }
+  void Join(const LineResidual& later, V gap, Count n, Count n_later, Count) {
+    const V distance = this->DistanceTo(later, gap, n, n_later);
+    products += later.products + distance * (n.n * n_later.n / 2);
+    Centre<V>::Join(later, gap, n_later);
+  }
+  V Value(V anchor, V last, Count n) const {
+    if (n.n < 3) return V{};  // a line goes through one sample, and through two
+    // the slope is 12 products / (n (n^2 - 1)), the last time (n - 1) / 2 after the mean time
+    return (last - anchor) - this->total * n.inverse - products * (6 * n.inverse / (n.n + 1));
   }
 };
 
-struct Mean : Centre {
-  using Centre::Centre;
-  double Value() const { return first + mean; }
-};
-
-// T. F. Chan, G. H. Golub, R. J. LeVeque 1979: squares about the mean of two stretches together.
-struct Std : Centre {
-  double squares = 0;
-  using Centre::Centre;
-  void Append(const Std& later) {
-    const double distance = DistanceTo(later);
-    squares += later.squares + distance * distance * (n * later.n / (n + later.n));
-    Centre::Append(later);
-  }
-  double Value() const { return std::sqrt(squares / n); }
-};
-
-struct LineResidual : Centre {
-  double last;
-  double products = 0;  // of time and value about their means
-  explicit LineResidual(double x) : Centre(x), last(x) {}
-  void Append(const LineResidual& later) {
-    // the mean times of neighbouring stretches are half their common length apart
-    products += later.products + n * later.n * DistanceTo(later) / 2;
-    last = later.last;
-    Centre::Append(later);
-  }
-  double Value() const {
-    if (n < 3) return 0;  // a line goes through one sample, and through two
-    const double slope = 12 * products / (n * (n * n - 1));
-    return (last - first) - mean - slope * ((n - 1) / 2);
-  }
-};
-
+template <typename V>
 struct Rms {
-  double n, total;
-  explicit Rms(double x) : n(1), total(x * x) {}
-  void Append(const Rms& later) { n += later.n, total += later.total; }
-  double Value() const { return std::sqrt(total / n); }
+  V total = {};
+  void Add(V x, V, Count, Count, double) { total += x * x; }
+  void Join(const Rms& later, V, Count, Count, Count) { total += later.total; }
+  V Value(V, V, Count n) const { return Sqrt(total / n.n); }
 };
 
+template <typename V>
 struct MeanAbsolute {
-  double n, total;
-  explicit MeanAbsolute(double x) : n(1), total(std::fabs(x)) {}
-  void Append(const MeanAbsolute& later) { n += later.n, total += later.total; }
-  double Value() const { return total / n; }
+  V total = {};
+  void Add(V x, V, Count, Count, double) { total += Higher(x, -x); }
+  void Join(const MeanAbsolute& later, V, Count, Count, Count) { total += later.total; }
+  V Value(V, V, Count n) const { return total / n.n; }
 };
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+template <typename V>
 struct Min {
-  double low;
-  explicit Min(double x) : low(x) {}
-  void Append(const Min& later) { low = std::min(low, later.low); }
-  double Value() const { return low; }
+  V low = V{} + kInfinity;
+  void Add(V x, V, Count, Count, double) { low = Lower(low, x); }
+  void Join(const Min& later, V, Count, Count, Count) { low = Lower(low, later.low); }
+  V Value(V, V, Count) const { return low; }
 };
 
+template <typename V>
 struct Max {
-  double high;
-  explicit Max(double x) : high(x) {}
-  void Append(const Max& later) { high = std::max(high, later.high); }
-  double Value() const { return high; }
+  V high = V{} - kInfinity;
+  void Add(V x, V, Count, Count, double) { high = Higher(high, x); }
+  void Join(const Max& later, V, Count, Count, Count) { high = Higher(high, later.high); }
+  V Value(V, V, Count) const { return high; }
 };
 
+template <typename V>
 struct Range {
-  Min min;
-  Max max;
-  explicit Range(double x) : min(x), max(x) {}
-  void Append(const Range& later) { min.Append(later.min), max.Append(later.max); }
-  double Value() const { return max.high - min.low; }
+  V low = V{} + kInfinity, high = V{} - kInfinity;
+  void Add(V x, V, Count, Count, double) { low = Lower(low, x), high = Higher(high, x); }
+  void Join(const Range& later, V, Count, Count, Count) {
+    low = Lower(low, later.low), high = Higher(high, later.high);
+  }
+  V Value(V, V, Count) const { return high - low; }
 };
 
-// One channel's last whole block and the block that is being filled.
-template <typename Summary>
-class Blocks {
+// The inverses of 0, 1, ... up to the longest stretch so far.
+class Counts {
  public:
-  void Add(double x, int64_t window) {
-    if (static_cast<int64_t>(block_.size()) == window) {
-      previous_.clear();
-      EndsOfBlock(&previous_);
-      block_.clear();
+  void Reach(int64_t n) {
+    while (static_cast<int64_t>(inverses_.size()) <= n) {
+      inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
     }
-    if (block_.empty()) {
-      so_far_.assign(1, Summary(x));
-    } else {
-      so_far_[0].Append(Summary(x));
-    }
-    block_.push_back(x);
   }
-
-  // Of the last n samples, 1 <= n, reaching at most to the beginning of the block before.
-  double Last(int64_t n) const {
-    const int64_t here = static_cast<int64_t>(block_.size());
-    if (n == here) return so_far_[0].Value();
-    if (n < here) return ends_[n - 1].Value();
-    Summary summary = previous_[n - here - 1];
-    summary.Append(so_far_[0]);
-    return summary.Value();
-  }
-
-  // Before Last is asked for less than the whole block.
-  void Finish() { EndsOfBlock(&ends_); }
+  const double* inverses() const { return inverses_.data(); }
 
  private:
-  // Summaries of the block's last sample, its last two, and so on.
-  void EndsOfBlock(std::vector<Summary>* ends) const {
-    ends->reserve(block_.size());
-    for (auto x = block_.rbegin(); x != block_.rend(); ++x) {
-      Summary summary(*x);
-      if (!ends->empty()) summary.Append(ends->back());
-      ends->push_back(summary);
+  std::vector<double> inverses_{0.0};
+};
+
+Count Look(const double* inverses, int64_t n) { return {static_cast<double>(n), inverses[n]}; }
+
+// The last whole block and the block that is being filled, of the channels of a V.
+template <template <typename> class Statistic, typename V>
+class Blocks {
+ public:
+  using Summary = Statistic<V>;
+
+  // Samples of one block: sample i at x + i * stride, its row at y + (i - n_skipped) * stride.
+  void Add(const double* x, int64_t n_samples, int64_t n_skipped, int64_t stride, int64_t window,
+           const double* inverses, double* y) {
+    if (static_cast<int64_t>(block_.size()) == window) {
+      EndsOfBlock(inverses, &previous_);
+      block_.clear();
     }
+    int64_t n = static_cast<int64_t>(block_.size());
+    block_.resize(n + n_samples);
+    Summary so_far = n > 0 ? so_far_ : Summary();  // a local one can stay in registers
+    if (n == 0) block_[0] = Load<V>(x);
+    const V anchor = block_[0];
+    for (int64_t i = 0; i < n_samples; ++i) {
+      const V sample = Load<V>(x + i * stride);
+      block_[n] = sample;
+      so_far.Add(sample, anchor, Look(inverses, n), Look(inverses, n + 1), 1);
+      ++n;
+      if (i < n_skipped) continue;
+      const bool is_alone = previous_.empty() || n == window;
+      Store(y + (i - n_skipped) * stride, is_alone ? so_far.Value(anchor, sample, Look(inverses, n))
+                                                   : Joined(so_far, n, sample, window, inverses));
+    }
+    so_far_ = so_far;
   }
 
-  std::vector<double> block_;
-  std::vector<Summary> so_far_;  // of the block; empty before the first sample
-  std::vector<Summary> previous_, ends_;
+  // Before Last.
+  void Finish(const double* inverses) { EndsOfBlock(inverses, &ends_); }
+
+  // Of the last n samples, 1 <= n, reaching at most to the beginning of the block before.
+  V Last(int64_t n, const double* inverses) const {
+    const int64_t here = static_cast<int64_t>(block_.size());
+    const V last = block_.back();
+    if (n <= here) return ends_[n - 1].Value(last, last, Look(inverses, n));
+    return Joined(so_far_, here, last, n, inverses);
+  }
+
+ private:
+  // Of `n` samples that end with the first `here` ones of the block.
+  V Joined(const Summary& so_far, int64_t here, V last, int64_t n, const double* inverses) const {
+    const int64_t before = n - here;
+    Summary summary = previous_[before - 1];
+    summary.Join(so_far, block_[0] - previous_anchor_, Look(inverses, before), Look(inverses, here),
+                 Look(inverses, n));
+    return summary.Value(previous_anchor_, last, Look(inverses, n));
+  }
+
+  // Summaries of the block's last sample, its last two, and so on.
+  void EndsOfBlock(const double* inverses, std::vector<Summary>* ends) {
+    const int64_t size = static_cast<int64_t>(block_.size());
+    ends->resize(size);
+    if (size == 0) return;
+    const V anchor = block_[size - 1];
+    Summary summary;
+    for (int64_t n = 0; n < size; ++n) {
+      summary.Add(block_[size - 1 - n], anchor, Look(inverses, n), Look(inverses, n + 1), -1);
+      (*ends)[n] = summary;
+    }
+    if (ends == &previous_) previous_anchor_ = anchor;
+  }
+
+  std::vector<V> block_;
+  Summary so_far_;                        // of the block
+  std::vector<Summary> previous_, ends_;  // ends of the block before, and at last of this one
+  V previous_anchor_ = {};
 };
 
 }  // namespace
@@ -161,46 +259,61 @@ class MovingWindow::Loop {
   int64_t n_seen_ = 0, n_written_ = 0;
 };
 
-template <typename Summary>
+template <template <typename> class Statistic>
 class MovingWindow::LoopOver : public Loop {
  public:
   LoopOver(int64_t window, int64_t ahead, int64_t n_channels)
-      : Loop(window, ahead, n_channels), channels_(n_channels) {}
+      : Loop(window, ahead, n_channels), pairs_(n_channels / 2), singles_(n_channels % 2) {}
 
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
     const int64_t n_skipped = n_samples - n_rows;  // of times whose window is not yet complete
-    for (int64_t c = 0; c < n_channels_; ++c) {
-      Blocks<Summary>& blocks = channels_[c];
-      for (int64_t i = 0; i < n_samples; ++i) {
-        blocks.Add(x[i * n_channels_ + c], window_);
-        if (i < n_skipped) continue;
-        y[(i - n_skipped) * n_channels_ + c] = blocks.Last(std::min(window_, n_seen_ + i + 1));
-      }
+    counts_.Reach(std::min(window_, n_seen_ + n_samples));
+    for (int64_t i = 0; i < n_samples;) {
+      const int64_t n = std::min(window_ - (n_seen_ + i) % window_, n_samples - i);
+      const int64_t n_skipped_here = std::clamp<int64_t>(n_skipped - i, 0, n);
+      const double* from = x + i * n_channels_;
+      double* to = y + std::max<int64_t>(0, i - n_skipped) * n_channels_;
+      ForChannels([&](auto& blocks, int64_t c) {
+        blocks.Add(from + c, n, n_skipped_here, n_channels_, window_, counts_.inverses(), to + c);
+      });
+      i += n;
     }
     n_seen_ += n_samples;
     n_written_ += n_rows;
   }
 
   void Flush(double* y) override {
-    for (int64_t c = 0; c < n_channels_; ++c) {
-      channels_[c].Finish();
+    if (n_left() == 0) return;
+    ForChannels([&](auto& blocks, int64_t c) {
+      blocks.Finish(counts_.inverses());
       for (int64_t t = n_written_; t < n_seen_; ++t) {
         const int64_t begin = std::max<int64_t>(0, t + ahead_ - window_ + 1);
-        y[(t - n_written_) * n_channels_ + c] = channels_[c].Last(n_seen_ - begin);
+        Store(y + (t - n_written_) * n_channels_ + c,
+              blocks.Last(n_seen_ - begin, counts_.inverses()));
       }
-    }
+    });
     n_written_ = n_seen_;
   }
 
  private:
-  std::vector<Blocks<Summary>> channels_;
+  // Calls f with blocks and the first of their channels.
+  template <typename F>
+  void ForChannels(F f) {
+    int64_t c = 0;
+    for (auto& pair : pairs_) f(pair, c), c += 2;
+    for (auto& single : singles_) f(single, c), c += 1;
+  }
+
+  Counts counts_;
+  std::vector<Blocks<Statistic, Pair>> pairs_;
+  std::vector<Blocks<Statistic, double>> singles_;
 };
 
-template <typename Summary>
+template <template <typename> class Statistic>
 std::unique_ptr<MovingWindow::Loop> MovingWindow::Make(int64_t window, int64_t ahead,
                                                        int64_t n_channels) {
-  return std::make_unique<LoopOver<Summary>>(window, ahead, n_channels);
+  return std::make_unique<LoopOver<Statistic>>(window, ahead, n_channels);
 }
 
 MovingWindow::MovingWindow(MovingStatistic statistic, int64_t window_samples, int64_t ahead_samples,

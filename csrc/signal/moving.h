@@ -45,9 +45,9 @@ class MovingWindow {
 
  private:
   class Loop;
-  template <typename Summary>
+  template <template <typename> class Statistic>
   class LoopOver;
-  template <typename Summary>
+  template <template <typename> class Statistic>
   static std::unique_ptr<Loop> Make(int64_t window, int64_t ahead, int64_t n_channels);
   std::unique_ptr<Loop> loop_;
 };
