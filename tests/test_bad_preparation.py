@@ -102,10 +102,6 @@ CASES = {
         ),
         ["'mud'", "min_purity"],
     ),
-    "training windows of their own without a split": (
-        lambda: prepare(drives(), train_hop_s=0.5, split=None),
-        ["train_hop_s=0.5", "without a split"],
-    ),
     "one group in a class": (
         lambda: prepare([*drives(), drive("alone", "tar")]),
         ["'tar'", "1 group", "test"],
