@@ -144,11 +144,6 @@ class PreparePipeline:
         arguments["random_state"] = int(random_state)
         self.cut = CutPlan.of(arguments)
         self.learn = LearnPlan.of(arguments)
-        if self.cut.cuts_training_anew and self.learn.split is None:
-            raise ArgumentError(
-                "train_hop_s and train_phase are of training windows, and without a split there are"
-                " none; use hop_s, or give a split."
-            )
         if self.cut.cuts_training_anew and self.learn.split_by == "time":
             raise ArgumentError(
                 "training windows of their own (train_hop_s, train_phase) cannot be had with"
