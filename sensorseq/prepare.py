@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -470,7 +471,7 @@ class _Run:
         def told() -> Iterator[NDArray[np.float32]]:
             n_parts = sum(len(used) > 0 for used in rows.used)
             self.progress("merge", 0, n_parts)
-            every = np.ones(len(rows.lengths), bool)
+            every = np.arange(len(rows.lengths))
             for done, block in enumerate(rows.blocks(every), start=1):
                 copies.add(block)
                 yield block
@@ -731,14 +732,23 @@ class _Rows:
             ),
         )
 
-    def blocks(self, mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples of the windows of a mask, one recording at a time."""
-        for part, used, own in zip(self.parts, self.used, self._by_part(mask), strict=True):
-            if own.any():
-                yield part.read("X")[used[own]]
+    def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of the windows at increasing positions, one recording at a time."""
+        ends = self._ends
+        # Only the parts that are met are looked at: a scale per recording asks once for each.
+        part_of = np.searchsorted(ends, rows, side="right")
+        for own in np.split(rows, np.flatnonzero(np.diff(part_of)) + 1):
+            if own.size:
+                at = int(np.searchsorted(ends, own[0], side="right"))
+                used = self.used[at]
+                yield self.parts[at].read("X")[used[own - (ends[at] - len(used))]]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(used) for used in self.used])
 
     def _by_part(self, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-        return np.split(mask, np.cumsum([len(used) for used in self.used])[:-1])
+        return np.split(mask, self._ends[:-1])
 
 
 class _Copies:

@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_c
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_fractions, split_by_group
 from sensorseq.preprocessing.split_summary import describe_split
@@ -136,7 +136,7 @@ class LearnPlan:
 
     def fit_scaler(
         self,
-        blocks: Callable[[NDArray[np.bool_]], Iterable[NDArray[np.float32]]],
+        blocks: Callable[[NDArray[np.int64]], Iterable[NDArray[np.float32]]],
         lengths: NDArray[np.int64],
         split: NDArray[np.str_] | None,
         table: WindowTable,
@@ -147,7 +147,7 @@ class LearnPlan:
         Parameters
         ----------
         blocks : callable
-            Gives the samples of the windows of a mask, in order, block by block.
+            Gives the samples of the windows at increasing positions, block by block.
         lengths : ndarray of shape (n_windows,), int64
             Valid steps.
         split : ndarray of shape (n_windows,) or None
@@ -159,12 +159,12 @@ class LearnPlan:
         """
         if split is None:
             return None
-        train = split == "train"
+        train = np.flatnonzero(split == "train")
 
-        def scaler_of(mask: NDArray[np.bool_]) -> Scaler:
+        def scaler_of(rows: NDArray[np.int64]) -> Scaler:
             def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-                own, at = lengths[mask], 0
-                for block in blocks(mask):
+                own, at = lengths[rows], 0
+                for block in blocks(rows):
                     yield block, own[at : at + len(block)]
                     at += len(block)
 
@@ -175,10 +175,11 @@ class LearnPlan:
         if self.scale_per == "all":
             return scaler_of(train)
         keys = table.recording_id if self.scale_per == "recording" else table.groups
+        rows_of = rows_by_key(keys[train], len(train), self.scale_per)
         return KeyedScaler(
             str(self.scale),
             self.scale_per,
-            {str(key): scaler_of(train & (keys == key)) for key in np.unique(keys[train])},
+            {key: scaler_of(train[rows]) for key, rows in rows_of.items()},
             len(channels),
         )
 

@@ -302,7 +302,7 @@ class PreparePipeline:
         windows = replace(windows, split=split, provenance=provenance)
         table = _table(windows)
         self.scaler_: Scaler | KeyedScaler | None = self.learn.fit_scaler(
-            lambda mask: _blocks(windows.X, mask),
+            lambda rows: _blocks(windows.X, rows),
             np.asarray(windows.lengths),
             split,
             table,
@@ -405,7 +405,6 @@ def _table(windows: WindowSet) -> WindowTable:
     )
 
 
-def _blocks(X: NDArray[np.float32], mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
-    rows = np.flatnonzero(mask)
+def _blocks(X: NDArray[np.float32], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
     for first in range(0, len(rows), _BLOCK_WINDOWS):
         yield X[rows[first : first + _BLOCK_WINDOWS]]
