@@ -21,7 +21,7 @@ from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.leakage import find_leakage
-from sensorseq.preprocessing.resample import resample, resample_recording
+from sensorseq.preprocessing.resample import StreamResampler, resample, resample_recording
 from sensorseq.preprocessing.scale import KINDS, fit_scaler
 from sensorseq.preprocessing.split import split_by_group
 from sensorseq.preprocessing.steps import make_step
@@ -112,7 +112,8 @@ def resampling(real: Real) -> plt.Figure:
         right.plot(*spectrum_db(values[:, 0], own), color=colour, label=name, lw=1.2)
     left.set(xlim=(20, 23), ylim=(8.5, 11.2), xlabel="s", ylabel="m/s²")
     left.set_title("vertical acceleration on ice (real)")
-    right.set(xlabel="Hz", ylabel="dB", title="spectrum: vibration at 8 to 20 Hz, folded or not")
+    right.set(xlabel="Hz", ylabel="dB re 1 (m/s²)²/Hz")
+    right.set_title("spectrum: vibration at 8 to 20 Hz, folded or not")
     right.legend()
     return figure
 
@@ -134,11 +135,11 @@ def stamps_and_gaps(real: Real) -> plt.Figure:
         axis.plot(piece.timestamps_s, piece.values[:, 0], color=AFTER, lw=1, label=name)
     axis.axvspan(1.5, 1.6, color=AFTER, alpha=0.12)
     axis.axvspan(3.0, 3.9, color=THIRD, alpha=0.15)
-    low = float(x.min())
-    axis.text(1.55, low, "hole,\nbridged", ha="center", fontsize=8)
-    axis.text(3.45, low, "gap: the recording is cut", ha="center", fontsize=8)
+    top = float(x.max())
+    axis.text(1.55, top, "hole, bridged", ha="center", va="top", fontsize=8)
+    axis.text(3.45, top, "gap: the\nrecording is cut", ha="center", va="top", fontsize=8)
     axis.set(xlabel="s", ylabel="A", title="stamps jittered by a fifth of a period")
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower right", bbox_to_anchor=(0.93, 0))
     return figure
 
 
@@ -154,7 +155,7 @@ def before_after(
         left.plot(one.timestamps_s - one.timestamps_s[0], values, color=colour, lw=1, label=name)
         right.plot(*spectrum_db(values, rate), color=colour, lw=1.2, label=name)
     left.set(xlim=seconds, xlabel="s", ylabel=unit, title=channel)
-    right.set(xlabel="Hz", ylabel="dB", title="spectrum")
+    right.set(xlabel="Hz", ylabel=f"dB re 1 ({unit})²/Hz", title="spectrum")
     right.legend()
     return figure
 
@@ -206,7 +207,7 @@ def moving(real: Real) -> plt.Figure:
         name = f"{statistic} of the last second"
         axis.plot(t, make_step(step).apply(recording).values[:, -1], color=colour, label=name)
     axis.set(xlabel="s", ylabel="A", title="paving")
-    axis.legend(loc="lower left", ncols=3)
+    axis.legend(loc="upper left")
     return figure
 
 
@@ -225,7 +226,7 @@ def spectral_frames(real: Real) -> plt.Figure:
         made.timestamps_s, frequency, made.values[:, columns].T, shading="nearest", rasterized=True
     )
     bottom.set(xlabel="s", ylabel="Hz", title="what the network sees, ten times a second")
-    figure.colorbar(picture, ax=bottom, label="log magnitude")
+    figure.colorbar(picture, ax=bottom, label="log amplitude")
     return figure
 
 
@@ -235,14 +236,14 @@ def products(real: Real) -> plt.Figure:
     made = make_step({"kind": "subtract", "left": "curL", "right": "curR"}).apply(made)
     figure, axes = plt.subplots(3, 1, figsize=(8.4, 4.2), sharex=True)
     t = made.timestamps_s
-    for axis, names, title in (
-        (axes[0], ["curL", "curR"], "motor currents on asphalt (real)"),
-        (axes[1], [made.channel_names[-2]], "current times speed"),
-        (axes[2], [made.channel_names[-1]], "left less right"),
+    for axis, names, title, unit in (
+        (axes[0], ["curL", "curR"], "motor currents on asphalt (real)", "A"),
+        (axes[1], [made.channel_names[-2]], "current times speed", "A m/s"),
+        (axes[2], [made.channel_names[-1]], "left less right", "A"),
     ):
         for name, colour in zip(names, (AFTER, THIRD), strict=False):
             axis.plot(t, made.values[:, made.channel_names.index(name)], color=colour, label=name)
-        axis.set_title(title)
+        axis.set(title=title, ylabel=unit)
         axis.legend(loc="upper right", ncols=2)
     axes[-1].set_xlabel("s")
     return figure
@@ -291,6 +292,7 @@ def scaling(real: Real) -> plt.Figure:
         axis.set_title(kind)
     for axis in axes:
         axis.set_yticks([])
+    axes[0].set_ylabel("samples")
     return figure
 
 
@@ -393,7 +395,38 @@ def leakage(real: Real) -> plt.Figure:
         ylabel="test windows",
         title="windows of 5 s overlap by half: a neighbour 2.5 s away is half the same",
     )
-    axis.legend()
+    axis.legend(loc="upper center")
+    return figure
+
+
+def streaming(real: Real) -> plt.Figure:
+    recording = even(simulated("gravel"))
+    rate, slow = 50.0, 25.0
+    step = make_step({"kind": "moving", "window_s": 1.0, "statistic": "rms"})
+    offline = step.apply(*resample_recording(recording, slow)).values
+    resampler = StreamResampler(rate, slow, n_channels=1)
+    stream = step.stream(recording.channels, slow)
+    heard, at_s = [], []
+    for row in range(0, recording.n_samples, 5):
+        made = stream.push(resampler.push(recording.values[row : row + 5]))
+        heard.append(made)
+        at_s += [(row + 4) / rate] * len(made)
+    late = np.concatenate(heard)
+    t = np.arange(len(offline)) / slow
+    figure, axis = plt.subplots(figsize=(8.4, 2.8))
+    clock = np.arange(recording.n_samples) / rate
+    axis.plot(clock, recording.values[:, 0], color=BEFORE, lw=0.6, label="motor current, 50 Hz")
+    axis.plot(t, offline[:, -1], color=AFTER, label="rms of a second at 25 Hz, offline")
+    axis.plot(at_s, late[:, -1], color=THIRD, label="the same bits, when the robot has them")
+    mark = int(8.6 * slow)  # an instant where the curve rises or falls
+    level, latency_s = offline[mark, -1], resampler.latency_s + stream.latency_s
+    axis.annotate(
+        "", (t[mark] + latency_s, level), (t[mark], level), arrowprops={"arrowstyle": "->"}
+    )
+    axis.text(t[mark] + latency_s / 2, 5, f"{latency_s:.2f} s later", ha="center")
+    axis.set(xlabel="s on the robot's clock", ylabel="A", xlim=(4.5, 20))
+    axis.set_title("motor current on gravel (simulated), resampled and averaged")
+    axis.legend(loc="lower left")
     return figure
 
 
@@ -414,6 +447,7 @@ PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
         augmentation,
         splits,
         leakage,
+        streaming,
     )
 }
 

@@ -197,6 +197,8 @@ def inspect(
     epilog=_example(
         "sensorseq prepare logs --files 'pro_*.csv' --time-column time \\",
         "    --window-s 5 --hop-s 2.5 -o terrain.h5",
+        "sensorseq prepare logs --config terrain.toml --balance oversample \\",
+        "    -o terrain.h5",
     )
 )
 def prepare(
@@ -232,7 +234,7 @@ def prepare(
     ] = None,
     train_hop_s: Annotated[
         float | None,
-        typer.Option("--train-hop-s", metavar="S", help="The same of training windows alone."),
+        typer.Option("--train-hop-s", metavar="S", help="The same of training windows alone [default: hop-s]."),
     ] = None,
     short: Annotated[
         str | None,
@@ -245,7 +247,7 @@ def prepare(
     max_gap_s: Annotated[
         float | None,
         typer.Option(
-            "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 samples]."
+            "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 periods]."
         ),
     ] = None,
     repair_stamps: Annotated[
@@ -268,7 +270,11 @@ def prepare(
     ] = None,
     min_purity: Annotated[
         float | None,
-        typer.Option("--min-purity", metavar="SHARE", help="Of majority [default: 0.5]."),
+        typer.Option(
+            "--min-purity",
+            metavar="SHARE",
+            help="Of a window's samples, that majority asks for [default: 0.5].",
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -280,26 +286,43 @@ def prepare(
     ] = None,
     split_by: Annotated[
         str | None,
-        typer.Option("--split-by", metavar="WHAT", help="group, recording, time [default: group]."),
+        typer.Option(
+            "--split-by",
+            metavar="WHAT",
+            help="What is whole in a part: group, recording; time cuts each [default: group].",
+        ),
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option("--scale", metavar="KIND", help="Statistics to store [default: standard]."),
+        typer.Option(
+            "--scale",
+            metavar="KIND",
+            help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
+            " [default: standard].",
+        ),
     ] = None,
     scale_per: Annotated[
         str | None,
-        typer.Option("--scale-per", metavar="WHAT", help="all, recording, group [default: all]."),
+        typer.Option(
+            "--scale-per",
+            metavar="WHAT",
+            help="What has statistics of its own: all, recording, group [default: all].",
+        ),
     ] = None,
     balance: Annotated[
         str | None,
-        typer.Option("--balance", metavar="HOW", help="undersample, oversample [default: none]."),
+        typer.Option(
+            "--balance",
+            metavar="HOW",
+            help="Of training windows: undersample, oversample, none [default: none].",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of split and balance [default: 0].")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="TOML", help="Says what is not said by options."),
+        typer.Option("--config", metavar="TOML", help="Steps, and all that options leave unsaid."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     resume: Annotated[
@@ -317,6 +340,8 @@ def prepare(
     Each class is a folder, each file in it a recording; or a manifest lists path, label, group.
     Whole groups go to train, validation or test, so that no test recording is ever trained on.
     Filters, features and all else that a preparation can do are said in a file, --config.
+
+    Exit code 2: an option or the configuration makes no sense; 3: a recording cannot be used.
     """
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
@@ -501,7 +526,12 @@ def evaluate(
     _say(result, format_comparison(comparison), as_json)
 
 
-@app.command(epilog=_example("sensorseq predict terrain.safetensors logs/ICE/pro_01.csv"))
+@app.command(
+    epilog=_example(
+        "sensorseq predict terrain.safetensors logs/ICE/pro_01.csv",
+        "sensorseq predict terrain.safetensors new_logs --windows --json",
+    )
+)
 def predict(
     model_file: ModelFile,
     recordings: Annotated[
@@ -509,7 +539,7 @@ def predict(
     ],
     time_column: Annotated[
         str | None,
-        typer.Option("--time-column", metavar="NAME", help="Unless it is as in training."),
+        typer.Option("--time-column", metavar="NAME", help="Column of time stamps [default: as in training]."),
     ] = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="A line for each window, not each span.")
@@ -519,7 +549,8 @@ def predict(
 ) -> None:
     """Classify raw recordings.
 
-    They go through the same steps as the training windows: rate, channels, windows, scaling.
+    They go through the same steps as the training windows: rate, channels, filters and features,
+    windows, scaling. A line tells from when to when which class; --windows, each window.
     """
     from sensorseq.evaluation.predict import predict_recordings
     from sensorseq.evaluation.text import format_prediction

@@ -5,9 +5,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sensorseq import PreparePipeline
+from sensorseq import PreparePipeline, Recording
 from sensorseq.preprocessing.configuration import make_configuration
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,3 +67,30 @@ def test_what_a_page_imports_is_there(page):
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
 def test_example_configurations_are_understood(path):
     PreparePipeline.from_toml(path)
+
+
+def test_the_streamed_example_says_what_the_offline_preparation_says(capsys):
+    recordings = [
+        Recording.evenly_sampled(
+            np.random.default_rng(seed).normal(size=(1500, 2)) * (1 + seed % 2),
+            50.0,
+            ("left", "right"),
+            f"drive {seed}",
+            label=("ice", "mud")[seed % 2],
+        )
+        for seed in range(6)
+    ]
+    offline, live = blocks(ROOT / "docs" / "preprocessing" / "streaming.md", "python")
+    chunks = np.array_split(recordings[3].values, 211)
+    names = {"recordings": recordings, "chunks": chunks}
+    exec(offline.replace("random_state=0", "max_epochs=2, patience=2, random_state=0"), names)
+    capsys.readouterr()
+    exec(live, names)
+    latency_s, *labels = capsys.readouterr().out.split()
+    assert f"print(resampler.latency_s + stream.latency_s)  # {float(latency_s):.2f}\n" in live
+    windows = names["pipeline"].windows_
+    own = windows.take(np.flatnonzero(windows.recording_id == "drive 3"))
+    expected = names["clf"].predict(own.X)
+    # the stream is not flushed, so windows that end within the latency are still to come
+    assert len(own) - 2 <= len(labels) < len(own)
+    np.testing.assert_array_equal(labels, expected[: len(labels)])
