@@ -34,15 +34,19 @@ V Higher(V a, V b) {
   return a < b ? b : a;
 }
 
-// A number of samples. Its inverse is looked up, 0 for no samples: divisions would take most of the
-// time.
 struct Count {
-  double n, inverse;
+  double n, inverse;  // of no samples the inverse is 0
+};
+// Inverses are looked up: one division after the other would take most of the time.
+struct Counts {
+  const double* inverses;  // of 0, 1, ... samples
+  Count operator[](int64_t n) const { return {static_cast<double>(n), inverses[n]}; }
 };
 
 // What a statistic keeps of a stretch of samples that begins or ends at its anchor, one of them:
 //   Add takes one more sample, which follows them (side is 1) or comes before them (-1);
-//   Join takes the stretch that follows, whose anchor is `gap` above this one's;
+//   Join takes the stretch that follows, whose anchor is `gap` above this one's, given how many
+//   samples are this one's own, its, and both stretches';
 //   Value is the statistic, given the last sample, too.
 
 // Samples relative to the anchor: a large offset costs no digits.
@@ -56,18 +60,16 @@ struct Centre {
     total += above;
     return distance;
   }
-  V DistanceTo(const Centre& later, V gap, Count n, Count n_later) const {
-    return gap + (later.total * n_later.inverse - total * n.inverse);
+  V DistanceTo(const Centre& later, V gap, Count own, Count its) const {
+    return gap + (later.total * its.inverse - total * own.inverse);
   }
-  void Join(const Centre& later, V gap, Count n_later) { total += later.total + gap * n_later.n; }
+  void Join(const Centre& later, V gap, Count its) { total += later.total + gap * its.n; }
 };
 
 template <typename V>
 struct Mean : Centre<V> {
   void Add(V x, V anchor, Count before, Count, double) { Centre<V>::Add(x, anchor, before); }
-  void Join(const Mean& later, V gap, Count, Count n_later, Count) {
-    Centre<V>::Join(later, gap, n_later);
-  }
+  void Join(const Mean& later, V gap, Count, Count its, Count) { Centre<V>::Join(later, gap, its); }
   V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
 };
 
@@ -80,9 +82,9 @@ struct Std : Centre<V> {
     const V distance = Centre<V>::Add(x, anchor, before);
     squares += distance * distance * (before.inverse * after.inverse);
   }
-  void Join(const Std& later, V gap, Count n, Count n_later, Count n_all) {
-    const V distance = this->DistanceTo(later, gap, n, n_later);
-    squares += later.squares + distance * distance * (n.n * n_later.n * n_all.inverse);
+  void Join(const Std& later, V gap, Count own, Count its, Count both) {
+    const V distance = this->DistanceTo(later, gap, own, its);
+    squares += later.squares + distance * distance * (own.n * its.n * both.inverse);
   }
   V Value(V, V, Count n) const { return Sqrt(squares * n.inverse); }
 };
@@ -94,10 +96,10 @@ struct LineResidual : Centre<V> {
   void Add(V x, V anchor, Count before, Count, double side) {
     products += Centre<V>::Add(x, anchor, before) * (side / 2);
   }
-  void Join(const LineResidual& later, V gap, Count n, Count n_later, Count) {
-    const V distance = this->DistanceTo(later, gap, n, n_later);
-    products += later.products + distance * (n.n * n_later.n / 2);
-    Centre<V>::Join(later, gap, n_later);
+  void Join(const LineResidual& later, V gap, Count own, Count its, Count) {
+    const V distance = this->DistanceTo(later, gap, own, its);
+    products += later.products + distance * (own.n * its.n / 2);
+    Centre<V>::Join(later, gap, its);
   }
   V Value(V anchor, V last, Count n) const {
     if (n.n < 3) return V{};  // a line goes through one sample, and through two
@@ -150,22 +152,6 @@ struct Range {
   V Value(V, V, Count) const { return high - low; }
 };
 
-// The inverses of 0, 1, ... up to the longest stretch so far.
-class Counts {
- public:
-  void Reach(int64_t n) {
-    while (static_cast<int64_t>(inverses_.size()) <= n) {
-      inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
-    }
-  }
-  const double* inverses() const { return inverses_.data(); }
-
- private:
-  std::vector<double> inverses_{0.0};
-};
-
-Count Look(const double* inverses, int64_t n) { return {static_cast<double>(n), inverses[n]}; }
-
 // The last whole block and the block that is being filled, of the channels of a V.
 template <template <typename> class Statistic, typename V>
 class Blocks {
@@ -174,9 +160,9 @@ class Blocks {
 
   // Samples of one block: sample i at x + i * stride, its row at y + (i - n_skipped) * stride.
   void Add(const double* x, int64_t n_samples, int64_t n_skipped, int64_t stride, int64_t window,
-           const double* inverses, double* y) {
+           Counts counts, double* y) {
     if (static_cast<int64_t>(block_.size()) == window) {
-      EndsOfBlock(inverses, &previous_);
+      EndsOfBlock(counts, &previous_);
       block_.clear();
     }
     int64_t n = static_cast<int64_t>(block_.size());
@@ -187,46 +173,45 @@ class Blocks {
     for (int64_t i = 0; i < n_samples; ++i) {
       const V sample = Load<V>(x + i * stride);
       block_[n] = sample;
-      so_far.Add(sample, anchor, Look(inverses, n), Look(inverses, n + 1), 1);
+      so_far.Add(sample, anchor, counts[n], counts[n + 1], 1);
       ++n;
       if (i < n_skipped) continue;
       const bool is_alone = previous_.empty() || n == window;
-      Store(y + (i - n_skipped) * stride, is_alone ? so_far.Value(anchor, sample, Look(inverses, n))
-                                                   : Joined(so_far, n, sample, window, inverses));
+      Store(y + (i - n_skipped) * stride, is_alone ? so_far.Value(anchor, sample, counts[n])
+                                                   : Joined(so_far, n, sample, window, counts));
     }
     so_far_ = so_far;
   }
 
   // Before Last.
-  void Finish(const double* inverses) { EndsOfBlock(inverses, &ends_); }
+  void Finish(Counts counts) { EndsOfBlock(counts, &ends_); }
 
   // Of the last n samples, 1 <= n, reaching at most to the beginning of the block before.
-  V Last(int64_t n, const double* inverses) const {
+  V Last(int64_t n, Counts counts) const {
     const int64_t here = static_cast<int64_t>(block_.size());
     const V last = block_.back();
-    if (n <= here) return ends_[n - 1].Value(last, last, Look(inverses, n));
-    return Joined(so_far_, here, last, n, inverses);
+    if (n <= here) return ends_[n - 1].Value(last, last, counts[n]);
+    return Joined(so_far_, here, last, n, counts);
   }
 
  private:
   // Of `n` samples that end with the first `here` ones of the block.
-  V Joined(const Summary& so_far, int64_t here, V last, int64_t n, const double* inverses) const {
+  V Joined(const Summary& so_far, int64_t here, V last, int64_t n, Counts counts) const {
     const int64_t before = n - here;
     Summary summary = previous_[before - 1];
-    summary.Join(so_far, block_[0] - previous_anchor_, Look(inverses, before), Look(inverses, here),
-                 Look(inverses, n));
-    return summary.Value(previous_anchor_, last, Look(inverses, n));
+    summary.Join(so_far, block_[0] - previous_anchor_, counts[before], counts[here], counts[n]);
+    return summary.Value(previous_anchor_, last, counts[n]);
   }
 
   // Summaries of the block's last sample, its last two, and so on.
-  void EndsOfBlock(const double* inverses, std::vector<Summary>* ends) {
+  void EndsOfBlock(Counts counts, std::vector<Summary>* ends) {
     const int64_t size = static_cast<int64_t>(block_.size());
     ends->resize(size);
     if (size == 0) return;
     const V anchor = block_[size - 1];
     Summary summary;
     for (int64_t n = 0; n < size; ++n) {
-      summary.Add(block_[size - 1 - n], anchor, Look(inverses, n), Look(inverses, n + 1), -1);
+      summary.Add(block_[size - 1 - n], anchor, counts[n], counts[n + 1], -1);
       (*ends)[n] = summary;
     }
     if (ends == &previous_) previous_anchor_ = anchor;
@@ -268,14 +253,17 @@ class MovingWindow::LoopOver : public Loop {
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
     const int64_t n_skipped = n_samples - n_rows;  // of times whose window is not yet complete
-    counts_.Reach(std::min(window_, n_seen_ + n_samples));
+    while (static_cast<int64_t>(inverses_.size()) <= std::min(window_, n_seen_ + n_samples)) {
+      inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
+    }
+    const Counts counts{inverses_.data()};
     for (int64_t i = 0; i < n_samples;) {
       const int64_t n = std::min(window_ - (n_seen_ + i) % window_, n_samples - i);
       const int64_t n_skipped_here = std::clamp<int64_t>(n_skipped - i, 0, n);
       const double* from = x + i * n_channels_;
       double* to = y + std::max<int64_t>(0, i - n_skipped) * n_channels_;
       ForChannels([&](auto& blocks, int64_t c) {
-        blocks.Add(from + c, n, n_skipped_here, n_channels_, window_, counts_.inverses(), to + c);
+        blocks.Add(from + c, n, n_skipped_here, n_channels_, window_, counts, to + c);
       });
       i += n;
     }
@@ -285,12 +273,12 @@ class MovingWindow::LoopOver : public Loop {
 
   void Flush(double* y) override {
     if (n_left() == 0) return;
+    const Counts counts{inverses_.data()};
     ForChannels([&](auto& blocks, int64_t c) {
-      blocks.Finish(counts_.inverses());
+      blocks.Finish(counts);
       for (int64_t t = n_written_; t < n_seen_; ++t) {
         const int64_t begin = std::max<int64_t>(0, t + ahead_ - window_ + 1);
-        Store(y + (t - n_written_) * n_channels_ + c,
-              blocks.Last(n_seen_ - begin, counts_.inverses()));
+        Store(y + (t - n_written_) * n_channels_ + c, blocks.Last(n_seen_ - begin, counts));
       }
     });
     n_written_ = n_seen_;
@@ -305,7 +293,7 @@ class MovingWindow::LoopOver : public Loop {
     for (auto& single : singles_) f(single, c), c += 1;
   }
 
-  Counts counts_;
+  std::vector<double> inverses_{0.0};  // as Counts has them
   std::vector<Blocks<Statistic, Pair>> pairs_;
   std::vector<Blocks<Statistic, double>> singles_;
 };

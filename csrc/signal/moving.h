@@ -27,7 +27,7 @@ enum class MovingStatistic {
 class MovingWindow {
  public:
   // window_samples >= 1, 0 <= ahead_samples < window_samples, n_channels >= 1. Memory grows with
-  // the samples seen, up to about eight doubles for each sample of a window.
+  // the samples seen, up to about six doubles for each sample of a window.
   MovingWindow(MovingStatistic statistic, int64_t window_samples, int64_t ahead_samples,
                int64_t n_channels);
   ~MovingWindow();

@@ -35,7 +35,10 @@ class Columns:
 
 
 class Kernel(Protocol):
-    """The computation of a step on the columns it reads: as many rows out as in, perhaps later."""
+    """The computation of a step on the columns it reads: as many rows out as in, perhaps later.
+
+    It keeps no reference to the samples it is given, nor to the rows it returns.
+    """
 
     latency_samples: int
 
@@ -55,19 +58,23 @@ class ColumnStream(StreamBase):
         super().__init__(channels)
         self.latency_s = kernel.latency_samples / sample_rate_hz
         self._kernel = kernel
-        self._picked = list(columns.picked)
-        self._old = [i for i, source in enumerate(columns.sources) if source >= 0]
-        self._new = [i for i, source in enumerate(columns.sources) if source < 0]
-        self._from_input = [source for source in columns.sources if source >= 0]
-        self._from_kernel = [-1 - source for source in columns.sources if source < 0]
-        self._waiting = np.empty((0, len(self._from_input)))
+        old = [source for source in columns.sources if source >= 0]
+        new = [-1 - source for source in columns.sources if source < 0]
+        self._n_columns = len(columns.sources)
+        self._is_computed = new == list(range(self._n_columns))  # nothing else, in this order
+        self._picked = _index(columns.picked)
+        self._old = _index([i for i, source in enumerate(columns.sources) if source >= 0])
+        self._new = _index([i for i, source in enumerate(columns.sources) if source < 0])
+        self._from_input = _index(old)
+        self._from_kernel = _index(new)
+        self._waiting = np.empty((0, len(old)))
 
     def _push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         passing = samples[:, self._from_input]
         if len(self._waiting):
             passing = np.concatenate([self._waiting, passing])
         computed = self._kernel.push(np.ascontiguousarray(samples[:, self._picked]))
-        self._waiting = passing[len(computed) :]
+        self._waiting = passing[len(computed) :].copy()  # the samples are the caller's
         return self._assemble(passing[: len(computed)], computed)
 
     def _flush(self) -> NDArray[np.float64]:
@@ -77,10 +84,19 @@ class ColumnStream(StreamBase):
     def _assemble(
         self, passing: NDArray[np.float64], computed: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        rows = np.empty((len(computed), len(self._old) + len(self._new)))
+        if self._is_computed:
+            return computed
+        rows = np.empty((len(computed), self._n_columns))
         rows[:, self._old] = passing
         rows[:, self._new] = computed[:, self._from_kernel]
         return rows
+
+
+def _index(columns: Sequence[int]) -> list[int] | slice:
+    """Return what picks these columns: a slice, which copies nothing, where they are neighbours."""
+    if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
+        return slice(columns[0], columns[0] + len(columns))
+    return list(columns)
 
 
 def find_column(argument: str, name: str, channels: Channels) -> int:

@@ -134,8 +134,10 @@ class StepBase(ABC):
         except ArgumentError as error:
             error.add_note(f"for recording {recording.recording_id!r}")
             raise
-        parts = [stream.push(recording.values), stream.flush()]
-        values = np.concatenate(parts).astype(recording.values.dtype, copy=False)
+        values, left = stream.push(recording.values), stream.flush()
+        if len(left):
+            values = np.concatenate([values, left])
+        values = values.astype(recording.values.dtype, copy=False)
         times = recording.timestamps_s
         rate_out = self.output_rate_hz(rate)
         if stream.delay_s or rate_out != rate:

@@ -182,6 +182,19 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
             assert abs(float(result[t] - expected)) <= 1e8 * 4 * np.finfo(np.float64).eps
 
 
+@pytest.mark.parametrize("spike", [0.0, 1e6])
+def test_long_windows_gather_no_rounding_even_with_the_worst_samples_in_the_worst_places(spike):
+    n_samples, window = 12_500, 4000
+    signal = 50.0 + np.random.default_rng(3).normal(size=n_samples)
+    signal[window - 1 :: window] += spike  # samples that all others are taken relative to
+    signal[::window] -= spike
+    mean, std = (feature(Moving(window / RATE, what), signal) for what in ("mean", "std"))
+    for t in range(window // 2, n_samples, 371):
+        exact = signal[max(0, t - window + 1) : t + 1].astype(np.longdouble)
+        assert abs(float(mean[t] - exact.mean())) <= 1e-13 * (50 + spike)
+        assert float(std[t]) == pytest.approx(float(exact.std()), rel=5e-14)
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("phase", ["zero", "causal"])
 def test_a_spike_that_has_left_the_window_leaves_no_trace(statistic, phase):

@@ -273,6 +273,23 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 
 @over(ALL)
+def test_a_stream_bears_it_when_its_input_and_its_output_are_overwritten(step):
+    """A log is read into one buffer again and again; a caller scales rows where they lie."""
+    values = noise(120)
+    stream = step.stream(CHANNELS, RATE)
+    buffer = np.empty((12, len(CHANNELS)))
+    rows = []
+    for first in range(0, 120, 12):
+        buffer[:] = values[first : first + 12]
+        given = stream.push(buffer)
+        rows.append(given.copy())
+        np.testing.assert_array_equal(buffer, values[first : first + 12])
+        buffer[:] = given[:] = -1e9
+    rows.append(stream.flush())
+    np.testing.assert_array_equal(np.concatenate(rows), step.apply(recording_of(values)).values)
+
+
+@over(ALL)
 def test_uneven_or_contradicted_stamps_are_refused(step):
     recording = recording_of(noise(60))
     shifted = recording.timestamps_s + np.where(np.arange(60) == 30, 0.004, 0.0)
