@@ -234,7 +234,11 @@ def prepare(
     ] = None,
     train_hop_s: Annotated[
         float | None,
-        typer.Option("--train-hop-s", metavar="S", help="The same of training windows alone [default: hop-s]."),
+        typer.Option(
+            "--train-hop-s",
+            metavar="S",
+            help="The same of training windows alone [default: hop-s].",
+        ),
     ] = None,
     short: Annotated[
         str | None,
@@ -539,7 +543,11 @@ def predict(
     ],
     time_column: Annotated[
         str | None,
-        typer.Option("--time-column", metavar="NAME", help="Column of time stamps [default: as in training]."),
+        typer.Option(
+            "--time-column",
+            metavar="NAME",
+            help="Column of time stamps [default: as in training].",
+        ),
     ] = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="A line for each window, not each span.")
