@@ -162,6 +162,7 @@ def prepare(
     labels: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
     manifest: str | os.PathLike[str] | bool | None = None,
     repair_stamps: bool | None = None,
     sample_rate_hz: float | None = None,
@@ -212,6 +213,8 @@ def prepare(
         default.
     label_column : str, optional
         Column that says the label of each sample, where labels change inside a recording.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not say it, as CSV; steps go by them.
     repair_stamps : bool, optional
         Sort samples that are out of order and merge those of one instant, and count them; False by
         default, which makes them an error.
@@ -264,6 +267,7 @@ def prepare(
         "labels": labels,
         "exclude": exclude,
         "channels": channels,
+        "units": None if units is None else dict(units),
         "manifest": manifest,
         "repair_stamps": repair_stamps,
         "sample_rate_hz": sample_rate_hz,
@@ -344,7 +348,7 @@ class _Plan:
             "exclude": use.get("exclude", ()),
             "manifest": use.get("manifest"),
         }
-        reading = {name: use.get(name) for name in ("time_column", "label_column")}
+        reading = {name: use.get(name) for name in ("time_column", "label_column", "units")}
         reading["repair_stamps"] = bool(use.get("repair_stamps", False))
         return cls(which, reading, pipeline)
 

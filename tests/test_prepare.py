@@ -851,3 +851,29 @@ class TestWordsOfErrors:
             said = " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
             for word in (str(file), *words):
                 assert word in said, said
+
+
+def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
+    for label in ("ice", "mud"):
+        for number in range(3):
+            columns = signals(number + 7 * (label == "mud"))
+            write_csv(tmp_path / "logs" / label / f"pro_{number}.csv", columns)
+    (tmp_path / "c.toml").write_text(
+        '[input]\nunits = { current = "mA", speed = "V" }\n[window]\nwindow_s = 2\n'
+        '[[steps]]\nkind = "power"\ncurrent = "current"\nvoltage = "speed"\n'
+    )
+    prepare(tmp_path / "logs", tmp_path / "w.h5", config=tmp_path / "c.toml")
+    windows = read_windows(tmp_path / "w.h5")
+    assert windows.provenance["recordings"][0]["units"] == ["mA", "V", "W"]
+    np.testing.assert_allclose(
+        windows.X[:, :, 2], windows.X[:, :, 0] * windows.X[:, :, 1] / 1000, rtol=1e-5, atol=1e-7
+    )
+    with pytest.raises(InputError, match="unit"):
+        prepare(
+            tmp_path / "logs",
+            tmp_path / "w.h5",
+            window_s=2,
+            steps=[{"kind": "power", "current": "current", "voltage": "speed"}],
+        )
+    with pytest.raises(RecordingError, match=r"pro_0\.csv: no channel 'curent'.*'current'"):
+        prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=2, units={"curent": "A"})

@@ -128,6 +128,7 @@ def predict_recordings(
             pipeline,
             time_column or reading.get("time_column"),
             repair_stamps=bool(reading.get("repair_stamps")),
+            units=reading.get("units"),
         )
         seen = _is_seen(model, source)
         predictions.append(
@@ -185,6 +186,7 @@ def _windows(
     time_column: str | None,
     *,
     repair_stamps: bool,
+    units: dict[str, str] | None,
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
@@ -193,6 +195,7 @@ def _windows(
             time_column=time_column,
             channels=pipeline.cut.channels,
             repair_stamps=repair_stamps,
+            units=units,
         )
         # A robot does not know where labels change: its windows follow time alone.
         return pipeline.prepare([replace(recording, label_spans=())])

@@ -31,6 +31,7 @@ class InputSection(_Section):
     labels: _Texts | None = None
     exclude: _Texts | None = None
     channels: _Texts | None = None
+    units: dict[str, str] | None = None
     manifest: str | bool | None = None
     repair_stamps: bool | None = None
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.readers.csv import read_csv
@@ -42,6 +42,7 @@ def read_recordings(
     repair_stamps: bool = False,
     on_error: str = "stop",
     label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -64,6 +65,8 @@ def read_recordings(
         skip: a recording that cannot be read is left out, with a warning that says why.
     label_column : str, optional
         Column of each sample's label, for recordings that have no other; see `read_source`.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not say it.
 
     Returns
     -------
@@ -93,6 +96,7 @@ def read_recordings(
                     channels=channels,
                     repair_stamps=repair_stamps,
                     label_column=label_column,
+                    units=units,
                 )
             )
         except RecordingError as error:

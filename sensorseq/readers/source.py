@@ -13,7 +13,7 @@ from sensorseq.readers.find import RecordingSource, suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
-from sensorseq.recording import Recording
+from sensorseq.recording import Channel, Recording
 
 _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
     ".csv": (read_csv, read_csv_timestamps),
@@ -31,6 +31,7 @@ def read_source(
     channels: Sequence[str] | None = None,
     repair_stamps: bool = False,
     label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -48,6 +49,8 @@ def read_source(
     label_column : str, optional
         Column of each sample's label: runs of equal ones become `label_spans`, an empty field is no
         label. For recordings of one file that have no label by their folder or manifest.
+    units : mapping of str to str, optional
+        Unit of each channel by name, instead of what the file may say; CSV says none.
 
     Raises
     ------
@@ -89,12 +92,13 @@ def read_source(
         recording.check_label_spans()
     except RecordingError as error:
         raise RecordingError(f"{_listed(source)}: {error}") from error
-    if channels is not None:
-        for name in channels:
-            if name not in recording.channel_names:
-                raise _no_such_channel(source, recording, name)
-        recording = recording.select(channels)
-    return recording
+    for name in (*(channels or ()), *(units or ())):
+        if name not in recording.channel_names:
+            raise _no_such_channel(source, recording, name)
+    if units:
+        named = [Channel(c.name, units.get(c.name, c.unit)) for c in recording.channels]
+        recording = replace(recording, channels=tuple(named))
+    return recording if channels is None else recording.select(channels)
 
 
 def read_source_rate(
