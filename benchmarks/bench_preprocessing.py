@@ -20,7 +20,7 @@ from _results import write_results
 from sensorseq.benchmark import environment
 
 WINDOWS_BYTES = 100_000_000
-MEMORY_BYTES = 300_000_000
+MEMORY_BYTES = 1_000_000_000
 HEADER = f"{'':40} {'samples x ch.':>13} dtype   {'against':8} theirs ms   ours ms  ratio  [spread]"
 
 

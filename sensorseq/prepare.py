@@ -34,7 +34,7 @@ from sensorseq.preprocessing.configuration import (
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.label_rules import MIN_PURITY
-from sensorseq.preprocessing.learn import WindowTable, describe_scaler
+from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, versions
 from sensorseq.readers import (
     ON_ERROR,
@@ -450,6 +450,7 @@ class _Run:
         if split is not None:
             if pipeline.cut.cuts_training_anew:
                 rows, split = rows.with_training_anew(split)
+                check_training_anew(split, rows.table.y)
             rows, split = rows.keep(split != ""), split[split != ""]
         # What is learned is learned from what is written: after windows were left out.
         scaler = pipeline.learn.fit_scaler(rows.blocks, rows.lengths, split, rows.table, channels)

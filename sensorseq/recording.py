@@ -73,6 +73,12 @@ class LabelSpan:
         return f"{self.label!r} from {self.start_s:.6f} s to {self.end_s:.6f} s"
 
 
+class _OrderedSpans(tuple[LabelSpan, ...]):
+    """Label spans in order that do not overlap: pieces of a recording need not look again."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Samples of several channels on one clock, with what is known about where they come from.
@@ -166,13 +172,14 @@ class Recording:
         object.__setattr__(self, "label_spans", self._sorted_spans())
 
     def _sorted_spans(self) -> tuple[LabelSpan, ...]:
-        spans = tuple(sorted(self.label_spans))
+        is_checked = isinstance(self.label_spans, _OrderedSpans)
+        spans = self.label_spans if is_checked else _OrderedSpans(sorted(self.label_spans))
         if spans and self.label is not None:
             raise RecordingError(
                 f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
                 " label spans; give the one or the other."
             )
-        for one, next_one in pairwise(spans):
+        for one, next_one in () if is_checked else pairwise(spans):
             if next_one.start_s < one.end_s:
                 raise RecordingError(
                     f"recording {self.recording_id!r}: label spans overlap: {one}, and {next_one}."

@@ -829,6 +829,19 @@ class TestWordsOfErrors:
             with pytest.raises(WindowError, match=words):
                 prepare(folder, tmp_path / "w.h5", **arguments)
 
+    def test_a_class_that_no_training_window_is_left_of_is_said(self, tmp_path):
+        folder, by = tmp_path / "logs", {"label_column": "surface"}
+        for number in range(4):
+            surface = np.repeat(["ice", "mud"], 200)
+            write_csv(folder / f"run_{number}.csv", {**signals(number), "surface": surface})
+        arguments = {"window_s": 1.0, "label_rule": "centre", "train_hop_s": 60.0}
+        for attempt in (
+            lambda: prepare(folder, tmp_path / "w.h5", **by, **arguments),
+            lambda: PreparePipeline(**arguments).prepare(read_recordings(folder, **by)),
+        ):
+            with pytest.raises(WindowError, match=r"no training window of class 'mud'"):
+                attempt()
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [

@@ -1,3 +1,6 @@
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -197,3 +200,16 @@ def test_the_spans_within_a_stretch_label_its_instants_as_before(edges, window):
 def test_selecting_channels_keeps_the_label_spans():
     spans = (LabelSpan(0, 2, "ice"),)
     assert recording(label_spans=spans).select(["gyro"]).label_spans == spans
+
+
+def test_pieces_share_the_label_spans_of_the_whole_which_are_checked_once():
+    spans = (LabelSpan(2, 3, "mud"), LabelSpan(0, 2, "ice"))
+    whole = Recording.evenly_sampled(np.zeros((40, 1)), 10.0, ["a"], "r", label_spans=spans)
+    assert whole.label_spans == spans[::-1]
+    piece = replace(whole, values=whole.values[:5], timestamps_s=whole.timestamps_s[:5])
+    assert piece.label_spans is whole.label_spans
+    assert pickle.loads(pickle.dumps(piece)).label_spans == spans[::-1]
+    with pytest.raises(RecordingError, match="the one or the other"):
+        replace(piece, label="ice")
+    with pytest.raises(RecordingError, match="overlap"):
+        replace(piece, label_spans=(*whole.label_spans, LabelSpan(1, 4, "tar")))

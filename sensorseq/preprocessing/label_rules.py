@@ -1,12 +1,13 @@
 """Which label a window has when the labels of its recording change on the way."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.recording import Recording
+from sensorseq.recording import LabelSpan, Recording
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # of majority, unless said otherwise
@@ -65,11 +66,11 @@ def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> li
         return [Stretch(0, piece.n_samples, piece.label)]
     stretches = []
     at = 0
-    for label, first, stop in _spans_in_samples(piece, sample_rate_hz):
+    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
         if first > at:
             stretches.append(Stretch(at, first))
         if stop > first:
-            stretches.append(Stretch(first, stop, label))
+            stretches.append(Stretch(first, stop, span.label))
         at = max(at, stop)
     if at < piece.n_samples or not stretches:
         stretches.append(Stretch(at, piece.n_samples))
@@ -134,32 +135,38 @@ def choose_labels(
 
 def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
     """Return id, label and start of the label spans that no sample of any piece lies in."""
-    met: dict[tuple[str, int], bool] = {}
-    for piece in pieces:
-        for at, (_, first, stop) in enumerate(_spans_in_samples(piece, sample_rate_hz)):
-            key = (piece.recording_id, at)
-            met[key] = met.get(key, False) or stop > first
     spans = {piece.recording_id: piece.label_spans for piece in pieces}
+    met: dict[str, set[LabelSpan]] = {name: set() for name in spans}
+    for piece in pieces:
+        met[piece.recording_id] |= {
+            span for span, first, stop in _spans_in_samples(piece, sample_rate_hz) if stop > first
+        }
     return [
-        (name, spans[name][at].label, spans[name][at].start_s)
-        for (name, at), found in met.items()
-        if not found
+        (name, span.label, span.start_s)
+        for name, own in spans.items()
+        for span in own
+        if span not in met[name]
     ]
 
 
-def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[str, int, int]]:
-    """Label, first sample and one past the last sample of each span; may be empty."""
-    edges_s = np.reshape([[span.start_s, span.end_s] for span in piece.label_spans], (-1, 2))
-    at = np.searchsorted(piece.timestamps_s, edges_s - _ROUNDING_PERIODS / sample_rate_hz)
-    return [
-        (span.label, int(first), int(stop))
-        for span, (first, stop) in zip(piece.label_spans, at, strict=True)
-    ]
+def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
+    """First sample and one past the last of each span that reaches the piece; may be empty."""
+    t, spans = piece.timestamps_s, piece.label_spans
+    if not len(t) or not spans:
+        return []
+    early_s = _ROUNDING_PERIODS / sample_rate_hz
+    # A long recording has many pieces and many spans: only those that meet are looked at.
+    begin = bisect_right(spans, t[0] + early_s, key=lambda span: span.end_s)
+    end = bisect_right(spans, t[-1] + early_s, key=lambda span: span.start_s)
+    near = spans[begin:end]
+    edges_s = np.reshape([[span.start_s, span.end_s] for span in near], (-1, 2))
+    at = np.searchsorted(t, edges_s - early_s)
+    return [(span, int(first), int(stop)) for span, (first, stop) in zip(near, at, strict=True)]
 
 
 def _sample_codes(piece: Recording, sample_rate_hz: float, classes: list[Any]) -> NDArray[np.int64]:
     whole = _NO_LABEL if piece.label is None else classes.index(piece.label)
     codes = np.full(piece.n_samples, whole, np.int64)
-    for label, first, stop in _spans_in_samples(piece, sample_rate_hz):
-        codes[first:stop] = classes.index(label)
+    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
+        codes[first:stop] = classes.index(span.label)
     return codes

@@ -218,6 +218,24 @@ class LearnPlan:
         return {"split": _plain(describe_split(table.y, together, split, self.split).to_dict())}
 
 
+def check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
+    """Raise when training windows that were cut anew lack a class, or are none.
+
+    Raises
+    ------
+    WindowError
+        Naming the class.
+    """
+    label = np.zeros(len(split)) if y is None else y
+    lacking = np.setdiff1d(label, label[split == "train"])
+    if lacking.size:
+        of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+        raise WindowError(
+            f"no training window{of} is left by train_hop_s and train_phase, though there are some"
+            ' on the grid. Use a shorter train_hop_s, train_phase="grid", or leave both away.'
+        )
+
+
 def describe_scaler(
     scaler: Scaler | KeyedScaler | None, channels: tuple[str, ...]
 ) -> dict[str, list[str]]:

@@ -21,7 +21,12 @@ from sensorseq.preprocessing.configuration import (
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.learn import LearnPlan, WindowTable, describe_scaler
+from sensorseq.preprocessing.learn import (
+    LearnPlan,
+    WindowTable,
+    check_training_anew,
+    describe_scaler,
+)
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import Step
@@ -337,6 +342,7 @@ class PreparePipeline:
         parts = np.concatenate(
             [np.full(len(train), "train"), split[(split != "") & (split != "train")]]
         )
+        check_training_anew(parts, joined.y)
         order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
         rank = np.argsort(
             [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"

@@ -416,6 +416,7 @@ def _cut(
     longest: dict[Any, int] = {}
     n_candidates = 0
     best_share = np.zeros(len(classes))
+    labels = piece.labels
     for stretch in stretches_of(piece, grid.rate, label_rule):
         is_labelled = stretch.label is not None
         told = {
@@ -428,7 +429,7 @@ def _cut(
             continue
         first, valid = grid.windows_of(piece, stretch)
         n_candidates += len(first)
-        for label in (stretch.label,) if is_labelled else piece.labels:
+        for label in (stretch.label,) if is_labelled else labels:
             longest[label] = max(longest.get(label, 0), stretch.n_samples)
         if not len(first):
             samples = {"n_samples": stretch.n_samples, "n_windows": 0}
