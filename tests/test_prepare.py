@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from sensorseq import SensorLSTMClassifier
 from sensorseq import prepare as prepare_module
 from sensorseq.errors import (
     ArgumentError,
@@ -25,6 +26,7 @@ from sensorseq.errors import (
     SplitError,
     WindowError,
 )
+from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.keyed_scale import scaler_from_dict
@@ -834,3 +836,20 @@ class TestWordsOfErrors:
             said = " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
             for word in (str(file), *words):
                 assert word in said, said
+
+
+def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
+    for number in range(3):
+        columns = signals(number)
+        surface = np.array(["1", "2", "stop"])[(columns["time"] // 2).astype(int) % 3]
+        write_csv(tmp_path / "logs" / f"run_{number}.csv", {**columns, "surface": surface})
+    write_csv(tmp_path / "new.csv", signals(0))
+    prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, label_column="surface")
+    model = SensorLSTMClassifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
+    model.fit(tmp_path / "w.h5")
+    labelled, plain = (
+        predict_recordings(model, [path])[0]
+        for path in (tmp_path / "logs" / "run_0.csv", tmp_path / "new.csv")
+    )
+    np.testing.assert_array_equal(labelled.probability, plain.probability)
+    assert set(labelled.classes) == {"1", "2", "stop"}
