@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 
 import sensorseq
+from sensorseq import SensorLSTMClassifier
 from sensorseq import prepare as prepare_module
 from sensorseq.errors import (
     ArgumentError,
@@ -26,6 +27,7 @@ from sensorseq.errors import (
     SplitError,
     WindowError,
 )
+from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.keyed_scale import scaler_from_dict
@@ -890,3 +892,20 @@ def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
         )
     with pytest.raises(RecordingError, match=r"pro_0\.csv: no channel 'curent'.*'current'"):
         prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=2, units={"curent": "A"})
+
+
+def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
+    for number in range(3):
+        columns = signals(number)
+        surface = np.array(["1", "2", "stop"])[(columns["time"] // 2).astype(int) % 3]
+        write_csv(tmp_path / "logs" / f"run_{number}.csv", {**columns, "surface": surface})
+    write_csv(tmp_path / "new.csv", signals(0))
+    prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, label_column="surface")
+    model = SensorLSTMClassifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
+    model.fit(tmp_path / "w.h5")
+    labelled, plain = (
+        predict_recordings(model, [path])[0]
+        for path in (tmp_path / "logs" / "run_0.csv", tmp_path / "new.csv")
+    )
+    np.testing.assert_array_equal(labelled.probability, plain.probability)
+    assert set(labelled.classes) == {"1", "2", "stop"}

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sensorseq.evaluation.metrics import recording_prediction
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, find_recordings, read_source
+from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen
@@ -126,9 +128,7 @@ def predict_recordings(
         windows = _windows(
             source,
             pipeline,
-            time_column or reading.get("time_column"),
-            repair_stamps=bool(reading.get("repair_stamps")),
-            units=reading.get("units"),
+            {**reading, "time_column": time_column or reading.get("time_column")},
         )
         seen = _is_seen(model, source)
         predictions.append(
@@ -181,22 +181,11 @@ def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
 
 
 def _windows(
-    source: RecordingSource,
-    pipeline: PreparePipeline,
-    time_column: str | None,
-    *,
-    repair_stamps: bool,
-    units: dict[str, str] | None,
+    source: RecordingSource, pipeline: PreparePipeline, reading: dict[str, Any]
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
-        recording = read_source(
-            source,
-            time_column=time_column,
-            channels=pipeline.cut.channels,
-            repair_stamps=repair_stamps,
-            units=units,
-        )
+        recording = _read(source, pipeline, reading)
         # A robot does not know where labels change: its windows follow time alone.
         return pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
@@ -209,6 +198,24 @@ def _windows(
         if listed not in str(error):
             error.add_note(f"while reading {listed}")
         raise
+
+
+def _read(source: RecordingSource, pipeline: PreparePipeline, reading: dict[str, Any]) -> Recording:
+    used = pipeline.cut.channels or ()
+    units = {name: unit for name, unit in (reading.get("units") or {}).items() if name in used}
+    said: dict[str, Any] = {
+        "units": units,
+        "time_column": reading.get("time_column"),
+        "channels": pipeline.cut.channels,
+        "repair_stamps": bool(reading.get("repair_stamps")),
+    }
+    if (label_column := reading.get("label_column")) is not None:
+        # Said to be labels, the column is no channel that words in it would spoil. A recording to
+        # be predicted may be without it: then, and for what else is wrong, it is read plainly.
+        with suppress(RecordingError):
+            bare = replace(source, label=None, label_spans=())
+            return read_source(bare, label_column=label_column, **said)
+    return read_source(source, **said)
 
 
 def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:

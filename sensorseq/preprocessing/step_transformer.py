@@ -13,7 +13,8 @@ from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.cut import make_steps
 from sensorseq.preprocessing.steps import Step
-from sensorseq.recording import Recording
+from sensorseq.preprocessing.steps.base import even_rate_hz
+from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
 
@@ -81,7 +82,14 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             check_rate("sample_rate_hz", self.sample_rate_hz)
         if isinstance(X, WindowSet):
             self.n_features_in_, self._ndim = X.n_channels, 3
-        elif not _are_recordings(X):
+            names = X.channels or [f"channel_{i}" for i in range(X.n_channels)]
+            rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
+            self._check_channels(tuple(map(Channel, names)), rate)
+        elif _are_recordings(X):
+            for recording in X:
+                if recording.n_samples > 1:
+                    self._check_channels(recording.channels, even_rate_hz(recording))
+        else:
             self._check(X, reset=True)
         return self
 
@@ -171,6 +179,17 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 sample_rate_hz = step.output_rate_hz(sample_rate_hz)
         return recording
 
+    def _check_channels(self, channels: tuple[Channel, ...], rate: float | None) -> None:
+        if rate is None:  # `transform` says what is missing
+            return
+        for index, step in enumerate(self.steps_):
+            try:
+                channels = step.output_channels(channels, rate)
+                rate = step.output_rate_hz(rate)
+            except ArgumentError as error:
+                error.add_note(f"in steps[{index}] ({step.kind})")
+                raise
+
     def _check(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
         ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
         if not reset and hasattr(self, "_ndim") and ndim != self._ndim:
@@ -187,6 +206,11 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             values = check_array(X, allow_nd=True, dtype=dtype)
             if reset:
                 self.n_features_in_ = values.shape[2]
+            elif hasattr(self, "n_features_in_") and values.shape[2] != self.n_features_in_:
+                raise SignalError(
+                    f"X has {values.shape[2]} channels, but SignalSteps was fitted on"
+                    f" {self.n_features_in_}."
+                )
         return values
 
 

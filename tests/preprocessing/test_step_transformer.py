@@ -4,7 +4,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError, SignalError
+from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.step_transformer import SignalSteps
 from sensorseq.preprocessing.steps import Detrend, Difference, make_step
 from sensorseq.recording import Recording
@@ -96,3 +97,16 @@ def test_another_number_of_dimensions_than_fitted_is_refused():
     steps = SignalSteps([DIFFERENCE], sample_rate_hz=10.0).fit(np.zeros((3, 9, 2)))
     with pytest.raises(InputError, match="2 dimensions"):
         steps.transform(np.zeros((3, 9)))
+
+
+def test_fit_checks_the_steps_against_the_channels():
+    missing = [{"kind": "difference"}, {"kind": "detrend", "window_s": 1, "channels": ["curent"]}]
+    recording = Recording.evenly_sampled(np.zeros((60, 1)), 20.0, ["current"], "r")
+    windows = PreparePipeline(window_s=1.0, split=None).prepare([recording])
+    for given in ([recording], windows):
+        with pytest.raises(ArgumentError, match="Did you mean 'current'") as caught:
+            SignalSteps(missing).fit(given)
+        assert "steps[1]" in str(caught.value.__notes__)
+    steps = SignalSteps([{"kind": "difference"}], sample_rate_hz=20.0).fit(np.zeros((3, 9, 2)))
+    with pytest.raises(SignalError, match="3 channels, but SignalSteps was fitted on 2"):
+        steps.transform(np.zeros((3, 9, 3)))
