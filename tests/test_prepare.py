@@ -883,6 +883,9 @@ def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
     np.testing.assert_allclose(
         windows.X[:, :, 2], windows.X[:, :, 0] * windows.X[:, :, 1] / 1000, rtol=1e-5, atol=1e-7
     )
+    model = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0).fit(tmp_path / "w.h5")
+    (found,) = predict_recordings(model, [tmp_path / "logs" / "ice" / "pro_1.csv"])
+    assert len(found.start_s) == (windows.recording_id == "ice/pro_1").sum() > 0
     with pytest.raises(InputError, match="unit"):
         prepare(
             tmp_path / "logs",
