@@ -52,7 +52,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many are done, of how
 many. What it raises ends the run."""
 
-_PART_VERSION = 2  # counted up when equal arguments no longer give equal windows
+_PART_VERSION = 3  # counted up when equal arguments no longer give equal windows
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -445,7 +445,9 @@ class _Run:
         channels = tuple(kept[0]["channels"])
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
-        split = pipeline.learn.assign_parts(rows.table, pipeline.cut.window_s)
+        split = pipeline.learn.assign_parts(
+            rows.table, pipeline.cut.window_s, max(one["lookahead_s"] for one in kept)
+        )
         evenness = pipeline.learn.describe_split(split, rows.table)
         if split is not None:
             if pipeline.cut.cuts_training_anew:
@@ -878,6 +880,7 @@ def _cut(
         "input_channels": list(recording.channel_names),
         "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
         "duration_s": recording.duration_s,
+        "lookahead_s": cut.lookahead_s(recording, rate),
         **describe_cut(recording, pieces),
         "n_windows": len(windows),
         "dropped_columns": recording.attributes.get("dropped_columns", []),

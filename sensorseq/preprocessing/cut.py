@@ -10,15 +10,17 @@ from sensorseq.errors import ArgumentError, SensorseqError
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.engine import check_engine
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
-from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.preprocessing.steps import Step, make_step
 from sensorseq.preprocessing.window import (
     check_window_choices,
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.windows import WindowSet
+
+SAME_RATE = 1e-3  # rates that differ by less are one, whose stamps are rounded
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,22 @@ class CutPlan:
             random_state=self.random_state,
             check_classes=check_classes,
         )
+
+    def lookahead_s(self, recording: Recording, sample_rate_hz: float) -> float:
+        """Return how far a sample of a window may look ahead of its time, in seconds.
+
+        That of the resampling filter, where the rate changes, and of steps with ``phase="zero"``.
+        """
+        seconds, rate, own_rate = 0.0, sample_rate_hz, sample_rate_of(recording)
+        if np.isfinite(own_rate) and abs(own_rate / rate - 1) > SAME_RATE:
+            stream = StreamResampler(own_rate, rate, 1, attenuation_db=self.attenuation_db)
+            seconds = stream.latency_s
+        channels = recording.channels
+        for step in self.steps:
+            seconds += step.stream(channels, rate).latency_s
+            channels = step.output_channels(channels, rate)
+            rate = step.output_rate_hz(rate)
+        return seconds
 
     def _output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.errors import ArgumentError, RecordingError, SplitError, WindowError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
@@ -113,8 +113,19 @@ class LearnPlan:
         """Return the plan of those arguments that belong to it."""
         return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
 
-    def assign_parts(self, table: WindowTable, window_s: float) -> NDArray[np.str_] | None:
+    def assign_parts(
+        self, table: WindowTable, window_s: float, lookahead_s: float
+    ) -> NDArray[np.str_] | None:
         """Return the part of each window, ``""`` for one to be left out; None without a split.
+
+        Parameters
+        ----------
+        table : WindowTable
+            The windows.
+        window_s : float
+            Their length in seconds.
+        lookahead_s : float
+            How far filters let a window see beyond its end: into another part, with less embargo.
 
         Raises
         ------
@@ -124,8 +135,15 @@ class LearnPlan:
         if self.split is None:
             return None
         if self.split_by == "time":
+            embargo_s = window_s + lookahead_s if self.embargo_s is None else self.embargo_s
+            if embargo_s < lookahead_s:
+                raise SplitError(
+                    f"embargo_s={embargo_s:g} is less than the {lookahead_s:.3g} s that resampling"
+                    " and steps look ahead: windows of one part would hold samples of the next. Use"
+                    " a longer embargo_s, phase='causal', or no other rate than the recordings'."
+                )
             return split_by_time(
-                table.recording_id, table.start_s, window_s, self.split, self.embargo_s, table.y
+                table.recording_id, table.start_s, window_s, self.split, embargo_s, table.y
             )
         return split_by_group(
             table.y,

@@ -80,7 +80,8 @@ class PreparePipeline:
         What stays on one side. time: the beginning of each recording is train, then validation,
         then test, with an embargo between; a model is then judged on robots it knows.
     embargo_s : float, optional
-        Of a split by time; one window by default.
+        Of a split by time: seconds left out between parts. By default a window, and what the
+        resampling filter and steps with ``phase="zero"`` look ahead; never less than that.
     scale : str or None, default="standard"
         standard, robust, min_max, max_abs, quantile or physical; see `fit_scaler`.
     scale_per : {"all", "recording", "group"}, default="all"
@@ -279,7 +280,10 @@ class PreparePipeline:
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.cut.windows(pieces, rate, check_classes=True)
-        split = self.learn.assign_parts(_table(windows), self.cut.window_s)
+        lookahead_s = 0.0
+        if self.learn.split_by == "time":
+            lookahead_s = max(self.cut.lookahead_s(recording, rate) for recording in given)
+        split = self.learn.assign_parts(_table(windows), self.cut.window_s, lookahead_s)
         evenness = self.learn.describe_split(split, _table(windows))
         if split is not None:
             windows, split = self._keep(windows, split, pieces, rate)

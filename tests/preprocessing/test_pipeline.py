@@ -244,6 +244,32 @@ def test_a_split_by_time_keeps_windows_an_embargo_apart():
     assert set(windows.split) == {"train", "validation", "test"}
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sample_rate_hz": 20.0},
+        {"steps": [{"kind": "band_pass", "low_hz": 2.0, "high_hz": 20.0}]},
+        {"sample_rate_hz": 50.0, "steps": [{"kind": "spectral", "frame_s": 1.0, "hop_s": 0.1}]},
+    ],
+    ids=["resampling", "zero phase", "frames"],
+)
+def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
+    """Samples of the later parts are changed: no bit of a training window may move."""
+    pipeline = PreparePipeline(window_s=1.0, split_by="time", **how)
+    recordings = drives(seconds=60.0)
+    before = pipeline.prepare(recordings)
+    for recording in recordings:
+        own = before.take(before.recording_id == recording.recording_id)
+        later = own.start_s[own.split != "train"].min()
+        recording.values[recording.timestamps_s >= later] += 1e3
+    after = pipeline.prepare(recordings)
+    np.testing.assert_array_equal(after.split, before.split)
+    np.testing.assert_array_equal(after.part("train").X, before.part("train").X)
+    assert not np.array_equal(after.part("test").X, before.part("test").X)
+    with pytest.raises(SplitError, match=r"embargo_s=0\.01 is less than the .* s that resampling"):
+        PreparePipeline(window_s=1.0, split_by="time", embargo_s=0.01, **how).prepare(recordings)
+
+
 @pytest.mark.parametrize("changes", [{"train_hop_s": 0.5}, {"train_phase": "random"}])
 def test_training_windows_of_their_own_do_not_go_with_a_split_by_time(changes):
     with pytest.raises(ArgumentError, match="embargo"):
