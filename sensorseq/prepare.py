@@ -35,7 +35,12 @@ from sensorseq.preprocessing.configuration import (
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
-from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, versions
+from sensorseq.preprocessing.pipeline import (
+    PreparePipeline,
+    common_rate,
+    pipeline_arguments,
+    versions,
+)
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -43,7 +48,7 @@ from sensorseq.readers import (
     read_source,
     read_source_rate,
 )
-from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.windows import PARTS, WindowSet
@@ -52,7 +57,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many are done, of how
 many. What it raises ends the run."""
 
-_PART_VERSION = 3  # counted up when equal arguments no longer give equal windows
+_PART_VERSION = 4  # counted up when equal arguments no longer give equal windows
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -411,12 +416,8 @@ class _Run:
             (source, reading["time_column"], reading["repair_stamps"]) for source in self.sources
         ]
         rates = self._run("rates", _read_rate, tasks)
-        known = [rate for rate in rates.values() if np.isfinite(rate)]
-        if not known:
-            self._check_not_all_failed()
-            raise WindowError("no recording has two samples, so none has a rate.")
-        # Nine digits: differences of stamps give 99.99999999999 for 100.
-        self.rate, self.rate_from = float(f"{np.median(known):.9g}"), "median of the recordings"
+        self._check_not_all_failed()
+        self.rate, self.rate_from = common_rate(rates.values())
 
     def make_parts(self) -> None:
         """Bring every recording into a part file; `facts` tells of each, in order."""
@@ -446,7 +447,7 @@ class _Run:
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
         split = pipeline.learn.assign_parts(
-            rows.table, pipeline.cut.window_s, max(one["lookahead_s"] for one in kept)
+            rows.table, pipeline.cut.window_s, self._lookahead_s(kept)
         )
         evenness = pipeline.learn.describe_split(split, rows.table)
         if split is not None:
@@ -496,6 +497,15 @@ class _Run:
         if pipeline.learn.balance is not None and sample_indices is not None and y is not None:
             fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
         return self._summary(output, columns, kept, copies.found(), fitted)
+
+    def _lookahead_s(self, kept: list[dict[str, Any]]) -> float:
+        """How far filters look ahead, where a split by time has to know it."""
+        pipeline = self.plan.pipeline
+        if pipeline.learn.split_by != "time":
+            return 0.0
+        named = zip(kept[0]["input_channels"], kept[0]["input_units"], strict=True)
+        rates = [one["sample_rate_hz"] for one in kept if one["sample_rate_hz"] is not None]
+        return pipeline.cut.lookahead_s(tuple(Channel(*one) for one in named), rates, self.rate)
 
     def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
         bare = [one for one in kept if not one["labels"]]
@@ -878,9 +888,9 @@ def _cut(
         "channels": list(windows.channels),
         "units": [channel.unit for channel in pieces[0].channels],
         "input_channels": list(recording.channel_names),
+        "input_units": [channel.unit for channel in recording.channels],
         "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
         "duration_s": recording.duration_s,
-        "lookahead_s": cut.lookahead_s(recording, rate),
         **describe_cut(recording, pieces),
         "n_windows": len(windows),
         "dropped_columns": recording.attributes.get("dropped_columns", []),

@@ -11,13 +11,13 @@ from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.engine import check_engine
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
-from sensorseq.preprocessing.steps import Step, make_step
+from sensorseq.preprocessing.steps import Step, StepChain, make_step
 from sensorseq.preprocessing.window import (
     check_window_choices,
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
 SAME_RATE = 1e-3  # rates that differ by less are one, whose stamps are rounded
@@ -81,9 +81,7 @@ class CutPlan:
 
     def window_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of windows cut from what is resampled to `sample_rate_hz`."""
-        for step in self.steps:
-            sample_rate_hz = step.output_rate_hz(sample_rate_hz)
-        return sample_rate_hz
+        return StepChain(self.steps).output_rate_hz(sample_rate_hz)
 
     def window_samples(self, sample_rate_hz: float) -> int:
         """Return the samples of a window at that rate of resampling."""
@@ -102,7 +100,8 @@ class CutPlan:
             attenuation_db=self.attenuation_db,
         )
         if not pieces:
-            return [_emptied(recording, self._output_channels(recording.channels, sample_rate_hz))]
+            channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
+            return [_emptied(recording, channels)]
         rate = sample_rate_hz
         for index, step in enumerate(self.steps):
             try:
@@ -147,29 +146,21 @@ class CutPlan:
             check_classes=check_classes,
         )
 
-    def lookahead_s(self, recording: Recording, sample_rate_hz: float) -> float:
+    def lookahead_s(
+        self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
+    ) -> float:
         """Return how far a sample of a window may look ahead of its time, in seconds.
 
-        That of the resampling filter, where the rate changes, and of steps with ``phase="zero"``.
+        That of the resampling filter, where the rate changes, and of steps with ``phase="zero"``;
+        the most for recordings of these rates, with these channels.
         """
-        seconds, rate, own_rate = 0.0, sample_rate_hz, sample_rate_of(recording)
-        if np.isfinite(own_rate) and abs(own_rate / rate - 1) > SAME_RATE:
-            stream = StreamResampler(own_rate, rate, 1, attenuation_db=self.attenuation_db)
-            seconds = stream.latency_s
-        channels = recording.channels
-        for step in self.steps:
-            seconds += step.stream(channels, rate).latency_s
-            channels = step.output_channels(channels, rate)
-            rate = step.output_rate_hz(rate)
-        return seconds
-
-    def _output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float
-    ) -> tuple[Channel, ...]:
-        for step in self.steps:
-            channels = step.output_channels(channels, sample_rate_hz)
-            sample_rate_hz = step.output_rate_hz(sample_rate_hz)
-        return channels
+        resampling = [
+            StreamResampler(rate, sample_rate_hz, 1, attenuation_db=self.attenuation_db).latency_s
+            for rate in set(rates_hz)
+            if abs(rate / sample_rate_hz - 1) > SAME_RATE
+        ]
+        steps = StepChain(self.steps).stream(channels, sample_rate_hz)
+        return max(resampling, default=0.0) + steps.latency_s
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
@@ -199,7 +190,7 @@ def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
     """Return in plain values what became of a recording before windows were cut."""
-    told: dict[str, Any] = {"n_samples": recording.n_samples, "n_pieces": 0}
+    told: dict[str, Any] = {"n_samples": recording.n_samples}
     if "repaired_stamps" in recording.attributes:
         told["repaired_stamps"] = recording.attributes["repaired_stamps"]
     filled: list[Any] = [

@@ -280,9 +280,11 @@ class PreparePipeline:
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.cut.windows(pieces, rate, check_classes=True)
+        own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = 0.0
         if self.learn.split_by == "time":
-            lookahead_s = max(self.cut.lookahead_s(recording, rate) for recording in given)
+            known = [own_rate for own_rate in own_rates if np.isfinite(own_rate)]
+            lookahead_s = self.cut.lookahead_s(given[0].channels, known, rate)
         split = self.learn.assign_parts(_table(windows), self.cut.window_s, lookahead_s)
         evenness = self.learn.describe_split(split, _table(windows))
         if split is not None:
@@ -303,9 +305,7 @@ class PreparePipeline:
                     **describe_cut(recording, parts),
                     "n_windows": n_windows[recording.recording_id],
                 }
-                for recording, parts, own_rate in zip(
-                    given, pieces_of, map(sample_rate_of, given), strict=True
-                )
+                for recording, parts, own_rate in zip(given, pieces_of, own_rates, strict=True)
             ],
         }
         windows = replace(windows, split=split, provenance=provenance)
@@ -330,8 +330,8 @@ class PreparePipeline:
         rate: float,
     ) -> tuple[WindowSet, NDArray[np.str_]]:
         """Leave out what the split left out, and cut training windows anew when asked to."""
-        kept = np.flatnonzero(split != "")
         if not self.cut.cuts_training_anew:
+            kept = np.flatnonzero(split != "")
             return windows.take(kept), split[kept]
         of_train = set(np.asarray(windows.recording_id)[split == "train"].tolist())
         train = self.cut.training_windows(
@@ -343,9 +343,7 @@ class PreparePipeline:
             WindowSet.concatenate([replace(train, provenance={}), replace(others, provenance={})]),
             provenance=windows.provenance,
         )
-        parts = np.concatenate(
-            [np.full(len(train), "train"), split[(split != "") & (split != "train")]]
-        )
+        parts = np.concatenate([np.full(len(train), "train"), split[of_others]])
         check_training_anew(parts, joined.y)
         order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
         rank = np.argsort(
@@ -371,11 +369,16 @@ class PreparePipeline:
     def _choose_rate(self, given: list[Recording]) -> tuple[float, str]:
         if self.cut.sample_rate_hz is not None:
             return float(self.cut.sample_rate_hz), "given"
-        rates = [rate for rate in map(sample_rate_of, given) if np.isfinite(rate)]
-        if not rates:
-            raise WindowError("no recording has two samples, so none has a rate.")
-        # Nine digits: differences of stamps give 99.99999999999 for 100.
-        return float(f"{np.median(rates):.9g}"), "median of the recordings"
+        return common_rate(map(sample_rate_of, given))
+
+
+def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
+    """Return the rate for recordings of these rates (NaN: unknown), and where it comes from."""
+    known = [rate for rate in rates_hz if np.isfinite(rate)]
+    if not known:
+        raise WindowError("no recording has two samples, so none has a rate.")
+    # Nine digits: differences of stamps give 99.99999999999 for 100.
+    return float(f"{np.median(known):.9g}"), "median of the recordings"
 
 
 def versions() -> dict[str, str]:

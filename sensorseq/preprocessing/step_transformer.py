@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.cut import make_steps
-from sensorseq.preprocessing.steps import Step
+from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.base import even_rate_hz
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
@@ -152,14 +152,12 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         # Where there is no window, one of zeros tells what windows would look like.
         given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
         made, last = self._each(given, windows.channels, float(rate))
-        for step in self.steps_:
-            rate = step.output_rate_hz(float(rate))
         return replace(
             windows,
             X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
             lengths=None,
             channels=last.channel_names,
-            sample_rate_hz=float(rate),
+            sample_rate_hz=StepChain(self.steps_).output_rate_hz(float(rate)),
         )
 
     def _each(
@@ -173,11 +171,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return made, out
 
     def _apply(self, recording: Recording, sample_rate_hz: float | None) -> Recording:
-        for step in self.steps_:
-            recording = step.apply(recording, sample_rate_hz)
-            if sample_rate_hz is not None:
-                sample_rate_hz = step.output_rate_hz(sample_rate_hz)
-        return recording
+        return StepChain(self.steps_).apply(recording, sample_rate_hz)
 
     def _check_channels(self, channels: tuple[Channel, ...], rate: float | None) -> None:
         if rate is None:  # `transform` says what is missing

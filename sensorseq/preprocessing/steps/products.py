@@ -26,7 +26,7 @@ class _Combined(StepBase):
     name: str | None
     keep: bool
 
-    def _check_common(self) -> None:
+    def __post_init__(self) -> None:
         _fields.set_fields(
             self,
             name=_fields.check_optional_name("name", self.name),
@@ -90,9 +90,6 @@ class Product(_Combined):
     name: str | None = None
     keep: bool = True
 
-    def __post_init__(self) -> None:
-        self._check_common()
-
     def _inputs(self) -> list[tuple[str, str]]:
         return [("left", self.left), ("right", self.right)]
 
@@ -124,9 +121,6 @@ class Power(_Combined):
     voltage: str
     name: str | None = None
     keep: bool = True
-
-    def __post_init__(self) -> None:
-        self._check_common()
 
     def _inputs(self) -> list[tuple[str, str]]:
         return [("current", self.current), ("voltage", self.voltage)]
@@ -169,9 +163,6 @@ class Subtract(_Combined):
     name: str | None = None
     keep: bool = True
 
-    def __post_init__(self) -> None:
-        self._check_common()
-
     def _inputs(self) -> list[tuple[str, str]]:
         return [("left", self.left), ("right", self.right)]
 
@@ -203,9 +194,6 @@ class SignedBy(_Combined):
     by: str
     name: str | None = None
     keep: bool = True
-
-    def __post_init__(self) -> None:
-        self._check_common()
 
     def _inputs(self) -> list[tuple[str, str]]:
         return [("value", self.value), ("by", self.by)]
