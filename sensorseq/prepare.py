@@ -44,6 +44,7 @@ from sensorseq.preprocessing.pipeline import (
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
+    digest_file,
     find_recordings,
     read_source,
     read_source_rate,
@@ -848,7 +849,7 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
     """Make the part of one recording, or find it made; return its facts, and whether it was."""
     source = task.source
     files = [
-        {"path": relative, **_digest(path)}
+        {"path": relative, **digest_file(path)}
         for relative, path in zip(source.relative_paths, source.paths, strict=True)
     ]
     key = _key(task, files)
@@ -914,15 +915,6 @@ def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
     """Return the labels a recording is known to have; one None when it has none."""
     spans = sorted({span.label for span in source.label_spans})
     return [*spans] if spans else [source.label]
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"sha256": digest, "size_bytes": os.fstat(file.fileno()).st_size}
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:

@@ -1,6 +1,5 @@
 """Predict raw recordings: through the steps a model's training windows went through."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,8 +16,9 @@ from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.metrics import recording_prediction
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.readers import RecordingSource, find_recordings, read_source
+from sensorseq.readers import RecordingSource, digest_file, find_recordings, read_source
 from sensorseq.recording import Recording
+from sensorseq.training.preparation import name_anew
 from sensorseq.windows import WindowSet
 
 _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen
@@ -222,10 +222,7 @@ def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:
     """Keep a new recording from being scaled by the statistics of an old one of the same name."""
     if not isinstance(model.scaler_, KeyedScaler):
         return windows
-    ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
-    new = np.char.add(ids, " (not seen)")
-    # A group that is more than the recording's own name is a robot or a day the model may know.
-    return replace(windows, recording_id=new, groups=np.where(groups == ids, new, groups))
+    return name_anew(windows, np.ones(len(windows), bool))
 
 
 def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
@@ -244,8 +241,4 @@ def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
     """Whether a file of the recording has the digest of one the model has learned from."""
     assert model.preparation_ is not None
     seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
-    for path in source.paths:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() in seen:
-                return True
-    return False
+    return any(digest_file(path)["sha256"] in seen for path in source.paths)

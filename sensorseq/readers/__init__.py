@@ -10,12 +10,13 @@ from sensorseq.readers.find import RecordingSource, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
-from sensorseq.readers.source import read_source, read_source_rate
+from sensorseq.readers.source import digest_file, read_source, read_source_rate
 from sensorseq.recording import Recording
 
 __all__ = [
     "ON_ERROR",
     "RecordingSource",
+    "digest_file",
     "find_recordings",
     "join_sensors",
     "read_csv",

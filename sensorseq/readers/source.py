@@ -1,8 +1,11 @@
 """One listed recording read: a reader for each file's suffix, sensors joined, channels chosen."""
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +119,22 @@ def read_source_rate(
         rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")
+
+
+def digest_file(path: Path) -> dict[str, Any]:
+    """Return by what a file is known again, whatever it is called: ``sha256``, ``size_bytes``.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"sha256": digest, "size_bytes": os.fstat(file.fileno()).st_size}
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _readers_of(

@@ -292,13 +292,18 @@ def tell_apart(
     if not isinstance(scaler, KeyedScaler) or preparation is None or windows.recording_id is None:
         return windows
     ids = np.asarray(windows.recording_id).astype(np.str_)
-    is_seen = np.isin(ids, seen_recordings(preparation, windows))
-    new = np.where(is_seen, ids, np.char.add(ids, " (not seen)"))
+    return name_anew(windows, ~np.isin(ids, seen_recordings(preparation, windows)))
+
+
+def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
+    """Give the recordings of some windows names that no scaler was fitted on."""
+    ids = np.asarray(windows.recording_id).astype(np.str_)
+    names = np.where(is_new, np.char.add(ids, " (not seen)"), ids)
     groups = windows.groups
     if groups is not None:
         # A group that is more than the recording's own name is a robot or a day it may know.
-        groups = np.where(np.asarray(groups) == ids, new, groups)
-    return replace(windows, recording_id=new, groups=groups)
+        groups = np.where(np.asarray(groups) == ids, names, groups)
+    return replace(windows, recording_id=names, groups=groups)
 
 
 def check_same_preparation(
