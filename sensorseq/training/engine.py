@@ -21,6 +21,7 @@ from sensorseq.training.callbacks import notify
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
+from sensorseq.training.inference import EVALUATION_BATCH
 from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
@@ -33,7 +34,6 @@ from sensorseq.training.randomness import (
 from sensorseq.training.stopping import BestEpoch
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -312,21 +312,6 @@ def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tup
         totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
     mean_loss, score = (totals / len(data)).tolist()
     return mean_loss, score
-
-
-@torch.no_grad()
-def predict_logits(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the logits (N, K) of `X` on the CPU, in evaluation mode and in batches."""
-    device = next(module.parameters()).device
-    module.eval()
-    logits = [
-        module(
-            X[start : start + EVALUATION_BATCH].to(device),
-            None if lengths is None else lengths[start : start + EVALUATION_BATCH].to(device),
-        ).cpu()
-        for start in range(0, len(X), EVALUATION_BATCH)
-    ]
-    return torch.cat(logits)
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
