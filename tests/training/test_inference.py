@@ -34,7 +34,7 @@ def test_outputs_are_those_of_the_module_to_the_bit(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # in the same blocks: torch's own linear, behind a norm, depends on the batch in the last bit
+        # in the same blocks: the last bit of torch's own linear, behind a norm, depends on them
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]
