@@ -31,7 +31,7 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.stopping import BestEpoch
+from sensorseq.training.stopping import BestEpoch, HasStateDict
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 
@@ -117,13 +117,8 @@ def train_network(
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
     """
-    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
-        raise ArgumentError(
-            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
-            " give validation_fraction above 0 or X_val, or take early_stopping=False."
-        )
+    choice = engine_for(module, train, validation, config, engine)
     device = next(module.parameters()).device
-    choice = choose_engine(engine, gap_of(module, config, train))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
@@ -131,7 +126,7 @@ def train_network(
     ):
         if refresh is not None:  # they will be written over
             train = replace(train, X=train.X.clone())
-        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -140,8 +135,7 @@ def train_network(
         notify(callbacks, "on_fit_begin", module, config)
         try:
             ended_by = run.run(callbacks)
-            if run.best.epoch:
-                run.best.restore(module)
+            run.restore_best()
         finally:
             run.draw_masks_as_before()
             module.eval()
@@ -149,17 +143,33 @@ def train_network(
     return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
 
 
+def engine_for(
+    module: nn.Module,
+    train: TrainingData,
+    validation: TrainingData | None,
+    config: TrainingConfig,
+    engine: str,
+) -> EngineChoice:
+    """Return what takes the steps of a run; raise `ArgumentError` when nothing could."""
+    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
+        raise ArgumentError(
+            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
+            " give validation_fraction above 0 or X_val, or take early_stopping=False."
+        )
+    return choose_engine(engine, gap_of(module, config, train))
+
+
 _last_interrupt_s = -math.inf  # on the monotonic clock
 
 
-def _is_second_interrupt() -> bool:
+def is_second_interrupt() -> bool:
     """Note the time of an interrupt; say whether the last one was only just before."""
     global _last_interrupt_s
     before, _last_interrupt_s = _last_interrupt_s, time.monotonic()
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
-class _Run:
+class Run:
     """The state of one training run."""
 
     def __init__(
@@ -202,54 +212,79 @@ class _Run:
         self.masks: CounterDropout | None = None
 
     def take_steps_natively(self, dropout_seed: int) -> None:
+        """Let the native engine take the steps, a whole epoch at a time."""
         assert isinstance(self.module, LSTMLinear)
         self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
         self.average = None  # kept natively, and in the module after each epoch
 
     def draw_masks_as_natively(self, dropout_seed: int) -> None:
+        """Drop what the native engine would, in autograd's steps."""
         # torch's own masks are faster, above all on a GPU, but no other engine can draw them
         if isinstance(self.module, LSTMLinear):
             self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
 
     def draw_masks_as_before(self) -> None:
+        """Give dropout back to torch."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.masks = None
 
     def run(self, callbacks: Sequence[Any]) -> str:
         """Train until something ends it; say what."""
+        ended_by = None
         try:
-            for epoch in range(1, self.config.max_epochs + 1):
+            while ended_by is None:
                 started = time.perf_counter()
-                row: dict[str, Any] = {"epoch": epoch, **self.train_epoch()}
+                row = self.train_epoch()
                 with self.averaged_weights():
                     row.update(self.validate())
-                    row["duration_s"] = time.perf_counter() - started
-                    self.history.append(row)
-                    if not all(math.isfinite(value) for value in row.values()):
-                        return "diverged"
-                    self.schedule.end_epoch(improved=self.best.update(row, self.module))
-                    if notify(callbacks, "on_epoch_end", self.module, self.history):
-                        return "callback"
-                if self.config.early_stopping and self.best.exhausted:
-                    return "early_stopping"
+                    ended_by = self.end_epoch(
+                        row, time.perf_counter() - started, self.module, callbacks
+                    )
         except KeyboardInterrupt:
-            if not self.best.epoch or _is_second_interrupt():
+            if not self.best.epoch or is_second_interrupt():
                 raise
             return "interrupted"
-        return "max_epochs"
+        return ended_by
+
+    def end_epoch(
+        self,
+        row: dict[str, Any],
+        duration_s: float,
+        weights: HasStateDict,
+        callbacks: Sequence[Any],
+    ) -> str | None:
+        """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
+        epoch = len(self.history) + 1
+        row = {"epoch": epoch, **row, "duration_s": duration_s}
+        self.history.append(row)
+        if not all(math.isfinite(value) for value in row.values()):
+            return "diverged"
+        self.schedule.end_epoch(improved=self.best.update(row, weights))
+        if notify(callbacks, "on_epoch_end", self.module, self.history):
+            return "callback"
+        if self.config.early_stopping and self.best.exhausted:
+            return "early_stopping"
+        return "max_epochs" if epoch == self.config.max_epochs else None
+
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch into the module, when there is one."""
+        if self.best.epoch:
+            self.best.restore(self.module)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
+        """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
             windows = self.refresh(len(self.history) + 1)
             self.train.X.copy_(torch.from_numpy(windows))
         if self.native is not None:
-            return self.train_epoch_natively(self.native)
+            return self._train_epoch_natively(self.native)
         self.module.train()
-        steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
+        steps = [self._train_step(torch.from_numpy(rows)) for rows in self.batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -260,14 +295,19 @@ class _Run:
             "grad_norm": norm / len(steps),
         }
 
-    def train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        steps = list(self.batches)
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
+    def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
+        steps, rates = self.draw_epoch()
         row, _ = native.train_epoch(steps, rates, self.crop_rng)
-        self.n_steps += len(steps)
         return row
 
-    def train_step(self, rows: Tensor) -> Tensor:
+    def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
+        """Return the rows and the learning rate of each step of the next epoch."""
+        steps = list(self.batches)
+        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
+        self.n_steps += len(steps)
+        return steps, rates
+
+    def _train_step(self, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = self.train.take(rows, self.device)
         X, lengths = batch.X, batch.lengths
@@ -291,6 +331,7 @@ class _Run:
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
     def validate(self) -> dict[str, float]:
+        """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
         loss, score = evaluate(self.module, self.validation, self.validation_objective)
@@ -302,16 +343,49 @@ def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tup
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
+
+    def forward(batch: TrainingData) -> Tensor:
+        outputs: Tensor = module(batch.X, batch.lengths)
+        return outputs[None]
+
+    return evaluate_models(forward, data, objective, device)[0]
+
+
+@torch.no_grad()
+def evaluate_models(
+    forward: Callable[[TrainingData], Tensor],
+    data: TrainingData,
+    objective: Objective,
+    device: torch.device,
+) -> list[tuple[float, float]]:
+    """Return mean loss (unweighted) and score of `data` for each of M models.
+
+    Parameters
+    ----------
+    forward : callable
+        Gives the outputs (M, n, K) for windows on `device`.
+    data, objective
+        The windows, and how they are judged.
+    device : torch.device
+        Where the models are.
+    """
     totals = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(data), EVALUATION_BATCH):
         rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
-        batch = data.take(rows, device)
-        outputs = module(batch.X, batch.lengths)
-        batch_loss = _mean(objective.losses(outputs, batch.target), None) * len(rows)
-        merit = objective.merits(outputs, batch.target).sum()
-        totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
-    mean_loss, score = (totals / len(data)).tolist()
-    return mean_loss, score
+        is_all_there = len(rows) == len(data) and data.X.device == device
+        batch = data if is_all_there else data.take(rows, device)
+        outputs = forward(batch)
+        n_models = len(outputs)
+        target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
+        flat = outputs.flatten(0, 1)
+        losses = objective.losses(flat, target)
+        # Model by model: the sum of one must not depend on how many there are.
+        of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
+        means = torch.stack([_mean(of_model, None) for of_model in of_models])
+        merits = objective.merits(flat, target).view(n_models, -1)
+        sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
+        totals = totals + torch.stack([(means * len(rows)).double(), sums.double()], dim=1).cpu()
+    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
