@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +17,11 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.training.average import WeightAverage
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
+from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
@@ -29,6 +31,7 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
+from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
@@ -70,6 +73,7 @@ def train_network(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -97,6 +101,8 @@ def train_network(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    checkpoint : Checkpoint, optional
+        Keeps the run in a file, and goes on from it.
 
     Returns
     -------
@@ -108,6 +114,8 @@ def train_network(
     ArgumentError
         If the arguments leave nothing to monitor or no batch to train on, or ask for an engine
         that cannot serve them.
+    CheckpointError
+        If the run in the file is of another configuration or of other data.
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
@@ -130,12 +138,17 @@ def train_network(
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
+        if checkpoint is not None:
+            known_by = make_identity(module, train, validation, config, seed, choice.name)
+            checkpoint.begin(run, known_by)
         notify(callbacks, "on_fit_begin", module, config)
         try:
-            ended_by = run.run(callbacks)
+            ended_by = run.run(callbacks, checkpoint)
             if run.best.epoch:
                 run.best.restore(module)
         finally:
+            if checkpoint is not None:
+                checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
             notify(callbacks, "on_fit_end", module, run.history)
@@ -207,28 +220,77 @@ class _Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any]) -> str:
+    def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         try:
-            for epoch in range(1, self.config.max_epochs + 1):
-                started = time.perf_counter()
-                row: dict[str, Any] = {"epoch": epoch, **self.train_epoch()}
-                with self.averaged_weights():
-                    row.update(self.validate())
-                    row["duration_s"] = time.perf_counter() - started
-                    self.history.append(row)
-                    if not all(math.isfinite(value) for value in row.values()):
-                        return "diverged"
-                    self.schedule.end_epoch(improved=self.best.update(row, self.module))
-                    if notify(callbacks, "on_epoch_end", self.module, self.history):
-                        return "callback"
-                if self.config.early_stopping and self.best.exhausted:
-                    return "early_stopping"
+            while (ended_by := self.ended_by()) is None:
+                asked_to_end = self.run_epoch(callbacks)
+                if checkpoint is not None:
+                    checkpoint.keep(self, last=asked_to_end or self.ended_by() is not None)
+                if asked_to_end:
+                    return "callback"
         except KeyboardInterrupt:
             if not self.best.epoch or _is_second_interrupt():
                 raise
             return "interrupted"
-        return "max_epochs"
+        return ended_by
+
+    def ended_by(self) -> str | None:
+        """Say what has ended the run by its own rules, None when nothing has."""
+        if not len(self.history):
+            return None
+        if not _is_finite(self.history[-1]):
+            return "diverged"
+        if self.config.early_stopping and self.best.exhausted:
+            return "early_stopping"
+        return "max_epochs" if len(self.history) >= self.config.max_epochs else None
+
+    def run_epoch(self, callbacks: Sequence[Any]) -> bool:
+        """Train for one epoch; say whether a callback asks to end."""
+        started = time.perf_counter()
+        row: dict[str, Any] = {"epoch": len(self.history) + 1, **self.train_epoch()}
+        with self.averaged_weights():
+            row.update(self.validate())
+            row["duration_s"] = time.perf_counter() - started
+            self.history.append(row)
+            if not _is_finite(row):
+                return False
+            self.schedule.end_epoch(improved=self.best.update(row, self.module))
+            return notify(callbacks, "on_epoch_end", self.module, self.history)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        state = {
+            "module": self.module.state_dict(),
+            "n_steps": self.n_steps,
+            "batches": self.batches.state_dict(),
+            "crop_rng": generator_state(self.crop_rng),
+            "torch_rng": rng_state(self.device),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best.state_dict(),
+        }
+        if self.native is not None:
+            return state | {"native": self.native.state_dict()}
+        average = None if self.average is None else self.average.state_dict()
+        return state | {"optimizer": self.optimizer.state_dict(), "average": average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called, but for the history."""
+        self.module.load_state_dict(state["module"])
+        self.n_steps = state["n_steps"]
+        if self.masks is not None:
+            self.masks.step = self.n_steps
+        self.batches.load_state_dict(state["batches"])
+        self.crop_rng.bit_generator.state = state["crop_rng"]
+        set_rng_state(state["torch_rng"], self.device)
+        self.schedule.load_state_dict(state["schedule"])
+        self.best.load_state_dict(state["best"])
+        if self.native is not None:
+            self.native.load_state_dict(state["native"])
+            return
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average
@@ -315,6 +377,10 @@ def predict_logits(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tens
         for start in range(0, len(X), EVALUATION_BATCH)
     ]
     return torch.cat(logits)
+
+
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values())
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
