@@ -120,7 +120,7 @@ class CheckpointFile:
             if isinstance(error, OSError):
                 error.add_note(f"while writing the checkpoint {self._path}")
             raise
-        self._part, self._spare = self._spare, self._part
+        self._change_parts()
         if sync:
             self._synced_s = now_s
 
@@ -149,6 +149,9 @@ class CheckpointFile:
                 f"another run writes to the checkpoint {self._path}, too, or its folder is gone."
                 " Give each run a checkpoint= of its own."
             ) from error
+
+    def _change_parts(self) -> None:
+        self._part, self._spare = self._spare, self._part
 
     def _keep_spare(self) -> None:
         """Give the file that is about to lose its name another one."""

@@ -54,8 +54,8 @@ def make_identity(
     Returns
     -------
     dict
-        ``"arguments"`` by name, functions among them by theirs; ``"contents"``: digests of data and first weights by what they are
-        of; ``"surroundings"``, whose change is worth a warning only.
+        ``"arguments"`` by name, functions among them by theirs; ``"contents"``: digests of data and
+        first weights by what they are of; ``"surroundings"``, whose change is worth a warning only.
     """
     device = next(module.parameters()).device
     named = {field.name: getattr(config, field.name) for field in fields(config)}
