@@ -1,7 +1,7 @@
 """StoredWindows: a WindowSet whose samples stay in their prepared file until they are asked for."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,11 @@ class StoredSamples:
         Windows that lie together in the file and are read at once.
     version : tuple
         Tells the file from one that replaced it.
+    copy_number : ndarray of shape (n_windows,), int64, optional
+        Which copy of its window each is; 0 is the window itself.
+    change : callable, optional
+        Given copies (n, t, c), where their windows are in the file and their numbers, returns them
+        as they are to be learned from.
     """
 
     path: Path
@@ -40,6 +45,8 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
+    copy_number: NDArray[np.int64] | None = None
+    change: Callable[..., NDArray[Any]] | None = None
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -66,7 +73,8 @@ class StoredSamples:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __getitem__(self, which: Any) -> "StoredSamples":
-        return replace(self, rows=self.rows[which])
+        number = None if self.copy_number is None else self.copy_number[which]
+        return replace(self, rows=self.rows[which], copy_number=number)
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
@@ -95,7 +103,8 @@ class SampleReader:
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows at these positions among the samples, (n, t, c), in that order."""
-        rows, back = np.unique(self._samples.rows[which], return_inverse=True)
+        wanted = self._samples.rows[which]
+        rows, back = np.unique(wanted, return_inverse=True)
         try:
             X: NDArray[np.float32] = _hdf5.read_rows(self._dataset, rows)
         except (OSError, RuntimeError) as error:
@@ -103,7 +112,14 @@ class SampleReader:
                 f"{self._samples.path}: truncated or damaged ({error}); copy it again from where it"
                 " came, or prepare it again."
             ) from error
-        return X if np.array_equal(back, np.arange(len(rows))) else X[back]
+        if not np.array_equal(back, np.arange(len(rows))):
+            X = X[back]
+        change, number = self._samples.change, self._samples.copy_number
+        if change is not None and number is not None:
+            copies = np.flatnonzero(number[which])
+            if len(copies):
+                X[copies] = change(X[copies], wanted[copies], number[which][copies])
+        return X
 
 
 class StoredWindows(WindowSet):

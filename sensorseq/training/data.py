@@ -1,5 +1,6 @@
 """TrainingData: one part of the windows as tensors, ready for the network."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorseq.training.batches import BatchSampler, Rows
+
 # Below this a part lives on the GPU as a whole; above, each batch is copied there.
 RESIDENT_BYTES = 2 * 1024**3
+EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,29 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of windows that are on the device at a time."""
+        return self.X.nbytes
+
+    def nothing(self) -> "TrainingData":
+        """Return the data of no window: shapes and types, before the first pass is there."""
+        return self.take(torch.arange(0), self.X.device)
+
+    def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
+        """Return what draws the batches; arguments are those of `BatchSampler`."""
+        return BatchSampler(*arguments, **options)
+
+    def passes(
+        self, batches: BatchSampler
+    ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
+        """Yield windows that are held together and the rows of their batches, for one epoch."""
+        yield self, list(batches)
+
+    def blocks(self) -> Generator["TrainingData", None, None]:
+        """Yield all windows in order, those together that are held together."""
+        yield self
 
     @classmethod
     def from_arrays(

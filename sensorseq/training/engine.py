@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,11 @@ from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
-from sensorseq.training.native import NativeEpochs, gap_of
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
@@ -30,9 +29,9 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.stopping import BestEpoch
+from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ class TrainingResult:
 
 def train_network(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     *,
     seed: np.random.SeedSequence,
@@ -85,9 +84,9 @@ def train_network(
     module : torch.nn.Module
         ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
         where training runs.
-    train : TrainingData
+    train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
-    validation : TrainingData or None
+    validation : TrainingData, StreamedData or None
         Scaled windows; None trains without validation columns.
     config : TrainingConfig
         How to train.
@@ -158,8 +157,8 @@ class _Run:
     def __init__(
         self,
         module: nn.Module,
-        train: TrainingData,
-        validation: TrainingData | None,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
@@ -175,7 +174,7 @@ class _Run:
         )
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
-        self.batches = BatchSampler(
+        self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
@@ -237,7 +236,10 @@ class _Run:
         if self.native is not None:
             return self.train_epoch_natively(self.native)
         self.module.train()
-        steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
+        steps = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                steps += [self.train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -249,15 +251,19 @@ class _Run:
         }
 
     def train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        steps = list(self.batches)
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
-        row, _ = native.train_epoch(steps, rates, self.crop_rng)
-        self.n_steps += len(steps)
-        return row
+        taken = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                native.replace_data(data)
+                steps = range(self.n_steps, self.n_steps + len(batches))
+                rates = [self.schedule.learning_rate(step) for step in steps]
+                taken.append(native.take_steps(batches, rates, self.crop_rng))
+                self.n_steps += len(batches)
+        return row_of(taken, rates[-1])
 
-    def train_step(self, rows: Tensor) -> Tensor:
+    def train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
-        batch = self.train.take(rows, self.device)
+        batch = data.take(rows, self.device)
         X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
             X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
@@ -286,18 +292,21 @@ class _Run:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tuple[float, float]:
+def evaluate(
+    module: nn.Module, data: TrainingData | StreamedData, objective: Objective
+) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
     totals = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(data), EVALUATION_BATCH):
-        rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
-        batch = data.take(rows, device)
-        outputs = module(batch.X, batch.lengths)
-        batch_loss = _mean(objective.losses(outputs, batch.target), None) * len(rows)
-        merit = objective.merits(outputs, batch.target).sum()
-        totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
+    with closing(data.blocks()) as blocks:
+        for block in blocks:
+            for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
+                batch = block.take(rows, device)
+                outputs = module(batch.X, batch.lengths)
+                batch_loss = _mean(objective.losses(outputs, batch.target), None) * len(rows)
+                merit = objective.merits(outputs, batch.target).sum()
+                totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
     mean_loss, score = (totals / len(data)).tolist()
     return mean_loss, score
 

@@ -23,9 +23,12 @@ from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
+from sensorseq.training.stream import StreamedData
 
 
-def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> str | None:
+def gap_of(
+    module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
+) -> str | None:
     """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
         return f"it trains LSTMLinear, not {type(module).__name__}"
@@ -45,7 +48,7 @@ def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> st
         n_channels=module.input_size,
         num_layers=module.num_layers,
         head_norm=module.head_norm,
-        n_bytes=train.X.nbytes,
+        n_bytes=train.resident_bytes,
         memory_bytes=RESIDENT_BYTES,
     )
 
@@ -132,7 +135,7 @@ class NativeEpochs:
     module : LSTMLinear
         Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
         epoch.
-    train : TrainingData
+    train : TrainingData or StreamedData
         On the device and in the dtype of `module`.
     config : TrainingConfig
         One that `native_engine_gap` finds nothing against.
@@ -141,27 +144,34 @@ class NativeEpochs:
     """
 
     def __init__(
-        self, module: LSTMLinear, train: TrainingData, config: TrainingConfig, *, seed: int
+        self,
+        module: LSTMLinear,
+        train: TrainingData | StreamedData,
+        config: TrainingConfig,
+        *,
+        seed: int,
     ) -> None:
         self._module = module
         self._network = network_of(module)
-        self._n_timesteps = train.X.shape[1]
+        data = train if isinstance(train, TrainingData) else train.nothing()
+        self._n_timesteps = data.X.shape[1]
         self._crops = (
             config.crop == "random"
             and config.max_timesteps is not None
             and config.max_timesteps < self._n_timesteps
         )
         self._kept_timesteps = (config.max_timesteps or 0) if self._crops else self._n_timesteps
-        self._lengths = None if train.lengths is None else train.lengths.cpu().numpy()
+        self._data = data
+        self._lengths = None if data.lengths is None else data.lengths.cpu().numpy()
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
             self._network,
             self._network.flatten(dict(module.named_parameters()))[None],
-            train.X,
-            train.target,
+            data.X,
+            data.target,
             hyper_of(config, module),
-            lengths=train.lengths,
-            weight=train.weight,
+            lengths=data.lengths,
+            weight=data.weight,
             loss=config.loss,
             optimizer=config.optimizer,
             seeds=[seed],
@@ -172,6 +182,14 @@ class NativeEpochs:
         # the module's parameters, in their order, as they lie in the trainer's buffer
         self._views = list(self._network.unflatten(weights[0]).values())
         self._read_module()
+
+    def replace_data(self, data: TrainingData) -> None:
+        """Take the next steps on these windows; their shapes are those of the ones before."""
+        if data is self._data:
+            return
+        self._data = data
+        self._lengths = None if data.lengths is None else data.lengths.cpu().numpy()
+        self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def train_epoch(
         self,
@@ -203,6 +221,17 @@ class NativeEpochs:
         statistics : StepStatistics
             Of each step.
         """
+        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
+        return row_of([steps], learning_rates[-1]), steps
+
+    def take_steps(
+        self,
+        batches: Sequence[NDArray[np.int64]],
+        learning_rates: Sequence[float],
+        crop_rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> StepStatistics:
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
         self._read_module()
         rows, offsets = pack_batches([batches])
         starts = None
@@ -212,17 +241,7 @@ class NativeEpochs:
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._write_module(len(batches))
-        n_windows = steps.n_windows[0].numpy()
-        loss, accuracy, norm = (
-            steps[name][0].numpy() for name in ("loss", "accuracy", "grad_norm")
-        )
-        row = {
-            "loss": float((loss * n_windows).sum() / n_windows.sum()),
-            "accuracy": float((accuracy * n_windows).sum() / n_windows.sum()),
-            "learning_rate": learning_rates[-1],
-            "grad_norm": float(norm.mean()),
-        }
-        return row, steps
+        return steps
 
     def _draw_crops(
         self, rows: NDArray[np.int64], rng: np.random.Generator | None
@@ -253,3 +272,18 @@ class NativeEpochs:
                 buffer.copy_(value)
             norm: Any = self._module.norm
             norm.num_batches_tracked += n_steps
+
+
+def row_of(taken: Sequence[StepStatistics], learning_rate: float) -> dict[str, float]:
+    """Return the columns of the history for an epoch whose steps were taken in these calls."""
+    n_windows = np.concatenate([steps.n_windows[0].numpy() for steps in taken])
+    loss, accuracy, norm = (
+        np.concatenate([steps[name][0].numpy() for steps in taken])
+        for name in ("loss", "accuracy", "grad_norm")
+    )
+    return {
+        "loss": float((loss * n_windows).sum() / n_windows.sum()),
+        "accuracy": float((accuracy * n_windows).sum() / n_windows.sum()),
+        "learning_rate": learning_rate,
+        "grad_norm": float(norm.mean()),
+    }
