@@ -49,6 +49,10 @@ class TrainingData:
         """Return the data of no window: shapes and types, before the first pass is there."""
         return self.take(torch.arange(0), self.X.device)
 
+    def refresh(self, windows: NDArray[Any]) -> None:
+        """Write other windows over these."""
+        self.X.copy_(torch.from_numpy(windows))
+
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
         """Return what draws the batches; arguments are those of `BatchSampler`."""
         return BatchSampler(*arguments, **options)

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ def train_network(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    refresh: Callable[[int], Any] | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -96,6 +97,9 @@ def train_network(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    refresh : callable, optional
+        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
+        `train`; of `StreamedData` a function that changes them as they are read.
 
     Returns
     -------
@@ -123,7 +127,9 @@ def train_network(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = _Run(module, train, validation, config, order_seed, crop_seed)
+        if refresh is not None and isinstance(train, TrainingData):  # will be written over
+            train = replace(train, X=train.X.clone())
+        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -162,6 +168,7 @@ class _Run:
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
+        refresh: Callable[[int], Any] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -187,6 +194,7 @@ class _Run:
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
+        self.refresh = refresh
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -233,6 +241,8 @@ class _Run:
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            self.train.refresh(self.refresh(len(self.history) + 1))
         if self.native is not None:
             return self.train_epoch_natively(self.native)
         self.module.train()

@@ -21,7 +21,6 @@ from sensorseq.preprocessing.augment import (
     make_augmentation,
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
-from sensorseq.preprocessing.moments import ChannelMoments
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.time_split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
@@ -118,13 +117,10 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
     lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
     lengths_of[samples.rows] = np.asarray(windows.lengths)
     seed = _told_seed(windows.provenance)
-    moments = ChannelMoments()
+    sd = np.zeros(samples.n_channels)
     if how.jitter:
-        first = np.flatnonzero(number[:n_train] == 0)
-        with samples.opened() as reader:
-            for piece in np.array_split(first, max(1, len(first) // samples.chunk_windows)):
-                moments.add(reader.read(piece), lengths_of[samples.rows[piece]])
-    sd = moments.statistics().deviation if how.jitter else np.zeros(samples.n_channels)
+        part = StoredPart(Sequences(samples, np.asarray(windows.lengths)))
+        sd = part.channel_sd(np.flatnonzero(number[:n_train] == 0))
 
     def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
         return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)

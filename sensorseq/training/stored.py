@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, rows_by_key
+from sensorseq.preprocessing.moments import ChannelMoments
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
 from sensorseq.storage.stored_windows import SampleReader, StoredSamples
@@ -42,6 +43,10 @@ def buffer_bytes() -> int:
             " as 4000000000."
         )
     return int(said)
+
+
+# Given some windows and their positions in the part, returns them changed.
+Change = Callable[[Sequences, NDArray[np.int64]], Sequences]
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,13 @@ class StoredPart:
             scaler = replace(scaler, scalers={**scaler.scalers, **own})
         return replace(self, scaler=scaler)
 
+    def channel_sd(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return the standard deviation of each channel over the windows at `rows`, cropped."""
+        moments = ChannelMoments()
+        for piece in self.cropped(rows):
+            moments.add(piece.X, piece.lengths)
+        return moments.statistics().deviation
+
     def fit_scaler(
         self, kind: str | None, *, per: str = "all", rated: Any = None, channels: Any = None
     ) -> Scaler | KeyedScaler:
@@ -185,18 +197,29 @@ class PartReader:
         return crop_sequences(sequences, part.max_timesteps, part.crop, training=part.training)
 
     def read_into(
-        self, X: NDArray[Any], rows: NDArray[np.int64], check: Callable[[], None] = lambda: None
+        self,
+        X: NDArray[Any],
+        rows: NDArray[np.int64],
+        check: Callable[[], None] = lambda: None,
+        change: Change | None = None,
     ) -> None:
-        """Write the windows at `rows`, cropped and scaled, to the first places of `X`."""
+        """Write the windows at `rows`, cropped, changed and scaled, to the first places of `X`.
+
+        `check` is called now and then, and may raise.
+        """
         at = 0
         for piece in self._part.pieces(rows):
             check()
+            sequences = self.cropped(piece)
+            if change is not None:
+                sequences = change(sequences, piece)
             X[at : at + len(piece)] = scale_sequences(
-                self.cropped(piece), self._part.scaler, self._part.dtype
+                sequences, self._part.scaler, self._part.dtype
             )
             at += len(piece)
 
 
 def is_stored(sequences: Sequences) -> bool:
     """Whether the windows are still in their file."""
-    return isinstance(sequences.X, StoredSamples)
+    samples: Any = sequences.X
+    return isinstance(samples, StoredSamples)

@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.training.batches import BatchSampler, Rows
 from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.read_ahead import read_ahead
-from sensorseq.training.stored import BUFFER_VARIABLE, StoredPart, buffer_bytes
+from sensorseq.training.stored import BUFFER_VARIABLE, Change, StoredPart, buffer_bytes
 
 HELD = 4  # a part of at most one in so many of the buffer's bytes is read once and held
 _SHARE = (3, 8)  # of the buffer for each of the two halves a larger part is read into
@@ -64,7 +64,8 @@ class StreamedSampler(BatchSampler):
                 f" a file of this size is read into holds {buffer_windows}. Lower batch_size, or"
                 f" set the environment variable {BUFFER_VARIABLE} to more bytes."
             )
-        self._blocks = places // block_windows
+        self.places, self.block_windows = places, block_windows
+        self.buffer_windows = buffer_windows
         self.cuts = [0]  # a buffer ends where a batch ends
         for batch in range(self.n_batches):
             if self._edges[batch + 1] - self._edges[self.cuts[-1]] > buffer_windows:
@@ -86,12 +87,22 @@ class StreamedSampler(BatchSampler):
         drawn = np.arange(self._n_windows)
         if self._rows_of_class is not None:
             drawn = np.sort(super()._order())
-        _, block = np.unique(self._blocks[drawn], return_inverse=True)
+        _, block = np.unique(self.places[drawn] // self.block_windows, return_inverse=True)
         rank = self._rng.permutation(int(block.max()) + 1)
         order = drawn[np.argsort(rank[block], kind="stable")]
         for first, last in zip(self.cuts[:-1], self.cuts[1:], strict=True):
             self._rng.shuffle(order[self._edges[first] : self._edges[last]])
         return order
+
+
+def hold_or_stream(
+    part: StoredPart, target: NDArray[Any], weight: NDArray[np.floating[Any]] | None = None
+) -> "TrainingData | StreamedData":
+    """Return a part of a large file for training: in memory when it is a small part of that."""
+    if len(part) * part.window_bytes > buffer_bytes() // HELD:
+        return StreamedData(part, target, weight)
+    dtype: torch.dtype = getattr(torch, part.dtype)
+    return TrainingData.from_arrays(part.read(), part.lengths, target, weight, dtype)
 
 
 class StreamedData:
@@ -130,6 +141,7 @@ class StreamedData:
         n_bytes = buffer_bytes() if n_bytes is None else n_bytes
         self.buffer_windows = max(1, n_bytes * _SHARE[0] // _SHARE[1] // part.window_bytes)
         self._device = torch.device("cpu")
+        self._change: Change | None = None
 
     def __len__(self) -> int:
         return len(self._part)
@@ -149,6 +161,10 @@ class StreamedData:
         shape = 0, self._part.n_timesteps, self._part.samples.n_channels
         nowhere = torch.arange(0)
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
+
+    def refresh(self, change: Change) -> None:
+        """Change windows so from now on when they are read; they are cropped and not yet scaled."""
+        self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
         """Return what draws the batches; arguments are those of `BatchSampler`."""
@@ -198,7 +214,7 @@ class StreamedData:
             def load(job: Any, half: int, check: Callable[[], None]) -> Any:
                 rows, finish = split(job)
                 X = halves[half][: len(rows)]
-                reader.read_into(X, rows, check)
+                reader.read_into(X, rows, check, self._change)
                 return finish(self._known(torch.from_numpy(X), torch.from_numpy(rows)))
 
             with closing(read_ahead(load, jobs)) as loaded:
