@@ -299,7 +299,7 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path, monkeypatch):
     classifier = make(hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss")
     monkeypatch.setenv(BUFFER_VARIABLE, str(4 * 1024**2))
     classifier.fit(small).predict(small)  # what libraries load once is there
-    assert peak_memory_beyond(lambda: classifier.fit(large).predict(large)) < 10e6
+    assert peak_memory_beyond(lambda: classifier.fit(large).predict(large)) < 16e6
     monkeypatch.delenv(BUFFER_VARIABLE)
     assert peak_memory_beyond(lambda: classifier.fit(large)) > 33e6  # so the measure can tell
 
