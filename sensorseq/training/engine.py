@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +15,15 @@ from torch import Tensor, nn
 from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.identity import make_identity
-from sensorseq.training.inference import EVALUATION_BATCH
-from sensorseq.training.native import NativeEpochs, gap_of
+from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
@@ -35,6 +34,7 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, HasStateDict
+from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 
@@ -67,14 +67,14 @@ class TrainingResult:
 
 def train_network(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     *,
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
-    refresh: Callable[[int], NDArray[Any]] | None = None,
+    refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
@@ -91,9 +91,9 @@ def train_network(
     module : torch.nn.Module
         ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
         where training runs.
-    train : TrainingData
+    train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
-    validation : TrainingData or None
+    validation : TrainingData, StreamedData or None
         Scaled windows; None trains without validation columns.
     config : TrainingConfig
         How to train.
@@ -105,7 +105,7 @@ def train_network(
         What takes the steps; ``"auto"`` is the native engine where it can.
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
-        `train`.
+        `train`; of `StreamedData` a function that changes them as they are read.
     checkpoint : Checkpoint, optional
         Keeps the run in a file, and goes on from it.
 
@@ -132,7 +132,7 @@ def train_network(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        if refresh is not None:  # they will be written over
+        if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
         run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
@@ -158,8 +158,8 @@ def train_network(
 
 def engine_for(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     engine: str,
 ) -> EngineChoice:
@@ -188,12 +188,12 @@ class Run:
     def __init__(
         self,
         module: nn.Module,
-        train: TrainingData,
-        validation: TrainingData | None,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
-        refresh: Callable[[int], NDArray[Any]] | None = None,
+        refresh: Callable[[int], Any] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -206,7 +206,7 @@ class Run:
         )
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
-        self.batches = BatchSampler(
+        self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
@@ -336,12 +336,14 @@ class Run:
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            windows = self.refresh(len(self.history) + 1)
-            self.train.X.copy_(torch.from_numpy(windows))
+            self.train.refresh(self.refresh(len(self.history) + 1))
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()
-        steps = [self._train_step(torch.from_numpy(rows)) for rows in self.batches]
+        steps = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -353,20 +355,28 @@ class Run:
         }
 
     def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        steps, rates = self.draw_epoch()
-        row, _ = native.train_epoch(steps, rates, self.crop_rng)
-        return row
+        taken: list[StepStatistics] = []
+        rates: list[float] = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                native.replace_data(data)
+                of_pass = self._draw_rates(len(batches))
+                taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                rates += of_pass
+        return row_of(taken, rates)
 
     def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Return the rows and the learning rate of each step of the next epoch."""
         steps = list(self.batches)
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
-        self.n_steps += len(steps)
-        return steps, rates
+        return steps, self._draw_rates(len(steps))
 
-    def _train_step(self, rows: Tensor) -> Tensor:
+    def _draw_rates(self, n_steps: int) -> list[float]:
+        first, self.n_steps = self.n_steps, self.n_steps + n_steps
+        return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
+
+    def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
-        batch = self.train.take(rows, self.device)
+        batch = data.take(rows, self.device)
         X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
             X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
@@ -396,7 +406,9 @@ class Run:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tuple[float, float]:
+def evaluate(
+    module: nn.Module, data: TrainingData | StreamedData, objective: Objective
+) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
@@ -411,7 +423,7 @@ def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tup
 @torch.no_grad()
 def evaluate_models(
     forward: Callable[[TrainingData], Tensor],
-    data: TrainingData,
+    data: TrainingData | StreamedData,
     objective: Objective,
     device: torch.device,
 ) -> list[tuple[float, float]]:
@@ -427,22 +439,27 @@ def evaluate_models(
         Where the models are.
     """
     totals = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(data), EVALUATION_BATCH):
-        rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
-        is_all_there = len(rows) == len(data) and data.X.device == device
-        batch = data if is_all_there else data.take(rows, device)
-        outputs = forward(batch)
-        n_models = len(outputs)
-        target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
-        flat = outputs.flatten(0, 1)
-        losses = objective.losses(flat, target)
-        # Model by model: the sum of one must not depend on how many there are.
-        of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
-        means = torch.stack([_mean(of_model, None) for of_model in of_models])
-        merits = objective.merits(flat, target).view(n_models, -1)
-        sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
-        totals = totals + torch.stack([(means * len(rows)).double(), sums.double()], dim=1).cpu()
+    with closing(data.blocks()) as blocks:
+        for block in blocks:
+            for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
+                is_all_there = len(rows) == len(block) and block.X.device == device
+                batch = block if is_all_there else block.take(rows, device)
+                totals = totals + _totals(forward(batch), batch.target, objective)
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+def _totals(outputs: Tensor, target: Tensor, objective: Objective) -> Tensor:
+    """Return the sums of losses and merits of one batch, (M, 2), for outputs (M, n, K)."""
+    n_models, n_windows = outputs.shape[:2]
+    target = target.repeat(n_models, *[1] * (target.ndim - 1))
+    flat = outputs.flatten(0, 1)
+    losses = objective.losses(flat, target)
+    # Model by model: the sum of one must not depend on how many there are.
+    of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
+    means = torch.stack([_mean(of_model, None) for of_model in of_models])
+    merits = objective.merits(flat, target).view(n_models, -1)
+    sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
+    return torch.stack([(means * n_windows).double(), sums.double()], dim=1).cpu()
 
 
 def _is_finite(row: Mapping[str, Any]) -> bool:

@@ -23,9 +23,12 @@ from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
+from sensorseq.training.stream import StreamedData
 
 
-def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> str | None:
+def gap_of(
+    module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
+) -> str | None:
     """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
         return f"it trains LSTMLinear, not {type(module).__name__}"
@@ -45,7 +48,7 @@ def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> st
         n_channels=module.input_size,
         num_layers=module.num_layers,
         head_norm=module.head_norm,
-        n_bytes=train.X.nbytes,
+        n_bytes=train.resident_bytes,
         memory_bytes=RESIDENT_BYTES,
     )
 
@@ -274,7 +277,7 @@ class NativeEpochs:
     module : LSTMLinear
         Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
         epoch.
-    train : TrainingData
+    train : TrainingData or StreamedData
         On the device and in the dtype of `module`.
     config : TrainingConfig
         One that `native_engine_gap` finds nothing against.
@@ -283,19 +286,26 @@ class NativeEpochs:
     """
 
     def __init__(
-        self, module: LSTMLinear, train: TrainingData, config: TrainingConfig, *, seed: int
+        self,
+        module: LSTMLinear,
+        train: TrainingData | StreamedData,
+        config: TrainingConfig,
+        *,
+        seed: int,
     ) -> None:
         network = network_of(module)
-        self._crops = RandomCrops(config, train)
+        data = train if isinstance(train, TrainingData) else train.nothing()
+        self._config, self._data = config, data
+        self._crops = RandomCrops(config, data)
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
             network,
             network.flatten(dict(module.named_parameters()))[None],
-            train.X,
-            train.target,
+            data.X,
+            data.target,
             hyper_of(config, module),
-            lengths=train.lengths,
-            weight=train.weight,
+            lengths=data.lengths,
+            weight=data.weight,
             loss=config.loss,
             optimizer=config.optimizer,
             seeds=[seed],
@@ -303,6 +313,14 @@ class NativeEpochs:
             n_timesteps=self._crops.n_timesteps,
         )
         self._weights = ModelWeights(module, self.trainer, 0)
+
+    def replace_data(self, data: TrainingData) -> None:
+        """Take the next steps on these windows; their shapes are those of the ones before."""
+        if data is self._data:
+            return
+        self._data = data
+        self._crops = RandomCrops(self._config, data)  # of these lengths
+        self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def train_epoch(
         self,
@@ -334,6 +352,17 @@ class NativeEpochs:
         statistics : StepStatistics
             Of each step.
         """
+        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
+        return row_of([steps], learning_rates), steps
+
+    def take_steps(
+        self,
+        batches: Sequence[NDArray[np.int64]],
+        learning_rates: Sequence[float],
+        crop_rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> StepStatistics:
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
         self._weights.read_module()
         rows, offsets = pack_batches([batches])
         starts = None
@@ -343,8 +372,7 @@ class NativeEpochs:
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._weights.count_steps(len(batches))
         self._weights.write_module()
-        (row,) = summarize_epochs(steps, [learning_rates])
-        return row, steps
+        return steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from here, beside the module's state."""
@@ -370,6 +398,15 @@ class NativeEpochs:
         if trainer.average is not None:
             trainer.parameters.copy_(state["parameters"])
             trainer.average.copy_(state["average"])
+
+
+def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> dict[str, float]:
+    """Return the columns of the history for an epoch of one model, taken in these calls."""
+    steps = StepStatistics(
+        torch.cat([part.values for part in taken], dim=1),
+        torch.cat([part.n_windows for part in taken], dim=1),
+    )
+    return summarize_epochs(steps, [learning_rates])[0]
 
 
 def _has_bits(values: Tensor) -> bool:
