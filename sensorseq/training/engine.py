@@ -1,6 +1,7 @@
 """Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.average import WeightAverage
 from sensorseq.training.batches import BatchSampler
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
@@ -32,6 +33,7 @@ from sensorseq.training.randomness import (
 from sensorseq.training.stopping import BestEpoch
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+_RESULT = "_sensorseq_training_result"  # attribute of an error
 EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
@@ -48,8 +50,8 @@ class TrainingResult:
     best_score : float
         The monitored value of that epoch.
     ended_by : str
-        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
-        ``"interrupted"``.
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
+        ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
     """
@@ -59,6 +61,11 @@ class TrainingResult:
     best_score: float = math.nan
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
+
+
+def result_kept_by(error: BaseException) -> TrainingResult | None:
+    """Return the result of the training that ended because a callback raised this error."""
+    return getattr(error, _RESULT, None)
 
 
 def train_classifier(
@@ -110,6 +117,9 @@ def train_classifier(
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
+    Exception
+        Whatever a callback raised, with a note that names it. The training is not lost: the module
+        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     if config.early_stopping and config.monitor.startswith("val_") and validation is None:
         raise ArgumentError(
@@ -129,16 +139,27 @@ def train_classifier(
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
-        notify(callbacks, "on_fit_begin", module, config)
+        watchers = Watchers(callbacks)
         try:
-            ended_by = run.run(callbacks)
+            watchers.notify("on_fit_begin", module, config)
+            ended_by = "callback_failed" if watchers.error else run.run(watchers)
             if run.best.epoch:
                 run.best.restore(module)
         finally:
             run.draw_masks_as_before()
             module.eval()
-            notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+            watchers.notify("on_fit_end", module, run.history)
+            watchers.explain(sys.exception())
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    if watchers.error is not None:
+        if result.best_epoch:
+            watchers.error.add_note(
+                f"training ended after epoch {len(result.history)}; the weights of epoch"
+                f" {result.best_epoch} are kept"
+            )
+        setattr(watchers.error, _RESULT, result)
+        raise watchers.error
+    return result
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -203,10 +224,15 @@ class _Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any]) -> str:
+    def run(self, watchers: Watchers) -> str:
         """Train until something ends it; say what."""
         try:
             for epoch in range(1, self.config.max_epochs + 1):
+                if watchers.wants("on_epoch_begin"):
+                    with self.averaged_weights():
+                        watchers.notify("on_epoch_begin", self.module, self.history)
+                    if watchers.error is not None:
+                        return "callback_failed"
                 started = time.perf_counter()
                 row: dict[str, Any] = {"epoch": epoch, **self.train_epoch()}
                 with self.averaged_weights():
@@ -216,8 +242,8 @@ class _Run:
                     if not all(math.isfinite(value) for value in row.values()):
                         return "diverged"
                     self.schedule.end_epoch(improved=self.best.update(row, self.module))
-                    if notify(callbacks, "on_epoch_end", self.module, self.history):
-                        return "callback"
+                    if watchers.notify("on_epoch_end", self.module, self.history):
+                        return "callback" if watchers.error is None else "callback_failed"
                 if self.config.early_stopping and self.best.exhausted:
                     return "early_stopping"
         except KeyboardInterrupt:
