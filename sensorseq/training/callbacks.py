@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -130,3 +131,17 @@ def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig
         return int(rows[-1]["epoch"])
     sign = 1.0 if config.monitor.endswith("loss") else -1.0
     return int(min(rows, key=lambda row: sign * row[config.monitor])["epoch"])
+
+
+def describe_config(config: TrainingConfig) -> dict[str, Any]:
+    """Return the arguments as numbers and texts, which any log can hold."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {
+        name: value if isinstance(value, bool | int | float | str) else _say(value)
+        for name, value in values.items()
+    }
+
+
+def _say(value: Any) -> str:
+    # The address in a function's own text would differ from run to run.
+    return str(getattr(value, "__qualname__", value)) if callable(value) else str(value)
