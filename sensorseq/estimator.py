@@ -44,7 +44,7 @@ from sensorseq.training import (
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    train_classifier,
+    train_network,
 )
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import DTYPES
@@ -479,11 +479,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
         train, validation = split_windows(windows, given, self.validation_fraction, seeds.split)
         check_validation(windows, validation, self.validation_fraction, config)
-        config = replace(config, n_classes=len(self.classes_))
+        config = replace(config, n_outputs=len(self.classes_))
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._fit_scaler(train, stored_scaler, X if isinstance(X, WindowSet) else None)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
-        result = train_classifier(
+        result = train_network(
             module,
             self._training_data(train, dtype, config),
             None if validation is None else self._training_data(validation, dtype, None),

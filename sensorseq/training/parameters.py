@@ -41,7 +41,7 @@ ARCHITECTURE = (
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """Return the training configuration that the estimator's arguments describe.
 
-    `n_classes` of it is a placeholder until the labels are known.
+    `n_outputs` of it is a placeholder until the labels are known.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
             " imbalance, together once too often; take one."
         )
     check_choice("engine", p["engine"], ENGINES)
-    names = [field.name for field in fields(TrainingConfig) if field.name != "n_classes"]
-    return TrainingConfig(n_classes=2, **{name: p[name] for name in names})
+    own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
+    return TrainingConfig(n_outputs=2, **own)
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training import Callback, TrainingConfig, TrainingData, train_classifier
+from sensorseq.training import Callback, TrainingConfig, TrainingData, train_network
 from sensorseq.training.callbacks import HOOKS, check_callbacks, find_best_epoch
 from sensorseq.training.engine import result_kept_by
 
@@ -18,14 +18,14 @@ VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
 
 
 def make_config(**arguments):
-    return TrainingConfig(n_classes=3, **{"max_epochs": 5, **arguments})
+    return TrainingConfig(n_outputs=3, **{"max_epochs": 5, **arguments})
 
 
 def train(callbacks=(), *, module=None, validation=VALIDATION, engine="autograd", **arguments):
     torch.manual_seed(0)
     module = module or LSTMLinear(2, 4, 3)
     seed, config = np.random.SeedSequence(0), make_config(**arguments)
-    return train_classifier(
+    return train_network(
         module, TRAIN, validation, config, seed=seed, callbacks=callbacks, engine=engine
     )
 
