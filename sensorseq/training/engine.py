@@ -3,13 +3,14 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
@@ -77,6 +78,7 @@ def train_network(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    refresh: Callable[[int], NDArray[Any]] | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -104,6 +106,9 @@ def train_network(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    refresh : callable, optional
+        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
+        `train`.
 
     Returns
     -------
@@ -134,7 +139,9 @@ def train_network(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = _Run(module, train, validation, config, order_seed, crop_seed)
+        if refresh is not None:  # they will be written over
+            train = replace(train, X=train.X.clone())
+        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -184,6 +191,7 @@ class _Run:
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
+        refresh: Callable[[int], NDArray[Any]] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -209,6 +217,7 @@ class _Run:
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
+        self.refresh = refresh
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -260,6 +269,9 @@ class _Run:
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            windows = self.refresh(len(self.history) + 1)
+            self.train.X.copy_(torch.from_numpy(windows))
         if self.native is not None:
             return self.train_epoch_natively(self.native)
         self.module.train()
