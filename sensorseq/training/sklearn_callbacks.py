@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sklearn
@@ -13,6 +13,7 @@ from torch import nn
 
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
 from sensorseq.training.callbacks import Callback, find_best_epoch
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import read_sequences
@@ -21,9 +22,13 @@ from sensorseq.windows import WindowSet
 
 __all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _managed
 except ImportError:
+    _managed = None
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in for scikit-learn's, which came with version 1.9."""
@@ -36,9 +41,10 @@ except ImportError:
                 " sensorseq.training.Callback."
             )
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method as it is."""
-        return method
+
+def with_callbacks(method: _Method) -> _Method:
+    """Wrap `fit` so that scikit-learn's callbacks are torn down whatever way it ends."""
+    return method if _managed is None else _managed(method)
 
 
 class FitTasks(Callback):
@@ -138,6 +144,6 @@ def _cut(X: Any, lengths: Any) -> list[NDArray[Any]]:
 
 def _copy_module(module: nn.Module) -> nn.Module:
     twin = copy.deepcopy(module)
-    if hasattr(twin, "dropout_source"):
+    if isinstance(twin, LSTMLinear):
         twin.dropout_source = None  # that of the training, which is still going on
     return twin
