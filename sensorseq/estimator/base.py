@@ -37,7 +37,7 @@ from sensorseq.training.augment import EpochAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -623,17 +623,13 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
-        module = self.module_
-        dtype = module.linear.weight.dtype
-        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
-            module.linear.weight.dtype
-        )
-        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        outputs = predict_logits(
-            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
-        )
-        return outputs.numpy().astype(np.float64)
+        module, weight = self.module_, self.module_.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
+        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

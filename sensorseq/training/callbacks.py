@@ -108,6 +108,15 @@ class Watchers:
             error.add_note(f"besides: {self.error!r} {', '.join(self.error.__notes__)}")
 
 
+def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
+    """Call one hook of every callback that has it; then raise what the first of them raised."""
+    watchers = Watchers(callbacks)
+    ends = watchers.notify(hook, *arguments)
+    if watchers.error is not None:
+        raise watchers.error
+    return ends
+
+
 def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
     """Return the epoch whose weights a training that ended with this history keeps.
 
