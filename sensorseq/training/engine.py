@@ -1,6 +1,7 @@
 """Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -17,7 +18,7 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
@@ -37,6 +38,7 @@ from sensorseq.training.stopping import BestEpoch, HasStateDict
 from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+_RESULT = "_sensorseq_training_result"  # attribute of an error
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class TrainingResult:
     best_score : float
         The monitored value of that epoch.
     ended_by : str
-        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
-        ``"interrupted"``.
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
+        ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
     """
@@ -63,6 +65,11 @@ class TrainingResult:
     best_score: float = math.nan
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
+
+
+def result_kept_by(error: BaseException) -> TrainingResult | None:
+    """Return the result of the training that ended because a callback raised this error."""
+    return getattr(error, _RESULT, None)
 
 
 def train_network(
@@ -124,6 +131,9 @@ def train_network(
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
+    Exception
+        Whatever a callback raised, with a note that names it. The training is not lost: the module
+        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     choice = engine_for(module, train, validation, config, engine)
     device = next(module.parameters()).device
@@ -143,17 +153,28 @@ def train_network(
         if checkpoint is not None:
             known_by = make_identity(module, train, validation, config, seed, choice.name)
             checkpoint.begin(run, known_by)
-        notify(callbacks, "on_fit_begin", module, config)
+        watchers = Watchers(callbacks)
         try:
-            ended_by = run.run(callbacks, checkpoint)
+            watchers.notify("on_fit_begin", module, config)
+            ended_by = "callback_failed" if watchers.error else run.run(watchers, checkpoint)
             run.restore_best()
         finally:
             if checkpoint is not None:
                 checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
-            notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+            watchers.notify("on_fit_end", module, run.history)
+            watchers.explain(sys.exception())
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    if watchers.error is not None:
+        if result.best_epoch:
+            watchers.error.add_note(
+                f"training ended after epoch {len(result.history)}; the weights of epoch"
+                f" {result.best_epoch} are kept"
+            )
+        setattr(watchers.error, _RESULT, result)
+        raise watchers.error
+    return result
 
 
 def engine_for(
@@ -242,20 +263,26 @@ class Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
+    def run(self, watchers: Watchers, checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         ended_by = None
         try:
             ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
+                if watchers.wants("on_epoch_begin"):
+                    with self.averaged_weights():
+                        watchers.notify("on_epoch_begin", self.module, self.history)
+                    if watchers.error is not None:
+                        return "callback_failed"
                 started = time.perf_counter()
                 row = self.train_epoch()
                 with self.averaged_weights():
                     row.update(self.validate())
                     ended_by = self.end_epoch(
-                        row, time.perf_counter() - started, self.module, callbacks
+                        row, time.perf_counter() - started, self.module, watchers
                     )
-                if checkpoint is not None:
+                # An epoch that a callback did not get through is for a resumed run to repeat.
+                if checkpoint is not None and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
             if not self.best.epoch or is_second_interrupt():
@@ -278,7 +305,7 @@ class Run:
         row: dict[str, Any],
         duration_s: float,
         weights: HasStateDict,
-        callbacks: Sequence[Any],
+        watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
@@ -286,8 +313,8 @@ class Run:
         if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
-        if notify(callbacks, "on_epoch_end", self.module, self.history):
-            return "callback"
+        if watchers.notify("on_epoch_end", self.module, self.history):
+            return "callback" if watchers.error is None else "callback_failed"
         return self.ended_by()
 
     def restore_best(self) -> None:

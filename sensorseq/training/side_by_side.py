@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers, notify
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.data import TrainingData
 from sensorseq.training.engine import (
@@ -367,6 +367,8 @@ class _Group:
 
     def _train_epoch(self) -> None:
         """Take every run through one epoch, and leave behind those that end with it."""
+        for member in self._active:
+            notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
         started = time.perf_counter()
         rows = self._take_steps()
         for models in self._validations:
@@ -435,7 +437,10 @@ class _Group:
 
     def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
         try:
-            ended_by = member.run.end_epoch(row, duration_s, member.weights, member.job.callbacks)
+            watchers = Watchers(member.job.callbacks)
+            ended_by = member.run.end_epoch(row, duration_s, member.weights, watchers)
+            if watchers.error is not None:
+                raise watchers.error
             if ended_by is not None:
                 self._finish(member, ended_by)
         except Exception as error:
