@@ -64,7 +64,6 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-
     description = {**_ADDED, **description}
 
     def take(name: str, kind: Any) -> Any:

@@ -74,9 +74,7 @@ def test_logits_that_say_nothing_leave_the_temperature_at_one():
 
 
 def test_few_windows_move_the_temperature_less_than_many():
-    one, many = (
-        fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200)
-    )
+    one, many = (fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200))
     assert 1 < one < many
 
 
@@ -87,7 +85,9 @@ def test_the_spread_is_that_of_probabilities_over_new_draws():
         temperatures = np.array([fit_temperature(*pair) for pair in draws])
         top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
         measured = np.sqrt(top.var(axis=0).mean())
-        said = np.median([probability_spread(z, t) for (z, _), t in zip(draws, temperatures)])
+        said = np.median(
+            [probability_spread(z, t) for (z, _), t in zip(draws, temperatures, strict=True)]
+        )
         assert said == pytest.approx(measured, rel=0.25)
 
 
