@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
-from sensorseq.estimator.labels import read_labels
+from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.labels import read_known_labels, read_labels
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.calibration import (
@@ -28,7 +29,7 @@ from sensorseq.training.weights import window_weights
 from sensorseq.windows import WindowSet
 
 
-class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -178,6 +179,10 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         The network, in evaluation mode. Its outputs are the logits before `temperature_`.
     temperature_ : float
         What logits are divided by; 1 unless ``calibrate=True``.
+    abstention_ : Abstention
+        What `fit_abstention` chose: the threshold, and what stands behind it.
+    abstain_threshold_ : float
+        Its threshold: windows whose highest probability is below it are not answered.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -370,15 +375,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.searchsorted(classes, labels[taking_part])
 
     def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        labels, _ = read_labels(y, n_windows, "y_val", "X_val", classes=self.classes_)
-        unknown = ~np.isin(labels, self.classes_)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
-            raise InputError(
-                f"y_val[{row}] is {labels.tolist()[row]!r}, which no window of y is; y has"
-                f" {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, labels)
+        return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
 
     def _engine_targets(self, part: Part) -> NDArray[Any]:
         return part.target
@@ -404,6 +401,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     def _learn_probabilities(self, prepared: PreparedFit) -> None:
         self.temperature_ = 1.0
+        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
         if not self.calibrate:
             return
         data = prepared.validation
@@ -421,8 +419,15 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             )
 
     def _describe_targets(self) -> dict[str, Any]:
-        return {"classes": describe_labels(self.classes_), "temperature": self.temperature_}
+        return {
+            "classes": describe_labels(self.classes_),
+            "temperature": self.temperature_,
+            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+        }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         self.classes_ = restore_labels(take("classes", dict))
         self.temperature_ = check_temperature(take("temperature", float))
+        abstention = take("abstention", list | None)
+        if abstention is not None:
+            self.abstention_ = check_abstention(abstention)
