@@ -56,8 +56,6 @@ def test_the_second_direction_reads_what_the_first_has_forgotten():
 
 
 def test_fewer_units_learn_less_of_the_wrong_labels_by_heart():
-    many, few = compare(
-        mislabelled, gap, {"hidden_size": 32}, {"hidden_size": 3}, max_epochs=60
-    )
+    many, few = compare(mislabelled, gap, {"hidden_size": 32}, {"hidden_size": 3}, max_epochs=60)
     assert np.median(few) < np.median(many) / 2
     assert (few < many).all()
