@@ -3,7 +3,7 @@
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.config import EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.data import TrainingData
-from sensorseq.training.engine import TrainingResult, evaluate, train_classifier
+from sensorseq.training.engine import TrainingResult, evaluate, train_network
 
 __all__ = [
     "Callback",
@@ -13,5 +13,5 @@ __all__ = [
     "TrainingResult",
     "choose_engine",
     "evaluate",
-    "train_classifier",
+    "train_network",
 ]

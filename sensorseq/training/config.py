@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.training.arguments import check_flag, check_integer, check_keys, check_real
 
-LOSSES = ("cross_entropy", "focal", "mse")
+CLASSIFICATION, REGRESSION = "classification", "regression"
+LOSSES = {  # of each task
+    CLASSIFICATION: ("cross_entropy", "focal", "mse"),
+    REGRESSION: ("mse", "mae", "huber"),
+}
+SCORES = {CLASSIFICATION: "accuracy", REGRESSION: "r2"}  # the column beside the loss
 OPTIMIZERS = {  # the keys torch's optimizer of that name takes beside its own arguments here
     "adam": ("betas", "eps", "amsgrad"),
     "adamw": ("betas", "eps", "amsgrad"),
@@ -19,9 +24,14 @@ SAMPLERS = ("shuffle", "balanced")
 LAST_BATCHES = ("keep", "merge", "drop")
 CLIPPINGS = ("norm", "value")
 CROPS = ("head", "tail", "centre", "random")
-MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
 DTYPES = ("float32", "float64")
 ENGINES = ("auto", "native", "autograd")
+
+
+def monitors_of(task: str) -> tuple[str, ...]:
+    """Return the columns of the history that can decide which epoch is best."""
+    score = SCORES[task]
+    return "val_loss", f"val_{score}", "loss", score
 
 
 class EngineChoice(NamedTuple):
@@ -72,9 +82,12 @@ class TrainingConfig:
 
     Parameters
     ----------
-    n_classes : int
-        Outputs of the head, K.
-    loss : {"cross_entropy", "focal", "mse"} or callable
+    n_outputs : int
+        Outputs of the head, K: classes, or values of a regression.
+    task : {"classification", "regression"}
+        What the targets are; it decides which losses there are, and the column beside them:
+        accuracy or r2.
+    loss : str or callable
         See `sensorseq.training.losses.make_loss`.
     label_smoothing : float
         In [0, 1).
@@ -105,7 +118,8 @@ class TrainingConfig:
         If a value is outside what its argument accepts, or two arguments contradict each other.
     """
 
-    n_classes: int
+    n_outputs: int
+    task: str = CLASSIFICATION
     loss: str | Callable[..., Any] = "cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -133,9 +147,10 @@ class TrainingConfig:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        check_integer("n_classes", self.n_classes, 2)
+        check_choice("task", self.task, LOSSES)
+        check_integer("n_outputs", self.n_outputs, 2 if self.task == CLASSIFICATION else 1)
         if not callable(self.loss):
-            check_choice("loss", self.loss, LOSSES)
+            check_choice("loss", self.loss, LOSSES[self.task])
         check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if callable(self.loss) and self.label_smoothing:
             raise ArgumentError(
@@ -171,7 +186,7 @@ class TrainingConfig:
         check_flag("early_stopping", self.early_stopping)
         check_integer("patience", self.patience, 1)
         check_real("tol", self.tol, 0.0)
-        check_choice("monitor", self.monitor, MONITORS)
+        check_choice("monitor", self.monitor, monitors_of(self.task))
         check_flag("restore_best", self.restore_best)
         check_flag("deterministic", self.deterministic)
 

@@ -22,15 +22,15 @@ class TrainingData:
         Float, finite everywhere; padding holds zeros.
     lengths : Tensor of shape (N,), int64, or None
         Valid steps of each window, 1 to T; None when every window has T.
-    class_index : Tensor of shape (N,), int64
-        0 to K - 1.
+    target : Tensor of shape (N,), int64, or (N, K), float
+        Class, 0 to K - 1; or the K values of a regression.
     weight : Tensor of shape (N,), or None
         Factor on the loss of each window; None for one.
     """
 
     X: Tensor
     lengths: Tensor | None
-    class_index: Tensor
+    target: Tensor
     weight: Tensor | None = None
 
     def __len__(self) -> int:
@@ -41,15 +41,15 @@ class TrainingData:
         cls,
         X: NDArray[Any],
         lengths: NDArray[np.int64],
-        class_index: NDArray[np.integer[Any]],
+        target: NDArray[Any],
         weight: NDArray[np.floating[Any]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> "TrainingData":
-        """Copy arrays into tensors of `dtype`."""
+        """Copy arrays into tensors of `dtype`; integer targets are classes."""
         return cls(
             torch.tensor(X, dtype=dtype),
             None if (lengths == X.shape[1]).all() else torch.tensor(lengths, dtype=torch.int64),
-            torch.tensor(class_index, dtype=torch.int64),
+            torch.tensor(target, dtype=torch.int64 if target.dtype.kind in "iu" else dtype),
             None if weight is None else torch.tensor(weight, dtype=dtype),
         )
 
@@ -60,8 +60,8 @@ class TrainingData:
         return TrainingData(
             *(
                 None if part is None else part.to(device)
-                for part in (self.X, self.lengths, self.class_index, self.weight)
-            )  # type: ignore[arg-type]  # X and class_index are never None
+                for part in (self.X, self.lengths, self.target, self.weight)
+            )  # type: ignore[arg-type]  # X and target are never None
         )
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
@@ -70,6 +70,6 @@ class TrainingData:
         return TrainingData(
             *(
                 None if part is None else part[rows].to(device)
-                for part in (self.X, self.lengths, self.class_index, self.weight)
-            )  # type: ignore[arg-type]  # X and class_index are never None
+                for part in (self.X, self.lengths, self.target, self.weight)
+            )  # type: ignore[arg-type]  # X and target are never None
         )

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
@@ -20,8 +21,8 @@ from sensorseq.training.callbacks import notify
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
-from sensorseq.training.losses import LossFunction, make_loss
 from sensorseq.training.native import NativeEpochs, gap_of
+from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
     CounterDropout,
@@ -61,7 +62,7 @@ class TrainingResult:
     engine: EngineChoice = AUTOGRAD
 
 
-def train_classifier(
+def train_network(
     module: nn.Module,
     train: TrainingData,
     validation: TrainingData | None,
@@ -70,10 +71,11 @@ def train_classifier(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    refresh: Callable[[int], NDArray[Any]] | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
-    Losses and accuracies of the training part are running values: each batch is measured before
+    Losses and scores of the training part are running values: each batch is measured before
     its own step, in training mode. Those of the validation part are measured after the epoch in
     evaluation mode, by the same loss without weights (neither class nor sample weights), so they
     compare across weightings. Penalties (`l1`, `weight_decay`) are in neither.
@@ -83,7 +85,8 @@ def train_classifier(
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` gives logits (N, K). Its device is where training runs.
+        ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
+        where training runs.
     train : TrainingData
         Scaled windows; `weight` has mean one.
     validation : TrainingData or None
@@ -96,6 +99,9 @@ def train_classifier(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    refresh : callable, optional
+        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
+        `train`.
 
     Returns
     -------
@@ -123,7 +129,9 @@ def train_classifier(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = _Run(module, train, validation, config, order_seed, crop_seed)
+        if refresh is not None:  # they will be written over
+            train = replace(train, X=train.X.clone())
+        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -162,17 +170,21 @@ class _Run:
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
+        refresh: Callable[[int], NDArray[Any]] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
         self.config = config
         self.train = train.to(self.device)
         self.validation = None if validation is None else validation.to(self.device)
-        self.loss = make_loss(config.loss, config.label_smoothing)
+        self.objective = Objective(config, self.train.target)
+        self.validation_objective = (
+            None if self.validation is None else Objective(config, self.validation.target)
+        )
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
         self.batches = BatchSampler(
-            train.class_index.cpu().numpy(),
+            train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
             config.last_batch,
@@ -184,6 +196,7 @@ class _Run:
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
+        self.refresh = refresh
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -230,17 +243,19 @@ class _Run:
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            windows = self.refresh(len(self.history) + 1)
+            self.train.X.copy_(torch.from_numpy(windows))
         if self.native is not None:
             return self.train_epoch_natively(self.native)
         self.module.train()
         steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
-        total_loss, n_correct, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
         n_windows = self.batches.n_windows
         return {
-            "loss": total_loss / n_windows,
-            "accuracy": n_correct / n_windows,
+            **self.objective.name_columns(total_loss / n_windows, total_merit / n_windows),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "grad_norm": norm / len(steps),
         }
@@ -253,7 +268,7 @@ class _Run:
         return row
 
     def train_step(self, rows: Tensor) -> Tensor:
-        """Take one step; return its summed loss, correct predictions and gradient norm."""
+        """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = self.train.take(rows, self.device)
         X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
@@ -261,10 +276,10 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(self.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.module(X, lengths)
-        loss = _mean(self.loss(logits, batch.class_index), batch.weight)
-        objective = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
-        objective.backward()
+        outputs = self.module(X, lengths)
+        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
+        penalized = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
+        penalized.backward()
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         self.optimizer.step()
         if self.average is not None:
@@ -272,31 +287,31 @@ class _Run:
         self.n_steps += 1
         if self.masks is not None:
             self.masks.step = self.n_steps
-        n_correct = (logits.detach().argmax(dim=1) == batch.class_index).sum()
-        return torch.stack([loss.detach() * len(rows), n_correct.to(loss.dtype), norm])
+        merit = self.objective.merits(outputs, batch.target).sum()
+        return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
     def validate(self) -> dict[str, float]:
-        if self.validation is None:
+        if self.validation is None or self.validation_objective is None:
             return {}
-        loss, accuracy = evaluate(self.module, self.validation, self.loss)
-        return {"val_loss": loss, "val_accuracy": accuracy}
+        loss, score = evaluate(self.module, self.validation, self.validation_objective)
+        return self.validation_objective.name_columns(loss, score, "val_")
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, data: TrainingData, loss: LossFunction) -> tuple[float, float]:
-    """Return mean loss (unweighted) and accuracy of `data`, in evaluation mode."""
+def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tuple[float, float]:
+    """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
     totals = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(data), EVALUATION_BATCH):
         rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
         batch = data.take(rows, device)
-        logits = module(batch.X, batch.lengths)
-        batch_loss = _mean(loss(logits, batch.class_index), None) * len(rows)
-        n_correct = (logits.argmax(dim=1) == batch.class_index).sum()
-        totals += torch.stack([batch_loss.double(), n_correct.double()]).cpu()
-    mean_loss, accuracy = (totals / len(data)).tolist()
-    return mean_loss, accuracy
+        outputs = module(batch.X, batch.lengths)
+        batch_loss = _mean(objective.losses(outputs, batch.target), None) * len(rows)
+        merit = objective.merits(outputs, batch.target).sum()
+        totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
+    mean_loss, score = (totals / len(data)).tolist()
+    return mean_loss, score
 
 
 @torch.no_grad()

@@ -4,25 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import reference
-from sensorseq.training.config import LOSSES
+from sensorseq.training.config import CLASSIFICATION, LOSSES, REGRESSION
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
-    """Return a function of logits (N, K) and class indices (N,) that gives one loss per window.
+HUBER_DELTA = 1.0  # in the units of the targets the engine sees; torch's default
+
+
+def make_loss(
+    loss: str | Callable[..., Any], label_smoothing: float = 0.0, task: str = CLASSIFICATION
+) -> LossFunction:
+    """Return a function of outputs (N, K) and targets that gives one loss per window.
 
     Parameters
     ----------
-    loss : {"cross_entropy", "focal", "mse"} or callable
-        Names as in `sensorseq.ops.reference.window_losses`. A callable gets
-        ``(logits, class_index)`` and returns a tensor of shape (N,), or the batch's mean as a
-        scalar.
+    loss : str or callable
+        For classification ``"cross_entropy"``, ``"focal"`` or ``"mse"``, as in
+        `sensorseq.ops.reference.window_losses`, with class indices (N,) as targets. For regression
+        ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to a miss of 1, linear beyond), the mean
+        over the K outputs, with targets (N, K). A callable gets ``(outputs, targets)`` and returns
+        a tensor of shape (N,), or the batch's mean as a scalar.
     label_smoothing : float, default=0.0
-        Of the named ones.
+        Of the named ones, in classification.
+    task : {"classification", "regression"}, default="classification"
+        What the targets are.
 
     Raises
     ------
@@ -31,7 +41,9 @@ def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> L
     """
     if callable(loss):
         return _checked(loss)
-    check_choice("loss", loss, LOSSES)
+    check_choice("loss", loss, LOSSES[task])
+    if task == REGRESSION:
+        return _REGRESSION_LOSSES[loss]
 
     def named(logits: Tensor, class_index: Tensor) -> Tensor:
         return reference.window_losses(logits, class_index, loss, label_smoothing)
@@ -39,14 +51,30 @@ def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> L
     return named
 
 
+def _mse(outputs: Tensor, target: Tensor) -> Tensor:
+    return (outputs - target).square().mean(dim=1)
+
+
+def _mae(outputs: Tensor, target: Tensor) -> Tensor:
+    return (outputs - target).abs().mean(dim=1)
+
+
+def _huber(outputs: Tensor, target: Tensor) -> Tensor:
+    losses = functional.huber_loss(outputs, target, reduction="none", delta=HUBER_DELTA)
+    return losses.mean(dim=1)
+
+
+_REGRESSION_LOSSES: dict[str, LossFunction] = {"mse": _mse, "mae": _mae, "huber": _huber}
+
+
 def _checked(loss: Callable[..., Any]) -> LossFunction:
-    def per_window(logits: Tensor, class_index: Tensor) -> Tensor:
-        value = loss(logits, class_index)
-        if not isinstance(value, Tensor) or value.shape not in ((), class_index.shape):
+    def per_window(outputs: Tensor, target: Tensor) -> Tensor:
+        value = loss(outputs, target)
+        if not isinstance(value, Tensor) or value.shape not in ((), (len(target),)):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ArgumentError(
-                f"loss returned {shape} for {len(class_index)} windows; a callable loss returns a"
-                f" tensor of shape ({len(class_index)},), or the batch's mean as a scalar."
+                f"loss returned {shape} for {len(target)} windows; a callable loss returns a"
+                f" tensor of shape ({len(target)},), or the batch's mean as a scalar."
             )
         return value
 

@@ -19,7 +19,7 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
-from sensorseq.training.config import DTYPES, TrainingConfig
+from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
@@ -72,6 +72,8 @@ def native_engine_gap(
         return f"it runs on the CPU and on CUDA, not on {device_type}"
     if dtype not in DTYPES:
         return f"it computes in {' or '.join(DTYPES)}, not in {dtype}"
+    if config.task != CLASSIFICATION:
+        return "it trains classifiers, and this is a regression"
     if callable(config.loss):
         return "loss is a callable, which has no native form"
     if num_layers > MAX_LAYERS:
@@ -156,7 +158,7 @@ class NativeEpochs:
             self._network,
             self._network.flatten(dict(module.named_parameters()))[None],
             train.X,
-            train.class_index,
+            train.target,
             hyper_of(config, module),
             lengths=train.lengths,
             weight=train.weight,

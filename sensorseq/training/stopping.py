@@ -12,9 +12,9 @@ from sensorseq.training.config import TrainingConfig
 class BestEpoch:
     """Follow the monitored column of the history.
 
-    The best epoch is the first with the lowest loss (or the highest accuracy). Patience counts
-    the epochs since a value that was better by more than `tol` than the last one that reset the
-    count, so a slow but steady gain is still a gain. Without the monitored column (a `val_...`
+    The best epoch is the first with the lowest loss (or the highest score). Patience counts the
+    epochs since a value that was better by more than `tol` than the last one that reset the count,
+    so a slow but steady gain is still a gain. Without the monitored column (a `val_...`
     without validation windows) and with ``restore_best=False``, the latest epoch counts as best.
 
     Parameters

@@ -9,15 +9,16 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training import TrainingConfig, TrainingData, engine, train_classifier
+from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
 from sensorseq.training.engine import evaluate
-from sensorseq.training.losses import make_loss
+from sensorseq.training.objective import Objective
 
 RNG = np.random.default_rng(0)
 CLASS_INDEX = torch.arange(24) % 3
 X = torch.tensor(RNG.normal(size=(24, 6, 2)), dtype=torch.float32) + CLASS_INDEX[:, None, None]
 TRAIN = TrainingData(X[:18], None, CLASS_INDEX[:18])
 VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
+OBJECTIVE = Objective(TrainingConfig(n_outputs=3), VALIDATION.target)
 
 
 def make_module(**arguments):
@@ -26,8 +27,8 @@ def make_module(**arguments):
 
 
 def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(), **arguments):
-    config = TrainingConfig(n_classes=3, **{"max_epochs": 5, **arguments})
-    return train_classifier(
+    config = TrainingConfig(n_outputs=3, **{"max_epochs": 5, **arguments})
+    return train_network(
         module,
         train_part,
         validation,
@@ -63,7 +64,7 @@ def test_full_batch_training_is_the_plain_torch_loop(optimizer, make):
     losses, norms = [], []
     for _ in range(5):
         steps.zero_grad()
-        loss = functional.cross_entropy(twin(TRAIN.X), TRAIN.class_index)
+        loss = functional.cross_entropy(twin(TRAIN.X), TRAIN.target)
         loss.backward()
         norms.append(nn.utils.clip_grad_norm_(twin.parameters(), 0.5).item())
         steps.step()
@@ -78,15 +79,15 @@ def test_weights_are_those_of_a_weighted_torch_loss_up_to_its_unit():
     module = make_module()
     twin = copy.deepcopy(module)
     class_weight = torch.tensor([1.0, 2.0, 5.0])
-    weight = class_weight[TRAIN.class_index]
-    weighted = TrainingData(TRAIN.X, None, TRAIN.class_index, weight / weight.mean())
+    weight = class_weight[TRAIN.target]
+    weighted = TrainingData(TRAIN.X, None, TRAIN.target, weight / weight.mean())
     settings = {"optimizer": "sgd", "learning_rate": 0.1, "lr_schedule": "constant"}
     settings |= {"batch_size": None, "max_grad_norm": None, "restore_best": False}
     train(module, weighted, max_epochs=3, **settings)
     steps = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
     for _ in range(3):
         steps.zero_grad()
-        functional.cross_entropy(twin(TRAIN.X), TRAIN.class_index, class_weight).backward()
+        functional.cross_entropy(twin(TRAIN.X), TRAIN.target, class_weight).backward()
         steps.step()
     for ours, theirs in zip(module.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -113,7 +114,7 @@ def test_clipping_by_norm_bounds_the_update_of_plain_descent():
 
 def test_no_two_gradients_share_memory_so_clipping_in_place_scales_each_once():
     module = make_module(bidirectional=True, num_layers=2)
-    functional.cross_entropy(module(TRAIN.X), TRAIN.class_index).backward()
+    functional.cross_entropy(module(TRAIN.X), TRAIN.target).backward()
     before = {name: p.grad.clone() for name, p in module.named_parameters()}
     with torch.no_grad():
         for parameter in module.parameters():
@@ -156,7 +157,7 @@ def test_the_restored_weights_are_those_of_the_best_epoch_of_the_history(monitor
     best = column.max() if monitor.endswith("accuracy") else column.min()
     assert result.best_score == best
     assert result.history[result.best_epoch - 1][monitor] == best
-    loss, accuracy = evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    loss, accuracy = evaluate(module, VALIDATION, OBJECTIVE)
     row = result.history[result.best_epoch - 1]
     assert (loss, accuracy) == (row["val_loss"], row["val_accuracy"])
 
@@ -165,7 +166,7 @@ def test_without_restoring_the_weights_are_the_last_epochs():
     module = make_module()
     result = train(module, max_epochs=8, learning_rate=0.5, restore_best=False, patience=50)
     assert result.best_epoch == 8
-    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
     assert loss == result.history[-1]["val_loss"]
 
 
@@ -222,8 +223,8 @@ def test_dropout_acts_in_training_and_not_in_validation():
     module = make_module(dropout=0.5)
     train(module, max_epochs=1)
     assert not module.training
-    first = evaluate(module, VALIDATION, make_loss("cross_entropy"))
-    assert first == evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    first = evaluate(module, VALIDATION, OBJECTIVE)
+    assert first == evaluate(module, VALIDATION, OBJECTIVE)
 
 
 def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
@@ -239,7 +240,7 @@ def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
     assert result.ended_by == "diverged"
     assert (len(result.history), result.best_epoch) == (4, 3)
     assert np.isnan(result.history["loss"][-1])
-    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
     assert loss == result.history[2]["val_loss"]
 
 
@@ -293,7 +294,7 @@ def test_an_interrupt_keeps_the_best_weights_so_far():
     result = train(module, max_epochs=50, callbacks=[watcher])
     assert result.ended_by == "interrupted"
     assert watcher.seen[-1] == "end"
-    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
     assert loss == result.history["val_loss"].min()
 
 
@@ -330,7 +331,7 @@ def test_an_interrupt_before_the_first_epoch_ended_is_passed_on():
 def test_the_average_of_weights_is_what_is_validated_and_kept():
     module = make_module()
     result = train(module, ema_decay=0.9, learning_rate=0.1, max_epochs=6)
-    loss, _ = evaluate(module, VALIDATION, make_loss("cross_entropy"))
+    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
     assert loss == result.history["val_loss"].min()
     plain = train(make_module(), learning_rate=0.1, max_epochs=6)
     assert plain.history[0]["loss"] == result.history[0]["loss"]
@@ -348,7 +349,7 @@ def test_l1_drives_weights_towards_zero():
 
 
 def test_one_number_for_the_batch_cannot_be_weighted():
-    weighted = TrainingData(TRAIN.X, None, TRAIN.class_index, torch.ones(18))
+    weighted = TrainingData(TRAIN.X, None, TRAIN.target, torch.ones(18))
     with pytest.raises(ArgumentError, match="sample_weight and class_weight need one for"):
         train(make_module(), weighted, loss=nn.CrossEntropyLoss())
     assert len(train(make_module(), loss=nn.CrossEntropyLoss()).history) == 5

@@ -6,7 +6,7 @@ import torch
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import POOLINGS
-from sensorseq.training import TrainingConfig, TrainingData, train_classifier
+from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 23, 9, 2, 3
@@ -119,8 +119,8 @@ def assert_same_trajectory(network, data, **options):
     ours, theirs = make_module(**network), make_module(**network)
     first = [p.detach().clone() for p in ours.parameters()]
     seed = np.random.SeedSequence
-    theirs_ = train_classifier(theirs, data, None, config, seed=seed(7), engine="autograd")
-    ours_ = train_classifier(ours, data, None, config, seed=seed(7), engine="native")
+    theirs_ = train_network(theirs, data, None, config, seed=seed(7), engine="autograd")
+    ours_ = train_network(ours, data, None, config, seed=seed(7), engine="native")
     assert (theirs_.engine.name, ours_.engine.name) == ("autograd", "native")
     history, expected = ours_.history, theirs_
     for row, wanted in zip(history, expected.history, strict=True):
@@ -171,11 +171,11 @@ def test_in_single_precision_the_error_is_within_the_budget(options):
     network = {"bidirectional": True}
     config = make_config(**options)
     exact = make_module(**network)
-    train_classifier(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
+    train_network(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
     ours, theirs = make_module(torch.float32, **network), make_module(torch.float32, **network)
     data = make_data(dtype=torch.float32)
-    train_classifier(theirs, data, None, config, seed=np.random.SeedSequence(7))
-    train_classifier(ours, data, None, config, seed=np.random.SeedSequence(7), engine="native")
+    train_network(theirs, data, None, config, seed=np.random.SeedSequence(7))
+    train_network(ours, data, None, config, seed=np.random.SeedSequence(7), engine="native")
 
     def error(module):
         pairs = zip(module.parameters(), exact.parameters(), strict=True)

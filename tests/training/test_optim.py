@@ -12,7 +12,7 @@ from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_
 
 
 def rates(n_steps, steps_per_epoch, **arguments):
-    config = TrainingConfig(n_classes=2, **arguments)
+    config = TrainingConfig(n_outputs=2, **arguments)
     schedule = Schedule(config, steps_per_epoch)
     return [schedule.learning_rate(step) for step in range(n_steps)]
 
@@ -54,11 +54,11 @@ def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_follows():
 
 def test_warm_up_with_one_cycle_is_a_contradiction():
     with pytest.raises(ArgumentError, match="warmup_epochs=2 with lr_schedule='one_cycle'"):
-        TrainingConfig(n_classes=2, warmup_epochs=2, lr_schedule="one_cycle")
+        TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
 
 
 def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
-    config = TrainingConfig(n_classes=2, lr_schedule="plateau", learning_rate=0.8, patience=8)
+    config = TrainingConfig(n_outputs=2, lr_schedule="plateau", learning_rate=0.8, patience=8)
     schedule = Schedule(config, 1)
     seen = []
     for improved in [True, False, True, False, False, False, False]:
@@ -88,7 +88,7 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
     module = nn.Linear(3, 2)
     twin = copy.deepcopy(module)
     config = TrainingConfig(
-        n_classes=2,
+        n_outputs=2,
         optimizer=optimizer,
         optimizer_params=params,
         learning_rate=0.01,
@@ -120,11 +120,11 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
 )
 def test_an_optimizer_argument_that_torch_has_not_is_named(optimizer, params, message):
     with pytest.raises(ArgumentError, match=message):
-        TrainingConfig(n_classes=2, optimizer=optimizer, optimizer_params=params)
+        TrainingConfig(n_outputs=2, optimizer=optimizer, optimizer_params=params)
 
 
 def test_a_value_that_torch_refuses_is_an_argument_error():
-    config = TrainingConfig(n_classes=2, optimizer_params={"betas": (2.0, 0.9)})
+    config = TrainingConfig(n_outputs=2, optimizer_params={"betas": (2.0, 0.9)})
     with pytest.raises(ArgumentError, match=r"optimizer_params=.*does not suit optimizer='adam'"):
         make_optimizer(nn.Linear(1, 1).parameters(), config)
 

@@ -13,7 +13,7 @@ def report(n_epochs, max_epochs, *, terminal=False, width=120, loss=0.5, **argum
     console = Console(file=text, force_terminal=terminal, width=width)
     progress = ProgressReport(console=console, **arguments)
     history = History()
-    progress.on_fit_begin(None, TrainingConfig(n_classes=2, max_epochs=max_epochs))
+    progress.on_fit_begin(None, TrainingConfig(n_outputs=2, max_epochs=max_epochs))
     for epoch in range(1, n_epochs + 1):
         figures = {"loss": loss, "val_loss": 0.25, "val_accuracy": 0.75, "duration_s": 0.5}
         history.append({"epoch": epoch, **figures})
