@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
-import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from sensorseq.errors import DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -432,10 +432,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
-            state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
-        return state
+        return pack_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))
+        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+            self._make_report()
 
     def _make_seeds(self) -> _Seeds:
         entropy = check_random_state(self.random_state).randint(2**31 - 1)
