@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sensorseq.errors import DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
@@ -134,6 +135,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     best_epoch_: int
     best_score_: float
     _flat_timesteps: int | None
+    _were_lengths: bool = False
     _report_facts: dict[str, Any]
 
     # arguments that are read here
@@ -486,6 +488,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             )
         sequences = self._read_sequences(X, lengths, "X", reset=not continues)
         n_windows = len(sequences)
+        self._were_lengths = bool((sequences.lengths < sequences.X.shape[1]).any())
         split = X.split if isinstance(X, WindowSet) else None
         if split is not None and groups is not None:
             raise InputError(
@@ -624,7 +627,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
-        sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
+        sequences = self._read_sequences(X, lengths, "X", reset=False)
+        warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
+        sequences = self._crop(sequences, training=False)
         module = self.module_
         dtype = module.linear.weight.dtype
         module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
