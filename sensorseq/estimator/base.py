@@ -36,7 +36,8 @@ from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, ch
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.distributed import agree_on, own_device
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -254,7 +255,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         dtype: torch.dtype = getattr(torch, self.dtype)
         # the native engine serves every network on the CPU: "auto" goes where it is
         wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
+        device = own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
         seeds = self._make_seeds()
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
@@ -443,7 +444,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return state
 
     def _make_seeds(self) -> _Seeds:
-        entropy = check_random_state(self.random_state).randint(2**31 - 1)
+        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
         return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
 
     # Data in.
@@ -644,23 +645,19 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._read_sequences(X, lengths, "X", reset=False)
-        module = self.module_
-        dtype = module.linear.weight.dtype
-        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
+        module, weight = self.module_, self.module_.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
         if is_stored(sequences):
             part = self._stored(sequences, training=False).with_scaler(self.scaler_)
             blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
-            outputs = torch.cat(
-                [predict_logits(module, at.X.to(dtype), at.lengths) for at in blocks]
-            )
-            return outputs.numpy().astype(np.float64)
+            parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
+            return torch.cat(parts).numpy().astype(np.float64)
         sequences = self._crop(sequences, training=False)
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(dtype)
-        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        outputs = predict_logits(
-            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
-        )
-        return outputs.numpy().astype(np.float64)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
+        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ModelFileError, check_choice
 from sensorseq.history import History
+from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
@@ -22,6 +23,8 @@ from sensorseq.training.preparation import check_preparation
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
     parameters = estimator.get_params(deep=False)
+    if isinstance(parameters["augment"], Augmentation):
+        parameters["augment"] = parameters["augment"].to_dict()
     check_plain(parameters)
     module = estimator.module_
     return {

@@ -85,6 +85,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Longest window; longer ones are cropped, in prediction as well.
     crop : {"head", "tail", "centre", "random"}, default="head"
         Which steps are kept; ``"random"`` draws anew in each epoch and predicts on the centre.
+    augment : None, "standard", dict or Augmentation, default=None
+        Change every training window at random in each epoch, see
+        `sensorseq.preprocessing.augment.Augmentation`, whose strengths a dict gives.
     early_stopping : bool, default=True
         End when `monitor` has not improved by more than `tol` for `patience` epochs.
     validation_fraction : float, default=0.2
@@ -121,7 +124,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         More than one is not served yet.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair, augment
+    checkpoint, checkpoint_every, resume, auto_repair
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see

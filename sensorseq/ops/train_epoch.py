@@ -196,6 +196,16 @@ class StepStatistics:
     n_windows: Tensor
     margins: Tensor | None = None
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[StepStatistics]") -> "StepStatistics":
+        """Join those of calls that took steps one after the other; margins are left out."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.n_windows for part in parts], dim=1),
+        )
+
     def __getitem__(self, name: str) -> Tensor:
         """Return one column, shape (M, S)."""
         check_choice("column", name, STATISTIC_COLUMNS)
@@ -496,6 +506,43 @@ class EpochTrainer:
             if on_call is not None:
                 on_call(taken)
         return StepStatistics(statistics.cpu(), n_windows, _maybe_to(torch.device("cpu"), of_rows))
+
+    def keep(self, models: Sequence[int]) -> None:
+        """Go on with some of the models; what was kept of the others is dropped.
+
+        Parameters
+        ----------
+        models : sequence of int
+            Their places, in the order they are to have.
+
+        Raises
+        ------
+        ArgumentError
+            If there is none, or a place no model has.
+        """
+        places = torch.as_tensor(list(models), dtype=torch.int64)
+        if not len(places) or not ((places >= 0) & (places < self.n_models)).all():
+            raise ArgumentError(
+                f"models={list(models)} must be some of the places 0 to {self.n_models - 1}."
+            )
+
+        def of_kept(tensor: Tensor) -> Tensor:
+            return tensor.index_select(0, places.to(tensor.device))
+
+        self.hyper = of_kept(self.hyper)
+        self.parameters, self.state = of_kept(self.parameters), of_kept(self.state)
+        self.step_count = of_kept(self.step_count)
+        self.average = None if self.average is None else of_kept(self.average)
+        self.running = None if self.running is None else of_kept(self.running)
+        self._seeds = None if self._seeds is None else of_kept(self._seeds)
+        if len(self._x) > 1:
+            self._x = of_kept(self._x)
+        if len(self._class_index) > 1:
+            self._class_index = of_kept(self._class_index)
+            self._class_index_here = of_kept(self._class_index_here)
+        if self._weight is not None and len(self._weight) > 1:
+            self._weight = of_kept(self._weight)
+        self.n_models = len(places)
 
     def _has_dropout(self) -> bool:
         columns = [HYPER_COLUMNS.index(name) for name in ("dropout", "recurrent_dropout")]

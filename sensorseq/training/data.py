@@ -13,7 +13,6 @@ from sensorseq.training.batches import BatchSampler, Rows
 
 # Below this a part lives on the GPU as a whole; above, each batch is copied there.
 RESIDENT_BYTES = 2 * 1024**3
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)

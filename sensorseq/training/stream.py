@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.batches import BatchSampler, Rows
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.data import TrainingData
+from sensorseq.training.inference import EVALUATION_BATCH
 from sensorseq.training.read_ahead import read_ahead
 from sensorseq.training.stored import BUFFER_VARIABLE, Change, StoredPart, buffer_bytes
 

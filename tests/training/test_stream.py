@@ -17,7 +17,7 @@ from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.storage.prepared import PreparedFile, write_windows
 from sensorseq.training.data import TrainingData
-from sensorseq.training.engine import _Run
+from sensorseq.training.engine import Run
 from sensorseq.training.read_ahead import read_ahead
 from sensorseq.training.stored import BUFFER_VARIABLE
 from sensorseq.training.stream import StreamedData, StreamedSampler
@@ -360,7 +360,7 @@ def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
     if engine == "native":
         monkeypatch.setattr("sensorseq.training.native.NativeEpochs.take_steps", interrupt)
     else:
-        monkeypatch.setattr(_Run, "train_step", interrupt)
+        monkeypatch.setattr(Run, "_train_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make(engine=engine).fit(path)
     assert seen == [(1, 1)]
