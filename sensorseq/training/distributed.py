@@ -164,8 +164,12 @@ class SharedDropout(CounterDropout):
 
     def mask(self, shape: Sequence[int], probability: float, site: int) -> Any:
         """Return the rows of this process."""
-        whole = super().mask((self.n_windows, *shape[1:]), probability, site)
-        return np.ascontiguousarray(whole[self._ranks.rank :: self._ranks.world])
+        # (n, features), or (1, n, ...) as the layers have it
+        before = () if len(shape) == 2 else (1,)
+        after = shape[len(before) + 1 :]
+        whole = super().mask((self.n_windows, *after), probability, site)
+        own = whole[self._ranks.rank :: self._ranks.world]
+        return np.ascontiguousarray(own.reshape(*before, *own.shape))
 
 
 def current_ranks() -> Ranks | None:
