@@ -267,6 +267,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
+        self._check_parts(train, validation)
         warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
         config = replace(config, n_outputs=self._n_outputs)
         # Learned on the training part alone: statistics of the rest would leak into its score.
@@ -315,6 +316,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
+        self._learn_probabilities(prepared)
         warn_of_the_end(result, prepared.config.max_epochs)
 
     # What a child says of its targets.
@@ -345,6 +347,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     @abstractmethod
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
+
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        """Raise when the parts lack what an argument of the child needs."""
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        """Learn from the outputs of the kept weights what turns them into probabilities."""
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:

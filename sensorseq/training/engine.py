@@ -1,8 +1,9 @@
 """Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
+import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,13 +18,14 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
-from sensorseq.training.inference import EVALUATION_BATCH
-from sensorseq.training.native import NativeEpochs, gap_of, summarize_epochs
+from sensorseq.training.identity import make_identity
+from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
@@ -32,10 +34,12 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
+from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, HasStateDict
 from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+_RESULT = "_sensorseq_training_result"  # attribute of an error
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class TrainingResult:
     best_score : float
         The monitored value of that epoch.
     ended_by : str
-        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
-        ``"interrupted"``.
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
+        ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
     """
@@ -62,6 +66,11 @@ class TrainingResult:
     best_score: float = math.nan
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
+
+
+def result_kept_by(error: BaseException) -> TrainingResult | None:
+    """Return the result of the training that ended because a callback raised this error."""
+    return getattr(error, _RESULT, None)
 
 
 def train_network(
@@ -74,6 +83,7 @@ def train_network(
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
     refresh: Callable[[int], Any] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -104,6 +114,8 @@ def train_network(
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
         `train`; of `StreamedData` a function that changes them as they are read.
+    checkpoint : Checkpoint, optional
+        Keeps the run in a file, and goes on from it.
 
     Returns
     -------
@@ -115,9 +127,14 @@ def train_network(
     ArgumentError
         If the arguments leave nothing to monitor or no batch to train on, or ask for an engine
         that cannot serve them.
+    CheckpointError
+        If the run in the file is of another configuration or of other data.
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
+    Exception
+        Whatever a callback raised, with a note that names it. The training is not lost: the module
+        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     choice = engine_for(module, train, validation, config, engine)
     ranks = current_ranks()
@@ -138,15 +155,31 @@ def train_network(
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
-        notify(callbacks, "on_fit_begin", module, config)
+        if checkpoint is not None:
+            known_by = make_identity(module, train, validation, config, seed, choice.name)
+            checkpoint.begin(run, known_by)
+        watchers = Watchers(callbacks)
         try:
-            ended_by = run.run(callbacks)
+            watchers.notify("on_fit_begin", module, config)
+            ended_by = "callback_failed" if watchers.error else run.run(watchers, checkpoint)
             run.restore_best()
         finally:
+            if checkpoint is not None:
+                checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
-            notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+            watchers.notify("on_fit_end", module, run.history)
+            watchers.explain(sys.exception())
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    if watchers.error is not None:
+        if result.best_epoch:
+            watchers.error.add_note(
+                f"training ended after epoch {len(result.history)}; the weights of epoch"
+                f" {result.best_epoch} are kept"
+            )
+        setattr(watchers.error, _RESULT, result)
+        raise watchers.error
+    return result
 
 
 def engine_for(
@@ -245,18 +278,27 @@ class Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any]) -> str:
+    def run(self, watchers: Watchers, checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         ended_by = None
         try:
+            ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
+                if watchers.wants("on_epoch_begin"):
+                    with self.averaged_weights():
+                        watchers.notify("on_epoch_begin", self.module, self.history)
+                    if watchers.error is not None:
+                        return "callback_failed"
                 started = time.perf_counter()
                 row = self.train_epoch()
                 with self.averaged_weights():
                     row.update(self.validate())
                     ended_by = self.end_epoch(
-                        row, time.perf_counter() - started, self.module, callbacks
+                        row, time.perf_counter() - started, self.module, watchers
                     )
+                # An epoch that a callback did not get through is for a resumed run to repeat.
+                if checkpoint is not None and watchers.error is None:
+                    checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
             # the other processes may be in another epoch
             if not self.best.epoch or self.ranks is not None or is_second_interrupt():
@@ -264,31 +306,72 @@ class Run:
             return "interrupted"
         return ended_by
 
+    def ended_by(self) -> str | None:
+        """Say what has ended the run by its own rules, None when nothing has."""
+        if not len(self.history):
+            return None
+        if not _is_finite(self.history[-1]):
+            return "diverged"
+        if self.config.early_stopping and self.best.exhausted:
+            return "early_stopping"
+        return "max_epochs" if len(self.history) >= self.config.max_epochs else None
+
     def end_epoch(
         self,
         row: dict[str, Any],
         duration_s: float,
         weights: HasStateDict,
-        callbacks: Sequence[Any],
+        watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
-        epoch = len(self.history) + 1
-        row = {"epoch": epoch, **row, "duration_s": duration_s}
+        row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         self.history.append(row)
-        if not all(math.isfinite(value) for value in row.values()):
+        if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
-        is_asked_to = notify(callbacks, "on_epoch_end", self.module, self.history)
+        is_asked_to = watchers.notify("on_epoch_end", self.module, self.history)
         if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
-            return "callback"
-        if self.config.early_stopping and self.best.exhausted:
-            return "early_stopping"
-        return "max_epochs" if epoch == self.config.max_epochs else None
+            return "callback" if watchers.error is None else "callback_failed"
+        return self.ended_by()
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch into the module, when there is one."""
         if self.best.epoch:
             self.best.restore(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        state = {
+            "module": self.module.state_dict(),
+            "n_steps": self.n_steps,
+            "batches": self.batches.state_dict(),
+            "crop_rng": generator_state(self.crop_rng),
+            "torch_rng": rng_state(self.device),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best.state_dict(),
+        }
+        if self.native is not None:
+            return state | {"native": self.native.state_dict()}
+        average = None if self.average is None else self.average.state_dict()
+        return state | {"optimizer": self.optimizer.state_dict(), "average": average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called, but for the history."""
+        self.module.load_state_dict(state["module"])
+        self.n_steps = state["n_steps"]
+        if self.masks is not None:
+            self.masks.step = self.n_steps
+        self.batches.load_state_dict(state["batches"])
+        self.crop_rng.bit_generator.state = state["crop_rng"]
+        set_rng_state(state["torch_rng"], self.device)
+        self.schedule.load_state_dict(state["schedule"])
+        self.best.load_state_dict(state["best"])
+        if self.native is not None:
+            self.native.load_state_dict(state["native"])
+            return
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a block in which the module holds the weights to validate."""
@@ -319,25 +402,24 @@ class Run:
         }
 
     def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        taken, rates = [], list[float]()
+        taken: list[StepStatistics] = []
+        rates: list[float] = []
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
                 native.replace_data(data)
-                own_rates = self._take_rates(len(batches))
-                taken.append(native.take_steps(batches, own_rates, self.crop_rng))
-                rates += own_rates
-        (row,) = summarize_epochs(StepStatistics.concatenate(taken), [rates])
-        return row
+                of_pass = self._draw_rates(len(batches))
+                taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                rates += of_pass
+        return row_of(taken, rates)
 
     def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Return the rows and the learning rate of each step of the next epoch."""
         steps = list(self.batches)
-        return steps, self._take_rates(len(steps))
+        return steps, self._draw_rates(len(steps))
 
-    def _take_rates(self, n_steps: int) -> list[float]:
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(n_steps)]
-        self.n_steps += n_steps
-        return rates
+    def _draw_rates(self, n_steps: int) -> list[float]:
+        first, self.n_steps = self.n_steps, self.n_steps + n_steps
+        return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
     def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
@@ -465,6 +547,10 @@ def _judge(outputs: Tensor, batch: TrainingData, objective: Objective) -> Tensor
     merits = objective.merits(flat, target).view(n_models, -1)
     sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
     return torch.stack([(means * n_windows).double(), sums.double()], dim=1).cpu()
+
+
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values())
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The native epoch engine behind a `TrainingConfig`: what it serves, and the steps it takes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -295,7 +295,7 @@ class NativeEpochs:
     ) -> None:
         network = network_of(module)
         data = train if isinstance(train, TrainingData) else train.nothing()
-        self._data, self._config = data, config
+        self._config, self._data = config, data
         self._crops = RandomCrops(config, data)
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
@@ -319,7 +319,7 @@ class NativeEpochs:
         if data is self._data:
             return
         self._data = data
-        self._crops = RandomCrops(self._config, data)
+        self._crops = RandomCrops(self._config, data)  # of these lengths
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def train_epoch(
@@ -353,8 +353,7 @@ class NativeEpochs:
             Of each step.
         """
         steps = self.take_steps(batches, learning_rates, crop_rng, **options)
-        (row,) = summarize_epochs(steps, [learning_rates])
-        return row, steps
+        return row_of([steps], learning_rates), steps
 
     def take_steps(
         self,
@@ -363,7 +362,7 @@ class NativeEpochs:
         crop_rng: np.random.Generator | None = None,
         **options: Any,
     ) -> StepStatistics:
-        """Do what `train_epoch` does with a part of an epoch."""
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
         self._weights.read_module()
         rows, offsets = pack_batches([batches])
         starts = None
@@ -374,3 +373,41 @@ class NativeEpochs:
         self._weights.count_steps(len(batches))
         self._weights.write_module()
         return steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here, beside the module's state."""
+        trainer = self.trainer
+        # of the rows of every optimizer, those that this one uses
+        used = [row for row in range(trainer.state.shape[1]) if _has_bits(trainer.state[0, row])]
+        state: dict[str, Any] = {
+            "optimizer": {row: trainer.state[0, row] for row in used},
+            "step_count": trainer.step_count,
+        }
+        if trainer.average is not None:  # else the module's are the trainer's
+            state |= {"parameters": trainer.parameters, "average": trainer.average}
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called; the module has its own state back already."""
+        trainer = self.trainer
+        trainer.state.zero_()
+        for row, values in state["optimizer"].items():
+            trainer.state[0, row].copy_(values)
+        trainer.step_count.copy_(state["step_count"])
+        if trainer.average is not None:
+            trainer.parameters.copy_(state["parameters"])
+            trainer.average.copy_(state["average"])
+
+
+def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> dict[str, float]:
+    """Return the columns of the history for an epoch of one model, taken in these calls."""
+    steps = StepStatistics(
+        torch.cat([part.values for part in taken], dim=1),
+        torch.cat([part.n_windows for part in taken], dim=1),
+    )
+    return summarize_epochs(steps, [learning_rates])[0]
+
+
+def _has_bits(values: Tensor) -> bool:
+    return bool(values.view(torch.uint8).any())

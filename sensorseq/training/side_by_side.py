@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers, notify
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.data import TrainingData
 from sensorseq.training.engine import (
@@ -82,9 +82,13 @@ class _Member:
 
     @property
     def train(self) -> TrainingData:
-        """Its windows, on the device."""
-        assert isinstance(self.run.train, TrainingData)
-        return self.run.train
+        """Its windows, which are held."""
+        return cast(TrainingData, self.run.train)
+
+    @property
+    def validation(self) -> TrainingData | None:
+        """Those it is validated on, which are held, too."""
+        return cast(TrainingData | None, self.run.validation)
 
     @property
     def kind(self) -> Hashable:
@@ -112,8 +116,7 @@ class _Member:
     @property
     def validated_on(self) -> Hashable:
         """What the models of one validation agree in."""
-        data = self.run.validation
-        assert isinstance(data, TrainingData | None)
+        data = self.validation
         windows = None if data is None else (id(data.X), id(data.lengths), id(data.target))
         return windows, self.job.config.label_smoothing
 
@@ -229,8 +232,8 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
     if module.inference_precision != "float32":
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
-    validation = None if job.validation is None else move(job.validation)
     train = move(job.train)
+    validation = None if job.validation is None else move(job.validation)
     run = Run(module, train, validation, job.config, order_seed, crop_seed)
     return _Member(
         place,
@@ -369,6 +372,8 @@ class _Group:
 
     def _train_epoch(self) -> None:
         """Take every run through one epoch, and leave behind those that end with it."""
+        for member in self._active:
+            notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
         started = time.perf_counter()
         rows = self._take_steps()
         for models in self._validations:
@@ -437,7 +442,10 @@ class _Group:
 
     def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
         try:
-            ended_by = member.run.end_epoch(row, duration_s, member.weights, member.job.callbacks)
+            watchers = Watchers(member.job.callbacks)
+            ended_by = member.run.end_epoch(row, duration_s, member.weights, watchers)
+            if watchers.error is not None:
+                raise watchers.error
             if ended_by is not None:
                 self._finish(member, ended_by)
         except Exception as error:

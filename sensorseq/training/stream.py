@@ -1,5 +1,6 @@
 """StreamedData: one part of the windows, read from its file buffer by buffer in each epoch."""
 
+import hashlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
@@ -11,8 +12,7 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.batches import BatchSampler, Rows
-from sensorseq.training.data import TrainingData
-from sensorseq.training.inference import EVALUATION_BATCH
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData, bytes_of
 from sensorseq.training.read_ahead import read_ahead
 from sensorseq.training.stored import BUFFER_VARIABLE, Change, StoredPart, buffer_bytes
 
@@ -139,6 +139,7 @@ class StreamedData:
             np.empty((len(part), part.n_timesteps, 0)), part.lengths, target, weight, self._dtype
         )
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
+        self._beside = held
         n_bytes = buffer_bytes() if n_bytes is None else n_bytes
         self.buffer_windows = max(1, n_bytes * _SHARE[0] // _SHARE[1] // part.window_bytes)
         self._device = torch.device("cpu")
@@ -162,6 +163,15 @@ class StreamedData:
         shape = 0, self._part.n_timesteps, self._part.samples.n_channels
         nowhere = torch.arange(0)
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
+
+    def digests(self) -> dict[str, str]:
+        """Return what `TrainingData` of the same windows would, reading all of them once."""
+        shape = len(self), self._part.n_timesteps, self._part.samples.n_channels
+        digest = hashlib.sha256(f"windows {self._dtype} {shape}".encode())
+        with closing(self.blocks()) as blocks:
+            for block in blocks:
+                digest.update(bytes_of(block.X))
+        return {"windows": digest.hexdigest(), **self._beside.digests_beside()}
 
     def refresh(self, change: Change) -> None:
         """Change windows so from now on when they are read; they are cropped and not yet scaled."""
