@@ -18,6 +18,7 @@ from sensorseq.errors import DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
+from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
@@ -37,6 +38,7 @@ from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, ch
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
+from sensorseq.training.distributed import agree_on, own_device
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
@@ -118,7 +120,7 @@ class PreparedFit:
         )
 
 
-class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -158,6 +160,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 
@@ -253,11 +256,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     ) -> PreparedFit:
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        # the native engine serves every network on the CPU: "auto" goes where it is
-        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
+        device = self._training_device()
         seeds = self._make_seeds()
+        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
@@ -270,11 +271,49 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         check_validation(windows, validation, self.validation_fraction, config)
         self._check_parts(train, validation)
         warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
-        config = replace(config, n_outputs=self._n_outputs)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
+        return self._assemble(train, validation, config, seeds, device)
+
+    def _prepare_pass(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> PreparedFit:
+        """Do what `_prepare_fit` does for a lot of windows that all train."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        device = self._training_device()
+        seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        continues = self._continues
+        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
+        if continues:
+            self._join_preparation(X)
+        else:
+            self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
+        train = train_part(windows)
+        self._learn_scaling(
+            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
+        )
+        return self._assemble(train, None, config, seeds, device)
+
+    def _training_device(self) -> torch.device:
+        # the native engine serves every network on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
+
+    def _assemble(
+        self,
+        train: Part,
+        validation: Part | None,
+        config: TrainingConfig,
+        seeds: _Seeds,
+        device: torch.device,
+    ) -> PreparedFit:
+        """Make the network and the scaled windows, of parts that are checked."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        config = replace(config, n_outputs=self._n_outputs)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
         augmentation = check_augment(self.augment)
@@ -455,14 +494,14 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self._make_report()
 
     def _make_seeds(self) -> _Seeds:
-        entropy = check_random_state(self.random_state).randint(2**31 - 1)
+        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
         return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
 
     # Data in.
 
     @property
     def _continues(self) -> bool:
-        return self.warm_start and hasattr(self, "module_")
+        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
     def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
         """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""

@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
-from sensorseq.estimator.labels import read_known_labels, read_labels
+from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
@@ -29,7 +29,7 @@ from sensorseq.training.calibration import (
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.parts import Part
-from sensorseq.training.weights import window_weights
+from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 
@@ -291,6 +291,69 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     ) -> None:
         store_arguments(self, locals())
 
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling is learned on the first lot and then fixed: give one that shows the range of
+        the signals, or a prepared file that brings its scaling, or scale before and take
+        ``scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+        classes : array of shape (n_classes,), optional
+            Every label there will be. Needed in the first call, unless `fit` was there before;
+            later the same or None.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call, or a label is none of
+            `classes`.
+        ArgumentError
+            If `classes` are missing or others; if an argument is for `fit` alone: calibrate,
+            class_weight by name, checkpoint, n_models; or another optimizer or engine is asked for
+            than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        if isinstance(self.class_weight, str):
+            raise ArgumentError(
+                f"class_weight={self.class_weight!r} needs the counts of all windows, which"
+                " partial_fit does not know; give a dictionary of labels and factors, or"
+                " sample_weight."
+            )
+        before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
+        self.classes_ = check_classes(classes, before)
+        try:
+            self._learn_pass(X, y, sample_weight, groups, lengths)
+        except BaseException:
+            if before is None and not hasattr(self, "module_"):
+                self.__dict__.pop("classes_", None)
+            raise
+        return self
+
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each window.
 
@@ -450,6 +513,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def _learn_targets(
         self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
     ) -> NDArray[Any]:
+        if self._in_pass:
+            known = read_known_labels(
+                y, n_windows, "y", "X", self.classes_, "is not among the classes"
+            )
+            return known[taking_part]
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[taking_part])
         if len(present) < 2:
@@ -472,7 +540,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return part.target
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return window_weights(part.target, self.classes_, self.class_weight, part.weight)
+        of_windows = raw_window_weights if self._in_pass else window_weights
+        return of_windows(part.target, self.classes_, self.class_weight, part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)

@@ -258,6 +258,49 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     ) -> None:
         store_arguments(self, locals())
 
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling of `X` and `y` is learned on the first lot and then fixed: give one that shows
+        their range, or scale before and take ``scale=None`` and ``target_scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call or values.
+        ArgumentError
+            If an argument is for `fit` alone: checkpoint, n_models; or another optimizer or engine
+            is asked for than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        self._learn_pass(X, y, sample_weight, groups, lengths)
+        return self
+
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the values of each window.
 
@@ -360,15 +403,15 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     ) -> NDArray[Any]:
         values = check_values(y, n_windows, "y")
         columns = values.reshape(n_windows, -1)
-        if taking_part.sum() < 2:
+        if taking_part.sum() < (1 if self._in_pass and continues else 2):
             raise InputError(
                 f"X has n_samples={int(taking_part.sum())} that takes part; a regressor needs at"
                 " least two windows."
             )
         if continues and columns.shape[1] != self.n_outputs_:
             raise InputError(
-                f"y holds {columns.shape[1]} values for each window, but warm_start=True goes on"
-                f" from {self.n_outputs_}; take warm_start=False."
+                f"y holds {columns.shape[1]} values for each window, but those until now had"
+                f" {self.n_outputs_}; give as many, or begin anew with fit and warm_start=False."
             )
         self._flat_targets = values.ndim == 1
         self.n_outputs_ = columns.shape[1]
@@ -396,7 +439,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         return np.asarray((part.target - self.target_mean_) / self.target_sd_)
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return None if part.weight is None else mean_one(part.weight)
+        return part.weight if part.weight is None or self._in_pass else mean_one(part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         return {

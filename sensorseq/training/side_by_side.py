@@ -38,6 +38,7 @@ from sensorseq.training.native import (
     summarize_epochs,
 )
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
 STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
@@ -55,8 +56,8 @@ class TrainingJob:
     """
 
     module: nn.Module
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     callbacks: Sequence[Any] = ()
@@ -222,6 +223,10 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return moved.setdefault(key, data.to(device))
 
     choice = engine_for(module, job.train, job.validation, job.config, job.engine)
+    if not (
+        isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
+    ):
+        return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
     if module.inference_precision != "float32":
