@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
@@ -22,6 +23,7 @@ from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, ch
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
 from sensorseq.training.identity import make_identity
+from sensorseq.training.inference import EVALUATION_BATCH
 from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
@@ -35,7 +37,6 @@ from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def train_network(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    refresh: Callable[[int], NDArray[Any]] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
@@ -101,6 +103,9 @@ def train_network(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    refresh : callable, optional
+        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
+        `train`.
     checkpoint : Checkpoint, optional
         Keeps the run in a file, and goes on from it.
 
@@ -127,20 +132,23 @@ def train_network(
         )
     device = next(module.parameters()).device
     choice = choose_engine(engine, gap_of(module, config, train))
+    if checkpoint is not None:
+        checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = _Run(module, train, validation, config, order_seed, crop_seed)
+        if refresh is not None:  # they will be written over
+            train = replace(train, X=train.X.clone())
+        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         if checkpoint is not None:
-            known_by = make_identity(module, train, validation, config, seed, choice.name)
-            checkpoint.begin(run, known_by)
+            checkpoint.restore(run)
         notify(callbacks, "on_fit_begin", module, config)
         try:
             ended_by = run.run(callbacks, checkpoint)
@@ -176,6 +184,7 @@ class _Run:
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
+        refresh: Callable[[int], NDArray[Any]] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -201,6 +210,7 @@ class _Run:
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
+        self.refresh = refresh
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -296,6 +306,9 @@ class _Run:
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            windows = self.refresh(len(self.history) + 1)
+            self.train.X.copy_(torch.from_numpy(windows))
         if self.native is not None:
             return self.train_epoch_natively(self.native)
         self.module.train()
@@ -362,21 +375,6 @@ def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tup
         totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
     mean_loss, score = (totals / len(data)).tolist()
     return mean_loss, score
-
-
-@torch.no_grad()
-def predict_logits(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the logits (N, K) of `X` on the CPU, in evaluation mode and in batches."""
-    device = next(module.parameters()).device
-    module.eval()
-    logits = [
-        module(
-            X[start : start + EVALUATION_BATCH].to(device),
-            None if lengths is None else lengths[start : start + EVALUATION_BATCH].to(device),
-        ).cpu()
-        for start in range(0, len(X), EVALUATION_BATCH)
-    ]
-    return torch.cat(logits)
 
 
 def _is_finite(row: Mapping[str, Any]) -> bool:
