@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +15,15 @@ from torch import Tensor, nn
 from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.identity import make_identity
-from sensorseq.training.inference import EVALUATION_BATCH
-from sensorseq.training.native import NativeEpochs, gap_of
+from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
@@ -34,7 +33,8 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
-from sensorseq.training.stopping import BestEpoch
+from sensorseq.training.stopping import BestEpoch, HasStateDict
+from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 
@@ -67,14 +67,14 @@ class TrainingResult:
 
 def train_network(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     *,
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
-    refresh: Callable[[int], NDArray[Any]] | None = None,
+    refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
@@ -91,9 +91,9 @@ def train_network(
     module : torch.nn.Module
         ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
         where training runs.
-    train : TrainingData
+    train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
-    validation : TrainingData or None
+    validation : TrainingData, StreamedData or None
         Scaled windows; None trains without validation columns.
     config : TrainingConfig
         How to train.
@@ -105,7 +105,7 @@ def train_network(
         What takes the steps; ``"auto"`` is the native engine where it can.
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
-        `train`.
+        `train`; of `StreamedData` a function that changes them as they are read.
     checkpoint : Checkpoint, optional
         Keeps the run in a file, and goes on from it.
 
@@ -125,13 +125,8 @@ def train_network(
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
     """
-    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
-        raise ArgumentError(
-            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
-            " give validation_fraction above 0 or X_val, or take early_stopping=False."
-        )
+    choice = engine_for(module, train, validation, config, engine)
     device = next(module.parameters()).device
-    choice = choose_engine(engine, gap_of(module, config, train))
     if checkpoint is not None:
         checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
@@ -139,9 +134,9 @@ def train_network(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        if refresh is not None:  # they will be written over
+        if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
-        run = _Run(module, train, validation, config, order_seed, crop_seed, refresh)
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -152,8 +147,7 @@ def train_network(
         notify(callbacks, "on_fit_begin", module, config)
         try:
             ended_by = run.run(callbacks, checkpoint)
-            if run.best.epoch:
-                run.best.restore(module)
+            run.restore_best()
         finally:
             if checkpoint is not None:
                 checkpoint.close()
@@ -163,28 +157,44 @@ def train_network(
     return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
 
 
+def engine_for(
+    module: nn.Module,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
+    config: TrainingConfig,
+    engine: str,
+) -> EngineChoice:
+    """Return what takes the steps of a run; raise `ArgumentError` when nothing could."""
+    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
+        raise ArgumentError(
+            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
+            " give validation_fraction above 0 or X_val, or take early_stopping=False."
+        )
+    return choose_engine(engine, gap_of(module, config, train))
+
+
 _last_interrupt_s = -math.inf  # on the monotonic clock
 
 
-def _is_second_interrupt() -> bool:
+def is_second_interrupt() -> bool:
     """Note the time of an interrupt; say whether the last one was only just before."""
     global _last_interrupt_s
     before, _last_interrupt_s = _last_interrupt_s, time.monotonic()
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
-class _Run:
+class Run:
     """The state of one training run."""
 
     def __init__(
         self,
         module: nn.Module,
-        train: TrainingData,
-        validation: TrainingData | None,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
-        refresh: Callable[[int], NDArray[Any]] | None = None,
+        refresh: Callable[[int], Any] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -197,7 +207,7 @@ class _Run:
         )
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
-        self.batches = BatchSampler(
+        self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
@@ -216,31 +226,40 @@ class _Run:
         self.masks: CounterDropout | None = None
 
     def take_steps_natively(self, dropout_seed: int) -> None:
+        """Let the native engine take the steps, a whole epoch at a time."""
         assert isinstance(self.module, LSTMLinear)
         self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
         self.average = None  # kept natively, and in the module after each epoch
 
     def draw_masks_as_natively(self, dropout_seed: int) -> None:
+        """Drop what the native engine would, in autograd's steps."""
         # torch's own masks are faster, above all on a GPU, but no other engine can draw them
         if isinstance(self.module, LSTMLinear):
             self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
 
     def draw_masks_as_before(self) -> None:
+        """Give dropout back to torch."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.masks = None
 
     def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
+        ended_by = None
         try:
-            while (ended_by := self.ended_by()) is None:
-                asked_to_end = self.run_epoch(callbacks)
+            ended_by = self.ended_by()  # a run that is taken up again may have ended
+            while ended_by is None:
+                started = time.perf_counter()
+                row = self.train_epoch()
+                with self.averaged_weights():
+                    row.update(self.validate())
+                    ended_by = self.end_epoch(
+                        row, time.perf_counter() - started, self.module, callbacks
+                    )
                 if checkpoint is not None:
-                    checkpoint.keep(self, last=asked_to_end or self.ended_by() is not None)
-                if asked_to_end:
-                    return "callback"
+                    checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
-            if not self.best.epoch or _is_second_interrupt():
+            if not self.best.epoch or is_second_interrupt():
                 raise
             return "interrupted"
         return ended_by
@@ -255,18 +274,27 @@ class _Run:
             return "early_stopping"
         return "max_epochs" if len(self.history) >= self.config.max_epochs else None
 
-    def run_epoch(self, callbacks: Sequence[Any]) -> bool:
-        """Train for one epoch; say whether a callback asks to end."""
-        started = time.perf_counter()
-        row: dict[str, Any] = {"epoch": len(self.history) + 1, **self.train_epoch()}
-        with self.averaged_weights():
-            row.update(self.validate())
-            row["duration_s"] = time.perf_counter() - started
-            self.history.append(row)
-            if not _is_finite(row):
-                return False
-            self.schedule.end_epoch(improved=self.best.update(row, self.module))
-            return notify(callbacks, "on_epoch_end", self.module, self.history)
+    def end_epoch(
+        self,
+        row: dict[str, Any],
+        duration_s: float,
+        weights: HasStateDict,
+        callbacks: Sequence[Any],
+    ) -> str | None:
+        """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
+        row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
+        self.history.append(row)
+        if not _is_finite(row):
+            return "diverged"
+        self.schedule.end_epoch(improved=self.best.update(row, weights))
+        if notify(callbacks, "on_epoch_end", self.module, self.history):
+            return "callback"
+        return self.ended_by()
+
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch into the module, when there is one."""
+        if self.best.epoch:
+            self.best.restore(self.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from the end of an epoch."""
@@ -303,16 +331,20 @@ class _Run:
             self.average.load_state_dict(state["average"])
 
     def averaged_weights(self) -> AbstractContextManager[None]:
+        """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
     def train_epoch(self) -> dict[str, float]:
+        """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            windows = self.refresh(len(self.history) + 1)
-            self.train.X.copy_(torch.from_numpy(windows))
+            self.train.refresh(self.refresh(len(self.history) + 1))
         if self.native is not None:
-            return self.train_epoch_natively(self.native)
+            return self._train_epoch_natively(self.native)
         self.module.train()
-        steps = [self.train_step(torch.from_numpy(rows)) for rows in self.batches]
+        steps = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -323,16 +355,29 @@ class _Run:
             "grad_norm": norm / len(steps),
         }
 
-    def train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        steps = list(self.batches)
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
-        row, _ = native.train_epoch(steps, rates, self.crop_rng)
-        self.n_steps += len(steps)
-        return row
+    def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
+        taken: list[StepStatistics] = []
+        rates: list[float] = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                native.replace_data(data)
+                of_pass = self._draw_rates(len(batches))
+                taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                rates += of_pass
+        return row_of(taken, rates)
 
-    def train_step(self, rows: Tensor) -> Tensor:
+    def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
+        """Return the rows and the learning rate of each step of the next epoch."""
+        steps = list(self.batches)
+        return steps, self._draw_rates(len(steps))
+
+    def _draw_rates(self, n_steps: int) -> list[float]:
+        first, self.n_steps = self.n_steps, self.n_steps + n_steps
+        return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
+
+    def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
-        batch = self.train.take(rows, self.device)
+        batch = data.take(rows, self.device)
         X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
             X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
@@ -354,6 +399,7 @@ class _Run:
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
     def validate(self) -> dict[str, float]:
+        """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
         loss, score = evaluate(self.module, self.validation, self.validation_objective)
@@ -361,20 +407,60 @@ class _Run:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tuple[float, float]:
+def evaluate(
+    module: nn.Module, data: TrainingData | StreamedData, objective: Objective
+) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
+
+    def forward(batch: TrainingData) -> Tensor:
+        outputs: Tensor = module(batch.X, batch.lengths)
+        return outputs[None]
+
+    return evaluate_models(forward, data, objective, device)[0]
+
+
+@torch.no_grad()
+def evaluate_models(
+    forward: Callable[[TrainingData], Tensor],
+    data: TrainingData | StreamedData,
+    objective: Objective,
+    device: torch.device,
+) -> list[tuple[float, float]]:
+    """Return mean loss (unweighted) and score of `data` for each of M models.
+
+    Parameters
+    ----------
+    forward : callable
+        Gives the outputs (M, n, K) for windows on `device`.
+    data, objective
+        The windows, and how they are judged.
+    device : torch.device
+        Where the models are.
+    """
     totals = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(data), EVALUATION_BATCH):
-        rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
-        batch = data.take(rows, device)
-        outputs = module(batch.X, batch.lengths)
-        batch_loss = _mean(objective.losses(outputs, batch.target), None) * len(rows)
-        merit = objective.merits(outputs, batch.target).sum()
-        totals += torch.stack([batch_loss.double(), merit.double()]).cpu()
-    mean_loss, score = (totals / len(data)).tolist()
-    return mean_loss, score
+    with closing(data.blocks()) as blocks:
+        for block in blocks:
+            for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
+                is_all_there = len(rows) == len(block) and block.X.device == device
+                batch = block if is_all_there else block.take(rows, device)
+                totals = totals + _totals(forward(batch), batch.target, objective)
+    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+def _totals(outputs: Tensor, target: Tensor, objective: Objective) -> Tensor:
+    """Return the sums of losses and merits of one batch, (M, 2), for outputs (M, n, K)."""
+    n_models, n_windows = outputs.shape[:2]
+    target = target.repeat(n_models, *[1] * (target.ndim - 1))
+    flat = outputs.flatten(0, 1)
+    losses = objective.losses(flat, target)
+    # Model by model: the sum of one must not depend on how many there are.
+    of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
+    means = torch.stack([_mean(of_model, None) for of_model in of_models])
+    merits = objective.merits(flat, target).view(n_models, -1)
+    sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
+    return torch.stack([(means * n_windows).double(), sums.double()], dim=1).cpu()
 
 
 def _is_finite(row: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from sensorseq.storage.model_file import to_jsonable
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import TrainingData, digest_tensors
 from sensorseq.training.parameters import ARCHITECTURE
+from sensorseq.training.stream import StreamedData
 
 # The estimator's arguments that change nothing in what is learned, or are known by what they lead
 # to: the device and the engine that were chosen, the first weights.
@@ -34,8 +35,8 @@ _LONGEST_SHOWN = 60  # characters
 
 def make_identity(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     seed: np.random.SeedSequence,
     engine: str,
