@@ -129,8 +129,7 @@ class Checkpoint:
         """Take in the state of a run after an epoch; write it when it is time, or the last."""
         assert self._file is not None
         arrays, plain = pack_state(run.state_dict())
-        state = json.dumps(to_jsonable(plain))
-        description = f'{{"identity":{self._identity_text},"state":{state}}}'
+        description = f'{{"identity":{self._identity_text},"state":{json.dumps(plain)}}}'
         content = lay_out({**arrays, _HISTORY: self._encode(run.history)}, description)
         self._pending = None
         if last or len(run.history) % self._every == 0:
@@ -155,7 +154,7 @@ class Checkpoint:
         return self._stored[1]
 
     def _check_identity(self, here: Mapping[str, Any]) -> None:
-        there = self._read(lambda: self._description["identity"])
+        there = self._read(lambda: from_jsonable(self._description["identity"]))
         found = self._read(lambda: differences(here, there))
         if found:
             raise CheckpointError(
