@@ -36,6 +36,7 @@ from sensorseq.training import (
 )
 from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
 from sensorseq.training.distributed import agree_on, own_device
@@ -145,6 +146,8 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     # arguments that are read here
     augment: Any
     callbacks: Any
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
     crop: str
     device: str
     dtype: str
@@ -153,6 +156,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     loss: str | Callable[..., Any]
     max_timesteps: int | None
     random_state: Any
+    resume: bool
     scale: str | None
     validation_fraction: float
     verbose: int
@@ -217,6 +221,9 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
+        CheckpointError
+            If `resume` finds a checkpoint of another configuration or of other data, or a file
+            that is damaged or no checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
@@ -257,7 +264,8 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
         device = self._training_device()
-        seeds = self._make_seeds()
+        checkpoint = self._open_checkpoint()
+        seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
@@ -275,7 +283,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
-        return self._assemble(train, validation, config, seeds, device)
+        return self._assemble(train, validation, config, seeds, device, checkpoint)
 
     def _prepare_pass(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
@@ -310,12 +318,17 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         config: TrainingConfig,
         seeds: _Seeds,
         device: torch.device,
+        checkpoint: Checkpoint | None = None,
     ) -> PreparedFit:
         """Make the network and the scaled windows, of parts that are checked."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         config = replace(config, n_outputs=self._n_outputs)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
-        options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
+        options: dict[str, Any] = {
+            "callbacks": self._make_callbacks(),
+            "engine": self.engine,
+            "checkpoint": checkpoint,
+        }
         augmentation = check_augment(self.augment)
         if augmentation is not None and is_stored(train.sequences):
             stored = self._stored(train.sequences, training=True)
@@ -493,8 +506,20 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
             self._make_report()
 
-    def _make_seeds(self) -> _Seeds:
+    def _open_checkpoint(self) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        return Checkpoint(
+            self.checkpoint,
+            every=self.checkpoint_every,
+            resume=self.resume,
+            arguments=self.get_params(deep=False),
+        )
+
+    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
         entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy  # of the run to go on with
         return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
 
     # Data in.

@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,8 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {
