@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
     from sensorseq.fluctuation.report import FluctuationReport
     from sensorseq.history import History
     from sensorseq.preprocessing.augment import Augmentation
@@ -50,6 +50,7 @@ _HOME = {
     "Recording": "recording",
     "Resampler": "preprocessing.transformers",
     "SensorLSTMClassifier": "estimator",
+    "SensorLSTMRegressor": "estimator",
     "SignalSteps": "preprocessing.step_transformer",
     "StreamResampler": "preprocessing.resample",
     "WindowSet": "windows",
@@ -73,6 +74,7 @@ __all__ = [
     "Recording",
     "Resampler",
     "SensorLSTMClassifier",
+    "SensorLSTMRegressor",
     "SignalSteps",
     "StreamResampler",
     "WindowSet",

@@ -56,6 +56,10 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
     """The installation lacks something: the compiled library, an extra, a GPU."""
 
 
+class LeakWarning(UserWarning):
+    """Windows that are held out hold something of those that are learned from."""
+
+
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
     """Return the known name that reads most like `value`, or None when none comes close."""
     by_lower = {name.lower(): name for name in known}

@@ -15,7 +15,7 @@ DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.s
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
-        "estimator.py",
+        "estimator/",
         "model_selection.py",
         "evaluation/",
         "adapters/",
@@ -30,7 +30,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "fluctuation/probe.py",
         "fluctuation/monitor.py",
-        "estimator.py",
+        "estimator/",
         "model_selection.py",
         "deploy/",
         "adapters/",

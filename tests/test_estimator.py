@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq import SensorLSTMClassifier, WindowSet, estimator
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
@@ -28,7 +28,7 @@ from sensorseq.errors import (
     ModelFileError,
     NotYetError,
 )
-from sensorseq.estimator import NOT_YET
+from sensorseq.estimator import NOT_YET, base
 from sensorseq.preprocessing.weights import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
@@ -177,11 +177,12 @@ def test_the_seed_determines_the_result_in_another_process():
 def test_the_number_of_threads_changes_no_bit(options):
     before = torch.get_num_threads()
     weights = []
+    windows, labels = make_windows(180)
     try:
         for n_threads in (1, 3):
             torch.set_num_threads(n_threads)
             clf = SensorLSTMClassifier(hidden_size=64, max_epochs=3, random_state=0, **options)
-            clf.fit(np.tile(X, (3, 1, 1)), np.tile(Y, 3))
+            clf.fit(windows, labels)
             weights.append(torch.cat([p.detach().flatten() for p in clf.module_.parameters()]))
     finally:
         torch.set_num_threads(before)
@@ -293,7 +294,7 @@ def test_groups_are_never_on_both_sides(monkeypatch):
         seen.append([set(groups[rows_of(part, windows)]) for part in parts])
         return parts
 
-    monkeypatch.setattr(estimator, "split_windows", spy)
+    monkeypatch.setattr(base, "split_windows", spy)
     for seed in range(5):
         small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
     assert len(seen) == 5
@@ -479,7 +480,6 @@ def test_both_engines_take_the_same_trajectory():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("augment", "jitter"),
         ("calibrate", True),
         ("n_models", 3),
         ("checkpoint", "folder"),
@@ -497,7 +497,6 @@ def test_what_is_not_served_yet_says_so_by_name(argument, value):
 
 def test_the_list_of_what_is_not_served_is_complete():
     assert set(NOT_YET) == {
-        "augment",
         "calibrate",
         "n_models",
         "checkpoint",

@@ -1,5 +1,6 @@
 """Stretches of exactly the same samples in two windows, wherever they lie: one log cut twice."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ def shared_stretches(
     lengths: NDArray[np.int64],
     rows: NDArray[np.int64],
     among: NDArray[np.int64],
+    share: float = 0.5,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find which of `rows` begin or end with half a window that is in a window of `among`, exactly.
+    """Find which of `rows` begin or end with a stretch that is in a window of `among`, exactly.
 
     A recording that is a piece of another, under another name and with its clock set back, gives
     windows that begin at other samples: none is identical to one of the other's. Two windows in a
@@ -30,6 +32,8 @@ def shared_stretches(
         Valid steps.
     rows, among : ndarray of int64
         Positions of the windows to judge and of those they may share samples with.
+    share : float, default=0.5
+        Length of the stretch, of that of a window; shorter than four steps is not looked for.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def shared_stretches(
     itself.
     """
     nothing = np.empty(0, np.int64)
-    n_steps = (X.shape[1] + 1) // 2
+    n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
         return nothing, nothing
     hashes, usable = _rolling(X[rows], lengths[rows], n_steps)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,7 @@ def train_network(
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
+    refresh: Callable[[int], NDArray[Any]] | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -98,6 +99,9 @@ def train_network(
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         What takes the steps; ``"auto"`` is the native engine where it can.
+    refresh : callable, optional
+        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
+        `train`.
 
     Returns
     -------
@@ -120,7 +124,9 @@ def train_network(
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = Run(module, train, validation, config, order_seed, crop_seed)
+        if refresh is not None:  # they will be written over
+            train = replace(train, X=train.X.clone())
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -174,6 +180,7 @@ class Run:
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
+        refresh: Callable[[int], NDArray[Any]] | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -199,6 +206,7 @@ class Run:
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
+        self.refresh = refresh
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -268,8 +276,14 @@ class Run:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
+    def refresh_windows(self, X: Tensor) -> None:
+        """Write the training windows of the next epoch into `X`, when they are new in each."""
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
+        self.refresh_windows(self.train.X)
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()

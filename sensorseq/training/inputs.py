@@ -198,6 +198,38 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     return groups
 
 
+def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[np.float64]:
+    """Return the values of a regression as float64 of shape (n,) or (n, k), finite.
+
+    Raises
+    ------
+    InputError
+        If there is another number of them, or one is no finite number: its row is named.
+    """
+    if y is None:
+        raise InputError(f"{name} is None; values to predict are needed.")
+    given = np.asarray(_without_torch(y))
+    if given.ndim not in (1, 2) or len(given) != n_windows or not given.size:
+        raise InputError(
+            f"{name} has shape {given.shape} for the {n_windows} windows of {owner}; expected"
+            f" ({n_windows},), or ({n_windows}, k) for k values of each window."
+        )
+    if given.dtype.kind == "c":
+        raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
+    try:
+        values = given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} has type {given.dtype} and is not numbers ({error}); classes are for"
+            " SensorLSTMClassifier."
+        ) from error
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row = int(wrong[0, 0])
+        raise InputError(f"{name}[{row}] is {given[row].tolist()!r}, which is no finite number.")
+    return values
+
+
 def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Return the class index of each row of a one-hot array of shape (n, k).
 

@@ -11,15 +11,15 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.arguments import check_flag, check_integer, check_real
+from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
-from sensorseq.training.config import DTYPES, ENGINES, TrainingConfig
+from sensorseq.training.config import CLASSIFICATION, DTYPES, ENGINES, TrainingConfig
 from sensorseq.training.devices import check_device
 from sensorseq.training.initialise import check_scheme
 from sensorseq.training.weights import check_class_weight
 
 # Documented arguments that are not served yet, with the one value that is. It only shrinks.
 NOT_YET: dict[str, Any] = {
-    "augment": None,
     "calibrate": False,
     "n_models": 1,
     "checkpoint": None,
@@ -38,10 +38,17 @@ ARCHITECTURE = (
 )
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
+def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) -> TrainingConfig:
     """Return the training configuration that the estimator's arguments describe.
 
     `n_outputs` of it is a placeholder until the labels are known.
+
+    Parameters
+    ----------
+    parameters : mapping
+        The arguments of the estimator.
+    task : {"classification", "regression"}, default="classification"
+        What it predicts.
 
     Raises
     ------
@@ -52,7 +59,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """
     p = parameters
     for name, served in NOT_YET.items():
-        if p[name] != served:
+        if name in p and p[name] != served:
             raise NotYetError(f"{name}={p[name]!r} is not served yet; leave {name}={served!r}.")
     check_integer("hidden_size", p["hidden_size"], 1)
     check_integer("num_layers", p["num_layers"], 1)
@@ -73,15 +80,23 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     if not isinstance(p["verbose"], bool):
         check_integer("verbose", p["verbose"], 0)
     check_callbacks(p["callbacks"])
-    check_class_weight(p["class_weight"])
-    if isinstance(p["class_weight"], str) and p["sampler"] == "balanced":
+    check_augment(p["augment"])
+    check_choice("engine", p["engine"], ENGINES)
+    if task == CLASSIFICATION:
+        _check_class_weight(p["class_weight"], p["sampler"])
+    else:
+        check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
+    own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
+    return TrainingConfig(n_outputs=2, task=task, **own)
+
+
+def _check_class_weight(class_weight: Any, sampler: str) -> None:
+    check_class_weight(class_weight)
+    if isinstance(class_weight, str) and sampler == "balanced":
         raise ArgumentError(
-            f"class_weight={p['class_weight']!r} and sampler='balanced' both correct the same"
+            f"class_weight={class_weight!r} and sampler='balanced' both correct the same"
             " imbalance, together once too often; take one."
         )
-    check_choice("engine", p["engine"], ENGINES)
-    own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
-    return TrainingConfig(n_outputs=2, **own)
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:

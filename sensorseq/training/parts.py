@@ -10,7 +10,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import holdout_by_group
-from sensorseq.training.config import TrainingConfig
+from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.crop import crop_windows
 from sensorseq.training.inputs import Sequences
 from sensorseq.windows import PARTS
@@ -20,7 +20,7 @@ class Part(NamedTuple):
     """The training or the validation windows."""
 
     sequences: Sequences
-    class_index: NDArray[np.int64]
+    target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
 
 
@@ -28,7 +28,7 @@ class Windows(NamedTuple):
     """What `fit` was given and takes part."""
 
     sequences: Sequences
-    class_index: NDArray[np.int64]
+    target: NDArray[Any]
     weight: NDArray[np.float64] | None
     groups: NDArray[Any] | None
     split: NDArray[Any] | None
@@ -36,11 +36,15 @@ class Windows(NamedTuple):
     def part(self, rows: NDArray[np.int64]) -> Part:
         """Return the windows at `rows`."""
         weight = None if self.weight is None else self.weight[rows]
-        return Part(self.sequences.take(rows), self.class_index[rows], weight)
+        return Part(self.sequences.take(rows), self.target[rows], weight)
 
 
 def split_windows(
-    windows: Windows, given: Part | None, fraction: float, seed: np.random.SeedSequence
+    windows: Windows,
+    given: Part | None,
+    fraction: float,
+    seed: np.random.SeedSequence,
+    task: str = CLASSIFICATION,
 ) -> tuple[Part, Part | None]:
     """Part training from validation windows: as given, as stored, or by whole groups.
 
@@ -54,6 +58,8 @@ def split_windows(
         Share to hold out when neither they nor a stored split are there; 0 is none.
     seed : SeedSequence
         Decides which groups are held out.
+    task : {"classification", "regression"}, default="classification"
+        Classes are stratified.
 
     Raises
     ------
@@ -62,7 +68,7 @@ def split_windows(
     SplitError
         If no group can be held out.
     """
-    everything = np.arange(len(windows.class_index))
+    everything = np.arange(len(windows.target))
     if given is not None:
         if windows.split is not None and (windows.split == "validation").any():
             raise InputError(
@@ -79,7 +85,10 @@ def split_windows(
         return windows.part(everything), None
     else:
         train, validation = holdout_by_group(
-            windows.class_index, windows.groups, fraction, int(seed.generate_state(1)[0])
+            windows.target if task == CLASSIFICATION else np.zeros(len(everything)),
+            windows.groups,
+            fraction,
+            int(seed.generate_state(1)[0]),
         )
     return windows.part(train), windows.part(validation) if len(validation) else None
 
@@ -121,7 +130,7 @@ def check_validation(
     watched = config.early_stopping and config.monitor.startswith("val_")
     if validation is not None or not watched:
         return
-    n_windows = len(windows.class_index)
+    n_windows = len(windows.target)
     ways = "give X_val, or take early_stopping=False."
     if windows.split is not None:
         raise ArgumentError(

@@ -7,13 +7,14 @@ order, rates, best weights, early stopping) is the run's own business, see `engi
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
@@ -49,9 +50,11 @@ class TrainingJob:
 
     Parameters
     ----------
-    module, train, validation, config, seed, callbacks, engine
+    module, train, validation, config, seed, callbacks, engine, refresh
         As there. Runs on the same windows take them once when `train` and `validation` hold the
-        same tensors.
+        same tensors, and nothing refreshes them.
+    options : dict
+        Further arguments of it. A job that has any is trained alone.
     """
 
     module: nn.Module
@@ -61,6 +64,8 @@ class TrainingJob:
     seed: np.random.SeedSequence
     callbacks: Sequence[Any] = ()
     engine: str = "auto"
+    refresh: Callable[[int], NDArray[Any]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,6 +105,8 @@ class _Member:
     def windows(self) -> Hashable:
         """Whose windows it trains on."""
         train = self.run.train
+        if self.job.refresh is not None:
+            return self.place
         return id(train.X), id(train.lengths), id(train.target)
 
     @property
@@ -198,6 +205,8 @@ def _train_alone(job: TrainingJob) -> TrainingResult:
         seed=job.seed,
         callbacks=job.callbacks,
         engine=job.engine,
+        refresh=job.refresh,
+        **job.options,
     )
 
 
@@ -214,11 +223,11 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
     choice = engine_for(module, job.train, job.validation, job.config, job.engine)
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
-    if module.inference_precision != "float32":
+    if module.inference_precision != "float32" or job.options:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(module, move(job.train), validation, job.config, order_seed, crop_seed)
+    run = Run(module, move(job.train), validation, job.config, order_seed, crop_seed, job.refresh)
     return _Member(
         place,
         job,
@@ -295,6 +304,10 @@ class _Group:
                 n_windows += len(member.run.train)
             member.first_row = begin[member.windows]
         sets = list(parts.values())
+        x = _join([part.X for part in sets])
+        if any(member.job.refresh is not None for member in self._active):
+            x = x.clone() if len(sets) == 1 else x  # it will be written over
+        self._x = x
         weight = None
         if any(member.run.train.weight is not None for member in self._active):
             weight = sets[0].X.new_ones((len(self._active), n_windows))
@@ -308,7 +321,7 @@ class _Group:
         return EpochTrainer(
             self._network,
             torch.stack([self._network.flatten(parameters) for parameters in modules]),
-            _join([part.X for part in sets]),
+            x,
             _join([part.target for part in sets]),
             torch.cat([hyper_of(member.job.config, member.module) for member in self._active]),
             lengths=None if sets[0].lengths is None else _join([s.lengths for s in sets]),
@@ -381,6 +394,8 @@ class _Group:
         for member in self._active:
             if member.job.callbacks:  # which may have changed the weights
                 member.weights.read_module()
+            n_windows = len(member.run.train)
+            member.run.refresh_windows(self._x[member.first_row : member.first_row + n_windows])
         drawn = [member.run.draw_epoch() for member in self._active]
         batches = [steps for steps, _ in drawn]
         rates = [of_model for _, of_model in drawn]

@@ -66,10 +66,14 @@ def window_weights(
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
     if class_weight is not None:
         weight *= _class_weights(class_index, classes, class_weight)[class_index]
-    mean = weight.mean()
-    if not mean > 0:
+    if not weight.any():
         raise InputError("class_weight and sample_weight leave only zero weights to train on.")
-    return np.asarray(weight / mean)
+    return mean_one(weight)
+
+
+def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights scaled to mean one: their unit does not matter."""
+    return np.asarray(weight / weight.mean())
 
 
 def _class_weights(

@@ -1,0 +1,7 @@
+"""The estimators: windows of sensor signals to classes or to numbers."""
+
+from sensorseq.estimator.classifier import SensorLSTMClassifier
+from sensorseq.estimator.regressor import SensorLSTMRegressor
+from sensorseq.training.parameters import NOT_YET
+
+__all__ = ["NOT_YET", "SensorLSTMClassifier", "SensorLSTMRegressor"]

@@ -1,0 +1,643 @@
+"""What the classifier and the regressor share: data in, one run, values out, the file."""
+
+import copy
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sensorseq.errors import DivergedError, InputError, ModelFileError
+from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.storage.prepared import read_windows
+from sensorseq.training import (
+    EngineChoice,
+    TrainingConfig,
+    TrainingData,
+    TrainingResult,
+    train_network,
+)
+from sensorseq.training.augment import EpochAugmentation, check_augment
+from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.devices import resolve_device
+from sensorseq.training.engine import predict_logits
+from sensorseq.training.inputs import (
+    Sequences,
+    check_axis_order,
+    check_channels,
+    check_groups,
+    is_table,
+    read_sequences,
+)
+from sensorseq.training.network import continue_network, make_network, network_arrays
+from sensorseq.training.parameters import check_parameters
+from sensorseq.training.parts import (
+    Part,
+    Windows,
+    check_validation,
+    crop_sequences,
+    scale_sequences,
+    split_windows,
+)
+from sensorseq.training.preparation import (
+    Preparation,
+    check_parts,
+    check_same_preparation,
+    describe_preparation,
+    fit_told_scaler,
+    read_training_file,
+    refuse_scaled,
+    tell_apart,
+    warn_of_another_scale,
+    without_test,
+)
+from sensorseq.training.weights import check_sample_weight
+from sensorseq.windows import WindowSet
+
+
+class _Seeds(NamedTuple):
+    """Independent streams, so that one more draw in one of them changes no other."""
+
+    split: np.random.SeedSequence
+    weights: np.random.SeedSequence
+    training: np.random.SeedSequence
+
+
+@dataclass(frozen=True)
+class PreparedFit:
+    """A fit that is checked, split, scaled and ready to train.
+
+    Parameters
+    ----------
+    module : LSTMLinear
+        With its first weights, on its device.
+    train, validation : TrainingData
+        Scaled windows; validation is None when there are none.
+    config : TrainingConfig
+        How to train.
+    seed : SeedSequence
+        Of the run.
+    facts : dict
+        What the fluctuation report needs to know of the parts.
+    options : dict
+        Further arguments of `sensorseq.training.train_network`.
+    """
+
+    module: LSTMLinear
+    train: TrainingData
+    validation: TrainingData | None
+    config: TrainingConfig
+    seed: np.random.SeedSequence
+    facts: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> TrainingResult:
+        """Train."""
+        return train_network(
+            self.module, self.train, self.validation, self.config, seed=self.seed, **self.options
+        )
+
+
+class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
+
+    A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
+    `_learn_targets`, `_read_validation_targets`, `_engine_targets` and `_n_outputs`.
+    """
+
+    _task: ClassVar[str] = CLASSIFICATION
+    scaler_: Scaler | KeyedScaler | None
+    module_: LSTMLinear
+    history_: History
+    engine_: EngineChoice
+    fluctuation_: FluctuationReport
+    preparation_: Preparation | None
+    n_features_in_: int
+    n_iter_: int
+    best_epoch_: int
+    best_score_: float
+    _flat_timesteps: int | None
+    _report_facts: dict[str, Any]
+
+    # arguments that are read here
+    augment: Any
+    callbacks: Any
+    crop: str
+    device: str
+    dtype: str
+    engine: str
+    hidden_size: int
+    loss: str | Callable[..., Any]
+    max_timesteps: int | None
+    random_state: Any
+    scale: str | None
+    validation_fraction: float
+    verbose: int
+    warm_start: bool
+
+    # Requested by default: whoever passes them to a search or a pipeline means them for here.
+    __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__predict: ClassVar = {"lengths": True}
+    __metadata_request__score: ClassVar = {"lengths": True}
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: ArrayLike | None = None,
+        lengths_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train on windows and their labels, or the values to predict.
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
+            Windows; (n, t) is one channel; a path is that of a prepared file. Of a WindowSet or a
+            file that is split, ``"train"`` trains, ``"validation"`` validates and ``"test"`` is
+            not touched. A WindowSet carries windows unscaled and unbalanced, whatever the pipeline
+            was asked for: the `scale` and `sampler` of this estimator act on them. A prepared file
+            brings its scaler, used if it is of the kind `scale` asks for, and the indices of its
+            balanced training windows.
+        y : array of shape (n,) or (n, k), optional
+            Of a classifier labels, or exactly one-hot columns; of a regressor one or more values
+            for each window. May be left out when a WindowSet brings it. A file brings its own.
+        sample_weight : array of shape (n,), optional
+            Factor on the loss of each window; zero leaves it out altogether.
+        groups : array of shape (n,), optional
+            What stays on one side of the validation split: recordings, subjects, days. A
+            WindowSet brings its own, or else its recordings; not to be given beside one that is
+            split.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window, 1 to t; what lies beyond is not looked at.
+        X_val, y_val, groups_val, lengths_val : optional
+            Windows to validate on, instead of a held-out part. One-hot columns are in the order
+            of `classes_`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the data cannot be used; the first window, step and channel are named.
+        SplitError
+            If a WindowSet's split has one group in two parts, or no group can be held out.
+        ArgumentError
+            If an argument has a value outside what it accepts, or leaves nothing to validate on.
+        NotYetError
+            If an argument is not served yet.
+        DivergedError
+            If the loss is not finite in the first epoch.
+        EnvironmentProblemError
+            If the device is not there.
+
+        Warns
+        -----
+        LeakWarning
+            If windows on both sides of the validation split hold the same samples.
+        """
+        prepared = self._prepare_fit(
+            X,
+            y,
+            sample_weight,
+            groups=groups,
+            lengths=lengths,
+            X_val=X_val,
+            y_val=y_val,
+            groups_val=groups_val,
+            lengths_val=lengths_val,
+        )
+        self._finish_fit(prepared, prepared.run())
+        return self
+
+    def _prepare_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: ArrayLike | None = None,
+        lengths_val: ArrayLike | None = None,
+    ) -> PreparedFit:
+        """Check, split, scale; learn everything but the weights."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        # the native engine serves every network on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
+        seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        X_val = self._open(X_val, "X_val")
+        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
+        given = self._read_validation_windows(X_val, y_val, groups_val, lengths_val, windows.groups)
+        sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
+        self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        train, validation = split_windows(
+            windows, given, self.validation_fraction, seeds.split, self._task
+        )
+        check_validation(windows, validation, self.validation_fraction, config)
+        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
+        config = replace(config, n_outputs=self._n_outputs)
+        # Learned on the training part alone: statistics of the rest would leak into its score.
+        self._learn_scaling(
+            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
+        )
+        module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
+        options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
+        augmentation = check_augment(self.augment)
+        if augmentation is not None:
+            sequences = self._crop(train.sequences, training=True)
+            options["refresh"] = EpochAugmentation(
+                augmentation,
+                sequences,
+                lambda changed: scale_sequences(changed, self.scaler_, self.dtype),
+                seeds.training,
+            )
+        return PreparedFit(
+            module,
+            self._training_data(train, dtype, training=True),
+            None if validation is None else self._training_data(validation, dtype, training=False),
+            config,
+            seeds.training,
+            self._facts_of(train, validation),
+            options,
+        )
+
+    def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
+        """Store what the run gave, and say when it did not end as asked."""
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.best_score_ = result.best_score
+        self.n_iter_ = len(result.history)
+        self.engine_ = result.engine
+        self._report_facts = prepared.facts
+        self._make_report()
+        if result.best_epoch == 0:
+            self.__dict__.pop("module_", None)
+            raise DivergedError(
+                "training diverged in its first epoch: a loss or gradient is not finite. Lower"
+                f" learning_rate (now {prepared.config.learning_rate!r}), bound the gradient with"
+                f" max_grad_norm (now {prepared.config.max_grad_norm!r}), or check scale (now"
+                f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
+            )
+        self.module_ = prepared.module
+        warn_of_the_end(result, prepared.config.max_epochs)
+
+    # What a child says of its targets.
+
+    @property
+    @abstractmethod
+    def _n_outputs(self) -> int:
+        """Outputs of the head."""
+
+    @abstractmethod
+    def _learn_targets(
+        self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
+    ) -> NDArray[Any]:
+        """Check y, learn from it, and return the targets of the windows that take part."""
+
+    @abstractmethod
+    def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
+        """Check y_val and return its targets."""
+
+    @abstractmethod
+    def _engine_targets(self, part: Part) -> NDArray[Any]:
+        """Return the targets as the engine trains on them."""
+
+    @abstractmethod
+    def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
+        """Return the factor on the loss of each training window."""
+
+    @abstractmethod
+    def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
+        """Return what the fluctuation report needs to know of the parts."""
+
+    @abstractmethod
+    def _describe_targets(self) -> dict[str, Any]:
+        """Return what was learned of the targets, for the model file."""
+
+    @abstractmethod
+    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+        """Restore what `_describe_targets` returned; `take` gives a field of a type."""
+
+    # After the fit.
+
+    def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write the picture.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from sensorseq.fluctuation.picture import draw_history  # matplotlib is an extra
+
+        check_is_fitted(self)
+        return draw_history(
+            self.history_,
+            n_val=self._report_facts["n_val"],
+            best_epoch=self.best_epoch_,
+            path=None if path is None else Path(path),
+            loss_unit="nats" if self.loss == "cross_entropy" else "",
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file.
+
+        Weights, scaling, classes, history and every argument go into it. The file appears when it
+        is complete.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; one of that name is replaced.
+
+        Raises
+        ------
+        InputError
+            If an argument is a function or another object that no file can hold without being
+            executed when read.
+        """
+        check_is_fitted(self)
+        write_model(path, network_arrays(self.module_, self.scaler_), describe_fit(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
+        """Read a fitted estimator that `save` wrote. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        device : str, optional
+            Overrides the saved `device`: ``"cpu"`` for a model trained on a GPU elsewhere.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is truncated, damaged, of another program or of a newer version, or holds
+            another kind of estimator.
+        FileNotFoundError
+            If there is none.
+        """
+        arrays, description = read_model(path)
+        try:
+            estimator: Self = restore_fit(cls, arrays, description, path, device)
+        except ModelFileError:
+            raise
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"{path} contradicts itself: {error}. Save the model again where it was trained."
+            ) from error
+        return estimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
+            state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
+        return state
+
+    def _make_seeds(self) -> _Seeds:
+        entropy = check_random_state(self.random_state).randint(2**31 - 1)
+        return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
+
+    # Data in.
+
+    @property
+    def _continues(self) -> bool:
+        return self.warm_start and hasattr(self, "module_")
+
+    def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
+        """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
+        stored: Scaler | KeyedScaler | None = None
+        if isinstance(X, str | os.PathLike):
+            for name, value in given.items():
+                if value is not None:
+                    raise InputError(f"{name} is given, and the file {X} brings its own windows.")
+            X, stored = read_training_file(X)
+        if isinstance(X, WindowSet):
+            refuse_scaled(X, self.scale)
+            X = without_test(X)
+        return X, stored
+
+    def _open(self, X: Any, name: str) -> Any:
+        """Read a prepared file; refuse a WindowSet that is scaled."""
+        if isinstance(X, str | os.PathLike):
+            X = read_windows(X)
+        if isinstance(X, WindowSet):
+            refuse_scaled(X, self.scale, name)
+        return X
+
+    def _read_training_windows(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> Windows:
+        """Check what `fit` was given; learn the targets and the shape of the input."""
+        continues = self._continues
+        if not continues:
+            # What an earlier fit learned is void, also when this one ends in an error.
+            self.__dict__.pop("module_", None)
+        if y is None:
+            y = X.y if isinstance(X, WindowSet) else None
+        if y is None:
+            raise InputError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        sequences = self._read_sequences(X, lengths, "X", reset=not continues)
+        n_windows = len(sequences)
+        split = X.split if isinstance(X, WindowSet) else None
+        if split is not None and groups is not None:
+            raise InputError(
+                "groups is given, and X brings a split, which it cannot change; leave groups=None,"
+                " or split X by these groups."
+            )
+        if isinstance(X, WindowSet) and groups is None:
+            groups = X.recording_id if X.groups is None else X.groups
+        groups = check_groups(groups, n_windows, "groups")
+        if split is not None:
+            check_parts(X, groups)
+        weight = check_sample_weight(sample_weight, n_windows)
+        taking_part = np.ones(n_windows, bool) if weight is None else weight > 0
+        if split is not None:
+            taking_part &= split != "test"
+        target = self._learn_targets(y, n_windows, taking_part, continues=continues)
+        rows = np.flatnonzero(taking_part)
+        return Windows(
+            sequences.take(rows) if len(rows) < n_windows else sequences,
+            target,
+            None if weight is None else weight[rows],
+            None if groups is None else groups[rows],
+            None if split is None else split[rows],
+        )
+
+    def _read_validation_windows(
+        self, X_val: Any, y_val: Any, groups_val: Any, lengths_val: Any, groups: Any
+    ) -> Part | None:
+        if X_val is None:
+            for name, value in {
+                "y_val": y_val,
+                "groups_val": groups_val,
+                "lengths_val": lengths_val,
+            }.items():
+                if value is not None:
+                    raise InputError(f"{name} is given without X_val.")
+            return None
+        if isinstance(X_val, WindowSet):
+            y_val = X_val.y if y_val is None else y_val
+            groups_val = X_val.groups if groups_val is None else groups_val
+        if y_val is None:
+            raise InputError("X_val is given without y_val.")
+        sequences = self._read_sequences(X_val, lengths_val, "X_val", reset=False)
+        target = self._read_validation_targets(y_val, len(sequences))
+        groups_val = check_groups(groups_val, len(sequences), "groups_val", "X_val")
+        if groups is not None and groups_val is not None:
+            shared = np.intersect1d(groups, groups_val)
+            if len(shared):
+                raise InputError(
+                    f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
+                    " such groups); validation needs groups that training has not seen."
+                )
+        return Part(sequences, target)
+
+    def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
+        """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
+        if is_table(X):
+            # scikit-learn's own checks of names and counts, in its own words.
+            options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+            strict = reset or (self._flat_timesteps is not None and name == "X")
+            X = (
+                validate_data(self, X, reset=reset, **options)
+                if strict
+                else check_array(X, input_name=name, **options)
+            )
+        sequences = read_sequences(X, lengths, name)
+        if reset:
+            if not sequences.is_flat:
+                check_axis_order(X, lengths, name)
+                self.n_features_in_ = sequences.X.shape[2]
+                self.__dict__.pop("feature_names_in_", None)
+            self._flat_timesteps = sequences.X.shape[1] if sequences.is_flat else None
+        else:
+            n_channels = self.n_features_in_ if self._flat_timesteps is None else 1
+            check_channels(sequences, n_channels, self._flat_timesteps, name)
+        return sequences
+
+    def _learn_scaling(
+        self, train: Part, *, stored: Scaler | KeyedScaler | None, given: WindowSet | None
+    ) -> None:
+        # A warm start goes on with the scaling its weights were learned under.
+        if self._continues:
+            return
+        # What a prepared file stores was fitted on its training windows before balancing.
+        as_learned = self.max_timesteps is None or self.scale == PHYSICAL
+        if stored is not None and stored.kind == self.scale and as_learned:
+            self.scaler_ = stored
+            return
+        warn_of_another_scale(given, self.scale)
+        sequences = self._crop(train.sequences, training=True)
+        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
+
+    def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
+        return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
+
+    def _training_data(self, part: Part, dtype: torch.dtype, *, training: bool) -> TrainingData:
+        """Crop, scale and, for the training part, weigh."""
+        sequences = self._crop(part.sequences, training=training)
+        return TrainingData.from_arrays(
+            scale_sequences(sequences, self.scaler_, self.dtype),
+            sequences.lengths,
+            self._engine_targets(part),
+            self._weights_of(part) if training else None,
+            dtype,
+        )
+
+    # The network and its outputs.
+
+    def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
+        parameters = self.get_params(deep=False)
+        if self._continues:
+            return continue_network(self.module_, parameters)
+        return make_network(parameters, n_channels, self._n_outputs, seed)
+
+    def _make_callbacks(self) -> tuple[Any, ...]:
+        callbacks = check_callbacks(self.callbacks)
+        if not self.verbose:
+            return callbacks
+        from sensorseq.training.progress import ProgressReport  # rich, only when it shows
+
+        return (ProgressReport(every_epoch=self.verbose > 1), *callbacks)
+
+    def _make_report(self) -> None:
+        self.fluctuation_ = make_report(
+            self.history_,
+            self.loss,
+            self._task,
+            best_epoch=self.best_epoch_ or None,
+            **self._report_facts,
+        )
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        """Return the network's outputs, (n, outputs)."""
+        check_is_fitted(self)
+        X = self._open(X, "X")
+        if isinstance(X, WindowSet):
+            check_same_preparation(self.preparation_, X)
+            X = tell_apart(X, self.scaler_, self.preparation_)
+        sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
+        module = self.module_
+        dtype = module.linear.weight.dtype
+        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
+            module.linear.weight.dtype
+        )
+        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
+        outputs = predict_logits(
+            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
+        )
+        return outputs.numpy().astype(np.float64)
+
+
+def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
+    """Set the arguments of a constructor as attributes, untouched."""
+    for name, value in arguments.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)

@@ -1,0 +1,390 @@
+"""SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+
+from sensorseq.errors import InputError
+from sensorseq.estimator.base import SensorLSTM, store_arguments
+from sensorseq.estimator.labels import read_labels
+from sensorseq.storage.model_file import describe_labels
+from sensorseq.storage.model_file import read_labels as restore_labels
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.parts import Part
+from sensorseq.training.weights import window_weights
+from sensorseq.windows import WindowSet
+
+
+class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+    """Classify windows of sensor signals with an LSTM and a linear head.
+
+    Parameters
+    ----------
+    hidden_size : int, default=64
+        Hidden units of each layer and direction, H.
+    num_layers : int, default=1
+        Stacked LSTM layers.
+    bidirectional : bool, default=False
+        Also read every window backwards.
+    pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
+        How hidden states become one vector, over valid steps only.
+    dropout : float, default=0.0
+        Probability of dropping an input of every layer after the first, and of the head.
+    recurrent_dropout : float, default=0.0
+        Probability of dropping a hidden unit on its way into the gates, one mask per window.
+    head_norm : {"none", "batch", "layer"}, default="none"
+        Normalization of the pooled vector.
+    weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
+        First values of input and head weights; ``"uniform"`` is torch's own. A callable gets
+        ``(name, tensor, generator)`` and fills the tensor in place.
+    recurrent_init : {"orthogonal", "xavier", "he", "uniform"} or callable, default="orthogonal"
+        First values of the recurrent weights.
+    forget_bias : float, default=1.0
+        First value of the forget gate's bias; the other biases start at zero.
+    loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
+        A callable gets ``(logits, class_index)`` and returns one value for each window.
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over the classes, in training and in `val_loss`.
+    class_weight : None, "balanced", "effective_number" or dict, default=None
+        Factor on the loss of each class; ``"balanced"`` is ``n / (k * count)`` over the training
+        part, ``"effective_number"`` weakens large classes less: see
+        `sensorseq.preprocessing.weights.class_weights`. It does not enter `val_loss`.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
+        torch's optimizer of that name.
+    learning_rate : float, default=1e-3
+        Its highest value, see `lr_schedule`.
+    momentum : float, default=0.9
+        For ``optimizer="sgd"`` only.
+    optimizer_params : dict, optional
+        Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
+        dampening; momentum for rmsprop.
+    lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
+        ``"cosine"`` falls to a hundredth after `max_epochs`; ``"plateau"`` halves when the
+        monitored value has not improved for a quarter of `patience`.
+    warmup_epochs : int, default=0
+        Epochs of linear rise before the schedule.
+    ema_decay : float, optional
+        Validate, and keep, the exponential moving average of the weights.
+    batch_size : int or None, default=32
+        Windows of a step; None is all of them.
+    sampler : {"shuffle", "balanced"}, default="shuffle"
+        ``"balanced"`` draws equally from each class.
+    last_batch : {"keep", "merge", "drop"}, default="keep"
+        What becomes of a last batch that is not full.
+    max_epochs : int, default=200
+        Upper limit of epochs.
+    max_grad_norm : float or None, default=1.0
+        Bound of the gradient; None is no clipping.
+    clip_by : {"norm", "value"}, default="norm"
+        Whether it bounds the global norm or each element.
+    weight_decay : float, default=0.0
+        As in torch: decoupled in adamw, an L2 penalty in the others; on every parameter.
+    l1 : float, default=0.0
+        Factor on the sum of absolute weights, biases excepted.
+    max_timesteps : int, optional
+        Longest window; longer ones are cropped, in prediction as well.
+    crop : {"head", "tail", "centre", "random"}, default="head"
+        Which steps are kept; ``"random"`` draws anew in each epoch and predicts on the centre.
+    augment : None, "standard", dict or Augmentation, default=None
+        Change every training window at random in each epoch, see
+        `sensorseq.preprocessing.augment.Augmentation`, whose strengths a dict gives.
+    early_stopping : bool, default=True
+        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+    validation_fraction : float, default=0.2
+        Share held out for validation, whole groups, whether or not early stopping is on; 0 is
+        none. Not used with `X_val` or a WindowSet that is split.
+    patience : int, default=20
+        See `early_stopping`.
+    tol : float, default=1e-4
+        See `early_stopping`.
+    monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
+        What decides which epoch is best.
+    restore_best : bool, default=True
+        Keep the weights of the best epoch; False, and without validation windows: of the last.
+    scale : str or None, default="standard"
+        Scaling of each channel, fitted on the training part alone: ``"standard"``, ``"robust"``,
+        ``"min_max"``, ``"max_abs"`` or ``"quantile"``, see
+        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values that
+        a WindowSet or a prepared file was made with. When those windows were prepared for this
+        kind with statistics per recording or group, they are scaled so, and so is what is
+        predicted: a WindowSet or a file, too, with whole recordings in it.
+    calibrate : bool, default=False
+        Not served yet.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
+        and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
+        `engine` is not ``"native"``, which serves every network on the CPU; else the CPU.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the network.
+    deterministic : bool, default=True
+        Only deterministic CUDA kernels. On a CPU every run is.
+    engine : {"auto", "native", "autograd"}, default="auto"
+        What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
+        ``"auto"`` is the native engine where it can, see `engine_`; on a GPU it can in float32,
+        with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
+        rounding.
+    n_models : int, default=1
+        More than one is not served yet.
+    warm_start : bool, default=False
+        Go on from the weights and the scaling of the last fit, with a fresh optimizer.
+    checkpoint, checkpoint_every, resume, auto_repair
+        Not served yet.
+    callbacks : list, optional
+        Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
+        `sensorseq.training.Callback`.
+    verbose : int, default=0
+        1 shows progress on stderr; 2 writes every epoch where there is no terminal.
+    random_state : int, RandomState or None, default=None
+        Decides split, first weights, order, crops and dropout: equal integers give equal bits on
+        one machine, whatever was drawn before; on the native engine (see `engine_`) also on any
+        number of threads.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of `predict_proba`'s columns; 0 to k - 1 for one-hot `y`.
+    n_features_in_ : int
+        Timesteps of 2-D input, channels of any other.
+    feature_names_in_ : ndarray of str
+        Column names, when X was a 2-D table with names.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        The epoch whose weights are kept, from 1.
+    best_score_ : float
+        Its monitored value.
+    history_ : History
+        One row per epoch.
+    fluctuation_ : FluctuationReport
+        Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
+        cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
+    scaler_ : Scaler, KeyedScaler or None
+        The scaling, fitted on the training part.
+    module_ : LSTMLinear
+        The network, in evaluation mode.
+    preparation_ : dict or None
+        How the windows were made and which recordings were learned from, when X was a WindowSet or
+        a prepared file; see `sensorseq.training.preparation`.
+    engine_ : EngineChoice
+        Which engine ran, and why.
+
+    Notes
+    -----
+    Arrays are (n, t, c); (n, t) is one channel. A 3-D array of one step and several channels, or of
+    at most 16 steps and at least 32 channels, looks like (n, c, t) and is refused by `fit` unless
+    `lengths` is given.
+
+    A loss that is not finite ends training: the weights of the best epoch are kept, a
+    ConvergenceWarning is raised and the verdict is ``"diverged"``. In the first epoch there are
+    none to keep, and `DivergedError` is raised; `history_` and `fluctuation_` are there even then.
+
+    Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
+    are kept and a warning says so. A search or cross-validation then goes on with its next fit;
+    press it once more within two seconds to end that too.
+
+    Windows with a `sample_weight` of zero take no part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> t = np.arange(40)
+    >>> X = np.stack([np.sin(t * (0.3 if i % 2 else 0.9) + i) for i in range(60)])
+    >>> y = np.array(["fast", "slow"] * 30)
+    >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=30, learning_rate=0.02, random_state=0)
+    >>> clf.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    _task: ClassVar[str] = CLASSIFICATION
+    classes_: NDArray[Any]
+    class_weight: str | Mapping[Any, float] | None
+
+    __metadata_request__predict_proba: ClassVar = {"lengths": True}
+    __metadata_request__decision_function: ClassVar = {"lengths": True}
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str = "meanmax",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        head_norm: str = "none",
+        weight_init: str | Callable[..., Any] = "xavier",
+        recurrent_init: str | Callable[..., Any] = "orthogonal",
+        forget_bias: float = 1.0,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        label_smoothing: float = 0.0,
+        class_weight: str | Mapping[Any, float] | None = None,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        momentum: float = 0.9,
+        optimizer_params: Mapping[str, Any] | None = None,
+        lr_schedule: str = "cosine",
+        warmup_epochs: int = 0,
+        ema_decay: float | None = None,
+        batch_size: int | None = 32,
+        sampler: str = "shuffle",
+        last_batch: str = "keep",
+        max_epochs: int = 200,
+        max_grad_norm: float | None = 1.0,
+        clip_by: str = "norm",
+        weight_decay: float = 0.0,
+        l1: float = 0.0,
+        max_timesteps: int | None = None,
+        crop: str = "head",
+        augment: Any = None,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.2,
+        patience: int = 20,
+        tol: float = 1e-4,
+        monitor: str = "val_loss",
+        restore_best: bool = True,
+        scale: str | None = "standard",
+        calibrate: bool = False,
+        device: str = "auto",
+        dtype: str = "float32",
+        deterministic: bool = True,
+        engine: str = "auto",
+        n_models: int = 1,
+        warm_start: bool = False,
+        checkpoint: Any = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
+        auto_repair: bool = False,
+        callbacks: Any = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        store_arguments(self, locals())
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows of the channels `fit` saw; of a prepared file all of them, in its order.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Elements of `classes_`.
+        """
+        logits = self._outputs(X, lengths)
+        return np.asarray(self.classes_[logits.argmax(axis=1)])
+
+    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the probability of each class, the softmax of the logits.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Rows sum to one; columns are in the order of `classes_`.
+        """
+        logits = self._outputs(X, lengths)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+    def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the logits.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            For two classes, as everywhere in scikit-learn, of shape (n,): the logit of
+            ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        logits = self._outputs(X, lengths)
+        return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy on windows and their labels, one-hot (as `classes_`) or not.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths : as in `fit`
+        """
+        X = self._open(X, "X")
+        predicted = self.predict(X, lengths)
+        y = X.y if y is None and isinstance(X, WindowSet) else y
+        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
+        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self.classes_)
+
+    def _learn_targets(
+        self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
+    ) -> NDArray[Any]:
+        labels, one_hot_classes = read_labels(y, n_windows, "y")
+        present = np.unique(labels[taking_part])
+        if len(present) < 2:
+            raise InputError(
+                f"y holds one class ({present.tolist()[0]!r}); a classifier needs at least two."
+            )
+        classes = present if one_hot_classes is None else one_hot_classes
+        if continues and not np.array_equal(classes, self.classes_):
+            raise InputError(
+                f"y holds the classes {classes.tolist()}, but warm_start=True goes on from"
+                f" {self.classes_.tolist()}; take warm_start=False."
+            )
+        self.classes_ = classes
+        return np.searchsorted(classes, labels[taking_part])
+
+    def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
+        labels, _ = read_labels(y, n_windows, "y_val", "X_val", classes=self.classes_)
+        unknown = ~np.isin(labels, self.classes_)
+        if unknown.any():
+            row = int(np.flatnonzero(unknown)[0])
+            raise InputError(
+                f"y_val[{row}] is {labels.tolist()[row]!r}, which no window of y is; y has"
+                f" {self.classes_.tolist()}."
+            )
+        return np.searchsorted(self.classes_, labels)
+
+    def _engine_targets(self, part: Part) -> NDArray[Any]:
+        return part.target
+
+    def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
+        return window_weights(part.target, self.classes_, self.class_weight, part.weight)
+
+    def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
+        counts = None if validation is None else np.bincount(validation.target)
+        return {
+            "n_classes": len(self.classes_),
+            "n_val": None if counts is None else int(counts.sum()),
+            "n_train": len(train.target),
+            "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
+        }
+
+    def _describe_targets(self) -> dict[str, Any]:
+        return {"classes": describe_labels(self.classes_)}
+
+    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+        self.classes_ = restore_labels(take("classes", dict))

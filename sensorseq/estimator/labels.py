@@ -1,0 +1,48 @@
+"""Labels as given: one for each window, or one-hot columns."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from sensorseq.errors import InputError
+from sensorseq.training.inputs import check_labels, check_per_window, from_one_hot
+
+
+def read_labels(
+    y: Any,
+    n_windows: int,
+    name: str,
+    owner: str = "X",
+    *,
+    classes: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """Return one label per window, and the classes when they were one-hot columns.
+
+    With `classes` their columns stand for these.
+    """
+    if y is None:
+        raise InputError(f"{name} is None; labels are needed.")
+    labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    if labels.ndim == 2:
+        if len(labels) != n_windows:
+            raise InputError(
+                f"{name} has {len(labels)} one-hot rows for the {n_windows} windows of {owner}."
+            )
+        if classes is None:
+            return from_one_hot(labels, name), np.arange(labels.shape[1])
+        if labels.shape[1] != len(classes):
+            raise InputError(
+                f"{name} has {labels.shape[1]} one-hot columns, but fit saw {len(classes)} classes;"
+                " give one column for each, in the order of classes_, or one label per window."
+            )
+        return classes[from_one_hot(labels, name)], None
+    checked = check_per_window(labels, n_windows, name, owner)
+    assert checked is not None
+    check_labels(checked, name)
+    check_classification_targets(checked)
+    return checked, None

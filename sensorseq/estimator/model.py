@@ -1,0 +1,105 @@
+"""A fitted estimator as the description of a model file, and back."""
+
+import importlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorseq.errors import ModelFileError, check_choice
+from sensorseq.history import History
+from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.storage.model_file import take_field
+from sensorseq.training import EngineChoice
+from sensorseq.training.config import CLASSIFICATION, DTYPES
+from sensorseq.training.network import check_array_names, read_network, read_scaler
+from sensorseq.training.parameters import ARCHITECTURE, check_plain
+from sensorseq.training.preparation import check_preparation
+
+
+def describe_fit(estimator: Any) -> dict[str, Any]:
+    """Return everything but the arrays."""
+    parameters = estimator.get_params(deep=False)
+    if isinstance(parameters["augment"], Augmentation):
+        parameters["augment"] = parameters["augment"].to_dict()
+    check_plain(parameters)
+    module = estimator.module_
+    return {
+        "task": estimator._task,
+        "parameters": parameters,
+        **estimator._describe_targets(),
+        "n_channels": module.input_size,
+        "n_features_in": estimator.n_features_in_,
+        "flat_timesteps": estimator._flat_timesteps,
+        "feature_names_in": (
+            estimator.feature_names_in_.tolist()
+            if hasattr(estimator, "feature_names_in_")
+            else None
+        ),
+        "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
+        "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
+        "history": estimator.history_.to_rows(),
+        "best_epoch": estimator.best_epoch_,
+        "best_score": estimator.best_score_,
+        "engine": list(estimator.engine_),
+        "report_facts": dict(estimator._report_facts),
+        "preparation": estimator.preparation_,
+        "versions": {
+            "sensorseq": importlib.import_module("sensorseq").__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def restore_fit(
+    cls: Any,
+    arrays: Mapping[str, NDArray[Any]],
+    description: Mapping[str, Any],
+    path: Any,
+    device: str | None,
+) -> Any:
+    """Rebuild what `describe_fit` described, of class `cls`."""
+
+    def take(name: str, kind: Any) -> Any:
+        return take_field(description, name, kind, path)
+
+    check_array_names(arrays, path)
+    task = description.get("task", CLASSIFICATION)  # files before there were regressors
+    if task != cls._task:
+        raise ModelFileError(
+            f"{path} holds a model for {task}, which {cls.__name__} does not read; load it with"
+            f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
+        )
+    estimator = cls(**take("parameters", dict))
+    if device is not None:
+        estimator.device = device
+    estimator._restore_targets(take)
+    estimator.n_features_in_ = take("n_features_in", int)
+    estimator._flat_timesteps = take("flat_timesteps", int | None)
+    names = take("feature_names_in", list | None)
+    if names is not None:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+    estimator.scaler_ = read_scaler(arrays)
+    estimator.history_ = History(take("history", list))
+    estimator.n_iter_ = len(estimator.history_)
+    estimator.best_epoch_ = take("best_epoch", int)
+    estimator.best_score_ = take("best_score", float)
+    estimator.engine_ = EngineChoice(*take("engine", list))
+    estimator._report_facts = take("report_facts", dict)
+    if task == CLASSIFICATION:  # files of the first version did not repeat it there
+        estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
+    estimator.preparation_ = check_preparation(take("preparation", dict | None))
+    estimator._make_report()
+    estimator.module_ = read_network(
+        arrays,
+        take("architecture", dict),
+        n_channels=take("n_channels", int),
+        n_classes=estimator._n_outputs,
+        dtype=check_choice("dtype", take("dtype", str), DTYPES),
+    )
+    return estimator

@@ -1,0 +1,61 @@
+"""The fluctuation report of a fit, and the warnings when it did not end as asked."""
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.history import History
+from sensorseq.training import TrainingResult
+from sensorseq.training.config import CLASSIFICATION
+
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
+
+
+def make_report(history: History, loss: Any, task: str, **facts: Any) -> FluctuationReport:
+    """Judge a history; of a loss that is not in nats only the values that are not finite."""
+    if loss == "cross_entropy":
+        return FluctuationReport.from_history(history, **facts)
+    rows = [
+        {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
+        for row in history.to_rows()
+    ]
+    called = repr(loss) if isinstance(loss, str) else "a function"
+    note = f"The loss ({called}) is not cross-entropy in nats and was not judged."
+    if not any(row.get(name) is not None for row in rows for name in _JUDGED):
+        missing = (
+            "Without validation windows nothing else can be."
+            if task == CLASSIFICATION
+            else "Of a regression only values that are not finite are noticed."
+        )
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            explanation=(note, missing),
+            n_epochs=len(rows),
+            **{name: value for name, value in facts.items() if name != "majority_fraction"},
+        )
+    report = FluctuationReport.from_history(rows, **facts)
+    return replace(report, explanation=(*report.explanation, note))
+
+
+def warn_of_the_end(result: TrainingResult, max_epochs: int) -> None:
+    """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
+    n_epochs = len(result.history)
+    if result.ended_by == "diverged":
+        warnings.warn(
+            f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
+            f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    if result.ended_by == "interrupted":
+        warnings.warn(
+            f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
+            f" epoch {result.best_epoch} are kept and the estimator can be used.",
+            UserWarning,
+            stacklevel=4,
+        )

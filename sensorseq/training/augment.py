@@ -1,0 +1,88 @@
+"""Training windows that are changed at random in each epoch, as another run of a robot would be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError
+from sensorseq.preprocessing.augment import (
+    Augmentation,
+    augment_windows,
+    channel_sd_of,
+    make_augmentation,
+)
+from sensorseq.training.inputs import Sequences
+
+
+def check_augment(augment: Any) -> Augmentation | None:
+    """Return the augmentation that an estimator's `augment` asks for, None for none.
+
+    Parameters
+    ----------
+    augment : None, "standard", mapping or Augmentation
+        A mapping has fields of `Augmentation`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of these, or a strength is not one.
+    """
+    if isinstance(augment, str) and augment == "standard":
+        augment = Augmentation.standard()
+    elif isinstance(augment, Mapping):
+        augment = make_augmentation(augment)
+    if not (augment is None or isinstance(augment, Augmentation)):
+        raise ArgumentError(
+            f"augment={augment!r} must be None, 'standard', an Augmentation, or a dictionary of its"
+            " strengths, such as {'jitter': 0.05, 'scaling': 0.1}."
+        )
+    return None if augment is None or augment.is_identity else augment
+
+
+class EpochAugmentation:
+    """The training windows of each epoch, a function of the epoch's number alone.
+
+    They are changed in the units they were recorded in and scaled afterwards: a gain of a sensor
+    acts on what it reads.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+        What to change, and how much; jitter is a share of each channel's sd over all windows.
+    sequences : Sequences
+        The training windows, cropped and not yet scaled.
+    scale : callable
+        Gives the scaled windows of `Sequences`.
+    seed : SeedSequence
+        Equal seeds and epochs, equal windows.
+    """
+
+    def __init__(
+        self,
+        augmentation: Augmentation,
+        sequences: Sequences,
+        scale: Callable[[Sequences], NDArray[Any]],
+        seed: np.random.SeedSequence,
+    ) -> None:
+        self._augmentation = augmentation
+        self._sequences = sequences
+        self._scale = scale
+        # apart from the streams the engine spawns of the same seed
+        self._seed = int(np.random.SeedSequence([*seed.generate_state(4), 1]).generate_state(1)[0])
+        self._channel_sd = channel_sd_of(sequences.X, sequences.lengths)
+
+    def __call__(self, epoch: int) -> NDArray[Any]:
+        """Return the scaled windows (N, T, C) of an epoch, counted from 1."""
+        sequences = self._sequences
+        changed = augment_windows(
+            sequences.X,
+            self._augmentation,
+            self._seed,
+            sequences.lengths,
+            copies=np.full(len(sequences), epoch),
+            channel_sd=self._channel_sd,
+        )
+        return self._scale(replace(sequences, X=changed))
