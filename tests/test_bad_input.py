@@ -272,6 +272,7 @@ ARGUMENTS = [
     ("engine", "autograde", "Did you mean 'autograd'"),
     ("warm_start", "no", "must be True or False"),
     ("callbacks", [object()], r"callbacks\[0\] is"),
+    ("n_models", 0, "n_models=0 must be"),
     ("callbacks", "progress", "must be a list"),
     ("verbose", "loud", "must be an integer"),
 ]
@@ -285,7 +286,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    unchecked = {"augment", "calibrate", "n_models", "checkpoint", "checkpoint_every", "resume"}
+    unchecked = {"augment", "calibrate", "checkpoint", "checkpoint_every", "resume"}
     unchecked |= {"auto_repair", "random_state"}  # not served yet; scikit-learn's own check
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(SensorLSTMClassifier().get_params())

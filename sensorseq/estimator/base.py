@@ -3,7 +3,7 @@
 import copy
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import DivergedError, InputError, ModelFileError
+from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
@@ -31,7 +31,6 @@ from sensorseq.training import (
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    train_network,
 )
 from sensorseq.training.augment import EpochAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
@@ -68,8 +67,11 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
+
+_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
 
 
 class _Seeds(NamedTuple):
@@ -78,6 +80,7 @@ class _Seeds(NamedTuple):
     split: np.random.SeedSequence
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
+    others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class PreparedFit:
         What the fluctuation report needs to know of the parts.
     options : dict
         Further arguments of `sensorseq.training.train_network`.
+    others : tuple of (LSTMLinear, SeedSequence, dict)
+        Module, seed and options of each further member of an ensemble.
     """
 
     module: LSTMLinear
@@ -107,12 +112,25 @@ class PreparedFit:
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
 
-    def run(self) -> TrainingResult:
-        """Train."""
-        return train_network(
-            self.module, self.train, self.validation, self.config, seed=self.seed, **self.options
-        )
+    def jobs(self) -> list[TrainingJob]:
+        """Return what is to be trained: one network, or every member of an ensemble."""
+        members = ((self.module, self.seed, self.options), *self.others)
+        return [self._make_job(*member) for member in members]
+
+    def _make_job(
+        self, module: LSTMLinear, seed: np.random.SeedSequence, options: Mapping[str, Any]
+    ) -> TrainingJob:
+        own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
+        parts = self.train, self.validation, self.config
+        return TrainingJob(module, *parts, seed, **own, options=rest)
+
+    def run(self) -> list[TrainingResult]:
+        """Train; return the result of each member."""
+        jobs = self.jobs()
+        return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
 
 
 class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -146,6 +164,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     hidden_size: int
     loss: str | Callable[..., Any]
     max_timesteps: int | None
+    n_models: int
     random_state: Any
     scale: str | None
     validation_fraction: float
@@ -270,17 +289,23 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
-        module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
+        n_channels = train.sequences.X.shape[2]
+        module = self._make_module(n_channels, seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
         augmentation = check_augment(self.augment)
-        if augmentation is not None:
-            sequences = self._crop(train.sequences, training=True)
-            options["refresh"] = EpochAugmentation(
-                augmentation,
-                sequences,
-                lambda changed: scale_sequences(changed, self.scaler_, self.dtype),
-                seeds.training,
-            )
+        sequences = None if augmentation is None else self._crop(train.sequences, training=True)
+
+        def augmented(seed: np.random.SeedSequence) -> dict[str, Any]:
+            """Return the option that gives windows anew in each epoch."""
+            if augmentation is None or sequences is None:
+                return {}
+
+            def scale(changed: Sequences) -> NDArray[Any]:
+                return scale_sequences(changed, self.scaler_, self.dtype)
+
+            return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
+
+        plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
         return PreparedFit(
             module,
             self._training_data(train, dtype, training=True),
@@ -288,19 +313,29 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             config,
             seeds.training,
             self._facts_of(train, validation),
-            options,
+            {**options, **augmented(seeds.training)},
+            tuple(
+                (
+                    self._make_module(n_channels, weights, member).to(device),
+                    training,
+                    {**plain, **augmented(training)},
+                )
+                for member, (weights, training) in enumerate(seeds.others, start=1)
+            ),
         )
 
-    def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
-        """Store what the run gave, and say when it did not end as asked."""
+    def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
+        """Store what the runs of all members gave, and say when one did not end as asked."""
+        result = results[0]
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
+        self._other_histories = [other.history for other in results[1:]]
         self._report_facts = prepared.facts
         self._make_report()
-        if result.best_epoch == 0:
+        if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
@@ -309,7 +344,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
-        warn_of_the_end(result, prepared.config.max_epochs)
+        self._other_modules = [module for module, _, _ in prepared.others]
+        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
+            warn_of_the_end(of_member, prepared.config.max_epochs)
 
     # What a child says of its targets.
 
@@ -349,6 +386,16 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         """Restore what `_describe_targets` returned; `take` gives a field of a type."""
 
     # After the fit.
+
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return [self.module_, *self.__dict__.get("_other_modules", ())]
+
+    @property
+    def histories_(self) -> list[History]:
+        """One history for each member; `history_` is the first."""
+        return [self.history_, *self.__dict__.get("_other_histories", ())]
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
@@ -391,7 +438,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             executed when read.
         """
         check_is_fitted(self)
-        write_model(path, network_arrays(self.module_, self.scaler_), describe_fit(self))
+        write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -435,11 +482,17 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         state: dict[str, Any] = super().__getstate__()
         if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
             state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
+            others = state.get("_other_modules", ())
+            state["_other_modules"] = [copy.deepcopy(module).cpu() for module in others]
         return state
 
     def _make_seeds(self) -> _Seeds:
         entropy = check_random_state(self.random_state).randint(2**31 - 1)
-        return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
+        root = np.random.SeedSequence(entropy)
+        split, weights, training = root.spawn(3)
+        # member after member: the first of many has the seeds of one alone
+        others = [root.spawn(2) for _ in range(1, self.n_models)]
+        return _Seeds(split, weights, training, [(first, second) for first, second in others])
 
     # Data in.
 
@@ -592,10 +645,17 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # The network and its outputs.
 
-    def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
+    def _make_module(
+        self, n_channels: int, seed: np.random.SeedSequence, member: int = 0
+    ) -> LSTMLinear:
         parameters = self.get_params(deep=False)
         if self._continues:
-            return continue_network(self.module_, parameters)
+            if len(self.modules_) != self.n_models:
+                raise ArgumentError(
+                    f"n_models={self.n_models}, but warm_start=True goes on from"
+                    f" {len(self.modules_)}; take warm_start=False."
+                )
+            return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
@@ -616,24 +676,28 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         )
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs)."""
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         check_is_fitted(self)
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
-        module = self.module_
-        dtype = module.linear.weight.dtype
-        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
-            module.linear.weight.dtype
-        )
+        modules = self.modules_
+        dtype = modules[0].linear.weight.dtype
+        device = resolve_device(self.device, hidden_size=modules[0].hidden_size, dtype=dtype)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(dtype)
         all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        outputs = predict_logits(
-            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
-        )
-        return outputs.numpy().astype(np.float64)
+        lengths = None if all_valid else torch.from_numpy(sequences.lengths)
+        outputs = [
+            predict_logits(module.to(device), scaled, lengths).numpy().astype(np.float64)
+            for module in modules
+        ]
+        return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one output for those of all members, (members, n, outputs)."""
+        return np.asarray(outputs.mean(axis=0))
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
@@ -128,7 +129,9 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
         rounding.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Probabilities are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint, checkpoint_every, resume, auto_repair
@@ -158,14 +161,18 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -286,6 +293,8 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the probability of each class, the softmax of the logits.
 
+        Of an ensemble the mean of its members' probabilities.
+
         Parameters
         ----------
         X, lengths : as in `predict`
@@ -300,7 +309,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits.
+        """Return the logits; of an ensemble the logarithms of `predict_proba`.
 
         Parameters
         ----------
@@ -334,6 +343,10 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         y = X.y if y is None and isinstance(X, WindowSet) else y
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of the mean of the members' probabilities."""
+        return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
 
     @property
     def _n_outputs(self) -> int:

@@ -67,6 +67,20 @@ class TrainingJob:
     refresh: Callable[[int], NDArray[Any]] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def run(self) -> TrainingResult:
+        """Train alone."""
+        return train_network(
+            self.module,
+            self.train,
+            self.validation,
+            self.config,
+            seed=self.seed,
+            callbacks=self.callbacks,
+            engine=self.engine,
+            refresh=self.refresh,
+            **self.options,
+        )
+
 
 @dataclass
 class _Member:
@@ -190,24 +204,10 @@ def train_side_by_side(
         for members in _in_portions(group):
             _Group(members, return_errors, end).train()
     for place in alone:
-        result = attempt(place, partial(_train_alone, jobs[place]))
+        result = attempt(place, jobs[place].run)
         if result is not None:
             end(place, result)
     return results
-
-
-def _train_alone(job: TrainingJob) -> TrainingResult:
-    return train_network(
-        job.module,
-        job.train,
-        job.validation,
-        job.config,
-        seed=job.seed,
-        callbacks=job.callbacks,
-        engine=job.engine,
-        refresh=job.refresh,
-        **job.options,
-    )
 
 
 def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) -> _Member | None:
