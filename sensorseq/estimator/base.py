@@ -36,7 +36,7 @@ from sensorseq.training.augment import EpochAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -683,17 +683,19 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
-        modules = self.modules_
-        dtype = modules[0].linear.weight.dtype
-        device = resolve_device(self.device, hidden_size=modules[0].hidden_size, dtype=dtype)
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(dtype)
-        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        lengths = None if all_valid else torch.from_numpy(sequences.lengths)
-        outputs = [
-            predict_logits(module.to(device), scaled, lengths).numpy().astype(np.float64)
-            for module in modules
-        ]
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
+        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        outputs = [self._run_member(module, scaled, lengths) for module in self.modules_]
         return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+
+    def _run_member(
+        self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None
+    ) -> NDArray[np.float64]:
+        weight = module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return predict_outputs(module, X.to(weight.dtype), lengths).numpy().astype(np.float64)
 
     def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one output for those of all members, (members, n, outputs)."""

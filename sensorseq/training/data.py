@@ -1,5 +1,7 @@
 """TrainingData: one part of the windows as tensors, ready for the network."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,3 +75,24 @@ class TrainingData:
                 for part in (self.X, self.lengths, self.target, self.weight)
             )  # type: ignore[arg-type]  # X and target are never None
         )
+
+    def digests(self) -> dict[str, str]:
+        """Return by what these windows are known again, part by part."""
+        parts = {
+            "windows": self.X,
+            "lengths": self.lengths,
+            "targets": self.target,
+            "weights": self.weight,
+        }
+        return {
+            name: digest_tensors({name: part}) for name, part in parts.items() if part is not None
+        }
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of named tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,9 +18,12 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.training.average import WeightAverage
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.callbacks import notify
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
+from sensorseq.training.identity import make_identity
+from sensorseq.training.inference import EVALUATION_BATCH
 from sensorseq.training.native import NativeEpochs, gap_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
@@ -30,10 +33,10 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
+from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, HasStateDict
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def train_network(
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
     refresh: Callable[[int], NDArray[Any]] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -102,6 +106,8 @@ def train_network(
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
         `train`.
+    checkpoint : Checkpoint, optional
+        Keeps the run in a file, and goes on from it.
 
     Returns
     -------
@@ -113,6 +119,8 @@ def train_network(
     ArgumentError
         If the arguments leave nothing to monitor or no batch to train on, or ask for an engine
         that cannot serve them.
+    CheckpointError
+        If the run in the file is of another configuration or of other data.
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
@@ -132,11 +140,16 @@ def train_network(
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
+        if checkpoint is not None:
+            known_by = make_identity(module, train, validation, config, seed, choice.name)
+            checkpoint.begin(run, known_by)
         notify(callbacks, "on_fit_begin", module, config)
         try:
-            ended_by = run.run(callbacks)
+            ended_by = run.run(callbacks, checkpoint)
             run.restore_best()
         finally:
+            if checkpoint is not None:
+                checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
             notify(callbacks, "on_fit_end", module, run.history)
@@ -229,10 +242,11 @@ class Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any]) -> str:
+    def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         ended_by = None
         try:
+            ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
                 started = time.perf_counter()
                 row = self.train_epoch()
@@ -241,11 +255,23 @@ class Run:
                     ended_by = self.end_epoch(
                         row, time.perf_counter() - started, self.module, callbacks
                     )
+                if checkpoint is not None:
+                    checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
             if not self.best.epoch or is_second_interrupt():
                 raise
             return "interrupted"
         return ended_by
+
+    def ended_by(self) -> str | None:
+        """Say what has ended the run by its own rules, None when nothing has."""
+        if not len(self.history):
+            return None
+        if not _is_finite(self.history[-1]):
+            return "diverged"
+        if self.config.early_stopping and self.best.exhausted:
+            return "early_stopping"
+        return "max_epochs" if len(self.history) >= self.config.max_epochs else None
 
     def end_epoch(
         self,
@@ -255,22 +281,53 @@ class Run:
         callbacks: Sequence[Any],
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
-        epoch = len(self.history) + 1
-        row = {"epoch": epoch, **row, "duration_s": duration_s}
+        row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         self.history.append(row)
-        if not all(math.isfinite(value) for value in row.values()):
+        if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
         if notify(callbacks, "on_epoch_end", self.module, self.history):
             return "callback"
-        if self.config.early_stopping and self.best.exhausted:
-            return "early_stopping"
-        return "max_epochs" if epoch == self.config.max_epochs else None
+        return self.ended_by()
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch into the module, when there is one."""
         if self.best.epoch:
             self.best.restore(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        state = {
+            "module": self.module.state_dict(),
+            "n_steps": self.n_steps,
+            "batches": self.batches.state_dict(),
+            "crop_rng": generator_state(self.crop_rng),
+            "torch_rng": rng_state(self.device),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best.state_dict(),
+        }
+        if self.native is not None:
+            return state | {"native": self.native.state_dict()}
+        average = None if self.average is None else self.average.state_dict()
+        return state | {"optimizer": self.optimizer.state_dict(), "average": average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called, but for the history."""
+        self.module.load_state_dict(state["module"])
+        self.n_steps = state["n_steps"]
+        if self.masks is not None:
+            self.masks.step = self.n_steps
+        self.batches.load_state_dict(state["batches"])
+        self.crop_rng.bit_generator.state = state["crop_rng"]
+        set_rng_state(state["torch_rng"], self.device)
+        self.schedule.load_state_dict(state["schedule"])
+        self.best.load_state_dict(state["best"])
+        if self.native is not None:
+            self.native.load_state_dict(state["native"])
+            return
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a block in which the module holds the weights to validate."""
@@ -391,19 +448,8 @@ def evaluate_models(
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
 
 
-@torch.no_grad()
-def predict_logits(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the logits (N, K) of `X` on the CPU, in evaluation mode and in batches."""
-    device = next(module.parameters()).device
-    module.eval()
-    logits = [
-        module(
-            X[start : start + EVALUATION_BATCH].to(device),
-            None if lengths is None else lengths[start : start + EVALUATION_BATCH].to(device),
-        ).cpu()
-        for start in range(0, len(X), EVALUATION_BATCH)
-    ]
-    return torch.cat(logits)
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values())
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:

@@ -38,6 +38,11 @@ class Sequences:
     recording_id: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
 
+    @property
+    def are_full(self) -> bool:
+        """Whether every step of every window is valid."""
+        return bool((self.lengths == self.X.shape[1]).all())
+
     def __len__(self) -> int:
         return len(self.X)
 

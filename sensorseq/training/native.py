@@ -1,7 +1,7 @@
 """The native epoch engine behind a `TrainingConfig`: what it serves, and the steps it takes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -345,3 +345,32 @@ class NativeEpochs:
         self._weights.write_module()
         (row,) = summarize_epochs(steps, [learning_rates])
         return row, steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here, beside the module's state."""
+        trainer = self.trainer
+        # of the rows of every optimizer, those that this one uses
+        used = [row for row in range(trainer.state.shape[1]) if _has_bits(trainer.state[0, row])]
+        state: dict[str, Any] = {
+            "optimizer": {row: trainer.state[0, row] for row in used},
+            "step_count": trainer.step_count,
+        }
+        if trainer.average is not None:  # else the module's are the trainer's
+            state |= {"parameters": trainer.parameters, "average": trainer.average}
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called; the module has its own state back already."""
+        trainer = self.trainer
+        trainer.state.zero_()
+        for row, values in state["optimizer"].items():
+            trainer.state[0, row].copy_(values)
+        trainer.step_count.copy_(state["step_count"])
+        if trainer.average is not None:
+            trainer.parameters.copy_(state["parameters"])
+            trainer.average.copy_(state["average"])
+
+
+def _has_bits(values: Tensor) -> bool:
+    return bool(values.view(torch.uint8).any())

@@ -70,3 +70,19 @@ class BestEpoch:
     def restore(self, module: nn.Module) -> None:
         """Put the weights of the best epoch into the module."""
         module.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here."""
+        return {
+            "epoch": self.epoch,
+            "score": self.score,
+            "reference": self._reference,
+            "n_stale": self._n_stale,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self.epoch, self.score = state["epoch"], state["score"]
+        self._reference, self._n_stale = state["reference"], state["n_stale"]
+        self._weights = dict(state["weights"])
