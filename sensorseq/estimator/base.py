@@ -67,7 +67,7 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
-from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
 
@@ -129,8 +129,7 @@ class PreparedFit:
 
     def run(self) -> list[TrainingResult]:
         """Train; return the result of each member."""
-        jobs = self.jobs()
-        return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+        return train_jobs(self.jobs())
 
 
 class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped

@@ -6,9 +6,11 @@ order, rates, best weights, early stopping) is the run's own business, see `engi
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -208,6 +210,70 @@ def train_side_by_side(
         if result is not None:
             end(place, result)
     return results
+
+
+_meeting = threading.local()  # of this thread: what trains the jobs of several fits at once
+
+
+def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
+
+    Raises
+    ------
+    ArgumentError, CheckpointError
+        As in `train_network`.
+    """
+    meet = getattr(_meeting, "meet", None)
+    if meet is not None:
+        results: list[TrainingResult] = meet(jobs)
+        return results
+    return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+
+
+@contextmanager
+def meeting_at(
+    meet: Callable[[Sequence[TrainingJob]], list[TrainingResult]] | None,
+) -> Iterator[None]:
+    """Let `meet` train the jobs of the fits of this thread in a block."""
+    before = getattr(_meeting, "meet", None)
+    _meeting.meet = meet
+    try:
+        yield
+    finally:
+        _meeting.meet = before
+
+
+def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    """Return jobs of which those with equal windows hold the same tensors."""
+    known: dict[Hashable, list[TrainingData]] = {}
+
+    def share(data: TrainingData) -> TrainingData:
+        sample = data.X.reshape(-1)[:: 1 + data.X.numel() // 64].cpu().numpy().tobytes()
+        of_sample = known.setdefault((data.X.shape, data.X.dtype, sample), [])
+        for other in of_sample:
+            if all(_is_equal(vars(data)[name], vars(other)[name]) for name in _WINDOWS):
+                weight = other.weight if _is_equal(data.weight, other.weight) else data.weight
+                return replace(other, weight=weight)
+        of_sample.append(data)
+        return data
+
+    return [
+        replace(
+            job,
+            train=share(job.train),
+            validation=None if job.validation is None else share(job.validation),
+        )
+        for job in jobs
+    ]
+
+
+_WINDOWS = ("X", "lengths", "target")
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or torch.equal(one, other)
 
 
 def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) -> _Member | None:
