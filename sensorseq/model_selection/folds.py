@@ -15,9 +15,9 @@ from sklearn.model_selection import GroupKFold, check_cv
 
 from sensorseq.errors import InputError, LeakWarning
 from sensorseq.estimator.leak_warning import count_shared
-from sensorseq.preprocessing.splitters import GroupBalancedKFold
+from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
-from sensorseq.training.inputs import check_groups, check_per_window, read_sequences
+from sensorseq.training.inputs import check_groups, check_labels, check_per_window, read_sequences
 from sensorseq.windows import WindowSet
 
 N_SPLITS = 5
@@ -91,6 +91,9 @@ def read_given(
                     "lengths is given with scoring, and scikit-learn's scorers cannot pass it to"
                     " predict; give a list of windows or a WindowSet, or leave scoring=None."
                 )
+    labels = np.asarray(y)
+    if is_classifier(estimator) and labels.ndim == 1:
+        check_labels(labels)  # before a splitter casts them
     folds = _draw_folds(estimator, X, y, of_folds, cv)
     if of_folds is None:
         _warn_of_shared_samples(X, lengths, folds[0])
@@ -126,6 +129,8 @@ def _draw_folds(
         splitter = GroupBalancedKFold(n_splits) if classifies else GroupKFold(n_splits)
     else:
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+    if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
+        return list(splitter.split(X, y))  # which reads the groups itself
     return list(splitter.split(X, y, groups))
 
 
