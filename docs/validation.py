@@ -10,8 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from sensorseq import PreparePipeline, SensorLSTMClassifier, WindowSet, calibration_error
-from sensorseq import read_recordings
+from sensorseq import (
+    PreparePipeline,
+    SensorLSTMClassifier,
+    WindowSet,
+    calibration_error,
+    read_recordings,
+)
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
 from sensorseq.preprocessing.split import split_by_group
