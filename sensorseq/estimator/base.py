@@ -98,6 +98,8 @@ class PreparedFit:
         What the fluctuation report needs to know of the parts.
     options : dict
         Further arguments of `sensorseq.training.train_network`.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
@@ -107,6 +109,7 @@ class PreparedFit:
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    validation_groups: NDArray[Any] | None = None
 
     def run(self) -> TrainingResult:
         """Train."""
@@ -290,6 +293,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             seeds.training,
             self._facts_of(train, validation),
             options,
+            None if validation is None else validation.groups,
         )
 
     def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
@@ -544,7 +548,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
