@@ -1,10 +1,12 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -12,7 +14,10 @@ from sklearn.metrics import accuracy_score
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
-from sensorseq.estimator.labels import read_known_labels, read_labels
+from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
+from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.calibration import (
@@ -23,9 +28,9 @@ from sensorseq.training.calibration import (
     softmax,
 )
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.parts import Part
-from sensorseq.training.weights import window_weights
+from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 
@@ -99,6 +104,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Longest window; longer ones are cropped, in prediction as well.
     crop : {"head", "tail", "centre", "random"}, default="head"
         Which steps are kept; ``"random"`` draws anew in each epoch and predicts on the centre.
+    augment : None, "standard", dict or Augmentation, default=None
+        Change every training window at random in each epoch, see
+        `sensorseq.preprocessing.augment.Augmentation`, whose strengths a dict gives.
     early_stopping : bool, default=True
         End when `monitor` has not improved by more than `tol` for `patience` epochs.
     validation_fraction : float, default=0.2
@@ -142,7 +150,18 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         More than one is not served yet.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair, augment
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -274,7 +293,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -283,6 +302,69 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling is learned on the first lot and then fixed: give one that shows the range of
+        the signals, or a prepared file that brings its scaling, or scale before and take
+        ``scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+        classes : array of shape (n_classes,), optional
+            Every label there will be. Needed in the first call, unless `fit` was there before;
+            later the same or None.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call, or a label is none of
+            `classes`.
+        ArgumentError
+            If `classes` are missing or others; if an argument is for `fit` alone: calibrate,
+            class_weight by name, checkpoint, n_models; or another optimizer or engine is asked for
+            than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        if isinstance(self.class_weight, str):
+            raise ArgumentError(
+                f"class_weight={self.class_weight!r} needs the counts of all windows, which"
+                " partial_fit does not know; give a dictionary of labels and factors, or"
+                " sample_weight."
+            )
+        before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
+        self.classes_ = check_classes(classes, before)
+        try:
+            self._learn_pass(X, y, sample_weight, groups, lengths)
+        except BaseException:
+            if before is None and not hasattr(self, "module_"):
+                self.__dict__.pop("classes_", None)
+            raise
+        return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each window.
@@ -352,6 +434,90 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and its linear layer.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            The logits; a single one is that of the second class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            What stands between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that network did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias, a projection, or the sizes do not fit each other.
+        """
+        module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
+        estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted classifier with the weights of a Keras model.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer with softmax, or with logits, or with one sigmoid unit. Keras is not
+            imported: what counts are `layers`, `get_config()` and `get_weights()`.
+        classes : array-like of shape (n_classes,), optional
+            Label of each output; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that model did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer is of another kind or computes something else; it is named.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        if activation == "sigmoid" and module.num_classes > 1:
+            raise ArgumentError(
+                f"the Keras model ends in {module.num_classes} sigmoid units, of which several may"
+                " be on at once; a classifier chooses one class."
+            )
+        estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
+        return estimator
+
+    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
+        if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
+            raise ArgumentError(
+                f"classes={classes!r} for the {module.num_classes} outputs of the network; give as"
+                " many different labels, in the order of the outputs."
+            )
+        order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
+        reorder_outputs(module, order)
+        self.classes_ = labels[order]
+
     @property
     def _n_outputs(self) -> int:
         return len(self.classes_)
@@ -359,6 +525,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def _learn_targets(
         self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
     ) -> NDArray[Any]:
+        if self._in_pass:
+            known = read_known_labels(
+                y, n_windows, "y", "X", self.classes_, "is not among the classes"
+            )
+            return known[taking_part]
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[taking_part])
         if len(present) < 2:
@@ -381,7 +552,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return part.target
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return window_weights(part.target, self.classes_, self.class_weight, part.weight)
+        of_windows = raw_window_weights if self._in_pass else window_weights
+        return of_windows(part.target, self.classes_, self.class_weight, part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
@@ -406,8 +578,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             return
         data = prepared.validation
         assert data is not None  # _check_parts
-        logits = predict_logits(prepared.module, data.X, data.lengths).double().numpy()
-        class_index = data.target.cpu().numpy()
+        blocks = [predict_outputs(prepared.module, at.X, at.lengths) for at in data.blocks()]
+        logits, class_index = torch.cat(blocks).double().numpy(), data.target.cpu().numpy()
         self.temperature_ = fit_temperature(logits, class_index)
         groups = prepared.validation_groups
         spread = probability_spread(logits, class_index, self.temperature_, groups)

@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ModelFileError, check_choice
 from sensorseq.history import History
+from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
@@ -25,6 +27,10 @@ _ADDED = {"temperature": 1.0, "abstention": None}
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
     parameters = estimator.get_params(deep=False)
+    if isinstance(parameters["augment"], Augmentation):
+        parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {

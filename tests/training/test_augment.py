@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from sensorseq import Augmentation, SensorLSTMClassifier
+from sensorseq.errors import ArgumentError
+from sensorseq.training.augment import check_augment
+
+
+def small(**arguments):
+    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+
+
+def make_windows(n, seed, *, confounded=False):
+    """Two surfaces that differ in ripple; `confounded`: each recorded with a sensor of its own."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    phase = rng.uniform(0, 2 * np.pi, (n, 1))
+    ripple = np.sin(np.arange(40) * np.where(y, 0.8, 0.4)[:, None] + phase)
+    gain = np.where(y, 1.6, 1.0) if confounded else rng.uniform(0.7, 2.0, n)
+    X = gain[:, None] * (ripple + 0.2 * rng.normal(size=(n, 40)))
+    return X[:, :, None], y
+
+
+X, Y = make_windows(48, 0)
+
+
+def test_a_random_gain_unlearns_the_gain_that_went_with_the_class():
+    better = []
+    for seed in range(5):
+        train, test = make_windows(60, seed, confounded=True), make_windows(200, 100 + seed)
+        plain, augmented = (
+            small(max_epochs=40, augment=augment, random_state=seed).fit(*train).score(*test)
+            for augment in (None, {"scaling": 0.5})
+        )
+        better.append(augmented - plain)
+    assert np.median(better) > 0.15
+    assert min(better) > 0
+
+
+def test_both_engines_take_the_same_trajectory_on_augmented_windows():
+    first, second = (
+        small(augment="standard", engine=engine, dtype="float64").fit(X, Y)
+        for engine in ("native", "autograd")
+    )
+    np.testing.assert_allclose(first.history_["loss"], second.history_["loss"], rtol=1e-9)
+    assert first.history_["loss"][-1] != small(dtype="float64").fit(X, Y).history_["loss"][-1]
+
+
+def test_every_epoch_draws_anew_and_equal_seeds_draw_alike():
+    seen = []
+
+    def loss(logits, class_index):
+        return logits.square().mean(dim=1)
+
+    class Watch:
+        def on_epoch_end(self, module, history):
+            seen.append(history[-1]["loss"])
+
+    arguments = {
+        "augment": {"jitter": 1.0},
+        "batch_size": None,
+        "learning_rate": 1e-12,
+        "loss": loss,
+        "max_epochs": 3,
+        "callbacks": [Watch()],
+    }
+    for _ in range(2):
+        small(**arguments).fit(X, Y)
+    assert seen[:3] == seen[3:]
+    assert len(set(seen)) == 3
+
+
+def test_validation_and_the_callers_windows_stay_as_they_are():
+    given = X.astype(np.float32)
+    before = given.copy()
+    X_val, y_val = make_windows(20, 9)
+    clf = small(augment={"jitter": 3.0}, scale=None, restore_best=False)
+    clf.fit(given, Y, X_val=X_val, y_val=y_val)
+    np.testing.assert_array_equal(given, before)
+    assert clf.history_["val_accuracy"][-1] == clf.score(X_val, y_val)
+
+
+def test_an_augmentation_of_no_strength_changes_no_bit():
+    plain = small().fit(X, Y).predict_proba(X)
+    for augment in ({}, Augmentation(), {"jitter": 0.0}):
+        np.testing.assert_array_equal(small(augment=augment).fit(X, Y).predict_proba(X), plain)
+
+
+@pytest.mark.parametrize(
+    "augment", [Augmentation(jitter=0.05), {"jitter": 0.05}], ids=["object", "dictionary"]
+)
+def test_a_saved_classifier_says_how_it_was_augmented(augment, tmp_path):
+    clf = small(augment=augment).fit(X, Y)
+    clf.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    assert check_augment(again.augment) == Augmentation(jitter=0.05)
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_what_lies_beyond_the_lengths_does_not_count():
+    lengths = np.arange(48) % 20 + 20
+    other = np.where(np.arange(40)[None, :, None] < lengths[:, None, None], X, np.nan)
+    first, second = (
+        small(augment="standard").fit(windows, Y, lengths=lengths) for windows in (X, other)
+    )
+    assert first.history_["loss"].tolist() == second.history_["loss"].tolist()
+
+
+@pytest.mark.parametrize("value", ["jitter", 0.1, {"jiter": 0.1}, {"jitter": -1}])
+def test_what_is_no_augmentation_is_named(value):
+    with pytest.raises(ArgumentError, match=r"augment|jitter"):
+        small(augment=value).fit(X, Y)
