@@ -109,6 +109,8 @@ class PreparedFit:
         Further arguments of `sensorseq.training.train_network`.
     others : tuple of (LSTMLinear, SeedSequence, dict)
         Module, seed and options of each further member of an ensemble.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
@@ -119,6 +121,7 @@ class PreparedFit:
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
+    validation_groups: NDArray[Any] | None = None
 
     def jobs(self) -> list[TrainingJob]:
         """Return what is to be trained: one network, or every member of an ensemble."""
@@ -369,6 +372,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                 )
                 for member, (weights, training) in enumerate(seeds.others, start=1)
             ),
+            None if validation is None else validation.groups,
         )
 
     def _renewal(self, train: Part, seed: np.random.SeedSequence) -> dict[str, Any]:
@@ -672,7 +676,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""

@@ -594,13 +594,15 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         data = prepared.validation
         assert data is not None  # _check_parts
         logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-        self.temperature_ = fit_temperature(logits, data.target.cpu().numpy())
-        spread = probability_spread(logits, self.temperature_)
+        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
             warnings.warn(
-                f"calibrate=True had {len(logits)} validation windows: with others of the same kind"
-                f" the probability of the likeliest class would differ by about {spread:.2f}. Hold"
-                " out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
+                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
+                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
                 UserWarning,
                 stacklevel=4,
             )
