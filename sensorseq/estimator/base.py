@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.errors import DivergedError, InputError, ModelFileError
-from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.report import make_report, warn_of_the_end
@@ -266,7 +266,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
-        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
+        is_drawn = windows.split is None and given is None
+        warn_of_shared_samples(train, validation, is_drawn=is_drawn)
+        if is_drawn and validation is not None and windows.groups is None:
+            warn_of_windows_in_a_row(windows.sequences)
         config = replace(config, n_outputs=self._n_outputs)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
