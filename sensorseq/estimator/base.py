@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
-from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
@@ -299,7 +299,11 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         )
         check_validation(windows, validation, self.validation_fraction, config)
         self._check_parts(train, validation)
-        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
+        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        if is_drawn and validation is not None:
+            warn_of_shared_samples(train.sequences, validation.sequences)
+            if windows.groups is None:
+                warn_of_windows_in_a_row(windows.sequences)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
@@ -537,7 +541,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             estimator: Self = restore_fit(cls, arrays, description, path, device)
         except ModelFileError:
             raise
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a description makes raise, it is no model
             raise ModelFileError(
                 f"{path} contradicts itself: {error}. Save the model again where it was trained."
             ) from error

@@ -473,7 +473,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        self.target_mean_ = np.array(take("target_mean", list), np.float64)
-        self.target_sd_ = np.array(take("target_sd", list), np.float64)
+        mean, sd = take("target_mean", list), take("target_sd", list)
+        if any(type(value) not in (int, float) for value in (*mean, *sd)):
+            raise TypeError("target_mean and target_sd are numbers")
+        self.target_mean_, self.target_sd_ = np.array(mean, float), np.array(sd, float)
         self._flat_targets = take("flat_targets", bool)
         self.n_outputs_ = len(self.target_mean_)
+        scaling = np.stack([self.target_mean_, self.target_sd_])
+        if scaling.ndim != 2 or not np.isfinite(scaling).all():
+            raise ValueError("target_mean and target_sd are a finite number for each output")
+        if self._flat_targets and self.n_outputs_ > 1:
+            raise ValueError(f"flat_targets with {self.n_outputs_} outputs")

@@ -24,6 +24,7 @@ FORMAT = "sensorseq.model"
 VERSION = 1
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")
+_LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 
 
@@ -230,13 +231,22 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
         If the description is of no known type.
     """
     dtype, values = description["dtype"], description["values"]
+    if not isinstance(values, list) or not all(
+        isinstance(value, str | bool | int | float) for value in values
+    ):
+        raise ValueError("labels are a list of text, numbers or bools")
     if dtype == "object":
         labels = np.empty(len(values), object)
         labels[:] = values
         return labels
     if not (isinstance(dtype, str) and _LABEL_DTYPE.match(dtype)):
         raise ValueError(f"labels of type {dtype!r}")
-    return np.array(values, np.dtype(dtype))
+    if np.dtype(dtype).itemsize * len(values) > _LARGEST_LABELS_BYTES:
+        raise ValueError(f"{len(values)} labels of type {dtype}")
+    labels = np.array(values, np.dtype(dtype))
+    if labels.tolist() != values:
+        raise ValueError(f"labels that are not of type {dtype}")
+    return labels
 
 
 def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) -> Any:
