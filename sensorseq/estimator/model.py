@@ -20,9 +20,6 @@ from sensorseq.training.network import check_array_names, read_network, read_sca
 from sensorseq.training.parameters import ARCHITECTURE, check_parameters, check_plain
 from sensorseq.training.preparation import check_preparation
 
-# What files of earlier versions do not have, with what it was then.
-_ADDED = {"temperature": 1.0, "abstention": None}
-
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
@@ -71,14 +68,13 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-    description = {**_ADDED, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
 
-    others = description.get("other_histories", [])  # not in files before there were ensembles
+    others = take("other_histories", list)
     check_array_names(arrays, 1 + len(others), path)
-    task = description.get("task", CLASSIFICATION)  # files before there were regressors
+    task = take("task", str)
     if task != cls._task:
         raise ModelFileError(
             f"{path} holds a model for {task}, which {cls.__name__} does not read; load it with"
