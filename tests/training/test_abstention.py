@@ -117,5 +117,4 @@ def test_the_lowest_error_rate_is_one_that_can_be_had_and_the_next_lower_is_not(
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None
     assert choose_threshold(*drawn, error_rate=lowest - 0.01, confidence=0.9) is None
     one_group = (drawn[0], drawn[1], np.zeros_like(drawn[2]))
-    rate = lowest_error_rate(*one_group, 0.9)
-    assert rate is None or rate > 0.8
+    assert lowest_error_rate(*one_group, 0.9) is None  # more wrong than right is no offer
