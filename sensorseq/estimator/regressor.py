@@ -125,7 +125,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         The native engine trains classifiers only: ``"native"`` is an error here, and ``"auto"``
         takes autograd steps, on the same native kernels.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Values are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional
@@ -168,13 +170,17 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Says whether values were not finite; a regression's curve is not judged further.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
