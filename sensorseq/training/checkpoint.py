@@ -45,7 +45,7 @@ class _State(NamedTuple):
 
     arrays: dict[str, NDArray[Any]]
     plain: Any
-    history: bytes  # a line of JSON for each epoch
+    rows: list[dict[str, Any]]  # of the history, those since the state written before
 
 
 class Checkpoint:
@@ -93,8 +93,8 @@ class Checkpoint:
         self._every = every
         self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None
         self._identity_text = "{}"
-        self._rows = bytearray()
-        self._n_rows = 0
+        self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
+        self._n_rows = 0  # that were taken in
         self._pending: _State | None = None
         self._writing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoint")  # no thread before there is work
@@ -143,9 +143,12 @@ class Checkpoint:
         It is written while the next epoch is under way; this returns when the one before is there.
         """
         arrays, plain = pack_state(run.state_dict())
-        state = _State(arrays, plain, self._encode(run.history))
-        self._pending = None
-        if last or len(run.history) % self._every == 0:
+        n_epochs = len(run.history)
+        rows = [] if self._pending is None else self._pending.rows
+        rows += [run.history[i] for i in range(self._n_rows, n_epochs)]
+        self._n_rows = n_epochs
+        state, self._pending = _State(arrays, plain, rows), None
+        if last or n_epochs % self._every == 0:
             self._wait()
             self._writing = self._writer.submit(self._write, state, last)
         else:
@@ -176,7 +179,9 @@ class Checkpoint:
         assert self._file is not None
         plain = json.dumps(state.plain)
         description = f'{{"identity":{self._identity_text},"state":{plain}}}'
-        history = np.frombuffer(state.history, np.uint8)
+        for row in state.rows:
+            self._rows += json.dumps(row).encode() + b"\n"
+        history = np.frombuffer(bytes(self._rows), np.uint8)
         self._file.write(lay_out({**state.arrays, _HISTORY: history}, description), last=last)
 
     @property
@@ -210,13 +215,6 @@ class Checkpoint:
         self._n_rows = len(rows)
         run.load_state_dict(unpack_state(arrays, description["state"]))
         run.history = History(rows)
-
-    def _encode(self, history: History) -> bytes:
-        """Return the rows, one line of JSON each; only new ones are encoded."""
-        for position in range(self._n_rows, len(history)):
-            self._rows += json.dumps(history[position]).encode() + b"\n"
-        self._n_rows = len(history)
-        return bytes(self._rows)
 
     def _read(self, take: Callable[[], _T]) -> _T:
         """Take something out of what the file holds, which may be anything under the right sum."""
