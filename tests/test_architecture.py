@@ -16,12 +16,13 @@ HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "evaluation/",
         "adapters/",
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/step_transformer.py",
+        "training/sklearn_callbacks.py",
         "fluctuation/probe.py",
     ),
     "torch": (
@@ -31,7 +32,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "fluctuation/probe.py",
         "fluctuation/monitor.py",
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "deploy/",
         "adapters/",
         "benchmark.py",

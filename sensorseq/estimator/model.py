@@ -20,6 +20,9 @@ from sensorseq.training.network import check_array_names, read_network, read_sca
 from sensorseq.training.parameters import ARCHITECTURE, check_plain
 from sensorseq.training.preparation import check_preparation
 
+# What files of earlier versions do not have, with what it was then.
+_ADDED = {"temperature": 1.0, "abstention": None}
+
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
@@ -45,6 +48,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
         "history": estimator.history_.to_rows(),
+        "other_histories": [history.to_rows() for history in estimator.histories_[1:]],
         "best_epoch": estimator.best_epoch_,
         "best_score": estimator.best_score_,
         "engine": list(estimator.engine_),
@@ -67,11 +71,13 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
+    description = {**_ADDED, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
 
-    check_array_names(arrays, path)
+    others = description.get("other_histories", [])  # not in files before there were ensembles
+    check_array_names(arrays, 1 + len(others), path)
     task = description.get("task", CLASSIFICATION)  # files before there were regressors
     if task != cls._task:
         raise ModelFileError(
@@ -98,11 +104,16 @@ def restore_fit(
         estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
     estimator.preparation_ = check_preparation(take("preparation", dict | None))
     estimator._make_report()
-    estimator.module_ = read_network(
-        arrays,
-        take("architecture", dict),
-        n_channels=take("n_channels", int),
-        n_classes=estimator._n_outputs,
-        dtype=check_choice("dtype", take("dtype", str), DTYPES),
+    estimator._other_histories = [History(rows) for rows in others]
+    estimator.module_, *estimator._other_modules = (
+        read_network(
+            arrays,
+            take("architecture", dict),
+            n_channels=take("n_channels", int),
+            n_classes=estimator._n_outputs,
+            dtype=check_choice("dtype", take("dtype", str), DTYPES),
+            member=member,
+        )
+        for member in range(1 + len(others))
     )
     return estimator

@@ -1,8 +1,9 @@
 """Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,11 +18,12 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
@@ -37,6 +39,7 @@ from sensorseq.training.stopping import BestEpoch, HasStateDict
 from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+_RESULT = "_sensorseq_training_result"  # attribute of an error
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class TrainingResult:
     best_score : float
         The monitored value of that epoch.
     ended_by : str
-        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
-        ``"interrupted"``.
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
+        ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
     """
@@ -63,6 +66,11 @@ class TrainingResult:
     best_score: float = math.nan
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
+
+
+def result_kept_by(error: BaseException) -> TrainingResult | None:
+    """Return the result of the training that ended because a callback raised this error."""
+    return getattr(error, _RESULT, None)
 
 
 def train_network(
@@ -124,8 +132,15 @@ def train_network(
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
+    Exception
+        Whatever a callback raised, with a note that names it. The training is not lost: the module
+        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     choice = engine_for(module, train, validation, config, engine)
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.begin(module, train, validation, config)
+        callbacks = callbacks if ranks.is_first else ()
     device = next(module.parameters()).device
     if checkpoint is not None:
         checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
@@ -136,7 +151,7 @@ def train_network(
     ):
         if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
-        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh, ranks)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
@@ -144,17 +159,28 @@ def train_network(
         module.eval()
         if checkpoint is not None:
             checkpoint.restore(run)
-        notify(callbacks, "on_fit_begin", module, config)
+        watchers = Watchers(callbacks)
         try:
-            ended_by = run.run(callbacks, checkpoint)
+            watchers.notify("on_fit_begin", module, config)
+            ended_by = "callback_failed" if watchers.error else run.run(watchers, checkpoint)
             run.restore_best()
         finally:
             if checkpoint is not None:
                 checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
-            notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+            watchers.notify("on_fit_end", module, run.history)
+            watchers.explain(sys.exception())
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    if watchers.error is not None:
+        if result.best_epoch:
+            watchers.error.add_note(
+                f"training ended after epoch {len(result.history)}; the weights of epoch"
+                f" {result.best_epoch} are kept"
+            )
+        setattr(watchers.error, _RESULT, result)
+        raise watchers.error
+    return result
 
 
 def engine_for(
@@ -170,7 +196,12 @@ def engine_for(
             f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
             " give validation_fraction above 0 or X_val, or take early_stopping=False."
         )
-    return choose_engine(engine, gap_of(module, config, train))
+    ranks = current_ranks()
+    if ranks is not None:
+        gap: str | None = f"it trains in one process, and this is one of {ranks.world}"
+    else:
+        gap = gap_of(module, config, train)
+    return choose_engine(engine, gap)
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -195,6 +226,7 @@ class Run:
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
         refresh: Callable[[int], Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -221,6 +253,7 @@ class Run:
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
         self.refresh = refresh
+        self.ranks = ranks
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -235,7 +268,10 @@ class Run:
         """Drop what the native engine would, in autograd's steps."""
         # torch's own masks are faster, above all on a GPU, but no other engine can draw them
         if isinstance(self.module, LSTMLinear):
-            self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
+            of_batch = CounterDropout(dropout_seed)
+            if self.ranks is not None:
+                of_batch = SharedDropout(dropout_seed, self.ranks)
+            self.masks = self.module.dropout_source = of_batch
 
     def draw_masks_as_before(self) -> None:
         """Give dropout back to torch."""
@@ -243,23 +279,31 @@ class Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
+    def run(self, watchers: Watchers, checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         ended_by = None
         try:
             ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
+                if watchers.wants("on_epoch_begin"):
+                    with self.averaged_weights():
+                        watchers.notify("on_epoch_begin", self.module, self.history)
+                    if watchers.error is not None:
+                        return "callback_failed"
                 started = time.perf_counter()
                 row = self.train_epoch()
                 with self.averaged_weights():
                     row.update(self.validate())
                     ended_by = self.end_epoch(
-                        row, time.perf_counter() - started, self.module, callbacks
+                        row, time.perf_counter() - started, self.module, watchers
                     )
-                if checkpoint is not None:
+                # An epoch that a callback did not get through is for a resumed run to repeat.
+                writes = self.ranks is None or self.ranks.is_first
+                if checkpoint is not None and writes and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
-            if not self.best.epoch or is_second_interrupt():
+            # the other processes may be in another epoch
+            if not self.best.epoch or self.ranks is not None or is_second_interrupt():
                 raise
             return "interrupted"
         return ended_by
@@ -279,7 +323,7 @@ class Run:
         row: dict[str, Any],
         duration_s: float,
         weights: HasStateDict,
-        callbacks: Sequence[Any],
+        watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
@@ -287,8 +331,9 @@ class Run:
         if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
-        if notify(callbacks, "on_epoch_end", self.module, self.history):
-            return "callback"
+        is_asked_to = watchers.notify("on_epoch_end", self.module, self.history)
+        if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
+            return "callback" if watchers.error is None else "callback_failed"
         return self.ended_by()
 
     def restore_best(self) -> None:
@@ -334,6 +379,11 @@ class Run:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
+    def refresh_windows(self, X: Tensor) -> None:
+        """Write the training windows of the next epoch into `X`, when they are new in each."""
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
@@ -347,7 +397,10 @@ class Run:
                 steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
-        total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        totals = torch.stack(steps).double().sum(dim=0)
+        if self.ranks is not None:  # all have the same norm
+            self.ranks.sum(totals[:2])
+        total_loss, total_merit, norm = totals.tolist()
         n_windows = self.batches.n_windows
         return {
             **self.objective.name_columns(total_loss / n_windows, total_merit / n_windows),
@@ -378,16 +431,13 @@ class Run:
     def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = data.take(rows, self.device)
-        X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
-            X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
+            cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
+            batch = replace(batch, X=cropped[0], lengths=cropped[1])
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(self.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self.module(X, lengths)
-        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
-        penalized = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
-        penalized.backward()
+        loss, merit = self._backward(batch)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         self.optimizer.step()
         if self.average is not None:
@@ -395,20 +445,48 @@ class Run:
         self.n_steps += 1
         if self.masks is not None:
             self.masks.step = self.n_steps
-        merit = self.objective.merits(outputs, batch.target).sum()
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
+
+    def _backward(self, batch: TrainingData) -> tuple[Tensor, Tensor]:
+        """Set the gradients of a batch; return its mean loss and summed merits.
+
+        Of several processes each returns its part of both.
+        """
+        n_windows, l1 = len(batch), self.config.l1
+        if self.ranks is not None:
+            batch, l1 = self.ranks.share(batch), l1 / self.ranks.world
+            if isinstance(self.masks, SharedDropout):
+                self.masks.n_windows = n_windows
+            if not len(batch):  # fewer windows than processes
+                nothing = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
+                if l1:
+                    (l1 * l1_penalty(self.module)).backward()
+                self.ranks.sum_gradients(self.parameters)
+                return nothing, nothing
+        outputs = self.module(batch.X, batch.lengths)
+        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
+        if self.ranks is not None:
+            loss = loss * (len(batch) / n_windows)
+        penalized = loss + l1 * l1_penalty(self.module) if l1 else loss
+        penalized.backward()
+        if self.ranks is not None:
+            self.ranks.sum_gradients(self.parameters)
+        return loss, self.objective.merits(outputs, batch.target).sum()
 
     def validate(self) -> dict[str, float]:
         """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
-        loss, score = evaluate(self.module, self.validation, self.validation_objective)
+        loss, score = evaluate(self.module, self.validation, self.validation_objective, self.ranks)
         return self.validation_objective.name_columns(loss, score, "val_")
 
 
 @torch.no_grad()
 def evaluate(
-    module: nn.Module, data: TrainingData | StreamedData, objective: Objective
+    module: nn.Module,
+    data: TrainingData | StreamedData,
+    objective: Objective,
+    ranks: Ranks | None = None,
 ) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
@@ -418,7 +496,7 @@ def evaluate(
         outputs: Tensor = module(batch.X, batch.lengths)
         return outputs[None]
 
-    return evaluate_models(forward, data, objective, device)[0]
+    return evaluate_models(forward, data, objective, device, ranks)[0]
 
 
 @torch.no_grad()
@@ -427,6 +505,7 @@ def evaluate_models(
     data: TrainingData | StreamedData,
     objective: Objective,
     device: torch.device,
+    ranks: Ranks | None = None,
 ) -> list[tuple[float, float]]:
     """Return mean loss (unweighted) and score of `data` for each of M models.
 
@@ -438,21 +517,35 @@ def evaluate_models(
         The windows, and how they are judged.
     device : torch.device
         Where the models are.
+    ranks : Ranks, optional
+        Processes that evaluate every so many batches each.
     """
-    totals = torch.zeros(2, dtype=torch.float64)
+    totals = torch.zeros((1, 2), dtype=torch.float64)
+    with closing(_evaluation_batches(data, device, ranks)) as batches:
+        for batch in batches:
+            totals = totals + _judge(forward(batch), batch, objective)
+    if ranks is not None:
+        ranks.sum(totals)
+    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+def _evaluation_batches(
+    data: TrainingData | StreamedData, device: torch.device, ranks: Ranks | None
+) -> Generator[TrainingData, None, None]:
+    number = 0
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
                 is_all_there = len(rows) == len(block) and block.X.device == device
-                batch = block if is_all_there else block.take(rows, device)
-                totals = totals + _totals(forward(batch), batch.target, objective)
-    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+                if ranks is None or number % ranks.world == ranks.rank:
+                    yield block if is_all_there else block.take(rows, device)
+                number += 1
 
 
-def _totals(outputs: Tensor, target: Tensor, objective: Objective) -> Tensor:
-    """Return the sums of losses and merits of one batch, (M, 2), for outputs (M, n, K)."""
+def _judge(outputs: Tensor, batch: TrainingData, objective: Objective) -> Tensor:
+    """Return summed loss and merits of a batch, (M, 2), for outputs (M, n, K)."""
     n_models, n_windows = outputs.shape[:2]
-    target = target.repeat(n_models, *[1] * (target.ndim - 1))
+    target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
     flat = outputs.flatten(0, 1)
     losses = objective.losses(flat, target)
     # Model by model: the sum of one must not depend on how many there are.
