@@ -1,5 +1,6 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -463,6 +464,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
+        _warn_of_single_windows(self.classes_, train, validation)
         return {
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
@@ -475,3 +477,19 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         self.classes_ = restore_labels(take("classes", dict))
+
+
+def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
+    """Name a class that has one window, which cannot be learned from and held out, too."""
+    if validation is None:
+        return
+    counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
+    single = np.flatnonzero(counts == 1)
+    if len(single):
+        warnings.warn(
+            f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
+            " classes): no validation can tell whether it is learned. Record more of it, or leave"
+            " it out.",
+            UserWarning,
+            stacklevel=5,
+        )
