@@ -22,6 +22,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/step_transformer.py",
+        "training/sklearn_callbacks.py",
         "fluctuation/probe.py",
     ),
     "torch": (

@@ -480,7 +480,6 @@ def test_both_engines_take_the_same_trajectory():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("calibrate", True),
         ("n_models", 3),
         ("checkpoint", "folder"),
         ("checkpoint_every", 5),
@@ -497,7 +496,6 @@ def test_what_is_not_served_yet_says_so_by_name(argument, value):
 
 def test_the_list_of_what_is_not_served_is_complete():
     assert set(NOT_YET) == {
-        "calibrate",
         "n_models",
         "checkpoint",
         "checkpoint_every",

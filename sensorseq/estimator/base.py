@@ -25,7 +25,6 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import read_windows
 from sensorseq.training import (
     EngineChoice,
     TrainingConfig,
@@ -33,11 +32,11 @@ from sensorseq.training import (
     TrainingResult,
     train_network,
 )
-from sensorseq.training.augment import EpochAugmentation, check_augment
+from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -62,12 +61,15 @@ from sensorseq.training.preparation import (
     check_same_preparation,
     describe_preparation,
     fit_told_scaler,
+    read_prepared,
     read_training_file,
     refuse_scaled,
     tell_apart,
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.stored import StoredPart, is_stored
+from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
 
@@ -88,7 +90,7 @@ class PreparedFit:
     ----------
     module : LSTMLinear
         With its first weights, on its device.
-    train, validation : TrainingData
+    train, validation : TrainingData or StreamedData
         Scaled windows; validation is None when there are none.
     config : TrainingConfig
         How to train.
@@ -101,8 +103,8 @@ class PreparedFit:
     """
 
     module: LSTMLinear
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     facts: dict[str, Any]
@@ -264,6 +266,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
+        self._check_parts(train, validation)
         warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
         config = replace(config, n_outputs=self._n_outputs)
         # Learned on the training part alone: statistics of the rest would leak into its score.
@@ -273,7 +276,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
         augmentation = check_augment(self.augment)
-        if augmentation is not None:
+        if augmentation is not None and is_stored(train.sequences):
+            stored = self._stored(train.sequences, training=True)
+            options["refresh"] = StoredAugmentation(augmentation, stored, seeds.training)
+        elif augmentation is not None:
             sequences = self._crop(train.sequences, training=True)
             options["refresh"] = EpochAugmentation(
                 augmentation,
@@ -309,6 +315,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
+        self._learn_probabilities(prepared)
         warn_of_the_end(result, prepared.config.max_epochs)
 
     # What a child says of its targets.
@@ -339,6 +346,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     @abstractmethod
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
+
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        """Raise when the parts lack what an argument of the child needs."""
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        """Learn from the outputs of the kept weights what turns them into probabilities."""
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
@@ -463,7 +476,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
         if isinstance(X, str | os.PathLike):
-            X = read_windows(X)
+            X = read_prepared(X)
         if isinstance(X, WindowSet):
             refuse_scaled(X, self.scale, name)
         return X
@@ -573,14 +586,30 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self.scaler_ = stored
             return
         warn_of_another_scale(given, self.scale)
-        sequences = self._crop(train.sequences, training=True)
-        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
+        part: Sequences | StoredPart
+        if is_stored(train.sequences):
+            part = self._stored(train.sequences, training=True)
+        else:
+            part = self._crop(train.sequences, training=True)
+        self.scaler_ = fit_told_scaler(given, part, self.scale)
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
         return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
 
-    def _training_data(self, part: Part, dtype: torch.dtype, *, training: bool) -> TrainingData:
+    def _stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+
+    def _training_data(
+        self, part: Part, dtype: torch.dtype, *, training: bool
+    ) -> TrainingData | StreamedData:
         """Crop, scale and, for the training part, weigh."""
+        if is_stored(part.sequences):
+            return hold_or_stream(
+                self._stored(part.sequences, training=training).with_scaler(self.scaler_),
+                self._engine_targets(part),
+                self._weights_of(part) if training else None,
+            )
         sequences = self._crop(part.sequences, training=training)
         return TrainingData.from_arrays(
             scale_sequences(sequences, self.scaler_, self.dtype),
@@ -622,18 +651,20 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
-        sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
-        module = self.module_
-        dtype = module.linear.weight.dtype
-        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
-            module.linear.weight.dtype
-        )
-        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        outputs = predict_logits(
-            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
-        )
-        return outputs.numpy().astype(np.float64)
+        sequences = self._read_sequences(X, lengths, "X", reset=False)
+        module, weight = self.module_, self.module_.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        if is_stored(sequences):
+            part = self._stored(sequences, training=False).with_scaler(self.scaler_)
+            blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
+            parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
+            return torch.cat(parts).numpy().astype(np.float64)
+        sequences = self._crop(sequences, training=False)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
+        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

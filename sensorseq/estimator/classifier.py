@@ -1,5 +1,6 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -8,18 +9,27 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from sensorseq.errors import InputError
-from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.labels import read_labels
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
+from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.labels import read_known_labels, read_labels
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
+from sensorseq.training.calibration import (
+    NOTABLE_SPREAD,
+    check_temperature,
+    fit_temperature,
+    probability_spread,
+    softmax,
+)
 from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.engine import predict_logits
 from sensorseq.training.parts import Part
 from sensorseq.training.weights import window_weights
 from sensorseq.windows import WindowSet
 
 
-class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -113,7 +123,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         kind with statistics per recording or group, they are scaled so, and so is what is
         predicted: a WindowSet or a file, too, with whole recordings in it.
     calibrate : bool, default=False
-        Not served yet.
+        Divide the logits by `temperature_`, fitted on the validation windows with the weights that
+        are kept, so that of windows with probability 0.8 about 80 % are right. `predict` stays as
+        it is. Early stopping has chosen the epoch on the same windows: what is left of being too
+        sure shows on windows that took no part; see
+        `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
         and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
@@ -165,7 +179,13 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode. Its outputs are the logits before `temperature_`.
+    temperature_ : float
+        What logits are divided by; 1 unless ``calibrate=True``.
+    abstention_ : Abstention
+        What `fit_abstention` chose: the threshold, and what stands behind it.
+    abstain_threshold_ : float
+        Its threshold: windows whose highest probability is below it are not answered.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -202,6 +222,8 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     _task: ClassVar[str] = CLASSIFICATION
     classes_: NDArray[Any]
+    temperature_: float
+    calibrate: bool
     class_weight: str | Mapping[Any, float] | None
 
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -284,7 +306,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the probability of each class, the softmax of the logits.
+        """Return the probability of each class, the softmax of the logits over `temperature_`.
 
         Parameters
         ----------
@@ -295,12 +317,10 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         ndarray of shape (n, n_classes), float64
             Rows sum to one; columns are in the order of `classes_`.
         """
-        logits = self._outputs(X, lengths)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return softmax(self._outputs(X, lengths) / self.temperature_)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits.
+        """Return the logits over `temperature_`, whose softmax is `predict_proba`.
 
         Parameters
         ----------
@@ -312,7 +332,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             For two classes, as everywhere in scikit-learn, of shape (n,): the logit of
             ``classes_[1]`` less that of ``classes_[0]``.
         """
-        logits = self._outputs(X, lengths)
+        logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
     def score(
@@ -358,15 +378,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.searchsorted(classes, labels[taking_part])
 
     def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        labels, _ = read_labels(y, n_windows, "y_val", "X_val", classes=self.classes_)
-        unknown = ~np.isin(labels, self.classes_)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
-            raise InputError(
-                f"y_val[{row}] is {labels.tolist()[row]!r}, which no window of y is; y has"
-                f" {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, labels)
+        return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
 
     def _engine_targets(self, part: Part) -> NDArray[Any]:
         return part.target
@@ -383,8 +395,42 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
 
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        if self.calibrate and validation is None:
+            raise ArgumentError(
+                "calibrate=True needs validation windows, and there are none. Take"
+                " validation_fraction=0.2, give X_val, or take calibrate=False."
+            )
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        self.temperature_ = 1.0
+        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
+        if not self.calibrate:
+            return
+        data = prepared.validation
+        assert data is not None  # _check_parts
+        logits = predict_logits(prepared.module, data.X, data.lengths).double().numpy()
+        self.temperature_ = fit_temperature(logits, data.target.cpu().numpy())
+        spread = probability_spread(logits, self.temperature_)
+        if spread > NOTABLE_SPREAD:
+            warnings.warn(
+                f"calibrate=True had {len(logits)} validation windows: with others of the same kind"
+                f" the probability of the likeliest class would differ by about {spread:.2f}. Hold"
+                " out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                UserWarning,
+                stacklevel=4,
+            )
+
     def _describe_targets(self) -> dict[str, Any]:
-        return {"classes": describe_labels(self.classes_)}
+        return {
+            "classes": describe_labels(self.classes_),
+            "temperature": self.temperature_,
+            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+        }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         self.classes_ = restore_labels(take("classes", dict))
+        self.temperature_ = check_temperature(take("temperature", float))
+        abstention = take("abstention", list | None)
+        if abstention is not None:
+            self.abstention_ = check_abstention(abstention)

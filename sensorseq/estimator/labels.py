@@ -46,3 +46,18 @@ def read_labels(
     check_labels(checked, name)
     check_classification_targets(checked)
     return checked, None
+
+
+def read_known_labels(
+    y: Any, n_windows: int, name: str, owner: str, classes: NDArray[Any]
+) -> NDArray[np.int64]:
+    """Return the class index of labels that are all among `classes`, which `fit` saw."""
+    labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
+    unknown = ~np.isin(labels, classes)
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        raise InputError(
+            f"{name}[{row}] is {labels.tolist()[row]!r}, which no window of fit's y is; it has"
+            f" {classes.tolist()}."
+        )
+    return np.searchsorted(classes, labels)

@@ -19,6 +19,9 @@ from sensorseq.training.network import check_array_names, read_network, read_sca
 from sensorseq.training.parameters import ARCHITECTURE, check_plain
 from sensorseq.training.preparation import check_preparation
 
+# What files of earlier versions do not have, with what it was then.
+_ADDED = {"temperature": 1.0, "abstention": None}
+
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
@@ -64,6 +67,7 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
+    description = {**_ADDED, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)

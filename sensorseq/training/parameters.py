@@ -20,7 +20,6 @@ from sensorseq.training.weights import check_class_weight
 
 # Documented arguments that are not served yet, with the one value that is. It only shrinks.
 NOT_YET: dict[str, Any] = {
-    "calibrate": False,
     "n_models": 1,
     "checkpoint": None,
     "checkpoint_every": 1,
@@ -84,6 +83,7 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     check_choice("engine", p["engine"], ENGINES)
     if task == CLASSIFICATION:
         _check_class_weight(p["class_weight"], p["sampler"])
+        check_flag("calibrate", p["calibrate"])
     else:
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
