@@ -6,7 +6,9 @@ Prints the figures that the pages quote: the median over the seeds, and from whe
 """
 
 import argparse
+import contextlib
 import functools
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
+from sensorseq.evaluation.calibration import calibration_error
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.window import window_recordings
 
@@ -204,7 +207,7 @@ STUDIES: dict[str, Study] = {
             "cosine": {"lr_schedule": "cosine"},
             "cosine, warmup_epochs=5": {"lr_schedule": "cosine", "warmup_epochs": 5},
         },
-        common={"learning_rate": 0.1, "batch_size": 16, "max_epochs": 60},
+        common={"learning_rate": 0.05, "batch_size": 8, "max_epochs": 60},
         limits=(0.0, 2.5),
         title=SURFACES,
     ),
@@ -445,6 +448,105 @@ def draw(study: Study) -> plt.Figure:
     return figure
 
 
+def reliability() -> plt.Figure:
+    """Draw how often windows of a probability are right, and the error, as fitted and calibrated."""
+    arms = {"calibrate=False": False, "calibrate=True": True}
+    errors: dict[str, list[float]] = {name: [] for name in arms}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    left.plot([0, 1], [0, 1], color="black", lw=0.6, ls=":")
+    for colour, (name, calibrate) in zip(COLOURS, arms.items(), strict=False):
+        for seed in SEEDS:
+            X_test, y_test = tones(2000, 5000 + seed, noise=1.0)
+            clf = fit(mislabelled(seed), seed, calibrate=calibrate, max_epochs=60)
+            p = clf.predict_proba(X_test)
+            error = calibration_error(y_test, p, clf.classes_, n_resamples=20)
+            errors[name].append(error.value)
+            points = np.array([(b.probability, b.accuracy) for b in error.bins])
+            left.plot(*points.T, color=colour, lw=1, alpha=0.6, label=name if not seed else None)
+        place = list(arms).index(name)
+        right.plot(np.full(len(SEEDS), place), errors[name], "o", color=colour, ms=4, alpha=0.7)
+        middle, low, high = np.median(errors[name]), min(errors[name]), max(errors[name])
+        right.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5)
+        print(f"  calibration error  {name:20s} {middle:.3g} [{low:.3g}, {high:.3g}]")
+    left.set(xlabel="probability of the label chosen", ylabel="share that is right")
+    left.set(xlim=(0.3, 1), ylim=(0, 1), title=f"{WRONG}, 2000 windows to test")
+    right.set(xlim=(-0.6, 1.6), ylim=(0, None), xticks=[], xlabel="one dot for each seed")
+    right.set(ylabel="calibration error")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def members() -> plt.Figure:
+    """Draw the score of single networks and of ensembles of them."""
+    sizes, scores = (1, 3, 10), []
+    for seed in SEEDS:
+        data = surfaces(seed)
+        fits = [fit(data, seed, n_models=n, max_epochs=30) for n in sizes]
+        scores.append([(accuracy(clf, data), log_loss(clf, data)) for clf in fits])
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    for axis, values, label in zip(
+        axes, np.transpose(scores), ("validation accuracy", "validation loss"), strict=True
+    ):
+        for colour, place in zip(COLOURS, range(len(sizes)), strict=False):
+            name = f"n_models={sizes[place]}"
+            axis.plot(np.full(len(SEEDS), place), values[place], "o", color=colour, ms=4, alpha=0.7)
+            middle = np.median(values[place])
+            axis.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5, label=name)
+            low, high = min(values[place]), max(values[place])
+            print(f"  {label:20s} {name:12s} {middle:.3g} [{low:.3g}, {high:.3g}]")
+        axis.set(ylabel=label, ylim=(0, 1), xlim=(-0.6, 2.6), xticks=[])
+        axis.set_xlabel("one dot for each seed")
+    axes[0].set_title(SURFACES)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sizes)
+    )
+    return figure
+
+
+class PowerCut:
+    """Ends the program, or so it seems, while an epoch is at work."""
+
+    def on_epoch_end(self, module: Any, history: Any) -> None:
+        if len(history) == 16:
+            raise OSError("power cut")
+
+
+def resumed() -> plt.Figure:
+    """Draw a run that was never interrupted, one that was resumed and one that started anew."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    differences = []
+    for seed in list(SEEDS)[:3]:
+        data = surfaces(seed)
+        whole = fit(data, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"checkpoint": Path(folder) / "run.checkpoint"}
+            with contextlib.suppress(OSError):
+                fit(data, seed, **kept, callbacks=[PowerCut()])
+            again = fit(data, seed, **kept, resume=True)
+        for axis, column in zip(axes, ("loss", "val_loss"), strict=True):
+            label = "never interrupted" if not seed else None
+            curve = whole.history_[column]
+            epochs = np.arange(1, len(curve) + 1)
+            axis.plot(epochs, curve, color=COLOURS[0], lw=3.5, label=label)
+            label = "cut in epoch 16, resume=True" if not seed else None
+            axis.plot(epochs, again.history_[column], color=COLOURS[1], lw=1, label=label)
+            axis.set(xlabel="epoch", ylabel=AXES[column], ylim=(0, None))
+            differences.append(np.abs(curve - again.history_[column]).max())
+    for axis in axes:
+        axis.axvline(15.5, color=COLOURS[2], lw=0.8, ls=":")
+    axes[0].set_title(SURFACES)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    print(f"  largest difference of the curves: {max(differences):g}")
+    return figure
+
+
+SPECIAL: dict[str, Callable[[], plt.Figure]] = {
+    "calibration": reliability,
+    "checkpoints": resumed,
+    "ensembles": members,
+}
+
+
 def shrink(path: Path) -> None:
     """Store a picture in 48 colours, which these few lines do not miss."""
     with Image.open(path) as picture:
@@ -453,15 +555,16 @@ def shrink(path: Path) -> None:
 
 
 def main() -> None:
+    names = [*STUDIES, *SPECIAL]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=sorted(STUDIES), nargs="+", default=list(STUDIES))
+    parser.add_argument("--only", choices=names, nargs="+", default=names)
     chosen = parser.parse_args().only
     IMAGES.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         for name in chosen:
             started = time.perf_counter()
             print(name)
-            figure = draw(STUDIES[name])
+            figure = SPECIAL[name]() if name in SPECIAL else draw(STUDIES[name])
             figure.savefig(IMAGES / f"{name}.png")
             shrink(IMAGES / f"{name}.png")
             plt.close(figure)
