@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
-import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,7 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sensorseq.errors import DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -136,6 +137,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     best_epoch_: int
     best_score_: float
     _flat_timesteps: int | None
+    _were_lengths: bool = False
     _report_facts: dict[str, Any]
 
     # arguments that are read here
@@ -445,10 +447,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
-            state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
-        return state
+        return pack_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))
+        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+            self._make_report()
 
     def _make_seeds(self) -> _Seeds:
         entropy = check_random_state(self.random_state).randint(2**31 - 1)
@@ -497,6 +501,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             )
         sequences = self._read_sequences(X, lengths, "X", reset=not continues)
         n_windows = len(sequences)
+        self._were_lengths = bool((sequences.lengths < sequences.X.shape[1]).any())
         split = X.split if isinstance(X, WindowSet) else None
         if split is not None and groups is not None:
             raise InputError(
@@ -661,6 +666,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
             parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
             return torch.cat(parts).numpy().astype(np.float64)
+        warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
         sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
         lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)

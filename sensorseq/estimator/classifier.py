@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -12,7 +13,10 @@ from sklearn.metrics import accuracy_score
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.labels import read_known_labels, read_labels
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.calibration import (
@@ -23,7 +27,7 @@ from sensorseq.training.calibration import (
     softmax,
 )
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.parts import Part
 from sensorseq.training.weights import window_weights
 from sensorseq.windows import WindowSet
@@ -355,6 +359,90 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and its linear layer.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            The logits; a single one is that of the second class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            What stands between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that network did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias, a projection, or the sizes do not fit each other.
+        """
+        module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
+        estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted classifier with the weights of a Keras model.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer with softmax, or with logits, or with one sigmoid unit. Keras is not
+            imported: what counts are `layers`, `get_config()` and `get_weights()`.
+        classes : array-like of shape (n_classes,), optional
+            Label of each output; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that model did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer is of another kind or computes something else; it is named.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        if activation == "sigmoid" and module.num_classes > 1:
+            raise ArgumentError(
+                f"the Keras model ends in {module.num_classes} sigmoid units, of which several may"
+                " be on at once; a classifier chooses one class."
+            )
+        estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
+        return estimator
+
+    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
+        if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
+            raise ArgumentError(
+                f"classes={classes!r} for the {module.num_classes} outputs of the network; give as"
+                " many different labels, in the order of the outputs."
+            )
+        order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
+        reorder_outputs(module, order)
+        self.classes_ = labels[order]
+
     @property
     def _n_outputs(self) -> int:
         return len(self.classes_)
@@ -409,7 +497,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             return
         data = prepared.validation
         assert data is not None  # _check_parts
-        logits = predict_logits(prepared.module, data.X, data.lengths).double().numpy()
+        blocks = [predict_outputs(prepared.module, at.X, at.lengths) for at in data.blocks()]
+        logits = torch.cat(blocks).double().numpy()
         self.temperature_ = fit_temperature(logits, data.target.cpu().numpy())
         spread = probability_spread(logits, self.temperature_)
         if spread > NOTABLE_SPREAD:

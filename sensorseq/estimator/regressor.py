@@ -1,15 +1,18 @@
 """SensorLSTMRegressor: an LSTM regressor of sensor windows as a scikit-learn estimator."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
+from sensorseq.estimator.imported import import_network
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import REGRESSION
 from sensorseq.training.inputs import check_values
 from sensorseq.training.parts import Part
@@ -292,6 +295,56 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         y = X.y if y is None and isinstance(X, WindowSet) else y
         values = check_values(y, len(predicted), "y")
         return float(r2_score(values, predicted, sample_weight=sample_weight))
+
+    @classmethod
+    def from_torch(cls, lstm: Any, linear: Any, *, pooling: str = "last", **arguments: Any) -> Self:
+        """Return a fitted regressor with the weights of a `torch.nn.LSTM` and its linear layer.
+
+        Parameters
+        ----------
+        lstm, linear, pooling
+            As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMRegressor
+            Windows and values are scaled outside, as that network had them.
+        """
+        module = LSTMLinear.from_torch(lstm, linear, pooling)
+        estimator: Self = import_network(cls, module, arguments, None, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, **arguments: Any) -> Self:
+        """Return a fitted regressor with the weights of a Keras model.
+
+        Parameters
+        ----------
+        model : keras.Model
+            As in `SensorLSTMClassifier.from_keras`, with a linear Dense layer at its end.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMRegressor
+            Windows and values are scaled outside, as that model had them.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        if activation != "linear":
+            raise ArgumentError(
+                f"the Keras model ends in {activation}; values to predict come from a linear Dense"
+                " layer, and classes are for SensorLSTMClassifier."
+            )
+        estimator: Self = import_network(cls, module, arguments, None, "Keras")
+        return estimator
+
+    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        n_outputs = module.num_classes
+        self.n_outputs_, self._flat_targets = n_outputs, n_outputs == 1
+        self.target_mean_, self.target_sd_ = np.zeros(n_outputs), np.ones(n_outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
