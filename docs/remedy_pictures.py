@@ -99,23 +99,21 @@ def _surface_windows() -> Any:
 
 
 def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
-    """Windows of 5 s of some of ten robots on six surfaces; validated on four others."""
+    """Return windows of 5 s of some of ten robots on six surfaces, and of four others."""
     windows = _surface_windows()
     robots = np.unique(windows.groups)
     train = np.flatnonzero(np.isin(windows.groups, robots[:n_robots]))[::every]
     validation = np.flatnonzero(np.isin(windows.groups, robots[-4:]))[::2]
-    return Data(
-        windows.X[train], windows.y[train], windows.X[validation], windows.y[validation]
-    )
+    return Data(windows.X[train], windows.y[train], windows.X[validation], windows.y[validation])
 
 
 def few_surfaces(seed: int) -> Data:
-    """The same with a quarter of the windows to learn from."""
+    """Return a third of these windows to learn from."""
     return surfaces(seed, every=6)
 
 
 def tones(n: int, seed: int, *, n_timesteps=24, n_classes=3, noise=0.7, step=0.3) -> tuple:
-    """Sines in random phase whose frequency is the class."""
+    """Draw sines in random phase whose frequency is the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -124,7 +122,7 @@ def tones(n: int, seed: int, *, n_timesteps=24, n_classes=3, noise=0.7, step=0.3
 
 
 def marked(n: int, seed: int, *, at: int, n_timesteps=40, height=3.0) -> tuple:
-    """Noise in which the sign of two samples at `at` is the class."""
+    """Draw noise in which the sign of two samples at `at` is the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     X = rng.normal(size=(n, n_timesteps, 1))
@@ -133,10 +131,12 @@ def marked(n: int, seed: int, *, at: int, n_timesteps=40, height=3.0) -> tuple:
 
 
 def pairs_of(make: Callable[..., tuple], n=60, n_val=300, **options) -> Callable[[int], Data]:
+    """Return what draws, for a seed, windows to learn from and others to validate on."""
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
 def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Give a share of the windows another class."""
     rng = np.random.default_rng(seed)
     classes, index = np.unique(y, return_inverse=True)
     rows = rng.permutation(len(y))[: round(share * len(y))]
@@ -145,20 +145,20 @@ def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def mislabelled(seed: int) -> Data:
-    """Noisy tones, a quarter of which have a wrong label where they are learned from."""
+    """Draw noisy tones, a quarter of which have a wrong label where they are learned from."""
     data = pairs_of(tones, noise=1.0)(seed)
     return data._replace(y=relabelled(data.y, 0.25, seed))
 
 
 def rare(seed: int) -> Data:
-    """Two hundred windows of one class, twenty of the other, half hidden in noise."""
+    """Draw two hundred windows of one class, twenty of the other, half hidden in noise."""
     data = pairs_of(tones, n=400, n_classes=2, noise=2.0)(seed)
     kept = (data.y == 0) | (np.cumsum(data.y == 1) <= 20)
     return data._replace(X=data.X[kept], y=data.y[kept])
 
 
 def offset_and_units(seed: int) -> Data:
-    """Surfaces with the current in mA, with 2 A of offset."""
+    """Return surfaces with the current in mA, with 2 A of offset."""
     data = surfaces(seed)
     return data._replace(X=1000 * data.X + 2000, X_val=1000 * data.X_val + 2000)
 
@@ -167,24 +167,28 @@ def offset_and_units(seed: int) -> Data:
 
 
 def recall_of_the_rare(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the share of the second class that is found."""
     return float((classifier.predict(data.X_val) == 1)[data.y_val == 1].mean())
 
 
 def confidence(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the mean probability of the label chosen."""
     return float(classifier.predict_proba(data.X_val).max(axis=1).mean())
 
 
 def near_zero(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the share of weights, biases excepted, below 0.01."""
     weights = [p.detach().abs().ravel() for p in classifier.module_.parameters() if p.ndim > 1]
     return float((torch.cat(weights) < 0.01).float().mean())
 
 
 def accuracy(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the accuracy on validation."""
     return classifier.score(data.X_val, data.y_val)
 
 
 def steep(logits: torch.Tensor, class_index: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with cliffs."""
+    """Return a cross-entropy with cliffs."""
     return torch.nn.functional.cross_entropy(100 * logits, class_index, reduction="none")
 
 
@@ -357,7 +361,7 @@ STUDIES: dict[str, Study] = {
             'loss="focal"': {"loss": "focal"},
         },
         left=("recall of the rare class", recall_of_the_rare),
-        right=("accuracy, both classes alike frequent", accuracy),
+        right=("balanced accuracy", accuracy),
         common={"max_epochs": 15, "hidden_size": 8},
         title="200 windows of a class and 20 of another (synthetic)",
     ),
@@ -365,12 +369,14 @@ STUDIES: dict[str, Study] = {
 
 
 def log_loss(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the mean of -ln p of the true class on validation."""
     p = classifier.predict_proba(data.X_val)
     column = np.searchsorted(classifier.classes_, data.y_val)
     return float(-np.log(np.maximum(p[np.arange(len(p)), column], 1e-12)).mean())
 
 
 def fit(data: Data, seed: int, **arguments: Any) -> SensorLSTMClassifier:
+    """Fit the small network, changed by `arguments`."""
     classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed, **arguments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
@@ -389,7 +395,7 @@ def carry_out(study: Study) -> dict[str, list[tuple[SensorLSTMClassifier, Data]]
 
 
 def curves_of(fits: list, column: str) -> np.ndarray:
-    """One row for each seed; NaN after a run has ended."""
+    """Return one row for each seed; NaN after a run has ended."""
     columns = [classifier.history_[column] for classifier, _ in fits]
     rows = np.full((len(columns), max(map(len, columns))), np.nan)
     for row, values in zip(rows, columns, strict=True):
@@ -398,12 +404,15 @@ def curves_of(fits: list, column: str) -> np.ndarray:
 
 
 def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
+    """Draw a thin line for each seed and their median."""
     for colour, (name, fits) in zip(COLOURS, done.items(), strict=False):
         rows = curves_of(fits, column)
         epochs = np.arange(1, rows.shape[1] + 1)
         axis.plot(epochs, rows.T, color=colour, lw=0.6, alpha=0.45)
         enough = np.isfinite(rows).sum(axis=0) == len(rows)
-        axis.plot(epochs[enough], np.median(rows[:, enough], axis=0), color=colour, lw=2, label=name)
+        axis.plot(
+            epochs[enough], np.median(rows[:, enough], axis=0), color=colour, lw=2, label=name
+        )
     axis.set(xlabel="epoch", ylabel=AXES[column])
     if "accuracy" in column:
         axis.set_ylim(0, 1.02)
@@ -414,6 +423,7 @@ def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
 
 
 def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
+    """Draw a dot for each seed and a line at their median."""
     for place, (colour, (name, fits)) in enumerate(zip(COLOURS, done.items(), strict=False)):
         values = [measure(*one) for one in fits]
         axis.plot(np.full(len(values), place), values, "o", color=colour, ms=4, alpha=0.7)
@@ -423,6 +433,7 @@ def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
 
 
 def say(done: dict, shown: str | tuple[str, Measure]) -> None:
+    """Print the figures that a page quotes."""
     for name, fits in done.items():
         if isinstance(shown, str):
             values = [float(classifier.history_[shown][-1]) for classifier, _ in fits]
@@ -434,6 +445,7 @@ def say(done: dict, shown: str | tuple[str, Measure]) -> None:
 
 
 def draw(study: Study) -> plt.Figure:
+    """Fit, draw and print one study."""
     done = carry_out(study)
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
     for axis, shown in zip(axes, (study.left, study.right), strict=True):
@@ -449,7 +461,7 @@ def draw(study: Study) -> plt.Figure:
 
 
 def reliability() -> plt.Figure:
-    """Draw how often windows of a probability are right, and the error, as fitted and calibrated."""
+    """Draw how often windows of a probability are right, and how far off that is."""
     arms = {"calibrate=False": False, "calibrate=True": True}
     errors: dict[str, list[float]] = {name: [] for name in arms}
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
@@ -507,6 +519,7 @@ class PowerCut:
     """Ends the program, or so it seems, while an epoch is at work."""
 
     def on_epoch_end(self, module: Any, history: Any) -> None:
+        """Fail after the sixteenth epoch."""
         if len(history) == 16:
             raise OSError("power cut")
 
@@ -555,6 +568,7 @@ def shrink(path: Path) -> None:
 
 
 def main() -> None:
+    """Make the pictures asked for."""
     names = [*STUDIES, *SPECIAL]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=names, nargs="+", default=names)

@@ -22,7 +22,7 @@ def test_a_handful_of_windows_is_learned_less_by_heart_with(kind):
         lambda c, data: (gap(c, data), last("val_loss", 5)(c, data)),
         {"augment": None},
         {"augment": KINDS[kind]},
-        max_epochs=120,
+        max_epochs=80,
     )
     assert np.median(augmented[:, 0]) < 0.8 * np.median(plain[:, 0])
     assert np.median(augmented[:, 1]) < 0.8 * np.median(plain[:, 1])

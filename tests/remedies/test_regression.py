@@ -63,16 +63,17 @@ def test_a_loss_of_ones_own_moves_what_is_predicted():
         assert above[1] > 0.75
 
 
-def test_clipping_survives_targets_in_large_units_where_sgd_without_it_does_not():
-    large = {"optimizer": "sgd", "target_scale": None, "learning_rate": 0.1, "momentum": 0.9}
+def test_clipping_learns_targets_in_large_units_where_sgd_without_it_does_not():
+    settings = {"optimizer": "sgd", "target_scale": None, "learning_rate": 0.1}
     free, clipped = np.array(
         [
             [
-                typical_miss(s, lambda y: 1000 * y, max_grad_norm=bound, **large)
-                for bound in (None, 10.0)
+                typical_miss(seed, lambda y: 100 * y, max_grad_norm=bound, **settings)
+                for bound in (None, 1.0)
             ]
-            for s in range(4)
+            for seed in range(4)
         ]
     ).T
-    assert (clipped < 260).all()  # the mean alone misses by about 175
-    assert (free > 2 * clipped).sum() >= 3
+    assert free.min() > 12  # the mean of the targets misses by about 17
+    assert np.median(clipped) < 0.6 * np.median(free)
+    assert (clipped < free).all()
