@@ -196,6 +196,16 @@ class StepStatistics:
     n_windows: Tensor
     margins: Tensor | None = None
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[StepStatistics]") -> "StepStatistics":
+        """Join those of calls that took steps one after the other; margins are left out."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.n_windows for part in parts], dim=1),
+        )
+
     def __getitem__(self, name: str) -> Tensor:
         """Return one column, shape (M, S)."""
         check_choice("column", name, STATISTIC_COLUMNS)

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +23,7 @@ from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
@@ -136,7 +137,13 @@ def train_network(
         holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     choice = engine_for(module, train, validation, config, engine)
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.begin(module, train, validation, config)
+        callbacks = callbacks if ranks.is_first else ()
     device = next(module.parameters()).device
+    if checkpoint is not None:
+        checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
@@ -144,15 +151,14 @@ def train_network(
     ):
         if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
-        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh, ranks)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         if checkpoint is not None:
-            known_by = make_identity(module, train, validation, config, seed, choice.name)
-            checkpoint.begin(run, known_by)
+            checkpoint.restore(run)
         watchers = Watchers(callbacks)
         try:
             watchers.notify("on_fit_begin", module, config)
@@ -190,7 +196,12 @@ def engine_for(
             f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
             " give validation_fraction above 0 or X_val, or take early_stopping=False."
         )
-    return choose_engine(engine, gap_of(module, config, train))
+    ranks = current_ranks()
+    if ranks is not None:
+        gap: str | None = f"it trains in one process, and this is one of {ranks.world}"
+    else:
+        gap = gap_of(module, config, train)
+    return choose_engine(engine, gap)
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -215,6 +226,7 @@ class Run:
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
         refresh: Callable[[int], Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -241,6 +253,7 @@ class Run:
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
         self.refresh = refresh
+        self.ranks = ranks
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -255,7 +268,10 @@ class Run:
         """Drop what the native engine would, in autograd's steps."""
         # torch's own masks are faster, above all on a GPU, but no other engine can draw them
         if isinstance(self.module, LSTMLinear):
-            self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
+            of_batch = CounterDropout(dropout_seed)
+            if self.ranks is not None:
+                of_batch = SharedDropout(dropout_seed, self.ranks)
+            self.masks = self.module.dropout_source = of_batch
 
     def draw_masks_as_before(self) -> None:
         """Give dropout back to torch."""
@@ -282,10 +298,12 @@ class Run:
                         row, time.perf_counter() - started, self.module, watchers
                     )
                 # An epoch that a callback did not get through is for a resumed run to repeat.
-                if checkpoint is not None and watchers.error is None:
+                writes = self.ranks is None or self.ranks.is_first
+                if checkpoint is not None and writes and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
-            if not self.best.epoch or is_second_interrupt():
+            # the other processes may be in another epoch
+            if not self.best.epoch or self.ranks is not None or is_second_interrupt():
                 raise
             return "interrupted"
         return ended_by
@@ -313,7 +331,8 @@ class Run:
         if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
-        if watchers.notify("on_epoch_end", self.module, self.history):
+        is_asked_to = watchers.notify("on_epoch_end", self.module, self.history)
+        if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
             return "callback" if watchers.error is None else "callback_failed"
         return self.ended_by()
 
@@ -360,6 +379,11 @@ class Run:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
+    def refresh_windows(self, X: Tensor) -> None:
+        """Write the training windows of the next epoch into `X`, when they are new in each."""
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
@@ -373,7 +397,10 @@ class Run:
                 steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
-        total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        totals = torch.stack(steps).double().sum(dim=0)
+        if self.ranks is not None:  # all have the same norm
+            self.ranks.sum(totals[:2])
+        total_loss, total_merit, norm = totals.tolist()
         n_windows = self.batches.n_windows
         return {
             **self.objective.name_columns(total_loss / n_windows, total_merit / n_windows),
@@ -404,16 +431,13 @@ class Run:
     def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = data.take(rows, self.device)
-        X, lengths = batch.X, batch.lengths
         if self.config.max_timesteps is not None and self.config.crop == "random":
-            X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
+            cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
+            batch = replace(batch, X=cropped[0], lengths=cropped[1])
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(self.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self.module(X, lengths)
-        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
-        penalized = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
-        penalized.backward()
+        loss, merit = self._backward(batch)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         self.optimizer.step()
         if self.average is not None:
@@ -421,20 +445,48 @@ class Run:
         self.n_steps += 1
         if self.masks is not None:
             self.masks.step = self.n_steps
-        merit = self.objective.merits(outputs, batch.target).sum()
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
+
+    def _backward(self, batch: TrainingData) -> tuple[Tensor, Tensor]:
+        """Set the gradients of a batch; return its mean loss and summed merits.
+
+        Of several processes each returns its part of both.
+        """
+        n_windows, l1 = len(batch), self.config.l1
+        if self.ranks is not None:
+            batch, l1 = self.ranks.share(batch), l1 / self.ranks.world
+            if isinstance(self.masks, SharedDropout):
+                self.masks.n_windows = n_windows
+            if not len(batch):  # fewer windows than processes
+                nothing = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
+                if l1:
+                    (l1 * l1_penalty(self.module)).backward()
+                self.ranks.sum_gradients(self.parameters)
+                return nothing, nothing
+        outputs = self.module(batch.X, batch.lengths)
+        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
+        if self.ranks is not None:
+            loss = loss * (len(batch) / n_windows)
+        penalized = loss + l1 * l1_penalty(self.module) if l1 else loss
+        penalized.backward()
+        if self.ranks is not None:
+            self.ranks.sum_gradients(self.parameters)
+        return loss, self.objective.merits(outputs, batch.target).sum()
 
     def validate(self) -> dict[str, float]:
         """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
-        loss, score = evaluate(self.module, self.validation, self.validation_objective)
+        loss, score = evaluate(self.module, self.validation, self.validation_objective, self.ranks)
         return self.validation_objective.name_columns(loss, score, "val_")
 
 
 @torch.no_grad()
 def evaluate(
-    module: nn.Module, data: TrainingData | StreamedData, objective: Objective
+    module: nn.Module,
+    data: TrainingData | StreamedData,
+    objective: Objective,
+    ranks: Ranks | None = None,
 ) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
@@ -444,7 +496,7 @@ def evaluate(
         outputs: Tensor = module(batch.X, batch.lengths)
         return outputs[None]
 
-    return evaluate_models(forward, data, objective, device)[0]
+    return evaluate_models(forward, data, objective, device, ranks)[0]
 
 
 @torch.no_grad()
@@ -453,6 +505,7 @@ def evaluate_models(
     data: TrainingData | StreamedData,
     objective: Objective,
     device: torch.device,
+    ranks: Ranks | None = None,
 ) -> list[tuple[float, float]]:
     """Return mean loss (unweighted) and score of `data` for each of M models.
 
@@ -464,21 +517,35 @@ def evaluate_models(
         The windows, and how they are judged.
     device : torch.device
         Where the models are.
+    ranks : Ranks, optional
+        Processes that evaluate every so many batches each.
     """
-    totals = torch.zeros(2, dtype=torch.float64)
+    totals = torch.zeros((1, 2), dtype=torch.float64)
+    with closing(_evaluation_batches(data, device, ranks)) as batches:
+        for batch in batches:
+            totals = totals + _judge(forward(batch), batch, objective)
+    if ranks is not None:
+        ranks.sum(totals)
+    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+def _evaluation_batches(
+    data: TrainingData | StreamedData, device: torch.device, ranks: Ranks | None
+) -> Generator[TrainingData, None, None]:
+    number = 0
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
                 is_all_there = len(rows) == len(block) and block.X.device == device
-                batch = block if is_all_there else block.take(rows, device)
-                totals = totals + _totals(forward(batch), batch.target, objective)
-    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+                if ranks is None or number % ranks.world == ranks.rank:
+                    yield block if is_all_there else block.take(rows, device)
+                number += 1
 
 
-def _totals(outputs: Tensor, target: Tensor, objective: Objective) -> Tensor:
-    """Return the sums of losses and merits of one batch, (M, 2), for outputs (M, n, K)."""
+def _judge(outputs: Tensor, batch: TrainingData, objective: Objective) -> Tensor:
+    """Return summed loss and merits of a batch, (M, 2), for outputs (M, n, K)."""
     n_models, n_windows = outputs.shape[:2]
-    target = target.repeat(n_models, *[1] * (target.ndim - 1))
+    target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
     flat = outputs.flatten(0, 1)
     losses = objective.losses(flat, target)
     # Model by model: the sum of one must not depend on how many there are.
