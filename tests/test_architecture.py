@@ -16,7 +16,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "evaluation/",
         "adapters/",
         "preprocessing/transformers.py",
@@ -32,7 +32,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "fluctuation/probe.py",
         "fluctuation/monitor.py",
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "deploy/",
         "adapters/",
         "benchmark.py",

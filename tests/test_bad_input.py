@@ -272,7 +272,11 @@ ARGUMENTS = [
     ("deterministic", 2, "must be True or False"),
     ("engine", "autograde", "Did you mean 'autograd'"),
     ("warm_start", "no", "must be True or False"),
+    ("checkpoint", 3, "checkpoint=3 must be the name of a file, or None"),
+    ("checkpoint_every", 0, "must be at least 1"),
+    ("resume", "yes", "must be True or False"),
     ("callbacks", [object()], r"callbacks\[0\] is"),
+    ("n_models", 0, "n_models=0 must be"),
     ("callbacks", "progress", "must be a list"),
     ("verbose", "loud", "must be an integer"),
 ]
@@ -286,8 +290,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    unchecked = {"augment", "n_models", "checkpoint", "checkpoint_every", "resume"}
-    unchecked |= {"auto_repair", "random_state"}  # not served yet; scikit-learn's own check
+    unchecked = {"augment", "auto_repair", "random_state"}  # scikit-learn's own check
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(SensorLSTMClassifier().get_params())
 

@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import DivergedError, InputError, ModelFileError
+from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
@@ -32,10 +32,10 @@ from sensorseq.training import (
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    train_network,
 )
 from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
 from sensorseq.training.distributed import agree_on, own_device
@@ -71,10 +71,13 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.stored import StoredPart, is_stored
 from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
+
+_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
 
 
 class _Seeds(NamedTuple):
@@ -83,6 +86,7 @@ class _Seeds(NamedTuple):
     split: np.random.SeedSequence
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
+    others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,10 @@ class PreparedFit:
         What the fluctuation report needs to know of the parts.
     options : dict
         Further arguments of `sensorseq.training.train_network`.
+    others : tuple of (LSTMLinear, SeedSequence, dict)
+        Module, seed and options of each further member of an ensemble.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
@@ -112,12 +120,25 @@ class PreparedFit:
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
+    validation_groups: NDArray[Any] | None = None
 
-    def run(self) -> TrainingResult:
-        """Train."""
-        return train_network(
-            self.module, self.train, self.validation, self.config, seed=self.seed, **self.options
-        )
+    def jobs(self) -> list[TrainingJob]:
+        """Return what is to be trained: one network, or every member of an ensemble."""
+        members = ((self.module, self.seed, self.options), *self.others)
+        return [self._make_job(*member) for member in members]
+
+    def _make_job(
+        self, module: LSTMLinear, seed: np.random.SeedSequence, options: Mapping[str, Any]
+    ) -> TrainingJob:
+        own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
+        parts = self.train, self.validation, self.config
+        return TrainingJob(module, *parts, seed, **own, options=rest)
+
+    def run(self) -> list[TrainingResult]:
+        """Train; return the result of each member."""
+        return train_jobs(self.jobs())
 
 
 class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -145,6 +166,8 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     # arguments that are read here
     augment: Any
     callbacks: Any
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
     crop: str
     device: str
     dtype: str
@@ -152,7 +175,9 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     hidden_size: int
     loss: str | Callable[..., Any]
     max_timesteps: int | None
+    n_models: int
     random_state: Any
+    resume: bool
     scale: str | None
     validation_fraction: float
     verbose: int
@@ -217,6 +242,9 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
+        CheckpointError
+            If `resume` finds a checkpoint of another configuration or of other data, or a file
+            that is damaged or no checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
@@ -257,7 +285,8 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
         device = self._training_device()
-        seeds = self._make_seeds()
+        checkpoint = self._open_checkpoint()
+        seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
@@ -275,7 +304,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
-        return self._assemble(train, validation, config, seeds, device)
+        return self._assemble(train, validation, config, seeds, device, checkpoint)
 
     def _prepare_pass(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
@@ -310,24 +339,19 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         config: TrainingConfig,
         seeds: _Seeds,
         device: torch.device,
+        checkpoint: Checkpoint | None = None,
     ) -> PreparedFit:
         """Make the network and the scaled windows, of parts that are checked."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         config = replace(config, n_outputs=self._n_outputs)
-        module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
+        n_channels = train.sequences.X.shape[2]
+        module = self._make_module(n_channels, seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
-        augmentation = check_augment(self.augment)
-        if augmentation is not None and is_stored(train.sequences):
-            stored = self._stored(train.sequences, training=True)
-            options["refresh"] = StoredAugmentation(augmentation, stored, seeds.training)
-        elif augmentation is not None:
-            sequences = self._crop(train.sequences, training=True)
-            options["refresh"] = EpochAugmentation(
-                augmentation,
-                sequences,
-                lambda changed: scale_sequences(changed, self.scaler_, self.dtype),
-                seeds.training,
-            )
+        plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
+
+        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
+            return {} if checkpoint is None else {"checkpoint": checkpoint}
+
         return PreparedFit(
             module,
             self._training_data(train, dtype, training=True),
@@ -335,19 +359,49 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             config,
             seeds.training,
             self._facts_of(train, validation),
-            options,
+            {**options, **self._renewal(train, seeds.training), **kept_in(checkpoint)},
+            tuple(
+                (
+                    self._make_module(n_channels, weights, member).to(device),
+                    training,
+                    {
+                        **plain,
+                        **self._renewal(train, training),
+                        **kept_in(self._open_checkpoint(member)),
+                    },
+                )
+                for member, (weights, training) in enumerate(seeds.others, start=1)
+            ),
+            None if validation is None else validation.groups,
         )
 
-    def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
-        """Store what the run gave, and say when it did not end as asked."""
+    def _renewal(self, train: Part, seed: np.random.SeedSequence) -> dict[str, Any]:
+        """Return the option that gives windows anew in each epoch, when they are to be."""
+        augmentation = check_augment(self.augment)
+        if augmentation is None:
+            return {}
+        if is_stored(train.sequences):
+            stored = self._stored(train.sequences, training=True)
+            return {"refresh": StoredAugmentation(augmentation, stored, seed)}
+
+        def scale(changed: Sequences) -> NDArray[Any]:
+            return scale_sequences(changed, self.scaler_, self.dtype)
+
+        sequences = self._crop(train.sequences, training=True)
+        return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
+
+    def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
+        """Store what the runs of all members gave, and say when one did not end as asked."""
+        result = results[0]
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
+        self._other_histories = [other.history for other in results[1:]]
         self._report_facts = prepared.facts
         self._make_report()
-        if result.best_epoch == 0:
+        if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
@@ -356,8 +410,10 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
+        self._other_modules = [module for module, _, _ in prepared.others]
         self._learn_probabilities(prepared)
-        warn_of_the_end(result, prepared.config.max_epochs)
+        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
+            warn_of_the_end(of_member, prepared.config.max_epochs)
 
     # What a child says of its targets.
 
@@ -404,6 +460,16 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
 
     # After the fit.
 
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return [self.module_, *self.__dict__.get("_other_modules", ())]
+
+    @property
+    def histories_(self) -> list[History]:
+        """One history for each member; `history_` is the first."""
+        return [self.history_, *self.__dict__.get("_other_histories", ())]
+
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
 
@@ -445,7 +511,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             executed when read.
         """
         check_is_fitted(self)
-        write_model(path, network_arrays(self.module_, self.scaler_), describe_fit(self))
+        write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -493,9 +559,26 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
             self._make_report()
 
-    def _make_seeds(self) -> _Seeds:
+    def _open_checkpoint(self, member: int = 0) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
+        return Checkpoint(
+            path.with_name(f"{path.name}.{member}") if member else path,
+            every=self.checkpoint_every,
+            resume=self.resume,
+            arguments=self.get_params(deep=False),
+        )
+
+    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
         entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
-        return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
+        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy  # of the run to go on with
+        root = np.random.SeedSequence(entropy)
+        split, weights, training = root.spawn(3)
+        # member after member: the first of many has the seeds of one alone
+        others = [root.spawn(2) for _ in range(1, self.n_models)]
+        return _Seeds(split, weights, training, [(first, second) for first, second in others])
 
     # Data in.
 
@@ -593,7 +676,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -665,10 +748,17 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
 
     # The network and its outputs.
 
-    def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
+    def _make_module(
+        self, n_channels: int, seed: np.random.SeedSequence, member: int = 0
+    ) -> LSTMLinear:
         parameters = self.get_params(deep=False)
         if self._continues:
-            return continue_network(self.module_, parameters)
+            if len(self.modules_) != self.n_models:
+                raise ArgumentError(
+                    f"n_models={self.n_models}, but warm_start=True goes on from"
+                    f" {len(self.modules_)}; take warm_start=False."
+                )
+            return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
@@ -689,27 +779,40 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         )
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs)."""
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         check_is_fitted(self)
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._read_sequences(X, lengths, "X", reset=False)
-        module, weight = self.module_, self.module_.linear.weight
-        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
-        if weight.device != device:
-            module.to(device)
         if is_stored(sequences):
             part = self._stored(sequences, training=False).with_scaler(self.scaler_)
-            blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
-            parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
-            return torch.cat(parts).numpy().astype(np.float64)
+            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
+            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
         sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
-        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
-        return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)
+        valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return self._join(scaled, valid)
+
+    def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
+        """Return the outputs for scaled windows, of all members as one."""
+        outputs = [self._run_member(module, X, lengths) for module in self.modules_]
+        return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+
+    def _run_member(
+        self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None
+    ) -> NDArray[np.float64]:
+        weight = module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return predict_outputs(module, X.to(weight.dtype), lengths).numpy().astype(np.float64)
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one output for those of all members, (members, n, outputs)."""
+        return np.asarray(outputs.mean(axis=0))
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
@@ -27,7 +28,6 @@ from sensorseq.training.calibration import (
     softmax,
 )
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.inference import predict_outputs
 from sensorseq.training.parts import Part
 from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
@@ -146,10 +146,23 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
         rounding.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Probabilities are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -176,14 +189,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode. Its outputs are the logits before `temperature_`.
+        The network, in evaluation mode; of an ensemble the first. Its outputs are the logits before
+        `temperature_`.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     temperature_ : float
         What logits are divided by; 1 unless ``calibrate=True``.
     abstention_ : Abstention
@@ -281,7 +299,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -375,6 +393,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the probability of each class, the softmax of the logits over `temperature_`.
 
+        Of an ensemble the mean of its members' probabilities.
+
         Parameters
         ----------
         X, lengths : as in `predict`
@@ -388,6 +408,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits over `temperature_`, whose softmax is `predict_proba`.
+
+        Of an ensemble the logit is the logarithm of the members' mean probability.
 
         Parameters
         ----------
@@ -505,6 +527,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
         reorder_outputs(module, order)
         self.classes_ = labels[order]
+        self.temperature_ = 1.0
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of the mean of the members' probabilities."""
+        return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
 
     @property
     def _n_outputs(self) -> int:
@@ -566,15 +593,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             return
         data = prepared.validation
         assert data is not None  # _check_parts
-        blocks = [predict_outputs(prepared.module, at.X, at.lengths) for at in data.blocks()]
-        logits = torch.cat(blocks).double().numpy()
-        self.temperature_ = fit_temperature(logits, data.target.cpu().numpy())
-        spread = probability_spread(logits, self.temperature_)
+        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
             warnings.warn(
-                f"calibrate=True had {len(logits)} validation windows: with others of the same kind"
-                f" the probability of the likeliest class would differ by about {spread:.2f}. Hold"
-                " out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
+                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
+                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -6,11 +6,22 @@ import numpy as np
 
 from sensorseq.errors import LeakWarning
 from sensorseq.preprocessing.shared_stretches import shared_stretches
+from sensorseq.training.inputs import Sequences
 from sensorseq.training.parts import Part
 from sensorseq.training.stored import is_stored
 
 _SHARE = 0.25  # of a window; less of an overlap tells the network little
 _TOLERATED = 0.05  # of the validation windows: a sensor at rest may repeat itself
+
+
+def count_shared(train: Sequences, held_out: Sequences) -> int:
+    """Return how many held-out windows hold samples of training windows; 0 for a few."""
+    n_train, n_held_out = len(train), len(held_out)
+    X = np.concatenate([np.asarray(side.X, np.float32) for side in (train, held_out)])
+    lengths = np.concatenate([train.lengths, held_out.lengths])
+    rows = np.arange(n_train, n_train + n_held_out)
+    found, _ = shared_stretches(X, lengths, rows, np.arange(n_train), share=_SHARE)
+    return 0 if len(found) < 2 or len(found) <= _TOLERATED * n_held_out else len(found)
 
 
 def warn_of_shared_samples(train: Part, validation: Part | None, *, is_drawn: bool) -> None:
@@ -25,16 +36,12 @@ def warn_of_shared_samples(train: Part, validation: Part | None, *, is_drawn: bo
     """
     if validation is None or not is_drawn or is_stored(train.sequences):
         return  # of windows that stay in their file, whole recordings are held out
-    sides = (train.sequences, validation.sequences)
-    n_train, n_validation = (len(side) for side in sides)
-    X = np.concatenate([np.asarray(side.X, np.float32) for side in sides])
-    lengths = np.concatenate([side.lengths for side in sides])
-    rows = np.arange(n_train, n_train + n_validation)
-    found, _ = shared_stretches(X, lengths, rows, np.arange(n_train), share=_SHARE)
-    if len(found) < 2 or len(found) <= _TOLERATED * n_validation:
+    n_shared = count_shared(train.sequences, validation.sequences)
+    if not n_shared:
         return
+    n_validation = len(validation.sequences)
     warnings.warn(
-        f"{len(found)} of the {n_validation} windows held out for validation hold samples of"
+        f"{n_shared} of the {n_validation} windows held out for validation hold samples of"
         " training windows: they overlap, so the validation score, early stopping and fluctuation_"
         " are too good. Give groups= with the recording of each window. In a search, a"
         " cross-validation or a pipeline, call sklearn.set_config(enable_metadata_routing=True)"

@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,8 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {
@@ -45,6 +48,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
         "history": estimator.history_.to_rows(),
+        "other_histories": [history.to_rows() for history in estimator.histories_[1:]],
         "best_epoch": estimator.best_epoch_,
         "best_score": estimator.best_score_,
         "engine": list(estimator.engine_),
@@ -72,7 +76,8 @@ def restore_fit(
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
 
-    check_array_names(arrays, path)
+    others = description.get("other_histories", [])  # not in files before there were ensembles
+    check_array_names(arrays, 1 + len(others), path)
     task = description.get("task", CLASSIFICATION)  # files before there were regressors
     if task != cls._task:
         raise ModelFileError(
@@ -99,11 +104,16 @@ def restore_fit(
         estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
     estimator.preparation_ = check_preparation(take("preparation", dict | None))
     estimator._make_report()
-    estimator.module_ = read_network(
-        arrays,
-        take("architecture", dict),
-        n_channels=take("n_channels", int),
-        n_classes=estimator._n_outputs,
-        dtype=check_choice("dtype", take("dtype", str), DTYPES),
+    estimator._other_histories = [History(rows) for rows in others]
+    estimator.module_, *estimator._other_modules = (
+        read_network(
+            arrays,
+            take("architecture", dict),
+            n_channels=take("n_channels", int),
+            n_classes=estimator._n_outputs,
+            dtype=check_choice("dtype", take("dtype", str), DTYPES),
+            member=member,
+        )
+        for member in range(1 + len(others))
     )
     return estimator

@@ -1,5 +1,6 @@
 """SensorLSTMRegressor: an LSTM regressor of sensor windows as a scikit-learn estimator."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -124,10 +125,23 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         The native engine trains classifiers only: ``"native"`` is an error here, and ``"auto"``
         takes autograd steps, on the same native kernels.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Values are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -156,13 +170,17 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Says whether values were not finite; a regression's curve is not judged further.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -248,7 +266,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,

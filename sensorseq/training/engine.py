@@ -142,6 +142,8 @@ def train_network(
         ranks.begin(module, train, validation, config)
         callbacks = callbacks if ranks.is_first else ()
     device = next(module.parameters()).device
+    if checkpoint is not None:
+        checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
@@ -156,8 +158,7 @@ def train_network(
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         if checkpoint is not None:
-            known_by = make_identity(module, train, validation, config, seed, choice.name)
-            checkpoint.begin(run, known_by)
+            checkpoint.restore(run)
         watchers = Watchers(callbacks)
         try:
             watchers.notify("on_fit_begin", module, config)
@@ -297,7 +298,8 @@ class Run:
                         row, time.perf_counter() - started, self.module, watchers
                     )
                 # An epoch that a callback did not get through is for a resumed run to repeat.
-                if checkpoint is not None and watchers.error is None:
+                writes = self.ranks is None or self.ranks.is_first
+                if checkpoint is not None and writes and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
             # the other processes may be in another epoch
@@ -376,6 +378,11 @@ class Run:
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
+
+    def refresh_windows(self, X: Tensor) -> None:
+        """Write the training windows of the next epoch into `X`, when they are new in each."""
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
 
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""

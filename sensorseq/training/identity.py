@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def _without_address(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _short(value: Any) -> str:

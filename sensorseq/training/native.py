@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import training_gap_here
 from sensorseq.ops.train_epoch import (
+    HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
     Network,
@@ -377,15 +378,25 @@ class NativeEpochs:
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from here, beside the module's state."""
         trainer = self.trainer
-        # of the rows of every optimizer, those that this one uses
-        used = [row for row in range(trainer.state.shape[1]) if _has_bits(trainer.state[0, row])]
         state: dict[str, Any] = {
-            "optimizer": {row: trainer.state[0, row] for row in used},
+            "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
             "step_count": trainer.step_count,
         }
         if trainer.average is not None:  # else the module's are the trainer's
             state |= {"parameters": trainer.parameters, "average": trainer.average}
         return state
+
+    def _used_rows(self) -> list[int]:
+        """Return which rows of the optimizer's state are not zero for good."""
+        options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
+        momentum, amsgrad, centered = (
+            options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")
+        )
+        used = {
+            "sgd": [momentum],
+            "rmsprop": [True, momentum, centered],
+        }.get(self.trainer.optimizer, [True, True, amsgrad])
+        return [row for row, is_used in enumerate(used) if is_used]
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -407,7 +418,3 @@ def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> 
         torch.cat([part.n_windows for part in taken], dim=1),
     )
     return summarize_epochs(steps, [learning_rates])[0]
-
-
-def _has_bits(values: Tensor) -> bool:
-    return bool(values.view(torch.uint8).any())

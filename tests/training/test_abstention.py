@@ -74,8 +74,8 @@ def test_a_higher_error_rate_and_a_lower_confidence_never_answer_less():
 
 
 def test_without_errors_it_takes_as_many_independent_windows_as_the_binomial_says():
-    """The first start has a third of 10 %: 0.95^n <= 0.033 for the surest 30 % from n = 67 on."""
-    for n, is_enough in ((110, True), (60, False)):
+    """A start has a third of the 10 %, and 0.95^n is below 0.033 from n = 67 on."""
+    for n, is_enough in ((67, True), (66, False)):
         probability = np.linspace(0.5, 1, n)
         chosen = choose_threshold(
             probability, np.ones(n, bool), np.arange(n), error_rate=0.05, confidence=0.9
