@@ -105,6 +105,9 @@ def main():
         np.savez(folder / f"{name} {rank}.npz", **outcome(fit(arguments)))
     np.savez(folder / f"a regression {rank}.npz", **outcome(fit({}, SensorLSTMRegressor)))
     np.savez(folder / f"a file, streamed {rank}.npz", **outcome(fit_streamed(folder)))
+    kept = {"checkpoint": str(folder / "run.checkpoint")}
+    np.savez(folder / f"kept {rank}.npz", **outcome(fit(kept)))
+    np.savez(folder / f"resumed {rank}.npz", **outcome(fit({**kept, "resume": True})))
     np.savez(folder / f"no seed {rank}.npz", **outcome(fit({"random_state": None})))
     called = Called()
     said["epochs"] = fit({"callbacks": [called]}).n_iter_

@@ -63,6 +63,15 @@ def test_all_processes_end_with_the_same_bits(name, folder):
         assert values.tobytes() == second[key].tobytes(), key
 
 
+@pytest.mark.parametrize("name", ["kept", "resumed"])
+def test_a_checkpoint_is_written_once_and_gone_on_from_by_all(name, folder):
+    assert [path.name for path in folder.glob("*run.checkpoint*")] == ["run.checkpoint"]
+    for rank in (0, 1):
+        plain = read(folder, "as it is", rank)
+        for key, values in read(folder, name, rank).items():
+            assert values.tobytes() == plain[key].tobytes(), key
+
+
 def test_callbacks_are_told_in_the_first_process_and_stop_all(folder):
     assert [said(folder, rank)["called"] for rank in (0, 1)] == [2, 0]
     assert [said(folder, rank)["epochs"] for rank in (0, 1)] == [2, 2]
