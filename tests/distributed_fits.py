@@ -8,6 +8,9 @@ import numpy as np
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
+from sensorseq.storage.prepared import write_windows
+from sensorseq.training.stored import BUFFER_VARIABLE
+from sensorseq.windows import WindowSet
 
 CASES = {
     "as it is": {},
@@ -41,6 +44,24 @@ def fit(arguments, estimator=SensorLSTMClassifier):
     fixed = {"dtype": "float64", "device": "cpu", "random_state": 0, "early_stopping": False}
     model = estimator(**{**settings, **fixed, "monitor": "loss", **arguments})
     return model.fit(X, y if estimator is SensorLSTMClassifier else X.mean(axis=1), **data)
+
+
+def write_file(folder):
+    X, y, _ = make_windows()
+    split = np.where(np.arange(len(y)) % 8 < 6, "train", "validation")
+    windows = WindowSet(X.astype(np.float32), y=y, split=split)
+    write_windows(folder / "windows.h5", windows)
+
+
+def fit_streamed(folder):
+    """Fit on the file with a buffer for a part of it."""
+    os.environ[BUFFER_VARIABLE] = "2000"
+    try:
+        model = SensorLSTMClassifier(hidden_size=4, max_epochs=3, batch_size=3, dtype="float64")
+        fixed = {"random_state": 0, "device": "cpu", "early_stopping": False}
+        return model.set_params(**fixed).fit(folder / "windows.h5")
+    finally:
+        del os.environ[BUFFER_VARIABLE]
 
 
 def outcome(model):
@@ -83,6 +104,10 @@ def main():
     for name, arguments in CASES.items():
         np.savez(folder / f"{name} {rank}.npz", **outcome(fit(arguments)))
     np.savez(folder / f"a regression {rank}.npz", **outcome(fit({}, SensorLSTMRegressor)))
+    np.savez(folder / f"a file, streamed {rank}.npz", **outcome(fit_streamed(folder)))
+    kept = {"checkpoint": str(folder / "run.checkpoint")}
+    np.savez(folder / f"kept {rank}.npz", **outcome(fit(kept)))
+    np.savez(folder / f"resumed {rank}.npz", **outcome(fit({**kept, "resume": True})))
     np.savez(folder / f"no seed {rank}.npz", **outcome(fit({"random_state": None})))
     called = Called()
     said["epochs"] = fit({"callbacks": [called]}).n_iter_

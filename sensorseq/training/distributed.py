@@ -88,6 +88,10 @@ class Ranks:
         """Whether any process says so."""
         return bool(self.sum(torch.tensor([float(said)])).item())
 
+    def wait(self) -> None:
+        """Return when every process is here."""
+        self.any(False)
+
     def agree(self, value: Any) -> Any:
         """Return what the first process says."""
         said = [value]

@@ -159,6 +159,8 @@ def train_network(
         module.eval()
         if checkpoint is not None:
             checkpoint.restore(run)
+            if ranks is not None and not ranks.is_first:
+                checkpoint = None  # all go on from it, the first writes it
         watchers = Watchers(callbacks)
         try:
             watchers.notify("on_fit_begin", module, config)
@@ -171,6 +173,8 @@ def train_network(
             module.eval()
             watchers.notify("on_fit_end", module, run.history)
             watchers.explain(sys.exception())
+    if ranks is not None:
+        ranks.wait()  # until the first has written what the others may read
     result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
     if watchers.error is not None:
         if result.best_epoch:

@@ -90,6 +90,11 @@ class StoredPart:
         return stored if whole else min(stored, int(self.max_timesteps or stored))
 
     @property
+    def is_cropped(self) -> bool:
+        """Whether steps are left out."""
+        return self.n_timesteps < self.samples.n_timesteps
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Valid steps of each window when it is cropped."""
         return np.minimum(self.sequences.lengths, self.n_timesteps)
@@ -210,13 +215,29 @@ class PartReader:
         at = 0
         for piece in self._part.pieces(rows):
             check()
-            sequences = self.cropped(piece)
-            if change is not None:
-                sequences = change(sequences, piece)
-            X[at : at + len(piece)] = scale_sequences(
-                sequences, self._part.scaler, self._part.dtype
-            )
+            scaled = None if change is not None else self._scaled_at_once(piece)
+            if scaled is None:
+                sequences = self.cropped(piece)
+                if change is not None:
+                    sequences = change(sequences, piece)
+                scaled = scale_sequences(sequences, self._part.scaler, self._part.dtype)
+            X[at : at + len(piece)] = scaled
             at += len(piece)
+
+    def _scaled_at_once(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Check, pad and scale in one pass, with the same bits; None where that will not do."""
+        part = self._part
+        scaler = part.scaler
+        if part.is_cropped or isinstance(scaler, KeyedScaler):
+            return None
+        if scaler is None:
+            scaler = Scaler.identity(part.samples.n_channels)
+        try:
+            return scaler.transform_to_float32(
+                self._reader.read(rows), part.sequences.lengths[rows]
+            )
+        except SignalError:  # to be said in the words of the slower way
+            return None
 
 
 def is_stored(sequences: Sequences) -> bool:

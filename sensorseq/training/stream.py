@@ -18,7 +18,8 @@ from sensorseq.training.stored import BUFFER_VARIABLE, Change, StoredPart, buffe
 
 HELD = 4  # a part of at most one in so many of the buffer's bytes is read once and held
 _SHARE = (3, 8)  # of the buffer for each of the two halves a larger part is read into
-_BLOCK_BYTES = 256 * 1024  # windows drawn together from the file
+_BLOCK_BYTES = 256 * 1024  # of windows drawn together from the file
+_BLOCKS = 32  # to a buffer at least, where a block is of several chunks
 
 
 class StreamedSampler(BatchSampler):
@@ -181,14 +182,15 @@ class StreamedData:
         """Return what draws the batches; arguments are those of `BatchSampler`."""
         samples = self._part.samples
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
-        # whole chunks of the file, and several blocks to a buffer
-        n_chunks = max(1, _BLOCK_BYTES // (samples.chunk_windows * stored_bytes))
-        block = samples.chunk_windows * n_chunks
+        chunk = samples.chunk_windows
+        # Whole chunks, which are read and checked whole: few where the buffer is small.
+        most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
+        n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
             *arguments,
             **options,
             places=samples.rows,
-            block_windows=max(1, min(block, self.buffer_windows // 32)),
+            block_windows=chunk * n_chunks,
             buffer_windows=self.buffer_windows,
         )
 

@@ -18,6 +18,7 @@ from sensorseq import SensorLSTMRegressor
 def folder(tmp_path_factory):
     """What both ranks wrote; one start of torchrun serves all tests."""
     folder = tmp_path_factory.mktemp("ranks")
+    distributed_fits.write_file(folder)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", distributed_fits.__file__, str(folder)]
     done = subprocess.run(
@@ -41,10 +42,12 @@ def said(folder, rank):
     return ast.literal_eval((folder / f"said {rank}.txt").read_text())
 
 
-@pytest.mark.parametrize("name", [*CASES, "a regression"])
+@pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed"])
 def test_two_processes_train_what_one_trains_on_the_joint_batch(name, folder):
     if name in CASES:
         alone = outcome(distributed_fits.fit(CASES[name]))
+    elif name == "a file, streamed":
+        alone = outcome(distributed_fits.fit_streamed(folder))
     else:
         alone = outcome(distributed_fits.fit({}, SensorLSTMRegressor))
     together = read(folder, name, 0)
@@ -53,11 +56,20 @@ def test_two_processes_train_what_one_trains_on_the_joint_batch(name, folder):
         np.testing.assert_allclose(together[key], values, rtol=1e-8, atol=1e-10, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [*CASES, "a regression", "no seed"])
+@pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed", "no seed"])
 def test_all_processes_end_with_the_same_bits(name, folder):
     first, second = read(folder, name, 0), read(folder, name, 1)
     for key, values in first.items():
         assert values.tobytes() == second[key].tobytes(), key
+
+
+@pytest.mark.parametrize("name", ["kept", "resumed"])
+def test_a_checkpoint_is_written_once_and_gone_on_from_by_all(name, folder):
+    assert [path.name for path in folder.glob("*run.checkpoint*")] == ["run.checkpoint"]
+    for rank in (0, 1):
+        plain = read(folder, "as it is", rank)
+        for key, values in read(folder, name, rank).items():
+            assert values.tobytes() == plain[key].tobytes(), key
 
 
 def test_callbacks_are_told_in_the_first_process_and_stop_all(folder):
