@@ -2,5 +2,6 @@
 
 from sensorseq.doctor.check import check_training
 from sensorseq.doctor.diagnosis import CheckResult, Diagnosis
+from sensorseq.doctor.planted import plant_windows
 
-__all__ = ["CheckResult", "Diagnosis", "check_training"]
+__all__ = ["CheckResult", "Diagnosis", "check_training", "plant_windows"]

@@ -40,6 +40,28 @@ def plant(
     return X.astype(np.float32), y, chosen
 
 
+def plant_windows(
+    seed: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return windows of the planted signal as a data set of its own.
+
+    Parameters
+    ----------
+    seed : int
+        Of where the waves begin, and of their noise.
+
+    Returns
+    -------
+    X : ndarray of shape (96, 100, 1), float32
+        Cosines and triangles.
+    y, groups : ndarray of shape (96,), int64
+        Class, and one of 24 recordings of a class each.
+    """
+    X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order], np.arange(N_PLANTED) // 4
+
+
 def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
     """Say whether the network learns the planted signal; two first weights may try."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)

@@ -14,12 +14,12 @@ from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.config import SCORES
 
 ALARM = 0.005  # how often labels by lot alone may look like a leak
-_ENOUGH = 16  # recordings to judge by
-_MOST_TRIALS = 4
+_ENOUGH = 32  # recordings to judge by
+_MOST_TRIALS = 8
 _HELD_OUT = 0.4
-_EPOCHS = 40
+_EPOCHS = 60
 _FEWEST_EPOCHS = 15
-_BUDGET = 900_000
+_BUDGET = 1_500_000
 _DRAWS = 9999
 
 
@@ -78,7 +78,7 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
         parts = _split(windows, rng)
         if parts is None:
             break
-        lots = rng.permuted(np.arange(n_units) % 2)
+        lots = _draw(unit[parts[1]], n_units, rng)
         train, held_out = (windows.take(rows) for rows in parts)
         y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
         if len(np.unique(y_train)) < 2:
@@ -92,7 +92,11 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
             estimator,
             (train.X, y_train, train.lengths),
             (held_out.X, y_val, held_out.lengths),
-            {**PLAIN, "max_epochs": int(np.clip(affordable, _FEWEST_EPOCHS, _EPOCHS))},
+            {
+                **PLAIN,
+                "lr_schedule": "cosine",
+                "max_epochs": int(np.clip(affordable, _FEWEST_EPOCHS, _EPOCHS)),
+            },
             seed=seed + len(votes),
             stop=StopAt(SCORES[estimator._task], 0.98),
         )
@@ -177,6 +181,16 @@ def _split(
     except SplitError:
         return None
     return (train, validation) if len(train) and len(validation) else None
+
+
+def _draw(held_out: NDArray[np.int64], n_units: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a lot for each unit: half of those that are held out each way, and half of the rest."""
+    lots = np.zeros(n_units, np.int64)
+    is_held_out = np.isin(np.arange(n_units), held_out)
+    for side in (is_held_out, ~is_held_out):
+        n_side = int(side.sum())
+        lots[side] = rng.permuted((np.arange(n_side) + rng.integers(2)) % 2)
+    return lots
 
 
 def _vote(
