@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
-import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,14 +17,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sensorseq.errors import DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples
 from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.padding_warning import warn_of_padding
+from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import read_windows
 from sensorseq.training import (
     EngineChoice,
     TrainingConfig,
@@ -33,10 +34,12 @@ from sensorseq.training import (
     TrainingResult,
     train_network,
 )
-from sensorseq.training.augment import EpochAugmentation, check_augment
+from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
+from sensorseq.training.distributed import agree_on, own_device
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
@@ -62,12 +65,15 @@ from sensorseq.training.preparation import (
     check_same_preparation,
     describe_preparation,
     fit_told_scaler,
+    read_prepared,
     read_training_file,
     refuse_scaled,
     tell_apart,
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.stored import StoredPart, is_stored
+from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
 
@@ -88,7 +94,7 @@ class PreparedFit:
     ----------
     module : LSTMLinear
         With its first weights, on its device.
-    train, validation : TrainingData
+    train, validation : TrainingData or StreamedData
         Scaled windows; validation is None when there are none.
     config : TrainingConfig
         How to train.
@@ -101,8 +107,8 @@ class PreparedFit:
     """
 
     module: LSTMLinear
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     facts: dict[str, Any]
@@ -115,7 +121,7 @@ class PreparedFit:
         )
 
 
-class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -134,11 +140,14 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     best_epoch_: int
     best_score_: float
     _flat_timesteps: int | None
+    _were_lengths: bool = False
     _report_facts: dict[str, Any]
 
     # arguments that are read here
     augment: Any
     callbacks: Any
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
     crop: str
     device: str
     dtype: str
@@ -147,6 +156,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     loss: str | Callable[..., Any]
     max_timesteps: int | None
     random_state: Any
+    resume: bool
     scale: str | None
     validation_fraction: float
     verbose: int
@@ -154,6 +164,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 
@@ -210,6 +221,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
+        CheckpointError
+            If `resume` finds a checkpoint of another configuration or of other data, or a file
+            that is damaged or no checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
@@ -249,11 +263,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     ) -> PreparedFit:
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        # the native engine serves every network on the CPU: "auto" goes where it is
-        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
-        seeds = self._make_seeds()
+        device = self._training_device()
+        checkpoint = self._open_checkpoint()
+        seeds = self._make_seeds(checkpoint)
+        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
@@ -264,16 +277,63 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
+        self._check_parts(train, validation)
         warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
-        config = replace(config, n_outputs=self._n_outputs)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
+        return self._assemble(train, validation, config, seeds, device, checkpoint)
+
+    def _prepare_pass(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> PreparedFit:
+        """Do what `_prepare_fit` does for a lot of windows that all train."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        device = self._training_device()
+        seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        continues = self._continues
+        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
+        if continues:
+            self._join_preparation(X)
+        else:
+            self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
+        train = train_part(windows)
+        self._learn_scaling(
+            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
+        )
+        return self._assemble(train, None, config, seeds, device)
+
+    def _training_device(self) -> torch.device:
+        # the native engine serves every network on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
+
+    def _assemble(
+        self,
+        train: Part,
+        validation: Part | None,
+        config: TrainingConfig,
+        seeds: _Seeds,
+        device: torch.device,
+        checkpoint: Checkpoint | None = None,
+    ) -> PreparedFit:
+        """Make the network and the scaled windows, of parts that are checked."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        config = replace(config, n_outputs=self._n_outputs)
         module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
-        options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
+        options: dict[str, Any] = {
+            "callbacks": self._make_callbacks(),
+            "engine": self.engine,
+            "checkpoint": checkpoint,
+        }
         augmentation = check_augment(self.augment)
-        if augmentation is not None:
+        if augmentation is not None and is_stored(train.sequences):
+            stored = self._stored(train.sequences, training=True)
+            options["refresh"] = StoredAugmentation(augmentation, stored, seeds.training)
+        elif augmentation is not None:
             sequences = self._crop(train.sequences, training=True)
             options["refresh"] = EpochAugmentation(
                 augmentation,
@@ -309,6 +369,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
+        self._learn_probabilities(prepared)
         warn_of_the_end(result, prepared.config.max_epochs)
 
     # What a child says of its targets.
@@ -339,6 +400,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     @abstractmethod
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
+
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        """Raise when the parts lack what an argument of the child needs."""
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        """Learn from the outputs of the kept weights what turns them into probabilities."""
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
@@ -432,20 +499,34 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
-            state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
-        return state
+        return pack_state(super().__getstate__())
 
-    def _make_seeds(self) -> _Seeds:
-        entropy = check_random_state(self.random_state).randint(2**31 - 1)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))
+        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+            self._make_report()
+
+    def _open_checkpoint(self) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        return Checkpoint(
+            self.checkpoint,
+            every=self.checkpoint_every,
+            resume=self.resume,
+            arguments=self.get_params(deep=False),
+        )
+
+    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
+        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy  # of the run to go on with
         return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
 
     # Data in.
 
     @property
     def _continues(self) -> bool:
-        return self.warm_start and hasattr(self, "module_")
+        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
     def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
         """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
@@ -463,7 +544,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
         if isinstance(X, str | os.PathLike):
-            X = read_windows(X)
+            X = read_prepared(X)
         if isinstance(X, WindowSet):
             refuse_scaled(X, self.scale, name)
         return X
@@ -484,6 +565,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             )
         sequences = self._read_sequences(X, lengths, "X", reset=not continues)
         n_windows = len(sequences)
+        self._were_lengths = bool((sequences.lengths < sequences.X.shape[1]).any())
         split = X.split if isinstance(X, WindowSet) else None
         if split is not None and groups is not None:
             raise InputError(
@@ -573,14 +655,30 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self.scaler_ = stored
             return
         warn_of_another_scale(given, self.scale)
-        sequences = self._crop(train.sequences, training=True)
-        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
+        part: Sequences | StoredPart
+        if is_stored(train.sequences):
+            part = self._stored(train.sequences, training=True)
+        else:
+            part = self._crop(train.sequences, training=True)
+        self.scaler_ = fit_told_scaler(given, part, self.scale)
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
         return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
 
-    def _training_data(self, part: Part, dtype: torch.dtype, *, training: bool) -> TrainingData:
+    def _stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+
+    def _training_data(
+        self, part: Part, dtype: torch.dtype, *, training: bool
+    ) -> TrainingData | StreamedData:
         """Crop, scale and, for the training part, weigh."""
+        if is_stored(part.sequences):
+            return hold_or_stream(
+                self._stored(part.sequences, training=training).with_scaler(self.scaler_),
+                self._engine_targets(part),
+                self._weights_of(part) if training else None,
+            )
         sequences = self._crop(part.sequences, training=training)
         return TrainingData.from_arrays(
             scale_sequences(sequences, self.scaler_, self.dtype),
@@ -622,11 +720,18 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
-        sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
+        sequences = self._read_sequences(X, lengths, "X", reset=False)
         module, weight = self.module_, self.module_.linear.weight
         device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
         if weight.device != device:
             module.to(device)
+        if is_stored(sequences):
+            part = self._stored(sequences, training=False).with_scaler(self.scaler_)
+            blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
+            parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
+            return torch.cat(parts).numpy().astype(np.float64)
+        warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
+        sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
         lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
         return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)

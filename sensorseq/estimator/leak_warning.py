@@ -7,6 +7,7 @@ import numpy as np
 from sensorseq.errors import LeakWarning
 from sensorseq.preprocessing.shared_stretches import shared_stretches
 from sensorseq.training.parts import Part
+from sensorseq.training.stored import is_stored
 
 _SHARE = 0.25  # of a window; less of an overlap tells the network little
 _TOLERATED = 0.05  # of the validation windows: a sensor at rest may repeat itself
@@ -22,8 +23,8 @@ def warn_of_shared_samples(train: Part, validation: Part | None, *, is_drawn: bo
     is_drawn : bool
         Whether `fit` drew the validation part itself.
     """
-    if validation is None or not is_drawn:
-        return
+    if validation is None or not is_drawn or is_stored(train.sequences):
+        return  # of windows that stay in their file, whole recordings are held out
     sides = (train.sequences, validation.sequences)
     n_train, n_validation = (len(side) for side in sides)
     X = np.concatenate([np.asarray(side.X, np.float32) for side in sides])

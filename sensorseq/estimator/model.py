@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +20,17 @@ from sensorseq.training.network import check_array_names, read_network, read_sca
 from sensorseq.training.parameters import ARCHITECTURE, check_plain
 from sensorseq.training.preparation import check_preparation
 
+# What files of earlier versions do not have, with what it was then.
+_ADDED = {"temperature": 1.0, "abstention": None}
+
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {
@@ -64,6 +70,7 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
+    description = {**_ADDED, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)

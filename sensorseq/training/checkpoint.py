@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, CheckpointError
+from sensorseq.errors import CheckpointError
 from sensorseq.history import History
 from sensorseq.storage.checkpoint_file import (
     CheckpointFile,
@@ -19,7 +19,7 @@ from sensorseq.storage.checkpoint_file import (
     read_checkpoint,
 )
 from sensorseq.storage.model_file import from_jsonable, to_jsonable
-from sensorseq.training.arguments import check_flag, check_integer
+from sensorseq.training.arguments import check_checkpoint
 from sensorseq.training.identity import changed_surroundings, differences, plain_arguments
 from sensorseq.training.state import pack_state, unpack_state
 
@@ -37,35 +37,6 @@ class Resumable(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-
-
-def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
-    """Raise unless these name a place for a checkpoint, or none and nothing to resume.
-
-    Raises
-    ------
-    ArgumentError
-        Naming the argument and the way out.
-    """
-    check_integer("checkpoint_every", every, 1)
-    check_flag("resume", resume)
-    if path is None:
-        if resume:
-            raise ArgumentError(
-                "resume=True without checkpoint: give checkpoint= the name of the file to go on"
-                " from."
-            )
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise ArgumentError(f"checkpoint={path!r} must be the name of a file, or None.")
-    file = Path(path)
-    if file.is_dir() or not file.name:
-        raise ArgumentError(
-            f"checkpoint={str(path)!r} is a folder; give the name of a file, such as"
-            f" {str(file / 'run.checkpoint')!r}."
-        )
-    if not file.parent.is_dir():
-        raise ArgumentError(f"checkpoint={str(path)!r}: there is no folder {file.parent}; make it.")
 
 
 class Checkpoint:
@@ -129,13 +100,11 @@ class Checkpoint:
             return None
         return self._read(lambda: self._description["identity"]["contents"]["random_state"][0])
 
-    def begin(self, run: Resumable, identity: Mapping[str, Any]) -> None:
-        """Bring `run` to where the checkpoint left it, if there is one to go on from.
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Take in what the run is known by, and compare it with what is in the file.
 
         Parameters
         ----------
-        run : Resumable
-            About to begin; nothing of it is changed when the checkpoint is refused.
         identity : mapping
             See `make_identity`.
 
@@ -148,16 +117,19 @@ class Checkpoint:
         self._identity_text = json.dumps(to_jsonable({**identity, "arguments": named}))
         if self._stored is not None:
             self._check_identity(from_jsonable(json.loads(self._identity_text)))
+        self._file = CheckpointFile(self.path)
+
+    def restore(self, run: Resumable) -> None:
+        """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
+        if self._stored is not None:
             self._read(lambda: self._restore(run))
             self._stored = None
-        self._file = CheckpointFile(self.path)
 
     def keep(self, run: Resumable, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last."""
         assert self._file is not None
         arrays, plain = pack_state(run.state_dict())
-        state = json.dumps(to_jsonable(plain))
-        description = f'{{"identity":{self._identity_text},"state":{state}}}'
+        description = f'{{"identity":{self._identity_text},"state":{json.dumps(plain)}}}'
         content = lay_out({**arrays, _HISTORY: self._encode(run.history)}, description)
         self._pending = None
         if last or len(run.history) % self._every == 0:
@@ -182,7 +154,7 @@ class Checkpoint:
         return self._stored[1]
 
     def _check_identity(self, here: Mapping[str, Any]) -> None:
-        there = self._read(lambda: self._description["identity"])
+        there = self._read(lambda: from_jsonable(self._description["identity"]))
         found = self._read(lambda: differences(here, there))
         if found:
             raise CheckpointError(

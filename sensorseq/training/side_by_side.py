@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from sensorseq.training.native import (
     summarize_epochs,
 )
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
 STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
@@ -55,8 +56,8 @@ class TrainingJob:
     """
 
     module: nn.Module
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     callbacks: Sequence[Any] = ()
@@ -80,9 +81,19 @@ class _Member:
     has_ended: bool = False
 
     @property
+    def train(self) -> TrainingData:
+        """Its windows, which are held."""
+        return cast(TrainingData, self.run.train)
+
+    @property
+    def validation(self) -> TrainingData | None:
+        """Those it is validated on, which are held, too."""
+        return cast(TrainingData | None, self.run.validation)
+
+    @property
     def kind(self) -> Hashable:
         """What the models of one trainer agree in."""
-        train, config = self.run.train, self.job.config
+        train, config = self.train, self.job.config
         return (
             self.network,
             config.loss,
@@ -99,13 +110,13 @@ class _Member:
     @property
     def windows(self) -> Hashable:
         """Whose windows it trains on."""
-        train = self.run.train
+        train = self.train
         return id(train.X), id(train.lengths), id(train.target)
 
     @property
     def validated_on(self) -> Hashable:
         """What the models of one validation agree in."""
-        data = self.run.validation
+        data = self.validation
         windows = None if data is None else (id(data.X), id(data.lengths), id(data.target))
         return windows, self.job.config.label_smoothing
 
@@ -116,7 +127,7 @@ class _Member:
         width = network.hidden_size * network.n_directions
         inputs = network.input_size + (network.num_layers - 1) * width
         products = 4 * width * (inputs + network.num_layers * network.hidden_size)
-        batch = min(self.job.config.batch_size or math.inf, len(self.run.train))
+        batch = min(self.job.config.batch_size or math.inf, len(self.train))
         return 3.0 * batch * self.crops.n_timesteps * products
 
 
@@ -212,13 +223,18 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return moved.setdefault(key, data.to(device))
 
     choice = engine_for(module, job.train, job.validation, job.config, job.engine)
+    if not (
+        isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
+    ):
+        return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
     if module.inference_precision != "float32":
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
+    train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(module, move(job.train), validation, job.config, order_seed, crop_seed)
+    run = Run(module, train, validation, job.config, order_seed, crop_seed)
     return _Member(
         place,
         job,
@@ -226,7 +242,7 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         run,
         choice,
         integer_seed(dropout_seed),
-        RandomCrops(job.config, run.train),
+        RandomCrops(job.config, train),
         network_of(module),
     )
 
@@ -241,13 +257,13 @@ def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
     seen: set[Hashable] = set()
     n_bytes, products = 0, 0.0
     for member in (member for members in by_windows.values() for member in members):
-        of_windows = 0 if member.windows in seen else member.run.train.X.nbytes
+        of_windows = 0 if member.windows in seen else member.train.X.nbytes
         too_large = seen and n_bytes + of_windows > SHARED_BYTES
         too_slow = (products + member.step_products) / n_threads > STEP_PRODUCTS
         if too_large or (too_slow and len(portion) >= n_threads):
             yield portion
             portion, n_bytes, products, seen = [], 0, 0.0, set()
-            of_windows = member.run.train.X.nbytes
+            of_windows = member.train.X.nbytes
         portion.append(member)
         seen.add(member.windows)
         n_bytes += of_windows
@@ -290,16 +306,16 @@ class _Group:
         n_windows = 0
         for member in self._active:
             if member.windows not in parts:
-                parts[member.windows] = member.run.train
+                parts[member.windows] = member.train
                 begin[member.windows] = n_windows
-                n_windows += len(member.run.train)
+                n_windows += len(member.train)
             member.first_row = begin[member.windows]
         sets = list(parts.values())
         weight = None
-        if any(member.run.train.weight is not None for member in self._active):
+        if any(member.train.weight is not None for member in self._active):
             weight = sets[0].X.new_ones((len(self._active), n_windows))
             for of_member, member in zip(weight, self._active, strict=True):
-                train = member.run.train
+                train = member.train
                 if train.weight is not None:
                     of_member[member.first_row : member.first_row + len(train)] = train.weight
         loss = self._config.loss
