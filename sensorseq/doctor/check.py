@@ -25,6 +25,8 @@ from sensorseq.training.config import CLASSIFICATION, SCORES
 
 _MOST_WINDOWS = 160  # of those that are trained on
 _MOST_TIMESTEPS = 128
+_MOST_WORK = 8.0  # of a network, as a multiple of that of one layer of 64 units
+_FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
 _LEARNED = {"accuracy": 1.0, "r2": 0.95}  # of a batch
@@ -76,13 +78,14 @@ def check_training(
 
     Notes
     -----
-    The work is bounded whatever the data: few windows, at most 128 steps of each, fewer epochs for
-    larger networks.
+    The work is bounded whatever the data: few windows, at most 128 steps of each, and for a large
+    network one of fewer hidden units.
     """
     _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
     windows = read_checked_windows(X, y, groups, lengths, estimator._task)
     part = take_in_runs(windows, _MOST_WINDOWS)
     small = part.head(_MOST_TIMESTEPS)
+    estimator, notes = _lighten(estimator, windows.X.shape[2])
     work = relative_work(estimator, windows.X.shape[2])
     checks: dict[str, Callable[[], CheckResult]] = {
         "channels_vary": lambda: check_channels(windows),
@@ -98,7 +101,7 @@ def check_training(
         del checks["classes_have_windows"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
     results = [make() for name, make in checks.items() if name in wanted]
-    return Diagnosis(tuple(results), _what_was_left_out(windows, small))
+    return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
 
 
 def _refuse_what_fit_refuses(estimator: Any, X: Any, y: Any, groups: Any, lengths: Any) -> None:
@@ -106,6 +109,20 @@ def _refuse_what_fit_refuses(estimator: Any, X: Any, y: Any, groups: Any, length
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeakWarning)  # the checks say more of it
         make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
+
+
+def _lighten(estimator: Any, n_channels: int) -> tuple[Any, tuple[str, ...]]:
+    """Return a twin with fewer hidden units when the network is large, and a note of it."""
+    hidden_size = estimator.hidden_size
+    twin = estimator
+    while relative_work(twin, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
+        hidden_size //= 2
+        own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
+        twin = make_twin(estimator, {**own, "hidden_size": hidden_size})
+    if twin is estimator:
+        return estimator, ()
+    told = f"hidden_size={hidden_size} stood for {estimator.hidden_size}"
+    return twin, (f"To be quick, {told}: a bug does not depend on it.",)
 
 
 def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[str, ...]:

@@ -132,8 +132,10 @@ def run_trial(
             prepare(prepared.module)
         result = prepared.run()
         data = prepared.validation
-        outputs = predict_outputs(prepared.module, data.X, data.lengths)
-    return Trial(result.history, outputs.double().numpy(), SCORES[prepared.config.task])
+        outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
+    if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
+        outputs = outputs * twin.target_sd_ + twin.target_mean_
+    return Trial(result.history, outputs, SCORES[prepared.config.task])
 
 
 def make_twin(estimator: Any, arguments: Mapping[str, Any]) -> Any:

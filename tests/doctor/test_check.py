@@ -188,6 +188,13 @@ def test_windows_that_overlap_across_the_split_are_found_by_what_they_do(seed):
     assert failures(check_training(make(hidden_size=16), X, y, groups=groups)) == []
 
 
+def test_a_regressor_that_knows_its_recordings_is_found_out():
+    X, y, _ = cut(hop=10)
+    regressor = SensorLSTMRegressor(hidden_size=16, random_state=0)
+    only = ["chance_on_shuffled_labels"]
+    assert failures(check_training(regressor, X, y * 100.0, only=only)) == only
+
+
 def test_recordings_spread_over_groups_are_found_though_they_share_no_samples():
     X, y, recording = cut()
     wrong = np.arange(len(y)) % 12
@@ -243,6 +250,16 @@ def test_large_data_are_capped_and_it_is_said():
         "To be quick, 160 of the 360 windows were trained on, the first 128 of their 200 steps.",
     )
     assert failures(diagnosis) == []
+
+
+def test_a_large_network_is_stood_for_by_a_smaller_one():
+    X, y, groups = cut()
+    large = make(hidden_size=1024, num_layers=2, bidirectional=True)
+    diagnosis = check_training(large, X, y, groups=groups, only=["evaluation_repeats"])
+    assert diagnosis.notes == (
+        "To be quick, hidden_size=64 stood for 1024: a bug does not depend on it.",
+    )
+    assert diagnosis.passed
 
 
 def test_equal_seeds_give_equal_results_and_the_estimator_stays_as_it_was():
