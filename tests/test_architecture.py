@@ -16,7 +16,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "evaluation/",
         "adapters/",
         "preprocessing/transformers.py",
@@ -33,7 +33,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "fluctuation/monitor.py",
         "doctor/",
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "deploy/",
         "adapters/",
         "benchmark.py",

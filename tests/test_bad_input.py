@@ -276,6 +276,7 @@ ARGUMENTS = [
     ("checkpoint_every", 0, "must be at least 1"),
     ("resume", "yes", "must be True or False"),
     ("callbacks", [object()], r"callbacks\[0\] is"),
+    ("n_models", 0, "n_models=0 must be"),
     ("callbacks", "progress", "must be a list"),
     ("verbose", "loud", "must be an integer"),
 ]
@@ -289,8 +290,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    # not served yet; scikit-learn's own check
-    unchecked = {"augment", "n_models", "auto_repair", "random_state"}
+    unchecked = {"augment", "auto_repair", "random_state"}  # scikit-learn's own check
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(SensorLSTMClassifier().get_params())
 

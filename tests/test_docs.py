@@ -55,7 +55,9 @@ def test_configurations_on_a_page_are_understood(page):
         PreparePipeline.from_configuration(make_configuration(said))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "docs" / "validation.md"], ids=lambda page: page.stem
+)
 def test_what_a_page_imports_is_there(page):
     for text in blocks(page, "python"):
         tree = ast.parse(text)

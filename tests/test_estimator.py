@@ -480,7 +480,6 @@ def test_both_engines_take_the_same_trajectory():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("n_models", 3),
         ("auto_repair", True),
     ],
 )
@@ -493,7 +492,6 @@ def test_what_is_not_served_yet_says_so_by_name(argument, value):
 
 def test_the_list_of_what_is_not_served_is_complete():
     assert set(NOT_YET) == {
-        "n_models",
         "auto_repair",
     }
     parameters = SensorLSTMClassifier().get_params()

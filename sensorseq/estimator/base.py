@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import DivergedError, InputError, ModelFileError
-from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
+from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
@@ -32,7 +32,6 @@ from sensorseq.training import (
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    train_network,
 )
 from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
@@ -72,10 +71,13 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.stored import StoredPart, is_stored
 from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
+
+_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
 
 
 class _Seeds(NamedTuple):
@@ -84,6 +86,7 @@ class _Seeds(NamedTuple):
     split: np.random.SeedSequence
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
+    others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ class PreparedFit:
         What the fluctuation report needs to know of the parts.
     options : dict
         Further arguments of `sensorseq.training.train_network`.
+    others : tuple of (LSTMLinear, SeedSequence, dict)
+        Module, seed and options of each further member of an ensemble.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
@@ -113,12 +120,25 @@ class PreparedFit:
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
+    validation_groups: NDArray[Any] | None = None
 
-    def run(self) -> TrainingResult:
-        """Train."""
-        return train_network(
-            self.module, self.train, self.validation, self.config, seed=self.seed, **self.options
-        )
+    def jobs(self) -> list[TrainingJob]:
+        """Return what is to be trained: one network, or every member of an ensemble."""
+        members = ((self.module, self.seed, self.options), *self.others)
+        return [self._make_job(*member) for member in members]
+
+    def _make_job(
+        self, module: LSTMLinear, seed: np.random.SeedSequence, options: Mapping[str, Any]
+    ) -> TrainingJob:
+        own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
+        parts = self.train, self.validation, self.config
+        return TrainingJob(module, *parts, seed, **own, options=rest)
+
+    def run(self) -> list[TrainingResult]:
+        """Train; return the result of each member."""
+        return train_jobs(self.jobs())
 
 
 class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -155,6 +175,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     hidden_size: int
     loss: str | Callable[..., Any]
     max_timesteps: int | None
+    n_models: int
     random_state: Any
     resume: bool
     scale: str | None
@@ -278,7 +299,11 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         )
         check_validation(windows, validation, self.validation_fraction, config)
         self._check_parts(train, validation)
-        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
+        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        if is_drawn and validation is not None:
+            warn_of_shared_samples(train.sequences, validation.sequences)
+            if windows.groups is None:
+                warn_of_windows_in_a_row(windows.sequences)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
@@ -323,24 +348,14 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         """Make the network and the scaled windows, of parts that are checked."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         config = replace(config, n_outputs=self._n_outputs)
-        module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
-        options: dict[str, Any] = {
-            "callbacks": self._make_callbacks(),
-            "engine": self.engine,
-            "checkpoint": checkpoint,
-        }
-        augmentation = check_augment(self.augment)
-        if augmentation is not None and is_stored(train.sequences):
-            stored = self._stored(train.sequences, training=True)
-            options["refresh"] = StoredAugmentation(augmentation, stored, seeds.training)
-        elif augmentation is not None:
-            sequences = self._crop(train.sequences, training=True)
-            options["refresh"] = EpochAugmentation(
-                augmentation,
-                sequences,
-                lambda changed: scale_sequences(changed, self.scaler_, self.dtype),
-                seeds.training,
-            )
+        n_channels = train.sequences.X.shape[2]
+        module = self._make_module(n_channels, seeds.weights).to(device)
+        options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
+        plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
+
+        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
+            return {} if checkpoint is None else {"checkpoint": checkpoint}
+
         return PreparedFit(
             module,
             self._training_data(train, dtype, training=True),
@@ -348,19 +363,49 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             config,
             seeds.training,
             self._facts_of(train, validation),
-            options,
+            {**options, **self._renewal(train, seeds.training), **kept_in(checkpoint)},
+            tuple(
+                (
+                    self._make_module(n_channels, weights, member).to(device),
+                    training,
+                    {
+                        **plain,
+                        **self._renewal(train, training),
+                        **kept_in(self._open_checkpoint(member)),
+                    },
+                )
+                for member, (weights, training) in enumerate(seeds.others, start=1)
+            ),
+            None if validation is None else validation.groups,
         )
 
-    def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
-        """Store what the run gave, and say when it did not end as asked."""
+    def _renewal(self, train: Part, seed: np.random.SeedSequence) -> dict[str, Any]:
+        """Return the option that gives windows anew in each epoch, when they are to be."""
+        augmentation = check_augment(self.augment)
+        if augmentation is None:
+            return {}
+        if is_stored(train.sequences):
+            stored = self._stored(train.sequences, training=True)
+            return {"refresh": StoredAugmentation(augmentation, stored, seed)}
+
+        def scale(changed: Sequences) -> NDArray[Any]:
+            return scale_sequences(changed, self.scaler_, self.dtype)
+
+        sequences = self._crop(train.sequences, training=True)
+        return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
+
+    def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
+        """Store what the runs of all members gave, and say when one did not end as asked."""
+        result = results[0]
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
+        self._other_histories = [other.history for other in results[1:]]
         self._report_facts = prepared.facts
         self._make_report()
-        if result.best_epoch == 0:
+        if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
@@ -369,8 +414,10 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
+        self._other_modules = [module for module, _, _ in prepared.others]
         self._learn_probabilities(prepared)
-        warn_of_the_end(result, prepared.config.max_epochs)
+        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
+            warn_of_the_end(of_member, prepared.config.max_epochs)
 
     # What a child says of its targets.
 
@@ -417,6 +464,16 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
 
     # After the fit.
 
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return [self.module_, *self.__dict__.get("_other_modules", ())]
+
+    @property
+    def histories_(self) -> list[History]:
+        """One history for each member; `history_` is the first."""
+        return [self.history_, *self.__dict__.get("_other_histories", ())]
+
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
 
@@ -458,7 +515,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             executed when read.
         """
         check_is_fitted(self)
-        write_model(path, network_arrays(self.module_, self.scaler_), describe_fit(self))
+        write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -484,7 +541,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             estimator: Self = restore_fit(cls, arrays, description, path, device)
         except ModelFileError:
             raise
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a description makes raise, it is no model
             raise ModelFileError(
                 f"{path} contradicts itself: {error}. Save the model again where it was trained."
             ) from error
@@ -506,11 +563,12 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
             self._make_report()
 
-    def _open_checkpoint(self) -> Checkpoint | None:
+    def _open_checkpoint(self, member: int = 0) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
+        path = Path(self.checkpoint)
         return Checkpoint(
-            self.checkpoint,
+            path.with_name(f"{path.name}.{member}") if member else path,
             every=self.checkpoint_every,
             resume=self.resume,
             arguments=self.get_params(deep=False),
@@ -520,7 +578,11 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with
-        return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
+        root = np.random.SeedSequence(entropy)
+        split, weights, training = root.spawn(3)
+        # member after member: the first of many has the seeds of one alone
+        others = [root.spawn(2) for _ in range(1, self.n_models)]
+        return _Seeds(split, weights, training, [(first, second) for first, second in others])
 
     # Data in.
 
@@ -618,7 +680,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -690,10 +752,17 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
 
     # The network and its outputs.
 
-    def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
+    def _make_module(
+        self, n_channels: int, seed: np.random.SeedSequence, member: int = 0
+    ) -> LSTMLinear:
         parameters = self.get_params(deep=False)
         if self._continues:
-            return continue_network(self.module_, parameters)
+            if len(self.modules_) != self.n_models:
+                raise ArgumentError(
+                    f"n_models={self.n_models}, but warm_start=True goes on from"
+                    f" {len(self.modules_)}; take warm_start=False."
+                )
+            return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
@@ -714,27 +783,40 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         )
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs)."""
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         check_is_fitted(self)
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._read_sequences(X, lengths, "X", reset=False)
-        module, weight = self.module_, self.module_.linear.weight
-        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
-        if weight.device != device:
-            module.to(device)
         if is_stored(sequences):
             part = self._stored(sequences, training=False).with_scaler(self.scaler_)
-            blocks = StreamedData(part, np.zeros(len(part), np.int64)).blocks()
-            parts = [predict_outputs(module, at.X.to(weight.dtype), at.lengths) for at in blocks]
-            return torch.cat(parts).numpy().astype(np.float64)
+            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
+            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
         sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
-        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
-        return predict_outputs(module, scaled.to(weight.dtype), lengths).numpy().astype(np.float64)
+        valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return self._join(scaled, valid)
+
+    def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
+        """Return the outputs for scaled windows, of all members as one."""
+        outputs = [self._run_member(module, X, lengths) for module in self.modules_]
+        return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+
+    def _run_member(
+        self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None
+    ) -> NDArray[np.float64]:
+        weight = module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return predict_outputs(module, X.to(weight.dtype), lengths).numpy().astype(np.float64)
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one output for those of all members, (members, n, outputs)."""
+        return np.asarray(outputs.mean(axis=0))
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
@@ -28,7 +28,6 @@ from sensorseq.training.calibration import (
     softmax,
 )
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.inference import predict_outputs
 from sensorseq.training.parts import Part
 from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
@@ -147,7 +146,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
         rounding.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Probabilities are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional
@@ -188,14 +189,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode. Its outputs are the logits before `temperature_`.
+        The network, in evaluation mode; of an ensemble the first. Its outputs are the logits before
+        `temperature_`.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     temperature_ : float
         What logits are divided by; 1 unless ``calibrate=True``.
     abstention_ : Abstention
@@ -387,6 +393,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the probability of each class, the softmax of the logits over `temperature_`.
 
+        Of an ensemble the mean of its members' probabilities.
+
         Parameters
         ----------
         X, lengths : as in `predict`
@@ -400,6 +408,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits over `temperature_`, whose softmax is `predict_proba`.
+
+        Of an ensemble the logit is the logarithm of the members' mean probability.
 
         Parameters
         ----------
@@ -517,6 +527,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
         reorder_outputs(module, order)
         self.classes_ = labels[order]
+        self.temperature_ = 1.0
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of the mean of the members' probabilities."""
+        return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
 
     @property
     def _n_outputs(self) -> int:
@@ -557,6 +572,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
+        _warn_of_single_windows(self.classes_, train, validation)
         return {
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
@@ -578,15 +594,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             return
         data = prepared.validation
         assert data is not None  # _check_parts
-        blocks = [predict_outputs(prepared.module, at.X, at.lengths) for at in data.blocks()]
-        logits = torch.cat(blocks).double().numpy()
-        self.temperature_ = fit_temperature(logits, data.target.cpu().numpy())
-        spread = probability_spread(logits, self.temperature_)
+        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
             warnings.warn(
-                f"calibrate=True had {len(logits)} validation windows: with others of the same kind"
-                f" the probability of the likeliest class would differ by about {spread:.2f}. Hold"
-                " out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
+                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
+                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -604,3 +621,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         abstention = take("abstention", list | None)
         if abstention is not None:
             self.abstention_ = check_abstention(abstention)
+
+
+def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
+    """Name a class that has one window, which cannot be learned from and held out, too."""
+    if validation is None:
+        return
+    counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
+    single = np.flatnonzero(counts == 1)
+    if len(single):
+        warnings.warn(
+            f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
+            " classes): no validation can tell whether it is learned. Record more of it, or leave"
+            " it out.",
+            UserWarning,
+            stacklevel=5,
+        )

@@ -24,7 +24,7 @@ class Decisions(NamedTuple):
     ----------
     label : masked array of shape (n_windows,)
         The most probable label where `answered`; elsewhere masked, so that no comparison with it
-        is true. ``label.filled("unknown")`` names those, ``label.data`` is what `predict` says.
+        is true. ``np.where(answered, label.data, "unknown")`` names those.
     probability : ndarray of shape (n_windows,)
         Of the most probable label.
     answered : ndarray of shape (n_windows,), bool

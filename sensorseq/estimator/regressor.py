@@ -125,7 +125,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         The native engine trains classifiers only: ``"native"`` is an error here, and ``"auto"``
         takes autograd steps, on the same native kernels.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Values are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional
@@ -168,13 +170,17 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Says whether values were not finite; a regression's curve is not judged further.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -467,7 +473,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        self.target_mean_ = np.array(take("target_mean", list), np.float64)
-        self.target_sd_ = np.array(take("target_sd", list), np.float64)
+        mean, sd = take("target_mean", list), take("target_sd", list)
+        if any(type(value) not in (int, float) for value in (*mean, *sd)):
+            raise TypeError("target_mean and target_sd are numbers")
+        self.target_mean_, self.target_sd_ = np.array(mean, float), np.array(sd, float)
         self._flat_targets = take("flat_targets", bool)
         self.n_outputs_ = len(self.target_mean_)
+        scaling = np.stack([self.target_mean_, self.target_sd_])
+        if scaling.ndim != 2 or not np.isfinite(scaling).all():
+            raise ValueError("target_mean and target_sd are a finite number for each output")
+        if self._flat_targets and self.n_outputs_ > 1:
+            raise ValueError(f"flat_targets with {self.n_outputs_} outputs")

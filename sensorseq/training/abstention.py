@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincc
-from scipy.stats import t as student_t
 
 _COVERAGES = np.arange(6, 21) / 20  # thresholds that are tried: those that answer such a share
 _STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_threshold`
@@ -56,9 +55,9 @@ def choose_threshold(
 
     A test is the exact binomial one with the *effective* number of windows: that of answered
     windows over their design effect ``1 + (m - 1) rho``, m being the windows of a group and rho
-    how much more alike errors within groups are than between, as Korn and Graubard do in surveys
-    [3]_, their correction for few groups included. rho is estimated from all windows and drawn
-    towards 1 (a group is one observation) with the weight of one group that holds an error.
+    the correlation of errors within a group, as in surveys [3]_. rho is estimated from all windows
+    and drawn towards 1 (a group is one observation) with the weight of one group that holds an
+    error, which stands in for their correction for few groups.
 
     Parameters
     ----------
@@ -110,8 +109,8 @@ def lowest_error_rate(
     group_index: NDArray[np.int64],
     confidence: float,
 ) -> float | None:
-    """Return the lowest error rate, in hundredths, that these windows can vouch for."""
-    for percent in range(1, 100):
+    """Return the lowest error rate, in hundredths, that these windows can vouch for, up to 0.5."""
+    for percent in range(1, 51):
         arguments = {"error_rate": percent / 100, "confidence": confidence}
         if choose_threshold(probability, is_right, group_index, **arguments) is not None:
             return percent / 100
@@ -134,22 +133,11 @@ def _p_values(
         sizes = np.bincount(group_index[answered], minlength=n_groups).astype(float)
         n, n_errors = sizes.sum(), float((answered & ~is_right).sum())
         design_effect = 1 + ((sizes**2).sum() / n - 1) * alike
-        n_answering = int((sizes > 0).sum())
-        worth = n / design_effect * _few_groups(int(n), n_answering)
+        worth = n / design_effect
         errors = n_errors / n * worth
         # P(Bin(worth, error_rate) <= errors), for counts that are not whole
         values[place] = betaincc(errors + 1, worth - errors, error_rate) if worth > errors else 1.0
     return values
-
-
-def _few_groups(n_windows: int, n_groups: int) -> float:
-    """Squared ratio of Student's quantiles, for a variance that is known from few groups."""
-    if n_groups == n_windows:
-        return 1.0
-    if n_groups < 2:
-        return 1.0 / n_windows
-    quantiles = student_t.ppf(0.95, [n_windows - 1, n_groups - 1])
-    return float((quantiles[0] / quantiles[1]) ** 2)
 
 
 def _error_correlation(

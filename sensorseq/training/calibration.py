@@ -1,5 +1,7 @@
 """Temperature scaling: one number that makes probabilities as sure as they are right."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
@@ -55,26 +57,40 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12, rtol=1e-12)))
 
 
-def probability_spread(logits: NDArray[np.floating], temperature: float) -> float:
+def probability_spread(
+    logits: NDArray[np.floating],
+    class_index: NDArray[np.integer],
+    temperature: float,
+    groups: NDArray[Any] | None = None,
+) -> float:
     """Return by how much the probability of the likeliest class depends on the windows drawn.
 
-    The standard error of log T, from the information in the logits, times what a change of log T
-    does to that probability, as a root mean square over the windows. Windows count as independent;
-    of few recordings the spread is larger.
+    The standard error of log T times what a change of log T does to that probability, as a root
+    mean square over the windows. The error is that of independent windows, or if that is larger,
+    the one that sums each group's slope of the loss before squaring it: the windows of a recording
+    ask for another temperature together.
 
     Parameters
     ----------
-    logits : ndarray of shape (n_windows, n_classes)
+    logits, class_index
         What the temperature was fitted on.
     temperature : float
         What was fitted.
+    groups : ndarray of shape (n_windows,), optional
+        What was recorded as a whole.
     """
     z = _below_highest(logits) / temperature
     probability = softmax(z)
-    expected = (probability * z).sum(axis=1, keepdims=True)
-    information = (probability * (z - expected) ** 2).sum() + _PRIOR / temperature
-    change = probability.max(axis=1) * -expected[:, 0]  # d p_max / d log T; its z is 0
-    return float(np.sqrt((change**2).mean() / information))
+    expected = (probability * z).sum(axis=1)
+    spread_of_z = float((probability * (z - expected[:, np.newaxis]) ** 2).sum())
+    variance = spread_of_z
+    if groups is not None and len(names := np.unique(groups)) > 1:
+        slope = expected - z[np.arange(len(z)), class_index]
+        of_group = np.bincount(np.searchsorted(names, groups), slope)
+        variance = max(variance, float((of_group**2).sum()) * len(names) / (len(names) - 1))
+    information = spread_of_z + _PRIOR / temperature
+    change = probability.max(axis=1) * expected  # d p_max / d log T; its own z is 0
+    return float(np.sqrt((change**2).mean() * variance) / information)
 
 
 def check_temperature(value: float) -> float:

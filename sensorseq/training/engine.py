@@ -379,6 +379,11 @@ class Run:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
+    def refresh_windows(self, X: Tensor) -> None:
+        """Write the training windows of the next epoch into `X`, when they are new in each."""
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too

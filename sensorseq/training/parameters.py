@@ -20,7 +20,6 @@ from sensorseq.training.weights import check_class_weight
 
 # Documented arguments that are not served yet, with the one value that is. It only shrinks.
 NOT_YET: dict[str, Any] = {
-    "n_models": 1,
     "auto_repair": False,
 }
 ARCHITECTURE = (
@@ -72,6 +71,7 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
         check_choice("scale", p["scale"], (*KINDS, PHYSICAL))
     check_device(p["device"])
     check_choice("dtype", p["dtype"], DTYPES)
+    check_integer("n_models", p["n_models"], 1)
     check_flag("warm_start", p["warm_start"])
     if not isinstance(p["verbose"], bool):
         check_integer("verbose", p["verbose"], 0)

@@ -6,14 +6,17 @@ order, rates, best weights, early stopping) is the run's own business, see `engi
 """
 
 import math
+import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
@@ -50,9 +53,11 @@ class TrainingJob:
 
     Parameters
     ----------
-    module, train, validation, config, seed, callbacks, engine
+    module, train, validation, config, seed, callbacks, engine, refresh
         As there. Runs on the same windows take them once when `train` and `validation` hold the
-        same tensors.
+        same tensors, and nothing refreshes them.
+    options : dict
+        Further arguments of it. A job that has any is trained alone.
     """
 
     module: nn.Module
@@ -62,6 +67,22 @@ class TrainingJob:
     seed: np.random.SeedSequence
     callbacks: Sequence[Any] = ()
     engine: str = "auto"
+    refresh: Callable[[int], NDArray[Any]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> TrainingResult:
+        """Train alone."""
+        return train_network(
+            self.module,
+            self.train,
+            self.validation,
+            self.config,
+            seed=self.seed,
+            callbacks=self.callbacks,
+            engine=self.engine,
+            refresh=self.refresh,
+            **self.options,
+        )
 
 
 @dataclass
@@ -111,6 +132,8 @@ class _Member:
     def windows(self) -> Hashable:
         """Whose windows it trains on."""
         train = self.train
+        if self.job.refresh is not None:
+            return self.place
         return id(train.X), id(train.lengths), id(train.target)
 
     @property
@@ -194,22 +217,76 @@ def train_side_by_side(
         for members in _in_portions(group):
             _Group(members, return_errors, end).train()
     for place in alone:
-        result = attempt(place, partial(_train_alone, jobs[place]))
+        result = attempt(place, jobs[place].run)
         if result is not None:
             end(place, result)
     return results
 
 
-def _train_alone(job: TrainingJob) -> TrainingResult:
-    return train_network(
-        job.module,
-        job.train,
-        job.validation,
-        job.config,
-        seed=job.seed,
-        callbacks=job.callbacks,
-        engine=job.engine,
-    )
+_meeting = threading.local()  # of this thread: what trains the jobs of several fits at once
+
+
+def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
+
+    Raises
+    ------
+    ArgumentError, CheckpointError
+        As in `train_network`.
+    """
+    meet = getattr(_meeting, "meet", None)
+    if meet is not None:
+        results: list[TrainingResult] = meet(jobs)
+        return results
+    return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+
+
+@contextmanager
+def meeting_at(
+    meet: Callable[[Sequence[TrainingJob]], list[TrainingResult]] | None,
+) -> Iterator[None]:
+    """Let `meet` train the jobs of the fits of this thread in a block."""
+    before = getattr(_meeting, "meet", None)
+    _meeting.meet = meet
+    try:
+        yield
+    finally:
+        _meeting.meet = before
+
+
+def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    """Return jobs of which those with equal windows hold the same tensors."""
+    known: dict[Hashable, list[TrainingData]] = {}
+
+    def share(data: TrainingData | StreamedData) -> TrainingData | StreamedData:
+        if not isinstance(data, TrainingData):
+            return data
+        sample = data.X.reshape(-1)[:: 1 + data.X.numel() // 64].cpu().numpy().tobytes()
+        of_sample = known.setdefault((data.X.shape, data.X.dtype, sample), [])
+        for other in of_sample:
+            if all(_is_equal(vars(data)[name], vars(other)[name]) for name in _WINDOWS):
+                weight = other.weight if _is_equal(data.weight, other.weight) else data.weight
+                return replace(other, weight=weight)
+        of_sample.append(data)
+        return data
+
+    return [
+        replace(
+            job,
+            train=share(job.train),
+            validation=None if job.validation is None else share(job.validation),
+        )
+        for job in jobs
+    ]
+
+
+_WINDOWS = ("X", "lengths", "target")
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or torch.equal(one, other)
 
 
 def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) -> _Member | None:
@@ -229,12 +306,12 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
-    if module.inference_precision != "float32":
+    if module.inference_precision != "float32" or job.options:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
     train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(module, train, validation, job.config, order_seed, crop_seed)
+    run = Run(module, train, validation, job.config, order_seed, crop_seed, job.refresh)
     return _Member(
         place,
         job,
@@ -311,6 +388,10 @@ class _Group:
                 n_windows += len(member.train)
             member.first_row = begin[member.windows]
         sets = list(parts.values())
+        x = _join([part.X for part in sets])
+        if any(member.job.refresh is not None for member in self._active):
+            x = x.clone() if len(sets) == 1 else x  # it will be written over
+        self._x = x
         weight = None
         if any(member.train.weight is not None for member in self._active):
             weight = sets[0].X.new_ones((len(self._active), n_windows))
@@ -324,7 +405,7 @@ class _Group:
         return EpochTrainer(
             self._network,
             torch.stack([self._network.flatten(parameters) for parameters in modules]),
-            _join([part.X for part in sets]),
+            x,
             _join([part.target for part in sets]),
             torch.cat([hyper_of(member.job.config, member.module) for member in self._active]),
             lengths=None if sets[0].lengths is None else _join([s.lengths for s in sets]),
@@ -399,6 +480,8 @@ class _Group:
         for member in self._active:
             if member.job.callbacks:  # which may have changed the weights
                 member.weights.read_module()
+            n_windows = len(member.run.train)
+            member.run.refresh_windows(self._x[member.first_row : member.first_row + n_windows])
         drawn = [member.run.draw_epoch() for member in self._active]
         batches = [steps for steps, _ in drawn]
         rates = [of_model for _, of_model in drawn]

@@ -78,17 +78,32 @@ def test_few_windows_move_the_temperature_less_than_many():
     assert 1 < one < many
 
 
-def test_the_spread_is_that_of_probabilities_over_new_draws():
-    for n in (40, 160):
-        draws = [draw(n, 2.0, seed=seed) for seed in range(200)]
-        fixed, _ = draw(2000, 2.0, seed=10**6)
-        temperatures = np.array([fit_temperature(*pair) for pair in draws])
-        top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
-        measured = np.sqrt(top.var(axis=0).mean())
-        said = np.median(
-            [probability_spread(z, t) for (z, _), t in zip(draws, temperatures, strict=True)]
-        )
-        assert said == pytest.approx(measured, rel=0.25)
+@pytest.mark.parametrize("n", [40, 160])
+def test_the_spread_is_that_of_probabilities_over_new_draws(n):
+    draws = [draw(n, 2.0, seed=seed) for seed in range(200)]
+    fixed, _ = draw(2000, 2.0, seed=10**6)
+    temperatures = [fit_temperature(*pair) for pair in draws]
+    top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
+    said = [probability_spread(*pair, t) for pair, t in zip(draws, temperatures, strict=True)]
+    assert np.median(said) == pytest.approx(np.sqrt(top.var(axis=0).mean()), rel=0.25)
+
+
+def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
+    """Recordings of twelve windows, each drawn with a temperature of its own."""
+    groups = np.repeat(np.arange(12), 12)
+    fixed, _ = draw(2000, 2.0, seed=10**6)
+    by_group, by_window, temperatures = [], [], []
+    for seed in range(150):
+        own = np.exp(np.random.default_rng(seed).normal(scale=1.0, size=12))
+        parts = [draw(12, 2 * t, seed=1000 * seed + i, scale=2 / t) for i, t in enumerate(own)]
+        logits, y = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        temperatures.append(fit_temperature(logits, y))
+        by_group.append(probability_spread(logits, y, temperatures[-1], groups))
+        by_window.append(probability_spread(logits, y, temperatures[-1]))
+    top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
+    measured = np.sqrt(top.var(axis=0).mean())
+    assert np.median(by_group) == pytest.approx(measured, rel=0.35)
+    assert np.median(by_window) < 0.7 * measured
 
 
 def test_softmax_is_scipys_and_does_not_overflow():

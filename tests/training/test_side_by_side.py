@@ -1,6 +1,7 @@
 """Runs side by side get the bits that each gets alone."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,16 +55,18 @@ def make_job(
 
 def copy_of(job):
     """The same job with a module of its own."""
-    return TrainingJob(
-        copy.deepcopy(job.module), job.train, job.validation, job.config,
-        np.random.SeedSequence(job.seed.entropy), copy.deepcopy(job.callbacks), job.engine,
-    )  # fmt: skip
+    return replace(
+        job,
+        module=copy.deepcopy(job.module),
+        seed=np.random.SeedSequence(job.seed.entropy),
+        callbacks=copy.deepcopy(job.callbacks),
+    )
 
 
 def train_alone(job):
     return train_network(
         job.module, job.train, job.validation, job.config,
-        seed=job.seed, callbacks=job.callbacks, engine=job.engine,
+        seed=job.seed, callbacks=job.callbacks, engine=job.engine, refresh=job.refresh,
     )  # fmt: skip
 
 
@@ -263,6 +266,22 @@ def test_callbacks_see_and_change_their_own_run():
     assert results[1].ended_by == "callback"
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_windows_that_are_new_in_each_epoch_are_every_runs_own(n_jobs):
+    data, validation = make_data(1), make_data(2, 11)
+    before = data.X.clone()
+
+    def refresh_by(factor):
+        return lambda epoch: (data.X * (1 + factor * epoch)).numpy()
+
+    jobs = [
+        replace(make_job(i, data, validation), refresh=refresh_by(0.1 * i) if i != 1 else None)
+        for i in range(n_jobs)
+    ]
+    assert_same_as_alone(jobs)
+    assert torch.equal(data.X, before)
+
+
 def test_runs_in_portions_get_the_same_bits(monkeypatch):
     data, others, validation = make_data(1), make_data(3), make_data(2, 11)
     monkeypatch.setattr(side_by_side, "SHARED_BYTES", data.X.nbytes)
@@ -328,8 +347,7 @@ def test_an_interrupt_ends_every_run_with_its_best_weights(monkeypatch):
         shorter = make_job(job.seed.entropy - 100, data, validation, lr_schedule="cosine")
         assert result.best_epoch in (1, 2, 3)
         assert shorter.config == other.config
-        stopped = copy_of(other)
-        stopped = TrainingJob(*[*vars(stopped).values()][:5], (Watcher(end_at=3),))
+        stopped = replace(copy_of(other), callbacks=(Watcher(end_at=3),))
         wanted = train_alone(stopped)
         assert wanted.best_epoch == result.best_epoch
         assert weights_of([job]) == weights_of([stopped])
