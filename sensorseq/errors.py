@@ -36,6 +36,10 @@ class ModelFileError(InputError):
     """A file is not a model this version can read: truncated, foreign or of a newer format."""
 
 
+class CheckpointError(InputError):
+    """A file is no checkpoint that this run can go on from: damaged, or of another run."""
+
+
 class PreparedFileError(InputError):
     """A file of prepared windows cannot be written or read: no room, truncated, foreign, newer."""
 

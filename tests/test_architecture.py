@@ -9,19 +9,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """errors _signal < recording windows history ops
            < simulate storage preprocessing nn < readers < datasets training deploy
-           < fluctuation < estimator < model_selection evaluation prepare adapters benchmark
+           < fluctuation doctor < estimator < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "evaluation/",
         "adapters/",
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/step_transformer.py",
+        "training/sklearn_callbacks.py",
         "fluctuation/probe.py",
     ),
     "torch": (
@@ -30,8 +31,9 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "fluctuation/probe.py",
         "fluctuation/monitor.py",
+        "doctor/",
         "estimator/",
-        "model_selection.py",
+        "model_selection/",
         "deploy/",
         "adapters/",
         "benchmark.py",

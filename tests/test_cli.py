@@ -16,7 +16,17 @@ from sensorseq.errors import RecordingError
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("simulate", "inspect", "prepare", "train", "evaluate", "predict", "bench", "info")
+COMMANDS = (
+    "simulate",
+    "inspect",
+    "prepare",
+    "train",
+    "evaluate",
+    "predict",
+    "doctor",
+    "bench",
+    "info",
+)
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 
 
@@ -333,7 +343,7 @@ def test_the_page_is_written(prepared, model, tmp_path, capsys):
         (["train", "{prepared}", "-o", "{out}", "--set", "pooling"], "give NAME=VALUE"),
         (["train", "{prepared}", "-o", "{out}", "--set", "pooling=lest"], "Did you mean 'last'"),
         (["train", "{prepared}", "-o", "{out}", "--learning-rate", "-1"], "learning_rate=-1"),
-        (["train", "{prepared}", "-o", "{out}", "--set", "n_models=3"], "not served yet"),
+        (["train", "{prepared}", "-o", "{out}", "--set", "n_models=0"], "n_models=0"),
         (["train", "{prepared}", "-o", "{prepared}"], "would be overwritten"),
         (["prepare", "{logs}", "-o", "{out}"], "window_s is not given"),
         (["prepare", "{logs}", "-o", "{out}", "--window-s", "1", "--split", "a,b"], "0.6,0.2,0.2"),

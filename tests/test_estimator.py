@@ -480,11 +480,6 @@ def test_both_engines_take_the_same_trajectory():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("calibrate", True),
-        ("n_models", 3),
-        ("checkpoint", "folder"),
-        ("checkpoint_every", 5),
-        ("resume", True),
         ("auto_repair", True),
     ],
 )
@@ -497,11 +492,6 @@ def test_what_is_not_served_yet_says_so_by_name(argument, value):
 
 def test_the_list_of_what_is_not_served_is_complete():
     assert set(NOT_YET) == {
-        "calibrate",
-        "n_models",
-        "checkpoint",
-        "checkpoint_every",
-        "resume",
         "auto_repair",
     }
     parameters = SensorLSTMClassifier().get_params()

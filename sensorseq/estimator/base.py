@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,10 +14,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import DivergedError, InputError, ModelFileError
+from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
+from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
@@ -26,19 +27,19 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import read_windows
 from sensorseq.training import (
     EngineChoice,
     TrainingConfig,
     TrainingData,
     TrainingResult,
-    train_network,
 )
-from sensorseq.training.augment import EpochAugmentation, check_augment
+from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
-from sensorseq.training.engine import predict_logits
+from sensorseq.training.distributed import agree_on, own_device
+from sensorseq.training.inference import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -63,14 +64,20 @@ from sensorseq.training.preparation import (
     check_same_preparation,
     describe_preparation,
     fit_told_scaler,
+    read_prepared,
     read_training_file,
     refuse_scaled,
     tell_apart,
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.side_by_side import TrainingJob, train_jobs
+from sensorseq.training.stored import StoredPart, is_stored
+from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
+
+_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
 
 
 class _Seeds(NamedTuple):
@@ -79,6 +86,7 @@ class _Seeds(NamedTuple):
     split: np.random.SeedSequence
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
+    others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class PreparedFit:
     ----------
     module : LSTMLinear
         With its first weights, on its device.
-    train, validation : TrainingData
+    train, validation : TrainingData or StreamedData
         Scaled windows; validation is None when there are none.
     config : TrainingConfig
         How to train.
@@ -99,24 +107,41 @@ class PreparedFit:
         What the fluctuation report needs to know of the parts.
     options : dict
         Further arguments of `sensorseq.training.train_network`.
+    others : tuple of (LSTMLinear, SeedSequence, dict)
+        Module, seed and options of each further member of an ensemble.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
+    validation_groups: NDArray[Any] | None = None
 
-    def run(self) -> TrainingResult:
-        """Train."""
-        return train_network(
-            self.module, self.train, self.validation, self.config, seed=self.seed, **self.options
-        )
+    def jobs(self) -> list[TrainingJob]:
+        """Return what is to be trained: one network, or every member of an ensemble."""
+        members = ((self.module, self.seed, self.options), *self.others)
+        return [self._make_job(*member) for member in members]
+
+    def _make_job(
+        self, module: LSTMLinear, seed: np.random.SeedSequence, options: Mapping[str, Any]
+    ) -> TrainingJob:
+        own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
+        parts = self.train, self.validation, self.config
+        return TrainingJob(module, *parts, seed, **own, options=rest)
+
+    def run(self) -> list[TrainingResult]:
+        """Train; return the result of each member."""
+        return train_jobs(self.jobs())
 
 
-class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -141,6 +166,8 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     # arguments that are read here
     augment: Any
     callbacks: Any
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
     crop: str
     device: str
     dtype: str
@@ -148,7 +175,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     hidden_size: int
     loss: str | Callable[..., Any]
     max_timesteps: int | None
+    n_models: int
     random_state: Any
+    resume: bool
     scale: str | None
     validation_fraction: float
     verbose: int
@@ -156,6 +185,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 
@@ -212,6 +242,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
+        CheckpointError
+            If `resume` finds a checkpoint of another configuration or of other data, or a file
+            that is damaged or no checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
@@ -251,11 +284,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     ) -> PreparedFit:
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        # the native engine serves every network on the CPU: "auto" goes where it is
-        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
-        seeds = self._make_seeds()
+        device = self._training_device()
+        checkpoint = self._open_checkpoint()
+        seeds = self._make_seeds(checkpoint)
+        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
@@ -266,26 +298,64 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
-        is_drawn = windows.split is None and given is None
-        warn_of_shared_samples(train, validation, is_drawn=is_drawn)
-        if is_drawn and validation is not None and windows.groups is None:
-            warn_of_windows_in_a_row(windows.sequences)
-        config = replace(config, n_outputs=self._n_outputs)
+        self._check_parts(train, validation)
+        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        if is_drawn and validation is not None:
+            warn_of_shared_samples(train.sequences, validation.sequences)
+            if windows.groups is None:
+                warn_of_windows_in_a_row(windows.sequences)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
-        module = self._make_module(train.sequences.X.shape[2], seeds.weights).to(device)
+        return self._assemble(train, validation, config, seeds, device, checkpoint)
+
+    def _prepare_pass(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> PreparedFit:
+        """Do what `_prepare_fit` does for a lot of windows that all train."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        device = self._training_device()
+        seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        continues = self._continues
+        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
+        if continues:
+            self._join_preparation(X)
+        else:
+            self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
+        train = train_part(windows)
+        self._learn_scaling(
+            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
+        )
+        return self._assemble(train, None, config, seeds, device)
+
+    def _training_device(self) -> torch.device:
+        # the native engine serves every network on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
+
+    def _assemble(
+        self,
+        train: Part,
+        validation: Part | None,
+        config: TrainingConfig,
+        seeds: _Seeds,
+        device: torch.device,
+        checkpoint: Checkpoint | None = None,
+    ) -> PreparedFit:
+        """Make the network and the scaled windows, of parts that are checked."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        config = replace(config, n_outputs=self._n_outputs)
+        n_channels = train.sequences.X.shape[2]
+        module = self._make_module(n_channels, seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
-        augmentation = check_augment(self.augment)
-        if augmentation is not None:
-            sequences = self._crop(train.sequences, training=True)
-            options["refresh"] = EpochAugmentation(
-                augmentation,
-                sequences,
-                lambda changed: scale_sequences(changed, self.scaler_, self.dtype),
-                seeds.training,
-            )
+        plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
+
+        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
+            return {} if checkpoint is None else {"checkpoint": checkpoint}
+
         return PreparedFit(
             module,
             self._training_data(train, dtype, training=True),
@@ -293,19 +363,49 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             config,
             seeds.training,
             self._facts_of(train, validation),
-            options,
+            {**options, **self._renewal(train, seeds.training), **kept_in(checkpoint)},
+            tuple(
+                (
+                    self._make_module(n_channels, weights, member).to(device),
+                    training,
+                    {
+                        **plain,
+                        **self._renewal(train, training),
+                        **kept_in(self._open_checkpoint(member)),
+                    },
+                )
+                for member, (weights, training) in enumerate(seeds.others, start=1)
+            ),
+            None if validation is None else validation.groups,
         )
 
-    def _finish_fit(self, prepared: PreparedFit, result: TrainingResult) -> None:
-        """Store what the run gave, and say when it did not end as asked."""
+    def _renewal(self, train: Part, seed: np.random.SeedSequence) -> dict[str, Any]:
+        """Return the option that gives windows anew in each epoch, when they are to be."""
+        augmentation = check_augment(self.augment)
+        if augmentation is None:
+            return {}
+        if is_stored(train.sequences):
+            stored = self._stored(train.sequences, training=True)
+            return {"refresh": StoredAugmentation(augmentation, stored, seed)}
+
+        def scale(changed: Sequences) -> NDArray[Any]:
+            return scale_sequences(changed, self.scaler_, self.dtype)
+
+        sequences = self._crop(train.sequences, training=True)
+        return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
+
+    def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
+        """Store what the runs of all members gave, and say when one did not end as asked."""
+        result = results[0]
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
+        self._other_histories = [other.history for other in results[1:]]
         self._report_facts = prepared.facts
         self._make_report()
-        if result.best_epoch == 0:
+        if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
@@ -314,7 +414,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
-        warn_of_the_end(result, prepared.config.max_epochs)
+        self._other_modules = [module for module, _, _ in prepared.others]
+        self._learn_probabilities(prepared)
+        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
+            warn_of_the_end(of_member, prepared.config.max_epochs)
 
     # What a child says of its targets.
 
@@ -345,6 +448,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
 
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        """Raise when the parts lack what an argument of the child needs."""
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        """Learn from the outputs of the kept weights what turns them into probabilities."""
+
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
         """Return what was learned of the targets, for the model file."""
@@ -354,6 +463,16 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         """Restore what `_describe_targets` returned; `take` gives a field of a type."""
 
     # After the fit.
+
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return [self.module_, *self.__dict__.get("_other_modules", ())]
+
+    @property
+    def histories_(self) -> list[History]:
+        """One history for each member; `history_` is the first."""
+        return [self.history_, *self.__dict__.get("_other_histories", ())]
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
@@ -396,7 +515,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             executed when read.
         """
         check_is_fitted(self)
-        write_model(path, network_arrays(self.module_, self.scaler_), describe_fit(self))
+        write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -444,15 +563,32 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
             self._make_report()
 
-    def _make_seeds(self) -> _Seeds:
-        entropy = check_random_state(self.random_state).randint(2**31 - 1)
-        return _Seeds(*np.random.SeedSequence(entropy).spawn(3))
+    def _open_checkpoint(self, member: int = 0) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
+        return Checkpoint(
+            path.with_name(f"{path.name}.{member}") if member else path,
+            every=self.checkpoint_every,
+            resume=self.resume,
+            arguments=self.get_params(deep=False),
+        )
+
+    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
+        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy  # of the run to go on with
+        root = np.random.SeedSequence(entropy)
+        split, weights, training = root.spawn(3)
+        # member after member: the first of many has the seeds of one alone
+        others = [root.spawn(2) for _ in range(1, self.n_models)]
+        return _Seeds(split, weights, training, [(first, second) for first, second in others])
 
     # Data in.
 
     @property
     def _continues(self) -> bool:
-        return self.warm_start and hasattr(self, "module_")
+        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
     def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
         """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
@@ -470,7 +606,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
         if isinstance(X, str | os.PathLike):
-            X = read_windows(X)
+            X = read_prepared(X)
         if isinstance(X, WindowSet):
             refuse_scaled(X, self.scale, name)
         return X
@@ -544,7 +680,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -581,14 +717,30 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self.scaler_ = stored
             return
         warn_of_another_scale(given, self.scale)
-        sequences = self._crop(train.sequences, training=True)
-        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
+        part: Sequences | StoredPart
+        if is_stored(train.sequences):
+            part = self._stored(train.sequences, training=True)
+        else:
+            part = self._crop(train.sequences, training=True)
+        self.scaler_ = fit_told_scaler(given, part, self.scale)
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
         return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
 
-    def _training_data(self, part: Part, dtype: torch.dtype, *, training: bool) -> TrainingData:
+    def _stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+
+    def _training_data(
+        self, part: Part, dtype: torch.dtype, *, training: bool
+    ) -> TrainingData | StreamedData:
         """Crop, scale and, for the training part, weigh."""
+        if is_stored(part.sequences):
+            return hold_or_stream(
+                self._stored(part.sequences, training=training).with_scaler(self.scaler_),
+                self._engine_targets(part),
+                self._weights_of(part) if training else None,
+            )
         sequences = self._crop(part.sequences, training=training)
         return TrainingData.from_arrays(
             scale_sequences(sequences, self.scaler_, self.dtype),
@@ -600,10 +752,17 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # The network and its outputs.
 
-    def _make_module(self, n_channels: int, seed: np.random.SeedSequence) -> LSTMLinear:
+    def _make_module(
+        self, n_channels: int, seed: np.random.SeedSequence, member: int = 0
+    ) -> LSTMLinear:
         parameters = self.get_params(deep=False)
         if self._continues:
-            return continue_network(self.module_, parameters)
+            if len(self.modules_) != self.n_models:
+                raise ArgumentError(
+                    f"n_models={self.n_models}, but warm_start=True goes on from"
+                    f" {len(self.modules_)}; take warm_start=False."
+                )
+            return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
@@ -624,26 +783,40 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         )
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs)."""
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         check_is_fitted(self)
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._read_sequences(X, lengths, "X", reset=False)
+        if is_stored(sequences):
+            part = self._stored(sequences, training=False).with_scaler(self.scaler_)
+            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
+            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
         sequences = self._crop(sequences, training=False)
-        module = self.module_
-        dtype = module.linear.weight.dtype
-        module.to(resolve_device(self.device, hidden_size=module.hidden_size, dtype=dtype))
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype)).to(
-            module.linear.weight.dtype
-        )
-        all_valid = bool((sequences.lengths == scaled.shape[1]).all())
-        outputs = predict_logits(
-            module, scaled, None if all_valid else torch.from_numpy(sequences.lengths)
-        )
-        return outputs.numpy().astype(np.float64)
+        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
+        valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return self._join(scaled, valid)
+
+    def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
+        """Return the outputs for scaled windows, of all members as one."""
+        outputs = [self._run_member(module, X, lengths) for module in self.modules_]
+        return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+
+    def _run_member(
+        self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None
+    ) -> NDArray[np.float64]:
+        weight = module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return predict_outputs(module, X.to(weight.dtype), lengths).numpy().astype(np.float64)
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one output for those of all members, (members, n, outputs)."""
+        return np.asarray(outputs.mean(axis=0))
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

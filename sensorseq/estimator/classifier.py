@@ -1,29 +1,39 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator.base import SensorLSTM, store_arguments
+from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
+from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
-from sensorseq.estimator.labels import read_labels
+from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
+from sensorseq.training.calibration import (
+    NOTABLE_SPREAD,
+    check_temperature,
+    fit_temperature,
+    probability_spread,
+    softmax,
+)
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.parts import Part
-from sensorseq.training.weights import window_weights
+from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 
-class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -117,7 +127,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         kind with statistics per recording or group, they are scaled so, and so is what is
         predicted: a WindowSet or a file, too, with whole recordings in it.
     calibrate : bool, default=False
-        Not served yet.
+        Divide the logits by `temperature_`, fitted on the validation windows with the weights that
+        are kept, so that of windows with probability 0.8 about 80 % are right. `predict` stays as
+        it is. Early stopping has chosen the epoch on the same windows: what is left of being too
+        sure shows on windows that took no part; see
+        `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
         and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
@@ -132,10 +146,23 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
         rounding.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Probabilities are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -162,14 +189,25 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first. Its outputs are the logits before
+        `temperature_`.
+    modules_ : list of LSTMLinear
+        The networks of all members.
+    temperature_ : float
+        What logits are divided by; 1 unless ``calibrate=True``.
+    abstention_ : Abstention
+        What `fit_abstention` chose: the threshold, and what stands behind it.
+    abstain_threshold_ : float
+        Its threshold: windows whose highest probability is below it are not answered.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -206,6 +244,8 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     _task: ClassVar[str] = CLASSIFICATION
     classes_: NDArray[Any]
+    temperature_: float
+    calibrate: bool
     class_weight: str | Mapping[Any, float] | None
 
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -259,7 +299,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -268,6 +308,69 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling is learned on the first lot and then fixed: give one that shows the range of
+        the signals, or a prepared file that brings its scaling, or scale before and take
+        ``scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+        classes : array of shape (n_classes,), optional
+            Every label there will be. Needed in the first call, unless `fit` was there before;
+            later the same or None.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call, or a label is none of
+            `classes`.
+        ArgumentError
+            If `classes` are missing or others; if an argument is for `fit` alone: calibrate,
+            class_weight by name, checkpoint, n_models; or another optimizer or engine is asked for
+            than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        if isinstance(self.class_weight, str):
+            raise ArgumentError(
+                f"class_weight={self.class_weight!r} needs the counts of all windows, which"
+                " partial_fit does not know; give a dictionary of labels and factors, or"
+                " sample_weight."
+            )
+        before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
+        self.classes_ = check_classes(classes, before)
+        try:
+            self._learn_pass(X, y, sample_weight, groups, lengths)
+        except BaseException:
+            if before is None and not hasattr(self, "module_"):
+                self.__dict__.pop("classes_", None)
+            raise
+        return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each window.
@@ -288,7 +391,9 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the probability of each class, the softmax of the logits.
+        """Return the probability of each class, the softmax of the logits over `temperature_`.
+
+        Of an ensemble the mean of its members' probabilities.
 
         Parameters
         ----------
@@ -299,12 +404,12 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         ndarray of shape (n, n_classes), float64
             Rows sum to one; columns are in the order of `classes_`.
         """
-        logits = self._outputs(X, lengths)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return softmax(self._outputs(X, lengths) / self.temperature_)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits.
+        """Return the logits over `temperature_`, whose softmax is `predict_proba`.
+
+        Of an ensemble the logit is the logarithm of the members' mean probability.
 
         Parameters
         ----------
@@ -316,7 +421,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             For two classes, as everywhere in scikit-learn, of shape (n,): the logit of
             ``classes_[1]`` less that of ``classes_[0]``.
         """
-        logits = self._outputs(X, lengths)
+        logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
     def score(
@@ -422,6 +527,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
         reorder_outputs(module, order)
         self.classes_ = labels[order]
+        self.temperature_ = 1.0
+
+    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of the mean of the members' probabilities."""
+        return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
 
     @property
     def _n_outputs(self) -> int:
@@ -430,6 +540,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     def _learn_targets(
         self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
     ) -> NDArray[Any]:
+        if self._in_pass:
+            known = read_known_labels(
+                y, n_windows, "y", "X", self.classes_, "is not among the classes"
+            )
+            return known[taking_part]
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[taking_part])
         if len(present) < 2:
@@ -446,21 +561,14 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.searchsorted(classes, labels[taking_part])
 
     def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        labels, _ = read_labels(y, n_windows, "y_val", "X_val", classes=self.classes_)
-        unknown = ~np.isin(labels, self.classes_)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
-            raise InputError(
-                f"y_val[{row}] is {labels.tolist()[row]!r}, which no window of y is; y has"
-                f" {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, labels)
+        return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
 
     def _engine_targets(self, part: Part) -> NDArray[Any]:
         return part.target
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return window_weights(part.target, self.classes_, self.class_weight, part.weight)
+        of_windows = raw_window_weights if self._in_pass else window_weights
+        return of_windows(part.target, self.classes_, self.class_weight, part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
@@ -472,11 +580,47 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
 
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        if self.calibrate and validation is None:
+            raise ArgumentError(
+                "calibrate=True needs validation windows, and there are none. Take"
+                " validation_fraction=0.2, give X_val, or take calibrate=False."
+            )
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        self.temperature_ = 1.0
+        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
+        if not self.calibrate:
+            return
+        data = prepared.validation
+        assert data is not None  # _check_parts
+        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
+        if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
+            warnings.warn(
+                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
+                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
+                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                UserWarning,
+                stacklevel=4,
+            )
+
     def _describe_targets(self) -> dict[str, Any]:
-        return {"classes": describe_labels(self.classes_)}
+        return {
+            "classes": describe_labels(self.classes_),
+            "temperature": self.temperature_,
+            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+        }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         self.classes_ = restore_labels(take("classes", dict))
+        self.temperature_ = check_temperature(take("temperature", float))
+        abstention = take("abstention", list | None)
+        if abstention is not None:
+            self.abstention_ = check_abstention(abstention)
 
 
 def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sensorseq.errors import LeakWarning
 from sensorseq.preprocessing.shared_stretches import shared_stretches
 from sensorseq.training.inputs import Sequences
-from sensorseq.training.parts import Part
 
 _SHARE = 0.25  # of a window; less of an overlap tells the network little
 _TOLERATED = 0.05  # of the validation windows: a sensor at rest may repeat itself
@@ -26,48 +25,48 @@ _CURE = (
 _PAIRS = 40  # of windows in a row, to say that each goes on where the one before it ended
 
 
-def warn_of_shared_samples(train: Part, validation: Part | None, *, is_drawn: bool) -> None:
-    """Warn when validation windows overlap training windows, and say how to keep them apart.
-
-    It costs a few nanoseconds for each training step of the data: of all training windows only
-    those are compared in full that hold two successive samples with which one of at most 128
-    validation windows begins or ends.
-
-    Parameters
-    ----------
-    train, validation : Part
-        The two sides.
-    is_drawn : bool
-        Whether `fit` drew the validation part itself.
-    """
-    if validation is None or not is_drawn or train.sequences.X.shape[1] * _SHARE < 4:
+def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
+    """Warn when validation windows overlap training windows, and say how to keep them apart."""
+    found, looked = count_shared(train, validation)
+    if not found:
         return
-    n_validation = len(validation.sequences)
-    step = -(-n_validation // _ROWS)
-    rows = validation.sequences.take(np.arange(0, n_validation, step))
-    candidates = train.sequences.take(_holders(train.sequences, rows))
-    X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
-    lengths = np.concatenate([candidates.lengths, rows.lengths])
-    found = _count_shared(X, lengths, len(candidates))
-    tolerated = _TOLERATED * len(rows)
-    if found < 2 or found <= tolerated:
-        return
-    # A signal of few levels holds the same stretches by chance, then as often with time reversed.
-    back = X.copy()
-    for window, length in zip(back[len(candidates) :], lengths[len(candidates) :], strict=True):
-        window[:length] = window[:length][::-1].copy()
-    if found <= tolerated + 3 * _count_shared(back, lengths, len(candidates)):
-        return
-    if found < _SURE and not _is_continuous(X[len(candidates) :]):
-        return
-    looked = "" if step == 1 else f" that were looked at ({n_validation} in all)"
+    n_validation = len(validation)
+    more = "" if looked == n_validation else f" that were looked at ({n_validation} in all)"
     warnings.warn(
-        f"{found} of the {len(rows)} windows held out for validation{looked} hold samples of"
+        f"{found} of the {looked} windows held out for validation{more} hold samples of"
         " training windows: they overlap, so the validation score, early stopping and fluctuation_"
         f" are too good.{_CURE}",
         LeakWarning,
         stacklevel=4,
     )
+
+
+def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
+    """Return how many held-out windows hold samples of training windows, and of how many.
+
+    The first is 0 where a few may do so by chance.
+    """
+    step = -(-len(held_out) // _ROWS)
+    rows = held_out.take(np.arange(0, len(held_out), step))
+    nothing = 0, len(rows)
+    if train.X.shape[1] * _SHARE < 4:
+        return nothing
+    candidates = train.take(_holders(train, rows))
+    X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
+    lengths = np.concatenate([candidates.lengths, rows.lengths])
+    found = _count_shared(X, lengths, len(candidates))
+    tolerated = _TOLERATED * len(rows)
+    if found < 2 or found <= tolerated:
+        return nothing
+    # A signal of few levels holds the same stretches by chance, then as often with time reversed.
+    back = X.copy()
+    for window, length in zip(back[len(candidates) :], lengths[len(candidates) :], strict=True):
+        window[:length] = window[:length][::-1].copy()
+    if found <= tolerated + 3 * _count_shared(back, lengths, len(candidates)):
+        return nothing
+    if found < _SURE and not _is_continuous(X[len(candidates) :]):
+        return nothing
+    return found, len(rows)
 
 
 def _count_shared(X: NDArray[Any], lengths: NDArray[np.int64], n_candidates: int) -> int:

@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {
@@ -42,6 +45,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
         "history": estimator.history_.to_rows(),
+        "other_histories": [history.to_rows() for history in estimator.histories_[1:]],
         "best_epoch": estimator.best_epoch_,
         "best_score": estimator.best_score_,
         "engine": list(estimator.engine_),
@@ -68,8 +72,9 @@ def restore_fit(
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
 
-    check_array_names(arrays, path)
-    task = description.get("task", CLASSIFICATION)  # files before there were regressors
+    others = take("other_histories", list)
+    check_array_names(arrays, 1 + len(others), path)
+    task = take("task", str)
     if task != cls._task:
         raise ModelFileError(
             f"{path} holds a model for {task}, which {cls.__name__} does not read; load it with"
@@ -104,12 +109,17 @@ def restore_fit(
             f"n_features_in={estimator.n_features_in_} with n_channels={n_channels} and"
             f" flat_timesteps={flat}"
         )
-    estimator.module_ = read_network(
-        arrays,
-        take("architecture", dict),
-        n_channels=n_channels,
-        n_classes=estimator._n_outputs,
-        dtype=check_choice("dtype", take("dtype", str), DTYPES),
+    estimator._other_histories = [History(rows) for rows in others]
+    estimator.module_, *estimator._other_modules = (
+        read_network(
+            arrays,
+            take("architecture", dict),
+            n_channels=n_channels,
+            n_classes=estimator._n_outputs,
+            dtype=check_choice("dtype", take("dtype", str), DTYPES),
+            member=member,
+        )
+        for member in range(1 + len(others))
     )
     return estimator
 

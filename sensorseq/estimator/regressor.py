@@ -1,5 +1,6 @@
 """SensorLSTMRegressor: an LSTM regressor of sensor windows as a scikit-learn estimator."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -124,10 +125,23 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         The native engine trains classifiers only: ``"native"`` is an error here, and ``"auto"``
         takes autograd steps, on the same native kernels.
     n_models : int, default=1
-        More than one is not served yet.
+        Members of an ensemble: networks with first weights, order and dropout of their own on the
+        same split, trained side by side. Values are the mean of theirs. The first member is,
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -156,13 +170,17 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch.
+        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+    histories_ : list of History
+        One for each member.
     fluctuation_ : FluctuationReport
         Says whether values were not finite; a regression's curve is not judged further.
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode.
+        The network, in evaluation mode; of an ensemble the first.
+    modules_ : list of LSTMLinear
+        The networks of all members.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -248,7 +266,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -257,6 +275,49 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling of `X` and `y` is learned on the first lot and then fixed: give one that shows
+        their range, or scale before and take ``scale=None`` and ``target_scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call or values.
+        ArgumentError
+            If an argument is for `fit` alone: checkpoint, n_models; or another optimizer or engine
+            is asked for than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        self._learn_pass(X, y, sample_weight, groups, lengths)
+        return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the values of each window.
@@ -360,15 +421,15 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     ) -> NDArray[Any]:
         values = check_values(y, n_windows, "y")
         columns = values.reshape(n_windows, -1)
-        if taking_part.sum() < 2:
+        if taking_part.sum() < (1 if self._in_pass and continues else 2):
             raise InputError(
                 f"X has n_samples={int(taking_part.sum())} that takes part; a regressor needs at"
                 " least two windows."
             )
         if continues and columns.shape[1] != self.n_outputs_:
             raise InputError(
-                f"y holds {columns.shape[1]} values for each window, but warm_start=True goes on"
-                f" from {self.n_outputs_}; take warm_start=False."
+                f"y holds {columns.shape[1]} values for each window, but those until now had"
+                f" {self.n_outputs_}; give as many, or begin anew with fit and warm_start=False."
             )
         self._flat_targets = values.ndim == 1
         self.n_outputs_ = columns.shape[1]
@@ -396,7 +457,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         return np.asarray((part.target - self.target_mean_) / self.target_sd_)
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return None if part.weight is None else mean_one(part.weight)
+        return part.weight if part.weight is None or self._in_pass else mean_one(part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         return {

@@ -40,6 +40,10 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             packed[_PLAIN + name] = dict(value.to_dict())
         elif isinstance(value, History):
             packed[_PLAIN + name] = value.to_rows()
+        elif name == "_other_modules":
+            packed[_PLAIN + name] = [_describe_network(module) for module in value]
+        elif name == "_other_histories":
+            packed[_PLAIN + name] = [history.to_rows() for history in value]
         elif isinstance(value, EngineChoice):
             packed[_PLAIN + name] = list(value)
         elif name != "fluctuation_" or "history_" not in state:
@@ -56,6 +60,10 @@ def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
             state[name] = value
         elif name == "history_":
             state[name] = History(value)
+        elif name == "_other_modules":
+            state[name] = [_make_network(network) for network in value]
+        elif name == "_other_histories":
+            state[name] = [History(rows) for rows in value]
         elif name == "engine_":
             state[name] = EngineChoice(*value)
         elif name == "scaler_":
@@ -74,7 +82,7 @@ def _describe_network(module: LSTMLinear) -> dict[str, Any]:
         "n_outputs": module.num_classes,
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
         # copies: an array of a tensor would be changed by a warm start in place
-        "arrays": {name: array.copy() for name, array in network_arrays(module, None).items()},
+        "arrays": {name: array.copy() for name, array in network_arrays([module], None).items()},
     }
 
 

@@ -1,5 +1,8 @@
 """WeightAverage: an exponential moving average of the weights."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,3 +48,14 @@ class WeightAverage:
     def __exit__(self, *_: object) -> None:
         for parameter, stored in zip(self._parameters, self._stored, strict=True):
             parameter.copy_(stored)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here."""
+        return {"n_steps": self._n_steps, "average": self._average}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self._n_steps = state["n_steps"]
+        for average, value in zip(self._average, state["average"], strict=True):
+            average.copy_(value)

@@ -1,12 +1,13 @@
 """Which windows make up each step of an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.training.state import generator_state
 
 Rows = NDArray[np.int64]
 
@@ -69,6 +70,14 @@ class BatchSampler:
         order = self._order()
         for start, stop in zip(self._edges[:-1], self._edges[1:], strict=True):
             yield order[start:stop]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to draw the epochs that follow."""
+        return {"rng": generator_state(self._rng)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self._rng.bit_generator.state = state["rng"]
 
     def _order(self) -> Rows:
         if self._rows_of_class is None:

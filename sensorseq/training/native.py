@@ -1,8 +1,8 @@
 """The native epoch engine behind a `TrainingConfig`: what it serves, and the steps it takes."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import training_gap_here
 from sensorseq.ops.train_epoch import (
+    HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
     Network,
@@ -23,9 +24,12 @@ from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
+from sensorseq.training.stream import StreamedData
 
 
-def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> str | None:
+def gap_of(
+    module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
+) -> str | None:
     """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
         return f"it trains LSTMLinear, not {type(module).__name__}"
@@ -45,7 +49,7 @@ def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> st
         n_channels=module.input_size,
         num_layers=module.num_layers,
         head_norm=module.head_norm,
-        n_bytes=train.X.nbytes,
+        n_bytes=train.resident_bytes,
         memory_bytes=RESIDENT_BYTES,
     )
 
@@ -124,6 +128,148 @@ def network_of(module: LSTMLinear) -> Network:
     )
 
 
+class ModelWeights:
+    """The weights of one model of a trainer, and the module that holds them outside of it.
+
+    With a moving average these are the averages.
+
+    Parameters
+    ----------
+    module : LSTMLinear
+        Gives the first weights.
+    trainer : EpochTrainer
+        Made with the parameters of `module` for this model.
+    model : int
+        Its place in the trainer.
+    """
+
+    def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
+        self.module = module
+        self._norm = cast(Any, module.norm)
+        self._n_batches: Tensor | None = None
+        if trainer.running is not None:
+            self._n_batches = self._norm.num_batches_tracked
+        self.move(trainer, model)
+        self.read_module()
+
+    def move(self, trainer: EpochTrainer, model: int) -> None:
+        """Follow the model to another place."""
+        averages = trainer.average is not None
+        self._parts = trainer.network.unflatten(
+            (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
+        )
+        self._reads = not averages
+        # the module's parameters, in their order, as they lie in the trainer's buffer
+        self._views = list(self._parts.values())
+        self._running = None if trainer.running is None else trainer.running[model]
+
+    def count_steps(self, n_steps: int) -> None:
+        """Note that the trainer took steps."""
+        if self._n_batches is not None:
+            self._n_batches = self._n_batches + n_steps
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what the module's would be, as views of the trainer's buffers."""
+        if self._running is None:
+            return self._parts
+        assert self._n_batches is not None
+        return {
+            **self._parts,
+            "norm.running_mean": self._running[0],
+            "norm.running_var": self._running[1],
+            "norm.num_batches_tracked": self._n_batches,
+        }
+
+    @torch.no_grad()
+    def read_module(self) -> None:
+        """Take over what the module holds; an average goes on from where it is."""
+        if self._reads:
+            torch._foreach_copy_(self._views, list(self.module.parameters()))
+        if self._running is not None:
+            self._running[0].copy_(self._norm.running_mean)
+            self._running[1].copy_(self._norm.running_var)
+
+    @torch.no_grad()
+    def write_module(self) -> None:
+        """Put the weights into the module."""
+        torch._foreach_copy_(list(self.module.parameters()), self._views)
+        if self._running is not None:
+            self._norm.running_mean.copy_(self._running[0])
+            self._norm.running_var.copy_(self._running[1])
+            self._norm.num_batches_tracked.copy_(self._n_batches)
+
+
+class RandomCrops:
+    """Where ``crop="random"`` begins in each window of each step.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        `crop` and `max_timesteps` are read.
+    train : TrainingData
+        The windows.
+
+    Attributes
+    ----------
+    n_timesteps : int
+        Steps of a window that are trained on.
+    """
+
+    def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
+        self._full = train.X.shape[1]
+        kept = config.max_timesteps
+        self.crops = config.crop == "random" and kept is not None and kept < self._full
+        self.n_timesteps: int = (kept or 0) if self.crops else self._full
+        self._lengths = None if train.lengths is None else train.lengths.cpu().numpy()
+
+    def draw(
+        self, batches: Sequence[NDArray[np.int64]], rng: np.random.Generator | None
+    ) -> NDArray[np.int64]:
+        """Return the first timestep of each window, one step after the other."""
+        return np.concatenate([self._draw_step(rows, rng) for rows in batches])
+
+    def _draw_step(
+        self, rows: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> NDArray[np.int64]:
+        valid = np.full(len(rows), self._full) if self._lengths is None else self._lengths[rows]
+        return crop_starts(valid, self.n_timesteps, "random", rng)
+
+
+def summarize_epochs(
+    steps: StepStatistics, learning_rates: Sequence[Sequence[float]]
+) -> list[dict[str, float]]:
+    """Return the columns of each model's history that its steps of one epoch give.
+
+    Parameters
+    ----------
+    steps : StepStatistics
+        Of M models.
+    learning_rates : sequence of M sequences of float
+        Of the steps of each model, which may be fewer than there are.
+
+    Returns
+    -------
+    list of M dict
+        `loss`, `accuracy`, `learning_rate`, `grad_norm`.
+    """
+    n_windows = steps.n_windows.numpy()
+    losses, accuracies, norms = (steps[name].numpy() for name in ("loss", "accuracy", "grad_norm"))
+    rows = []
+    for model, rates in enumerate(learning_rates):
+        taken = slice(len(rates))
+        of_step = n_windows[model, taken]
+        total = of_step.sum()
+        rows.append(
+            {
+                "loss": float((losses[model, taken] * of_step).sum() / total),
+                "accuracy": float((accuracies[model, taken] * of_step).sum() / total),
+                "learning_rate": rates[-1],
+                "grad_norm": float(norms[model, taken].mean()),
+            }
+        )
+    return rows
+
+
 class NativeEpochs:
     """The optimizer steps of one training run, a whole epoch at a time.
 
@@ -132,7 +278,7 @@ class NativeEpochs:
     module : LSTMLinear
         Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
         epoch.
-    train : TrainingData
+    train : TrainingData or StreamedData
         On the device and in the dtype of `module`.
     config : TrainingConfig
         One that `native_engine_gap` finds nothing against.
@@ -141,37 +287,41 @@ class NativeEpochs:
     """
 
     def __init__(
-        self, module: LSTMLinear, train: TrainingData, config: TrainingConfig, *, seed: int
+        self,
+        module: LSTMLinear,
+        train: TrainingData | StreamedData,
+        config: TrainingConfig,
+        *,
+        seed: int,
     ) -> None:
-        self._module = module
-        self._network = network_of(module)
-        self._n_timesteps = train.X.shape[1]
-        self._crops = (
-            config.crop == "random"
-            and config.max_timesteps is not None
-            and config.max_timesteps < self._n_timesteps
-        )
-        self._kept_timesteps = (config.max_timesteps or 0) if self._crops else self._n_timesteps
-        self._lengths = None if train.lengths is None else train.lengths.cpu().numpy()
+        network = network_of(module)
+        data = train if isinstance(train, TrainingData) else train.nothing()
+        self._config, self._data = config, data
+        self._crops = RandomCrops(config, data)
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
-            self._network,
-            self._network.flatten(dict(module.named_parameters()))[None],
-            train.X,
-            train.target,
+            network,
+            network.flatten(dict(module.named_parameters()))[None],
+            data.X,
+            data.target,
             hyper_of(config, module),
-            lengths=train.lengths,
-            weight=train.weight,
+            lengths=data.lengths,
+            weight=data.weight,
             loss=config.loss,
             optimizer=config.optimizer,
             seeds=[seed],
             average=config.ema_decay is not None,
-            n_timesteps=self._kept_timesteps,
+            n_timesteps=self._crops.n_timesteps,
         )
-        weights = self.trainer.parameters if self.trainer.average is None else self.trainer.average
-        # the module's parameters, in their order, as they lie in the trainer's buffer
-        self._views = list(self._network.unflatten(weights[0]).values())
-        self._read_module()
+        self._weights = ModelWeights(module, self.trainer, 0)
+
+    def replace_data(self, data: TrainingData) -> None:
+        """Take the next steps on these windows; their shapes are those of the ones before."""
+        if data is self._data:
+            return
+        self._data = data
+        self._crops = RandomCrops(self._config, data)  # of these lengths
+        self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def train_epoch(
         self,
@@ -203,53 +353,68 @@ class NativeEpochs:
         statistics : StepStatistics
             Of each step.
         """
-        self._read_module()
+        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
+        return row_of([steps], learning_rates), steps
+
+    def take_steps(
+        self,
+        batches: Sequence[NDArray[np.int64]],
+        learning_rates: Sequence[float],
+        crop_rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> StepStatistics:
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
+        self._weights.read_module()
         rows, offsets = pack_batches([batches])
         starts = None
-        if self._crops:
-            drawn = [self._draw_crops(step, crop_rng) for step in batches]
-            starts = torch.from_numpy(np.concatenate(drawn))
+        if self._crops.crops:
+            starts = torch.from_numpy(self._crops.draw(batches, crop_rng))
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
-        self._write_module(len(batches))
-        n_windows = steps.n_windows[0].numpy()
-        loss, accuracy, norm = (
-            steps[name][0].numpy() for name in ("loss", "accuracy", "grad_norm")
-        )
-        row = {
-            "loss": float((loss * n_windows).sum() / n_windows.sum()),
-            "accuracy": float((accuracy * n_windows).sum() / n_windows.sum()),
-            "learning_rate": learning_rates[-1],
-            "grad_norm": float(norm.mean()),
+        self._weights.count_steps(len(batches))
+        self._weights.write_module()
+        return steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here, beside the module's state."""
+        trainer = self.trainer
+        state: dict[str, Any] = {
+            "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
+            "step_count": trainer.step_count,
         }
-        return row, steps
+        if trainer.average is not None:  # else the module's are the trainer's
+            state |= {"parameters": trainer.parameters, "average": trainer.average}
+        return state
 
-    def _draw_crops(
-        self, rows: NDArray[np.int64], rng: np.random.Generator | None
-    ) -> NDArray[np.int64]:
-        valid = (
-            np.full(len(rows), self._n_timesteps) if self._lengths is None else self._lengths[rows]
+    def _used_rows(self) -> list[int]:
+        """Return which rows of the optimizer's state are not zero for good."""
+        options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
+        momentum, amsgrad, centered = (
+            options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")
         )
-        return crop_starts(valid, self._kept_timesteps, "random", rng)
-
-    def _running_statistics(self) -> list[Tensor]:
-        norm: Any = self._module.norm
-        return [norm.running_mean, norm.running_var]
-
-    @torch.no_grad()
-    def _read_module(self) -> None:
-        trainer = self.trainer
-        if trainer.average is None:
-            torch._foreach_copy_(self._views, list(self._module.parameters()))
-        if trainer.running is not None:
-            trainer.running[0].copy_(torch.stack(self._running_statistics()))
+        used = {
+            "sgd": [momentum],
+            "rmsprop": [True, momentum, centered],
+        }.get(self.trainer.optimizer, [True, True, amsgrad])
+        return [row for row, is_used in enumerate(used) if is_used]
 
     @torch.no_grad()
-    def _write_module(self, n_steps: int) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called; the module has its own state back already."""
         trainer = self.trainer
-        torch._foreach_copy_(list(self._module.parameters()), self._views)
-        if trainer.running is not None:
-            for buffer, value in zip(self._running_statistics(), trainer.running[0], strict=True):
-                buffer.copy_(value)
-            norm: Any = self._module.norm
-            norm.num_batches_tracked += n_steps
+        trainer.state.zero_()
+        for row, values in state["optimizer"].items():
+            trainer.state[0, row].copy_(values)
+        trainer.step_count.copy_(state["step_count"])
+        if trainer.average is not None:
+            trainer.parameters.copy_(state["parameters"])
+            trainer.average.copy_(state["average"])
+
+
+def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> dict[str, float]:
+    """Return the columns of the history for an epoch of one model, taken in these calls."""
+    steps = StepStatistics(
+        torch.cat([part.values for part in taken], dim=1),
+        torch.cat([part.n_windows for part in taken], dim=1),
+    )
+    return summarize_epochs(steps, [learning_rates])[0]

@@ -1,7 +1,7 @@
 """The network of a fit: made anew, continued, or rebuilt from the arrays of a model file."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,16 +74,21 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
 
 
 def network_arrays(
-    module: LSTMLinear, scaler: Scaler | KeyedScaler | None
+    modules: Sequence[LSTMLinear], scaler: Scaler | KeyedScaler | None
 ) -> dict[str, NDArray[Any]]:
     """Return weights and scaling under the names a model file gives them."""
     arrays = {
-        f"module.{name}": tensor.detach().cpu().numpy()
+        f"{_prefix(member)}{name}": tensor.detach().cpu().numpy()
+        for member, module in enumerate(modules)
         for name, tensor in module.state_dict().items()
     }
     if scaler is not None:
         arrays |= {f"scaler.{name}": array for name, array in scaler.to_dict().items()}
     return arrays
+
+
+def _prefix(member: int) -> str:
+    return f"module_{member}." if member else "module."
 
 
 def read_network(
@@ -93,8 +98,9 @@ def read_network(
     n_channels: int,
     n_classes: int,
     dtype: str,
+    member: int = 0,
 ) -> LSTMLinear:
-    """Return the network, in evaluation mode, whose arrays `network_arrays` made.
+    """Return a network, in evaluation mode, whose arrays `network_arrays` made.
 
     Raises
     ------
@@ -102,7 +108,7 @@ def read_network(
         If names, shapes or types of the arrays are not those of such a network; memory is taken for
         the arrays alone, whatever sizes the architecture claims.
     """
-    weights = {name: torch.tensor(array) for name, array in _below(arrays, "module.").items()}
+    weights = {name: torch.tensor(array) for name, array in _below(arrays, _prefix(member)).items()}
     n_directions = 2 if architecture.get("bidirectional") is True else 1
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
@@ -128,9 +134,10 @@ def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | No
     return scaler_from_dict(fields) if fields else None
 
 
-def check_array_names(arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
-    """Raise when a file holds an array that no model has."""
-    unknown = [name for name in arrays if not name.startswith(("module.", "scaler."))]
+def check_array_names(arrays: Mapping[str, NDArray[Any]], n_models: int, path: Any) -> None:
+    """Raise when a file holds an array that no model of so many members has."""
+    known = ("scaler.", *(_prefix(member) for member in range(n_models)))
+    unknown = [name for name in arrays if not name.startswith(known)]
     if unknown:
         raise ModelFileError(f"{path} holds an array {unknown[0]!r}, which no model has.")
 

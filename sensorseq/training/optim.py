@@ -1,7 +1,7 @@
 """Optimizer, learning-rate schedule and clipping, under torch's names and with its arithmetic."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -93,6 +93,14 @@ class Schedule:
         if self._config.lr_schedule == "plateau" and self._n_stale >= self._plateau_patience:
             self._plateau_scale *= PLATEAU_FACTOR
             self._n_stale = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here."""
+        return {"plateau_scale": self._plateau_scale, "n_stale": self._n_stale}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self._plateau_scale, self._n_stale = state["plateau_scale"], state["n_stale"]
 
 
 def _cosine_between(start: float, end: float, done: float) -> float:

@@ -22,6 +22,7 @@ class Part(NamedTuple):
     sequences: Sequences
     target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
 
 
 class Windows(NamedTuple):
@@ -36,7 +37,8 @@ class Windows(NamedTuple):
     def part(self, rows: NDArray[np.int64]) -> Part:
         """Return the windows at `rows`."""
         weight = None if self.weight is None else self.weight[rows]
-        return Part(self.sequences.take(rows), self.target[rows], weight)
+        groups = None if self.groups is None else self.groups[rows]
+        return Part(self.sequences.take(rows), self.target[rows], weight, groups)
 
 
 def split_windows(
@@ -150,7 +152,7 @@ def crop_sequences(
     sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
 ) -> Sequences:
     """Crop as `crop` says, unless the engine draws the place anew in each epoch."""
-    if training and crop == "random":
+    if max_timesteps is None or (training and crop == "random"):
         return sequences
     X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)
     return replace(sequences, X=X, lengths=lengths)
@@ -168,18 +170,19 @@ def scale_sequences(
         windows do not tell theirs.
     """
     X = sequences.X
+    lengths = None if sequences.are_full else sequences.lengths
     if scaler is not None:
         X = transform_by(
             scaler,
             X,
-            sequences.lengths,
+            lengths,
             recording_id=sequences.recording_id,
             groups=sequences.groups,
         )
     with np.errstate(over="ignore"):  # reported below
         X = X.astype(dtype, copy=False)
-    finite = np.isfinite(X).all(axis=(0, 1))
-    if not finite.all():
+    if not np.isfinite(X).all():
+        finite = np.isfinite(X).all(axis=(0, 1))
         raise InputError(
             f"X in channel {int(np.argmin(finite))} is infinity after scaling in {dtype}:"
             " it lies too many deviations from the training windows."

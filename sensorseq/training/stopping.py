@@ -1,12 +1,19 @@
 """BestEpoch: which epoch was best, its weights, and when to stop waiting for a better one."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sensorseq.training.config import TrainingConfig
+
+
+class HasStateDict(Protocol):
+    """Weights by name: a module, or one model of several."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return them."""
 
 
 class BestEpoch:
@@ -45,13 +52,13 @@ class BestEpoch:
         """Whether patience has run out."""
         return self._n_stale >= self._patience
 
-    def update(self, row: Mapping[str, Any], module: nn.Module) -> bool:
+    def update(self, row: Mapping[str, Any], weights: HasStateDict) -> bool:
         """Take in one epoch; say whether it improved by more than `tol`."""
         value = self._sign * row[self.monitor]
         if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:
             self.epoch, self.score = row["epoch"], row[self.monitor]
             self._weights = {
-                name: tensor.detach().clone() for name, tensor in module.state_dict().items()
+                name: tensor.detach().clone() for name, tensor in weights.state_dict().items()
             }
         improved = bool(value < self._reference - self._tol)
         if improved:
@@ -63,3 +70,19 @@ class BestEpoch:
     def restore(self, module: nn.Module) -> None:
         """Put the weights of the best epoch into the module."""
         module.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from here."""
+        return {
+            "epoch": self.epoch,
+            "score": self.score,
+            "reference": self._reference,
+            "n_stale": self._n_stale,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self.epoch, self.score = state["epoch"], state["score"]
+        self._reference, self._n_stale = state["reference"], state["n_stale"]
+        self._weights = dict(state["weights"])

@@ -1,0 +1,152 @@
+"""What a search and a cross-validation are given, brought to what scikit-learn takes."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.model_selection import GroupKFold, check_cv
+
+from sensorseq.errors import InputError, LeakWarning
+from sensorseq.estimator.leak_warning import count_shared
+from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
+from sensorseq.storage.prepared import read_windows
+from sensorseq.training.inputs import check_groups, check_labels, check_per_window, read_sequences
+from sensorseq.windows import WindowSet
+
+N_SPLITS = 5
+
+
+class WindowRows(WindowSet):
+    """A WindowSet that scikit-learn takes rows of."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the windows."""
+        return self.X.shape
+
+    def __getitem__(self, key: Any) -> WindowSet:
+        rows = key[0] if isinstance(key, tuple) else key
+        return self.take(rows)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Windows, targets and folds as scikit-learn takes them.
+
+    Parameters
+    ----------
+    X, y
+        Of all windows.
+    folds : list of (ndarray, ndarray)
+        Rows of the training and the test part of each.
+    params : dict
+        What goes to each fit beside them.
+    """
+
+    X: Any
+    y: Any
+    folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    params: dict[str, Any]
+
+    @contextmanager
+    def routed(self) -> Iterator[None]:
+        """Let groups and lengths reach the fits in a block."""
+        if not self.params:
+            yield
+            return
+        with sklearn.config_context(enable_metadata_routing=True):
+            yield
+
+
+def read_given(
+    estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
+) -> Given:
+    """Check what was given and draw the folds.
+
+    Raises
+    ------
+    InputError
+        If the parts do not fit each other.
+    """
+    if isinstance(X, str | os.PathLike):
+        X = read_windows(X)
+    params: dict[str, Any] = {}
+    if isinstance(X, WindowSet):
+        X, y, of_folds = _read_window_set(X, y, groups, lengths)
+    else:
+        of_folds = None
+        if groups is not None:
+            params["groups"] = of_folds = check_groups(groups, len(X), "groups")
+        if lengths is not None:
+            params["lengths"] = check_per_window(lengths, len(X), "lengths")
+            if scoring is not None:
+                raise InputError(
+                    "lengths is given with scoring, and scikit-learn's scorers cannot pass it to"
+                    " predict; give a list of windows or a WindowSet, or leave scoring=None."
+                )
+    labels = np.asarray(y)
+    if is_classifier(estimator) and labels.ndim == 1:
+        check_labels(labels)  # before a splitter casts them
+    folds = _draw_folds(estimator, X, y, of_folds, cv)
+    if of_folds is None:
+        _warn_of_shared_samples(X, lengths, folds[0])
+    return Given(X, y, folds, params)
+
+
+def _read_window_set(
+    windows: WindowSet, y: Any, groups: Any, lengths: Any
+) -> tuple[WindowRows, Any, NDArray[Any] | None]:
+    if windows.split is not None:
+        raise InputError(
+            'X has a split of its own, and folds are drawn here; give X.part("train").'
+        )
+    if lengths is not None:
+        raise InputError("lengths is given, and the WindowSet brings its own.")
+    parts = {field.name: getattr(windows, field.name) for field in fields(WindowSet)}
+    if groups is not None:
+        parts["groups"] = check_groups(groups, len(windows), "groups")
+    rows = WindowRows(**parts)
+    y = rows.y if y is None else y
+    if y is None:
+        raise InputError("y is not given, and the WindowSet has none.")
+    return rows, y, rows.recording_id if rows.groups is None else rows.groups
+
+
+def _draw_folds(
+    estimator: Any, X: Any, y: Any, groups: NDArray[Any] | None, cv: Any
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    splitter: Any
+    if groups is not None and (cv is None or isinstance(cv, int | np.integer)):
+        n_splits = N_SPLITS if cv is None else int(cv)
+        classifies = is_classifier(estimator)
+        splitter = GroupBalancedKFold(n_splits) if classifies else GroupKFold(n_splits)
+    else:
+        splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+    if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
+        return list(splitter.split(X, y))  # which reads the groups itself
+    return list(splitter.split(X, y, groups))
+
+
+def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
+    """Warn when test windows of a fold overlap its training windows."""
+    try:
+        sequences = read_sequences(X, lengths, "X")
+    except (InputError, TypeError, ValueError):
+        return  # every fit will say what is wrong
+    train, test = (np.asarray(rows) for rows in fold)
+    n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
+    if n_shared:
+        warnings.warn(
+            f"{n_shared} of {n_looked} test windows of the first fold hold samples of training"
+            " windows: they overlap, so every score is too good. Give groups= with the recording of"
+            " each window.",
+            LeakWarning,
+            stacklevel=4,
+        )

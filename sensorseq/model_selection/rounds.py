@@ -1,0 +1,294 @@
+"""Fits that meet where they train: a joblib backend on which networks train side by side.
+
+scikit-learn's own searches and cross-validations hand their fits to joblib. Here each of them
+becomes a thread, of which one runs at a time: until its estimator has a network to train. When all
+have come so far, their networks are trained in one go, and each goes on with its result. What a fit
+does before and after, and what becomes of its score, stays scikit-learn's.
+"""
+
+import contextvars
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from joblib import parallel_config  # type: ignore[import-untyped]
+from joblib.parallel import ParallelBackendBase  # type: ignore[import-untyped]
+
+from sensorseq.training.engine import TrainingResult
+from sensorseq.training.side_by_side import (
+    TrainingJob,
+    meeting_at,
+    share_equal,
+    train_side_by_side,
+)
+
+WAITING_BYTES = 1024**3  # of training windows that wait to be trained on
+WAITING_FITS = 256  # threads
+_MANY = 400_000  # tasks at once; joblib knows no more than a million
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Let the fits of scikit-learn's own tools train side by side in a block.
+
+    Whatever hands fits of `SensorLSTMClassifier` or `SensorLSTMRegressor` to joblib, alone or as
+    steps of a pipeline: `GridSearchCV`, `HalvingGridSearchCV`, `cross_val_score`, ... Their
+    networks train as the models of one native call, on all threads of torch, and get the bits they
+    get one after another. Leave ``n_jobs=None``. Fits of other estimators run one after another.
+
+    `fit_time` in their results is the fit's own time and its share of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.model_selection import side_by_side
+    >>> y = np.arange(60) % 2
+    >>> X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None])
+    >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=5, random_state=0)
+    >>> with side_by_side():
+    ...     scores = cross_val_score(clf, X, y, cv=3)
+    >>> len(scores)
+    3
+    """
+    rounds = Rounds()
+    # threads enter and leave their own blocks of filters in turns; this puts things right after
+    with warnings.catch_warnings(), parallel_config(backend=rounds, n_jobs=_MANY):
+        try:
+            yield
+        finally:
+            rounds.cancel(None)
+
+
+class _Cancelled(BaseException):
+    """Ends a thread whose result nobody wants any more; no `except Exception` stops it."""
+
+
+class _Task:
+    """One call that joblib handed over: what it calls a future.
+
+    Parameters
+    ----------
+    rounds : Rounds
+        Whose task it is.
+    function : callable
+        The call.
+    parent : _Task or None
+        The task that waits for it, None for the caller's own thread.
+    callback : callable or None
+        Told when the result is fetched.
+    """
+
+    def __init__(
+        self,
+        rounds: "Rounds",
+        function: Callable[[], Any],
+        parent: "_Task | None",
+        callback: Callable[..., Any] | None,
+    ) -> None:
+        self.parent = parent
+        self.is_new = True
+        self.is_done = False
+        self.is_cancelled = False
+        self.jobs: Sequence[TrainingJob] | None = None  # to be trained
+        self.trained: list[Any] = []
+        self.awaited: _Task | None = None  # another task
+        self._rounds = rounds
+        self._function = function
+        self._callback = callback
+        self._context = contextvars.copy_context()
+        self._may_run = threading.Semaphore(0)
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._paused_s = 0.0
+        self._trained_s = 0.0
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result when there is one, or raise the error that ended the call."""
+        self._rounds.finish(self)
+        if self._callback is not None:
+            self._callback(self)  # joblib counts
+        result, error = self._result, self._error
+        self._result = self._error = None
+        if error is not None:
+            raise error
+        return result
+
+    @property
+    def can_run(self) -> bool:
+        """Whether nothing is missing to go on."""
+        if self.is_new or self.is_done or self.jobs is not None:
+            return False
+        return self.awaited is None or self.awaited.is_done
+
+    @property
+    def n_bytes(self) -> int:
+        """Training windows that wait."""
+        return sum(job.train.resident_bytes for job in self.jobs or ())
+
+    def resume(self) -> None:
+        """Run until the call ends, or waits for something."""
+        if self.is_new:
+            self.is_new = False
+            threading.Thread(target=self._run, daemon=True).start()
+        self._may_run.release()
+
+    def _run(self) -> None:
+        self._may_run.acquire()
+        try:
+            self._context.run(self._call)
+        except BaseException as error:
+            self._error = error
+        finally:
+            del self._function, self._context
+            self.is_done = True
+            self._rounds.take_over()
+
+    def _call(self) -> None:
+        self._check_cancelled()
+        with meeting_at(self._train):
+            self._result = self._function()
+        # scikit-learn times the whole of a fit, the waiting for others with it
+        records = self._result if isinstance(self._result, list) else ()
+        for record in records:
+            if isinstance(record, dict) and isinstance(record.get("fit_time"), float):
+                own_s = record["fit_time"] - self._paused_s + self._trained_s
+                record["fit_time"] = max(0.0, own_s)
+
+    def _train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+        self.jobs = jobs
+        self.pause()
+        results, self.trained = self.trained, []
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+            self._trained_s += sum(row["duration_s"] for row in result.history)
+        return results
+
+    def pause(self) -> None:
+        """Let others run, until `resume`."""
+        started = time.perf_counter()
+        self._rounds.take_over()
+        self._may_run.acquire()
+        self._paused_s += time.perf_counter() - started
+        self._check_cancelled()
+
+    def _check_cancelled(self) -> None:
+        if self.is_cancelled:
+            raise _Cancelled
+
+
+class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
+    """A joblib backend: runs every task until it has networks to train, then trains all of them.
+
+    One thread runs at a time, so that tasks may share what is not safe between threads. Training
+    itself happens in the thread that waits for the results, which Ctrl-C reaches.
+    """
+
+    supports_sharedmem = True
+    uses_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(nesting_level=0)
+        self._tasks: list[_Task] = []
+        self._is_back = threading.Semaphore(0)
+        self._current: _Task | None = None  # the one that runs; None: the caller's thread
+
+    # What joblib calls.
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return as many as there may be: none needs a processor before all of them do."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        return _MANY
+
+    def submit(self, func: Callable[[], Any], callback: Callable[..., Any] | None = None) -> _Task:
+        """Take a call."""
+        task = _Task(self, func, self._current, callback)
+        self._tasks.append(task)
+        return task
+
+    apply_async = submit  # its name before joblib 1.5
+
+    def get_nested_backend(self) -> tuple["Rounds", int]:
+        """Let the tasks of a task be further tasks."""
+        return self, _MANY
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Drop the tasks of the caller."""
+        self.cancel(self._current)
+
+    # What tasks call.
+
+    def take_over(self) -> None:
+        """Give the turn back to the caller's thread."""
+        self._is_back.release()
+
+    def finish(self, task: _Task) -> None:
+        """Return when a task is done, and run others meanwhile."""
+        waiting = self._current
+        if waiting is None:
+            while not task.is_done:
+                self._advance()
+        elif not task.is_done:
+            waiting.awaited = task
+            waiting.pause()
+            waiting.awaited = None
+
+    # The caller's thread.
+
+    def _advance(self) -> None:
+        """Let one task go on, or train when none can."""
+        self._tasks = [task for task in self._tasks if not task.is_done]
+        able = next((task for task in self._tasks if task.can_run), None) or self._next_new()
+        if able is not None:
+            self._resume(able)
+        else:
+            self._train()
+
+    def _next_new(self) -> _Task | None:
+        waiting = [task for task in self._tasks if task.jobs is not None]
+        is_full = sum(task.n_bytes for task in waiting) >= WAITING_BYTES
+        if waiting and (is_full or len(waiting) >= WAITING_FITS):
+            return None
+        return next((task for task in self._tasks if task.is_new), None)
+
+    def _resume(self, task: _Task) -> None:
+        self._current = task
+        try:
+            task.resume()
+            self._is_back.acquire()
+        except KeyboardInterrupt:  # the task still runs: what it waits for next is its end
+            task.is_cancelled = True
+            self._is_back.acquire()
+            raise
+        finally:
+            self._current = None
+
+    def _train(self) -> None:
+        waiting = [task for task in self._tasks if task.jobs is not None]
+        if not waiting:
+            raise RuntimeError("tasks wait for each other")
+        jobs = share_equal([job for task in waiting for job in task.jobs or ()])
+        results = train_side_by_side(jobs, return_errors=True)
+        for task in waiting:
+            n_jobs = len(task.jobs or ())
+            task.trained, results = results[:n_jobs], results[n_jobs:]
+            task.jobs = None
+
+    def cancel(self, parent: _Task | None) -> None:
+        """End the tasks of a task, and theirs; None: all there are."""
+        for task in self._tasks:
+            if task.is_done or task.parent is not parent:
+                continue
+            self.cancel(task)
+            task.is_cancelled = True
+            if task.is_new:
+                task.is_done = True
+            task.jobs = task.awaited = None
+        while parent is None and any(task.can_run for task in self._tasks):
+            self._advance()  # threads that wait end; those of a task do when it is their turn

@@ -1,0 +1,161 @@
+"""SequenceSearchCV: a search over arguments, folds and candidates side by side."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+from sklearn.model_selection._search import BaseSearchCV
+
+from sensorseq.errors import ArgumentError
+from sensorseq.model_selection.folds import read_given
+from sensorseq.model_selection.rounds import side_by_side
+from sensorseq.windows import WindowSet
+
+
+class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
+    """Search arguments by cross-validation: all folds of all candidates train side by side.
+
+    scikit-learn's `GridSearchCV`, or with `n_iter` its `RandomizedSearchCV`, in one process, with
+    the same `cv_results_`: bit for bit the same scores for the same folds and an integer
+    `random_state`. Candidates of one architecture train as the models of one native call.
+
+    Parameters
+    ----------
+    estimator : estimator
+        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or what holds one, such as a pipeline.
+    param_grid : dict or list of dict
+        Values of each argument to try; with `n_iter` also distributions to draw from.
+    n_iter : int, optional
+        Candidates to draw; all combinations when not given.
+    scoring : str, callable, list or dict, optional
+        As in scikit-learn. Without it the estimator's own score.
+    refit : bool, str or callable, default=True
+        Fit the best candidate on all windows; as in scikit-learn.
+    cv : int, splitter or iterable, optional
+        Folds, 5 when not given. A number means `GroupBalancedKFold` (for a regressor `GroupKFold`)
+        with groups, else what it means in scikit-learn.
+    error_score : "raise" or float, default=nan
+        Score of a candidate whose fit fails.
+    return_train_score : bool, default=False
+        Score the training part of each fold as well.
+    random_state : int, RandomState or None, default=None
+        Of the draw of candidates. That of the fits is the estimator's.
+    verbose : int, default=0
+        As in scikit-learn.
+
+    Attributes
+    ----------
+    cv_results_ : dict
+        As in scikit-learn. `fit_time` is the fit's own time and its share of the training.
+    best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.model_selection import SequenceSearchCV
+    >>> y = np.arange(60) % 2
+    >>> X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None])
+    >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=20, random_state=0)
+    >>> search = SequenceSearchCV(clf, {"learning_rate": [1e-5, 2e-2]}, cv=3).fit(X, y)
+    >>> search.best_params_
+    {'learning_rate': 0.02}
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        n_iter: int | None = None,
+        scoring: Any = None,
+        refit: Any = True,
+        cv: Any = None,
+        error_score: float | str = np.nan,
+        return_train_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_grid = param_grid
+        self.n_iter = n_iter
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """Run every fold of every candidate.
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c) or (n, t), list of arrays, WindowSet or path
+            As in `SensorLSTMClassifier.fit`, without a split.
+        y : array of shape (n,), optional
+            May be left out when a WindowSet or a file brings it.
+        groups : array of shape (n,), optional
+            What stays on one side of every fold, and of the validation split inside each fit. A
+            WindowSet brings its own.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        **params
+            Further arguments for `fit` of the estimator, such as `sample_weight`; with groups or
+            lengths it must request them (``set_fit_request``).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows have a split, or a part does not fit.
+        ArgumentError
+            If `n_iter` is not a positive integer.
+
+        Warns
+        -----
+        LeakWarning
+            If there are no groups, and test windows hold samples of training windows.
+        """
+        if self.n_iter is not None and not (
+            isinstance(self.n_iter, int | np.integer) and self.n_iter > 0
+        ):
+            raise ArgumentError(f"n_iter={self.n_iter!r} must be an integer above 0, or None.")
+        given = read_given(self.estimator, X, y, groups, lengths, self.cv, self.scoring)
+        self._folds = given.folds
+        try:
+            with given.routed(), side_by_side():
+                super().fit(given.X, given.y, **params, **given.params)
+        finally:
+            del self._folds
+        return self
+
+    def score(self, X: Any, y: Any = None, **params: Any) -> float:
+        """Return the score of the best estimator, by `scoring` where given."""
+        y = X.y if y is None and isinstance(X, WindowSet) else y
+        score: float = super().score(X, y, **params)
+        return score
+
+    def _run_search(self, evaluate_candidates: Any) -> None:
+        candidates = (
+            ParameterGrid(self.param_grid)
+            if self.n_iter is None
+            else ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state)
+        )
+        evaluate_candidates(candidates, cv=check_cv(self._folds))

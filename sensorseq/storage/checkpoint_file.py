@@ -1,0 +1,268 @@
+"""A checkpoint on disk: one safetensors file, replaced as a whole after each of many epochs.
+
+Its last tensor is the CRC-32 of all bytes before it, so that a damaged file never becomes a run: a
+SHA-256 would take three times as long, most of the time of a checkpoint. Nothing in the file is
+executed.
+"""
+
+import json
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from sensorseq.errors import CheckpointError
+
+FORMAT = "sensorseq.checkpoint"
+VERSION = 1
+SYNC_S = 1.0  # so often at most a checkpoint is forced to the disk
+SUM = "crc32"
+_SUM_BYTES = 4
+_DTYPES = {"f": "F", "i": "I", "u": "U"}
+_MAX_PIECES = 1024  # of one call of writev
+_MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
+
+Buffer = bytes | memoryview
+
+
+def lay_out(arrays: Mapping[str, NDArray[Any]], description: str) -> list[Buffer]:
+    """Return the content of a checkpoint file, in pieces: its arrays are not copied.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Floats, integers and bools; no name is ``"crc32"``.
+    description : str
+        JSON, what `read_checkpoint` decodes.
+    """
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    fields: dict[str, Any] = {
+        "__metadata__": {"format": FORMAT, "version": str(VERSION), "description": description}
+    }
+    end, pieces = 0, []
+    for name in names:
+        array = arrays[name]
+        pieces.append(_bytes_of(array))
+        fields[name] = {
+            "dtype": _dtype_name(array.dtype),
+            "shape": array.shape,
+            "data_offsets": [end, end + array.nbytes],
+        }
+        end += array.nbytes
+    fields[SUM] = {
+        "dtype": "U8",
+        "shape": [_SUM_BYTES],
+        "data_offsets": [end, end + _SUM_BYTES],
+    }
+    header = json.dumps(fields, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    content: list[Buffer] = [len(header).to_bytes(8, "little") + header, *pieces]
+    return [*content, _sum(content)]
+
+
+def _bytes_of(array: NDArray[Any]) -> Buffer:
+    if array.ndim and array.size and array.flags.c_contiguous:
+        return array.data.cast("B")
+    return array.tobytes()
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return "BOOL" if dtype.kind == "b" else f"{_DTYPES[dtype.kind]}{8 * dtype.itemsize}"
+
+
+def _sum(pieces: Iterable[Buffer]) -> bytes:
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return crc.to_bytes(_SUM_BYTES, "little")
+
+
+class CheckpointFile:
+    """Write one checkpoint after the other under one name.
+
+    The name always holds a whole checkpoint, also when the process is killed at any moment. A
+    checkpoint that comes a second or more after the last one that was forced to the disk is forced
+    there, too, before it gets the name: it outlives a power failure. One that comes sooner may come
+    out of a power failure damaged, which `read_checkpoint` finds.
+
+    Parameters
+    ----------
+    path : Path
+        The name. Two hidden files beside it are used on the way; `close` removes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._part = str(path.with_name(f".{path.name}.part"))
+        self._spare = str(path.with_name(f".{path.name}.spare"))
+        self._synced_s = -np.inf
+        self.close()  # what a killed run left there may be linked to the checkpoint itself
+
+    def write(self, content: Sequence[Buffer], *, last: bool = False) -> None:
+        """Let a checkpoint take the place of the one before; the `last` is forced to the disk."""
+        now_s = time.monotonic()
+        sync = last or now_s - self._synced_s >= SYNC_S
+        if sync:  # what has the name is overwritten only when another has it safely
+            _remove(self._part)
+        try:
+            descriptor = self._open_part()
+            try:
+                _write_all(descriptor, content)
+                if sync:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._keep_spare()
+            self._take_name()
+        except BaseException as error:
+            _remove(self._part)
+            if isinstance(error, OSError):
+                error.add_note(f"while writing the checkpoint {self._path}")
+            raise
+        self._change_parts()
+        if sync:
+            self._synced_s = now_s
+
+    def close(self) -> None:
+        """Remove what was only of use on the way."""
+        _remove(self._part)
+        _remove(self._spare)
+
+    # A new file for each checkpoint costs the file system ten times as much as writing once more
+    # into the file of the checkpoint before the last: 0.29 ms against 0.03 ms for 0.3 MB on ext4.
+
+    def _open_part(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT
+        descriptor = os.open(self._part, flags, 0o666)
+        if os.fstat(descriptor).st_nlink > 1:  # someone keeps it under a name of their own
+            os.close(descriptor)
+            _remove(self._part)
+            descriptor = os.open(self._part, flags | os.O_EXCL, 0o666)
+        return descriptor
+
+    def _take_name(self) -> None:
+        try:
+            os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"another run writes to the checkpoint {self._path}, too, or its folder is gone."
+                " Give each run a checkpoint= of its own."
+            ) from error
+
+    def _change_parts(self) -> None:
+        self._part, self._spare = self._spare, self._part
+
+    def _keep_spare(self) -> None:
+        """Give the file that is about to lose its name another one."""
+        _remove(self._spare)
+        try:
+            os.link(self._path, self._spare)
+        except OSError:  # the first checkpoint, or a file system without links
+            return
+
+
+def _remove(name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name)  # noqa: PTH108  a Path takes longer than the act
+
+
+def _write_all(descriptor: int, content: Sequence[Buffer]) -> None:
+    """Make this the content of a file."""
+    size = sum(len(piece) for piece in content)
+    if len(content) > _MAX_PIECES or os.writev(descriptor, content) < size:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.writelines(content)
+    os.ftruncate(descriptor, size)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
+    """Read what `CheckpointFile` wrote.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        As written; read-only.
+    description : object
+        What the JSON holds.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is empty, truncated, damaged, of another program or of a newer version.
+    """
+    content = path.read_bytes()
+    if not content:
+        raise CheckpointError(f"{path} is empty, no checkpoint. {_WAY_OUT}")
+    try:
+        arrays = safetensors.numpy.load(content)
+        metadata = _metadata(content)
+    except Exception as error:  # whatever bytes make the library raise, they are no checkpoint
+        raise CheckpointError(
+            f"{path} ({len(content)} bytes) is truncated, damaged or no checkpoint: {error}."
+            f" {_WAY_OUT}"
+        ) from error
+    _check_format(path, metadata)
+    found = arrays.pop(SUM, None)
+    whole = found is not None and found.tobytes() == content[-_SUM_BYTES:]
+    if not whole or _sum([memoryview(content)[:-_SUM_BYTES]]) != content[-_SUM_BYTES:]:
+        raise CheckpointError(f"{path} is damaged: its content does not fit its sum. {_WAY_OUT}")
+    try:
+        return arrays, json.loads(metadata["description"])
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} has a description that cannot be read. {_WAY_OUT}"
+        ) from error
+
+
+_WAY_OUT = "Delete it to train anew, or give checkpoint= another name."
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
+
+
+def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is a safetensors file of something else (format"
+            f" {metadata.get('format')!r}, expected {FORMAT!r}). Give checkpoint= another name."
+        )
+    version = metadata.get("version", "")
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}; this version of sensorseq reads up to"
+            f" {VERSION}. Update sensorseq, or give checkpoint= another name."
+        )
+    if version != str(VERSION):
+        raise CheckpointError(f"{path} is damaged: it has no version. {_WAY_OUT}")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise when `path` is a file that a checkpoint must not take the place of.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not begin as a checkpoint does.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(size) if size <= _MAX_HEADER_BYTES else b""
+    try:
+        found = (json.loads(header).get("__metadata__") or {}).get("format")
+    except (ValueError, AttributeError, RecursionError):
+        found = None
+    if found != FORMAT and path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is there and is no checkpoint, so none is written in its place. {_WAY_OUT}"
+        )

@@ -1,0 +1,555 @@
+"""Many training runs at once, with the numbers that each gets alone.
+
+Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
+native call, and so is their validation on the same windows. What an epoch means to a run (its
+order, rates, best weights, early stopping) is the run's own business, see `engine.Run`.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
+from sensorseq.training.callbacks import Watchers, notify
+from sensorseq.training.config import EngineChoice, TrainingConfig
+from sensorseq.training.data import TrainingData
+from sensorseq.training.engine import (
+    Run,
+    TrainingResult,
+    engine_for,
+    evaluate_models,
+    is_second_interrupt,
+    train_network,
+)
+from sensorseq.training.models_forward import forward_models
+from sensorseq.training.native import (
+    ModelWeights,
+    RandomCrops,
+    hyper_of,
+    network_of,
+    summarize_epochs,
+)
+from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+from sensorseq.training.stream import StreamedData
+
+SHARED_BYTES = 1024**3  # of windows that are laid out for one group
+STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What one call of `train_network` gets.
+
+    Parameters
+    ----------
+    module, train, validation, config, seed, callbacks, engine, refresh
+        As there. Runs on the same windows take them once when `train` and `validation` hold the
+        same tensors, and nothing refreshes them.
+    options : dict
+        Further arguments of it. A job that has any is trained alone.
+    """
+
+    module: nn.Module
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
+    config: TrainingConfig
+    seed: np.random.SeedSequence
+    callbacks: Sequence[Any] = ()
+    engine: str = "auto"
+    refresh: Callable[[int], NDArray[Any]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> TrainingResult:
+        """Train alone."""
+        return train_network(
+            self.module,
+            self.train,
+            self.validation,
+            self.config,
+            seed=self.seed,
+            callbacks=self.callbacks,
+            engine=self.engine,
+            refresh=self.refresh,
+            **self.options,
+        )
+
+
+@dataclass
+class _Member:
+    """One run of a group."""
+
+    place: int  # among the jobs
+    job: TrainingJob
+    module: LSTMLinear
+    run: Run
+    choice: EngineChoice
+    dropout_seed: int
+    crops: RandomCrops
+    network: Network
+    first_row: int = 0  # of its windows among those of the group
+    weights: ModelWeights = field(init=False)
+    has_ended: bool = False
+
+    @property
+    def train(self) -> TrainingData:
+        """Its windows, which are held."""
+        return cast(TrainingData, self.run.train)
+
+    @property
+    def validation(self) -> TrainingData | None:
+        """Those it is validated on, which are held, too."""
+        return cast(TrainingData | None, self.run.validation)
+
+    @property
+    def kind(self) -> Hashable:
+        """What the models of one trainer agree in."""
+        train, config = self.train, self.job.config
+        return (
+            self.network,
+            config.loss,
+            config.optimizer,
+            config.ema_decay is None,
+            train.X.dtype,
+            train.X.device,
+            train.X.shape[1:],
+            train.lengths is None,
+            self.crops.crops,
+            self.crops.n_timesteps,
+        )
+
+    @property
+    def windows(self) -> Hashable:
+        """Whose windows it trains on."""
+        train = self.train
+        if self.job.refresh is not None:
+            return self.place
+        return id(train.X), id(train.lengths), id(train.target)
+
+    @property
+    def validated_on(self) -> Hashable:
+        """What the models of one validation agree in."""
+        data = self.validation
+        windows = None if data is None else (id(data.X), id(data.lengths), id(data.target))
+        return windows, self.job.config.label_smoothing
+
+    @property
+    def step_products(self) -> float:
+        """Multiplications of one step, forward and backward."""
+        network = self.network
+        width = network.hidden_size * network.n_directions
+        inputs = network.input_size + (network.num_layers - 1) * width
+        products = 4 * width * (inputs + network.num_layers * network.hidden_size)
+        batch = min(self.job.config.batch_size or math.inf, len(self.train))
+        return 3.0 * batch * self.crops.n_timesteps * products
+
+
+def train_side_by_side(
+    jobs: Sequence[TrainingJob],
+    *,
+    return_errors: bool = False,
+    on_end: Callable[[int], Any] | None = None,
+) -> list[Any]:
+    """Train every job's module in place, many at a time.
+
+    Each gets the bits that `train_network` gives it alone: weights, history (but for
+    `duration_s`), best epoch. What the native engine does not serve is trained one after another.
+
+    Parameters
+    ----------
+    jobs : sequence of TrainingJob
+        In any mixture.
+    return_errors : bool, default=False
+        Give an error that ends one job in the place of its result, and go on with the others.
+    on_end : callable, optional
+        Called with the place of each job that has ended.
+
+    Returns
+    -------
+    list of TrainingResult
+        In the order of `jobs`. `duration_s` in a history is an equal share of what the epoch took
+        for all that trained in it.
+
+    Raises
+    ------
+    ArgumentError
+        As in `train_network`, without `return_errors`.
+    KeyboardInterrupt
+        As in `train_network`. An interrupt ends all that train at this time, each with its best
+        weights; other groups of jobs go on.
+    """
+    results: list[Any] = [None] * len(jobs)
+
+    def end(place: int, result: Any) -> None:
+        results[place] = result
+        if on_end is not None:
+            on_end(place)
+
+    def attempt(place: int, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Exception as error:
+            if not return_errors:
+                raise
+            end(place, error)
+            return None
+
+    moved: dict[Hashable, TrainingData] = {}
+    groups: dict[Hashable, list[_Member]] = {}
+    alone = []
+    for place, job in enumerate(jobs):
+        member = attempt(place, partial(_begin, place, job, moved))
+        if isinstance(member, _Member):
+            groups.setdefault(member.kind, []).append(member)
+        elif results[place] is None:
+            alone.append(place)
+    for group in groups.values():
+        for members in _in_portions(group):
+            _Group(members, return_errors, end).train()
+    for place in alone:
+        result = attempt(place, jobs[place].run)
+        if result is not None:
+            end(place, result)
+    return results
+
+
+_meeting = threading.local()  # of this thread: what trains the jobs of several fits at once
+
+
+def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
+
+    Raises
+    ------
+    ArgumentError, CheckpointError
+        As in `train_network`.
+    """
+    meet = getattr(_meeting, "meet", None)
+    if meet is not None:
+        results: list[TrainingResult] = meet(jobs)
+        return results
+    return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+
+
+@contextmanager
+def meeting_at(
+    meet: Callable[[Sequence[TrainingJob]], list[TrainingResult]] | None,
+) -> Iterator[None]:
+    """Let `meet` train the jobs of the fits of this thread in a block."""
+    before = getattr(_meeting, "meet", None)
+    _meeting.meet = meet
+    try:
+        yield
+    finally:
+        _meeting.meet = before
+
+
+def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    """Return jobs of which those with equal windows hold the same tensors."""
+    known: dict[Hashable, list[TrainingData]] = {}
+
+    def share(data: TrainingData | StreamedData) -> TrainingData | StreamedData:
+        if not isinstance(data, TrainingData):
+            return data
+        sample = data.X.reshape(-1)[:: 1 + data.X.numel() // 64].cpu().numpy().tobytes()
+        of_sample = known.setdefault((data.X.shape, data.X.dtype, sample), [])
+        for other in of_sample:
+            if all(_is_equal(vars(data)[name], vars(other)[name]) for name in _WINDOWS):
+                weight = other.weight if _is_equal(data.weight, other.weight) else data.weight
+                return replace(other, weight=weight)
+        of_sample.append(data)
+        return data
+
+    return [
+        replace(
+            job,
+            train=share(job.train),
+            validation=None if job.validation is None else share(job.validation),
+        )
+        for job in jobs
+    ]
+
+
+_WINDOWS = ("X", "lengths", "target")
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or torch.equal(one, other)
+
+
+def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) -> _Member | None:
+    """Return the run of a job that can be one of a group; None when it has to run alone."""
+    module = job.module
+    device = next(module.parameters()).device
+
+    def move(data: TrainingData) -> TrainingData:
+        """Move to the device once what several jobs have."""
+        key = *(id(part) for part in vars(data).values()), device
+        return moved.setdefault(key, data.to(device))
+
+    choice = engine_for(module, job.train, job.validation, job.config, job.engine)
+    if not (
+        isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
+    ):
+        return None  # streamed: each run reads its own windows
+    if choice.name != "native" or not isinstance(module, LSTMLinear):
+        return None
+    if module.inference_precision != "float32" or job.options:
+        return None
+    order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
+    train = move(job.train)
+    validation = None if job.validation is None else move(job.validation)
+    run = Run(module, train, validation, job.config, order_seed, crop_seed, job.refresh)
+    return _Member(
+        place,
+        job,
+        module,
+        run,
+        choice,
+        integer_seed(dropout_seed),
+        RandomCrops(job.config, train),
+        network_of(module),
+    )
+
+
+def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
+    """Yield the members by windows, no more at a time than memory and a prompt Ctrl-C allow."""
+    by_windows: dict[Hashable, list[_Member]] = {}
+    for member in group:
+        by_windows.setdefault(member.windows, []).append(member)
+    n_threads = torch.get_num_threads()
+    portion: list[_Member] = []
+    seen: set[Hashable] = set()
+    n_bytes, products = 0, 0.0
+    for member in (member for members in by_windows.values() for member in members):
+        of_windows = 0 if member.windows in seen else member.train.X.nbytes
+        too_large = seen and n_bytes + of_windows > SHARED_BYTES
+        too_slow = (products + member.step_products) / n_threads > STEP_PRODUCTS
+        if too_large or (too_slow and len(portion) >= n_threads):
+            yield portion
+            portion, n_bytes, products, seen = [], 0, 0.0, set()
+            of_windows = member.train.X.nbytes
+        portion.append(member)
+        seen.add(member.windows)
+        n_bytes += of_windows
+        products += member.step_products
+    yield portion
+
+
+class _Group:
+    """Runs that are the models of one trainer.
+
+    Parameters
+    ----------
+    members : list of _Member
+        Of one kind.
+    return_errors : bool
+        Whether an error in a run ends that run alone.
+    end : callable
+        Called with the place of a run that ended, and its result or error.
+    """
+
+    def __init__(
+        self, members: list[_Member], return_errors: bool, end: Callable[[int, Any], None]
+    ) -> None:
+        # a lane takes the next model when it is done with one: the longest first
+        self._active = sorted(members, key=lambda member: -member.run.batches.n_batches)
+        self._return_errors = return_errors
+        self._end = end
+        first = members[0]
+        self._network = first.network
+        self._config = first.job.config
+        self._trainer = self._make_trainer()
+        for model, member in enumerate(self._active):
+            member.weights = ModelWeights(member.module, self._trainer, model)
+        self._arrange()
+
+    def _make_trainer(self) -> EpochTrainer:
+        """Lay out each set of windows once, one after the other."""
+        parts: dict[Hashable, TrainingData] = {}
+        begin: dict[Hashable, int] = {}
+        n_windows = 0
+        for member in self._active:
+            if member.windows not in parts:
+                parts[member.windows] = member.train
+                begin[member.windows] = n_windows
+                n_windows += len(member.train)
+            member.first_row = begin[member.windows]
+        sets = list(parts.values())
+        x = _join([part.X for part in sets])
+        if any(member.job.refresh is not None for member in self._active):
+            x = x.clone() if len(sets) == 1 else x  # it will be written over
+        self._x = x
+        weight = None
+        if any(member.train.weight is not None for member in self._active):
+            weight = sets[0].X.new_ones((len(self._active), n_windows))
+            for of_member, member in zip(weight, self._active, strict=True):
+                train = member.train
+                if train.weight is not None:
+                    of_member[member.first_row : member.first_row + len(train)] = train.weight
+        loss = self._config.loss
+        assert not callable(loss)
+        modules = [dict(member.module.named_parameters()) for member in self._active]
+        return EpochTrainer(
+            self._network,
+            torch.stack([self._network.flatten(parameters) for parameters in modules]),
+            x,
+            _join([part.target for part in sets]),
+            torch.cat([hyper_of(member.job.config, member.module) for member in self._active]),
+            lengths=None if sets[0].lengths is None else _join([s.lengths for s in sets]),
+            weight=weight,
+            loss=loss,
+            optimizer=self._config.optimizer,
+            seeds=[member.dropout_seed for member in self._active],
+            average=self._config.ema_decay is not None,
+            n_timesteps=self._active[0].crops.n_timesteps,
+        )
+
+    def _arrange(self) -> None:
+        """Note what stays the same until the next run ends."""
+        self._first_rows = torch.tensor([[member.first_row] for member in self._active])
+        self._validations: list[list[int]] = []
+        by_windows: dict[Hashable, list[int]] = {}
+        for model, member in enumerate(self._active):
+            if member.run.validation is not None:
+                by_windows.setdefault(member.validated_on, []).append(model)
+        self._validations = list(by_windows.values())
+
+    def train(self) -> None:
+        """Train until every run has ended."""
+        first = self._active[0]
+        with isolated_torch_rng(first.dropout_seed, first.run.device):
+            try:
+                for member in self._active:
+                    member.module.eval()
+                    notify(member.job.callbacks, "on_fit_begin", member.module, member.job.config)
+                while self._active:
+                    self._train_epoch()
+            except KeyboardInterrupt:
+                unfinished = not all(member.run.best.epoch for member in self._active)
+                if unfinished or is_second_interrupt():
+                    raise
+                for member in self._active:
+                    if not member.has_ended:
+                        self._finish(member, "interrupted")
+            finally:
+                for member in self._active:
+                    if member.has_ended:
+                        continue
+                    member.module.eval()
+                    notify(member.job.callbacks, "on_fit_end", member.module, member.run.history)
+
+    def _train_epoch(self) -> None:
+        """Take every run through one epoch, and leave behind those that end with it."""
+        for member in self._active:
+            notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
+        started = time.perf_counter()
+        rows = self._take_steps()
+        for models in self._validations:
+            for model, columns in zip(models, self._validate(models), strict=True):
+                rows[model].update(columns)
+        duration_s = (time.perf_counter() - started) / len(rows)
+        for member, row in zip(self._active, rows, strict=True):
+            self._end_epoch(member, row, duration_s)
+        left = [model for model, member in enumerate(self._active) if not member.has_ended]
+        if len(left) < len(self._active):
+            self._go_on_with(left)
+
+    def _go_on_with(self, left: list[int]) -> None:
+        self._active = [self._active[model] for model in left]
+        if not left:
+            return
+        self._trainer.keep(left)
+        for model, member in enumerate(self._active):
+            member.weights.move(self._trainer, model)
+        self._arrange()
+
+    def _take_steps(self) -> list[dict[str, Any]]:
+        for member in self._active:
+            if member.job.callbacks:  # which may have changed the weights
+                member.weights.read_module()
+            n_windows = len(member.run.train)
+            member.run.refresh_windows(self._x[member.first_row : member.first_row + n_windows])
+        drawn = [member.run.draw_epoch() for member in self._active]
+        batches = [steps for steps, _ in drawn]
+        rates = [of_model for _, of_model in drawn]
+        rows, offsets = pack_batches(batches)
+        starts = None
+        if self._active[0].crops.crops:
+            starts = torch.zeros_like(rows)
+            for model, member in enumerate(self._active):
+                drawn_starts = member.crops.draw(batches[model], member.run.crop_rng)
+                starts[model, : len(drawn_starts)] = torch.from_numpy(drawn_starts)
+        learning_rates = np.zeros((len(rates), offsets.shape[1] - 1))
+        for model, of_run in enumerate(rates):
+            learning_rates[model, : len(of_run)] = of_run
+        steps = self._trainer.run(
+            rows + self._first_rows, offsets, torch.from_numpy(learning_rates), crop_starts=starts
+        )
+        for member, of_model in zip(self._active, batches, strict=True):
+            member.weights.count_steps(len(of_model))
+            if member.job.callbacks:
+                member.weights.write_module()
+        return summarize_epochs(steps, rates)
+
+    def _validate(self, models: list[int]) -> list[dict[str, Any]]:
+        trainer = self._trainer
+        run = self._active[models[0]].run
+        assert run.validation is not None
+        assert run.validation_objective is not None
+        weights = trainer.parameters if trainer.average is None else trainer.average
+        of_models, running = weights, trainer.running
+        if len(models) < len(self._active):
+            places = torch.tensor(models, device=weights.device)
+            of_models = weights.index_select(0, places)
+            running = None if running is None else running.index_select(0, places)
+
+        def forward(batch: TrainingData) -> Tensor:
+            return forward_models(self._network, of_models, running, batch.X, batch.lengths)
+
+        objective = run.validation_objective
+        found = evaluate_models(forward, run.validation, objective, run.device)
+        return [objective.name_columns(loss, score, "val_") for loss, score in found]
+
+    def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
+        try:
+            watchers = Watchers(member.job.callbacks)
+            ended_by = member.run.end_epoch(row, duration_s, member.weights, watchers)
+            if watchers.error is not None:
+                raise watchers.error
+            if ended_by is not None:
+                self._finish(member, ended_by)
+        except Exception as error:
+            if not self._return_errors:
+                raise
+            member.has_ended = True
+            self._end(member.place, error)
+
+    def _finish(self, member: _Member, ended_by: str) -> None:
+        run = member.run
+        member.has_ended = True
+        member.weights.write_module()
+        run.restore_best()
+        member.module.eval()
+        notify(member.job.callbacks, "on_fit_end", member.module, run.history)
+        self._end(
+            member.place,
+            TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, member.choice),
+        )
+
+
+def _join(parts: Sequence[Any]) -> Tensor:
+    """Lay out tensors one after the other; one alone stays where it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -1,0 +1,107 @@
+"""A program that trains in processes which may be killed: `python killable_runs.py`.
+
+It imports once and waits: each line of JSON on its stdin is one run, in a process forked for it.
+That process says "pid N", then "epoch N" after each epoch; how it ended, by its own exit or by a
+signal, is said by the one that waits for it: "ended N".
+"""
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import torch
+
+from sensorseq.nn import LSTMLinear
+from sensorseq.storage.checkpoint_file import CheckpointFile
+from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training.checkpoint import Checkpoint
+
+MAX_EPOCHS = 30
+
+
+def say(text):
+    os.write(1, f"{text}\n".encode())  # one write, so that a line is whole or not there
+
+
+class Progress:
+    def __init__(self, at_most):
+        self.at_most = at_most
+
+    def on_epoch_end(self, module, history):
+        say(f"epoch {len(history)}")
+        if len(history) == self.at_most:  # whoever is to kill this process is late
+            signal.pause()
+
+
+def make_part(n_windows, seed):
+    rng = np.random.default_rng(seed)
+    target = torch.arange(n_windows) % 3
+    X = torch.tensor(rng.normal(size=(n_windows, 12, 2)), dtype=torch.float32)
+    return TrainingData(X + target[:, None, None], None, target)
+
+
+def train(checkpoint, *, engine, resume, at_most=None):
+    """Train, with something of everything that a checkpoint must hold."""
+    torch.manual_seed(0)
+    module = LSTMLinear(2, 8, 3, pooling="meanmax", dropout=0.2, head_norm="batch")
+    config = TrainingConfig(
+        3,
+        max_epochs=MAX_EPOCHS,
+        batch_size=12,
+        lr_schedule="plateau",
+        patience=8,
+        early_stopping=False,
+        ema_decay=0.9,
+        max_timesteps=9,
+        crop="random",
+    )
+    train_network(
+        module,
+        make_part(24, 1),
+        make_part(12, 2),
+        config,
+        seed=np.random.SeedSequence(5),
+        callbacks=[Progress(at_most)],
+        engine=engine,
+        checkpoint=Checkpoint(checkpoint, resume=resume),
+    )
+
+
+def die_at(step, at_write):
+    """Kill this process at a step of a checkpoint's writing, just before it is taken."""
+    taken = []
+    take = getattr(CheckpointFile, step)
+
+    def take_or_die(self):
+        taken.append(step)
+        if len(taken) == at_write:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take(self)
+
+    setattr(CheckpointFile, step, take_or_die)
+
+
+def main():
+    torch.set_num_threads(1)  # threads would not come along into a forked process
+    torch.optim.Adam([torch.zeros(1)])  # imports what else each run would
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            say(f"pid {os.getpid()}")
+            if "die_at" in asked:
+                die_at(*asked.pop("die_at"))
+            code = 1
+            try:
+                train(**asked)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+if __name__ == "__main__":
+    main()

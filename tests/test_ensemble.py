@@ -1,0 +1,170 @@
+"""An ensemble is its members: each trained as it would be alone, their outputs averaged."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
+from sensorseq.storage.model_file import read_model, write_model
+
+
+def make_windows(n=60, n_classes=3, n_timesteps=12):
+    """Sines of a class's frequency, in random phase, and noise."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % n_classes
+    phase = rng.uniform(0, 2 * np.pi, (n, 1))
+    X = np.sin(np.arange(n_timesteps) * (0.2 + 0.5 * y[:, None]) + phase)
+    return (X + 0.3 * rng.normal(size=X.shape))[:, :, None], y
+
+
+X, Y = make_windows()
+OF_CLASS = {
+    SensorLSTMClassifier: Y,
+    SensorLSTMRegressor: np.stack([Y, X.mean(axis=(1, 2))], axis=1),
+}
+
+
+def small(cls=SensorLSTMClassifier, **arguments):
+    settings = {"hidden_size": 6, "max_epochs": 8, "learning_rate": 0.03, "device": "cpu"}
+    return cls(**{**settings, "random_state": 0, **arguments})
+
+
+def weights(module):
+    return {name: tensor.numpy().tobytes() for name, tensor in module.state_dict().items()}
+
+
+def without_time(history):
+    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
+
+
+SETTINGS = [
+    {"dropout": 0.2, "batch_size": 7, "patience": 2},
+    {"head_norm": "batch", "num_layers": 2},
+    {"augment": "standard"},
+    {"engine": "autograd", "dropout": 0.2},
+    {"max_timesteps": 8, "crop": "random"},
+]
+
+
+@pytest.mark.parametrize("cls", OF_CLASS)
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(cls, settings):
+    target = OF_CLASS[cls]
+    one = small(cls, **settings).fit(X, target)
+    three = small(cls, **settings, n_models=3).fit(X, target)
+    two = small(cls, **settings, n_models=2).fit(X, target)
+    for fewer in (one, two):
+        for own, wanted in zip(fewer.modules_, three.modules_, strict=False):
+            assert weights(own) == weights(wanted)
+        for own, wanted in zip(fewer.histories_, three.histories_, strict=False):
+            assert without_time(own) == without_time(wanted)
+    assert [len(found.modules_) for found in (one, two, three)] == [1, 2, 3]
+    assert len({str(weights(module)) for module in three.modules_}) == 3
+    assert three.history_ is three.histories_[0]
+    assert three.module_ is three.modules_[0]
+    assert without_time(three.history_) == without_time(one.history_)
+    assert three.best_epoch_ == one.best_epoch_
+    assert three.engine_ == one.engine_
+    assert three.fluctuation_.to_dict() == one.fluctuation_.to_dict()
+
+
+def members_of(ensemble):
+    """Each member as an estimator of its own."""
+    for module in ensemble.modules_:
+        alone = pickle.loads(pickle.dumps(ensemble))
+        alone.module_, alone._other_modules = module, []
+        yield alone
+
+
+def test_a_classifiers_probability_is_the_mean_of_its_members():
+    ensemble = small(n_models=3).fit(X, Y)
+    of_members = [member.predict_proba(X) for member in members_of(ensemble)]
+    assert not np.allclose(of_members[0], of_members[1])
+    probability = ensemble.predict_proba(X)
+    np.testing.assert_allclose(probability, np.mean(of_members, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(softmax(ensemble.decision_function(X), axis=1), probability)
+    np.testing.assert_array_equal(
+        ensemble.predict(X), ensemble.classes_[probability.argmax(axis=1)]
+    )
+    np.testing.assert_array_equal(
+        ensemble.predict(X), ensemble.classes_[ensemble.decision_function(X).argmax(axis=1)]
+    )
+
+
+def test_two_classes_give_one_column_of_log_odds():
+    ensemble = small(n_models=2).fit(X, Y > 0)
+    probability = ensemble.predict_proba(X)
+    odds = ensemble.decision_function(X)
+    assert odds.shape == (len(X),)
+    np.testing.assert_allclose(1 / (1 + np.exp(-odds)), probability[:, 1])
+    np.testing.assert_array_equal(odds > 0, ensemble.predict(X))
+
+
+def test_a_regressors_value_is_the_mean_of_its_members():
+    ensemble = small(SensorLSTMRegressor, n_models=3).fit(X, OF_CLASS[SensorLSTMRegressor])
+    of_members = [member.predict(X) for member in members_of(ensemble)]
+    assert not np.allclose(of_members[0], of_members[1])
+    np.testing.assert_allclose(ensemble.predict(X), np.mean(of_members, axis=0), rtol=1e-12)
+
+
+def test_every_member_stops_by_itself():
+    ensemble = small(n_models=4, max_epochs=60, patience=2, learning_rate=0.1).fit(X, Y)
+    assert len({len(history) for history in ensemble.histories_}) > 1
+    assert ensemble.n_iter_ == len(ensemble.histories_[0])
+
+
+@pytest.mark.parametrize("cls", OF_CLASS)
+def test_a_file_and_a_pickle_hold_every_member(cls, tmp_path):
+    ensemble = small(cls, n_models=3, head_norm="batch").fit(X, OF_CLASS[cls])
+    ensemble.save(tmp_path / "ensemble.safetensors")
+    loaded = cls.load(tmp_path / "ensemble.safetensors")
+    for found in (loaded, pickle.loads(pickle.dumps(ensemble))):
+        assert found.get_params() == ensemble.get_params()
+        np.testing.assert_array_equal(found.predict(X), ensemble.predict(X))
+        assert found.histories_ == ensemble.histories_
+        for own, wanted in zip(found.modules_, ensemble.modules_, strict=True):
+            assert weights(own) == weights(wanted)
+
+
+def test_a_file_with_a_member_too_few_is_refused(tmp_path):
+    path = tmp_path / "ensemble.safetensors"
+    small(n_models=2).fit(X, Y).save(path)
+    arrays, description = read_model(path)
+    lost = {name: array for name, array in arrays.items() if not name.startswith("module_1.")}
+    write_model(path, lost, description)
+    with pytest.raises(ModelFileError, match="contradicts itself"):
+        SensorLSTMClassifier.load(path)
+    write_model(path, arrays, {**description, "other_histories": []})
+    with pytest.raises(ModelFileError, match="'module_1"):
+        SensorLSTMClassifier.load(path)
+
+
+def test_a_warm_start_goes_on_with_every_member():
+    ensemble = small(n_models=2, warm_start=True, max_epochs=2).fit(X, Y)
+    before = [weights(module) for module in ensemble.modules_]
+    ensemble.set_params(learning_rate=1e-30, optimizer="sgd").fit(X, Y)
+    assert [weights(module) for module in ensemble.modules_] == before
+    with pytest.raises(ArgumentError, match="n_models=3, but warm_start=True goes on from 2"):
+        ensemble.set_params(n_models=3).fit(X, Y)
+
+
+def test_callbacks_see_every_member():
+    class Count:
+        def __init__(self):
+            self.epochs = {}
+
+        def on_epoch_end(self, module, history):
+            self.epochs.setdefault(id(module), []).append(history[-1]["epoch"])
+
+    count = Count()
+    small(n_models=3, callbacks=[count], early_stopping=False, max_epochs=4).fit(X, Y)
+    assert list(count.epochs.values()) == [[1, 2, 3, 4]] * 3
+
+
+def test_an_ensemble_that_diverges_at_once_says_so():
+    wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "learning_rate": 1e38}
+    with pytest.raises(DivergedError, match="in its first epoch"):
+        small(n_models=2, **wild).fit(X, Y)

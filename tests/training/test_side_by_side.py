@@ -1,0 +1,398 @@
+"""Runs side by side get the bits that each gets alone."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import sensorseq.training.side_by_side as side_by_side
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+
+N_TIMESTEPS, N_CHANNELS, N_CLASSES = 9, 2, 3
+
+
+def make_data(seed=0, n_windows=23, *, lengths=False, weight=False, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n_windows, N_TIMESTEPS, N_CHANNELS, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, N_CLASSES, (n_windows,), generator=generator)
+    X += 0.5 * target[:, None, None]
+    valid = torch.randint(1, N_TIMESTEPS + 1, (n_windows,), generator=generator)
+    weights = torch.rand(n_windows, generator=generator, dtype=torch.float64)
+    return TrainingData(
+        X.to(dtype), valid if lengths else None, target, weights.to(dtype) if weight else None
+    )
+
+
+def make_job(
+    seed=0,
+    data=None,
+    validation=None,
+    *,
+    network=None,
+    dtype=torch.float32,
+    callbacks=(),
+    **options,
+):
+    torch.manual_seed(seed)
+    module = LSTMLinear(
+        N_CHANNELS, **{"hidden_size": 6, "num_classes": N_CLASSES, "pooling": "meanmax"}
+        | (network or {})
+    ).to(dtype)  # fmt: skip
+    chosen = {"learning_rate": 0.02, "batch_size": 8, "max_epochs": 5, "patience": 2, **options}
+    if validation is None:
+        chosen = {"monitor": "loss", "early_stopping": False, **chosen}
+    config = TrainingConfig(N_CLASSES, **chosen)
+    data = make_data() if data is None else data
+    return TrainingJob(
+        module, data, validation, config, np.random.SeedSequence(seed + 100), callbacks
+    )
+
+
+def copy_of(job):
+    """The same job with a module of its own."""
+    return replace(
+        job,
+        module=copy.deepcopy(job.module),
+        seed=np.random.SeedSequence(job.seed.entropy),
+        callbacks=copy.deepcopy(job.callbacks),
+    )
+
+
+def train_alone(job):
+    return train_network(
+        job.module, job.train, job.validation, job.config,
+        seed=job.seed, callbacks=job.callbacks, engine=job.engine, refresh=job.refresh,
+    )  # fmt: skip
+
+
+def without_time(history):
+    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
+
+
+def assert_same(job, result, other, wanted):
+    np.testing.assert_equal(without_time(result.history), without_time(wanted.history))
+    assert (result.best_epoch, result.ended_by) == (wanted.best_epoch, wanted.ended_by)
+    np.testing.assert_equal(result.best_score, wanted.best_score)
+    assert result.engine == wanted.engine
+    expected = other.module.state_dict()
+    for name, values in job.module.state_dict().items():
+        np.testing.assert_array_equal(values.numpy(), expected[name].numpy(), err_msg=name)
+    assert not job.module.training
+
+
+def assert_same_as_alone(jobs):
+    copies = [copy_of(job) for job in jobs]
+    results = train_side_by_side(jobs)
+    for job, result, other in zip(jobs, results, copies, strict=True):
+        assert_same(job, result, other, train_alone(other))
+    return results
+
+
+FIELDS = {
+    "schedules": [
+        {"lr_schedule": "constant", "warmup_epochs": 2},
+        {"lr_schedule": "cosine"},
+        {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
+        {"lr_schedule": "one_cycle"},
+    ],
+    "batches": [
+        {"batch_size": 1, "max_epochs": 2},
+        {"batch_size": 4},
+        {"batch_size": None},
+        {"batch_size": 5, "last_batch": "drop"},
+        {"sampler": "balanced", "last_batch": "merge"},
+    ],
+    "crops": [
+        {"max_timesteps": 6, "crop": "random"},
+        {"max_timesteps": 6, "crop": "random", "batch_size": 5},
+        {"max_timesteps": 5, "crop": "random"},
+    ],
+    "averages": [{"ema_decay": 0.9}, {"ema_decay": 0.5}, {}],
+    "losses": [{"loss": "focal"}, {"loss": "mse"}, {}, {"label_smoothing": 0.1}, {"l1": 0.01}],
+    "optimizers": [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "rmsprop", "optimizer_params": {"alpha": 0.9, "eps": 1e-7}},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"max_grad_norm": None},
+        {"max_grad_norm": 0.01, "clip_by": "value"},
+    ],
+    "lengths of runs": [{"max_epochs": 1}, {"max_epochs": 7}, {"max_epochs": 3}],
+    "latest weights": [{"restore_best": False}, {}],
+}
+NETWORKS = {
+    "pooling": [{"pooling": "last"}, {"pooling": "mean"}, {"pooling": "last", "hidden_size": 17}],
+    "layers": [{"num_layers": 2, "bidirectional": True}] * 2 + [{"num_layers": 3}] * 2,
+    "batch norm": [{"head_norm": "batch"}] * 2,
+    "layer norm": [{"head_norm": "layer", "dropout": 0.3}, {"head_norm": "layer"}],
+    "dropout": [{"dropout": 0.2}, {"recurrent_dropout": 0.4}, {}],
+}
+
+
+@pytest.mark.parametrize("options", FIELDS.values(), ids=FIELDS)
+def test_runs_of_different_arguments_get_the_bits_they_get_alone(options):
+    data, validation = make_data(1), make_data(2, 11)
+    assert_same_as_alone(
+        [make_job(i, data, validation, **of_job) for i, of_job in enumerate(options)]
+    )
+
+
+@pytest.mark.parametrize("networks", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("lengths", [False, True], ids=["full", "of different lengths"])
+def test_runs_of_different_networks_get_the_bits_they_get_alone(networks, lengths):
+    data, validation = make_data(1, lengths=lengths), make_data(2, 11, lengths=lengths)
+    assert_same_as_alone(
+        [make_job(i, data, validation, network=network) for i, network in enumerate(networks)]
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_runs_on_different_windows_get_the_bits_they_get_alone(dtype):
+    sets = [make_data(i, 20 + i, weight=i == 1, dtype=dtype) for i in range(3)]
+    held_out = [make_data(i + 7, 300 if i == 0 else 5 + i, dtype=dtype) for i in range(3)]
+    jobs = [
+        make_job(10 * i + j, sets[i], held_out[i], dtype=dtype, learning_rate=0.01 * (1 + j))
+        for j in range(2)
+        for i in range(3)
+    ]
+    assert_same_as_alone([*jobs, make_job(99, sets[0], None, dtype=dtype)])
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    data, validation = make_data(1), make_data(2, 11)
+    results = []
+    for n_threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(n_threads)
+        try:
+            jobs = [make_job(i, data, validation, batch_size=2 + 9 * i) for i in range(3)]
+            found = train_side_by_side(jobs)
+        finally:
+            torch.set_num_threads(before)
+        results.append(([without_time(r.history) for r in found], weights_of(jobs)))
+    assert results[0] == results[1]
+
+
+def weights_of(jobs):
+    return [torch.nn.utils.parameters_to_vector(job.module.parameters()).tolist() for job in jobs]
+
+
+def test_the_order_of_the_runs_changes_no_bit():
+    data, validation = make_data(1), make_data(2, 11)
+
+    def make_jobs():
+        return [make_job(i, data, validation, batch_size=3 + i) for i in range(4)]
+
+    forwards, backwards = make_jobs(), make_jobs()[::-1]
+    first = train_side_by_side(forwards)
+    second = train_side_by_side(backwards)[::-1]
+    assert weights_of(forwards) == weights_of(backwards[::-1])
+    for one, other in zip(first, second, strict=True):
+        assert without_time(one.history) == without_time(other.history)
+
+
+def test_a_run_that_diverges_leaves_the_others_as_they_are():
+    data, validation = make_data(1), make_data(2, 11)
+    wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "batch_size": 2}
+    jobs = [
+        make_job(0, data, validation, optimizer="sgd"),
+        make_job(1, data, validation, **wild, learning_rate=1e38),
+        make_job(2, data, validation, optimizer="sgd", callbacks=(Watcher(factor=1e30),)),
+        make_job(3, data, validation, optimizer="sgd", max_epochs=8),
+    ]
+    results = assert_same_as_alone(jobs)
+    assert [r.ended_by == "diverged" for r in results] == [False, True, True, False]
+    assert results[1].best_epoch == 0
+    assert results[2].best_epoch == 1
+
+
+def test_early_stopping_is_every_runs_own():
+    data, validation = make_data(1), make_data(2, 11)
+    jobs = [
+        make_job(i, data, validation, learning_rate=rate, max_epochs=40)
+        for i, rate in enumerate([0.3, 0.05, 0.1, 0.02, 0.2])
+    ]
+    results = assert_same_as_alone(jobs)
+    assert len({len(r.history) for r in results if r.ended_by == "early_stopping"}) > 2
+
+
+def test_what_the_native_engine_lacks_is_trained_as_well():
+    def loss(logits, target):
+        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+    data, validation = make_data(1), make_data(2, 11)
+    jobs = [make_job(0, data, validation, loss=loss), make_job(1, data, validation)]
+    results = assert_same_as_alone(jobs)
+    assert [r.engine.name for r in results] == ["autograd", "native"]
+
+
+class Watcher:
+    def __init__(self, end_at=None, factor=None):
+        self.seen, self.end_at, self.factor = [], end_at, factor
+
+    def on_fit_begin(self, module, config):
+        self.seen.append(("begin", config.batch_size, module.training))
+
+    def on_epoch_end(self, module, history):
+        self.seen.append((history[-1]["epoch"], module.linear.weight.tolist(), module.training))
+        if self.factor is not None:
+            with torch.no_grad():
+                module.linear.weight *= self.factor
+        return len(history) == self.end_at
+
+    def on_fit_end(self, module, history):
+        self.seen.append(("end", module.linear.weight.tolist(), module.training))
+
+
+def test_callbacks_see_and_change_their_own_run():
+    data, validation = make_data(1), make_data(2, 11)
+    jobs = [
+        make_job(0, data, validation, callbacks=(Watcher(),)),
+        make_job(1, data, validation, callbacks=(Watcher(end_at=2),)),
+        make_job(2, data, validation),
+        make_job(3, data, validation, callbacks=(Watcher(factor=0.5),), batch_size=5),
+    ]
+    copies = [copy_of(job) for job in jobs]
+    results = train_side_by_side(jobs)
+    for job, result, other in zip(jobs, results, copies, strict=True):
+        assert_same(job, result, other, train_alone(other))
+        for ours, theirs in zip(job.callbacks, other.callbacks, strict=True):
+            assert ours.seen == theirs.seen
+    assert results[1].ended_by == "callback"
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_windows_that_are_new_in_each_epoch_are_every_runs_own(n_jobs):
+    data, validation = make_data(1), make_data(2, 11)
+    before = data.X.clone()
+
+    def refresh_by(factor):
+        return lambda epoch: (data.X * (1 + factor * epoch)).numpy()
+
+    jobs = [
+        replace(make_job(i, data, validation), refresh=refresh_by(0.1 * i) if i != 1 else None)
+        for i in range(n_jobs)
+    ]
+    assert_same_as_alone(jobs)
+    assert torch.equal(data.X, before)
+
+
+def test_runs_in_portions_get_the_same_bits(monkeypatch):
+    data, others, validation = make_data(1), make_data(3), make_data(2, 11)
+    monkeypatch.setattr(side_by_side, "SHARED_BYTES", data.X.nbytes)
+    monkeypatch.setattr(side_by_side, "STEP_PRODUCTS", 1.0)
+    groups = []
+    original = side_by_side._Group.__init__
+
+    def note(self, members, *rest):
+        groups.append([member.place for member in members])
+        original(self, members, *rest)
+
+    monkeypatch.setattr(side_by_side._Group, "__init__", note)
+    jobs = [make_job(i, [data, others][i % 2], validation) for i in range(4)]
+    assert_same_as_alone(jobs)
+    assert len(groups) >= 2
+    assert sorted(place for group in groups for place in group) == [0, 1, 2, 3]
+
+
+def test_windows_that_runs_share_are_stored_once():
+    data, validation = make_data(1), make_data(2, 11)
+    stored = []
+    original = side_by_side.EpochTrainer
+
+    class Watched(original):
+        def __init__(self, network, parameters, x, *rest, **options):
+            stored.append((len(parameters), x))
+            super().__init__(network, parameters, x, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(side_by_side, "EpochTrainer", Watched)
+        train_side_by_side([make_job(i, data, validation) for i in range(3)])
+        train_side_by_side([make_job(i, [data, make_data(3)][i > 0], validation) for i in (0, 1)])
+    (n_first, first), (n_second, second) = stored
+    assert (n_first, first.data_ptr()) == (3, data.X.data_ptr())
+    assert (n_second, len(second)) == (2, 2 * len(data))
+
+
+class Interrupter:
+    """Presses Ctrl-C, as it were, at the end of an epoch."""
+
+    def __init__(self, at):
+        self.at, self.ended = at, 0
+
+    def on_epoch_end(self, module, history):
+        if len(history) == self.at:
+            raise KeyboardInterrupt
+
+    def on_fit_end(self, module, history):
+        self.ended += 1
+
+
+def test_an_interrupt_ends_every_run_with_its_best_weights(monkeypatch):
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
+    data, validation = make_data(1), make_data(2, 11)
+    watcher = Interrupter(at=3)
+    jobs = [make_job(0, data, validation), make_job(1, data, validation, callbacks=(watcher,))]
+    copies = [copy_of(job) for job in jobs]
+    results = train_side_by_side(jobs)
+    assert [r.ended_by for r in results] == ["interrupted", "interrupted"]
+    assert [len(r.history) for r in results] == [3, 3]
+    assert watcher.ended == 1
+    for job, other, result in zip(jobs, copies, results, strict=True):
+        shorter = make_job(job.seed.entropy - 100, data, validation, lr_schedule="cosine")
+        assert result.best_epoch in (1, 2, 3)
+        assert shorter.config == other.config
+        stopped = replace(copy_of(other), callbacks=(Watcher(end_at=3),))
+        wanted = train_alone(stopped)
+        assert wanted.best_epoch == result.best_epoch
+        assert weights_of([job]) == weights_of([stopped])
+
+
+def test_a_second_interrupt_reaches_the_caller(monkeypatch):
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
+    data, validation = make_data(1), make_data(2, 11)
+
+    def make_jobs():
+        watcher = Interrupter(at=2)
+        return [make_job(0, data, validation, callbacks=(watcher,)), make_job(1, data, validation)]
+
+    train_side_by_side(make_jobs())
+    with pytest.raises(KeyboardInterrupt):
+        train_side_by_side(make_jobs())
+
+
+def test_an_error_in_one_run_can_be_returned_in_its_place():
+    class Failing:
+        def on_epoch_end(self, module, history):
+            raise ValueError("of its own")
+
+    data, validation = make_data(1), make_data(2, 11)
+
+    def make_jobs():
+        return [
+            make_job(0, data, validation, callbacks=(Failing(),)),
+            make_job(1, data, validation, early_stopping=True),
+            make_job(2, data, None, early_stopping=True, monitor="val_loss"),
+        ]
+
+    ended = []
+    jobs = make_jobs()
+    other = copy_of(jobs[1])
+    results = train_side_by_side(jobs, return_errors=True, on_end=ended.append)
+    assert sorted(ended) == [0, 1, 2]
+    assert str(results[0]) == "of its own"
+    assert isinstance(results[2], ArgumentError)
+    assert_same(jobs[1], results[1], other, train_alone(other))
+    with pytest.raises(ValueError, match="of its own"):
+        train_side_by_side(make_jobs()[:2])
+    with pytest.raises(ArgumentError, match="needs a validation part"):
+        train_side_by_side(make_jobs()[1:])
+
+
+def test_no_jobs_give_no_results():
+    assert train_side_by_side([]) == []
