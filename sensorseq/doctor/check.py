@@ -20,7 +20,7 @@ from sensorseq.doctor.trial import (
     run_trial,
 )
 from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
-from sensorseq.errors import LeakWarning, check_choice
+from sensorseq.errors import check_choice
 from sensorseq.training.config import CLASSIFICATION, SCORES
 
 _MOST_WINDOWS = 160  # of those that are trained on
@@ -107,7 +107,7 @@ def check_training(
 def _refuse_what_fit_refuses(estimator: Any, X: Any, y: Any, groups: Any, lengths: Any) -> None:
     own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeakWarning)  # the checks say more of it
+        warnings.simplefilter("ignore")  # the checks say more of it
         make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
 
 

@@ -130,7 +130,7 @@ def run_trial(
         )
         if prepare is not None:
             prepare(prepared.module)
-        result = prepared.run()
+        result = prepared.run()[0]
         data = prepared.validation
         outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values

@@ -46,6 +46,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How hidden states become one vector, over valid steps only.
+    input_dropout : float, default=0.0
+        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
+        is the channel's centre then.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -258,6 +261,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
