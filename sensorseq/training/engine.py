@@ -34,7 +34,7 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
-from sensorseq.training.stopping import BestEpoch, HasStateDict
+from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 
@@ -253,7 +253,10 @@ class Run:
                 with self.averaged_weights():
                     row.update(self.validate())
                     ended_by = self.end_epoch(
-                        row, time.perf_counter() - started, self.module, callbacks
+                        row,
+                        time.perf_counter() - started,
+                        ModuleWeights(self.module),
+                        callbacks,
                     )
                 if checkpoint is not None:
                     checkpoint.keep(self, last=ended_by is not None)
@@ -277,7 +280,7 @@ class Run:
         self,
         row: dict[str, Any],
         duration_s: float,
-        weights: HasStateDict,
+        weights: Weights,
         callbacks: Sequence[Any],
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
@@ -435,17 +438,41 @@ def evaluate_models(
         is_all_there = len(rows) == len(data) and data.X.device == device
         batch = data if is_all_there else data.take(rows, device)
         outputs = forward(batch)
-        n_models = len(outputs)
-        target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
-        flat = outputs.flatten(0, 1)
-        losses = objective.losses(flat, target)
-        # Model by model: the sum of one must not depend on how many there are.
-        of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
-        means = torch.stack([_mean(of_model, None) for of_model in of_models])
-        merits = objective.merits(flat, target).view(n_models, -1)
-        sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
-        totals = totals + torch.stack([(means * len(rows)).double(), sums.double()], dim=1).cpu()
+        target = batch.target.expand(len(outputs), *batch.target.shape)
+        totals = totals + judge(outputs, target, [len(rows)] * len(outputs), objective)
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+@torch.no_grad()
+def judge(
+    outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
+) -> Tensor:
+    """Return the sums of loss and merits of each model's first windows, (M, 2) in float64.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (M, n, K)
+        Of M models.
+    target : Tensor of shape (M, n) or (M, n, K)
+        Of each.
+    n_windows : sequence of M int
+        How many count.
+    objective : Objective
+        How they are judged.
+    """
+    flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
+    losses = objective.losses(flat, target)
+    merits = objective.merits(flat, target).view(len(outputs), -1)
+    of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
+    # Model by model: the sum of one must not depend on how many there are.
+    means, sums = [], []
+    for loss, merit, n in zip(of_models, merits.unbind(), n_windows, strict=True):
+        means.append(_mean(loss if loss.ndim == 0 or len(loss) == n else loss[:n], None))
+        sums.append(merit.sum() if len(merit) == n else merit[:n].sum())
+    counts = torch.tensor(n_windows, dtype=flat.dtype, device=flat.device)
+    return torch.stack(
+        [(torch.stack(means) * counts).double(), torch.stack(sums).double()], dim=1
+    ).cpu()
 
 
 def _is_finite(row: Mapping[str, Any]) -> bool:
