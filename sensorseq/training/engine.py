@@ -35,7 +35,7 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
-from sensorseq.training.stopping import BestEpoch, HasStateDict
+from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
@@ -299,7 +299,10 @@ class Run:
                 with self.averaged_weights():
                     row.update(self.validate())
                     ended_by = self.end_epoch(
-                        row, time.perf_counter() - started, self.module, watchers
+                        row,
+                        time.perf_counter() - started,
+                        ModuleWeights(self.module),
+                        watchers,
                     )
                 # An epoch that a callback did not get through is for a resumed run to repeat.
                 writes = self.ranks is None or self.ranks.is_first
@@ -326,7 +329,7 @@ class Run:
         self,
         row: dict[str, Any],
         duration_s: float,
-        weights: HasStateDict,
+        weights: Weights,
         watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
@@ -527,7 +530,9 @@ def evaluate_models(
     totals = torch.zeros((1, 2), dtype=torch.float64)
     with closing(_evaluation_batches(data, device, ranks)) as batches:
         for batch in batches:
-            totals = totals + _judge(forward(batch), batch, objective)
+            outputs = forward(batch)
+            target = batch.target.expand(len(outputs), *batch.target.shape)
+            totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
     if ranks is not None:
         ranks.sum(totals)
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
@@ -546,18 +551,36 @@ def _evaluation_batches(
                 number += 1
 
 
-def _judge(outputs: Tensor, batch: TrainingData, objective: Objective) -> Tensor:
-    """Return summed loss and merits of a batch, (M, 2), for outputs (M, n, K)."""
-    n_models, n_windows = outputs.shape[:2]
-    target = batch.target.repeat(n_models, *[1] * (batch.target.ndim - 1))
-    flat = outputs.flatten(0, 1)
+@torch.no_grad()
+def judge(
+    outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
+) -> Tensor:
+    """Return the sums of loss and merits of each model's first windows, (M, 2) in float64.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (M, n, K)
+        Of M models.
+    target : Tensor of shape (M, n) or (M, n, K)
+        Of each.
+    n_windows : sequence of M int
+        How many count.
+    objective : Objective
+        How they are judged.
+    """
+    flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = objective.losses(flat, target)
+    merits = objective.merits(flat, target).view(len(outputs), -1)
+    of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
     # Model by model: the sum of one must not depend on how many there are.
-    of_models = [losses] if n_models == 1 else losses.view(n_models, -1).unbind()
-    means = torch.stack([_mean(of_model, None) for of_model in of_models])
-    merits = objective.merits(flat, target).view(n_models, -1)
-    sums = torch.stack([of_model.sum() for of_model in merits.unbind()])
-    return torch.stack([(means * n_windows).double(), sums.double()], dim=1).cpu()
+    means, sums = [], []
+    for loss, merit, n in zip(of_models, merits.unbind(), n_windows, strict=True):
+        means.append(_mean(loss if loss.ndim == 0 or len(loss) == n else loss[:n], None))
+        sums.append(merit.sum() if len(merit) == n else merit[:n].sum())
+    counts = torch.tensor(n_windows, dtype=flat.dtype, device=flat.device)
+    return torch.stack(
+        [(torch.stack(means) * counts).double(), torch.stack(sums).double()], dim=1
+    ).cpu()
 
 
 def _is_finite(row: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Any, cast
 
 import numpy as np
@@ -155,30 +156,35 @@ class ModelWeights:
     def move(self, trainer: EpochTrainer, model: int) -> None:
         """Follow the model to another place."""
         averages = trainer.average is not None
-        self._parts = trainer.network.unflatten(
-            (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
-        )
+        shapes = trainer.network.parameter_shapes()
+        self._shapes = shapes.items()
+        self._sizes = [math.prod(shape) for shape in shapes.values()]
+        self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
         # the module's parameters, in their order, as they lie in the trainer's buffer
-        self._views = list(self._parts.values())
+        self._views = list(self._name_parts(self._flat).values())
         self._running = None if trainer.running is None else trainer.running[model]
+
+    def _name_parts(self, flat: Tensor) -> dict[str, Tensor]:
+        parts = torch.split(flat, self._sizes)
+        return {
+            name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)
+        }
 
     def count_steps(self, n_steps: int) -> None:
         """Note that the trainer took steps."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what the module's would be, as views of the trainer's buffers."""
-        if self._running is None:
-            return self._parts
-        assert self._n_batches is not None
-        return {
-            **self._parts,
-            "norm.running_mean": self._running[0],
-            "norm.running_var": self._running[1],
-            "norm.num_batches_tracked": self._n_batches,
-        }
+    def copy_state(self) -> dict[str, Tensor]:
+        """Return a copy of what the module's state dict would be."""
+        state = self._name_parts(self._flat.clone())
+        if self._running is not None:
+            assert self._n_batches is not None
+            mean, variance = self._running.clone()
+            state["norm.running_mean"], state["norm.running_var"] = mean, variance
+            state["norm.num_batches_tracked"] = self._n_batches
+        return state
 
     @torch.no_grad()
     def read_module(self) -> None:
@@ -252,19 +258,19 @@ def summarize_epochs(
     list of M dict
         `loss`, `accuracy`, `learning_rate`, `grad_norm`.
     """
-    n_windows = steps.n_windows.numpy()
-    losses, accuracies, norms = (steps[name].numpy() for name in ("loss", "accuracy", "grad_norm"))
+    n_windows = steps.n_windows.tolist()
+    losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        taken = slice(len(rates))
-        of_step = n_windows[model, taken]
-        total = of_step.sum()
+        # without those of steps that only other models take; in Python, as there are few
+        of_step = n_windows[model][: len(rates)]
+        total = sum(of_step)
         rows.append(
             {
-                "loss": float((losses[model, taken] * of_step).sum() / total),
-                "accuracy": float((accuracies[model, taken] * of_step).sum() / total),
+                "loss": math.fsum(map(mul, losses[model], of_step)) / total,
+                "accuracy": math.fsum(map(mul, accuracies[model], of_step)) / total,
                 "learning_rate": rates[-1],
-                "grad_norm": float(norms[model, taken].mean()),
+                "grad_norm": math.fsum(norms[model][: len(rates)]) / len(rates),
             }
         )
     return rows

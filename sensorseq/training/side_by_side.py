@@ -23,16 +23,17 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
 from sensorseq.training.callbacks import Watchers, notify
 from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import (
     Run,
     TrainingResult,
     engine_for,
     evaluate_models,
     is_second_interrupt,
+    judge,
     train_network,
 )
-from sensorseq.training.models_forward import forward_models
+from sensorseq.training.models_forward import forward_models, name_weights
 from sensorseq.training.native import (
     ModelWeights,
     RandomCrops,
@@ -44,6 +45,7 @@ from sensorseq.training.randomness import integer_seed, isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
+STACKED_BYTES = 4 * 1024**2  # of validation windows that each model of a call gets by itself
 STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
 
 
@@ -137,11 +139,14 @@ class _Member:
         return id(train.X), id(train.lengths), id(train.target)
 
     @property
-    def validated_on(self) -> Hashable:
-        """What the models of one validation agree in."""
+    def validated_with(self) -> Hashable:
+        """What the models of one validation agree in: the windows, or that they can be stacked."""
         data = self.validation
-        windows = None if data is None else (id(data.X), id(data.lengths), id(data.target))
-        return windows, self.job.config.label_smoothing
+        assert data is not None
+        stacks = data.lengths is None and len(data) <= EVALUATION_BATCH
+        stacks = stacks and data.X.nbytes <= STACKED_BYTES
+        windows = (id(data.X), id(data.lengths), id(data.target))
+        return data.X.shape[1:] if stacks else windows, self.job.config.label_smoothing
 
     @property
     def step_products(self) -> float:
@@ -420,12 +425,15 @@ class _Group:
     def _arrange(self) -> None:
         """Note what stays the same until the next run ends."""
         self._first_rows = torch.tensor([[member.first_row] for member in self._active])
-        self._validations: list[list[int]] = []
-        by_windows: dict[Hashable, list[int]] = {}
+        alike: dict[Hashable, list[int]] = {}
         for model, member in enumerate(self._active):
             if member.run.validation is not None:
-                by_windows.setdefault(member.validated_on, []).append(model)
-        self._validations = list(by_windows.values())
+                alike.setdefault(member.validated_with, []).append(model)
+        members = self._active
+        self._validations = [
+            _Validation(self._trainer, models, [members[model].run for model in models])
+            for models in alike.values()
+        ]
 
     def train(self) -> None:
         """Train until every run has ended."""
@@ -457,8 +465,8 @@ class _Group:
             notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
         started = time.perf_counter()
         rows = self._take_steps()
-        for models in self._validations:
-            for model, columns in zip(models, self._validate(models), strict=True):
+        for validation in self._validations:
+            for model, columns in validation.measure():
                 rows[model].update(columns)
         duration_s = (time.perf_counter() - started) / len(rows)
         for member, row in zip(self._active, rows, strict=True):
@@ -504,25 +512,6 @@ class _Group:
                 member.weights.write_module()
         return summarize_epochs(steps, rates)
 
-    def _validate(self, models: list[int]) -> list[dict[str, Any]]:
-        trainer = self._trainer
-        run = self._active[models[0]].run
-        assert run.validation is not None
-        assert run.validation_objective is not None
-        weights = trainer.parameters if trainer.average is None else trainer.average
-        of_models, running = weights, trainer.running
-        if len(models) < len(self._active):
-            places = torch.tensor(models, device=weights.device)
-            of_models = weights.index_select(0, places)
-            running = None if running is None else running.index_select(0, places)
-
-        def forward(batch: TrainingData) -> Tensor:
-            return forward_models(self._network, of_models, running, batch.X, batch.lengths)
-
-        objective = run.validation_objective
-        found = evaluate_models(forward, run.validation, objective, run.device)
-        return [objective.name_columns(loss, score, "val_") for loss, score in found]
-
     def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
         try:
             watchers = Watchers(member.job.callbacks)
@@ -548,6 +537,69 @@ class _Group:
             member.place,
             TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, member.choice),
         )
+
+
+class _Validation:
+    """Validation of some models of a trainer in one forward pass.
+
+    Parameters
+    ----------
+    trainer : EpochTrainer
+        Holds the weights.
+    models : list of int
+        Which of its models.
+    runs : list of Run
+        Their runs: on the same windows, or on windows that can be stacked.
+    """
+
+    def __init__(self, trainer: EpochTrainer, models: list[int], runs: list[Run]) -> None:
+        self._trainer = trainer
+        self._models = models
+        self._run = runs[0]
+        assert runs[0].validation_objective is not None
+        self._objective = runs[0].validation_objective
+        weights = trainer.parameters if trainer.average is None else trainer.average
+        self._is_all = len(models) == trainer.n_models
+        self._weights = name_weights(trainer.network, weights) if self._is_all else {}
+        self._stacked: tuple[Tensor, Tensor] | None = None
+        sets = [run.validation for run in runs if isinstance(run.validation, TrainingData)]
+        self._n_windows = [len(data) for data in sets]
+        if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
+            self._stacked = _stack([s.X for s in sets]), _stack([s.target for s in sets])
+
+    def measure(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield each model and the columns of its validation part."""
+        for model, (loss, score) in zip(self._models, self._evaluate(), strict=True):
+            yield model, self._objective.name_columns(loss, score, "val_")
+
+    def _evaluate(self) -> list[tuple[float, float]]:
+        if self._stacked is None:
+            assert self._run.validation is not None
+            return evaluate_models(
+                lambda batch: self._forward(batch.X[None], batch.lengths),
+                self._run.validation,
+                self._objective,
+                self._run.device,
+            )
+        x, target = self._stacked
+        sums = judge(self._forward(x, None), target, self._n_windows, self._objective)
+        means = sums / torch.tensor(self._n_windows)[:, None]
+        return [(loss, score) for loss, score in means.tolist()]
+
+    def _forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        trainer, running = self._trainer, self._trainer.running
+        named = self._weights
+        if not self._is_all:
+            weights = trainer.parameters if trainer.average is None else trainer.average
+            places = torch.tensor(self._models, device=weights.device)
+            named = name_weights(trainer.network, weights.index_select(0, places))
+            running = None if running is None else running.index_select(0, places)
+        return forward_models(trainer.network, named, running, x, lengths)
+
+
+def _stack(parts: Sequence[Tensor]) -> Tensor:
+    """Stack tensors that differ in their first size; what is missing is zero."""
+    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
 
 def _join(parts: Sequence[Any]) -> Tensor:

@@ -9,11 +9,29 @@ from torch import Tensor, nn
 from sensorseq.training.config import TrainingConfig
 
 
-class HasStateDict(Protocol):
-    """Weights by name: a module, or one model of several."""
+class Weights(Protocol):
+    """Weights that can be kept: those of a module, or of one model of several."""
 
-    def state_dict(self) -> Mapping[str, Tensor]:
-        """Return them."""
+    def copy_state(self) -> dict[str, Tensor]:
+        """Return a copy of them by name."""
+
+
+class ModuleWeights:
+    """The weights of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def copy_state(self) -> dict[str, Tensor]:
+        """Return a copy of the module's state dict."""
+        state = self._module.state_dict()
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 class BestEpoch:
@@ -52,14 +70,12 @@ class BestEpoch:
         """Whether patience has run out."""
         return self._n_stale >= self._patience
 
-    def update(self, row: Mapping[str, Any], weights: HasStateDict) -> bool:
+    def update(self, row: Mapping[str, Any], weights: Weights) -> bool:
         """Take in one epoch; say whether it improved by more than `tol`."""
         value = self._sign * row[self.monitor]
         if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:
             self.epoch, self.score = row["epoch"], row[self.monitor]
-            self._weights = {
-                name: tensor.detach().clone() for name, tensor in weights.state_dict().items()
-            }
+            self._weights = weights.copy_state()
         improved = bool(value < self._reference - self._tol)
         if improved:
             self._reference = value
