@@ -414,3 +414,35 @@ def test_scattered_windows_are_read_as_they_lie(tmp_path):
             np.testing.assert_array_equal(file.take(rows).X, X[rows])
         np.testing.assert_array_equal(file.take([4, 4, 2]).X, X[[4, 4, 2]])
         assert len(file.take(np.array([], int))) == 0
+
+
+@pytest.mark.parametrize("engine", ["autograd", "native"])
+def test_a_streamed_fit_that_is_resumed_ends_as_one_never_interrupted(
+    engine, tmp_path, small_buffer
+):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
+
+    class Break:
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise RuntimeError("broken off")
+
+    arguments = {"engine": engine, "max_epochs": 4, "max_timesteps": 7, "crop": "random"}
+    kept = {**arguments, "checkpoint": str(tmp_path / "run.checkpoint")}
+    with pytest.raises(RuntimeError, match="broken off"):
+        make(**kept, callbacks=[Break()]).fit(path)
+    resumed = make(**kept, resume=True).fit(path)
+    assert outcome(resumed) == outcome(make(**arguments).fit(path))
+
+
+def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(
+    tmp_path, monkeypatch, streamed_orders
+):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
+    classes = ["gravel", "ice", "sand"]
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+    streamed = make().partial_fit(path, classes=classes).partial_fit(path)
+    monkeypatch.delenv(BUFFER_VARIABLE)
+    held = make().partial_fit(path, classes=classes).partial_fit(path)
+    assert len(streamed_orders[0].cuts) > 3
+    assert outcome(streamed) == outcome(held)
