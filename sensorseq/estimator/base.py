@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
-from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
@@ -40,6 +40,7 @@ from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
 from sensorseq.training.distributed import agree_on, own_device
 from sensorseq.training.inference import predict_outputs
+from sensorseq.training.input_dropout import InputDropout
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -72,7 +73,7 @@ from sensorseq.training.preparation import (
     without_test,
 )
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
-from sensorseq.training.stored import StoredPart, is_stored
+from sensorseq.training.stored import Change, StoredPart, is_stored
 from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
@@ -173,6 +174,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     dtype: str
     engine: str
     hidden_size: int
+    input_dropout: float
     loss: str | Callable[..., Any]
     max_timesteps: int | None
     n_models: int
@@ -299,7 +301,11 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         )
         check_validation(windows, validation, self.validation_fraction, config)
         self._check_parts(train, validation)
-        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
+        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        if is_drawn and validation is not None:
+            warn_of_shared_samples(train.sequences, validation.sequences)
+            if windows.groups is None:
+                warn_of_windows_in_a_row(windows.sequences)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
@@ -352,21 +358,22 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
         def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
             return {} if checkpoint is None else {"checkpoint": checkpoint}
 
+        data = self._training_data(train, dtype, training=True)
         return PreparedFit(
             module,
-            self._training_data(train, dtype, training=True),
+            data,
             None if validation is None else self._training_data(validation, dtype, training=False),
             config,
             seeds.training,
             self._facts_of(train, validation),
-            {**options, **self._renewal(train, seeds.training), **kept_in(checkpoint)},
+            {**options, **self._renewal(train, data, seeds.training), **kept_in(checkpoint)},
             tuple(
                 (
                     self._make_module(n_channels, weights, member).to(device),
                     training,
                     {
                         **plain,
-                        **self._renewal(train, training),
+                        **self._renewal(train, data, training),
                         **kept_in(self._open_checkpoint(member)),
                     },
                 )
@@ -375,20 +382,43 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             None if validation is None else validation.groups,
         )
 
-    def _renewal(self, train: Part, seed: np.random.SeedSequence) -> dict[str, Any]:
+    def _renewal(
+        self, train: Part, data: TrainingData | StreamedData, seed: np.random.SeedSequence
+    ) -> dict[str, Any]:
         """Return the option that gives windows anew in each epoch, when they are to be."""
         augmentation = check_augment(self.augment)
-        if augmentation is None:
+        if augmentation is None and not self.input_dropout:
             return {}
-        if is_stored(train.sequences):
+        renew: Callable[[int], Any]
+        if isinstance(data, StreamedData):
             stored = self._stored(train.sequences, training=True)
-            return {"refresh": StoredAugmentation(augmentation, stored, seed)}
+            renew = _unchanged
+            if augmentation is not None:
+                renew = StoredAugmentation(augmentation, stored, seed)
+        elif augmentation is None:
+            scaled = data.X.numpy()
 
-        def scale(changed: Sequences) -> NDArray[Any]:
-            return scale_sequences(changed, self.scaler_, self.dtype)
+            def renew(_epoch: int) -> NDArray[Any]:
+                return scaled.copy()
 
-        sequences = self._crop(train.sequences, training=True)
-        return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
+        else:
+
+            def scale(changed: Sequences) -> NDArray[Any]:
+                return scale_sequences(changed, self.scaler_, self.dtype)
+
+            sequences = self._held(train.sequences)
+            renew = EpochAugmentation(augmentation, sequences, scale, seed)
+        if self.input_dropout:
+            renew = InputDropout(self.input_dropout, seed, renew)
+        return {"refresh": renew}
+
+    def _held(self, sequences: Sequences) -> Sequences:
+        """Return training windows cropped, and read from their file if they are still there."""
+        if not is_stored(sequences):
+            return self._crop(sequences, training=True)
+        stored = self._stored(sequences, training=True)
+        with stored.opened() as reader:
+            return reader.cropped(np.arange(len(stored)))
 
     def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
@@ -537,7 +567,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             estimator: Self = restore_fit(cls, arrays, description, path, device)
         except ModelFileError:
             raise
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a description makes raise, it is no model
             raise ModelFileError(
                 f"{path} contradicts itself: {error}. Save the model again where it was trained."
             ) from error
@@ -813,6 +843,10 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one output for those of all members, (members, n, outputs)."""
         return np.asarray(outputs.mean(axis=0))
+
+
+def _unchanged(_epoch: int) -> Change:
+    return Change()
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

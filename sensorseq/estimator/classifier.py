@@ -46,6 +46,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How hidden states become one vector, over valid steps only.
+    input_dropout : float, default=0.0
+        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
+        is the channel's centre then.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -258,6 +261,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
@@ -572,6 +576,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
+        _warn_of_single_windows(self.classes_, train, validation)
         return {
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
@@ -620,3 +625,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         abstention = take("abstention", list | None)
         if abstention is not None:
             self.abstention_ = check_abstention(abstention)
+
+
+def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
+    """Name a class that has one window, which cannot be learned from and held out, too."""
+    if validation is None:
+        return
+    counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
+    single = np.flatnonzero(counts == 1)
+    if len(single):
+        warnings.warn(
+            f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
+            " classes): no validation can tell whether it is learned. Record more of it, or leave"
+            " it out.",
+            UserWarning,
+            stacklevel=5,
+        )

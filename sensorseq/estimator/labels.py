@@ -10,6 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.inputs import check_labels, check_per_window, from_one_hot
 
+_FEW_CLASSES = 10  # so many may have one window each, as in a first try on a few
+
 
 def read_labels(
     y: Any,
@@ -34,6 +36,7 @@ def read_labels(
                 f"{name} has {len(labels)} one-hot rows for the {n_windows} windows of {owner}."
             )
         if classes is None:
+            _check_number_of_classes(labels.shape[1], n_windows, name)
             return from_one_hot(labels, name), np.arange(labels.shape[1])
         if labels.shape[1] != len(classes):
             raise InputError(
@@ -44,7 +47,17 @@ def read_labels(
     checked = check_per_window(labels, n_windows, name, owner)
     assert checked is not None
     check_labels(checked, name)
-    check_classification_targets(checked)
+    if classes is None and checked.dtype.kind != "f":
+        _check_number_of_classes(len(set(checked.tolist())), n_windows, name)
+    try:
+        check_classification_targets(checked)
+    except ValueError as error:
+        values = np.unique(checked)
+        raise InputError(
+            f"Unknown label type: {name} holds {len(values)} different numbers for the {n_windows}"
+            f" windows, {values[0].item()!r} the smallest, which are no classes. To predict numbers"
+            " take SensorLSTMRegressor; classes are text or whole numbers."
+        ) from error
     return checked, None
 
 
@@ -99,3 +112,13 @@ def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
     if given.ndim != 1 or len(given) < 2:
         raise ArgumentError(f"classes={given.tolist()!r}; a classifier needs at least two.")
     return given
+
+
+def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
+    """Raise when there are many classes, and for most of them no second window."""
+    if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
+        raise InputError(
+            f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two of each: a"
+            " class is learned from several. If these are numbers to predict, take"
+            " SensorLSTMRegressor; else give more windows, or larger classes."
+        )

@@ -34,6 +34,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How hidden states become one vector, over valid steps only.
+    input_dropout : float, default=0.0
+        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
+        is the channel's centre then.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -228,6 +231,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
@@ -473,7 +477,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        self.target_mean_ = np.array(take("target_mean", list), np.float64)
-        self.target_sd_ = np.array(take("target_sd", list), np.float64)
+        mean, sd = take("target_mean", list), take("target_sd", list)
+        if any(type(value) not in (int, float) for value in (*mean, *sd)):
+            raise TypeError("target_mean and target_sd are numbers")
+        self.target_mean_, self.target_sd_ = np.array(mean, float), np.array(sd, float)
         self._flat_targets = take("flat_targets", bool)
         self.n_outputs_ = len(self.target_mean_)
+        scaling = np.stack([self.target_mean_, self.target_sd_])
+        if scaling.ndim != 2 or not np.isfinite(scaling).all():
+            raise ValueError("target_mean and target_sd are a finite number for each output")
+        if self._flat_targets and self.n_outputs_ > 1:
+            raise ValueError(f"flat_targets with {self.n_outputs_} outputs")

@@ -109,8 +109,8 @@ def lowest_error_rate(
     group_index: NDArray[np.int64],
     confidence: float,
 ) -> float | None:
-    """Return the lowest error rate, in hundredths, that these windows can vouch for."""
-    for percent in range(1, 100):
+    """Return the lowest error rate, in hundredths, that these windows can vouch for, up to 0.5."""
+    for percent in range(1, 51):
         arguments = {"error_rate": percent / 100, "confidence": confidence}
         if choose_threshold(probability, is_right, group_index, **arguments) is not None:
             return percent / 100

@@ -116,7 +116,7 @@ class StoredAugmentation:
             )
             return replace(sequences, X=X)
 
-        return change
+        return Change(unscaled=change)
 
 
 def _own_seed(seed: np.random.SeedSequence) -> int:

@@ -292,6 +292,12 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
         shape = np.shape(_without_torch(X))
     except ValueError:  # ragged: described where it is read
         return
+    if not shape:
+        raise InputError(
+            f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
+            " n_channels), a list of arrays, a WindowSet or the path of a prepared file. A single"
+            " number is no window: Reshape your data."
+        )
     if len(shape) < 2:
         raise InputError(
             f"{name} has shape {shape}; expected (n_windows, n_timesteps, n_channels). Reshape your"

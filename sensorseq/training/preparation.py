@@ -301,10 +301,30 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
 
 
 def check_preparation(preparation: Preparation | None) -> Preparation | None:
-    """Return what a model file says of its preparation; LookupError when a part is missing."""
-    if preparation is not None:
-        for key in ("channels", "sample_rate_hz", "n_timesteps", "configuration", "recordings"):
-            preparation[key]
+    """Return what a model file says of its preparation.
+
+    Raises
+    ------
+    LookupError, TypeError
+        If a part is missing or of another type.
+    """
+    if preparation is None:
+        return None
+    kinds: dict[str, Any] = {
+        "channels": list,
+        "sample_rate_hz": float | int | None,
+        "n_timesteps": int,
+        "configuration": dict | None,
+        "recordings": dict,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(preparation[key], kind):
+            raise TypeError(f"preparation: {key} is {preparation[key]!r}")
+    recordings = preparation["recordings"]
+    digests = [digest for each in recordings.values() for digest in list(each)]
+    texts = [*preparation["channels"], *recordings, *digests]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("preparation: channels, recordings and their digests are text")
     return preparation
 
 

@@ -103,6 +103,7 @@ class FitTasks(Callback):
                 "history_": History(history),
                 "n_iter_": len(history),
                 "best_epoch_": best,
+                "temperature_": 1.0,  # not calibrated yet
             }
 
         return bool(task.call_on_fit_task_end(**self._task(), reconstruction_attributes=fitted))

@@ -24,7 +24,7 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
     Returns
     -------
     arrays : dict of str to ndarray
-        Every tensor under the path of keys to it; on the CPU it is not copied.
+        A copy of every tensor under the path of keys to it.
     plain : object
         What JSON holds, with the path in place of each tensor.
     """
@@ -32,7 +32,7 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
 
     def pack(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
-            arrays[name] = value.detach().cpu().numpy()
+            arrays[name] = value.numpy(force=True).copy()
             return {_TENSOR: name}
         if isinstance(value, dict):
             parts = {key: pack(part, f"{name}/{key}") for key, part in value.items()}

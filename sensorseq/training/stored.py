@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,13 @@ def buffer_bytes() -> int:
     return int(said)
 
 
-# Given some windows and their positions in the part, returns them changed.
-Change = Callable[[Sequences, NDArray[np.int64]], Sequences]
+class Change(NamedTuple):
+    """What happens to windows as they are read, given their positions in the part."""
+
+    unscaled: Callable[[Sequences, NDArray[np.int64]], Sequences] | None = None
+    """Returns them changed, before they are scaled."""
+    scaled: Callable[[NDArray[Any], NDArray[np.int64]], None] | None = None
+    """Changes them in place, after that."""
 
 
 @dataclass(frozen=True)
@@ -215,13 +220,16 @@ class PartReader:
         at = 0
         for piece in self._part.pieces(rows):
             check()
-            scaled = None if change is not None else self._scaled_at_once(piece)
+            how = change or Change()
+            scaled = None if how.unscaled is not None else self._scaled_at_once(piece)
             if scaled is None:
                 sequences = self.cropped(piece)
-                if change is not None:
-                    sequences = change(sequences, piece)
+                if how.unscaled is not None:
+                    sequences = how.unscaled(sequences, piece)
                 scaled = scale_sequences(sequences, self._part.scaler, self._part.dtype)
             X[at : at + len(piece)] = scaled
+            if how.scaled is not None:
+                how.scaled(X[at : at + len(piece)], piece)
             at += len(piece)
 
     def _scaled_at_once(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -175,7 +175,7 @@ class StreamedData:
         return {"windows": digest.hexdigest(), **self._beside.digests_beside()}
 
     def refresh(self, change: Change) -> None:
-        """Change windows so from now on when they are read; they are cropped and not yet scaled."""
+        """Change windows so from now on when they are read."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
