@@ -135,7 +135,7 @@ EVERY_CLASSIFIER = {
         classifier(), GRID, n_iter=2, cv=2, error_score="raise"
     ),
     "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
-        classifier(), GRID, cv=2, min_resources=24, error_score="raise", random_state=0
+        classifier(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
     ),
     "HalvingGridSearchCV of epochs": lambda: HalvingGridSearchCV(
         classifier(),
@@ -326,7 +326,7 @@ EVERY_REGRESSOR = {
     "Pipeline": lambda: make_pipeline(FunctionTransformer(), regressor()),
     "GridSearchCV": lambda: GridSearchCV(regressor(), GRID, cv=2, error_score="raise"),
     "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
-        regressor(), GRID, cv=2, min_resources=24, error_score="raise", random_state=0
+        regressor(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
     ),
     "TransformedTargetRegressor": lambda: TransformedTargetRegressor(
         regressor(), func=np.log1p, inverse_func=np.expm1

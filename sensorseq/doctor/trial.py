@@ -43,6 +43,7 @@ PLAIN = {
     "batch_size": 16,
     "sampler": "shuffle",
     "last_batch": "keep",
+    "input_dropout": 0.0,
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "label_smoothing": 0.0,

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
@@ -39,6 +40,7 @@ from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
 from sensorseq.training.distributed import agree_on, own_device
+from sensorseq.training.engine import result_kept_by
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.input_dropout import InputDropout
 from sensorseq.training.inputs import (
@@ -73,6 +75,7 @@ from sensorseq.training.preparation import (
     without_test,
 )
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
+from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stored import Change, StoredPart, is_stored
 from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
@@ -142,7 +145,7 @@ class PreparedFit:
         return train_jobs(self.jobs())
 
 
-class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -191,6 +194,7 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -268,7 +272,18 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
             groups_val=groups_val,
             lengths_val=lengths_val,
         )
-        self._finish_fit(prepared, prepared.run())
+        tasks = FitTasks(self, X, y, sample_weight, lengths)
+        if tasks.are_watched:  # a callback costs a look at the weights in each epoch
+            prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
+        try:
+            results = prepared.run()
+        except Exception as error:
+            kept = result_kept_by(error)
+            if kept is not None and kept.best_epoch and not prepared.others:
+                self._finish_fit(prepared, [kept])  # a callback failed, not the training
+            raise
+        self._finish_fit(prepared, results)
+        tasks.close()
         return self
 
     def _prepare_fit(
@@ -487,6 +502,22 @@ class SensorLSTM(PassesMixin, BaseEstimator):  # type: ignore[misc]  # sklearn i
     @abstractmethod
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         """Restore what `_describe_targets` returned; `take` gives a field of a type."""
+
+    def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
+        """Tell a bug from a hard problem, by short trainings whose outcome is known beforehand.
+
+        The estimator need not be fitted and is not changed.
+
+        Parameters
+        ----------
+        X, y, groups, lengths : as in `fit`
+
+        Returns
+        -------
+        Diagnosis
+            `print` it; see `sensorseq.doctor.check_training`.
+        """
+        return check_training(self, X, y, groups=groups, lengths=lengths)
 
     # After the fit.
 

@@ -639,5 +639,5 @@ def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part
             " classes): no validation can tell whether it is learned. Record more of it, or leave"
             " it out.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -52,11 +52,12 @@ def read_labels(
     try:
         check_classification_targets(checked)
     except ValueError as error:
-        values = np.unique(checked)
+        values = np.unique(checked).tolist()
+        kind = "objects" if checked.dtype == object else "numbers"
         raise InputError(
-            f"Unknown label type: {name} holds {len(values)} different numbers for the {n_windows}"
-            f" windows, {values[0].item()!r} the smallest, which are no classes. To predict numbers"
-            " take SensorLSTMRegressor; classes are text or whole numbers."
+            f"Unknown label type: {name} holds {len(values)} different {kind} for the {n_windows}"
+            f" windows, {values[0]!r} the smallest, which are no classes. To predict numbers take"
+            " SensorLSTMRegressor; classes are text or whole numbers."
         ) from error
     return checked, None
 

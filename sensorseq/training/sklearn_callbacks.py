@@ -77,6 +77,12 @@ class FitTasks(Callback):
         self._root: Any = None
         self._epoch: Any = None
 
+    @property
+    def are_watched(self) -> bool:
+        """Whether there is a callback, or a meta-estimator that may have one."""
+        watched = ("_skl_callbacks", "_parent_callback_ctx")
+        return any(hasattr(self._estimator, name) for name in watched)
+
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Open the root task."""
         self._config = config

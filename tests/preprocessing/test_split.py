@@ -180,7 +180,7 @@ def test_the_held_out_share_is_the_wanted_one():
 
 
 def test_what_cannot_be_held_out_is_said():
-    with pytest.raises(SplitError, match=r"none of 1 group"):
+    with pytest.raises(SplitError, match=r"groups holds one group for all windows"):
         holdout_by_group([0, 1, 0, 1], ["a"] * 4, 0.2)
     with pytest.raises(SplitError, match=r"none of 2 group"):
         holdout_by_group([0, 1, 0, 1], ["a", "b", "a", "b"], 0.2)
