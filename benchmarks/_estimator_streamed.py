@@ -29,7 +29,7 @@ EPOCHS = 3
 # (windows, timesteps, channels), hidden size, batch size: by how much there is to compute a byte
 CASES = (
     ((40_000, 100, 6), 8, 256),
-    ((25_000, 100, 6), 64, 64),
+    ((12_000, 100, 6), 64, 64),
 )
 
 

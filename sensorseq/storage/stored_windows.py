@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError
 from sensorseq.storage import _hdf5
+from sensorseq.storage._checked_rows import CheckedRows
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.windows import WindowSet
 
@@ -32,6 +33,8 @@ class StoredSamples:
         Windows that lie together in the file and are read at once.
     version : tuple
         Tells the file from one that replaced it.
+    checked : CheckedRows
+        Reads the file; shared by all parts of the samples.
     copy_number : ndarray of shape (n_windows,), int64, optional
         Which copy of its window each is; 0 is the window itself.
     change : callable, optional
@@ -45,6 +48,7 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
+    checked: CheckedRows
     copy_number: NDArray[np.int64] | None = None
     change: Callable[..., NDArray[Any]] | None = None
 
@@ -56,7 +60,13 @@ class StoredSamples:
         """Return the samples at these positions of an open file."""
         _, n_timesteps, n_channels = file.columns.shape
         return cls(
-            file.path, rows, n_timesteps, n_channels, file.chunk_windows, _version(file.path)
+            file.path,
+            rows,
+            n_timesteps,
+            n_channels,
+            file.chunk_windows,
+            _version(file.path),
+            CheckedRows(),
         )
 
     def __len__(self) -> int:
@@ -106,7 +116,7 @@ class SampleReader:
         wanted = self._samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
-            X: NDArray[np.float32] = _hdf5.read_rows(self._dataset, rows)
+            X: NDArray[np.float32] = self._samples.checked.read(self._dataset, rows)
         except (OSError, RuntimeError) as error:
             raise PreparedFileError(
                 f"{self._samples.path}: truncated or damaged ({error}); copy it again from where it"

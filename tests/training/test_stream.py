@@ -15,7 +15,9 @@ from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
 from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.storage import _hdf5
 from sensorseq.storage.prepared import PreparedFile, write_windows
+from sensorseq.storage.stored_windows import stored_windows
 from sensorseq.training.data import TrainingData
 from sensorseq.training.engine import Run
 from sensorseq.training.read_ahead import read_ahead
@@ -414,3 +416,57 @@ def test_scattered_windows_are_read_as_they_lie(tmp_path):
             np.testing.assert_array_equal(file.take(rows).X, X[rows])
         np.testing.assert_array_equal(file.take([4, 4, 2]).X, X[[4, 4, 2]])
         assert len(file.take(np.array([], int))) == 0
+
+
+@pytest.mark.parametrize("engine", ["autograd", "native"])
+def test_a_streamed_fit_that_is_resumed_ends_as_one_never_interrupted(
+    engine, tmp_path, small_buffer
+):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
+
+    class Break:
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise RuntimeError("broken off")
+
+    arguments = {"engine": engine, "max_epochs": 4, "max_timesteps": 7, "crop": "random"}
+    kept = {**arguments, "checkpoint": str(tmp_path / "run.checkpoint")}
+    with pytest.raises(RuntimeError, match="broken off"):
+        make(**kept, callbacks=[Break()]).fit(path)
+    resumed = make(**kept, resume=True).fit(path)
+    assert outcome(resumed) == outcome(make(**arguments).fit(path))
+
+
+def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(
+    tmp_path, monkeypatch, streamed_orders
+):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
+    classes = ["gravel", "ice", "sand"]
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+    streamed = make().partial_fit(path, classes=classes).partial_fit(path)
+    monkeypatch.delenv(BUFFER_VARIABLE)
+    held = make().partial_fit(path, classes=classes).partial_fit(path)
+    assert len(streamed_orders[0].cuts) > 3
+    assert outcome(streamed) == outcome(held)
+
+
+def test_chunks_that_were_checked_once_are_read_past_hdf5_with_the_same_bits(tmp_path, monkeypatch):
+    windows = make_windows()
+    path = write(tmp_path / "windows.h5", windows)
+    with PreparedFile(path) as file:
+        samples = stored_windows(file).X
+    rng = np.random.default_rng(0)
+    calls = []
+    read_rows = _hdf5.read_rows
+    monkeypatch.setattr(_hdf5, "read_rows", lambda *a: calls.append(a) or read_rows(*a))
+    with samples.opened() as reader:
+        reader.read(np.arange(len(samples)))
+        assert len(calls) == 1
+        for share in (0.01, 0.3, 1.0):
+            rows = rng.permutation(len(samples))[: int(share * len(samples))]
+            np.testing.assert_array_equal(reader.read(rows), windows.X[rows])
+        np.testing.assert_array_equal(samples[5:9].rows, [5, 6, 7, 8])
+    assert len(calls) == 1
+    with samples[300:].opened() as reader:  # a part of them knows what was checked
+        np.testing.assert_array_equal(reader.read(np.array([7, 2])), windows.X[[307, 302]])
+    assert len(calls) == 1
