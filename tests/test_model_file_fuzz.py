@@ -237,7 +237,8 @@ def test_nesting_of_every_depth_is_refused(saved, tmp_path):
 
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
 WRONG += [{}, {"a": 1}, (1, 2)]
-DATA = ("parameters", "classes", "target_mean", "target_sd")  # another value is another model
+# another value of these is another model
+DATA = ("parameters", "classes", "temperature", "target_mean", "target_sd")
 
 
 def places(value, place=()):
