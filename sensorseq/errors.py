@@ -1,7 +1,14 @@
 """SensorseqError and its children; bad input is a ValueError too."""
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+
+_OWN = f"{Path(__file__).parent}{os.sep}"
+_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # around fit
 
 
 class SensorseqError(Exception):
@@ -62,6 +69,17 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
 
 class LeakWarning(UserWarning):
     """Windows that are held out hold something of those that are learned from."""
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn in the name of the line outside of this package that led here."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if not (file.startswith(_OWN) or _WRAPPER in file):
+            break
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:

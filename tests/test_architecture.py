@@ -44,6 +44,10 @@ HOME = {  # library: where it may be imported, as path prefixes
     "onnx": ("deploy/onnx.py",),
     "soxr": ("preprocessing/engine.py",),
     "dask": ("prepare.py",),
+    "aeon": ("adapters/aeon.py",),
+    "sktime": ("adapters/sktime.py",),
+    "tensorboard": ("training/tensorboard.py",),
+    "mlflow": ("training/mlflow.py",),
 }
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 

@@ -1,7 +1,6 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -11,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
@@ -604,12 +603,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:
             of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
-            warnings.warn(
+            warn_caller(
                 f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
                 f" kind the probability of the likeliest class would differ by about {spread:.2f}."
                 " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
-                UserWarning,
-                stacklevel=4,
             )
 
     def _describe_targets(self) -> dict[str, Any]:
@@ -634,10 +631,8 @@ def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part
     counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
     single = np.flatnonzero(counts == 1)
     if len(single):
-        warnings.warn(
+        warn_caller(
             f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
             " classes): no validation can tell whether it is learned. Record more of it, or leave"
             " it out.",
-            UserWarning,
-            stacklevel=6,
         )

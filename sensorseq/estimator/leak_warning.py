@@ -1,12 +1,11 @@
 """Say when windows on both sides of the validation split are of one recording."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import LeakWarning
+from sensorseq.errors import LeakWarning, warn_caller
 from sensorseq.preprocessing.shared_stretches import shared_stretches
 from sensorseq.training.inputs import Sequences
 
@@ -32,12 +31,11 @@ def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
         return
     n_validation = len(validation)
     more = "" if looked == n_validation else f" that were looked at ({n_validation} in all)"
-    warnings.warn(
+    warn_caller(
         f"{found} of the {looked} windows held out for validation{more} hold samples of"
         " training windows: they overlap, so the validation score, early stopping and fluctuation_"
         f" are too good.{_CURE}",
         LeakWarning,
-        stacklevel=4,
     )
 
 
@@ -153,10 +151,9 @@ def warn_of_windows_in_a_row(sequences: Sequences) -> None:
     is_nearer = (onward < across).mean(axis=0)
     like_a_step = (step > 0) & (2 * jump >= step) & (2 * jump <= 3 * step)
     if (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
-        warnings.warn(
+        warn_caller(
             "each window goes on where the one before it ended: they are of one recording, or of a"
             " few, and windows of one recording on both sides of the validation split make the"
             f" validation score, early stopping and fluctuation_ too good.{_CURE}",
             LeakWarning,
-            stacklevel=4,
         )

@@ -1,10 +1,11 @@
 """Say when padding is about to be read as signal: `lengths` reached fit, but not this call."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sensorseq.errors import warn_caller
 
 
 def warn_of_padding(X: NDArray[Any], lengths: NDArray[np.int64], *, were_lengths: bool) -> None:
@@ -26,11 +27,9 @@ def warn_of_padding(X: NDArray[Any], lengths: NDArray[np.int64], *, were_lengths
         return
     n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
     if n_padded:
-        warnings.warn(
+        warn_caller(
             f"{n_padded} of the {len(X)} windows end in zeros in every channel, fit was given"
             " lengths, and this call was not: the zeros are read as signal. Give lengths=, or"
             " windows as a list of arrays of shape (t_i, c), which bring their lengths wherever"
             " scikit-learn passes no metadata on.",
-            UserWarning,
-            stacklevel=5,
         )

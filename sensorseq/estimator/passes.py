@@ -1,6 +1,5 @@
 """partial_fit: learn from windows as they arrive, one pass over each lot."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sensorseq.errors import ArgumentError, DivergedError
+from sensorseq.errors import ArgumentError, DivergedError, warn_caller
 from sensorseq.history import History
 from sensorseq.training.callbacks import notify
 from sensorseq.training.distributed import agree_on, current_ranks
@@ -73,11 +72,10 @@ class PassesMixin:
             self.module_, self._passes = prepared.module, result.state
             self._learn_probabilities(prepared)
         else:
-            warnings.warn(
+            warn_caller(
                 f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
                 " weights of before this call are kept; see fluctuation_.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         self._make_report()
         ranks = current_ranks()

@@ -1,12 +1,12 @@
 """The fluctuation report of a fit, and the warnings when it did not end as asked."""
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from sensorseq.errors import warn_caller
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training import TrainingResult
@@ -52,16 +52,13 @@ def warn_of_the_end(result: TrainingResult, max_epochs: int) -> None:
     """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
     n_epochs = len(result.history)
     if result.ended_by == "diverged":
-        warnings.warn(
+        warn_caller(
             f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
             f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     if result.ended_by == "interrupted":
-        warnings.warn(
+        warn_caller(
             f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
             f" epoch {result.best_epoch} are kept and the estimator can be used.",
-            UserWarning,
-            stacklevel=4,
         )

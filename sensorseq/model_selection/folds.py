@@ -1,7 +1,6 @@
 """What a search and a cross-validation are given, brought to what scikit-learn takes."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
-from sensorseq.errors import InputError, LeakWarning
+from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.estimator.leak_warning import count_shared
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
@@ -143,10 +142,9 @@ def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
     train, test = (np.asarray(rows) for rows in fold)
     n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
     if n_shared:
-        warnings.warn(
+        warn_caller(
             f"{n_shared} of {n_looked} test windows of the first fold hold samples of training"
             " windows: they overlap, so every score is too good. Give groups= with the recording of"
             " each window.",
             LeakWarning,
-            stacklevel=4,
         )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import CheckpointError
+from sensorseq.errors import CheckpointError, warn_caller
 from sensorseq.history import History
 from sensorseq.storage.checkpoint_file import (
     CheckpointFile,
@@ -200,11 +199,9 @@ class Checkpoint:
             )
         changed = self._read(lambda: changed_surroundings(here, there))
         if changed:
-            warnings.warn(
+            warn_caller(
                 f"the checkpoint {self.path} was made elsewhere: {'; '.join(changed)}. The run goes"
                 " on, but may not end in the same bits.",
-                UserWarning,
-                stacklevel=2,
             )
 
     def _restore(self, run: Resumable) -> None:

@@ -5,7 +5,6 @@ has learned from is known again.
 """
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError
+from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.preprocessing.augment import (
     augment_copies,
     augment_windows,
@@ -172,11 +171,9 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     """Say that windows were prepared for a chosen scaling, and the estimator has its default."""
     told = told_scale(windows).get("kind")
     if kind == _DEFAULT_SCALE and told not in (None, "none", _DEFAULT_SCALE):
-        warnings.warn(
+        warn_caller(
             f"the windows were prepared with scale={told!r}, and the estimator has"
             f" scale={kind!r}, which is fitted anew; set scale={told!r} to take theirs.",
-            UserWarning,
-            stacklevel=4,
         )
 
 
