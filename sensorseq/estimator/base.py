@@ -310,7 +310,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
         given = self._read_validation_windows(X_val, y_val, groups_val, lengths_val, windows.groups)
         sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
-        self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        if self._continues:
+            self._join_preparation(*sets)
+        else:
+            self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        if isinstance(X_val, WindowSet):
+            check_same_preparation(self.preparation_, X_val, "X_val")
         train, validation = split_windows(
             windows, given, self.validation_fraction, seeds.split, self._task
         )
@@ -338,7 +343,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         continues = self._continues
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
         if continues:
-            self._join_preparation(X)
+            self._join_preparation(*([X] if isinstance(X, WindowSet) else []))
         else:
             self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
         train = train_part(windows)
@@ -370,8 +375,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
         plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
 
-        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
-            return {} if checkpoint is None else {"checkpoint": checkpoint}
+        def kept_in(checkpoint: Checkpoint | None, member: int = 0) -> dict[str, Any]:
+            if checkpoint is None:
+                return {}
+            if member:  # whose turn may never come: what lies there is of another fit
+                checkpoint.discard()
+            return {"checkpoint": checkpoint}
 
         data = self._training_data(train, dtype, training=True)
         return PreparedFit(
@@ -389,7 +398,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                     {
                         **plain,
                         **self._renewal(train, data, training),
-                        **kept_in(self._open_checkpoint(member)),
+                        **kept_in(self._open_checkpoint(member), member),
                     },
                 )
                 for member, (weights, training) in enumerate(seeds.others, start=1)
