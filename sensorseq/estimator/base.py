@@ -464,10 +464,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
-        self._other_modules = [module for module, _, _ in prepared.others]
+        begun = prepared.others[: len(results) - 1]  # an interrupt left the rest out
+        self._other_modules = [module for module, _, _ in begun]
         self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
-            warn_of_the_end(of_member, prepared.config.max_epochs)
+            warn_of_the_end(of_member, prepared.config.max_epochs, self.n_models - len(results))
 
     # What a child says of its targets.
 
@@ -824,9 +825,10 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         parameters = self.get_params(deep=False)
         if self._continues:
             if len(self.modules_) != self.n_models:
+                what = "partial_fit" if self._in_pass else "warm_start=True"
                 raise ArgumentError(
-                    f"n_models={self.n_models}, but warm_start=True goes on from"
-                    f" {len(self.modules_)}; take warm_start=False."
+                    f"n_models={self.n_models}, but {what} goes on from {len(self.modules_)};"
+                    " begin anew with fit and warm_start=False."
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)

@@ -174,6 +174,7 @@ def train_side_by_side(
     *,
     return_errors: bool = False,
     on_end: Callable[[int], Any] | None = None,
+    are_one: bool = False,
 ) -> list[Any]:
     """Train every job's module in place, many at a time.
 
@@ -188,6 +189,9 @@ def train_side_by_side(
         Give an error that ends one job in the place of its result, and go on with the others.
     on_end : callable, optional
         Called with the place of each job that has ended.
+    are_one : bool, default=False
+        Whether the jobs are one training to whoever waits for it: an interrupt ends all of them.
+        Those that have not begun get no result, but None.
 
     Returns
     -------
@@ -201,7 +205,7 @@ def train_side_by_side(
         As in `train_network`, without `return_errors`.
     KeyboardInterrupt
         As in `train_network`. An interrupt ends all that train at this time, each with its best
-        weights; other groups of jobs go on.
+        weights; other groups of jobs go on, unless they `are_one`.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -228,10 +232,18 @@ def train_side_by_side(
             groups.setdefault(member.kind, []).append(member)
         elif results[place] is None:
             alone.append(place)
+
+    def is_over() -> bool:
+        ended = (result for result in results if isinstance(result, TrainingResult))
+        return are_one and any(result.ended_by == "interrupted" for result in ended)
+
     for group in groups.values():
         for members in _in_portions(group):
-            _Group(members, return_errors, end).train()
+            if not is_over():
+                _Group(members, return_errors, end).train()
     for place in alone:
+        if is_over():
+            break
         result = attempt(place, jobs[place].run)
         if result is not None:
             end(place, result)
@@ -244,6 +256,8 @@ _meeting = threading.local()  # of this thread: what trains the jobs of several 
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
 
+    Jobs that had not begun when an interrupt ended the others get no result.
+
     Raises
     ------
     ArgumentError, CheckpointError
@@ -253,7 +267,9 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     if meet is not None:
         results: list[TrainingResult] = meet(jobs)
         return results
-    return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+    if len(jobs) == 1:
+        return [jobs[0].run()]
+    return [result for result in train_side_by_side(jobs, are_one=True) if result is not None]
 
 
 @contextmanager

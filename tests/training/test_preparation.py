@@ -282,7 +282,7 @@ def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channe
     assert set(classifier.preparation_["recordings"]) == {"first", "second"}
     classifier.fit(rng.normal(size=(24, 10, 2)), np.arange(24) % 2)
     assert set(classifier.preparation_["recordings"]) == {"first", "second"}
-    with pytest.raises(InputError, match="X has the channels b, a.*The order differs"):
+    with pytest.raises(InputError, match=r"X has the channels b, a.*The order differs"):
         classifier.fit(windows_of("third", ("b", "a")))
 
 
