@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
+from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.storage.model_file import read_model, write_model
 
 
@@ -189,3 +190,10 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(monkeyp
     assert np.isfinite(interrupted.predict_proba(X)).all()
     interrupted.set_params(callbacks=None).save(tmp_path / "model")
     assert len(SensorLSTMClassifier.load(tmp_path / "model").modules_) == 2
+
+
+def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):
+    small(SensorLSTMRegressor, n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
+    said = format_file(describe_file(tmp_path / "model"))
+    assert "predicts: 1 value(s) for each window" in said
+    assert "2 networks, each: 1 LSTM layer(s) of 6 units" in said
