@@ -97,6 +97,14 @@ def test_the_score_of_an_epoch_is_that_of_a_training_that_stopped_there(engine, 
     assert [row["neg_log_loss"] for row in rows] == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_estimator_of_an_epoch_has_no_members_of_a_fit_before():
+    recorder = Recorder()
+    model = make(n_models=3).fit(X, Y)
+    model.set_params(n_models=1).set_callbacks(recorder).fit(X, Y)
+    assert [len(fitted.modules_) for fitted in recorder.fitted] == [1, 1, 1, 1]
+    assert [len(fitted.histories_) for fitted in recorder.fitted] == [1, 1, 1, 1]
+
+
 def test_the_estimator_of_an_epoch_stays_as_it_was():
     recorder = Recorder()
     clf = make(restore_best=False).set_callbacks(recorder).fit(X, Y)

@@ -110,6 +110,8 @@ class FitTasks(Callback):
                 "n_iter_": len(history),
                 "best_epoch_": best,
                 "temperature_": 1.0,  # not calibrated yet
+                "_other_modules": [],  # of an ensemble the first member is watched
+                "_other_histories": [],
             }
 
         return bool(task.call_on_fit_task_end(**self._task(), reconstruction_attributes=fitted))
