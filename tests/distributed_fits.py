@@ -25,6 +25,7 @@ CASES = {
     "an average, clipped": {"ema_decay": 0.9, "max_grad_norm": 0.05, "optimizer": "sgd"},
     # the last batch is one window: rank 1 has none of it
     "a batch of fewer windows than processes": {"batch_size": 5, "validation_fraction": 0.0},
+    "members on changed windows": {"n_models": 2, "input_dropout": 0.2, "augment": "standard"},
     "clipped by value": {"max_grad_norm": 0.01, "clip_by": "value", "head_norm": "layer"},
 }
 
@@ -83,6 +84,16 @@ class Called:
         return self.n_epochs == 2
 
 
+class Fail:
+    """Raises in one hook."""
+
+    def __init__(self, hook):
+        setattr(self, hook, self.fail)
+
+    def fail(self, module, argument):
+        raise RuntimeError("broken off")
+
+
 class Leave:
     """Ends its process without a word."""
 
@@ -113,6 +124,8 @@ def main():
     said["epochs"] = fit({"callbacks": [called]}).n_iter_
     said["called"] = called.n_epochs
     said["engine"] = str(fit({}).engine_)
+    for hook in ("on_fit_begin", "on_epoch_begin", "on_epoch_end"):
+        said[hook] = refused(RuntimeError, callbacks=[Fail(hook)])
     said["batch norm"] = refused(ArgumentError, head_norm="batch")
     said["native"] = refused(ArgumentError, engine="native")
     said["other arguments"] = refused(InputError, learning_rate=0.1 * (1 + rank))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
@@ -175,7 +175,7 @@ def train_network(
         watchers = Watchers(callbacks)
         try:
             watchers.notify("on_fit_begin", module, config)
-            ended_by = "callback_failed" if watchers.error else run.run(watchers, checkpoint)
+            ended_by = run.run(watchers, checkpoint)
             run.restore_best()
         finally:
             if checkpoint is not None:
@@ -189,6 +189,8 @@ def train_network(
     result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
     if watchers.error is not None:
         raise keep_result(watchers.error, result)
+    if ended_by == "callback_failed":
+        raise EnvironmentProblemError("a callback raised in rank 0; its own message says why.")
     return result
 
 
@@ -292,13 +294,15 @@ class Run:
         """Train until something ends it; say what."""
         ended_by = None
         try:
+            if self._has_failed(watchers):
+                return "callback_failed"
             ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
                 if watchers.wants("on_epoch_begin"):
                     with self.averaged_weights():
                         watchers.notify("on_epoch_begin", self.module, self.history)
-                    if watchers.error is not None:
-                        return "callback_failed"
+                if self._has_failed(watchers):
+                    return "callback_failed"
                 started = time.perf_counter()
                 row = self.train_epoch()
                 with self.averaged_weights():
@@ -319,6 +323,11 @@ class Run:
                 raise
             return "interrupted"
         return ended_by
+
+    def _has_failed(self, watchers: Watchers) -> bool:
+        """Whether a callback has raised before an epoch, of several processes in the first."""
+        failed = watchers.error is not None
+        return failed if self.ranks is None else self.ranks.any(failed)
 
     def ended_by(self) -> str | None:
         """Say what has ended the run by its own rules, None when nothing has."""

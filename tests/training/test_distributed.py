@@ -77,6 +77,13 @@ def test_callbacks_are_told_in_the_first_process_and_stop_all(folder):
     assert [said(folder, rank)["epochs"] for rank in (0, 1)] == [2, 2]
 
 
+def test_a_callback_that_raises_in_the_first_process_ends_all(folder):
+    for hook in ("on_fit_begin", "on_epoch_begin", "on_epoch_end"):
+        assert said(folder, 0)[hook] == "broken off"
+    for hook in ("on_fit_begin", "on_epoch_begin"):
+        assert said(folder, 1)[hook].startswith("a callback raised in rank 0")
+
+
 def test_what_cannot_be_shared_is_refused_by_name(folder):
     for rank in (0, 1):
         found = said(folder, rank)
