@@ -259,7 +259,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         Warns
         -----
         LeakWarning
-            If windows on both sides of the validation split hold the same samples.
+            If windows on both sides of the validation split hold the same samples, or no groups
+            are given and each window goes on where the one before it ended.
         """
         prepared = self._prepare_fit(
             X,

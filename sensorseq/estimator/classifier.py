@@ -149,8 +149,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         rounding.
     n_models : int, default=1
         Members of an ensemble: networks with first weights, order and dropout of their own on the
-        same split, trained side by side. Probabilities are the mean of theirs. The first member is,
-        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
+        same split, trained side by side where the native engine serves them in memory and without
+        `checkpoint`, else one after another. Probabilities are the mean of theirs. The first member
+        is, bit for bit, what ``n_models=1`` gives. Callbacks see every member's run; a `checkpoint`
+        is a file for each, the further ones named ``.1``, ``.2``.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional
@@ -167,7 +169,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
-        Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
+        Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
     verbose : int, default=0
         1 shows progress on stderr; 2 writes every epoch where there is no terminal.
@@ -228,7 +230,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
     are kept and a warning says so. A search or cross-validation then goes on with its next fit;
-    press it once more within two seconds to end that too.
+    press it once more within two seconds to end that too. Of an ensemble, members that had not
+    begun are left out.
 
     Windows with a `sample_weight` of zero take no part.
 
