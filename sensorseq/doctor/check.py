@@ -20,7 +20,7 @@ from sensorseq.doctor.trial import (
     run_trial,
 )
 from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
-from sensorseq.errors import check_choice
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.training.config import CLASSIFICATION, SCORES
 
 _MOST_WINDOWS = 160  # of those that are trained on
@@ -74,13 +74,18 @@ def check_training(
     InputError
         If `fit` would refuse the data, in the same words.
     ArgumentError
-        If `only` names a check that there is not.
+        If `only` names a check that there is not, or `estimator` is another one.
 
     Notes
     -----
     The work is bounded whatever the data: few windows, at most 128 steps of each, and for a large
     network one of fewer hidden units.
     """
+    if not hasattr(estimator, "_prepare_fit"):
+        raise ArgumentError(
+            f"estimator is a {type(estimator).__name__}; check a SensorLSTMClassifier or"
+            " SensorLSTMRegressor, of a pipeline its last step with what reaches that."
+        )
     _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
     windows = read_checked_windows(X, y, groups, lengths, estimator._task)
     part = take_in_runs(windows, _MOST_WINDOWS).held()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import hypergeom
+from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
@@ -397,3 +398,8 @@ def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path
     monkeypatch.setenv(BUFFER_VARIABLE, str(X.nbytes // 4))
     monkeypatch.setattr(doctor_windows, "_PIECE", 7)
     assert make().check(path) == held
+
+
+def test_another_estimator_is_refused_by_its_name():
+    with pytest.raises(ArgumentError, match="estimator is a LogisticRegression"):
+        check_training(LogisticRegression(), *cut()[:2])
