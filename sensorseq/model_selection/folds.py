@@ -16,7 +16,13 @@ from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.estimator.leak_warning import count_shared
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
-from sensorseq.training.inputs import check_groups, check_labels, check_per_window, read_sequences
+from sensorseq.training.inputs import (
+    check_groups,
+    check_labels,
+    check_per_window,
+    from_one_hot,
+    read_sequences,
+)
 from sensorseq.windows import WindowSet
 
 N_SPLITS = 5
@@ -95,10 +101,14 @@ def read_given(
                     "lengths is given with scoring, and scikit-learn's scorers cannot pass it to"
                     " predict; give a list of windows or a WindowSet, or leave scoring=None."
                 )
-    labels = np.asarray(y)
-    if is_classifier(estimator) and labels.ndim == 1:
-        check_labels(labels)  # before a splitter casts them
-    folds = _draw_folds(estimator, X, y, of_folds, cv)
+    labels = y
+    if is_classifier(estimator) and y is not None:
+        labels = np.asarray(y)
+        if labels.ndim == 2 and of_folds is not None:  # parted by class, as they are by groups
+            labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
+        if labels.ndim == 1:
+            check_labels(labels)  # before a splitter casts them
+    folds = _draw_folds(estimator, X, labels, of_folds, cv)
     if of_folds is None:
         _warn_of_shared_samples(X, lengths, folds[0])
     return Given(X, y, folds, params)

@@ -357,6 +357,13 @@ def test_one_checkpoint_for_many_fits_is_refused(tmp_path):
         SequenceSearchCV(estimator[-1], GRIDS["rates"], cv=CV).fit(X, Y)
 
 
+def test_one_hot_labels_with_groups_give_the_folds_of_labels():
+    wanted = cross_validate(small(), X, Y, groups=GROUPS, return_indices=True)
+    found = cross_validate(small(), X, np.eye(3)[Y], groups=GROUPS, return_indices=True)
+    np.testing.assert_equal(found["indices"], wanted["indices"])
+    np.testing.assert_array_equal(found["test_score"], wanted["test_score"])
+
+
 @pytest.mark.parametrize("seeds", [(), 3])
 def test_seeds_are_at_least_one(seeds):
     with pytest.raises(ArgumentError, match="must be a list of integers"):
