@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+    from sensorseq.evaluation.calibration import calibration_error
+    from sensorseq.evaluation.metrics import score_predictions
     from sensorseq.fluctuation.report import FluctuationReport
     from sensorseq.history import History
     from sensorseq.preprocessing.augment import Augmentation
@@ -55,8 +57,10 @@ _HOME = {
     "StreamResampler": "preprocessing.resample",
     "WindowSet": "windows",
     "Windower": "preprocessing.transformers",
+    "calibration_error": "evaluation.calibration",
     "find_leakage": "preprocessing.leakage",
     "read_recordings": "readers",
+    "score_predictions": "evaluation.metrics",
 }
 __all__ = [
     "Augmentation",
@@ -80,8 +84,10 @@ __all__ = [
     "WindowSet",
     "Windower",
     "__version__",
+    "calibration_error",
     "find_leakage",
     "read_recordings",
+    "score_predictions",
 ]
 
 

@@ -575,6 +575,46 @@ def predict(
     _say(result, text, as_json)
 
 
+@app.command(epilog=_example("sensorseq doctor", "sensorseq doctor terrain.h5 --json"))
+def doctor(
+    windows: Annotated[
+        Path | None,
+        typer.Argument(metavar="[H5]", help="A file that prepare wrote; none: planted signals."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any argument of SensorLSTMClassifier, value as in TOML; again for more.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds, equal checks.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell a bug from a hard problem, in short trainings of known outcome.
+
+    Without a file the installation is checked. The exit code is 10 when a check failed.
+    """
+    from sensorseq.doctor import check_training, plant_windows
+    from sensorseq.estimator import SensorLSTMClassifier
+
+    given = _read_settings(settings or [], SensorLSTMClassifier().get_params())
+    if windows is None:
+        X, y, groups = plant_windows(seed)
+        diagnosis = check_training(
+            SensorLSTMClassifier(**given), X, y, groups=groups, random_state=seed
+        )
+    else:
+        if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
+            given["scale"] = kind
+        with _naming(windows):
+            diagnosis = check_training(SensorLSTMClassifier(**given), windows, random_state=seed)
+    _say(diagnosis.to_dict(), str(diagnosis), as_json)
+    if not diagnosis.passed:
+        raise typer.Exit(GATE)
+
+
 @app.command(epilog=_example("sensorseq bench"))
 def bench(
     against: Annotated[

@@ -1,11 +1,21 @@
 """History: one row per epoch, rows in, rows out."""
 
+import csv
+import html
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sensorseq.errors import EnvironmentProblemError, InputError
+
+_SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
 
 class History:
@@ -13,7 +23,8 @@ class History:
 
     `history["val_loss"]` is the column as an array of shape (n_epochs,), NaN where an epoch has no
     such entry; `history[3]` is the row of the fourth epoch. Column names are `epoch` (from 1),
-    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`.
+    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`; of
+    a regression `r2` and `val_r2` instead of the accuracies.
 
     Parameters
     ----------
@@ -78,16 +89,177 @@ class History:
         """Return the columns as lists, None where an epoch has no entry."""
         return {name: [row.get(name) for row in self._rows] for name in self.names}
 
-    def to_json(self) -> str:
-        """Return the rows as a JSON array; NaN is written as the text NaN, as Python reads it."""
-        return json.dumps(self._rows)
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the rows as a JSON array; NaN is written as the text NaN, as Python reads it.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write the text as well. The file appears when it is complete; one of that
+            name is replaced.
+        """
+        text = json.dumps(self._rows)
+        if path is not None:
+            _write(path, text + "\n")
+        return text
 
     @classmethod
-    def from_json(cls, text: str) -> "History":
-        """Read what `to_json` wrote."""
-        return cls(json.loads(text))
+    def from_json(cls, source: str | os.PathLike[str]) -> "History":
+        """Read what `to_json` returned or wrote.
+
+        Parameters
+        ----------
+        source : str or path
+            The text, or the name of the file; a str that begins with ``[`` is the text.
+
+        Raises
+        ------
+        InputError
+            If it is not a JSON array of rows.
+        FileNotFoundError
+            If there is no such file.
+        """
+        is_text = isinstance(source, str) and source.lstrip().startswith("[")
+        name = "the text" if is_text else str(source)
+        text = str(source) if is_text else _read(source)
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{name} is not JSON: {error}.") from error
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise InputError(f"{name} is not a JSON array with one object for each epoch.")
+        return cls(rows)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one line for each epoch below a line of column names.
+
+        Every number is written in full, so that `from_csv` reads the same one; a missing entry is
+        empty, and NaN and the infinities are ``nan``, ``inf`` and ``-inf``. The file appears when
+        it is complete; one of that name is replaced.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.names)
+        writer.writerows([row.get(name) for name in self.names] for row in self._rows)
+        _write(path, text.getvalue())
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> "History":
+        """Read what `to_csv` wrote, or another program's table with a line for each epoch.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file. An empty entry is none; what is no number stays text.
+
+        Raises
+        ------
+        InputError
+            Naming the line that has more or fewer entries than there are columns, or the column
+            that is there twice.
+        FileNotFoundError
+            If there is no such file.
+        """
+        reader = csv.reader(io.StringIO(_read(path), newline=""))
+        names = next(reader, [])
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path} has the column {twice!r} twice.")
+        history = cls()
+        for entries in reader:
+            if not entries and names:
+                continue  # an empty line, as editors leave it at the end
+            if len(entries) != len(names):
+                raise InputError(
+                    f"{path}, line {reader.line_num}: {len(entries)} entries for"
+                    f" {len(names)} columns."
+                )
+            pairs = zip(names, entries, strict=True)
+            history.append({name: _number(entry) for name, entry in pairs if entry})
+        return history
+
+    def to_frame(self) -> Any:
+        """Return the history as a pandas DataFrame, one row for each epoch.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column for each name, NaN where an epoch has no entry.
+
+        Raises
+        ------
+        EnvironmentProblemError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise EnvironmentProblemError(
+                "a DataFrame needs pandas: pip install pandas. to_columns() and to_csv() do not."
+            ) from error
+        columns = self.to_columns()
+        return pd.DataFrame(
+            {
+                name: [np.nan if value is None else value for value in values]
+                for name, values in columns.items()
+            },
+            index=pd.RangeIndex(len(self)),
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the first and last epochs as a table in a notebook."""
+        cells = [[_shown(row.get(name)) for name in self.names] for row in self._rows]
+        if len(cells) > 2 * _SHOWN_AT_EACH_END + 1:
+            gap = ["…"] * len(self.names)
+            cells = [*cells[:_SHOWN_AT_EACH_END], gap, *cells[-_SHOWN_AT_EACH_END:]]
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in cells
+        )
+        return (
+            f"<table><caption>History of {len(self)} epochs</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
 
 
 def _plain(value: Any) -> Any:
     """Turn numpy and torch scalars into Python's own, so that rows can be written as JSON."""
     return value.item() if hasattr(value, "item") else value
+
+
+def _number(entry: str) -> Any:
+    """Read an entry as the number, truth or text that it is."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(entry)
+    return {"True": True, "False": False}.get(entry, entry)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8: {error}.") from error
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file beside its place, then rename it: a reader never sees half of it."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(text.encode("utf-8"))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

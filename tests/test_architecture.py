@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """errors _signal < recording windows history ops
            < simulate storage preprocessing nn < readers < datasets training deploy
-           < fluctuation < estimator < model_selection evaluation prepare adapters benchmark
+           < fluctuation doctor < estimator < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 HOME = {  # library: where it may be imported, as path prefixes
@@ -22,6 +22,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/step_transformer.py",
+        "training/sklearn_callbacks.py",
         "fluctuation/probe.py",
     ),
     "torch": (
@@ -30,6 +31,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "fluctuation/probe.py",
         "fluctuation/monitor.py",
+        "doctor/",
         "estimator/",
         "model_selection/",
         "deploy/",

@@ -231,6 +231,7 @@ ARGUMENTS = [
     ("num_layers", True, "must be an integer"),
     ("bidirectional", "yes", "must be True or False"),
     ("pooling", "mean_max", "Did you mean 'meanmax'"),
+    ("input_dropout", 1.0, r"must be a number in \[0, 1\)"),
     ("dropout", 1.0, r"must be a number in \[0, 1\)"),
     ("recurrent_dropout", -0.1, r"must be a number in \[0, 1\)"),
     ("head_norm", "batch_norm", "Did you mean 'batch'"),
@@ -266,11 +267,15 @@ ARGUMENTS = [
     ("monitor", "val_acc", "Did you mean 'val_accuracy'"),
     ("restore_best", None, "must be True or False"),
     ("scale", "standart", "Did you mean 'standard'"),
+    ("calibrate", "yes", "must be True or False"),
     ("device", "gpu", "Known: auto, cpu, cuda"),
     ("dtype", "float16", "Known: float32, float64"),
     ("deterministic", 2, "must be True or False"),
     ("engine", "autograde", "Did you mean 'autograd'"),
     ("warm_start", "no", "must be True or False"),
+    ("checkpoint", 3, "checkpoint=3 must be the name of a file, or None"),
+    ("checkpoint_every", 0, "must be at least 1"),
+    ("resume", "yes", "must be True or False"),
     ("callbacks", [object()], r"callbacks\[0\] is"),
     ("n_models", 0, "n_models=0 must be"),
     ("callbacks", "progress", "must be a list"),
@@ -286,13 +291,16 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    unchecked = {"augment", "calibrate", "checkpoint", "checkpoint_every", "resume"}
-    unchecked |= {"auto_repair", "random_state"}  # not served yet; scikit-learn's own check
+    unchecked = {"augment", "auto_repair", "random_state"}  # scikit-learn's own check
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(SensorLSTMClassifier().get_params())
 
 
 CONTRADICTIONS = [
+    (
+        {"calibrate": True, "early_stopping": False, "validation_fraction": 0.0},
+        "calibrate=True needs validation windows.* give X_val",
+    ),
     ({"validation_fraction": 0.0}, "early_stopping=True with monitor='val_loss'"),
     ({"class_weight": "balanced", "sampler": "balanced"}, "take one"),
     ({"class_weight": {5: 2.0}}, r"no use for 5.* \[0, 1\]"),

@@ -16,7 +16,17 @@ from sensorseq.errors import RecordingError
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("simulate", "inspect", "prepare", "train", "evaluate", "predict", "bench", "info")
+COMMANDS = (
+    "simulate",
+    "inspect",
+    "prepare",
+    "train",
+    "evaluate",
+    "predict",
+    "doctor",
+    "bench",
+    "info",
+)
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 
 

@@ -480,10 +480,6 @@ def test_both_engines_take_the_same_trajectory():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("calibrate", True),
-        ("checkpoint", "folder"),
-        ("checkpoint_every", 5),
-        ("resume", True),
         ("auto_repair", True),
     ],
 )
@@ -496,10 +492,6 @@ def test_what_is_not_served_yet_says_so_by_name(argument, value):
 
 def test_the_list_of_what_is_not_served_is_complete():
     assert set(NOT_YET) == {
-        "calibrate",
-        "checkpoint",
-        "checkpoint_every",
-        "resume",
         "auto_repair",
     }
     parameters = SensorLSTMClassifier().get_params()

@@ -192,7 +192,7 @@ def test_warm_start_goes_on():
     fitted.fit(X, Y + 0.01)
     assert fitted.history_["loss"][0] < first
     np.testing.assert_array_equal(fitted.target_mean_, mean)
-    with pytest.raises(InputError, match="2 values for each window, but warm_start"):
+    with pytest.raises(InputError, match="2 values for each window, but those until now had 1"):
         fitted.fit(X, np.stack([Y, Y], 1))
 
 

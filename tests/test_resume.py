@@ -123,7 +123,8 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
         assert code == -signal.SIGKILL  # it was alive
         epoch = max([epoch, *later])
         assert 0 < epoch < MAX_EPOCHS  # and in the middle of its training
-        assert epoch - 1 <= epochs_in(path) <= epoch  # nothing lost but the epoch it was in
+        # nothing is lost but the epoch it was in, and one whose checkpoint was being written
+        assert epoch - 2 <= epochs_in(path) <= epoch
         n_kills += 1
     assert n_kills >= 3
     runs.begin(checkpoint=str(path), engine=engine, resume=True)

@@ -1,7 +1,14 @@
 """The estimators: windows of sensor signals to classes or to numbers."""
 
 from sensorseq.estimator.classifier import SensorLSTMClassifier
+from sensorseq.estimator.decisions import Decisions, RecordingDecision
 from sensorseq.estimator.regressor import SensorLSTMRegressor
 from sensorseq.training.parameters import NOT_YET
 
-__all__ = ["NOT_YET", "SensorLSTMClassifier", "SensorLSTMRegressor"]
+__all__ = [
+    "NOT_YET",
+    "Decisions",
+    "RecordingDecision",
+    "SensorLSTMClassifier",
+    "SensorLSTMRegressor",
+]

@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
-import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,28 +14,35 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
-from sensorseq.estimator.leak_warning import warn_of_shared_samples
+from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.padding_warning import warn_of_padding
+from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import read_windows
 from sensorseq.training import (
     EngineChoice,
     TrainingConfig,
     TrainingData,
     TrainingResult,
 )
-from sensorseq.training.augment import EpochAugmentation, check_augment
+from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import resolve_device
+from sensorseq.training.distributed import agree_on, own_device
+from sensorseq.training.engine import result_kept_by
 from sensorseq.training.inference import predict_outputs
+from sensorseq.training.input_dropout import InputDropout
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
@@ -61,6 +67,7 @@ from sensorseq.training.preparation import (
     check_same_preparation,
     describe_preparation,
     fit_told_scaler,
+    read_prepared,
     read_training_file,
     refuse_scaled,
     tell_apart,
@@ -68,6 +75,9 @@ from sensorseq.training.preparation import (
     without_test,
 )
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
+from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from sensorseq.training.stored import Change, StoredPart, is_stored
+from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
 from sensorseq.windows import WindowSet
 
@@ -91,7 +101,7 @@ class PreparedFit:
     ----------
     module : LSTMLinear
         With its first weights, on its device.
-    train, validation : TrainingData
+    train, validation : TrainingData or StreamedData
         Scaled windows; validation is None when there are none.
     config : TrainingConfig
         How to train.
@@ -103,16 +113,19 @@ class PreparedFit:
         Further arguments of `sensorseq.training.train_network`.
     others : tuple of (LSTMLinear, SeedSequence, dict)
         Module, seed and options of each further member of an ensemble.
+    validation_groups : ndarray or None
+        Groups of the validation windows.
     """
 
     module: LSTMLinear
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     facts: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
+    validation_groups: NDArray[Any] | None = None
 
     def jobs(self) -> list[TrainingJob]:
         """Return what is to be trained: one network, or every member of an ensemble."""
@@ -132,7 +145,7 @@ class PreparedFit:
         return train_jobs(self.jobs())
 
 
-class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -151,20 +164,25 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     best_epoch_: int
     best_score_: float
     _flat_timesteps: int | None
+    _were_lengths: bool = False
     _report_facts: dict[str, Any]
 
     # arguments that are read here
     augment: Any
     callbacks: Any
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
     crop: str
     device: str
     dtype: str
     engine: str
     hidden_size: int
+    input_dropout: float
     loss: str | Callable[..., Any]
     max_timesteps: int | None
     n_models: int
     random_state: Any
+    resume: bool
     scale: str | None
     validation_fraction: float
     verbose: int
@@ -172,9 +190,11 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -228,6 +248,9 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
         NotYetError
             If an argument is not served yet.
+        CheckpointError
+            If `resume` finds a checkpoint of another configuration or of other data, or a file
+            that is damaged or no checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
@@ -249,7 +272,18 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             groups_val=groups_val,
             lengths_val=lengths_val,
         )
-        self._finish_fit(prepared, prepared.run())
+        tasks = FitTasks(self, X, y, sample_weight, lengths)
+        if tasks.are_watched:  # a callback costs a look at the weights in each epoch
+            prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
+        try:
+            results = prepared.run()
+        except Exception as error:
+            kept = result_kept_by(error)
+            if kept is not None and kept.best_epoch and not prepared.others:
+                self._finish_fit(prepared, [kept])  # a callback failed, not the training
+            raise
+        self._finish_fit(prepared, results)
+        tasks.close()
         return self
 
     def _prepare_fit(
@@ -267,11 +301,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     ) -> PreparedFit:
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        # the native engine serves every network on the CPU: "auto" goes where it is
-        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        device = resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype)
-        seeds = self._make_seeds()
+        device = self._training_device()
+        checkpoint = self._open_checkpoint()
+        seeds = self._make_seeds(checkpoint)
+        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
@@ -282,46 +315,125 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             windows, given, self.validation_fraction, seeds.split, self._task
         )
         check_validation(windows, validation, self.validation_fraction, config)
-        warn_of_shared_samples(train, validation, is_drawn=windows.split is None and given is None)
-        config = replace(config, n_outputs=self._n_outputs)
+        self._check_parts(train, validation)
+        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        if is_drawn and validation is not None:
+            warn_of_shared_samples(train.sequences, validation.sequences)
+            if windows.groups is None:
+                warn_of_windows_in_a_row(windows.sequences)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
+        return self._assemble(train, validation, config, seeds, device, checkpoint)
+
+    def _prepare_pass(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> PreparedFit:
+        """Do what `_prepare_fit` does for a lot of windows that all train."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        device = self._training_device()
+        seeds = self._make_seeds()
+        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
+        continues = self._continues
+        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
+        if continues:
+            self._join_preparation(X)
+        else:
+            self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
+        train = train_part(windows)
+        self._learn_scaling(
+            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
+        )
+        return self._assemble(train, None, config, seeds, device)
+
+    def _training_device(self) -> torch.device:
+        # the native engine serves every network on the CPU: "auto" goes where it is
+        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
+
+    def _assemble(
+        self,
+        train: Part,
+        validation: Part | None,
+        config: TrainingConfig,
+        seeds: _Seeds,
+        device: torch.device,
+        checkpoint: Checkpoint | None = None,
+    ) -> PreparedFit:
+        """Make the network and the scaled windows, of parts that are checked."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        config = replace(config, n_outputs=self._n_outputs)
         n_channels = train.sequences.X.shape[2]
         module = self._make_module(n_channels, seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
-        augmentation = check_augment(self.augment)
-        sequences = None if augmentation is None else self._crop(train.sequences, training=True)
-
-        def augmented(seed: np.random.SeedSequence) -> dict[str, Any]:
-            """Return the option that gives windows anew in each epoch."""
-            if augmentation is None or sequences is None:
-                return {}
-
-            def scale(changed: Sequences) -> NDArray[Any]:
-                return scale_sequences(changed, self.scaler_, self.dtype)
-
-            return {"refresh": EpochAugmentation(augmentation, sequences, scale, seed)}
-
         plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
+
+        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
+            return {} if checkpoint is None else {"checkpoint": checkpoint}
+
+        data = self._training_data(train, dtype, training=True)
         return PreparedFit(
             module,
-            self._training_data(train, dtype, training=True),
+            data,
             None if validation is None else self._training_data(validation, dtype, training=False),
             config,
             seeds.training,
             self._facts_of(train, validation),
-            {**options, **augmented(seeds.training)},
+            {**options, **self._renewal(train, data, seeds.training), **kept_in(checkpoint)},
             tuple(
                 (
                     self._make_module(n_channels, weights, member).to(device),
                     training,
-                    {**plain, **augmented(training)},
+                    {
+                        **plain,
+                        **self._renewal(train, data, training),
+                        **kept_in(self._open_checkpoint(member)),
+                    },
                 )
                 for member, (weights, training) in enumerate(seeds.others, start=1)
             ),
+            None if validation is None else validation.groups,
         )
+
+    def _renewal(
+        self, train: Part, data: TrainingData | StreamedData, seed: np.random.SeedSequence
+    ) -> dict[str, Any]:
+        """Return the option that gives windows anew in each epoch, when they are to be."""
+        augmentation = check_augment(self.augment)
+        if augmentation is None and not self.input_dropout:
+            return {}
+        renew: Callable[[int], Any]
+        if isinstance(data, StreamedData):
+            stored = self._stored(train.sequences, training=True)
+            renew = _unchanged
+            if augmentation is not None:
+                renew = StoredAugmentation(augmentation, stored, seed)
+        elif augmentation is None:
+            scaled = data.X.numpy()
+
+            def renew(_epoch: int) -> NDArray[Any]:
+                return scaled.copy()
+
+        else:
+
+            def scale(changed: Sequences) -> NDArray[Any]:
+                return scale_sequences(changed, self.scaler_, self.dtype)
+
+            sequences = self._held(train.sequences)
+            renew = EpochAugmentation(augmentation, sequences, scale, seed)
+        if self.input_dropout:
+            renew = InputDropout(self.input_dropout, seed, renew)
+        return {"refresh": renew}
+
+    def _held(self, sequences: Sequences) -> Sequences:
+        """Return training windows cropped, and read from their file if they are still there."""
+        if not is_stored(sequences):
+            return self._crop(sequences, training=True)
+        stored = self._stored(sequences, training=True)
+        with stored.opened() as reader:
+            return reader.cropped(np.arange(len(stored)))
 
     def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
@@ -344,6 +456,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             )
         self.module_ = prepared.module
         self._other_modules = [module for module, _, _ in prepared.others]
+        self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
             warn_of_the_end(of_member, prepared.config.max_epochs)
 
@@ -376,6 +489,12 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
 
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        """Raise when the parts lack what an argument of the child needs."""
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        """Learn from the outputs of the kept weights what turns them into probabilities."""
+
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
         """Return what was learned of the targets, for the model file."""
@@ -383,6 +502,22 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     @abstractmethod
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         """Restore what `_describe_targets` returned; `take` gives a field of a type."""
+
+    def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
+        """Tell a bug from a hard problem, by short trainings whose outcome is known beforehand.
+
+        The estimator need not be fitted and is not changed.
+
+        Parameters
+        ----------
+        X, y, groups, lengths : as in `fit`
+
+        Returns
+        -------
+        Diagnosis
+            `print` it; see `sensorseq.doctor.check_training`.
+        """
+        return check_training(self, X, y, groups=groups, lengths=lengths)
 
     # After the fit.
 
@@ -463,7 +598,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             estimator: Self = restore_fit(cls, arrays, description, path, device)
         except ModelFileError:
             raise
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a description makes raise, it is no model
             raise ModelFileError(
                 f"{path} contradicts itself: {error}. Save the model again where it was trained."
             ) from error
@@ -478,15 +613,28 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "module_" in state:  # so that what was trained on a GPU can be unpickled without one
-            state = {**state, "module_": copy.deepcopy(state["module_"]).cpu()}
-            others = state.get("_other_modules", ())
-            state["_other_modules"] = [copy.deepcopy(module).cpu() for module in others]
-        return state
+        return pack_state(super().__getstate__())
 
-    def _make_seeds(self) -> _Seeds:
-        entropy = check_random_state(self.random_state).randint(2**31 - 1)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))
+        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+            self._make_report()
+
+    def _open_checkpoint(self, member: int = 0) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
+        return Checkpoint(
+            path.with_name(f"{path.name}.{member}") if member else path,
+            every=self.checkpoint_every,
+            resume=self.resume,
+            arguments=self.get_params(deep=False),
+        )
+
+    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
+        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy  # of the run to go on with
         root = np.random.SeedSequence(entropy)
         split, weights, training = root.spawn(3)
         # member after member: the first of many has the seeds of one alone
@@ -497,7 +645,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
 
     @property
     def _continues(self) -> bool:
-        return self.warm_start and hasattr(self, "module_")
+        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
     def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
         """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
@@ -515,7 +663,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
         if isinstance(X, str | os.PathLike):
-            X = read_windows(X)
+            X = read_prepared(X)
         if isinstance(X, WindowSet):
             refuse_scaled(X, self.scale, name)
         return X
@@ -536,6 +684,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             )
         sequences = self._read_sequences(X, lengths, "X", reset=not continues)
         n_windows = len(sequences)
+        self._were_lengths = bool((sequences.lengths < sequences.X.shape[1]).any())
         split = X.split if isinstance(X, WindowSet) else None
         if split is not None and groups is not None:
             raise InputError(
@@ -588,7 +737,7 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                     f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
                     " such groups); validation needs groups that training has not seen."
                 )
-        return Part(sequences, target)
+        return Part(sequences, target, groups=groups_val)
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -625,14 +774,30 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self.scaler_ = stored
             return
         warn_of_another_scale(given, self.scale)
-        sequences = self._crop(train.sequences, training=True)
-        self.scaler_ = fit_told_scaler(given, sequences, self.scale)
+        part: Sequences | StoredPart
+        if is_stored(train.sequences):
+            part = self._stored(train.sequences, training=True)
+        else:
+            part = self._crop(train.sequences, training=True)
+        self.scaler_ = fit_told_scaler(given, part, self.scale)
 
     def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
         return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
 
-    def _training_data(self, part: Part, dtype: torch.dtype, *, training: bool) -> TrainingData:
+    def _stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+
+    def _training_data(
+        self, part: Part, dtype: torch.dtype, *, training: bool
+    ) -> TrainingData | StreamedData:
         """Crop, scale and, for the training part, weigh."""
+        if is_stored(part.sequences):
+            return hold_or_stream(
+                self._stored(part.sequences, training=training).with_scaler(self.scaler_),
+                self._engine_targets(part),
+                self._weights_of(part) if training else None,
+            )
         sequences = self._crop(part.sequences, training=training)
         return TrainingData.from_arrays(
             scale_sequences(sequences, self.scaler_, self.dtype),
@@ -681,10 +846,20 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
-        sequences = self._crop(self._read_sequences(X, lengths, "X", reset=False), training=False)
+        sequences = self._read_sequences(X, lengths, "X", reset=False)
+        if is_stored(sequences):
+            part = self._stored(sequences, training=False).with_scaler(self.scaler_)
+            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
+            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
+        sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
-        lengths = None if sequences.are_full else torch.from_numpy(sequences.lengths)
-        outputs = [self._run_member(module, scaled, lengths) for module in self.modules_]
+        valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
+        return self._join(scaled, valid)
+
+    def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
+        """Return the outputs for scaled windows, of all members as one."""
+        outputs = [self._run_member(module, X, lengths) for module in self.modules_]
         return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
 
     def _run_member(
@@ -699,6 +874,10 @@ class SensorLSTM(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one output for those of all members, (members, n, outputs)."""
         return np.asarray(outputs.mean(axis=0))
+
+
+def _unchanged(_epoch: int) -> Change:
+    return Change()
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import os
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,18 +11,29 @@ from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from sensorseq.errors import InputError
-from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.labels import read_labels
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
+from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
+from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
+from sensorseq.training.calibration import (
+    NOTABLE_SPREAD,
+    check_temperature,
+    fit_temperature,
+    probability_spread,
+    softmax,
+)
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.parts import Part
-from sensorseq.training.weights import window_weights
+from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 
-class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -33,6 +46,9 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How hidden states become one vector, over valid steps only.
+    input_dropout : float, default=0.0
+        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
+        is the channel's centre then.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -114,7 +130,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         kind with statistics per recording or group, they are scaled so, and so is what is
         predicted: a WindowSet or a file, too, with whole recordings in it.
     calibrate : bool, default=False
-        Not served yet.
+        Divide the logits by `temperature_`, fitted on the validation windows with the weights that
+        are kept, so that of windows with probability 0.8 about 80 % are right. `predict` stays as
+        it is. Early stopping has chosen the epoch on the same windows: what is left of being too
+        sure shows on windows that took no part; see
+        `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
         and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
@@ -134,7 +154,18 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -170,9 +201,16 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     scaler_ : Scaler, KeyedScaler or None
         The scaling, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode; of an ensemble the first.
+        The network, in evaluation mode; of an ensemble the first. Its outputs are the logits before
+        `temperature_`.
     modules_ : list of LSTMLinear
         The networks of all members.
+    temperature_ : float
+        What logits are divided by; 1 unless ``calibrate=True``.
+    abstention_ : Abstention
+        What `fit_abstention` chose: the threshold, and what stands behind it.
+    abstain_threshold_ : float
+        Its threshold: windows whose highest probability is below it are not answered.
     preparation_ : dict or None
         How the windows were made and which recordings were learned from, when X was a WindowSet or
         a prepared file; see `sensorseq.training.preparation`.
@@ -209,6 +247,8 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
 
     _task: ClassVar[str] = CLASSIFICATION
     classes_: NDArray[Any]
+    temperature_: float
+    calibrate: bool
     class_weight: str | Mapping[Any, float] | None
 
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -221,6 +261,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
@@ -262,7 +303,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -271,6 +312,69 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling is learned on the first lot and then fixed: give one that shows the range of
+        the signals, or a prepared file that brings its scaling, or scale before and take
+        ``scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+        classes : array of shape (n_classes,), optional
+            Every label there will be. Needed in the first call, unless `fit` was there before;
+            later the same or None.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call, or a label is none of
+            `classes`.
+        ArgumentError
+            If `classes` are missing or others; if an argument is for `fit` alone: calibrate,
+            class_weight by name, checkpoint, n_models; or another optimizer or engine is asked for
+            than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        if isinstance(self.class_weight, str):
+            raise ArgumentError(
+                f"class_weight={self.class_weight!r} needs the counts of all windows, which"
+                " partial_fit does not know; give a dictionary of labels and factors, or"
+                " sample_weight."
+            )
+        before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
+        self.classes_ = check_classes(classes, before)
+        try:
+            self._learn_pass(X, y, sample_weight, groups, lengths)
+        except BaseException:
+            if before is None and not hasattr(self, "module_"):
+                self.__dict__.pop("classes_", None)
+            raise
+        return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each window.
@@ -291,7 +395,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the probability of each class, the softmax of the logits.
+        """Return the probability of each class, the softmax of the logits over `temperature_`.
 
         Of an ensemble the mean of its members' probabilities.
 
@@ -304,12 +408,12 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         ndarray of shape (n, n_classes), float64
             Rows sum to one; columns are in the order of `classes_`.
         """
-        logits = self._outputs(X, lengths)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return softmax(self._outputs(X, lengths) / self.temperature_)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits; of an ensemble the logarithms of `predict_proba`.
+        """Return the logits over `temperature_`, whose softmax is `predict_proba`.
+
+        Of an ensemble the logit is the logarithm of the members' mean probability.
 
         Parameters
         ----------
@@ -321,7 +425,7 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             For two classes, as everywhere in scikit-learn, of shape (n,): the logit of
             ``classes_[1]`` less that of ``classes_[0]``.
         """
-        logits = self._outputs(X, lengths)
+        logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
     def score(
@@ -344,6 +448,91 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and its linear layer.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            The logits; a single one is that of the second class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            What stands between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that network did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias, a projection, or the sizes do not fit each other.
+        """
+        module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
+        estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted classifier with the weights of a Keras model.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer with softmax, or with logits, or with one sigmoid unit. Keras is not
+            imported: what counts are `layers`, `get_config()` and `get_weights()`.
+        classes : array-like of shape (n_classes,), optional
+            Label of each output; 0 to k - 1 when not given.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            It takes windows as that model did: scaled outside, `scaler_` is None.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer is of another kind or computes something else; it is named.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        if activation == "sigmoid" and module.num_classes > 1:
+            raise ArgumentError(
+                f"the Keras model ends in {module.num_classes} sigmoid units, of which several may"
+                " be on at once; a classifier chooses one class."
+            )
+        estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
+        return estimator
+
+    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
+        if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
+            raise ArgumentError(
+                f"classes={classes!r} for the {module.num_classes} outputs of the network; give as"
+                " many different labels, in the order of the outputs."
+            )
+        order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
+        reorder_outputs(module, order)
+        self.classes_ = labels[order]
+        self.temperature_ = 1.0
+
     def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the mean of the members' probabilities."""
         return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
@@ -355,6 +544,11 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
     def _learn_targets(
         self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
     ) -> NDArray[Any]:
+        if self._in_pass:
+            known = read_known_labels(
+                y, n_windows, "y", "X", self.classes_, "is not among the classes"
+            )
+            return known[taking_part]
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[taking_part])
         if len(present) < 2:
@@ -371,24 +565,18 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
         return np.searchsorted(classes, labels[taking_part])
 
     def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        labels, _ = read_labels(y, n_windows, "y_val", "X_val", classes=self.classes_)
-        unknown = ~np.isin(labels, self.classes_)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
-            raise InputError(
-                f"y_val[{row}] is {labels.tolist()[row]!r}, which no window of y is; y has"
-                f" {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, labels)
+        return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
 
     def _engine_targets(self, part: Part) -> NDArray[Any]:
         return part.target
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return window_weights(part.target, self.classes_, self.class_weight, part.weight)
+        of_windows = raw_window_weights if self._in_pass else window_weights
+        return of_windows(part.target, self.classes_, self.class_weight, part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
+        _warn_of_single_windows(self.classes_, train, validation)
         return {
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
@@ -396,8 +584,60 @@ class SensorLSTMClassifier(ClassifierMixin, SensorLSTM):  # type: ignore[misc]  
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
 
+    def _check_parts(self, train: Part, validation: Part | None) -> None:
+        if self.calibrate and validation is None:
+            raise ArgumentError(
+                "calibrate=True needs validation windows, and there are none. Take"
+                " validation_fraction=0.2, give X_val, or take calibrate=False."
+            )
+
+    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+        self.temperature_ = 1.0
+        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
+        if not self.calibrate:
+            return
+        data = prepared.validation
+        assert data is not None  # _check_parts
+        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
+        if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
+            warnings.warn(
+                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
+                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
+                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                UserWarning,
+                stacklevel=4,
+            )
+
     def _describe_targets(self) -> dict[str, Any]:
-        return {"classes": describe_labels(self.classes_)}
+        return {
+            "classes": describe_labels(self.classes_),
+            "temperature": self.temperature_,
+            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+        }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
         self.classes_ = restore_labels(take("classes", dict))
+        self.temperature_ = check_temperature(take("temperature", float))
+        abstention = take("abstention", list | None)
+        if abstention is not None:
+            self.abstention_ = check_abstention(abstention)
+
+
+def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
+    """Name a class that has one window, which cannot be learned from and held out, too."""
+    if validation is None:
+        return
+    counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
+    single = np.flatnonzero(counts == 1)
+    if len(single):
+        warnings.warn(
+            f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
+            " classes): no validation can tell whether it is learned. Record more of it, or leave"
+            " it out.",
+            UserWarning,
+            stacklevel=6,
+        )

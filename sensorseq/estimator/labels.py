@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.inputs import check_labels, check_per_window, from_one_hot
+
+_FEW_CLASSES = 10  # so many may have one window each, as in a first try on a few
 
 
 def read_labels(
@@ -34,6 +36,7 @@ def read_labels(
                 f"{name} has {len(labels)} one-hot rows for the {n_windows} windows of {owner}."
             )
         if classes is None:
+            _check_number_of_classes(labels.shape[1], n_windows, name)
             return from_one_hot(labels, name), np.arange(labels.shape[1])
         if labels.shape[1] != len(classes):
             raise InputError(
@@ -44,5 +47,79 @@ def read_labels(
     checked = check_per_window(labels, n_windows, name, owner)
     assert checked is not None
     check_labels(checked, name)
-    check_classification_targets(checked)
+    if classes is None and checked.dtype.kind != "f":
+        _check_number_of_classes(len(set(checked.tolist())), n_windows, name)
+    try:
+        check_classification_targets(checked)
+    except ValueError as error:
+        values = np.unique(checked).tolist()
+        kind = "objects" if checked.dtype == object else "numbers"
+        raise InputError(
+            f"Unknown label type: {name} holds {len(values)} different {kind} for the {n_windows}"
+            f" windows, {values[0]!r} the smallest, which are no classes. To predict numbers take"
+            " SensorLSTMRegressor; classes are text or whole numbers."
+        ) from error
     return checked, None
+
+
+def read_known_labels(
+    y: Any,
+    n_windows: int,
+    name: str,
+    owner: str,
+    classes: NDArray[Any],
+    what: str = "no window of fit's y is",
+) -> NDArray[np.int64]:
+    """Return the class index of labels that are all among `classes`, which `fit` saw."""
+    labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
+    unknown = ~np.isin(labels, classes)
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        raise InputError(
+            f"{name}[{row}] is {labels.tolist()[row]!r}, which {what}; there are"
+            f" {classes.tolist()}."
+        )
+    return np.searchsorted(classes, labels)
+
+
+def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the classes of a `partial_fit`, sorted.
+
+    Parameters
+    ----------
+    classes : array-like or None
+        As given.
+    known : ndarray or None
+        Those of the calls before.
+
+    Raises
+    ------
+    ArgumentError
+        If both are missing, they differ, or are fewer than two.
+    """
+    if classes is None:
+        if known is None:
+            raise ArgumentError(
+                "the first call of partial_fit needs classes=: every label there will be, such as"
+                " classes=np.unique(all_labels)."
+            )
+        return known
+    given = np.unique(check_labels(np.asarray(classes), "classes"))
+    if known is not None and not np.array_equal(given, known):
+        raise ArgumentError(
+            f"classes={given.tolist()} are not those of the first call, {known.tolist()}; leave"
+            " classes=None from the second call on, or begin anew with fit."
+        )
+    if given.ndim != 1 or len(given) < 2:
+        raise ArgumentError(f"classes={given.tolist()!r}; a classifier needs at least two.")
+    return given
+
+
+def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
+    """Raise when there are many classes, and for most of them no second window."""
+    if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
+        raise InputError(
+            f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two of each: a"
+            " class is learned from several. If these are numbers to predict, take"
+            " SensorLSTMRegressor; else give more windows, or larger classes."
+        )

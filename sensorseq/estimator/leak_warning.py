@@ -1,50 +1,162 @@
-"""Say when windows on both sides of the validation split hold the same samples."""
+"""Say when windows on both sides of the validation split are of one recording."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensorseq.errors import LeakWarning
 from sensorseq.preprocessing.shared_stretches import shared_stretches
 from sensorseq.training.inputs import Sequences
-from sensorseq.training.parts import Part
 
 _SHARE = 0.25  # of a window; less of an overlap tells the network little
 _TOLERATED = 0.05  # of the validation windows: a sensor at rest may repeat itself
+_ROWS = 128  # validation windows that are looked for
+_SURE = 5  # windows found, for signals of few levels
+_CANDIDATES = 4  # training windows compared in full, for each of them
+_TABLE_BITS = 20
+_BLOCK_STEPS = 1 << 16  # so that a block stays in the cache
+_MULTIPLIERS = [np.uint32(odd) for odd in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)]
+_CURE = (
+    " Give groups= with the recording of each window. In a search, a cross-validation or a"
+    " pipeline, call sklearn.set_config(enable_metadata_routing=True) first, and give it groups."
+)
+_PAIRS = 40  # of windows in a row, to say that each goes on where the one before it ended
 
 
-def count_shared(train: Sequences, held_out: Sequences) -> int:
-    """Return how many held-out windows hold samples of training windows; 0 for a few."""
-    n_train, n_held_out = len(train), len(held_out)
-    X = np.concatenate([np.asarray(side.X, np.float32) for side in (train, held_out)])
-    lengths = np.concatenate([train.lengths, held_out.lengths])
-    rows = np.arange(n_train, n_train + n_held_out)
-    found, _ = shared_stretches(X, lengths, rows, np.arange(n_train), share=_SHARE)
-    return 0 if len(found) < 2 or len(found) <= _TOLERATED * n_held_out else len(found)
-
-
-def warn_of_shared_samples(train: Part, validation: Part | None, *, is_drawn: bool) -> None:
-    """Warn when validation windows overlap training windows, and say how to keep them apart.
-
-    Parameters
-    ----------
-    train, validation : Part
-        The two sides.
-    is_drawn : bool
-        Whether `fit` drew the validation part itself.
-    """
-    if validation is None or not is_drawn:
+def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
+    """Warn when validation windows overlap training windows, and say how to keep them apart."""
+    found, looked = count_shared(train, validation)
+    if not found:
         return
-    n_shared = count_shared(train.sequences, validation.sequences)
-    if not n_shared:
-        return
-    n_validation = len(validation.sequences)
+    n_validation = len(validation)
+    more = "" if looked == n_validation else f" that were looked at ({n_validation} in all)"
     warnings.warn(
-        f"{n_shared} of the {n_validation} windows held out for validation hold samples of"
+        f"{found} of the {looked} windows held out for validation{more} hold samples of"
         " training windows: they overlap, so the validation score, early stopping and fluctuation_"
-        " are too good. Give groups= with the recording of each window. In a search, a"
-        " cross-validation or a pipeline, call sklearn.set_config(enable_metadata_routing=True)"
-        " first, and give it groups.",
+        f" are too good.{_CURE}",
         LeakWarning,
         stacklevel=4,
     )
+
+
+def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
+    """Return how many held-out windows hold samples of training windows, and of how many.
+
+    The first is 0 where a few may do so by chance.
+    """
+    step = -(-len(held_out) // _ROWS)
+    rows = held_out.take(np.arange(0, len(held_out), step))
+    nothing = 0, len(rows)
+    if train.X.shape[1] * _SHARE < 4:
+        return nothing
+    candidates = train.take(_holders(train, rows))
+    X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
+    lengths = np.concatenate([candidates.lengths, rows.lengths])
+    found = _count_shared(X, lengths, len(candidates))
+    tolerated = _TOLERATED * len(rows)
+    if found < 2 or found <= tolerated:
+        return nothing
+    # A signal of few levels holds the same stretches by chance, then as often with time reversed.
+    back = X.copy()
+    for window, length in zip(back[len(candidates) :], lengths[len(candidates) :], strict=True):
+        window[:length] = window[:length][::-1].copy()
+    if found <= tolerated + 3 * _count_shared(back, lengths, len(candidates)):
+        return nothing
+    if found < _SURE and not _is_continuous(X[len(candidates) :]):
+        return nothing
+    return found, len(rows)
+
+
+def _count_shared(X: NDArray[Any], lengths: NDArray[np.int64], n_candidates: int) -> int:
+    """Count the windows behind the candidates that share a stretch with one of them."""
+    rows, among = np.arange(n_candidates, len(X)), np.arange(n_candidates)
+    return len(shared_stretches(X, lengths, rows, among, share=_SHARE)[0])
+
+
+def _is_continuous(X: NDArray[Any]) -> bool:
+    """Whether hardly two samples of the same window are equal."""
+    distinct = [len(np.unique(window, axis=0)) for window in X[:8]]
+    return bool(sum(distinct) > X.shape[1] * len(distinct) / 2)
+
+
+def _holders(train: Sequences, rows: Sequences) -> NDArray[np.int64]:
+    """Return the training windows that hold a first or last pair of samples of one of `rows`."""
+    X = np.asarray(rows.X, np.float32)
+    changes = (X[:, 1:] != X[:, :-1]).sum(axis=(0, 1))
+    channels = np.argsort(-changes, kind="stable")[:2]  # the liveliest say most
+    codes = _pair_codes(X, channels)
+    last = np.maximum(rows.lengths - 2, 0)
+    at = np.stack([np.zeros_like(last), last], axis=1)
+    each = np.arange(len(X))[:, None]
+    moves = (X[each, at] != X[each, np.minimum(at + 1, X.shape[1] - 1)])[:, :, channels].any(axis=2)
+    wanted = np.unique(codes[each, at][moves])  # a sensor at rest repeats itself
+    table = np.zeros(1 << _TABLE_BITS, bool)
+    table[wanted >> (32 - _TABLE_BITS)] = True
+    block = max(1, _BLOCK_STEPS // X.shape[1])
+    holders, held = [], []
+    for start in range(0, len(train), block):
+        codes = _pair_codes(train.X[start : start + block], channels)
+        row, step = np.nonzero(table[codes >> (32 - _TABLE_BITS)])
+        code = codes[row, step]
+        place = np.minimum(np.searchsorted(wanted, code), max(len(wanted) - 1, 0))
+        is_held = wanted[place] == code if len(wanted) else np.zeros(len(code), bool)
+        holders.append(row[is_held] + start)
+        held.append(place[is_held])
+    holder, code_index = np.concatenate(holders), np.concatenate(held)
+    order = np.lexsort((holder, code_index))
+    holder, code_index = holder[order], code_index[order]
+    first = np.searchsorted(code_index, code_index)  # where the holders of a code begin
+    n_holders = np.searchsorted(code_index, code_index, side="right") - first
+    # what half of all windows hold is a waveform that repeats itself, not a recording cut twice
+    is_said = (np.arange(len(holder)) - first < _CANDIDATES) & (2 * n_holders < len(train))
+    return np.unique(holder[is_said])
+
+
+def _pair_codes(X: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return a code of the samples at t and t + 1 for every t but the last, (n, t - 1)."""
+    total = np.zeros((len(X), X.shape[1] - 1), np.uint32)
+    for channel, (now, after) in zip(channels, (_MULTIPLIERS[:2], _MULTIPLIERS[2:]), strict=False):
+        values = np.asarray(X[:, :, channel], np.float32) + np.float32(0)  # -0.0 is 0.0
+        bits = values.view(np.uint32)
+        total += bits[:, :-1] * now
+        total += bits[:, 1:] * after
+    total ^= total >> np.uint32(15)
+    total *= _MULTIPLIERS[0]
+    return total
+
+
+def warn_of_windows_in_a_row(sequences: Sequences) -> None:
+    """Warn when each window goes on where the one before it ended: all are of few recordings.
+
+    From the last sample of a window to the first of the next it is then no farther than from step
+    to step inside one, and much farther from the first sample of the one to the last of the other.
+    The second tells a recording cut into windows from separate ones at nearly the same level, or
+    that begin and end alike: there the two ways are equally far.
+
+    Parameters
+    ----------
+    sequences : Sequences
+        The windows in the order they were given; once shuffled, nothing of this can be seen.
+    """
+    X, lengths = sequences.X, sequences.lengths
+    n_windows, n_timesteps, _ = X.shape
+    if n_windows <= _PAIRS or n_timesteps < 8:
+        return
+    first = np.unique(np.linspace(0, n_windows - 2, 4 * _PAIRS).astype(np.int64))
+    ends = X[first, lengths[first] - 1].astype(np.float64)
+    onward = np.abs(X[first + 1, 0] - ends)
+    across = np.abs(X[first + 1, lengths[first + 1] - 1] - X[first, 0].astype(np.float64))
+    inside = np.abs(ends - X[first, np.maximum(lengths[first] - 2, 0)])
+    step, jump, far = (np.median(part, axis=0) for part in (inside, onward, across))
+    is_nearer = (onward < across).mean(axis=0)
+    like_a_step = (step > 0) & (2 * jump >= step) & (2 * jump <= 3 * step)
+    if (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
+        warnings.warn(
+            "each window goes on where the one before it ended: they are of one recording, or of a"
+            " few, and windows of one recording on both sides of the validation split make the"
+            f" validation score, early stopping and fluctuation_ too good.{_CURE}",
+            LeakWarning,
+            stacklevel=4,
+        )

@@ -1,6 +1,7 @@
 """A fitted estimator as the description of a model file, and back."""
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
 from sensorseq.training.network import check_array_names, read_network, read_scaler
-from sensorseq.training.parameters import ARCHITECTURE, check_plain
+from sensorseq.training.parameters import ARCHITECTURE, check_parameters, check_plain
 from sensorseq.training.preparation import check_preparation
 
 
@@ -25,6 +26,8 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
+    if isinstance(parameters["checkpoint"], os.PathLike):
+        parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
     check_plain(parameters)
     module = estimator.module_
     return {
@@ -69,15 +72,17 @@ def restore_fit(
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
 
-    others = description.get("other_histories", [])  # not in files before there were ensembles
+    others = take("other_histories", list)
     check_array_names(arrays, 1 + len(others), path)
-    task = description.get("task", CLASSIFICATION)  # files before there were regressors
+    task = take("task", str)
     if task != cls._task:
         raise ModelFileError(
             f"{path} holds a model for {task}, which {cls.__name__} does not read; load it with"
             f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
         )
-    estimator = cls(**take("parameters", dict))
+    parameters = take("parameters", dict)
+    estimator = cls(**parameters)
+    check_parameters(estimator.get_params(deep=False), task)
     if device is not None:
         estimator.device = device
     estimator._restore_targets(take)
@@ -85,24 +90,31 @@ def restore_fit(
     estimator._flat_timesteps = take("flat_timesteps", int | None)
     names = take("feature_names_in", list | None)
     if names is not None:
-        estimator.feature_names_in_ = np.array(names, dtype=object)
+        estimator.feature_names_in_ = np.array(_texts("feature_names_in", names), dtype=object)
     estimator.scaler_ = read_scaler(arrays)
     estimator.history_ = History(take("history", list))
     estimator.n_iter_ = len(estimator.history_)
     estimator.best_epoch_ = take("best_epoch", int)
     estimator.best_score_ = take("best_score", float)
-    estimator.engine_ = EngineChoice(*take("engine", list))
+    estimator.engine_ = EngineChoice(*_texts("engine", take("engine", list)))
     estimator._report_facts = take("report_facts", dict)
     if task == CLASSIFICATION:  # files of the first version did not repeat it there
         estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
     estimator.preparation_ = check_preparation(take("preparation", dict | None))
     estimator._make_report()
+    n_channels = take("n_channels", int)
+    flat = estimator._flat_timesteps
+    if (n_channels, estimator.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
+        raise ValueError(
+            f"n_features_in={estimator.n_features_in_} with n_channels={n_channels} and"
+            f" flat_timesteps={flat}"
+        )
     estimator._other_histories = [History(rows) for rows in others]
     estimator.module_, *estimator._other_modules = (
         read_network(
             arrays,
             take("architecture", dict),
-            n_channels=take("n_channels", int),
+            n_channels=n_channels,
             n_classes=estimator._n_outputs,
             dtype=check_choice("dtype", take("dtype", str), DTYPES),
             member=member,
@@ -110,3 +122,9 @@ def restore_fit(
         for member in range(1 + len(others))
     )
     return estimator
+
+
+def _texts(name: str, values: list[Any]) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name} is {values!r}, expected text")
+    return values

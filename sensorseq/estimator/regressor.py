@@ -1,15 +1,19 @@
 """SensorLSTMRegressor: an LSTM regressor of sensor windows as a scikit-learn estimator."""
 
+import os
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
+from sensorseq.estimator.imported import import_network
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import REGRESSION
 from sensorseq.training.inputs import check_values
 from sensorseq.training.parts import Part
@@ -30,6 +34,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How hidden states become one vector, over valid steps only.
+    input_dropout : float, default=0.0
+        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
+        is the channel's centre then.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -126,7 +133,18 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
-    checkpoint, checkpoint_every, resume, auto_repair
+    checkpoint : str or path, optional
+        File that keeps the state of the training, one safetensors file, replaced as a whole after
+        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
+        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+    checkpoint_every : int, default=1
+        Epochs from one state to the next; the last is kept, too.
+    resume : bool, default=False
+        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
+        a file training starts anew; of one that had ended the result is returned. A checkpoint of
+        other arguments or other windows is an error that names them. With `random_state=None` the
+        seed is the one in the file.
+    auto_repair : bool, default=False
         Not served yet.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_end`, `on_fit_end`; see
@@ -213,6 +231,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
@@ -251,7 +270,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         auto_repair: bool = False,
@@ -260,6 +279,49 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+
+        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
+        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
+        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
+        a call.
+
+        The scaling of `X` and `y` is learned on the first lot and then fixed: give one that shows
+        their range, or scale before and take ``scale=None`` and ``target_scale=None``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths : as in `fit`
+            Weights count as they are given; `groups` are checked and not needed. Of what is split
+            only ``"train"`` is learned from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the windows differ in channels from those of the first call or values.
+        ArgumentError
+            If an argument is for `fit` alone: checkpoint, n_models; or another optimizer or engine
+            is asked for than in the call before.
+        DivergedError
+            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
+            the weights of before are kept.
+        """
+        self._learn_pass(X, y, sample_weight, groups, lengths)
+        return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the values of each window.
@@ -299,6 +361,56 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         values = check_values(y, len(predicted), "y")
         return float(r2_score(values, predicted, sample_weight=sample_weight))
 
+    @classmethod
+    def from_torch(cls, lstm: Any, linear: Any, *, pooling: str = "last", **arguments: Any) -> Self:
+        """Return a fitted regressor with the weights of a `torch.nn.LSTM` and its linear layer.
+
+        Parameters
+        ----------
+        lstm, linear, pooling
+            As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMRegressor
+            Windows and values are scaled outside, as that network had them.
+        """
+        module = LSTMLinear.from_torch(lstm, linear, pooling)
+        estimator: Self = import_network(cls, module, arguments, None, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, **arguments: Any) -> Self:
+        """Return a fitted regressor with the weights of a Keras model.
+
+        Parameters
+        ----------
+        model : keras.Model
+            As in `SensorLSTMClassifier.from_keras`, with a linear Dense layer at its end.
+        **arguments
+            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+
+        Returns
+        -------
+        SensorLSTMRegressor
+            Windows and values are scaled outside, as that model had them.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        if activation != "linear":
+            raise ArgumentError(
+                f"the Keras model ends in {activation}; values to predict come from a linear Dense"
+                " layer, and classes are for SensorLSTMClassifier."
+            )
+        estimator: Self = import_network(cls, module, arguments, None, "Keras")
+        return estimator
+
+    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        n_outputs = module.num_classes
+        self.n_outputs_, self._flat_targets = n_outputs, n_outputs == 1
+        self.target_mean_, self.target_sd_ = np.zeros(n_outputs), np.ones(n_outputs)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -313,15 +425,15 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     ) -> NDArray[Any]:
         values = check_values(y, n_windows, "y")
         columns = values.reshape(n_windows, -1)
-        if taking_part.sum() < 2:
+        if taking_part.sum() < (1 if self._in_pass and continues else 2):
             raise InputError(
                 f"X has n_samples={int(taking_part.sum())} that takes part; a regressor needs at"
                 " least two windows."
             )
         if continues and columns.shape[1] != self.n_outputs_:
             raise InputError(
-                f"y holds {columns.shape[1]} values for each window, but warm_start=True goes on"
-                f" from {self.n_outputs_}; take warm_start=False."
+                f"y holds {columns.shape[1]} values for each window, but those until now had"
+                f" {self.n_outputs_}; give as many, or begin anew with fit and warm_start=False."
             )
         self._flat_targets = values.ndim == 1
         self.n_outputs_ = columns.shape[1]
@@ -349,7 +461,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         return np.asarray((part.target - self.target_mean_) / self.target_sd_)
 
     def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
-        return None if part.weight is None else mean_one(part.weight)
+        return part.weight if part.weight is None or self._in_pass else mean_one(part.weight)
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         return {
@@ -365,7 +477,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        self.target_mean_ = np.array(take("target_mean", list), np.float64)
-        self.target_sd_ = np.array(take("target_sd", list), np.float64)
+        mean, sd = take("target_mean", list), take("target_sd", list)
+        if any(type(value) not in (int, float) for value in (*mean, *sd)):
+            raise TypeError("target_mean and target_sd are numbers")
+        self.target_mean_, self.target_sd_ = np.array(mean, float), np.array(sd, float)
         self._flat_targets = take("flat_targets", bool)
         self.n_outputs_ = len(self.target_mean_)
+        scaling = np.stack([self.target_mean_, self.target_sd_])
+        if scaling.ndim != 2 or not np.isfinite(scaling).all():
+            raise ValueError("target_mean and target_sd are a finite number for each output")
+        if self._flat_targets and self.n_outputs_ > 1:
+            raise ValueError(f"flat_targets with {self.n_outputs_} outputs")

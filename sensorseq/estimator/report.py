@@ -17,6 +17,12 @@ _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 def make_report(history: History, loss: Any, task: str, **facts: Any) -> FluctuationReport:
     """Judge a history; of a loss that is not in nats only the values that are not finite."""
+    if not len(history) and facts.get("best_epoch") is None:
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            explanation=("There is no history: the network was trained elsewhere.",),
+        )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, **facts)
     rows = [

@@ -12,15 +12,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
+from sensorseq.evaluation.labels import check_known_labels
 from sensorseq.evaluation.metrics import (
     FEW_GROUPS,
     METRICS,
     Evaluation,
-    check_known_labels,
     compare,
-    plain_interval,
     score_predictions,
 )
+from sensorseq.evaluation.resampling import plain_interval
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet

@@ -8,19 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
 
-from sensorseq.errors import ArgumentError, InputError, nearest_known
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation.calibration import are_probabilities, calibration_error
+from sensorseq.evaluation.labels import check_known_labels, index_of
+from sensorseq.evaluation.resampling import (
+    N_RESAMPLES,
+    Interval,
+    percentile_interval,
+    plain_interval,
+    resampling_weights,
+)
+from sensorseq.training.recordings import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-N_RESAMPLES = 2000
-CONFIDENCE = 0.95
 FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too narrow
-
-
-class Interval(NamedTuple):
-    """Where a score lies when other recordings of the same kind are drawn."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,11 @@ class Evaluation:
         Windows by true class (rows) and predicted class (columns).
     scores : dict of str to float
         accuracy, balanced_accuracy, macro_f1 over windows; recording_vote and recording_mean: the
-        shares of recordings that the vote, and the mean probability, of their windows put right.
+        shares of recordings that the vote, and the mean probability, of their windows put right;
+        calibration_error: see `sensorseq.evaluation.calibration.calibration_error`, NaN of scores
+        that are no probabilities.
     intervals : dict of str to Interval
-        For accuracy, balanced_accuracy and macro_f1.
+        For each of them, by whole groups.
     recordings : tuple of RecordingScore
         In order of label and id.
     n_groups : int
@@ -100,6 +103,7 @@ class Evaluation:
             "intervals": {name: plain_interval(i) for name, i in self.intervals.items()},
             "recording_vote": _number(self.scores["recording_vote"]),
             "recording_mean": _number(self.scores["recording_mean"]),
+            "calibration_error": _number(self.scores["calibration_error"]),
             "n_windows": self.n_windows,
             "n_recordings": len(self.recordings),
             "n_groups": self.n_groups,
@@ -175,25 +179,30 @@ def score_predictions(
     check_known_labels(labels, names)
     ids = np.arange(len(labels)) if recording_id is None else np.asarray(recording_id)
     group = ids if groups is None else np.asarray(groups)
-    true_index = _index_of(labels, names)
+    true_index = index_of(labels, names)
     predicted_index = scores.argmax(axis=1)
     group_confusion = _confusion_by_group(true_index, predicted_index, group, len(names))
     total = confusion_matrix(true_index, predicted_index, labels=np.arange(len(names)))
     weights = resampling_weights(len(group_confusion), n_resamples, seed)
     recordings = _score_recordings(labels, scores, predicted_index, names, ids, group)
-    judged = [row for row in recordings if row.label is not None]
+    by_recording = _score_decisions(recordings, group, weights)
+    calibration = _calibration(labels, scores, names, group, n_resamples, seed)
     point = scores_of(total)
     return Evaluation(
         classes=names,
         confusion_matrix=np.asarray(total, np.int64),
         scores={
             **{name: float(value) for name, value in point.items()},
-            "recording_vote": _share([row.vote == row.label for row in judged]),
-            "recording_mean": _share([row.predicted == row.label for row in judged]),
+            **{name: value for name, (value, _) in by_recording.items()},
+            "calibration_error": calibration[0],
         },
         intervals={
-            name: _interval(values)
-            for name, values in scores_of(_resampled(group_confusion, weights)).items()
+            **{
+                name: percentile_interval(values)
+                for name, values in scores_of(_resampled(group_confusion, weights)).items()
+            },
+            **{name: interval for name, (_, interval) in by_recording.items()},
+            "calibration_error": calibration[1],
         },
         recordings=recordings,
         n_groups=len(group_confusion),
@@ -227,7 +236,7 @@ def compare(
     drawn, other = (scores_of(_resampled(confusion, weights)) for confusion in (one, two))
     return {
         name: Difference(
-            first.scores[name] - second.scores[name], _interval(drawn[name] - other[name])
+            first.scores[name] - second.scores[name], percentile_interval(drawn[name] - other[name])
         )
         for name in METRICS
     }
@@ -254,38 +263,6 @@ def scores_of(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
-
-
-def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise when a label is not one of the classes a model knows.
-
-    Raises
-    ------
-    InputError
-        Naming the label and the nearest class.
-    """
-    known = classes.tolist()
-    for label in np.unique(labels).tolist():
-        if label not in known:
-            by_text = {str(name).lower(): name for name in known}
-            nearest = nearest_known(label, by_text)
-            hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
-            raise InputError(
-                f"label {label!r} is none of the classes the model knows: "
-                f"{', '.join(str(name) for name in known)}.{hint} Leave those windows out, or train"
-                " a model on them."
-            )
-
-
-def _index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    order = {label: i for i, label in enumerate(classes.tolist())}
-    return np.array([order[label] for label in labels.tolist()], np.int64)
-
-
 def _confusion_by_group(
     true: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[Any], n_classes: int
 ) -> NDArray[np.int64]:
@@ -303,15 +280,6 @@ def _resampled(
     return np.asarray(flat.reshape(len(weights), k, k))
 
 
-def _interval(values: NDArray[np.float64]) -> Interval:
-    if np.ptp(values) == 0 and len(values) > 1:
-        # One group, or all groups equal: resampling says nothing, rather than "certain".
-        return Interval(float("nan"), float("nan"))
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return Interval(float(low), float(high))
-
-
 def _score_recordings(
     labels: NDArray[Any],
     probability: NDArray[np.float64],
@@ -321,7 +289,7 @@ def _score_recordings(
     groups: NDArray[Any],
 ) -> tuple[RecordingScore, ...]:
     known = classes.tolist()
-    true_index = _index_of(labels, classes)
+    true_index = index_of(labels, classes)
     rows = []
     for name in np.unique(recording_id).tolist():
         own = np.flatnonzero(recording_id == name)
@@ -345,30 +313,43 @@ def _score_recordings(
     return tuple(row for _, row in sorted(rows, key=lambda pair: (pair[0], pair[1].recording_id)))
 
 
-def recording_prediction(
-    probability: NDArray[np.float64],
-) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the vote, the class of highest mean probability, and the mean of one recording.
+def _score_decisions(
+    recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
+) -> dict[str, tuple[float, Interval]]:
+    """Share of recordings that vote and mean put right, of those with one label."""
+    row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
+    judged, vote, mean = np.zeros((3, weights.shape[1]))
+    for recording in recordings:
+        if recording.label is not None:
+            row = row_of[recording.group]
+            judged[row] += 1
+            vote[row] += recording.vote == recording.label
+            mean[row] += recording.predicted == recording.label
+    with np.errstate(invalid="ignore"):  # draws without a recording of one label are NaN
+        return {
+            name: (
+                float(right.sum() / judged.sum()),
+                percentile_interval((weights @ right) / (weights @ judged)),
+            )
+            for name, right in (("recording_vote", vote), ("recording_mean", mean))
+        }
 
-    Parameters
-    ----------
-    probability : ndarray of shape (n, K)
-        Of its windows.
-    """
-    mean = probability.mean(axis=0)
-    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
-    tied = np.flatnonzero(votes == votes.max())
-    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
 
-
-def plain_interval(interval: Interval) -> list[float] | None:
-    """Return an interval for JSON; None when there is none."""
-    return list(interval) if np.isfinite(interval).all() else None
+def _calibration(
+    labels: NDArray[Any],
+    scores: NDArray[np.float64],
+    classes: NDArray[Any],
+    group: NDArray[Any],
+    n_resamples: int,
+    seed: int,
+) -> tuple[float, Interval]:
+    if not are_probabilities(scores):
+        return float("nan"), Interval(float("nan"), float("nan"))
+    found = calibration_error(
+        labels, scores, classes, groups=group, n_resamples=n_resamples, seed=seed
+    )
+    return found.value, found.interval
 
 
 def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _share(right: Sequence[bool]) -> float:
-    return float(np.mean(right)) if right else float("nan")

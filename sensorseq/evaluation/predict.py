@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sensorseq.errors import InputError, RecordingError, SensorseqError, WindowError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
-from sensorseq.evaluation.metrics import recording_prediction
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_file, find_recordings, read_source
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
+from sensorseq.training.recordings import recording_prediction
 from sensorseq.windows import WindowSet
 
 _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen

@@ -17,6 +17,7 @@ _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
+    "calibration_error": "calibration error",
     "gradient_boosting": "gradient boosting",
 }
 _MANY_RECORDINGS = 40
@@ -30,7 +31,8 @@ def format_comparison(comparison: "Comparison") -> str:
     blocks = [wrapped(comparison.protocol)]
     rows = [
         [_NAMES[name], _percent(model.scores[name]), _range(model.intervals[name])]
-        for name in ("accuracy", "balanced_accuracy", "macro_f1")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
+        if np.isfinite(model.scores[name])
     ]
     blocks.append(table(["", "score", "95 % by recording"], rows))
     if comparison.fold_accuracy:

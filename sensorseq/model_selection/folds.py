@@ -141,10 +141,10 @@ def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
     except (InputError, TypeError, ValueError):
         return  # every fit will say what is wrong
     train, test = (np.asarray(rows) for rows in fold)
-    n_shared = count_shared(sequences.take(train), sequences.take(test))
+    n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
     if n_shared:
         warnings.warn(
-            f"{n_shared} of the {len(test)} test windows of the first fold hold samples of training"
+            f"{n_shared} of {n_looked} test windows of the first fold hold samples of training"
             " windows: they overlap, so every score is too good. Give groups= with the recording of"
             " each window.",
             LeakWarning,

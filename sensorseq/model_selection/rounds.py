@@ -128,7 +128,7 @@ class _Task:
     @property
     def n_bytes(self) -> int:
         """Training windows that wait."""
-        return sum(job.train.X.nbytes for job in self.jobs or ())
+        return sum(job.train.resident_bytes for job in self.jobs or ())
 
     def resume(self) -> None:
         """Run until the call ends, or waits for something."""

@@ -35,7 +35,7 @@ class _LSTMParameters(nn.Module):
         for layer in range(num_layers):
             n_inputs = input_size if layer == 0 else hidden_size * n_directions
             for direction in range(n_directions):
-                suffix = _suffix(layer, direction)
+                suffix = parameter_suffix(layer, direction)
                 for name, shape in (
                     ("weight_ih", (4 * hidden_size, n_inputs)),
                     ("weight_hh", (4 * hidden_size, hidden_size)),
@@ -50,7 +50,7 @@ class _LSTMParameters(nn.Module):
         """Return weight_ih, weight_hh and the summed bias of one layer, directions stacked."""
 
         def part(name: str) -> list[Tensor]:
-            return [getattr(self, name + _suffix(layer, d)) for d in range(n_directions)]
+            return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
 
         # The biases are summed before they are stacked: summed after, both would get views of one
         # gradient, and scaling it in place (gradient clipping) would scale it twice.
@@ -62,7 +62,8 @@ class _LSTMParameters(nn.Module):
         return weight_ih, weight_hh, bias
 
 
-def _suffix(layer: int, direction: int) -> str:
+def parameter_suffix(layer: int, direction: int) -> str:
+    """Return how torch ends the names of a layer's parameters."""
     return f"_l{layer}" + ("_reverse" if direction else "")
 
 

@@ -196,6 +196,16 @@ class StepStatistics:
     n_windows: Tensor
     margins: Tensor | None = None
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[StepStatistics]") -> "StepStatistics":
+        """Join those of calls that took steps one after the other; margins are left out."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.n_windows for part in parts], dim=1),
+        )
+
     def __getitem__(self, name: str) -> Tensor:
         """Return one column, shape (M, S)."""
         check_choice("column", name, STATISTIC_COLUMNS)
@@ -319,26 +329,13 @@ class EpochTrainer:
                 f"parameters has shape {tuple(parameters.shape)}; expected"
                 f" (n_models, {network.n_parameters}) for {network}."
             )
-        if x.dim() not in (3, 4):
-            raise ArgumentError(
-                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps, n_channels),"
-                " with n_models before it when each has its own."
-            )
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
         self.hyper = hyper
         self.n_models = n_models = parameters.shape[0]
-        self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
         self._device = device = parameters.device
-        # on the CPU too, where they are checked before a GPU reads them
-        self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
-        self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
-        self._class_index = self._class_index_here.to(device)
-        self._lengths = _maybe_to(device, self._lengths_here)
-        self._weight = _maybe_to(
-            device, None if weight is None else torch.atleast_2d(weight).contiguous()
-        )
+        self._hold(x, class_index, lengths, weight)
         self._n_timesteps = self._x.shape[2] if n_timesteps is None else n_timesteps
         self._seeds = None if seeds is None else torch.tensor(list(seeds), dtype=torch.int64)
         self.parameters = parameters.detach().clone(memory_format=torch.contiguous_format)
@@ -351,6 +348,53 @@ class EpochTrainer:
             self.running[:, 1] = 1.0
         self._workspace = torch.empty(0, dtype=torch.uint8)
         self._window_s, self._last_size = math.inf, 1
+
+    def replace_data(
+        self,
+        x: Tensor,
+        class_index: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Take the next steps on other windows; models and optimizer go on.
+
+        So the windows of an epoch may come one part after the other.
+
+        Parameters
+        ----------
+        x, class_index, lengths, weight
+            As when the trainer was made; as many timesteps and channels.
+
+        Raises
+        ------
+        ArgumentError
+            If `x` has another number of timesteps or channels.
+        """
+        if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
+            raise ArgumentError(
+                f"x has shape {tuple(x.shape)}; the trainer was made for windows of shape"
+                f" {tuple(self._x.shape[-2:])}."
+            )
+        self._hold(x, class_index, lengths, weight)
+
+    def _hold(
+        self, x: Tensor, class_index: Tensor, lengths: Tensor | None, weight: Tensor | None
+    ) -> None:
+        if x.dim() not in (3, 4):
+            raise ArgumentError(
+                f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps, n_channels),"
+                " with n_models before it when each has its own."
+            )
+        self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
+        # on the CPU too, where they are checked before a GPU reads them
+        self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
+        self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
+        self._class_index = self._class_index_here.to(self._device)
+        self._lengths = _maybe_to(self._device, self._lengths_here)
+        self._weight = _maybe_to(
+            self._device, None if weight is None else torch.atleast_2d(weight).contiguous()
+        )
 
     def run(
         self,

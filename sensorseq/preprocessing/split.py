@@ -126,6 +126,12 @@ def holdout_by_group(
     required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
     part = assign_groups(counts, np.array([1 - fraction, fraction]), _weighty(required), rng)
     if not part.any() or (share_out(counts, part, 2)[0] == 0).any():
+        if len(counts) == 1:
+            raise SplitError(
+                "groups holds one group for all windows, so none can be held out for validation."
+                " Give validation data of your own, hold out none (a validation fraction of 0), or"
+                " record more groups."
+            )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without taking a class"
             " from training: each has a class that no other has. Give validation data of your own,"

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError, PreparedFileError
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
+_CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 
 
 @contextmanager
@@ -248,6 +249,36 @@ class _GuardedFile(io.RawIOBase):
 
     def flush(self) -> None:
         """Nothing is buffered."""
+
+
+def read_rows(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Read the rows at increasing positions, those that lie close together at once.
+
+    A chunk is read and checked whole whatever is asked of it, so the gaps within one cost nothing.
+    """
+    X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+    chunk_rows = dataset.chunks[0] if dataset.chunks else 1
+    at = 0
+    for near in _near_each_other(rows, chunk_rows):
+        first, last = int(near[0]), int(near[-1])
+        if last - first == len(near) - 1:
+            dataset.read_direct(X, np.s_[first : last + 1], np.s_[at : at + len(near)])
+        else:
+            X[at : at + len(near)] = dataset[first : last + 1][near - first]
+        at += len(near)
+    return X
+
+
+def _near_each_other(rows: NDArray[np.int64], chunk_rows: int) -> Iterator[NDArray[np.int64]]:
+    """Cut increasing positions into runs without gaps, and spans of few chunks with small ones."""
+    if not len(rows):
+        return
+    for close in np.split(rows, np.flatnonzero(np.diff(rows) > chunk_rows) + 1):
+        if close[-1] - close[0] == len(close) - 1:
+            yield close
+            continue
+        spans = close // (_CHUNKS_AT_ONCE * chunk_rows)
+        yield from np.split(close, np.flatnonzero(np.diff(spans)) + 1)
 
 
 def read_texts(dataset: h5py.Dataset) -> NDArray[np.str_]:

@@ -21,9 +21,17 @@ from numpy.typing import NDArray
 from sensorseq.errors import InputError, ModelFileError, nearest_known
 
 FORMAT = "sensorseq.model"
-VERSION = 1
+VERSION = 2
+# What a description has since version 2, with what went without saying before.
+_SINCE_2: dict[str, Any] = {
+    "task": "classification",
+    "temperature": 1.0,
+    "abstention": None,
+    "other_histories": [],
+}
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")
+_LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 
 
@@ -79,7 +87,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     arrays : dict of str to ndarray
         As written.
     description : dict
-        As written.
+        As written; of a file of an earlier version with what it did not have to say.
 
     Raises
     ------
@@ -104,7 +112,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
             f" {VERSION}. Update sensorseq, or save the model again with the older version."
         )
     text = metadata.get("description", "")
-    whole = version == str(VERSION) and set(metadata) == _KEYS
+    known = version in map(str, range(1, VERSION + 1))
+    whole = known and set(metadata) == _KEYS
     if not whole or metadata["sha256"] != _digest(arrays, text):
         raise ModelFileError(f"{file} is damaged: its content does not fit its sum. {_WAY_OUT}")
     try:
@@ -113,7 +122,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
         raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
     if not isinstance(description, dict):
         raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
-    return arrays, description
+    return arrays, description if version == str(VERSION) else {**_SINCE_2, **description}
 
 
 _WAY_OUT = "Give a file written by save(), or copy it again from where it came."
@@ -230,13 +239,22 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
         If the description is of no known type.
     """
     dtype, values = description["dtype"], description["values"]
+    if not isinstance(values, list) or not all(
+        isinstance(value, str | bool | int | float) for value in values
+    ):
+        raise ValueError("labels are a list of text, numbers or bools")
     if dtype == "object":
         labels = np.empty(len(values), object)
         labels[:] = values
         return labels
     if not (isinstance(dtype, str) and _LABEL_DTYPE.match(dtype)):
         raise ValueError(f"labels of type {dtype!r}")
-    return np.array(values, np.dtype(dtype))
+    if np.dtype(dtype).itemsize * len(values) > _LARGEST_LABELS_BYTES:
+        raise ValueError(f"{len(values)} labels of type {dtype}")
+    labels = np.array(values, np.dtype(dtype))
+    if labels.tolist() != values:
+        raise ValueError(f"labels that are not of type {dtype}")
+    return labels
 
 
 def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) -> Any:

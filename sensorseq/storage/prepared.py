@@ -72,11 +72,15 @@ class WindowColumns:
 
     def with_samples(self, X: NDArray[np.float32], rows: NDArray[np.int64] | None) -> WindowSet:
         """Return the windows at `rows` (all for None), whose samples are `X`."""
+        return WindowSet(X, **self.known_of(rows))
+
+    def known_of(self, rows: NDArray[np.int64] | None) -> dict[str, Any]:
+        """Return what is known of the windows at `rows` (all for None), as WindowSet takes it."""
         known = {name: getattr(self, name) for name in _NAMES}
         if rows is not None:
             for name in _PER_WINDOW:
                 known[name] = None if known[name] is None else known[name][rows]
-        return WindowSet(X, **known)
+        return known
 
 
 _PER_WINDOW = ("lengths", "y", "groups", "recording_id", "start_s", "split")
@@ -248,6 +252,11 @@ class PreparedFile:
     def __len__(self) -> int:
         return len(self.columns)
 
+    @property
+    def chunk_windows(self) -> int:
+        """Windows that lie together in the file and are read at once."""
+        return int((self._file["X"].chunks or (1,))[0])
+
     def close(self) -> None:
         """Close the file; what was read stays."""
         self._stack.close()
@@ -285,18 +294,10 @@ class PreparedFile:
 
     def _samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read windows at increasing positions; neighbours at once."""
-        X = np.empty((len(rows), *self.columns.shape[1:]), np.float32)
-        at = 0
         try:
-            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
-                if run.size:
-                    self._file["X"].read_direct(
-                        X, np.s_[run[0] : run[-1] + 1], np.s_[at : at + len(run)]
-                    )
-                at += len(run)
+            return np.asarray(_hdf5.read_rows(self._file["X"], rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
-        return X
 
     def _check_version(self) -> None:
         given = self._file.attrs.get("format")

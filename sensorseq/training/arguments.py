@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sensorseq.errors import ArgumentError, nearest_known
@@ -55,3 +57,26 @@ def check_keys(name: str, given: Iterable[Any], known: Iterable[str]) -> None:
             nearest = nearest_known(key, names)
             hint = f" Did you mean {nearest!r}?" if nearest else ""
             raise ArgumentError(f"{name} has no key {key!r}.{hint} Known: {', '.join(names)}.")
+
+
+def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
+    """Raise unless these name a place for a checkpoint, or none and nothing to resume."""
+    check_integer("checkpoint_every", every, 1)
+    check_flag("resume", resume)
+    if path is None:
+        if resume:
+            raise ArgumentError(
+                "resume=True without checkpoint: give checkpoint= the name of the file to go on"
+                " from."
+            )
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"checkpoint={path!r} must be the name of a file, or None.")
+    file = Path(path)
+    if file.is_dir() or not file.name:
+        raise ArgumentError(
+            f"checkpoint={str(path)!r} is a folder; give the name of a file, such as"
+            f" {str(file / 'run.checkpoint')!r}."
+        )
+    if not file.parent.is_dir():
+        raise ArgumentError(f"checkpoint={str(path)!r}: there is no folder {file.parent}; make it.")

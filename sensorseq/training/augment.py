@@ -15,6 +15,7 @@ from sensorseq.preprocessing.augment import (
     make_augmentation,
 )
 from sensorseq.training.inputs import Sequences
+from sensorseq.training.stored import Change, StoredPart
 
 
 def check_augment(augment: Any) -> Augmentation | None:
@@ -70,8 +71,7 @@ class EpochAugmentation:
         self._augmentation = augmentation
         self._sequences = sequences
         self._scale = scale
-        # apart from the streams the engine spawns of the same seed
-        self._seed = int(np.random.SeedSequence([*seed.generate_state(4), 1]).generate_state(1)[0])
+        self._seed = _own_seed(seed)
         self._channel_sd = channel_sd_of(sequences.X, sequences.lengths)
 
     def __call__(self, epoch: int) -> NDArray[Any]:
@@ -86,3 +86,39 @@ class EpochAugmentation:
             channel_sd=self._channel_sd,
         )
         return self._scale(replace(sequences, X=changed))
+
+
+class StoredAugmentation:
+    """What `EpochAugmentation` is, for windows that are changed as they are read from a file.
+
+    The windows are the same but for the rounding of the deviation that jitter is a share of.
+    """
+
+    def __init__(
+        self, augmentation: Augmentation, part: StoredPart, seed: np.random.SeedSequence
+    ) -> None:
+        self._augmentation = augmentation
+        self._seed = _own_seed(seed)
+        self._channel_sd = part.channel_sd()
+
+    def __call__(self, epoch: int) -> Change:
+        """Return what changes windows in an epoch, counted from 1."""
+
+        def change(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:
+            X = augment_windows(
+                sequences.X,
+                self._augmentation,
+                self._seed,
+                sequences.lengths,
+                rows,
+                copies=np.full(len(rows), epoch),
+                channel_sd=self._channel_sd,
+            )
+            return replace(sequences, X=X)
+
+        return Change(unscaled=change)
+
+
+def _own_seed(seed: np.random.SeedSequence) -> int:
+    # apart from the streams the engine spawns of the same seed
+    return int(np.random.SeedSequence([*seed.generate_state(4), 1]).generate_state(1)[0])

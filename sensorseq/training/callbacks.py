@@ -1,6 +1,8 @@
 """Callback: what may watch a fit, and end it early."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,19 +12,26 @@ from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.training.config import TrainingConfig
 
-HOOKS = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Three empty hooks; override what is needed. Any object with one of these methods will do.
+    """Four empty hooks; override what is needed. Any object with one of these methods will do.
 
-    The module is in evaluation mode in every hook, and holds the weights that were validated (the
+    The module is in evaluation mode in every hook, and holds the weights that are validated (the
     average of the weights with `ema_decay`). A hook may read it; a change to its weights is a
-    change to the training.
+    change to the training. There is no hook for a step: the native engine takes all steps of an
+    epoch in one call.
+
+    A hook that raises ends the training as one that returns True does: the best weights are
+    restored, `on_fit_end` of every callback is called, and then the error rises.
     """
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Before the first epoch."""
+
+    def on_epoch_begin(self, module: nn.Module, history: History) -> None:
+        """Before each epoch; `history` holds the rows of those before it."""
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool | None:
         """After each epoch; `history[-1]` is its row. Return True to end training."""
@@ -54,10 +63,94 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
     return tuple(callbacks)
 
 
+class Watchers:
+    """The callbacks of one run: calls their hooks, and keeps the first error one of them raised.
+
+    Parameters
+    ----------
+    callbacks : iterable
+        Objects with some of the hooks.
+    """
+
+    def __init__(self, callbacks: Iterable[Any]) -> None:
+        self._callbacks = tuple(callbacks)
+        self.error: Exception | None = None
+
+    def wants(self, hook: str) -> bool:
+        """Say whether a callback has this hook."""
+        return any(hasattr(callback, hook) for callback in self._callbacks)
+
+    def notify(self, hook: str, *arguments: Any) -> bool:
+        """Call one hook of every callback that has it; say whether one asked to end training.
+
+        One that raises asks for the end, too. The others are called all the same.
+        """
+        answers = []
+        for callback in self._callbacks:
+            if not hasattr(callback, hook):
+                continue
+            try:
+                answers.append(getattr(callback, hook)(*arguments))
+            except Exception as error:
+                error.add_note(f"raised in {hook} of the callback {type(callback).__name__}")
+                if self.error is None:
+                    self.error = error
+                else:
+                    self.error.add_note(f"then {type(callback).__name__}.{hook}: {error!r}")
+                answers.append(True)
+        # A comparison of figures gives numpy's own True; an object that is merely truthy asks
+        # nothing.
+        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+    def explain(self, error: BaseException | None) -> None:
+        """Note on an error of the training itself what a callback raised besides."""
+        if error is not None and self.error is not None:
+            error.add_note(f"besides: {self.error!r} {', '.join(self.error.__notes__)}")
+
+
 def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
-    """Call one hook of every callback that has it; say whether one asked to end training."""
-    answers = [
-        getattr(callback, hook)(*arguments) for callback in callbacks if hasattr(callback, hook)
-    ]
-    # A comparison of figures gives numpy's own True; an object that is merely truthy asks nothing.
-    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+    """Call one hook of every callback that has it; then raise what the first of them raised."""
+    watchers = Watchers(callbacks)
+    ends = watchers.notify(hook, *arguments)
+    if watchers.error is not None:
+        raise watchers.error
+    return ends
+
+
+def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
+    """Return the epoch whose weights a training that ended with this history keeps.
+
+    Parameters
+    ----------
+    history : iterable of mapping
+        Rows as in `History`.
+    config : TrainingConfig
+        `monitor` and `restore_best` are read.
+
+    Returns
+    -------
+    int
+        Counted from 1; 0 when there is none.
+    """
+    # A row with a number that is not finite is that of an epoch in which training diverged.
+    rows = [row for row in history if all(math.isfinite(value) for value in row.values())]
+    if not rows:
+        return 0
+    if not config.restore_best or config.monitor not in rows[0]:
+        return int(rows[-1]["epoch"])
+    sign = 1.0 if config.monitor.endswith("loss") else -1.0
+    return int(min(rows, key=lambda row: sign * row[config.monitor])["epoch"])
+
+
+def describe_config(config: TrainingConfig) -> dict[str, Any]:
+    """Return the arguments as numbers and texts, which any log can hold."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {
+        name: value if isinstance(value, bool | int | float | str) else _say(value)
+        for name, value in values.items()
+    }
+
+
+def _say(value: Any) -> str:
+    # The address in a function's own text would differ from run to run.
+    return str(getattr(value, "__qualname__", value)) if callable(value) else str(value)

@@ -4,13 +4,14 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, CheckpointError
+from sensorseq.errors import CheckpointError
 from sensorseq.history import History
 from sensorseq.storage.checkpoint_file import (
     CheckpointFile,
@@ -19,7 +20,7 @@ from sensorseq.storage.checkpoint_file import (
     read_checkpoint,
 )
 from sensorseq.storage.model_file import from_jsonable, to_jsonable
-from sensorseq.training.arguments import check_flag, check_integer
+from sensorseq.training.arguments import check_checkpoint
 from sensorseq.training.identity import changed_surroundings, differences, plain_arguments
 from sensorseq.training.state import pack_state, unpack_state
 
@@ -39,40 +40,20 @@ class Resumable(Protocol):
         """Go on from where `state_dict` was called."""
 
 
-def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
-    """Raise unless these name a place for a checkpoint, or none and nothing to resume.
+class _State(NamedTuple):
+    """A run after an epoch, in memory of its own."""
 
-    Raises
-    ------
-    ArgumentError
-        Naming the argument and the way out.
-    """
-    check_integer("checkpoint_every", every, 1)
-    check_flag("resume", resume)
-    if path is None:
-        if resume:
-            raise ArgumentError(
-                "resume=True without checkpoint: give checkpoint= the name of the file to go on"
-                " from."
-            )
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise ArgumentError(f"checkpoint={path!r} must be the name of a file, or None.")
-    file = Path(path)
-    if file.is_dir() or not file.name:
-        raise ArgumentError(
-            f"checkpoint={str(path)!r} is a folder; give the name of a file, such as"
-            f" {str(file / 'run.checkpoint')!r}."
-        )
-    if not file.parent.is_dir():
-        raise ArgumentError(f"checkpoint={str(path)!r}: there is no folder {file.parent}; make it.")
+    arrays: dict[str, NDArray[Any]]
+    plain: Any
+    rows: list[dict[str, Any]]  # of the history, those since the state written before
 
 
 class Checkpoint:
     """Keep a run in a file, and go on from it.
 
     The file is replaced as a whole after each `every`-th epoch and after the last, so that a
-    process that is killed at any moment leaves the last one written. When a run ends before its
+    process that is killed at any moment leaves the last one written. A thread writes it while the
+    next epoch is under way, and is never behind by more than that epoch. When a run ends before its
     time (Ctrl-C, a callback, an error), its last finished epoch is written. A run that goes on is
     the run that was never interrupted, bit by bit, but for `duration_s`.
 
@@ -112,9 +93,11 @@ class Checkpoint:
         self._every = every
         self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None
         self._identity_text = "{}"
-        self._rows = bytearray()
-        self._n_rows = 0
-        self._pending: bytes | None = None
+        self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
+        self._n_rows = 0  # that were taken in
+        self._pending: _State | None = None
+        self._writing: Future[None] | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")  # no thread before there is work
         self._file: CheckpointFile | None = None
         if self.path.exists():
             if resume:
@@ -129,13 +112,11 @@ class Checkpoint:
             return None
         return self._read(lambda: self._description["identity"]["contents"]["random_state"][0])
 
-    def begin(self, run: Resumable, identity: Mapping[str, Any]) -> None:
-        """Bring `run` to where the checkpoint left it, if there is one to go on from.
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Take in what the run is known by, and compare it with what is in the file.
 
         Parameters
         ----------
-        run : Resumable
-            About to begin; nothing of it is changed when the checkpoint is refused.
         identity : mapping
             See `make_identity`.
 
@@ -148,33 +129,60 @@ class Checkpoint:
         self._identity_text = json.dumps(to_jsonable({**identity, "arguments": named}))
         if self._stored is not None:
             self._check_identity(from_jsonable(json.loads(self._identity_text)))
-            self._read(lambda: self._restore(run))
-            self._stored = None
         self._file = CheckpointFile(self.path)
 
+    def restore(self, run: Resumable) -> None:
+        """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
+        if self._stored is not None:
+            self._read(lambda: self._restore(run))
+            self._stored = None
+
     def keep(self, run: Resumable, *, last: bool) -> None:
-        """Take in the state of a run after an epoch; write it when it is time, or the last."""
-        assert self._file is not None
+        """Take in the state of a run after an epoch; write it when it is time, or the last.
+
+        It is written while the next epoch is under way; this returns when the one before is there.
+        """
         arrays, plain = pack_state(run.state_dict())
-        state = json.dumps(to_jsonable(plain))
-        description = f'{{"identity":{self._identity_text},"state":{state}}}'
-        content = lay_out({**arrays, _HISTORY: self._encode(run.history)}, description)
-        self._pending = None
-        if last or len(run.history) % self._every == 0:
-            self._file.write(content, last=last)
+        n_epochs = len(run.history)
+        rows = [] if self._pending is None else self._pending.rows
+        rows += [run.history[i] for i in range(self._n_rows, n_epochs)]
+        self._n_rows = n_epochs
+        state, self._pending = _State(arrays, plain, rows), None
+        if last or n_epochs % self._every == 0:
+            self._wait()
+            self._writing = self._writer.submit(self._write, state, last)
         else:
-            self._pending = b"".join(content)
+            self._pending = state
 
     def close(self) -> None:
         """Write what is not written yet, and remove what was only of use on the way."""
         if self._file is None:
             return
         try:
+            try:
+                self._wait()
+            finally:
+                self._writer.shutdown()
             if self._pending is not None:
-                self._file.write([self._pending], last=True)
+                self._write(self._pending, last=True)
         finally:
             self._pending = None
             self._file.close()
+
+    def _wait(self) -> None:
+        """Wait until what is being written is there; raise what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, state: "_State", last: bool) -> None:
+        assert self._file is not None
+        plain = json.dumps(state.plain)
+        description = f'{{"identity":{self._identity_text},"state":{plain}}}'
+        for row in state.rows:
+            self._rows += json.dumps(row).encode() + b"\n"
+        history = np.frombuffer(bytes(self._rows), np.uint8)
+        self._file.write(lay_out({**state.arrays, _HISTORY: history}, description), last=last)
 
     @property
     def _description(self) -> Any:
@@ -182,7 +190,7 @@ class Checkpoint:
         return self._stored[1]
 
     def _check_identity(self, here: Mapping[str, Any]) -> None:
-        there = self._read(lambda: self._description["identity"])
+        there = self._read(lambda: from_jsonable(self._description["identity"]))
         found = self._read(lambda: differences(here, there))
         if found:
             raise CheckpointError(
@@ -207,13 +215,6 @@ class Checkpoint:
         self._n_rows = len(rows)
         run.load_state_dict(unpack_state(arrays, description["state"]))
         run.history = History(rows)
-
-    def _encode(self, history: History) -> NDArray[np.uint8]:
-        """Return the rows, one line of JSON each; only new ones are encoded."""
-        for position in range(self._n_rows, len(history)):
-            self._rows += json.dumps(history[position]).encode() + b"\n"
-        self._n_rows = len(history)
-        return np.frombuffer(bytes(self._rows), np.uint8)
 
     def _read(self, take: Callable[[], _T]) -> _T:
         """Take something out of what the file holds, which may be anything under the right sum."""

@@ -1,7 +1,7 @@
 """TrainingData: one part of the windows as tensors, ready for the network."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorseq.training.batches import BatchSampler, Rows
+
 # Below this a part lives on the GPU as a whole; above, each batch is copied there.
 RESIDENT_BYTES = 2 * 1024**3
+EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,33 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of windows that are on the device at a time."""
+        return self.X.nbytes
+
+    def nothing(self) -> "TrainingData":
+        """Return the data of no window: shapes and types, before the first pass is there."""
+        return self.take(torch.arange(0), self.X.device)
+
+    def refresh(self, windows: NDArray[Any]) -> None:
+        """Write other windows over these."""
+        self.X.copy_(torch.from_numpy(windows))
+
+    def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
+        """Return what draws the batches; arguments are those of `BatchSampler`."""
+        return BatchSampler(*arguments, **options)
+
+    def passes(
+        self, batches: BatchSampler
+    ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
+        """Yield windows that are held together and the rows of their batches, for one epoch."""
+        yield self, list(batches)
+
+    def blocks(self) -> Generator["TrainingData", None, None]:
+        """Yield all windows in order, those together that are held together."""
+        yield self
 
     @classmethod
     def from_arrays(
@@ -78,12 +108,11 @@ class TrainingData:
 
     def digests(self) -> dict[str, str]:
         """Return by what these windows are known again, part by part."""
-        parts = {
-            "windows": self.X,
-            "lengths": self.lengths,
-            "targets": self.target,
-            "weights": self.weight,
-        }
+        return {"windows": digest_tensors({"windows": self.X}), **self.digests_beside()}
+
+    def digests_beside(self) -> dict[str, str]:
+        """Return `digests` of what there is beside the windows."""
+        parts = {"lengths": self.lengths, "targets": self.target, "weights": self.weight}
         return {
             name: digest_tensors({name: part}) for name, part in parts.items() if part is not None
         }
@@ -94,5 +123,11 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return what a tensor holds."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data

@@ -1,9 +1,10 @@
 """Windows to History, one epoch after the other: the steps by autograd or natively."""
 
 import math
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +16,16 @@ from torch import Tensor, nn
 from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import BatchSampler
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.identity import make_identity
-from sensorseq.training.inference import EVALUATION_BATCH
-from sensorseq.training.native import NativeEpochs, gap_of
+from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import (
@@ -35,8 +36,10 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
+from sensorseq.training.stream import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+_RESULT = "_sensorseq_training_result"  # attribute of an error
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class TrainingResult:
     best_score : float
         The monitored value of that epoch.
     ended_by : str
-        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"diverged"`` or
-        ``"interrupted"``.
+        ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
+        ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
     """
@@ -65,16 +68,21 @@ class TrainingResult:
     engine: EngineChoice = AUTOGRAD
 
 
+def result_kept_by(error: BaseException) -> TrainingResult | None:
+    """Return the result of the training that ended because a callback raised this error."""
+    return getattr(error, _RESULT, None)
+
+
 def train_network(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     *,
     seed: np.random.SeedSequence,
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
-    refresh: Callable[[int], NDArray[Any]] | None = None,
+    refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
@@ -91,9 +99,9 @@ def train_network(
     module : torch.nn.Module
         ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
         where training runs.
-    train : TrainingData
+    train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
-    validation : TrainingData or None
+    validation : TrainingData, StreamedData or None
         Scaled windows; None trains without validation columns.
     config : TrainingConfig
         How to train.
@@ -105,7 +113,7 @@ def train_network(
         What takes the steps; ``"auto"`` is the native engine where it can.
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
-        `train`.
+        `train`; of `StreamedData` a function that changes them as they are read.
     checkpoint : Checkpoint, optional
         Keeps the run in a file, and goes on from it.
 
@@ -124,42 +132,65 @@ def train_network(
     KeyboardInterrupt
         If interrupted before the first epoch ended, or within two seconds of the interrupt of
         another run in this process: so a search ends as well. Else the result says so instead.
+    Exception
+        Whatever a callback raised, with a note that names it. The training is not lost: the module
+        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
     """
     choice = engine_for(module, train, validation, config, engine)
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.begin(module, train, validation, config)
+        callbacks = callbacks if ranks.is_first else ()
     device = next(module.parameters()).device
+    if checkpoint is not None:
+        checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
     order_seed, crop_seed, dropout_seed = seed.spawn(3)
     with (
         isolated_torch_rng(integer_seed(dropout_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        if refresh is not None:  # they will be written over
+        if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
-        run = Run(module, train, validation, config, order_seed, crop_seed, refresh)
+        run = Run(module, train, validation, config, order_seed, crop_seed, refresh, ranks)
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
         if checkpoint is not None:
-            known_by = make_identity(module, train, validation, config, seed, choice.name)
-            checkpoint.begin(run, known_by)
-        notify(callbacks, "on_fit_begin", module, config)
+            checkpoint.restore(run)
+            if ranks is not None and not ranks.is_first:
+                checkpoint = None  # all go on from it, the first writes it
+        watchers = Watchers(callbacks)
         try:
-            ended_by = run.run(callbacks, checkpoint)
+            watchers.notify("on_fit_begin", module, config)
+            ended_by = "callback_failed" if watchers.error else run.run(watchers, checkpoint)
             run.restore_best()
         finally:
             if checkpoint is not None:
                 checkpoint.close()
             run.draw_masks_as_before()
             module.eval()
-            notify(callbacks, "on_fit_end", module, run.history)
-    return TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+            watchers.notify("on_fit_end", module, run.history)
+            watchers.explain(sys.exception())
+    if ranks is not None:
+        ranks.wait()  # until the first has written what the others may read
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    if watchers.error is not None:
+        if result.best_epoch:
+            watchers.error.add_note(
+                f"training ended after epoch {len(result.history)}; the weights of epoch"
+                f" {result.best_epoch} are kept"
+            )
+        setattr(watchers.error, _RESULT, result)
+        raise watchers.error
+    return result
 
 
 def engine_for(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     engine: str,
 ) -> EngineChoice:
@@ -169,7 +200,12 @@ def engine_for(
             f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
             " give validation_fraction above 0 or X_val, or take early_stopping=False."
         )
-    return choose_engine(engine, gap_of(module, config, train))
+    ranks = current_ranks()
+    if ranks is not None:
+        gap: str | None = f"it trains in one process, and this is one of {ranks.world}"
+    else:
+        gap = gap_of(module, config, train)
+    return choose_engine(engine, gap)
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -188,12 +224,13 @@ class Run:
     def __init__(
         self,
         module: nn.Module,
-        train: TrainingData,
-        validation: TrainingData | None,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
         config: TrainingConfig,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
-        refresh: Callable[[int], NDArray[Any]] | None = None,
+        refresh: Callable[[int], Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -206,7 +243,7 @@ class Run:
         )
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(self.parameters, config)
-        self.batches = BatchSampler(
+        self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
@@ -220,6 +257,7 @@ class Run:
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
         self.refresh = refresh
+        self.ranks = ranks
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -234,7 +272,10 @@ class Run:
         """Drop what the native engine would, in autograd's steps."""
         # torch's own masks are faster, above all on a GPU, but no other engine can draw them
         if isinstance(self.module, LSTMLinear):
-            self.masks = self.module.dropout_source = CounterDropout(dropout_seed)
+            of_batch = CounterDropout(dropout_seed)
+            if self.ranks is not None:
+                of_batch = SharedDropout(dropout_seed, self.ranks)
+            self.masks = self.module.dropout_source = of_batch
 
     def draw_masks_as_before(self) -> None:
         """Give dropout back to torch."""
@@ -242,12 +283,17 @@ class Run:
             self.module.dropout_source = None
         self.masks = None
 
-    def run(self, callbacks: Sequence[Any], checkpoint: Checkpoint | None = None) -> str:
+    def run(self, watchers: Watchers, checkpoint: Checkpoint | None = None) -> str:
         """Train until something ends it; say what."""
         ended_by = None
         try:
             ended_by = self.ended_by()  # a run that is taken up again may have ended
             while ended_by is None:
+                if watchers.wants("on_epoch_begin"):
+                    with self.averaged_weights():
+                        watchers.notify("on_epoch_begin", self.module, self.history)
+                    if watchers.error is not None:
+                        return "callback_failed"
                 started = time.perf_counter()
                 row = self.train_epoch()
                 with self.averaged_weights():
@@ -256,12 +302,15 @@ class Run:
                         row,
                         time.perf_counter() - started,
                         ModuleWeights(self.module),
-                        callbacks,
+                        watchers,
                     )
-                if checkpoint is not None:
+                # An epoch that a callback did not get through is for a resumed run to repeat.
+                writes = self.ranks is None or self.ranks.is_first
+                if checkpoint is not None and writes and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
-            if not self.best.epoch or is_second_interrupt():
+            # the other processes may be in another epoch
+            if not self.best.epoch or self.ranks is not None or is_second_interrupt():
                 raise
             return "interrupted"
         return ended_by
@@ -281,7 +330,7 @@ class Run:
         row: dict[str, Any],
         duration_s: float,
         weights: Weights,
-        callbacks: Sequence[Any],
+        watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
@@ -289,8 +338,9 @@ class Run:
         if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, weights))
-        if notify(callbacks, "on_epoch_end", self.module, self.history):
-            return "callback"
+        is_asked_to = watchers.notify("on_epoch_end", self.module, self.history)
+        if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
+            return "callback" if watchers.error is None else "callback_failed"
         return self.ended_by()
 
     def restore_best(self) -> None:
@@ -343,14 +393,21 @@ class Run:
 
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
-        self.refresh_windows(self.train.X)
+        if self.refresh is not None:  # in place, so that the native engine has them, too
+            self.train.refresh(self.refresh(len(self.history) + 1))
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()
-        steps = [self._train_step(torch.from_numpy(rows)) for rows in self.batches]
+        steps = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
-        total_loss, total_merit, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        totals = torch.stack(steps).double().sum(dim=0)
+        if self.ranks is not None:  # all have the same norm
+            self.ranks.sum(totals[:2])
+        total_loss, total_merit, norm = totals.tolist()
         n_windows = self.batches.n_windows
         return {
             **self.objective.name_columns(total_loss / n_windows, total_merit / n_windows),
@@ -359,30 +416,35 @@ class Run:
         }
 
     def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        steps, rates = self.draw_epoch()
-        row, _ = native.train_epoch(steps, rates, self.crop_rng)
-        return row
+        taken: list[StepStatistics] = []
+        rates: list[float] = []
+        with closing(self.train.passes(self.batches)) as passes:
+            for data, batches in passes:
+                native.replace_data(data)
+                of_pass = self._draw_rates(len(batches))
+                taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                rates += of_pass
+        return row_of(taken, rates)
 
     def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Return the rows and the learning rate of each step of the next epoch."""
         steps = list(self.batches)
-        rates = [self.schedule.learning_rate(self.n_steps + i) for i in range(len(steps))]
-        self.n_steps += len(steps)
-        return steps, rates
+        return steps, self._draw_rates(len(steps))
 
-    def _train_step(self, rows: Tensor) -> Tensor:
+    def _draw_rates(self, n_steps: int) -> list[float]:
+        first, self.n_steps = self.n_steps, self.n_steps + n_steps
+        return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
+
+    def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
-        batch = self.train.take(rows, self.device)
-        X, lengths = batch.X, batch.lengths
+        batch = data.take(rows, self.device)
         if self.config.max_timesteps is not None and self.config.crop == "random":
-            X, lengths = crop_tensor(X, lengths, self.config.max_timesteps, self.crop_rng)
+            cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
+            batch = replace(batch, X=cropped[0], lengths=cropped[1])
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(self.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self.module(X, lengths)
-        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
-        penalized = loss + self.config.l1 * l1_penalty(self.module) if self.config.l1 else loss
-        penalized.backward()
+        loss, merit = self._backward(batch)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         self.optimizer.step()
         if self.average is not None:
@@ -390,19 +452,49 @@ class Run:
         self.n_steps += 1
         if self.masks is not None:
             self.masks.step = self.n_steps
-        merit = self.objective.merits(outputs, batch.target).sum()
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
+
+    def _backward(self, batch: TrainingData) -> tuple[Tensor, Tensor]:
+        """Set the gradients of a batch; return its mean loss and summed merits.
+
+        Of several processes each returns its part of both.
+        """
+        n_windows, l1 = len(batch), self.config.l1
+        if self.ranks is not None:
+            batch, l1 = self.ranks.share(batch), l1 / self.ranks.world
+            if isinstance(self.masks, SharedDropout):
+                self.masks.n_windows = n_windows
+            if not len(batch):  # fewer windows than processes
+                nothing = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
+                if l1:
+                    (l1 * l1_penalty(self.module)).backward()
+                self.ranks.sum_gradients(self.parameters)
+                return nothing, nothing
+        outputs = self.module(batch.X, batch.lengths)
+        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
+        if self.ranks is not None:
+            loss = loss * (len(batch) / n_windows)
+        penalized = loss + l1 * l1_penalty(self.module) if l1 else loss
+        penalized.backward()
+        if self.ranks is not None:
+            self.ranks.sum_gradients(self.parameters)
+        return loss, self.objective.merits(outputs, batch.target).sum()
 
     def validate(self) -> dict[str, float]:
         """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
-        loss, score = evaluate(self.module, self.validation, self.validation_objective)
+        loss, score = evaluate(self.module, self.validation, self.validation_objective, self.ranks)
         return self.validation_objective.name_columns(loss, score, "val_")
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tuple[float, float]:
+def evaluate(
+    module: nn.Module,
+    data: TrainingData | StreamedData,
+    objective: Objective,
+    ranks: Ranks | None = None,
+) -> tuple[float, float]:
     """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
@@ -411,15 +503,16 @@ def evaluate(module: nn.Module, data: TrainingData, objective: Objective) -> tup
         outputs: Tensor = module(batch.X, batch.lengths)
         return outputs[None]
 
-    return evaluate_models(forward, data, objective, device)[0]
+    return evaluate_models(forward, data, objective, device, ranks)[0]
 
 
 @torch.no_grad()
 def evaluate_models(
     forward: Callable[[TrainingData], Tensor],
-    data: TrainingData,
+    data: TrainingData | StreamedData,
     objective: Objective,
     device: torch.device,
+    ranks: Ranks | None = None,
 ) -> list[tuple[float, float]]:
     """Return mean loss (unweighted) and score of `data` for each of M models.
 
@@ -431,16 +524,31 @@ def evaluate_models(
         The windows, and how they are judged.
     device : torch.device
         Where the models are.
+    ranks : Ranks, optional
+        Processes that evaluate every so many batches each.
     """
-    totals = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(data), EVALUATION_BATCH):
-        rows = torch.arange(start, min(start + EVALUATION_BATCH, len(data)))
-        is_all_there = len(rows) == len(data) and data.X.device == device
-        batch = data if is_all_there else data.take(rows, device)
-        outputs = forward(batch)
-        target = batch.target.expand(len(outputs), *batch.target.shape)
-        totals = totals + judge(outputs, target, [len(rows)] * len(outputs), objective)
+    totals = torch.zeros((1, 2), dtype=torch.float64)
+    with closing(_evaluation_batches(data, device, ranks)) as batches:
+        for batch in batches:
+            outputs = forward(batch)
+            target = batch.target.expand(len(outputs), *batch.target.shape)
+            totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
+    if ranks is not None:
+        ranks.sum(totals)
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+
+
+def _evaluation_batches(
+    data: TrainingData | StreamedData, device: torch.device, ranks: Ranks | None
+) -> Generator[TrainingData, None, None]:
+    number = 0
+    with closing(data.blocks()) as blocks:
+        for block in blocks:
+            for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
+                is_all_there = len(rows) == len(block) and block.X.device == device
+                if ranks is None or number % ranks.world == ranks.rank:
+                    yield block if is_all_there else block.take(rows, device)
+                number += 1
 
 
 @torch.no_grad()

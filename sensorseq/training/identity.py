@@ -16,6 +16,7 @@ from sensorseq.storage.model_file import to_jsonable
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import TrainingData, digest_tensors
 from sensorseq.training.parameters import ARCHITECTURE
+from sensorseq.training.stream import StreamedData
 
 # The estimator's arguments that change nothing in what is learned, or are known by what they lead
 # to: the device and the engine that were chosen, the first weights.
@@ -34,8 +35,8 @@ _LONGEST_SHOWN = 60  # characters
 
 def make_identity(
     module: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
     config: TrainingConfig,
     seed: np.random.SeedSequence,
     engine: str,
@@ -123,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def _without_address(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _short(value: Any) -> str:

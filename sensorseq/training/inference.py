@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import choose_here
-
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
+from sensorseq.training.data import EVALUATION_BATCH
 
 # Of each network its weights as the kernel takes them, and the state they were laid out in.
 _LAID_OUT: WeakKeyDictionary[nn.Module, tuple[Any, list[Tensor]]] = WeakKeyDictionary()

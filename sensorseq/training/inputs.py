@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
+from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.windows import WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
@@ -23,7 +24,8 @@ class Sequences:
     Parameters
     ----------
     X : ndarray of shape (N, T, C), float32 or float64
-        Finite everywhere; padding holds zeros.
+        Finite everywhere; padding holds zeros. Or `StoredSamples`, which are checked when they are
+        read.
     lengths : ndarray of shape (N,), int64
         Valid steps of each window, 1 to T.
     is_flat : bool
@@ -110,7 +112,9 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
     origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
-    return Sequences(_finite_and_padded(array, valid_steps, name), valid_steps, is_flat, *origin)
+    if isinstance(array, StoredSamples):  # looked at where it is read
+        return Sequences(array, valid_steps, False, *origin)
+    return Sequences(finite_and_padded(array, valid_steps, name), valid_steps, is_flat, *origin)
 
 
 def check_channels(
@@ -288,6 +292,12 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
         shape = np.shape(_without_torch(X))
     except ValueError:  # ragged: described where it is read
         return
+    if not shape:
+        raise InputError(
+            f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
+            " n_channels), a list of arrays, a WindowSet or the path of a prepared file. A single"
+            " number is no window: Reshape your data."
+        )
     if len(shape) < 2:
         raise InputError(
             f"{name} has shape {shape}; expected (n_windows, n_timesteps, n_channels). Reshape your"
@@ -367,8 +377,16 @@ def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) ->
     return array.astype(np.int64)
 
 
-def _finite_and_padded(X: NDArray[Any], lengths: NDArray[np.int64], name: str) -> NDArray[Any]:
-    """Zero what lies beyond the lengths; raise at the first valid step that is not finite."""
+def finite_and_padded(
+    X: NDArray[Any],
+    lengths: NDArray[np.int64],
+    name: str = "X",
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[Any]:
+    """Zero what lies beyond the lengths; raise at the first valid step that is not finite.
+
+    Windows are named by `rows`, where these are some of many.
+    """
     n_timesteps = X.shape[1]
     if (lengths < n_timesteps).any():
         X = np.where((np.arange(n_timesteps) < lengths[:, None])[:, :, None], X, X.dtype.type(0))
@@ -376,6 +394,7 @@ def _finite_and_padded(X: NDArray[Any], lengths: NDArray[np.int64], name: str) -
     if not usable.all():
         row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
         value = X[row, step, channel]
+        row = row if rows is None else int(rows[row])
         what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
         raise InputError(
             f"{name} holds {what} in window {row}, step {step}, channel {channel}"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import training_gap_here
 from sensorseq.ops.train_epoch import (
+    HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
     Network,
@@ -24,9 +25,12 @@ from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.crop import crop_starts
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
+from sensorseq.training.stream import StreamedData
 
 
-def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> str | None:
+def gap_of(
+    module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
+) -> str | None:
     """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
         return f"it trains LSTMLinear, not {type(module).__name__}"
@@ -46,7 +50,7 @@ def gap_of(module: nn.Module, config: TrainingConfig, train: TrainingData) -> st
         n_channels=module.input_size,
         num_layers=module.num_layers,
         head_norm=module.head_norm,
-        n_bytes=train.X.nbytes,
+        n_bytes=train.resident_bytes,
         memory_bytes=RESIDENT_BYTES,
     )
 
@@ -280,7 +284,7 @@ class NativeEpochs:
     module : LSTMLinear
         Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
         epoch.
-    train : TrainingData
+    train : TrainingData or StreamedData
         On the device and in the dtype of `module`.
     config : TrainingConfig
         One that `native_engine_gap` finds nothing against.
@@ -289,19 +293,26 @@ class NativeEpochs:
     """
 
     def __init__(
-        self, module: LSTMLinear, train: TrainingData, config: TrainingConfig, *, seed: int
+        self,
+        module: LSTMLinear,
+        train: TrainingData | StreamedData,
+        config: TrainingConfig,
+        *,
+        seed: int,
     ) -> None:
         network = network_of(module)
-        self._crops = RandomCrops(config, train)
+        data = train if isinstance(train, TrainingData) else train.nothing()
+        self._config, self._data = config, data
+        self._crops = RandomCrops(config, data)
         assert not callable(config.loss)
         self.trainer = EpochTrainer(
             network,
             network.flatten(dict(module.named_parameters()))[None],
-            train.X,
-            train.target,
+            data.X,
+            data.target,
             hyper_of(config, module),
-            lengths=train.lengths,
-            weight=train.weight,
+            lengths=data.lengths,
+            weight=data.weight,
             loss=config.loss,
             optimizer=config.optimizer,
             seeds=[seed],
@@ -309,6 +320,14 @@ class NativeEpochs:
             n_timesteps=self._crops.n_timesteps,
         )
         self._weights = ModelWeights(module, self.trainer, 0)
+
+    def replace_data(self, data: TrainingData) -> None:
+        """Take the next steps on these windows; their shapes are those of the ones before."""
+        if data is self._data:
+            return
+        self._data = data
+        self._crops = RandomCrops(self._config, data)  # of these lengths
+        self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def train_epoch(
         self,
@@ -340,6 +359,17 @@ class NativeEpochs:
         statistics : StepStatistics
             Of each step.
         """
+        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
+        return row_of([steps], learning_rates), steps
+
+    def take_steps(
+        self,
+        batches: Sequence[NDArray[np.int64]],
+        learning_rates: Sequence[float],
+        crop_rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> StepStatistics:
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
         self._weights.read_module()
         rows, offsets = pack_batches([batches])
         starts = None
@@ -349,21 +379,30 @@ class NativeEpochs:
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._weights.count_steps(len(batches))
         self._weights.write_module()
-        (row,) = summarize_epochs(steps, [learning_rates])
-        return row, steps
+        return steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from here, beside the module's state."""
         trainer = self.trainer
-        # of the rows of every optimizer, those that this one uses
-        used = [row for row in range(trainer.state.shape[1]) if _has_bits(trainer.state[0, row])]
         state: dict[str, Any] = {
-            "optimizer": {row: trainer.state[0, row] for row in used},
+            "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
             "step_count": trainer.step_count,
         }
         if trainer.average is not None:  # else the module's are the trainer's
             state |= {"parameters": trainer.parameters, "average": trainer.average}
         return state
+
+    def _used_rows(self) -> list[int]:
+        """Return which rows of the optimizer's state are not zero for good."""
+        options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
+        momentum, amsgrad, centered = (
+            options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")
+        )
+        used = {
+            "sgd": [momentum],
+            "rmsprop": [True, momentum, centered],
+        }.get(self.trainer.optimizer, [True, True, amsgrad])
+        return [row for row, is_used in enumerate(used) if is_used]
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -378,5 +417,10 @@ class NativeEpochs:
             trainer.average.copy_(state["average"])
 
 
-def _has_bits(values: Tensor) -> bool:
-    return bool(values.view(torch.uint8).any())
+def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> dict[str, float]:
+    """Return the columns of the history for an epoch of one model, taken in these calls."""
+    steps = StepStatistics(
+        torch.cat([part.values for part in taken], dim=1),
+        torch.cat([part.n_windows for part in taken], dim=1),
+    )
+    return summarize_epochs(steps, [learning_rates])[0]

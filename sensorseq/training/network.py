@@ -100,13 +100,31 @@ def read_network(
     dtype: str,
     member: int = 0,
 ) -> LSTMLinear:
-    """Return a network, in evaluation mode, whose arrays `network_arrays` made."""
+    """Return a network, in evaluation mode, whose arrays `network_arrays` made.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If names, shapes or types of the arrays are not those of such a network; memory is taken for
+        the arrays alone, whatever sizes the architecture claims.
+    """
+    weights = {name: torch.tensor(array) for name, array in _below(arrays, _prefix(member)).items()}
+    n_directions = 2 if architecture.get("bidirectional") is True else 1
+    n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
+    if architecture.get("num_layers") != n_layers:
+        raise ValueError(f"num_layers={architecture.get('num_layers')!r}, arrays for {n_layers:g}")
     with isolated_torch_rng(0, torch.device("cpu")):
         module = LSTMLinear(
-            n_channels, num_classes=n_classes, dtype=getattr(torch, dtype), **architecture
+            n_channels,
+            num_classes=n_classes,
+            device="meta",  # shapes without memory
+            dtype=getattr(torch, dtype),
+            **architecture,
         )
-    weights = {name: torch.tensor(array) for name, array in _below(arrays, _prefix(member)).items()}
-    module.load_state_dict(weights)  # strict: names and shapes must fit
+    for name, tensor in module.state_dict().items():
+        if name in weights and weights[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} has type {weights[name].dtype}, expected {tensor.dtype}")
+    module.load_state_dict(weights, assign=True)  # strict: names and shapes must fit
     return module.eval()
 
 

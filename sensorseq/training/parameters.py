@@ -10,7 +10,7 @@ from sensorseq.errors import ArgumentError, InputError, NotYetError, check_choic
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
-from sensorseq.training.arguments import check_flag, check_integer, check_real
+from sensorseq.training.arguments import check_checkpoint, check_flag, check_integer, check_real
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import CLASSIFICATION, DTYPES, ENGINES, TrainingConfig
@@ -20,10 +20,6 @@ from sensorseq.training.weights import check_class_weight
 
 # Documented arguments that are not served yet, with the one value that is. It only shrinks.
 NOT_YET: dict[str, Any] = {
-    "calibrate": False,
-    "checkpoint": None,
-    "checkpoint_every": 1,
-    "resume": False,
     "auto_repair": False,
 }
 ARCHITECTURE = (
@@ -64,6 +60,7 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     check_integer("num_layers", p["num_layers"], 1)
     check_flag("bidirectional", p["bidirectional"])
     check_choice("pooling", p["pooling"], POOLINGS)
+    check_real("input_dropout", p["input_dropout"], 0.0, 1.0)
     check_real("dropout", p["dropout"], 0.0, 1.0)
     check_real("recurrent_dropout", p["recurrent_dropout"], 0.0, 1.0)
     check_choice("head_norm", p["head_norm"], HEAD_NORMS)
@@ -80,10 +77,12 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     if not isinstance(p["verbose"], bool):
         check_integer("verbose", p["verbose"], 0)
     check_callbacks(p["callbacks"])
+    check_checkpoint(p["checkpoint"], p["checkpoint_every"], p["resume"])
     check_augment(p["augment"])
     check_choice("engine", p["engine"], ENGINES)
     if task == CLASSIFICATION:
         _check_class_weight(p["class_weight"], p["sampler"])
+        check_flag("calibrate", p["calibrate"])
     else:
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}

@@ -22,6 +22,7 @@ class Part(NamedTuple):
     sequences: Sequences
     target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
 
 
 class Windows(NamedTuple):
@@ -36,7 +37,8 @@ class Windows(NamedTuple):
     def part(self, rows: NDArray[np.int64]) -> Part:
         """Return the windows at `rows`."""
         weight = None if self.weight is None else self.weight[rows]
-        return Part(self.sequences.take(rows), self.target[rows], weight)
+        groups = None if self.groups is None else self.groups[rows]
+        return Part(self.sequences.take(rows), self.target[rows], weight, groups)
 
 
 def split_windows(

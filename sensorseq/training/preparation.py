@@ -14,13 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError
-from sensorseq.preprocessing.augment import augment_copies, make_augmentation
+from sensorseq.preprocessing.augment import (
+    augment_copies,
+    augment_windows,
+    copy_numbers,
+    make_augmentation,
+)
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.time_split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
+from sensorseq.storage.stored_windows import StoredWindows, stored_windows
 from sensorseq.training.inputs import Sequences
 from sensorseq.training.parts import check_stored_split
+from sensorseq.training.stored import StoredPart, buffer_bytes
 from sensorseq.windows import PARTS, WindowSet
 
 Preparation = dict[str, Any]
@@ -33,7 +40,8 @@ def read_training_file(
     """Return the windows of a prepared file to fit on, and the scaling stored beside them.
 
     Of a file that is split, no test window is read. Training windows are those of its
-    `sample_indices`, balanced if the file was asked to be, and copies among them augmented.
+    `sample_indices`, balanced if the file was asked to be, and copies among them augmented. When
+    they are more than `buffer_bytes` allows, they are `StoredWindows`, and stay in the file.
 
     Raises
     ------
@@ -50,16 +58,31 @@ def read_training_file(
         scaler = None if file.scaler is None else scaler_from_dict(file.scaler)
         split = file.columns.split
         if split is None:
-            return file.windows(), scaler
+            return _take(file, np.arange(len(file))), scaler
         train = np.flatnonzero(split == "train")
         if file.sample_indices is not None:
             train = file.sample_indices
         if not len(train):
             raise WindowError(f"{path}: the split has no train part; nothing to learn from.")
+        windows = _take(file, np.concatenate([train, file.rows("validation")]))
         if not _told_augmentation(file.columns.provenance):
-            return file.take(np.concatenate([train, file.rows("validation")])), scaler
-        copies = augment_as_told(file.take(train), train)
-        return WindowSet.concatenate([copies, file.take(file.rows("validation"))]), scaler
+            return windows, scaler
+        if isinstance(windows, StoredWindows):
+            return augment_stored(windows, len(train)), scaler
+        copies = augment_as_told(windows.take(np.arange(len(train))), train)
+        others = windows.take(np.arange(len(train), len(windows)))
+        return WindowSet.concatenate([copies, others]), scaler
+
+
+def read_prepared(path: str | os.PathLike[str]) -> WindowSet:
+    """Return all windows of a prepared file: `StoredWindows` when they are many, as above."""
+    with PreparedFile(path) as file:
+        return _take(file, np.arange(len(file)))
+
+
+def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
+    n_bytes = len(rows) * 4 * file.columns.n_timesteps * len(file.columns.channels)
+    return stored_windows(file, rows) if n_bytes > buffer_bytes() else file.take(rows)
 
 
 def augment_as_told(
@@ -77,9 +100,37 @@ def augment_as_told(
     said = _told_augmentation(windows.provenance)
     if not said:
         return windows
-    if seed is None:
-        seed = int(windows.provenance["configuration"]["split"]["random_state"] or 0)
+    seed = _told_seed(windows.provenance) if seed is None else seed
     return augment_copies(windows, rows, make_augmentation(said), seed)
+
+
+def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
+    """Return windows whose copies, among the first `n_train`, are changed when they are read.
+
+    They are what `augment_as_told` makes of them, but for the rounding of the deviation that
+    jitter is a share of.
+    """
+    samples: Any = windows.X
+    how = make_augmentation(_told_augmentation(windows.provenance))
+    number = np.zeros(len(windows), np.int64)
+    number[:n_train] = copy_numbers(samples.rows[:n_train])
+    lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
+    lengths_of[samples.rows] = np.asarray(windows.lengths)
+    seed = _told_seed(windows.provenance)
+    sd = np.zeros(samples.n_channels)
+    if how.jitter:
+        part = StoredPart(Sequences(samples, np.asarray(windows.lengths)))
+        sd = part.channel_sd(np.flatnonzero(number[:n_train] == 0))
+
+    def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
+        return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)
+
+    changed: Any = replace(samples, copy_number=number, change=change)
+    return replace(windows, X=changed)
+
+
+def _told_seed(provenance: Mapping[str, Any]) -> int:
+    return int(provenance["configuration"]["split"]["random_state"] or 0)
 
 
 def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, float]:
@@ -130,7 +181,7 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
 
 
 def fit_told_scaler(
-    windows: WindowSet | None, sequences: Sequences, kind: str | None
+    windows: WindowSet | None, sequences: Sequences | StoredPart, kind: str | None
 ) -> Scaler | KeyedScaler | None:
     """Learn the scaling that an estimator's `scale` and the windows' configuration ask for.
 
@@ -141,8 +192,8 @@ def fit_told_scaler(
     ----------
     windows : WindowSet or None
         What `fit` was given; None for an array.
-    sequences : Sequences
-        Its training part.
+    sequences : Sequences or StoredPart
+        Its training part, cropped.
     kind : str or None
         The estimator's `scale`.
 
@@ -162,15 +213,19 @@ def fit_told_scaler(
             f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not bring;"
             " train on windows that were prepared with it."
         )
+    per = told.get("per") or "all"
+    channels = None if windows is None else windows.channels
+    if isinstance(sequences, StoredPart):
+        return sequences.fit_scaler(kind, per=per, rated=rated, channels=channels)
     return fit_scaler_per(
-        told.get("per") or "all",
+        per,
         sequences.X,
         sequences.lengths,
         kind,
         recording_id=sequences.recording_id,
         groups=sequences.groups,
         rated=rated,
-        channels=None if windows is None else windows.channels,
+        channels=channels,
     )
 
 
@@ -246,10 +301,30 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
 
 
 def check_preparation(preparation: Preparation | None) -> Preparation | None:
-    """Return what a model file says of its preparation; LookupError when a part is missing."""
-    if preparation is not None:
-        for key in ("channels", "sample_rate_hz", "n_timesteps", "configuration", "recordings"):
-            preparation[key]
+    """Return what a model file says of its preparation.
+
+    Raises
+    ------
+    LookupError, TypeError
+        If a part is missing or of another type.
+    """
+    if preparation is None:
+        return None
+    kinds: dict[str, Any] = {
+        "channels": list,
+        "sample_rate_hz": float | int | None,
+        "n_timesteps": int,
+        "configuration": dict | None,
+        "recordings": dict,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(preparation[key], kind):
+            raise TypeError(f"preparation: {key} is {preparation[key]!r}")
+    recordings = preparation["recordings"]
+    digests = [digest for each in recordings.values() for digest in list(each)]
+    texts = [*preparation["channels"], *recordings, *digests]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("preparation: channels, recordings and their digests are text")
     return preparation
 
 

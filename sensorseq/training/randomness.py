@@ -2,11 +2,12 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.ops.train_epoch import dropout_mask
@@ -82,5 +83,9 @@ class CounterDropout:
 
     def __call__(self, values: Tensor, probability: float, site: int) -> Tensor:
         """Return `values` times the mask of `site` in this step."""
-        mask = dropout_mask(self._seed, self.step, site, values.shape, probability)
+        mask = self.mask(values.shape, probability, site)
         return values * torch.from_numpy(mask).to(values)
+
+    def mask(self, shape: Sequence[int], probability: float, site: int) -> NDArray[np.float64]:
+        """Return the factors of `site` in this step."""
+        return dropout_mask(self._seed, self.step, site, shape, probability)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
-from sensorseq.training.callbacks import notify
+from sensorseq.training.callbacks import Watchers, notify
 from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import TrainingData
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import (
     Run,
     TrainingResult,
@@ -33,7 +33,6 @@ from sensorseq.training.engine import (
     judge,
     train_network,
 )
-from sensorseq.training.inference import EVALUATION_BATCH
 from sensorseq.training.models_forward import forward_models, name_weights
 from sensorseq.training.native import (
     ModelWeights,
@@ -43,6 +42,7 @@ from sensorseq.training.native import (
     summarize_epochs,
 )
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
 STACKED_BYTES = 4 * 1024**2  # of validation windows that each model of a call gets by itself
@@ -63,8 +63,8 @@ class TrainingJob:
     """
 
     module: nn.Module
-    train: TrainingData
-    validation: TrainingData | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
     config: TrainingConfig
     seed: np.random.SeedSequence
     callbacks: Sequence[Any] = ()
@@ -104,9 +104,19 @@ class _Member:
     has_ended: bool = False
 
     @property
+    def train(self) -> TrainingData:
+        """Its windows, which are held."""
+        return cast(TrainingData, self.run.train)
+
+    @property
+    def validation(self) -> TrainingData | None:
+        """Those it is validated on, which are held, too."""
+        return cast(TrainingData | None, self.run.validation)
+
+    @property
     def kind(self) -> Hashable:
         """What the models of one trainer agree in."""
-        train, config = self.run.train, self.job.config
+        train, config = self.train, self.job.config
         return (
             self.network,
             config.loss,
@@ -123,7 +133,7 @@ class _Member:
     @property
     def windows(self) -> Hashable:
         """Whose windows it trains on."""
-        train = self.run.train
+        train = self.train
         if self.job.refresh is not None:
             return self.place
         return id(train.X), id(train.lengths), id(train.target)
@@ -131,7 +141,7 @@ class _Member:
     @property
     def validated_with(self) -> Hashable:
         """What the models of one validation agree in: the windows, or that they can be stacked."""
-        data = self.run.validation
+        data = self.validation
         assert data is not None
         stacks = data.lengths is None and len(data) <= EVALUATION_BATCH
         stacks = stacks and data.X.nbytes <= STACKED_BYTES
@@ -145,7 +155,7 @@ class _Member:
         width = network.hidden_size * network.n_directions
         inputs = network.input_size + (network.num_layers - 1) * width
         products = 4 * width * (inputs + network.num_layers * network.hidden_size)
-        batch = min(self.job.config.batch_size or math.inf, len(self.run.train))
+        batch = min(self.job.config.batch_size or math.inf, len(self.train))
         return 3.0 * batch * self.crops.n_timesteps * products
 
 
@@ -253,7 +263,9 @@ def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
     """Return jobs of which those with equal windows hold the same tensors."""
     known: dict[Hashable, list[TrainingData]] = {}
 
-    def share(data: TrainingData) -> TrainingData:
+    def share(data: TrainingData | StreamedData) -> TrainingData | StreamedData:
+        if not isinstance(data, TrainingData):
+            return data
         sample = data.X.reshape(-1)[:: 1 + data.X.numel() // 64].cpu().numpy().tobytes()
         of_sample = known.setdefault((data.X.shape, data.X.dtype, sample), [])
         for other in of_sample:
@@ -293,13 +305,18 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return moved.setdefault(key, data.to(device))
 
     choice = engine_for(module, job.train, job.validation, job.config, job.engine)
+    if not (
+        isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
+    ):
+        return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
     if module.inference_precision != "float32" or job.options:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
+    train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(module, move(job.train), validation, job.config, order_seed, crop_seed, job.refresh)
+    run = Run(module, train, validation, job.config, order_seed, crop_seed, job.refresh)
     return _Member(
         place,
         job,
@@ -307,7 +324,7 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         run,
         choice,
         integer_seed(dropout_seed),
-        RandomCrops(job.config, run.train),
+        RandomCrops(job.config, train),
         network_of(module),
     )
 
@@ -322,13 +339,13 @@ def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
     seen: set[Hashable] = set()
     n_bytes, products = 0, 0.0
     for member in (member for members in by_windows.values() for member in members):
-        of_windows = 0 if member.windows in seen else member.run.train.X.nbytes
+        of_windows = 0 if member.windows in seen else member.train.X.nbytes
         too_large = seen and n_bytes + of_windows > SHARED_BYTES
         too_slow = (products + member.step_products) / n_threads > STEP_PRODUCTS
         if too_large or (too_slow and len(portion) >= n_threads):
             yield portion
             portion, n_bytes, products, seen = [], 0, 0.0, set()
-            of_windows = member.run.train.X.nbytes
+            of_windows = member.train.X.nbytes
         portion.append(member)
         seen.add(member.windows)
         n_bytes += of_windows
@@ -371,9 +388,9 @@ class _Group:
         n_windows = 0
         for member in self._active:
             if member.windows not in parts:
-                parts[member.windows] = member.run.train
+                parts[member.windows] = member.train
                 begin[member.windows] = n_windows
-                n_windows += len(member.run.train)
+                n_windows += len(member.train)
             member.first_row = begin[member.windows]
         sets = list(parts.values())
         x = _join([part.X for part in sets])
@@ -381,10 +398,10 @@ class _Group:
             x = x.clone() if len(sets) == 1 else x  # it will be written over
         self._x = x
         weight = None
-        if any(member.run.train.weight is not None for member in self._active):
+        if any(member.train.weight is not None for member in self._active):
             weight = sets[0].X.new_ones((len(self._active), n_windows))
             for of_member, member in zip(weight, self._active, strict=True):
-                train = member.run.train
+                train = member.train
                 if train.weight is not None:
                     of_member[member.first_row : member.first_row + len(train)] = train.weight
         loss = self._config.loss
@@ -410,11 +427,11 @@ class _Group:
         self._first_rows = torch.tensor([[member.first_row] for member in self._active])
         alike: dict[Hashable, list[int]] = {}
         for model, member in enumerate(self._active):
-            if member.run.validation is not None:
+            if member.validation is not None:
                 alike.setdefault(member.validated_with, []).append(model)
         members = self._active
         self._validations = [
-            _Validation(self._trainer, models, [members[model].run for model in models])
+            _Validation(self._trainer, models, [members[model] for model in models])
             for models in alike.values()
         ]
 
@@ -444,6 +461,8 @@ class _Group:
 
     def _train_epoch(self) -> None:
         """Take every run through one epoch, and leave behind those that end with it."""
+        for member in self._active:
+            notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
         started = time.perf_counter()
         rows = self._take_steps()
         for validation in self._validations:
@@ -495,7 +514,10 @@ class _Group:
 
     def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
         try:
-            ended_by = member.run.end_epoch(row, duration_s, member.weights, member.job.callbacks)
+            watchers = Watchers(member.job.callbacks)
+            ended_by = member.run.end_epoch(row, duration_s, member.weights, watchers)
+            if watchers.error is not None:
+                raise watchers.error
             if ended_by is not None:
                 self._finish(member, ended_by)
         except Exception as error:
@@ -526,21 +548,22 @@ class _Validation:
         Holds the weights.
     models : list of int
         Which of its models.
-    runs : list of Run
+    members : list of _Member
         Their runs: on the same windows, or on windows that can be stacked.
     """
 
-    def __init__(self, trainer: EpochTrainer, models: list[int], runs: list[Run]) -> None:
+    def __init__(self, trainer: EpochTrainer, models: list[int], members: list[_Member]) -> None:
         self._trainer = trainer
         self._models = models
-        self._run = runs[0]
-        assert runs[0].validation_objective is not None
-        self._objective = runs[0].validation_objective
+        self._member = members[0]
+        objective = members[0].run.validation_objective
+        assert objective is not None
+        self._objective = objective
         weights = trainer.parameters if trainer.average is None else trainer.average
         self._is_all = len(models) == trainer.n_models
         self._weights = name_weights(trainer.network, weights) if self._is_all else {}
         self._stacked: tuple[Tensor, Tensor] | None = None
-        sets = [run.validation for run in runs if run.validation is not None]
+        sets = [member.validation for member in members if member.validation is not None]
         self._n_windows = [len(data) for data in sets]
         if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
             self._stacked = _stack([s.X for s in sets]), _stack([s.target for s in sets])
@@ -552,12 +575,12 @@ class _Validation:
 
     def _evaluate(self) -> list[tuple[float, float]]:
         if self._stacked is None:
-            assert self._run.validation is not None
+            assert self._member.validation is not None
             return evaluate_models(
                 lambda batch: self._forward(batch.X[None], batch.lengths),
-                self._run.validation,
+                self._member.validation,
                 self._objective,
-                self._run.device,
+                self._member.run.device,
             )
         x, target = self._stacked
         sums = judge(self._forward(x, None), target, self._n_windows, self._objective)

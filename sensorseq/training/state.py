@@ -8,29 +8,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_MARK = "tensor"
+_TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are no text
 
 
 def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]], Any]:
     """Part the tensors of a nested state from the rest of it.
 
+    Parameters
+    ----------
+    state : object
+        Mappings, lists and tuples of tensors and of what JSON holds. Tuples come back as lists.
+    name : str
+        Of the whole.
+
     Returns
     -------
     arrays : dict of str to ndarray
-        Every tensor under the path of keys to it; on the CPU it is not copied.
+        A copy of every tensor under the path of keys to it.
     plain : object
-        `state` with the path in place of each tensor.
+        What JSON holds, with the path in place of each tensor.
     """
     arrays: dict[str, NDArray[Any]] = {}
 
     def pack(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
-            arrays[name] = value.detach().cpu().numpy()
-            return {_MARK: name}
-        if isinstance(value, Mapping):
-            return {key: pack(part, f"{name}/{key}") for key, part in value.items()}
+            arrays[name] = value.numpy(force=True).copy()
+            return {_TENSOR: name}
+        if isinstance(value, dict):
+            parts = {key: pack(part, f"{name}/{key}") for key, part in value.items()}
+            if all(type(key) is str for key in parts):
+                return parts
+            return {_ITEMS: list(parts.items())}
         if isinstance(value, list | tuple):
-            return type(value)([pack(part, f"{name}/{i}") for i, part in enumerate(value)])
+            return [pack(part, f"{name}/{i}") for i, part in enumerate(value)]
         return value
 
     return arrays, pack(state, name)
@@ -38,12 +48,14 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
 
 def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
     """Undo `pack_state`, with tensors of their own memory on the CPU."""
-    if isinstance(plain, Mapping):
-        if set(plain) == {_MARK}:
-            return torch.tensor(arrays[plain[_MARK]])
+    if isinstance(plain, dict):
+        if _TENSOR in plain:
+            return torch.tensor(arrays[plain[_TENSOR]])
+        if _ITEMS in plain:
+            return {key: unpack_state(arrays, part) for key, part in plain[_ITEMS]}
         return {key: unpack_state(arrays, part) for key, part in plain.items()}
-    if isinstance(plain, list | tuple):
-        return type(plain)([unpack_state(arrays, part) for part in plain])
+    if isinstance(plain, list):
+        return [unpack_state(arrays, part) for part in plain]
     return plain
 
 

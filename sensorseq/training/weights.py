@@ -61,14 +61,27 @@ def window_weights(
     InputError
         If nothing but zero weights remains.
     """
+    weight = raw_window_weights(class_index, classes, class_weight, sample_weight)
+    if weight is None:
+        return None
+    if not weight.any():
+        raise InputError("class_weight and sample_weight leave only zero weights to train on.")
+    return mean_one(weight)
+
+
+def raw_window_weights(
+    class_index: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: ClassWeight,
+    sample_weight: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Return what `window_weights` does before it is scaled to mean one."""
     if class_weight is None and sample_weight is None:
         return None
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
     if class_weight is not None:
         weight *= _class_weights(class_index, classes, class_weight)[class_index]
-    if not weight.any():
-        raise InputError("class_weight and sample_weight leave only zero weights to train on.")
-    return mean_one(weight)
+    return weight
 
 
 def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:

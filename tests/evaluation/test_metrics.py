@@ -10,10 +10,10 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.metrics import (
     METRICS,
     compare,
-    resampling_weights,
     score_predictions,
     scores_of,
 )
+from sensorseq.evaluation.resampling import resampling_weights
 
 
 def one_hot(predicted, classes):
@@ -48,7 +48,7 @@ def test_the_order_of_windows_changes_nothing(seed):
     second = score_predictions(
         y[order], probability[order], [0, 1, 2], recording_id=groups[order], n_resamples=50
     )
-    assert first.intervals == second.intervals
+    np.testing.assert_equal(first.intervals, second.intervals)
     np.testing.assert_equal(first.scores, second.scores)
     assert first.to_dict()["recordings"][0]["label"] == second.to_dict()["recordings"][0]["label"]
 

@@ -1,4 +1,7 @@
 import io
+import re
+import sys
+import types
 
 import pytest
 from rich.console import Console
@@ -7,24 +10,54 @@ from sensorseq.history import History
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.progress import ProgressReport
 
+FIGURES = {
+    "loss": 0.5,
+    "accuracy": 0.625,
+    "val_loss": 0.25,
+    "val_accuracy": 0.75,
+    "learning_rate": 0.001,
+    "grad_norm": 1.0,
+    "duration_s": 0.5,
+}
+WIDEST = {
+    **FIGURES,
+    "loss": 11.76724,
+    "accuracy": 1.0,
+    "val_loss": 123456.0,
+    "val_accuracy": 1.0,
+    "learning_rate": 9.87e-4,
+    "duration_s": 20.0,
+}
 
-def report(n_epochs, max_epochs, *, terminal=False, width=120, loss=0.5, **arguments):
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=width)
-    progress = ProgressReport(console=console, **arguments)
+
+def watch(progress, n_epochs, max_epochs, figures=FIGURES):
     history = History()
     progress.on_fit_begin(None, TrainingConfig(n_outputs=2, max_epochs=max_epochs))
     for epoch in range(1, n_epochs + 1):
-        figures = {"loss": loss, "val_loss": 0.25, "val_accuracy": 0.75, "duration_s": 0.5}
         history.append({"epoch": epoch, **figures})
         progress.on_epoch_end(None, history)
     progress.on_fit_end(None, history)
+
+
+def report(n_epochs, max_epochs, *, terminal=False, width=120, figures=FIGURES, **arguments):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=width)
+    watch(ProgressReport(console=console, **arguments), n_epochs, max_epochs, figures)
     return text.getvalue()
+
+
+def without_control_codes(shown):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
 def test_without_a_terminal_a_fit_writes_about_twenty_lines():
     lines = report(200, 200).splitlines()
-    assert lines[0] == "epoch 1/200  loss 0.5000  val_loss 0.2500  val_accuracy 75.0%"
+    assert lines[0] == (
+        "epoch 1/200  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "  rate 1.0e-03  left 0:01:40"
+    )
+    assert lines[-2].startswith("epoch 200/200 ")
+    assert lines[-2].endswith("left 0:00:00")
     assert lines[-1] == "200 epochs in 100.0 s"
     assert 20 <= len(lines) <= 23
 
@@ -33,16 +66,85 @@ def test_every_epoch_can_be_written():
     assert len(report(7, 100, every_epoch=True).splitlines()) == 8
 
 
-def test_a_terminal_shows_epoch_figures_and_time():
-    shown = report(3, 10, terminal=True)
-    assert "3/10" in shown
-    assert "val_accuracy 75.0%" in shown
-
-
-@pytest.mark.parametrize("max_epochs", [10, 200, 1000])
-def test_eighty_columns_show_every_figure_in_full(max_epochs):
-    shown = report(3, max_epochs, terminal=True, width=80, loss=11.76724)
+@pytest.mark.parametrize("figures", [FIGURES, WIDEST])
+@pytest.mark.parametrize("max_epochs", [10, 200, 100_000])
+def test_eighty_columns_show_every_figure_in_full(max_epochs, figures):
+    shown = without_control_codes(report(3, max_epochs, terminal=True, width=80, figures=figures))
+    lines = [line for part in shown.split("\n") for line in part.split("\r")]
+    assert max(map(len, lines)) <= 80
     assert "…" not in shown
     assert f"3/{max_epochs}" in shown
-    assert "loss 11.767  val_loss 0.250  val_accuracy 75.0%" in shown
-    assert "left" in shown
+    assert re.search(r"left \d+:\d\d:\d\d", shown)
+    if figures is WIDEST:
+        row = "loss 11.77  accuracy 100.0%  val_loss 1.2e+05  val_accuracy 100.0%  rate 9.9e-04"
+    else:
+        row = "loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%  rate 1.0e-03"
+    assert row in [line.strip() for line in lines]
+
+
+def test_the_bar_shows_the_time_to_the_last_epoch():
+    shown = without_control_codes(report(3, 10, terminal=True, figures=WIDEST))
+    assert "left 0:02:20" in shown
+
+
+def test_a_regression_shows_its_own_score():
+    figures = {"loss": 2.0, "r2": -1.5, "val_loss": 1.0, "val_r2": 0.125, "duration_s": 0.0}
+    line = report(1, 10, figures=figures).splitlines()[0]
+    assert line == ("epoch 1/10  loss 2.000  r2 -1.500  val_loss 1.000  val_r2 0.125  left 0:00:00")
+
+
+def test_a_fit_that_failed_before_its_first_epoch_is_reported_too():
+    assert report(0, 10) == "0 epochs in 0.0 s\n"
+
+
+class StandIn(types.ModuleType):
+    """The part of IPython that is called, with the kernel of a notebook or none."""
+
+    def __init__(self, has_kernel):
+        super().__init__("IPython")
+        self.shown = []
+        self.display = types.ModuleType("IPython.display")
+        self.display.display = self._display
+        self._shell = types.SimpleNamespace(kernel=object()) if has_kernel else object()
+
+    def get_ipython(self):
+        return self._shell
+
+    def update(self, data, raw):
+        self._display(data, raw=raw, display_id=True)
+
+    def _display(self, data, raw, display_id):
+        assert raw
+        assert display_id
+        self.shown.append(data["text/plain"])
+        return self
+
+
+@pytest.fixture
+def ipython(request, monkeypatch):
+    stand_in = StandIn(request.param)
+    monkeypatch.setitem(sys.modules, "IPython", stand_in)
+    monkeypatch.setitem(sys.modules, "IPython.display", stand_in.display)
+    return stand_in
+
+
+@pytest.mark.parametrize("ipython", [True], indirect=True)
+def test_a_notebook_shows_one_line_that_is_written_over(ipython, capsys):
+    watch(ProgressReport(), 2, 10)
+    assert ipython.shown == [
+        "training",
+        "epoch 1/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "  rate 1.0e-03  left 0:00:04",
+        "epoch 2/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "  rate 1.0e-03  left 0:00:04",
+        "2 epochs in 1.0 s  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "  rate 1.0e-03",
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("ipython", [False], indirect=True)
+def test_ipython_in_a_terminal_is_no_notebook(ipython, capsys):
+    watch(ProgressReport(), 2, 10)
+    assert ipython.shown == []
+    assert capsys.readouterr().err.endswith("2 epochs in 1.0 s\n")

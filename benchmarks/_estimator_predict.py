@@ -1,0 +1,67 @@
+"""`predict_proba` of one window against the kernel call in it, for bench_estimator.py.
+
+One window of 100 timesteps and one channel, six classes, H = 64, pooling "meanmax", on one thread.
+Theirs is the native operator alone on scaled input and weights laid out for it; ours is the public
+method, with its checks, scaling and softmax. `overhead_us` is what the method takes beyond the
+operator, the median of paired differences; `ratio` is operator over method.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.benchmark import alternate, summarize
+from sensorseq.training.parts import scale_sequences
+
+SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
+
+
+def rows(rounds: int) -> list[dict[str, Any]]:
+    """Return the one row."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(SHAPE).astype(np.float32)
+    clf = SensorLSTMClassifier(
+        hidden_size=HIDDEN_SIZE, max_epochs=1, device="cpu", random_state=0
+    ).fit(X, np.arange(SHAPE[0]) % N_CLASSES)
+    one = X[:1]
+    module = clf.module_
+    scaled = scale_sequences(
+        clf._read_sequences(one, None, "X", reset=False), clf.scaler_, "float32"
+    )
+    head = module.linear.weight[None], module.linear.bias[None]
+    weights = [tensor.detach().contiguous() for tensor in (*module.lstm.layer(0, 1), *head)]
+    arguments = (torch.from_numpy(scaled)[None], None, *weights, None, None, None)
+
+    def kernel(n: int) -> torch.Tensor:
+        with torch.inference_mode():
+            for _ in range(n):
+                logits = torch.ops.sensorseq.lstm_linear(*arguments, "meanmax", False, False)[0][0]
+        return logits
+
+    def method(n: int) -> np.ndarray:
+        for _ in range(n):
+            probability = clf.predict_proba(one)
+        return probability
+
+    wanted = torch.softmax(kernel(1).double(), dim=1).numpy()
+    np.testing.assert_allclose(method(1), wanted, rtol=1e-12)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        theirs, ours = alternate(kernel, method, rounds=10 * rounds, at_least_s=2e-3)
+    finally:
+        torch.set_num_threads(threads)
+    overhead = 1e6 * np.quantile(ours - theirs, [0.1, 0.5, 0.9])
+    return [
+        {
+            "what": "predict_proba of one window",
+            "against": "the operator alone",
+            "shape": [1, *SHAPE[1:], HIDDEN_SIZE],
+            "overhead_us": float(overhead[1]),
+            "overhead_us_p10": float(overhead[0]),
+            "overhead_us_p90": float(overhead[2]),
+            **summarize(theirs, ours),
+        }
+    ]

@@ -1,0 +1,62 @@
+"""The estimator around its kernels: searches, streamed files, checkpoints, single predictions.
+
+Each section compares two ways to the same result, which is checked before any timing, in turns in
+one process; what a row compares is said where it is made, in the `_estimator_*.py` beside this.
+"""
+
+import argparse
+import os
+
+import _estimator_checkpoint
+import _estimator_predict
+import _estimator_search
+import _estimator_streamed
+import numpy as np
+import sklearn
+from _results import write_results
+
+from sensorseq.benchmark import environment
+
+SECTIONS = {
+    "search": _estimator_search,
+    "streamed": _estimator_streamed,
+    "checkpoint": _estimator_checkpoint,
+    "predict": _estimator_predict,
+}
+HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
+
+
+def format_row(row):
+    """Say one row in a line."""
+    overhead = f"  +{row['overhead_us']:.0f} us" if "overhead_us" in row else ""
+    return (
+        f"{row['what']:38} {row['against']:30} {'x'.join(map(str, row['shape'])):>16}"
+        f" {row['theirs_ms']:10.2f} {row['ours_ms']:10.2f}"
+        f"  {row['ratio']:.2f}x [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]{overhead}"
+    )
+
+
+def main():
+    """Time every section, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    options = parser.parse_args()
+    partial = options.quick or set(options.only) != set(SECTIONS)
+    facts = environment() | {
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+    }
+    print(f"{facts}\n{HEADER}")
+    rows = []
+    for name in options.only:
+        for row in SECTIONS[name].rows(3 if options.quick else options.rounds):
+            rows.append(row)
+            print(format_row(row), flush=True)
+    write_results("estimator", rows, partial=partial, facts=facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,589 @@
+"""Make the pictures of docs/remedies: curves before and after, over the same few seeds.
+
+    python docs/remedy_pictures.py [--only dropout]
+
+Prints the figures that the pages quote: the median over the seeds, and from where to where.
+"""
+
+import argparse
+import contextlib
+import functools
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
+from sensorseq.evaluation.calibration import calibration_error
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.window import window_recordings
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+IMAGES = Path(__file__).resolve().parent / "images" / "remedies"
+COLOURS = ("#9aa5b1", "#0b6bcb", "#d9480f", "#2b8a3e")
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 90,
+}
+SEEDS = range(5)
+SMALL = {
+    "hidden_size": 16,
+    "learning_rate": 0.01,
+    "lr_schedule": "constant",
+    "max_epochs": 40,
+    "early_stopping": False,
+    "restore_best": False,
+    "device": "cpu",
+}
+AXES = {
+    "loss": "training loss",
+    "val_loss": "validation loss",
+    "accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+    "grad_norm": "norm of the gradient",
+}
+
+
+class Data(NamedTuple):
+    """What is learned from and what is validated on."""
+
+    X: np.ndarray
+    y: np.ndarray
+    X_val: np.ndarray
+    y_val: np.ndarray
+
+
+Measure = Callable[[SensorLSTMClassifier, Data], float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One picture: some arms on one problem, two columns of the history or measures of the end."""
+
+    problem: Callable[[int], Data]
+    arms: dict[str, dict[str, Any]]
+    left: str | tuple[str, Measure] = "loss"
+    right: str | tuple[str, Measure] = "val_loss"
+    common: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    limits: tuple[float | None, float | None] = (0.0, None)
+    log: bool = False
+
+
+# Problems.
+
+
+@functools.cache
+def _surface_windows() -> Any:
+    recordings = load_surfaces()
+    pieces = [p for r in recordings for p in resample_recording(r, SURFACES_SAMPLE_RATE_HZ)]
+    return window_recordings(pieces, SURFACES_WINDOW_SAMPLES / SURFACES_SAMPLE_RATE_HZ)
+
+
+def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
+    """Return windows of 5 s of some of ten robots on six surfaces, and of four others."""
+    windows = _surface_windows()
+    robots = np.unique(windows.groups)
+    train = np.flatnonzero(np.isin(windows.groups, robots[:n_robots]))[::every]
+    validation = np.flatnonzero(np.isin(windows.groups, robots[-4:]))[::2]
+    return Data(windows.X[train], windows.y[train], windows.X[validation], windows.y[validation])
+
+
+def few_surfaces(seed: int) -> Data:
+    """Return a third of these windows to learn from."""
+    return surfaces(seed, every=6)
+
+
+def tones(n: int, seed: int, *, n_timesteps=24, n_classes=3, noise=0.7, step=0.3) -> tuple:
+    """Draw sines in random phase whose frequency is the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    phase = rng.uniform(0, 2 * np.pi, (n, 1))
+    X = np.sin(np.arange(n_timesteps) * (0.3 + step * y[:, None]) + phase)
+    return (X + noise * rng.normal(size=X.shape))[:, :, None], y
+
+
+def marked(n: int, seed: int, *, at: int, n_timesteps=40, height=3.0) -> tuple:
+    """Draw noise in which the sign of two samples at `at` is the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    X = rng.normal(size=(n, n_timesteps, 1))
+    X[:, at : at + 2] += height * (2.0 * y[:, None, None] - 1.0)
+    return X, y
+
+
+def pairs_of(make: Callable[..., tuple], n=60, n_val=300, **options) -> Callable[[int], Data]:
+    """Return what draws, for a seed, windows to learn from and others to validate on."""
+    return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
+
+
+def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Give a share of the windows another class."""
+    rng = np.random.default_rng(seed)
+    classes, index = np.unique(y, return_inverse=True)
+    rows = rng.permutation(len(y))[: round(share * len(y))]
+    index[rows] = (index[rows] + rng.integers(1, len(classes), len(rows))) % len(classes)
+    return classes[index]
+
+
+def mislabelled(seed: int) -> Data:
+    """Draw noisy tones, a quarter of which have a wrong label where they are learned from."""
+    data = pairs_of(tones, noise=1.0)(seed)
+    return data._replace(y=relabelled(data.y, 0.25, seed))
+
+
+def rare(seed: int) -> Data:
+    """Draw two hundred windows of one class, twenty of the other, half hidden in noise."""
+    data = pairs_of(tones, n=400, n_classes=2, noise=2.0)(seed)
+    kept = (data.y == 0) | (np.cumsum(data.y == 1) <= 20)
+    return data._replace(X=data.X[kept], y=data.y[kept])
+
+
+def offset_and_units(seed: int) -> Data:
+    """Return surfaces with the current in mA, with 2 A of offset."""
+    data = surfaces(seed)
+    return data._replace(X=1000 * data.X + 2000, X_val=1000 * data.X_val + 2000)
+
+
+# Measures of the end.
+
+
+def recall_of_the_rare(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the share of the second class that is found."""
+    return float((classifier.predict(data.X_val) == 1)[data.y_val == 1].mean())
+
+
+def confidence(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the mean probability of the label chosen."""
+    return float(classifier.predict_proba(data.X_val).max(axis=1).mean())
+
+
+def near_zero(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the share of weights, biases excepted, below 0.01."""
+    weights = [p.detach().abs().ravel() for p in classifier.module_.parameters() if p.ndim > 1]
+    return float((torch.cat(weights) < 0.01).float().mean())
+
+
+def accuracy(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the accuracy on validation."""
+    return classifier.score(data.X_val, data.y_val)
+
+
+def steep(logits: torch.Tensor, class_index: torch.Tensor) -> torch.Tensor:
+    """Return a cross-entropy with cliffs."""
+    return torch.nn.functional.cross_entropy(100 * logits, class_index, reduction="none")
+
+
+SURFACES = "motor current on six surfaces (simulated), validated on other robots"
+TONES = "tones in noise (synthetic)"
+WRONG = "tones in noise (synthetic), a quarter of the labels wrong"
+
+STUDIES: dict[str, Study] = {
+    "learning_rate": Study(
+        surfaces,
+        {f"learning_rate={r:g}": {"learning_rate": r} for r in (0.3, 0.02, 0.0001)},
+        common={"max_epochs": 60},
+        title=SURFACES,
+        limits=(0.0, 3.0),
+    ),
+    "schedules_and_warmup": Study(
+        surfaces,
+        {
+            "constant": {"lr_schedule": "constant"},
+            "cosine": {"lr_schedule": "cosine"},
+            "cosine, warmup_epochs=5": {"lr_schedule": "cosine", "warmup_epochs": 5},
+        },
+        common={"learning_rate": 0.05, "batch_size": 8, "max_epochs": 60},
+        limits=(0.0, 2.5),
+        title=SURFACES,
+    ),
+    "batch_size": Study(
+        surfaces,
+        {
+            "batch_size=2": {"batch_size": 2},
+            "batch_size=32": {"batch_size": 32},
+            "batch_size=None": {"batch_size": None},
+        },
+        title=SURFACES,
+    ),
+    "sequence_length": Study(
+        pairs_of(marked, at=3, n_timesteps=120),
+        {"all 120 steps": {}, "max_timesteps=12": {"max_timesteps": 12}},
+        common={"pooling": "last"},
+        left="loss",
+        right="val_accuracy",
+        title="a mark at the start of noise (synthetic)",
+    ),
+    "network_size": Study(
+        mislabelled,
+        {f"hidden_size={h}": {"hidden_size": h} for h in (64, 8, 1)},
+        title=WRONG,
+    ),
+    "early_stopping": Study(
+        mislabelled,
+        {
+            "the last epoch": {},
+            "early_stopping=True": {
+                "early_stopping": True,
+                "patience": 10,
+                "restore_best": True,
+            },
+        },
+        left="val_loss",
+        right=("loss of the model kept", lambda c, d: log_loss(c, d)),
+        common={"max_epochs": 60},
+        title=WRONG,
+    ),
+    "gradient_clipping": Study(
+        pairs_of(tones),
+        {
+            "max_grad_norm=None": {"max_grad_norm": None},
+            "max_grad_norm=1.0": {"max_grad_norm": 1.0},
+            'clip_by="value", 0.1': {"max_grad_norm": 0.1, "clip_by": "value"},
+        },
+        common={"loss": steep, "optimizer": "sgd", "learning_rate": 0.1},
+        right="accuracy",
+        title=f"{TONES}, a loss with cliffs, sgd",
+        log=True,
+    ),
+    "scaling_and_padding": Study(
+        offset_and_units,
+        {
+            "scale=None": {"scale": None},
+            'scale="standard"': {"scale": "standard"},
+            'scale="max_abs"': {"scale": "max_abs"},
+        },
+        right="val_accuracy",
+        title="motor current on six surfaces (simulated), in mA and with an offset of 2 A",
+    ),
+    "initialization": Study(
+        pairs_of(marked, at=1, n_timesteps=60),
+        {f"forget_bias={b:g}": {"forget_bias": b} for b in (-2.0, 1.0, 3.0)},
+        common={"pooling": "last", "hidden_size": 8},
+        title="a mark at the start of noise (synthetic)",
+    ),
+    "losses": Study(
+        mislabelled,
+        {f'loss="{x}"': {"loss": x} for x in ("cross_entropy", "focal", "mse")},
+        left="val_accuracy",
+        right=("cross-entropy on validation", lambda c, d: log_loss(c, d)),
+        common={"max_epochs": 60},
+        limits=(None, None),
+        title=WRONG,
+    ),
+    "weight_decay_l1": Study(
+        mislabelled,
+        {
+            "none": {},
+            "weight_decay=0.01": {"weight_decay": 0.01},
+            "l1=0.003": {"l1": 0.003},
+        },
+        left="val_loss",
+        right=("share of weights below 0.01", near_zero),
+        common={"max_epochs": 60},
+        title=WRONG,
+    ),
+    "dropout": Study(
+        mislabelled,
+        {
+            "none": {},
+            "dropout=0.5": {"dropout": 0.5},
+            "recurrent_dropout=0.5": {"recurrent_dropout": 0.5},
+        },
+        common={"max_epochs": 60},
+        title=WRONG,
+    ),
+    "normalization": Study(
+        surfaces,
+        {f'head_norm="{x}"': {"head_norm": x} for x in ("none", "batch", "layer")},
+        title=SURFACES,
+    ),
+    "optimizers": Study(
+        surfaces,
+        {
+            "sgd, momentum=0": {"optimizer": "sgd", "momentum": 0.0},
+            "sgd, momentum=0.9": {"optimizer": "sgd"},
+            "rmsprop": {"optimizer": "rmsprop"},
+            "adam": {"optimizer": "adam"},
+        },
+        title=f"{SURFACES}, learning_rate=0.01",
+    ),
+    "weight_averaging": Study(
+        surfaces,
+        {"ema_decay=None": {}, "ema_decay=0.98": {"ema_decay": 0.98}},
+        common={"batch_size": 8, "learning_rate": 0.03},
+        right="val_accuracy",
+        left="val_loss",
+        title=SURFACES,
+    ),
+    "augmentation": Study(
+        few_surfaces,
+        {
+            "augment=None": {},
+            'augment="standard"': {"augment": "standard"},
+            'augment={"window_shift": 0.2}': {"augment": {"window_shift": 0.2}},
+        },
+        common={"max_epochs": 60},
+        title=f"few windows: {SURFACES}",
+    ),
+    "label_smoothing": Study(
+        mislabelled,
+        {"label_smoothing=0": {}, "label_smoothing=0.2": {"label_smoothing": 0.2}},
+        left=("probability of the label chosen", confidence),
+        right=("cross-entropy on validation", lambda c, d: log_loss(c, d)),
+        common={"max_epochs": 60},
+        title=WRONG,
+    ),
+    "class_weights": Study(
+        rare,
+        {
+            "none": {},
+            'class_weight="balanced"': {"class_weight": "balanced"},
+            'sampler="balanced"': {"sampler": "balanced"},
+            'loss="focal"': {"loss": "focal"},
+        },
+        left=("recall of the rare class", recall_of_the_rare),
+        right=("balanced accuracy", accuracy),
+        common={"max_epochs": 15, "hidden_size": 8},
+        title="200 windows of a class and 20 of another (synthetic)",
+    ),
+}
+
+
+def log_loss(classifier: SensorLSTMClassifier, data: Data) -> float:
+    """Return the mean of -ln p of the true class on validation."""
+    p = classifier.predict_proba(data.X_val)
+    column = np.searchsorted(classifier.classes_, data.y_val)
+    return float(-np.log(np.maximum(p[np.arange(len(p)), column], 1e-12)).mean())
+
+
+def fit(data: Data, seed: int, **arguments: Any) -> SensorLSTMClassifier:
+    """Fit the small network, changed by `arguments`."""
+    classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed, **arguments})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
+        return classifier.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val)
+
+
+def carry_out(study: Study) -> dict[str, list[tuple[SensorLSTMClassifier, Data]]]:
+    """Fit every arm from the same seeds on the same windows."""
+    problems = {seed: study.problem(seed) for seed in SEEDS}
+    return {
+        name: [
+            (fit(data, seed, **{**study.common, **arm}), data) for seed, data in problems.items()
+        ]
+        for name, arm in study.arms.items()
+    }
+
+
+def curves_of(fits: list, column: str) -> np.ndarray:
+    """Return one row for each seed; NaN after a run has ended."""
+    columns = [classifier.history_[column] for classifier, _ in fits]
+    rows = np.full((len(columns), max(map(len, columns))), np.nan)
+    for row, values in zip(rows, columns, strict=True):
+        row[: len(values)] = values
+    return rows
+
+
+def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
+    """Draw a thin line for each seed and their median."""
+    for colour, (name, fits) in zip(COLOURS, done.items(), strict=False):
+        rows = curves_of(fits, column)
+        epochs = np.arange(1, rows.shape[1] + 1)
+        axis.plot(epochs, rows.T, color=colour, lw=0.6, alpha=0.45)
+        enough = np.isfinite(rows).sum(axis=0) == len(rows)
+        axis.plot(
+            epochs[enough], np.median(rows[:, enough], axis=0), color=colour, lw=2, label=name
+        )
+    axis.set(xlabel="epoch", ylabel=AXES[column])
+    if "accuracy" in column:
+        axis.set_ylim(0, 1.02)
+    elif study.log:
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(*study.limits)
+
+
+def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
+    """Draw a dot for each seed and a line at their median."""
+    for place, (colour, (name, fits)) in enumerate(zip(COLOURS, done.items(), strict=False)):
+        values = [measure(*one) for one in fits]
+        axis.plot(np.full(len(values), place), values, "o", color=colour, ms=4, alpha=0.7)
+        axis.hlines(np.median(values), place - 0.25, place + 0.25, color=colour, lw=2.5, label=name)
+    axis.set(xlabel="one dot for each seed", xticks=[], xlim=(-0.6, len(done) - 0.4), ylabel=label)
+    axis.set_ylim(bottom=0)
+
+
+def say(done: dict, shown: str | tuple[str, Measure]) -> None:
+    """Print the figures that a page quotes."""
+    for name, fits in done.items():
+        if isinstance(shown, str):
+            values = [float(classifier.history_[shown][-1]) for classifier, _ in fits]
+        else:
+            values = [shown[1](*one) for one in fits]
+        what = shown if isinstance(shown, str) else shown[0]
+        low, high = min(values), max(values)
+        print(f"  {what:34s} {name:32s} {np.median(values):.3g} [{low:.3g}, {high:.3g}]")
+
+
+def draw(study: Study) -> plt.Figure:
+    """Fit, draw and print one study."""
+    done = carry_out(study)
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    for axis, shown in zip(axes, (study.left, study.right), strict=True):
+        if isinstance(shown, str):
+            draw_curves(axis, done, shown, study)
+        else:
+            draw_dots(axis, done, *shown)
+        say(done, shown)
+    axes[0].set_title(study.title)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def reliability() -> plt.Figure:
+    """Draw how often windows of a probability are right, and how far off that is."""
+    arms = {"calibrate=False": False, "calibrate=True": True}
+    errors: dict[str, list[float]] = {name: [] for name in arms}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    left.plot([0, 1], [0, 1], color="black", lw=0.6, ls=":")
+    for colour, (name, calibrate) in zip(COLOURS, arms.items(), strict=False):
+        for seed in SEEDS:
+            X_test, y_test = tones(2000, 5000 + seed, noise=1.0)
+            clf = fit(mislabelled(seed), seed, calibrate=calibrate, max_epochs=60)
+            p = clf.predict_proba(X_test)
+            error = calibration_error(y_test, p, clf.classes_, n_resamples=20)
+            errors[name].append(error.value)
+            points = np.array([(b.probability, b.accuracy) for b in error.bins])
+            left.plot(*points.T, color=colour, lw=1, alpha=0.6, label=name if not seed else None)
+        place = list(arms).index(name)
+        right.plot(np.full(len(SEEDS), place), errors[name], "o", color=colour, ms=4, alpha=0.7)
+        middle, low, high = np.median(errors[name]), min(errors[name]), max(errors[name])
+        right.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5)
+        print(f"  calibration error  {name:20s} {middle:.3g} [{low:.3g}, {high:.3g}]")
+    left.set(xlabel="probability of the label chosen", ylabel="share that is right")
+    left.set(xlim=(0.3, 1), ylim=(0, 1), title=f"{WRONG}, 2000 windows to test")
+    right.set(xlim=(-0.6, 1.6), ylim=(0, None), xticks=[], xlabel="one dot for each seed")
+    right.set(ylabel="calibration error")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def members() -> plt.Figure:
+    """Draw the score of single networks and of ensembles of them."""
+    sizes, scores = (1, 3, 10), []
+    for seed in SEEDS:
+        data = surfaces(seed)
+        fits = [fit(data, seed, n_models=n, max_epochs=30) for n in sizes]
+        scores.append([(accuracy(clf, data), log_loss(clf, data)) for clf in fits])
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    for axis, values, label in zip(
+        axes, np.transpose(scores), ("validation accuracy", "validation loss"), strict=True
+    ):
+        for colour, place in zip(COLOURS, range(len(sizes)), strict=False):
+            name = f"n_models={sizes[place]}"
+            axis.plot(np.full(len(SEEDS), place), values[place], "o", color=colour, ms=4, alpha=0.7)
+            middle = np.median(values[place])
+            axis.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5, label=name)
+            low, high = min(values[place]), max(values[place])
+            print(f"  {label:20s} {name:12s} {middle:.3g} [{low:.3g}, {high:.3g}]")
+        axis.set(ylabel=label, ylim=(0, 1), xlim=(-0.6, 2.6), xticks=[])
+        axis.set_xlabel("one dot for each seed")
+    axes[0].set_title(SURFACES)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sizes)
+    )
+    return figure
+
+
+class PowerCut:
+    """Ends the program, or so it seems, while an epoch is at work."""
+
+    def on_epoch_end(self, module: Any, history: Any) -> None:
+        """Fail after the sixteenth epoch."""
+        if len(history) == 16:
+            raise OSError("power cut")
+
+
+def resumed() -> plt.Figure:
+    """Draw a run that was never interrupted, one that was resumed and one that started anew."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
+    differences = []
+    for seed in list(SEEDS)[:3]:
+        data = surfaces(seed)
+        whole = fit(data, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"checkpoint": Path(folder) / "run.checkpoint"}
+            with contextlib.suppress(OSError):
+                fit(data, seed, **kept, callbacks=[PowerCut()])
+            again = fit(data, seed, **kept, resume=True)
+        for axis, column in zip(axes, ("loss", "val_loss"), strict=True):
+            label = "never interrupted" if not seed else None
+            curve = whole.history_[column]
+            epochs = np.arange(1, len(curve) + 1)
+            axis.plot(epochs, curve, color=COLOURS[0], lw=3.5, label=label)
+            label = "cut in epoch 16, resume=True" if not seed else None
+            axis.plot(epochs, again.history_[column], color=COLOURS[1], lw=1, label=label)
+            axis.set(xlabel="epoch", ylabel=AXES[column], ylim=(0, None))
+            differences.append(np.abs(curve - again.history_[column]).max())
+    for axis in axes:
+        axis.axvline(15.5, color=COLOURS[2], lw=0.8, ls=":")
+    axes[0].set_title(SURFACES)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    print(f"  largest difference of the curves: {max(differences):g}")
+    return figure
+
+
+SPECIAL: dict[str, Callable[[], plt.Figure]] = {
+    "calibration": reliability,
+    "checkpoints": resumed,
+    "ensembles": members,
+}
+
+
+def shrink(path: Path) -> None:
+    """Store a picture in 48 colours, which these few lines do not miss."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(48)
+    small.save(path, optimize=True)
+
+
+def main() -> None:
+    """Make the pictures asked for."""
+    names = [*STUDIES, *SPECIAL]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=names, nargs="+", default=names)
+    chosen = parser.parse_args().only
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        for name in chosen:
+            started = time.perf_counter()
+            print(name)
+            figure = SPECIAL[name]() if name in SPECIAL else draw(STUDIES[name])
+            figure.savefig(IMAGES / f"{name}.png")
+            shrink(IMAGES / f"{name}.png")
+            plt.close(figure)
+            print(f"  {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Series with the channel before time, as aeon and sktime keep them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from sensorseq.estimator import SensorLSTMClassifier
+
+
+def to_windows(X: Any) -> dict[str, Any]:
+    """Return series as the arguments `X` and `lengths` of our estimators.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, c, t), list of ndarray of shape (c, t_i), or list of DataFrame
+        A DataFrame has a row for each step.
+
+    Returns
+    -------
+    dict
+        Of an array `lengths` says that time is where it is, so that short series of many channels
+        are not taken for channel-first ones.
+    """
+    if isinstance(X, np.ndarray):
+        return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}
+    return {"X": [part.T if isinstance(part, np.ndarray) else part.to_numpy() for part in X]}
+
+
+def fit_clone(estimator: Any, default: Callable[[], Any], X: Any, y: Any) -> Any:
+    """Return a fitted clone of an estimator, of the default one for None."""
+    fitted = default() if estimator is None else clone(estimator)
+    return fitted.fit(y=y, **to_windows(X))
+
+
+def checked_settings(estimator: type) -> list[dict[str, Any]]:
+    """Return arguments of a constructor for the checks of the libraries: small and quick."""
+    quick = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
+    sampler = {"sampler": "balanced"} if issubclass(estimator, SensorLSTMClassifier) else {}
+    return [
+        {"estimator": estimator(**quick)},
+        {"estimator": estimator(**{**quick, "hidden_size": 3, "pooling": "last", **sampler})},
+    ]

@@ -1,0 +1,102 @@
+"""The estimators as aeon's: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.adapters._channels_first import checked_settings, fit_clone, to_windows
+from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+
+try:
+    from aeon.classification import BaseClassifier  # type: ignore[import-not-found]
+    from aeon.regression import BaseRegressor  # type: ignore[import-not-found]
+except ImportError as error:
+    raise ImportError(
+        'sensorseq.adapters.aeon needs aeon: pip install "sensorseq[aeon]"'
+    ) from error
+
+_TAGS = {
+    "X_inner_type": ["np-list", "numpy3D"],
+    "capability:multivariate": True,
+    "capability:unequal_length": True,
+    "algorithm_type": "deeplearning",
+}
+
+
+class SensorLSTMAeonClassifier(BaseClassifier):  # type: ignore[misc]  # aeon is untyped
+    """A `SensorLSTMClassifier` among aeon's classifiers.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMClassifier, optional
+        What is cloned and trained; the defaults of its class when not given. Its arguments are set
+        as ``set_params(estimator__hidden_size=32)``.
+
+    Attributes
+    ----------
+    estimator_ : SensorLSTMClassifier
+        Fitted.
+
+    Examples
+    --------
+    >>> from aeon.datasets import load_basic_motions
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.adapters.aeon import SensorLSTMAeonClassifier
+    >>> X, y = load_basic_motions(split="train")
+    >>> quick = SensorLSTMClassifier(hidden_size=8, max_epochs=3, random_state=0)
+    >>> SensorLSTMAeonClassifier(quick).fit(X, y).predict(X).shape
+    (40,)
+    """
+
+    _tags: ClassVar = _TAGS
+
+    def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
+        self.estimator = estimator
+        super().__init__()
+
+    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMAeonClassifier":
+        self.estimator_ = fit_clone(self.estimator, SensorLSTMClassifier, X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        return np.asarray(self.estimator_.predict(**to_windows(X)))
+
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        return checked_settings(SensorLSTMClassifier)
+
+
+class SensorLSTMAeonRegressor(BaseRegressor):  # type: ignore[misc]  # aeon is untyped
+    """A `SensorLSTMRegressor` among aeon's regressors.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMRegressor, optional
+        What is cloned and trained; the defaults of its class when not given.
+
+    Attributes
+    ----------
+    estimator_ : SensorLSTMRegressor
+        Fitted.
+    """
+
+    _tags: ClassVar = _TAGS
+
+    def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
+        self.estimator = estimator
+        super().__init__()
+
+    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMAeonRegressor":
+        self.estimator_ = fit_clone(self.estimator, SensorLSTMRegressor, X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict(**to_windows(X)))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        return checked_settings(SensorLSTMRegressor)

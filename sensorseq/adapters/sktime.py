@@ -1,0 +1,119 @@
+"""The estimators as sktime's: panels of series, of equal length or not."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.adapters._channels_first import checked_settings, fit_clone, to_windows
+from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+
+try:
+    from sktime.classification.base import BaseClassifier  # type: ignore[import-not-found]
+    from sktime.regression.base import BaseRegressor  # type: ignore[import-not-found]
+except ImportError as error:
+    raise ImportError(
+        'sensorseq.adapters.sktime needs sktime: pip install "sensorseq[sktime]"'
+    ) from error
+
+_TAGS = {
+    "authors": "sensorseq",
+    "maintainers": "sensorseq",
+    "X_inner_mtype": "df-list",  # numpy3D beside it would be asked for series of unequal length
+    "y_inner_mtype": "numpy1D",
+    "capability:multivariate": True,
+    "capability:unequal_length": True,
+    "capability:missing_values": False,
+    "capability:categorical_in_X": False,
+}
+
+
+class SensorLSTMSktimeClassifier(BaseClassifier):  # type: ignore[misc]  # sktime is untyped
+    """A `SensorLSTMClassifier` among sktime's classifiers.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMClassifier, optional
+        What is cloned and trained; the defaults of its class when not given. Its arguments are set
+        as ``set_params(estimator__hidden_size=32)``.
+
+    Attributes
+    ----------
+    estimator_ : SensorLSTMClassifier
+        Fitted.
+
+    Examples
+    --------
+    >>> from sktime.datasets import load_basic_motions
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.adapters.sktime import SensorLSTMSktimeClassifier
+    >>> X, y = load_basic_motions(split="train", return_type="numpy3D")
+    >>> quick = SensorLSTMClassifier(hidden_size=8, max_epochs=3, random_state=0)
+    >>> SensorLSTMSktimeClassifier(quick).fit(X, y).predict(X).shape
+    (40,)
+    """
+
+    _tags: ClassVar = {**_TAGS, "capability:predict_proba": True}
+
+    def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
+        self.estimator = estimator
+        super().__init__()
+
+    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMSktimeClassifier":
+        self.estimator_ = fit_clone(self.estimator, SensorLSTMClassifier, X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        return np.asarray(self.estimator_.predict(**to_windows(X)))
+
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Return arguments for sktime's own checks."""
+        return checked_settings(SensorLSTMClassifier)
+
+
+class SensorLSTMSktimeRegressor(BaseRegressor):  # type: ignore[misc]  # sktime is untyped
+    """A `SensorLSTMRegressor` among sktime's regressors.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMRegressor, optional
+        What is cloned and trained; the defaults of its class when not given.
+
+    Attributes
+    ----------
+    estimator_ : SensorLSTMRegressor
+        Fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq import SensorLSTMRegressor
+    >>> from sensorseq.adapters.sktime import SensorLSTMSktimeRegressor
+    >>> frequency = np.linspace(0.3, 0.9, 20)
+    >>> X = np.sin(np.arange(30) * frequency[:, None])[:, None, :]
+    >>> quick = SensorLSTMRegressor(hidden_size=8, max_epochs=3, random_state=0)
+    >>> SensorLSTMSktimeRegressor(quick).fit(X, frequency).predict(X).shape
+    (20,)
+    """
+
+    _tags: ClassVar = _TAGS
+
+    def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
+        self.estimator = estimator
+        super().__init__()
+
+    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMSktimeRegressor":
+        self.estimator_ = fit_clone(self.estimator, SensorLSTMRegressor, X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict(**to_windows(X)))
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Return arguments for sktime's own checks."""
+        return checked_settings(SensorLSTMRegressor)

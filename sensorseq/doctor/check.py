@@ -1,0 +1,269 @@
+"""check_training: the checks one after the other, each within a counted amount of work."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sensorseq.doctor.data import check_channels, check_classes, check_separate
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult, Diagnosis
+from sensorseq.doctor.planted import check_planted
+from sensorseq.doctor.shuffled import check_shuffled
+from sensorseq.doctor.trial import (
+    PLAIN,
+    StopAt,
+    affordable_epochs,
+    make_twin,
+    relative_work,
+    run_trial,
+)
+from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
+from sensorseq.errors import check_choice
+from sensorseq.training.config import CLASSIFICATION, SCORES
+
+_MOST_WINDOWS = 160  # of those that are trained on
+_MOST_TIMESTEPS = 128
+_MOST_WORK = 8.0  # of a network, as a multiple of that of one layer of 64 units
+_FEWEST_UNITS = 16
+_BATCH = 16
+_BATCH_STEPS = 150
+_LEARNED = {"accuracy": 1.0, "r2": 0.95}  # of a batch
+_OWN_STEPS = 40
+_NO_STEP = 1e-30  # a learning rate too small to change a weight
+_BUDGET = 400_000  # window-steps of the reference network for each training
+
+
+def check_training(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    lengths: Any = None,
+    only: Sequence[str] | None = None,
+    random_state: int = 0,
+) -> Diagnosis:
+    """Tell a bug from a hard problem, by short trainings whose outcome is known beforehand.
+
+    The network of `estimator` has to learn one small batch by heart, to learn waves of two shapes
+    that are planted in windows like these, to be no better than chance on labels drawn by lot for
+    each recording, and to be judged alike in every epoch when it does not change. The windows are
+    looked at for what spoils a training: dead channels, a class that is nearly all of them, windows
+    on both sides of a split that hold the same samples.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMClassifier or SensorLSTMRegressor
+        Fitted or not; it is not changed.
+    X, y, groups, lengths : as in its `fit`
+        What it is to be trained on.
+    only : sequence of str, optional
+        Names of the checks to make; all of them when not given.
+    random_state : int, default=0
+        Of the short trainings. Equal numbers, equal results: no clock decides.
+
+    Returns
+    -------
+    Diagnosis
+        `print` it. `passed` is False when a check failed.
+
+    Raises
+    ------
+    InputError
+        If `fit` would refuse the data, in the same words.
+    ArgumentError
+        If `only` names a check that there is not.
+
+    Notes
+    -----
+    The work is bounded whatever the data: few windows, at most 128 steps of each, and for a large
+    network one of fewer hidden units.
+    """
+    _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
+    windows = read_checked_windows(X, y, groups, lengths, estimator._task)
+    part = take_in_runs(windows, _MOST_WINDOWS)
+    small = part.head(_MOST_TIMESTEPS)
+    estimator, notes = _lighten(estimator, windows.X.shape[2])
+    work = relative_work(estimator, windows.X.shape[2])
+    checks: dict[str, Callable[[], CheckResult]] = {
+        "channels_vary": lambda: check_channels(windows),
+        "classes_have_windows": lambda: check_classes(windows),
+        "groups_share_no_samples": lambda: check_separate(part),
+        "evaluation_repeats": lambda: _check_unchanging(estimator, small, random_state),
+        "overfits_a_batch": lambda: _check_batch(estimator, small, work, random_state),
+        "own_steps_lower_the_loss": lambda: _check_own_arguments(estimator, small, random_state),
+        "learns_a_planted_signal": lambda: check_planted(estimator, windows, work, random_state),
+        "chance_on_shuffled_labels": lambda: check_shuffled(estimator, small, work, random_state),
+    }
+    if estimator._task != CLASSIFICATION:
+        del checks["classes_have_windows"]
+    wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
+    results = [make() for name, make in checks.items() if name in wanted]
+    return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
+
+
+def _refuse_what_fit_refuses(estimator: Any, X: Any, y: Any, groups: Any, lengths: Any) -> None:
+    own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks say more of it
+        make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
+
+
+def _lighten(estimator: Any, n_channels: int) -> tuple[Any, tuple[str, ...]]:
+    """Return a twin with fewer hidden units when the network is large, and a note of it."""
+    hidden_size = estimator.hidden_size
+    twin = estimator
+    while relative_work(twin, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
+        hidden_size //= 2
+        own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
+        twin = make_twin(estimator, {**own, "hidden_size": hidden_size})
+    if twin is estimator:
+        return estimator, ()
+    told = f"hidden_size={hidden_size} stood for {estimator.hidden_size}"
+    return twin, (f"To be quick, {told}: a bug does not depend on it.",)
+
+
+def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[str, ...]:
+    left_out = []
+    if len(small) < len(windows):
+        left_out.append(f"{len(small)} of the {len(windows)} windows were trained on")
+    if small.n_timesteps < windows.n_timesteps:
+        left_out.append(f"the first {small.n_timesteps} of their {windows.n_timesteps} steps")
+    return (f"To be quick, {', '.join(left_out)}.",) if left_out else ()
+
+
+def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
+    """At a learning rate of nothing every epoch must validate alike."""
+    few = _batch_of(windows, 2 * _BATCH)
+    same = (few.X, few.y, few.lengths)
+    arguments: dict[str, Any] = {"learning_rate": _NO_STEP, "max_epochs": 3}
+    if estimator.head_norm == "batch":  # whose statistics only the autograd engine can hold
+        arguments["engine"] = "autograd"
+    trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
+    losses = trial.history["val_loss"].tolist()
+    figures = {"val_loss": losses}
+    if len(losses) == 3 and len(set(losses)) == 1:
+        return CheckResult(
+            "evaluation_repeats",
+            PASSED,
+            "With a learning rate of nothing the validation loss is the same in every epoch: what"
+            " a curve shows comes from training, not from the measurement.",
+            figures=figures,
+        )
+    return CheckResult(
+        "evaluation_repeats",
+        FAILED,
+        f"With a learning rate of nothing the validation loss is {_join(losses)} in successive"
+        " epochs: the measurement itself is random, or not finite.",
+        "Look for dropout or noise that is still on in evaluation, and for a loss of your own that"
+        " draws random numbers.",
+        figures,
+    )
+
+
+def _hold_running_statistics(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            part.momentum = 0.0  # they move without a step, and validation with them
+
+
+def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
+    """Return a few windows, of every class in turn."""
+    if not windows.classes:
+        rows = np.linspace(0, len(windows) - 1, min(n_windows, len(windows))).astype(int)
+        return windows.take(np.unique(rows))
+    turn = np.zeros(len(windows), np.int64)
+    for label in np.unique(windows.y):
+        of_label = np.flatnonzero(windows.y == label)
+        # spread over the recordings, so that no two are neighbours
+        order = np.argsort(np.arange(len(of_label)) * 0.6180339887 % 1, kind="stable")
+        turn[of_label[order]] = np.arange(len(of_label))
+    return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))
+
+
+def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+    """One small batch must be learned by heart."""
+    batch = _batch_of(windows, _BATCH)
+    score_name = SCORES[estimator._task]
+    if len(np.unique(batch.y)) < 2:
+        return CheckResult(
+            "overfits_a_batch", NOT_POSSIBLE, f"{len(batch)} windows have a single target."
+        )
+    wanted = _LEARNED[score_name]
+    affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
+    n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
+    same = (batch.X, batch.y, batch.lengths)
+    stop = StopAt(f"val_{score_name}", wanted)
+    best, taken = -np.inf, 0
+    for attempt in (1, 2):  # first weights that are slow to learn are no bug
+        arguments = {**PLAIN, "batch_size": None, "max_epochs": attempt * n_steps}
+        trial = run_trial(estimator, same, same, arguments, seed=seed + attempt, stop=stop)
+        best, taken = max(best, trial.best_score), taken + len(trial.history)
+        if best >= wanted:
+            break
+    figures = {"n_windows": len(batch), score_name: best, "steps": taken}
+    reached = f"{score_name} {best:.0%}" if score_name == "accuracy" else f"r2 {best:.2f}"
+    if best >= wanted:
+        return CheckResult(
+            "overfits_a_batch",
+            PASSED,
+            f"{len(batch)} windows were learned by heart in {taken} steps ({reached}): network,"
+            " loss, targets and gradients fit together.",
+            figures=figures,
+        )
+    return CheckResult(
+        "overfits_a_batch",
+        FAILED,
+        f"{len(batch)} windows were not learned by heart in {taken} steps of Adam at 0.01 without"
+        f" any regularization ({reached}). A network that sees its input can do that.",
+        "Look for windows that are alike but labelled differently, an input without signal after"
+        " scaling, a loss of your own of the wrong sign or that does not depend on the target, and"
+        " a hidden_size of a few units.",
+        figures,
+    )
+
+
+def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
+    """Look whether the loss falls under the estimator's own optimizer."""
+    batch = _batch_of(windows, _BATCH)
+    if len(np.unique(batch.y)) < 2:
+        return CheckResult("own_steps_lower_the_loss", NOT_POSSIBLE, "There is a single target.")
+    same = (batch.X, batch.y, batch.lengths)
+    arguments = {
+        **{name: PLAIN[name] for name in ("dropout", "recurrent_dropout", "augment", "ema_decay")},
+        "lr_schedule": "constant",
+        "warmup_epochs": 0,
+        "batch_size": None,
+        "max_timesteps": None,
+        "max_epochs": _OWN_STEPS,
+    }
+    trial = run_trial(estimator, same, same, arguments, seed=seed)
+    losses = trial.history["loss"]
+    first, last = float(losses[0]), float(np.median(losses[-5:]))
+    figures = {"first_loss": first, "last_loss": last, "steps": len(losses)}
+    told = f"optimizer={estimator.optimizer!r} with learning_rate={estimator.learning_rate!r}"
+    if not np.isfinite(losses).all() or last > first + 0.05 * abs(first):
+        return CheckResult(
+            "own_steps_lower_the_loss",
+            FAILED,
+            f"{told} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
+            f" {len(losses)} steps: the steps are too long.",
+            "Lower learning_rate by a factor of ten, and bound the gradient with max_grad_norm=1.",
+            figures,
+        )
+    slow = last > 0.98 * first if first > 0 else False
+    return CheckResult(
+        "own_steps_lower_the_loss",
+        PASSED,
+        f"{told} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
+        f" {len(losses)} steps"
+        + (": hardly at all, which many steps in an epoch may make good." if slow else "."),
+        "If fit learns slowly, raise learning_rate." if slow else "",
+        figures,
+    )
+
+
+def _join(values: list[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

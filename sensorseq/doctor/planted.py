@@ -1,0 +1,116 @@
+"""A planted signal: cosines against triangles, in windows of the shape of the user's."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
+from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, relative_work, run_trial
+from sensorseq.doctor.windows import CheckedWindows
+from sensorseq.training.config import SCORES
+
+N_PLANTED = 96  # windows to learn from, and as many to be judged by
+_TIMESTEPS = 64
+_FEWEST_TIMESTEPS = 8
+_MOST_CHANNELS = 64
+_NOISE = 0.1  # standard deviation, of an amplitude of 1
+_EPOCHS = 60
+_BUDGET = 400_000
+_LEARNED = {"accuracy": 0.9, "r2": 0.7}
+
+
+def plant(
+    n_windows: int, lengths: NDArray[np.int64], n_timesteps: int, n_channels: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return windows of ``cos(t)`` and of ``1 - 2 arccos(cos(t)) / pi``, their class and lengths.
+
+    Both run from -1 to 1 with the same period and begin anywhere in it: only the shape tells them
+    apart. Channels lag behind each other.
+    """
+    rng = np.random.default_rng([seed, n_windows])
+    y = np.arange(n_windows) % 2
+    period = max(8.0, n_timesteps / 4)
+    begin = rng.uniform(0, 2 * np.pi, (n_windows, 1, 1))
+    t = 2 * np.pi * np.arange(n_timesteps)[:, None] / period + begin + 0.5 * np.arange(n_channels)
+    wave = np.where(y[:, None, None] == 0, np.cos(t), 1 - 2 * np.arccos(np.cos(t)) / np.pi)
+    X = wave + _NOISE * rng.standard_normal(wave.shape)
+    chosen = rng.choice(lengths, n_windows)
+    X[np.arange(n_timesteps) >= chosen[:, None]] = 0.0
+    return X.astype(np.float32), y, chosen
+
+
+def plant_windows(
+    seed: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return windows of the planted signal as a data set of its own.
+
+    Parameters
+    ----------
+    seed : int
+        Of where the waves begin, and of their noise.
+
+    Returns
+    -------
+    X : ndarray of shape (96, 100, 1), float32
+        Cosines and triangles.
+    y, groups : ndarray of shape (96,), int64
+        Class, and one of 24 recordings of a class each.
+    """
+    X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order], np.arange(N_PLANTED) // 4
+
+
+def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+    """Say whether the network learns the planted signal; two first weights may try."""
+    n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
+    if n_timesteps < _FEWEST_TIMESTEPS:
+        return CheckResult(
+            "learns_a_planted_signal",
+            NOT_POSSIBLE,
+            f"Windows of {n_timesteps} steps are too short to hold the shape of a wave.",
+        )
+    n_channels = min(windows.X.shape[2], _MOST_CHANNELS)
+    work = min(work, relative_work(estimator, n_channels))
+    share = windows.lengths / windows.n_timesteps
+    lengths = np.maximum(np.ceil(share * n_timesteps), _FEWEST_TIMESTEPS).astype(np.int64)
+    X, y, known = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
+    X_val, y_val, known_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
+    score_name = SCORES[estimator._task]
+    wanted = _LEARNED[score_name]
+    affordable = affordable_epochs(_BUDGET, work, N_PLANTED, n_timesteps)
+    arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _EPOCHS))}
+    best, n_epochs = -np.inf, 0
+    for attempt in range(2):
+        trial = run_trial(
+            estimator,
+            (X, y, known),
+            (X_val, y_val, known_val),
+            arguments,
+            seed=seed + attempt,
+            stop=StopAt(f"val_{score_name}", wanted),
+        )
+        best, n_epochs = max(best, trial.best_score), n_epochs + len(trial.history)
+        if best >= wanted:
+            break
+    figures = {f"val_{score_name}": best, "epochs": n_epochs, "n_timesteps": n_timesteps}
+    reached = f"{score_name} {best:.0%}" if score_name == "accuracy" else f"r2 {best:.2f}"
+    if best >= wanted:
+        return CheckResult(
+            "learns_a_planted_signal",
+            PASSED,
+            f"Cosines were told from triangles of the same period after {n_epochs} epochs"
+            f" ({reached} on new ones): this network can learn shapes in windows like yours, so if"
+            " yours are not learned, look at the data and the labels.",
+            figures=figures,
+        )
+    return CheckResult(
+        "learns_a_planted_signal",
+        FAILED,
+        f"Cosines were not told from triangles of the same period in {n_epochs} epochs of Adam at"
+        f" 0.01 ({reached} on new ones), which a working network learns in a few.",
+        "If overfits_a_batch failed too, begin there. Else try pooling='meanmax', weight_init and"
+        " forget_bias at their defaults, and a larger hidden_size.",
+        figures,
+    )

@@ -1,0 +1,202 @@
+"""Labels by lot for each recording: whatever validates above chance has leaked."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.doctor.data import connect_shared
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
+from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, run_trial
+from sensorseq.doctor.windows import CheckedWindows
+from sensorseq.errors import SplitError
+from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.config import SCORES
+
+ALARM = 0.005  # how often labels by lot alone may look like a leak
+_ENOUGH = 32  # recordings to judge by
+_MOST_TRIALS = 8
+_HELD_OUT = 0.4
+_EPOCHS = 60
+_FEWEST_EPOCHS = 15
+_BUDGET = 1_500_000
+_DRAWS = 9999
+
+
+def chance_of(
+    votes: list[NDArray[np.int64]], drawn: list[NDArray[np.int64]], seed: int
+) -> tuple[float, float]:
+    """Return how probable as many right votes are by lot, and as many as there are votes.
+
+    In each trial the lots of the recordings that were held out may change places; which votes are
+    right then is the law of chance, whatever the votes. So it is exact for few recordings, too.
+
+    Parameters
+    ----------
+    votes, drawn : list of ndarray of shape (n_recordings,)
+        Of each trial the class that the network votes for, and the one that was drawn.
+    seed : int
+        Of the draws that stand for all orders.
+
+    Returns
+    -------
+    p, smallest_p : float
+        The second is what votes without an error would have had.
+    """
+    rng = np.random.default_rng(seed)
+    n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
+    right, perfect = np.zeros((2, _DRAWS), np.int64)
+    for vote, lot in zip(votes, drawn, strict=True):
+        orders = rng.permuted(np.tile(lot, (_DRAWS, 1)), axis=1)
+        right += (orders == vote).sum(axis=1)
+        perfect += (orders == lot).sum(axis=1)
+    n_votes = sum(map(len, votes))
+    return (
+        float((1 + (right >= n_right).sum()) / (1 + _DRAWS)),
+        float((1 + (perfect >= n_votes).sum()) / (1 + _DRAWS)),
+    )
+
+
+def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+    """Say whether recordings that were held out are told right more often than by chance."""
+    unit, kind = _units(windows)
+    n_units = int(unit.max()) + 1
+    if n_units < 4:
+        return CheckResult(
+            "chance_on_shuffled_labels",
+            NOT_POSSIBLE,
+            f"There are {n_units} {kind}; labels drawn for so few say nothing.",
+            "Give windows of more recordings.",
+        )
+    rng = np.random.default_rng([seed, 7])
+    votes: list[NDArray[np.int64]] = []
+    drawn: list[NDArray[np.int64]] = []
+    n_trials = 1
+    for _ in range(4 * _MOST_TRIALS):
+        if len(votes) == n_trials:
+            break
+        parts = _split(windows, rng)
+        if parts is None:
+            break
+        lots = _draw(unit[parts[1]], n_units, rng)
+        train, held_out = (windows.take(rows) for rows in parts)
+        y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
+        if len(np.unique(y_train)) < 2:
+            continue  # all lots to learn from fell the same: draw again
+        units, index = np.unique(of_val, return_inverse=True)
+        if not votes:
+            n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
+        budget = _BUDGET / n_trials
+        affordable = affordable_epochs(budget, work, len(windows), windows.n_timesteps)
+        trial = run_trial(
+            estimator,
+            (train.X, y_train, train.lengths),
+            (held_out.X, y_val, held_out.lengths),
+            {
+                **PLAIN,
+                "lr_schedule": "cosine",
+                "max_epochs": int(np.clip(affordable, _FEWEST_EPOCHS, _EPOCHS)),
+            },
+            seed=seed + len(votes),
+            stop=StopAt(SCORES[estimator._task], 0.98),
+        )
+        votes.append(_vote(trial.outputs, index, len(units)))
+        drawn.append(lots[units])
+    if not votes:
+        return CheckResult(
+            "chance_on_shuffled_labels",
+            NOT_POSSIBLE,
+            f"No part of the {kind} can be held out for validation.",
+            "Give more groups.",
+        )
+    return _judge(votes, drawn, kind, windows, seed)
+
+
+def _judge(
+    votes: list[NDArray[np.int64]],
+    drawn: list[NDArray[np.int64]],
+    kind: str,
+    windows: CheckedWindows,
+    seed: int,
+) -> CheckResult:
+    p, smallest_p = chance_of(votes, drawn, seed)
+    n_votes = sum(map(len, votes))
+    n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
+    figures = {"n_right": n_right, "n_votes": n_votes, "p": p, "n_trials": len(votes)}
+    told = f"{n_right} of {n_votes} held-out {kind} were told right"
+    if smallest_p > ALARM:
+        return CheckResult(
+            "chance_on_shuffled_labels",
+            NOT_POSSIBLE,
+            f"Only {n_votes} {kind} could be held out; no number of them told right would show"
+            " more than chance.",
+            "Give windows of more recordings.",
+            figures,
+        )
+    if p <= ALARM:
+        return CheckResult(
+            "chance_on_shuffled_labels",
+            FAILED,
+            f"Labels were drawn by lot for each of the {kind}, and still {told}"
+            f" (by chance that happens in {p:.2%} of cases): validation windows are known from"
+            " training, so every validation score is too good.",
+            "Give groups= with the recording of each window, so that a recording is on one side"
+            " of the split.",
+            figures,
+        )
+    advice = ""
+    if windows.groups is None and windows.recording is None:
+        advice = (
+            "Without groups= it is not known which windows belong together; give the recording of"
+            " each to make this check worth more."
+        )
+    return CheckResult(
+        "chance_on_shuffled_labels",
+        PASSED,
+        f"With labels drawn by lot for each of the {kind}, {told}, as chance has it: what"
+        " validates better than that has been learned.",
+        advice,
+        figures,
+    )
+
+
+def _units(windows: CheckedWindows) -> tuple[NDArray[np.int64], str]:
+    """Return what gets one lot, as numbers from 0: the nearest to a recording that is known."""
+    if windows.recording is not None:
+        return np.unique(windows.recording, return_inverse=True)[1], "recordings"
+    stretches, n_across = connect_shared(windows)
+    if n_across:
+        return stretches, "stretches of signal"
+    kind = "windows" if windows.groups is None else "groups"
+    return np.unique(windows.split_unit, return_inverse=True)[1], kind
+
+
+def _split(
+    windows: CheckedWindows, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Hold out as `fit` does: whole groups, single windows without."""
+    seed = int(rng.integers(2**31 - 1))
+    try:
+        train, validation = holdout_by_group(None, windows.split_unit, _HELD_OUT, seed)
+    except SplitError:
+        return None
+    return (train, validation) if len(train) and len(validation) else None
+
+
+def _draw(held_out: NDArray[np.int64], n_units: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a lot for each unit: half of those that are held out each way, and half of the rest."""
+    lots = np.zeros(n_units, np.int64)
+    is_held_out = np.isin(np.arange(n_units), held_out)
+    for side in (is_held_out, ~is_held_out):
+        n_side = int(side.sum())
+        lots[side] = rng.permuted((np.arange(n_side) + rng.integers(2)) % 2)
+    return lots
+
+
+def _vote(
+    outputs: NDArray[np.float64], index: NDArray[np.int64], n_units: int
+) -> NDArray[np.int64]:
+    """Return the class that all windows of a unit together vote for."""
+    for_one = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
+    total = np.bincount(index, weights=np.tanh(np.nan_to_num(for_one)), minlength=n_units)
+    return (total > 0).astype(np.int64)

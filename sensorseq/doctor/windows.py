@@ -1,0 +1,135 @@
+"""The windows to check: read as `fit` reads them, and small parts of them."""
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.inputs import check_groups, from_one_hot, read_sequences
+from sensorseq.training.preparation import read_training_file
+from sensorseq.windows import WindowSet
+
+
+@dataclass(frozen=True)
+class CheckedWindows:
+    """Windows with their targets and what they belong to.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, T, C)
+        Unscaled.
+    lengths : ndarray of shape (N,), int64
+        Valid steps.
+    y : ndarray of shape (N,) or (N, K)
+        Class index, or the values of a regression.
+    classes : tuple
+        Labels by class index; empty for a regression.
+    groups : ndarray of shape (N,), or None
+        What a validation split keeps whole; None when nobody said.
+    recording : ndarray of shape (N,), or None
+        The recording each window was cut from, where it is known.
+    channels : tuple of str
+        Names.
+    """
+
+    X: NDArray[Any]
+    lengths: NDArray[np.int64]
+    y: NDArray[Any]
+    classes: tuple[Any, ...]
+    groups: NDArray[Any] | None
+    recording: NDArray[Any] | None
+    channels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def n_timesteps(self) -> int:
+        """Steps of the padded windows, T."""
+        return int(self.X.shape[1])
+
+    @property
+    def split_unit(self) -> NDArray[Any]:
+        """What goes to one side of a split as a whole: the group, or else the window alone."""
+        return np.arange(len(self)) if self.groups is None else self.groups
+
+    def take(self, rows: NDArray[Any]) -> "CheckedWindows":
+        """Return the windows at `rows`."""
+        return replace(
+            self,
+            X=self.X[rows],
+            lengths=self.lengths[rows],
+            y=self.y[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            recording=None if self.recording is None else self.recording[rows],
+        )
+
+    def head(self, n_timesteps: int) -> "CheckedWindows":
+        """Return the first steps of every window."""
+        if n_timesteps >= self.n_timesteps:
+            return self
+        lengths = np.minimum(self.lengths, n_timesteps)
+        return replace(self, X=self.X[:, :n_timesteps], lengths=lengths)
+
+
+def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -> CheckedWindows:
+    """Read what `fit` would be given; test windows of a split are left out.
+
+    Raises
+    ------
+    InputError
+        If there are no targets.
+    """
+    recording, channels = None, None
+    if isinstance(X, str | os.PathLike):
+        X, _ = read_training_file(X)
+    if isinstance(X, WindowSet):
+        if X.split is not None:
+            y = X.y if y is None else y
+            rows = np.flatnonzero(X.split != "test")
+            y = None if y is None else np.asarray(y)[rows]
+            X = replace(X.take(rows), split=None)
+        y = X.y if y is None else y
+        recording, channels = X.recording_id, tuple(X.channels)
+        groups = X.groups if groups is None else groups
+        groups = recording if groups is None else groups
+    if y is None:
+        raise InputError("y is None; targets are needed.")
+    sequences = read_sequences(X, lengths)
+    if channels is None:
+        channels = tuple(str(i) for i in range(sequences.X.shape[2]))
+    target, classes = np.asarray(y), ()
+    if task == CLASSIFICATION:
+        if target.ndim == 2 and target.shape[1] > 1:
+            target = from_one_hot(target, "y")
+        names, target = np.unique(target.ravel(), return_inverse=True)
+        classes = tuple(names.tolist())
+    groups = check_groups(groups, len(sequences), "groups")
+    return CheckedWindows(
+        sequences.X, sequences.lengths, target, classes, groups, recording, channels
+    )
+
+
+def take_in_runs(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
+    """Return about `n_windows` windows, neighbours together, so that what overlaps still does.
+
+    From each group its first windows, equally many of each as far as they go; without groups the
+    windows are taken in four runs.
+    """
+    if len(windows) <= n_windows:
+        return windows
+    if windows.groups is None:
+        starts = np.linspace(0, len(windows) - n_windows // 4, 4).astype(int)
+        return windows.take(
+            np.unique(np.concatenate([s + np.arange(n_windows // 4) for s in starts]))
+        )
+    _, unit = np.unique(windows.groups, return_inverse=True)
+    # Every class comes along when groups of all classes do: take groups spread over the file.
+    n_units = min(int(unit.max()) + 1, max(2, n_windows // 4))
+    chosen = np.unique(np.linspace(0, unit.max(), n_units).astype(int))
+    each = max(1, n_windows // len(chosen))
+    return windows.take(np.sort(np.concatenate([np.flatnonzero(unit == u)[:each] for u in chosen])))

@@ -1,0 +1,265 @@
+"""From probabilities to decisions: when not to answer, and one answer for a recording."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from sensorseq.errors import InputError, check_choice
+from sensorseq.estimator.labels import read_known_labels
+from sensorseq.training.abstention import Abstention, choose_threshold, lowest_error_rate
+from sensorseq.training.arguments import check_real
+from sensorseq.training.inputs import check_groups
+from sensorseq.training.preparation import Preparation, seen_recordings
+from sensorseq.training.recordings import iter_recordings, recording_prediction
+from sensorseq.windows import WindowSet
+
+
+class Decisions(NamedTuple):
+    """Labels of windows, masked where there is no answer.
+
+    Parameters
+    ----------
+    label : masked array of shape (n_windows,)
+        The most probable label where `answered`; elsewhere masked, so that no comparison with it
+        is true. ``np.where(answered, label.data, "unknown")`` names those.
+    probability : ndarray of shape (n_windows,)
+        Of the most probable label.
+    answered : ndarray of shape (n_windows,), bool
+        Whether it reaches the threshold.
+    """
+
+    label: Any
+    probability: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+
+
+class RecordingDecision(NamedTuple):
+    """One answer for all windows of a recording.
+
+    Parameters
+    ----------
+    recording_id : Any
+        Which recording.
+    label : Any
+        Its class.
+    probability : float
+        Mean probability of that class.
+    vote_share : float
+        Share of the windows that say so.
+    n_windows : int
+        How many there are.
+    probabilities : tuple of float
+        Mean probability of each class, in the order of `classes_`.
+    """
+
+    recording_id: Any
+    label: Any
+    probability: float
+    vote_share: float
+    n_windows: int
+    probabilities: tuple[float, ...]
+
+
+class DecisionMixin:
+    """What a classifier decides with the probabilities that it predicts."""
+
+    classes_: NDArray[Any]
+    preparation_: Preparation | None
+    abstention_: Abstention
+
+    @property
+    def abstain_threshold_(self) -> float:
+        """The threshold that `fit_abstention` chose."""
+        return self.abstention_.threshold
+
+    def fit_abstention(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        error_rate: float = 0.05,
+        confidence: float = 0.9,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Choose the probability below which not to answer, on windows that took no part in `fit`.
+
+        The lowest threshold of which the windows can show that at most `error_rate` of the answers
+        are wrong, whole groups counted as what was drawn; see
+        `sensorseq.training.abstention.choose_threshold`. With probability `confidence` over such
+        sets of groups the promise is kept on new recordings of the same kind. On others, a surface
+        or a robot that was never seen, nothing is promised.
+
+        Parameters
+        ----------
+        X, y, lengths : as in `fit`
+            Held-out windows: not those of training or validation, on which the network was chosen,
+            nor those that a final score is to be reported on.
+        error_rate : float, default=0.05
+            Highest share of wrong answers, above 0 and below 1.
+        confidence : float, default=0.9
+            How sure that is to be, above 0 and below 1.
+        groups : array of shape (n_windows,), optional
+            What was recorded as a whole. A WindowSet brings its own, or else its recordings; with
+            neither, windows count as independent, which those of one recording are not.
+
+        Returns
+        -------
+        self
+            With `abstention_` and `abstain_threshold_`, which `save` stores as well.
+
+        Raises
+        ------
+        InputError
+            If the windows cannot show this for any threshold: the lowest error rate that they can
+            show is named. Or if they were learned from, or bring no labels.
+        """
+        check_is_fitted(self)
+        check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
+        check_real("confidence", confidence, 0.0, 1.0, low_open=True)
+        X = self._open(X, "X")  # type: ignore[attr-defined]  # of the estimator
+        if isinstance(X, WindowSet):
+            y = X.y if y is None else y
+            groups = X.groups if groups is None else groups
+            seen = seen_recordings(self.preparation_, X)
+            if seen:
+                raise InputError(
+                    f"X has {len(seen)} recording(s) that the model has learned from or was chosen"
+                    f" on ({', '.join(seen[:3])}); on those it errs less than on new ones. Give"
+                    " recordings that took no part in fit."
+                )
+        probability = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        n_windows = len(probability)
+        class_index = read_known_labels(y, n_windows, "y", "X", self.classes_)
+        named = check_groups(groups, n_windows, "groups")
+        group_index = np.arange(n_windows) if named is None else _number(named)
+        highest, is_right = probability.max(axis=1), probability.argmax(axis=1) == class_index
+        chosen = choose_threshold(
+            highest, is_right, group_index, error_rate=error_rate, confidence=confidence
+        )
+        if chosen is None:
+            lowest = lowest_error_rate(highest, is_right, group_index, confidence)
+            way = "" if lowest is None else f", or take error_rate={lowest:g}, which these can show"
+            raise InputError(
+                f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
+                f" {100 * is_right.mean():.1f} % of them right, cannot show with confidence"
+                f" {confidence:g} that at most error_rate={error_rate:g} of the answers are wrong,"
+                f" not even of the surest 30 %. Record more groups{way}."
+            )
+        self.abstention_ = chosen
+        return self
+
+    def predict_or_abstain(
+        self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
+    ) -> Decisions:
+        """Return the label of each window, or none where it is not sure enough.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        threshold : float, optional
+            Lowest probability to answer with; that of `fit_abstention` when not given.
+
+        Returns
+        -------
+        Decisions
+            label (masked where there is no answer), probability, answered.
+
+        Raises
+        ------
+        InputError
+            If there is no threshold.
+        """
+        check_is_fitted(self)
+        if threshold is None:
+            if not hasattr(self, "abstention_"):
+                raise InputError(
+                    "there is no threshold yet: call fit_abstention on held-out windows first, or"
+                    " give threshold=, a probability."
+                )
+            threshold = self.abstain_threshold_
+        check_real("threshold", threshold, 0.0, 1.0, high_open=False)
+        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        probability = rows.max(axis=1)
+        answered = probability >= threshold
+        label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
+        return Decisions(label, probability, answered)
+
+    def predict_recordings(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        how: str = "mean",
+    ) -> list[RecordingDecision]:
+        """Return one label for each recording, from all of its windows.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        recording_id : array of shape (n_windows,), optional
+            Where each window comes from. A WindowSet brings its own.
+        how : {"mean", "vote"}, default="mean"
+            The class of the highest mean probability, in which unsure windows count less; or the
+            class most windows are given, which a few windows that are surely wrong cannot turn; of
+            equals the one with the higher mean probability.
+
+        Returns
+        -------
+        list of RecordingDecision
+            In the order in which recordings first appear.
+
+        Raises
+        ------
+        InputError
+            If nothing says which recording a window belongs to.
+        """
+        check_choice("how", how, ("mean", "vote"))
+        check_is_fitted(self)
+        X = self._open(X, "X")  # type: ignore[attr-defined]
+        if recording_id is None and isinstance(X, WindowSet):
+            recording_id = X.recording_id
+        if recording_id is None:
+            raise InputError(
+                "nothing says which recording a window belongs to; give recording_id, or a"
+                " WindowSet that has it."
+            )
+        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        named = check_groups(recording_id, len(rows), "recording_id")
+        assert named is not None
+        return [
+            _decide(name, rows[own], how, self.classes_.tolist())
+            for name, own in iter_recordings(named)
+        ]
+
+
+def check_abstention(fields: Sequence[Any]) -> Abstention:
+    """Return what `fit_abstention` chose, read from a file."""
+    read = Abstention(*fields)
+    numbers = all(isinstance(value, int | float) for value in read)
+    if not numbers or not 0 <= read.threshold <= 1:
+        raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
+    return read
+
+
+def _decide(
+    name: Any, probability: NDArray[np.float64], how: str, classes: list[Any]
+) -> RecordingDecision:
+    vote, best, mean = recording_prediction(probability)
+    index = best if how == "mean" else vote
+    return RecordingDecision(
+        name,
+        classes[index],
+        float(mean[index]),
+        float((probability.argmax(axis=1) == index).mean()),
+        len(probability),
+        tuple(mean.tolist()),
+    )
+
+
+def _number(names: NDArray[Any]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1]

@@ -1,0 +1,36 @@
+"""Say when padding is about to be read as signal: `lengths` reached fit, but not this call."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def warn_of_padding(X: NDArray[Any], lengths: NDArray[np.int64], *, were_lengths: bool) -> None:
+    """Warn when windows of full length end in zeros, and the network learned from shorter ones.
+
+    scikit-learn hands `lengths` to `fit` and to `score`, but not to everything that predicts.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c)
+        Windows to predict.
+    lengths : ndarray of shape (n,)
+        Their valid steps.
+    were_lengths : bool
+        Whether `fit` saw windows that were shorter than the longest.
+    """
+    n_timesteps = X.shape[1]
+    if not were_lengths or n_timesteps < 2 or (lengths < n_timesteps).any():
+        return
+    n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
+    if n_padded:
+        warnings.warn(
+            f"{n_padded} of the {len(X)} windows end in zeros in every channel, fit was given"
+            " lengths, and this call was not: the zeros are read as signal. Give lengths=, or"
+            " windows as a list of arrays of shape (t_i, c), which bring their lengths wherever"
+            " scikit-learn passes no metadata on.",
+            UserWarning,
+            stacklevel=5,
+        )

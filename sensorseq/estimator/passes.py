@@ -1,0 +1,132 @@
+"""partial_fit: learn from windows as they arrive, one pass over each lot."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from sensorseq.errors import ArgumentError, DivergedError
+from sensorseq.history import History
+from sensorseq.training.callbacks import notify
+from sensorseq.training.distributed import agree_on, current_ranks
+from sensorseq.training.parts import Part, Windows
+from sensorseq.training.passes import train_pass
+from sensorseq.training.preparation import (
+    Preparation,
+    check_same_preparation,
+    describe_preparation,
+)
+from sensorseq.windows import WindowSet
+
+_OF_FIT = {  # argument: what leaves it alone, and what to do instead
+    "calibrate": (False, "calibrate on validation windows with fit"),
+    "checkpoint": (None, "pickle the estimator between calls: the optimizer's state is in it"),
+    "n_models": (1, "train the models one by one"),
+    "auto_repair": (False, "leave it False"),
+}
+
+
+class PassesMixin:
+    """What `partial_fit` of both estimators shares; a part of `SensorLSTM`."""
+
+    _in_pass = False  # while a call lasts: nothing is held out, nothing learned anew is fitted
+    _passes: dict[str, Any]
+    preparation_: Preparation | None
+
+    def _learn_pass(
+        self: Any, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
+    ) -> None:
+        """Train for one pass over the windows; leave everything as it was when that fails."""
+        for name, (harmless, instead) in _OF_FIT.items():
+            if getattr(self, name, harmless) != harmless:
+                raise ArgumentError(
+                    f"{name}={getattr(self, name)!r} is for fit, not for partial_fit; {instead}."
+                )
+        begins = not hasattr(self, "module_")
+        before = dict(self.__dict__)
+        try:
+            with self._passing():
+                prepared, result, history = self._run_pass(
+                    X, y, sample_weight, groups, lengths, begins=begins
+                )
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        if not result.is_finite and begins:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise DivergedError(
+                "training diverged in its first pass: a loss or gradient is not finite. Lower"
+                f" learning_rate (now {self.learning_rate!r}), or check scale (now {self.scale!r})."
+            )
+        self.history_ = history
+        self.n_iter_ = self.best_epoch_ = len(history)
+        self.engine_ = result.engine
+        self._report_facts = prepared.facts
+        if result.is_finite:
+            self.best_score_ = result.row["loss"]
+            self.module_, self._passes = prepared.module, result.state
+            self._learn_probabilities(prepared)
+        else:
+            warnings.warn(
+                f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
+                " weights of before this call are kept; see fluctuation_.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        self._make_report()
+        ranks = current_ranks()
+        if ranks is None or ranks.is_first:
+            notify(prepared.options["callbacks"], "on_epoch_end", self.module_, self.history_)
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        self._in_pass = True
+        try:
+            yield
+        finally:
+            self.__dict__.pop("_in_pass", None)
+
+    def _run_pass(
+        self: Any, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool
+    ) -> tuple[Any, Any, History]:
+        prepared = self._prepare_pass(X, y, sample_weight, groups, lengths)
+        state = {} if begins else getattr(self, "_passes", {})
+        if not state:
+            drawn = check_random_state(self.random_state).randint(2**31 - 1)
+            state = {"entropy": int(agree_on(drawn))}
+        result = train_pass(
+            prepared.module,
+            prepared.train,
+            prepared.config,
+            state,
+            engine=self.engine,
+            refresh=prepared.options.get("refresh"),
+        )
+        history = History([] if begins else self.history_)
+        row: dict[str, Any] = {"epoch": len(history) + 1}
+        history.append(row | result.row)
+        return prepared, result, history
+
+    def _join_preparation(self: Any, X: Any) -> None:
+        """Count the recordings of a further lot as seen, too."""
+        if not isinstance(X, WindowSet):
+            return
+        known = getattr(self, "preparation_", None)
+        here = describe_preparation(X)
+        if known is not None:
+            check_same_preparation(known, X)
+            here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
+        self.preparation_ = here
+
+
+def train_part(windows: Windows) -> Part:
+    """Return the windows a pass learns from: all, or those a stored split trains on."""
+    if windows.split is None:
+        return windows.part(np.arange(len(windows.target)))
+    return windows.part(np.flatnonzero(windows.split == "train"))

@@ -1,0 +1,190 @@
+"""How far probabilities are from how often they are right."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation.labels import check_known_labels
+from sensorseq.evaluation.resampling import (
+    N_RESAMPLES,
+    Interval,
+    percentile_interval,
+    resampling_weights,
+)
+
+_FEWEST = 20  # windows of a bin: fewer bins rather than bins that say nothing
+
+
+class CalibrationBin(NamedTuple):
+    """Windows of about the same probability."""
+
+    n_windows: int
+    probability: float
+    accuracy: float
+
+
+class CalibrationError(NamedTuple):
+    """How far the probability of the predicted class is from how often it is right.
+
+    Parameters
+    ----------
+    value : float
+        Root of the mean square over windows of probability less accuracy, in bins: 0.1 is about
+        ten points off. 0 where `squared` is below.
+    interval : Interval
+        Where it lies, by whole groups.
+    squared : float
+        Its square. Without bias, therefore below zero for about half of all sets of windows on
+        which a perfectly calibrated classifier is measured.
+    bins : tuple of CalibrationBin
+        By rising probability: the points of a reliability diagram.
+    """
+
+    value: float
+    interval: Interval
+    squared: float
+    bins: tuple[CalibrationBin, ...]
+
+
+def calibration_error(
+    y: ArrayLike,
+    probability: ArrayLike,
+    classes: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    n_bins: int = 15,
+    debias: bool = True,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> CalibrationError:
+    """Measure how far the probability of the predicted class is from how often it is right.
+
+    Windows are sorted into bins of equal number by that probability p. The plain estimate of a
+    bin's squared error is the square of the mean of ``p - right``. It is too high by the variance
+    of that mean, the more so the fewer windows there are; here only products of *two different
+    windows* are averaged, whose expectation is the squared error itself. For a p that is constant
+    in a bin that is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two
+    windows are of different groups: the windows of one recording are right or wrong together, and
+    their products would count that as miscalibration.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_windows,)
+        True labels.
+    probability : array-like of shape (n_windows, n_classes)
+        Rows sum to 1.
+    classes : array-like of shape (n_classes,)
+        Labels of its columns.
+    groups : array-like of shape (n_windows,), optional
+        What was drawn as a whole, such as recordings; by default each window by itself.
+    n_bins : int, default=15
+        At most; fewer when a bin would have fewer than 20 windows. Equal probabilities are in one
+        bin.
+    debias : bool, default=True
+        False is the plain estimate, to compare with what others report.
+    n_resamples : int, default=2000
+        Draws of groups behind the interval, whose centre is moved to the debiased estimate.
+    seed : int, default=0
+        Of the draws.
+
+    Returns
+    -------
+    CalibrationError
+        NaN where no bin has windows of two groups.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, there is no window, a label is not one of `classes`, or a row of
+        `probability` is not one.
+    ArgumentError
+        If `n_bins` is not at least 1.
+
+    References
+    ----------
+    .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*, NeurIPS 2019, section 4.
+    """
+    labels, rows, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
+    if not len(labels):
+        raise InputError("no windows to measure the calibration on.")
+    if rows.shape != (len(labels), len(names)):
+        raise InputError(
+            f"probability has shape {rows.shape}; {len(labels)} windows of {len(names)} classes"
+            f" need {(len(labels), len(names))}."
+        )
+    check_known_labels(labels, names)
+    if not are_probabilities(rows):
+        raise InputError("probability has rows that are not shares of 1; give predict_proba's.")
+    if n_bins < 1:
+        raise ArgumentError(f"n_bins={n_bins!r} must be at least 1.")
+    group = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if group.shape != labels.shape:
+        raise InputError(f"groups has shape {group.shape}; labels have {labels.shape}.")
+    sure = rows.max(axis=1)
+    right = names[rows.argmax(axis=1)] == labels
+    order = np.lexsort((right, sure, group))  # so that the order of windows changes no bit
+    sure, right = sure[order], right[order].astype(np.float64)
+    n_groups, group_index = _number(group[order])
+    bin_index, n_used = _equal_bins(sure, min(n_bins, max(1, len(sure) // _FEWEST)))
+    n, off = np.zeros((2, n_groups, n_used))
+    np.add.at(n, (group_index, bin_index), 1)
+    np.add.at(off, (group_index, bin_index), sure - right)
+    squared = _squared(n, off, np.ones((1, n_groups)), debias=debias)[0]
+    drawn = _squared(n, off, resampling_weights(n_groups, n_resamples, seed), debias=debias)
+    # A draw knows the windows, not the truth, as its population: it is off by what these are.
+    drawn += squared - np.nanmean(drawn) if np.isfinite(drawn).any() else 0.0
+    counts = np.bincount(bin_index, minlength=n_used)
+    return CalibrationError(
+        float(np.sqrt(max(squared, 0.0))) if np.isfinite(squared) else float("nan"),
+        percentile_interval(np.sqrt(np.maximum(drawn, 0.0))),
+        float(squared),
+        tuple(
+            CalibrationBin(int(count), float(p), float(a))
+            for count, p, a in zip(
+                counts,
+                np.bincount(bin_index, sure, n_used) / counts,
+                np.bincount(bin_index, right, n_used) / counts,
+                strict=True,
+            )
+        ),
+    )
+
+
+def are_probabilities(rows: NDArray[np.float64]) -> bool:
+    """Whether every row is shares of 1."""
+    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6))
+
+
+def _number(group: NDArray[np.generic]) -> tuple[int, NDArray[np.int64]]:
+    names, index = np.unique(group, return_inverse=True)
+    return len(names), index
+
+
+def _equal_bins(values: NDArray[np.float64], n_bins: int) -> tuple[NDArray[np.int64], int]:
+    """Return the bin of each value, and how many bins have one; equal values share theirs."""
+    inner = np.quantile(values, np.arange(1, n_bins) / n_bins, method="lower")
+    used, index = np.unique(np.searchsorted(inner, values, side="left"), return_inverse=True)
+    return index, len(used)
+
+
+def _squared(
+    n: NDArray[np.float64],
+    off: NDArray[np.float64],
+    weights: NDArray[np.generic],
+    *,
+    debias: bool,
+) -> NDArray[np.float64]:
+    """Squared error of draws of groups: of windows (group, bin) and the sums of their errors."""
+    w = weights.astype(np.float64)
+    windows, product = w @ n, (w @ off) ** 2
+    pairs = windows**2
+    if debias:  # a group drawn twice is two groups
+        product -= w @ off**2
+        pairs -= w @ n**2
+    usable = pairs > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(usable, product / pairs, 0.0)
+        share = np.where(usable, windows, 0.0)
+        return np.asarray((share * each).sum(axis=1) / share.sum(axis=1))

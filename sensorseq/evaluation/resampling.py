@@ -1,0 +1,38 @@
+"""Intervals of scores: whole groups are drawn anew, because windows of one are alike."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """Where a score lies when other recordings of the same kind are drawn."""
+
+    low: float
+    high: float
+
+
+def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+
+
+def percentile_interval(values: NDArray[np.float64]) -> Interval:
+    """Return the interval of resampled scores, draws that have none (NaN) left out."""
+    values = values[~np.isnan(values)]
+    if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
+        # One group, or all groups equal: resampling says nothing, rather than "certain".
+        return Interval(float("nan"), float("nan"))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def plain_interval(interval: Interval) -> list[float] | None:
+    """Return an interval for JSON; None when there is none."""
+    return list(interval) if np.isfinite(interval).all() else None

@@ -1,0 +1,213 @@
+"""A Keras model of LSTM layers and a dense head as an LSTMLinear; Keras itself is not imported."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn.lstm_linear import LSTMLinear, parameter_suffix
+
+_ONLY_IN_TRAINING = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise")
+_POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
+_HEAD_ACTIVATIONS = ("linear", "softmax", "sigmoid")
+_SERVED = (
+    "LSTM, Bidirectional(LSTM), Dropout, GlobalAveragePooling1D, GlobalMaxPooling1D, and one Dense"
+    " at the end"
+)
+
+
+@dataclass(frozen=True)
+class _Direction:
+    kernel: NDArray[Any]  # (inputs, 4U), gates i, f, c, o as torch has them
+    recurrent: NDArray[Any]  # (U, 4U)
+    bias: NDArray[Any]  # (4U)
+
+    @property
+    def n_units(self) -> int:
+        return len(self.recurrent)
+
+
+@dataclass
+class _Parts:
+    stack: list[list[_Direction]] = field(default_factory=list)
+    returns_sequences: bool = True
+    pooling: str | None = None
+    head: tuple[NDArray[Any], NDArray[Any]] | None = None
+    activation: str = "linear"
+
+
+def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
+    """Take over the weights of a Keras model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built, and a chain of LSTM layers, at most one global pooling over time, and one dense
+        layer. Layers may differ in units: smaller ones are filled up with units that stay zero.
+
+    Returns
+    -------
+    module : LSTMLinear
+        In evaluation mode; its outputs are what the dense layer gives before its activation.
+    activation : {"linear", "softmax", "sigmoid"}
+        That of the dense layer, or of the activation layer behind it.
+
+    Raises
+    ------
+    ArgumentError
+        If a layer is of another kind or computes something else; it is named.
+    """
+    parts = _Parts()
+    for layer in _layers(model):
+        _read_layer(layer, parts)
+    if not parts.stack or parts.head is None:
+        what = "LSTM layer" if not parts.stack else "Dense layer at its end"
+        raise ArgumentError(f"the Keras model has no {what}; served are {_SERVED}.")
+    return _assemble(parts), parts.activation
+
+
+def _layers(model: Any) -> list[Any]:
+    layers = list(getattr(model, "layers", None) or ())
+    if not layers or not all(hasattr(layer, "get_weights") for layer in layers):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}, not a Keras model with layers; give a Sequential"
+            " or functional model."
+        )
+    for name in ("inputs", "outputs"):
+        if len(getattr(model, name, None) or ()) > 1:
+            raise ArgumentError(f"the Keras model has several {name}; one is served.")
+    return layers
+
+
+def _read_layer(layer: Any, parts: _Parts) -> None:
+    kind, config = type(layer).__name__, layer.get_config()
+    if kind in _ONLY_IN_TRAINING:
+        return
+    if parts.head is not None:
+        activation = {"Softmax": "softmax", "Activation": config.get("activation")}.get(kind)
+        if activation not in _HEAD_ACTIVATIONS or parts.activation != "linear":
+            raise _not_served(layer, f"stands behind the Dense layer; served are {_SERVED}")
+        parts.activation = activation
+    elif kind in ("LSTM", "Bidirectional"):
+        _read_lstm(layer, config, parts)
+    elif kind in _POOLINGS and parts.stack:
+        if not parts.returns_sequences or parts.pooling is not None:
+            raise _not_served(
+                layer, "has no sequence to pool over: return_sequences=True before it"
+            )
+        _refuse(layer, config, keepdims=False, data_format="channels_last")
+        parts.pooling = _POOLINGS[kind]
+    elif kind == "Dense":
+        if parts.stack and parts.returns_sequences and parts.pooling is None:
+            raise _not_served(layer, "gives an output for each step; return_sequences=False before")
+        if config.get("activation") not in _HEAD_ACTIVATIONS:
+            raise _not_served(layer, f"has activation={config.get('activation')!r}")
+        kernel, *bias = _weights(layer)
+        parts.head = kernel, bias[0] if bias else np.zeros(kernel.shape[1], kernel.dtype)
+        parts.activation = config["activation"]
+    else:
+        hint = "; give lengths= to predict in its place" if kind == "Masking" else ""
+        raise _not_served(layer, f"is not served{hint}. Served are {_SERVED}")
+
+
+def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
+    inner = [config]
+    if type(layer).__name__ == "Bidirectional":
+        _refuse(layer, config, merge_mode="concat")
+        wrapped = [config["layer"], config.get("backward_layer") or config["layer"]]
+        if any(part["class_name"] != "LSTM" for part in wrapped):
+            raise _not_served(layer, f"wraps a {wrapped[0]['class_name']}; LSTM is served")
+        inner = [part["config"] for part in wrapped]
+    if not parts.returns_sequences or parts.pooling is not None:
+        raise _not_served(layer, "reads no sequence: the layer before it gives one vector")
+    for own in inner:
+        _refuse(
+            layer,
+            own,
+            activation="tanh",
+            recurrent_activation="sigmoid",
+            stateful=False,
+            return_state=False,
+            time_major=False,
+        )
+    _refuse(layer, inner[0], go_backwards=False)
+    weights = _weights(layer)
+    each = len(weights) // len(inner)
+    directions = []
+    for start in range(0, len(weights), each):
+        kernel, recurrent, *bias = weights[start : start + each]
+        no_bias = np.zeros(kernel.shape[1], kernel.dtype)
+        directions.append(_Direction(kernel, recurrent, bias[0] if bias else no_bias))
+    if parts.stack and len(parts.stack[0]) != len(directions):
+        raise _not_served(layer, "mixes one direction and two; all layers are to have the same")
+    before = sum(part.n_units for part in parts.stack[-1]) if parts.stack else None
+    if before is not None and directions[0].kernel.shape[0] != before:
+        raise _not_served(
+            layer, f"reads {directions[0].kernel.shape[0]} values, not the {before} before it"
+        )
+    parts.stack.append(directions)
+    parts.returns_sequences = bool(inner[0].get("return_sequences", False))
+
+
+def _weights(layer: Any) -> list[NDArray[Any]]:
+    weights = [np.asarray(array) for array in layer.get_weights()]
+    if not weights:
+        raise _not_served(layer, "has no weights yet; build the model, or call it once")
+    return weights
+
+
+def _refuse(layer: Any, config: dict[str, Any], **served: Any) -> None:
+    for name, value in served.items():
+        if config.get(name, value) != value:
+            raise _not_served(layer, f"has {name}={config[name]!r}; {value!r} is served")
+
+
+def _not_served(layer: Any, what: str) -> ArgumentError:
+    name = getattr(layer, "name", "?")
+    return ArgumentError(f"layer {name!r} ({type(layer).__name__}) of the Keras model {what}.")
+
+
+def _assemble(parts: _Parts) -> LSTMLinear:
+    assert parts.head is not None
+    kernel, bias = parts.head
+    hidden_size = max(part.n_units for layer in parts.stack for part in layer)
+    n_directions = len(parts.stack[0])
+    is_double = parts.stack[0][0].kernel.dtype == np.float64
+    module = LSTMLinear(
+        parts.stack[0][0].kernel.shape[0],
+        hidden_size,
+        kernel.shape[1],
+        len(parts.stack),
+        n_directions == 2,
+        parts.pooling or "last",
+        dtype=torch.float64 if is_double else torch.float32,
+    )
+    columns = np.arange(module.input_size)
+    state = {name: torch.zeros_like(value) for name, value in module.state_dict().items()}
+    for depth, layer in enumerate(parts.stack):
+        for direction, part in enumerate(layer):
+            rows = _places(part.n_units, hidden_size, 4)
+            end = parameter_suffix(depth, direction)
+            _fill(state[f"lstm.weight_ih{end}"], rows, columns, part.kernel.T)
+            _fill(state[f"lstm.weight_hh{end}"], rows, np.arange(part.n_units), part.recurrent.T)
+            own_bias = torch.from_numpy(part.bias)
+            state[f"lstm.bias_ih{end}"][rows] = own_bias.to(module.linear.bias.dtype)
+        columns = _places(layer[0].n_units, hidden_size, n_directions)
+    _fill(state["linear.weight"], np.arange(kernel.shape[1]), columns, kernel.T)
+    state["linear.bias"] = torch.from_numpy(bias)
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def _places(n_units: int, hidden_size: int, n_blocks: int) -> NDArray[np.int64]:
+    """Return where the units of each block lie when every block has hidden_size places."""
+    return (np.arange(n_blocks)[:, None] * hidden_size + np.arange(n_units)).ravel()
+
+
+def _fill(
+    target: torch.Tensor, rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any]
+) -> None:
+    target[np.ix_(rows, columns)] = torch.from_numpy(np.ascontiguousarray(values)).to(target.dtype)

@@ -1,0 +1,143 @@
+"""StoredWindows: a WindowSet whose samples stay in their prepared file until they are asked for."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import PreparedFileError
+from sensorseq.storage import _hdf5
+from sensorseq.storage.prepared import PreparedFile
+from sensorseq.windows import WindowSet
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSamples:
+    """Samples in a prepared file: it has a shape, can be indexed, and holds none of them.
+
+    Parameters
+    ----------
+    path : Path
+        The prepared file.
+    rows : ndarray of shape (n_windows,), int64
+        Where each window is in the file.
+    n_timesteps, n_channels : int
+        Shape of a window.
+    chunk_windows : int
+        Windows that lie together in the file and are read at once.
+    version : tuple
+        Tells the file from one that replaced it.
+    copy_number : ndarray of shape (n_windows,), int64, optional
+        Which copy of its window each is; 0 is the window itself.
+    change : callable, optional
+        Given copies (n, t, c), where their windows are in the file and their numbers, returns them
+        as they are to be learned from.
+    """
+
+    path: Path
+    rows: NDArray[np.int64]
+    n_timesteps: int
+    n_channels: int
+    chunk_windows: int
+    version: tuple[int, ...]
+    copy_number: NDArray[np.int64] | None = None
+    change: Callable[..., NDArray[Any]] | None = None
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    @classmethod
+    def of(cls, file: PreparedFile, rows: NDArray[np.int64]) -> "StoredSamples":
+        """Return the samples at these positions of an open file."""
+        _, n_timesteps, n_channels = file.columns.shape
+        return cls(
+            file.path, rows, n_timesteps, n_channels, file.chunk_windows, _version(file.path)
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_windows, n_timesteps, n_channels)."""
+        return len(self.rows), self.n_timesteps, self.n_channels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes they would take in memory."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, which: Any) -> "StoredSamples":
+        number = None if self.copy_number is None else self.copy_number[which]
+        return replace(self, rows=self.rows[which], copy_number=number)
+
+    @contextmanager
+    def opened(self) -> Iterator["SampleReader"]:
+        """Open the file for reading, in one thread at a time.
+
+        Raises
+        ------
+        PreparedFileError
+            If the file is gone, damaged, or no longer the one it was.
+        """
+        with _hdf5.opened(self.path, PreparedFileError, "a prepared file") as file:
+            if _version(self.path) != self.version:
+                raise PreparedFileError(
+                    f"{self.path}: was replaced while it was being read; start again, and write"
+                    " new files under new names."
+                )
+            yield SampleReader(self, file["X"])
+
+
+class SampleReader:
+    """An open file of `StoredSamples`. Made by `StoredSamples.opened`."""
+
+    def __init__(self, samples: StoredSamples, dataset: Any) -> None:
+        self._samples = samples
+        self._dataset = dataset
+
+    def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the windows at these positions among the samples, (n, t, c), in that order."""
+        wanted = self._samples.rows[which]
+        rows, back = np.unique(wanted, return_inverse=True)
+        try:
+            X: NDArray[np.float32] = _hdf5.read_rows(self._dataset, rows)
+        except (OSError, RuntimeError) as error:
+            raise PreparedFileError(
+                f"{self._samples.path}: truncated or damaged ({error}); copy it again from where it"
+                " came, or prepare it again."
+            ) from error
+        if not np.array_equal(back, np.arange(len(rows))):
+            X = X[back]
+        change, number = self._samples.change, self._samples.copy_number
+        if change is not None and number is not None:
+            copies = np.flatnonzero(number[which])
+            if len(copies):
+                X[copies] = change(X[copies], wanted[copies], number[which][copies])
+        return X
+
+
+class StoredWindows(WindowSet):
+    """A WindowSet with `StoredSamples` for `X`; made by `stored_windows`."""
+
+    def __post_init__(self) -> None:
+        if self.groups is None:
+            object.__setattr__(self, "groups", self.recording_id)
+
+
+def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) -> StoredWindows:
+    """Return the windows at `rows` of an open file (all for None) without reading their samples."""
+    everything = np.arange(len(file)) if rows is None else rows
+    columns: Mapping[str, Any] = file.columns.known_of(rows)
+    X: Any = StoredSamples.of(file, everything)
+    return StoredWindows(X, **columns)
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    status = os.stat(path)  # noqa: PTH116  of what the name stands for now
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

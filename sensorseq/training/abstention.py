@@ -1,0 +1,161 @@
+"""The probability below which a classifier had better not answer."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincc
+
+_COVERAGES = np.arange(6, 21) / 20  # thresholds that are tried: those that answer such a share
+_STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_threshold`
+
+
+class Abstention(NamedTuple):
+    """A threshold, what it was asked for, and what it did on the windows it was chosen on.
+
+    Parameters
+    ----------
+    threshold : float
+        Windows whose highest probability is below are not answered.
+    error_rate, confidence : float
+        At most this share of the answers is wrong, with this confidence.
+    coverage : float
+        Share of the windows that were answered.
+    error : float
+        Share of the answers that was wrong.
+    n_windows, n_groups : int
+        What stands behind it.
+    """
+
+    threshold: float
+    error_rate: float
+    confidence: float
+    coverage: float
+    error: float
+    n_windows: int
+    n_groups: int
+
+
+def choose_threshold(
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    *,
+    error_rate: float,
+    confidence: float,
+) -> Abstention | None:
+    """Return the lowest threshold that keeps the error of answered windows, or None.
+
+    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
+    against "more than `error_rate` of its answers are wrong", until one is not refuted. Testing in
+    an order that was fixed beforehand needs no correction for the number of tests [1]_. As few
+    windows refute nothing, there are three starts, at 30, 60 and 100 %, that share
+    ``1 - confidence``; what a start has not lost, it hands to the next (the fallback procedure
+    [2]_).
+
+    A test is the exact binomial one with the *effective* number of windows: that of answered
+    windows over their design effect ``1 + (m - 1) rho``, m being the windows of a group and rho
+    the correlation of errors within a group, as in surveys [3]_. rho is estimated from all windows
+    and drawn towards 1 (a group is one observation) with the weight of one group that holds an
+    error, which stands in for their correction for few groups.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (n_windows,)
+        Of the class that is most probable.
+    is_right : ndarray of shape (n_windows,), bool
+        Whether it is the true one.
+    group_index : ndarray of shape (n_windows,), int
+        0 to n_groups - 1: what was recorded as a whole.
+    error_rate, confidence : float
+        See `Abstention`.
+
+    References
+    ----------
+    .. [1] A. N. Angelopoulos, S. Bates, E. J. Candes, M. I. Jordan, L. Lei, *Learn then Test:
+       Calibrating Predictive Algorithms to Achieve Risk Control*, 2021.
+    .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing multiple endpoints*,
+       Pharmaceutical Statistics 2, 2003.
+    .. [3] E. L. Korn, B. I. Graubard, *Confidence intervals for proportions with small expected
+       number of positive counts estimated from survey data*, Survey Methodology 24, 1998.
+    """
+    thresholds = np.quantile(probability, 1 - _COVERAGES, method="lower")
+    refuted_at = _p_values(thresholds, probability, is_right, group_index, error_rate)
+    chosen = None
+    available = 0.0
+    for place, (threshold, p_value) in enumerate(zip(thresholds, refuted_at, strict=True)):
+        available += (1 - confidence) / len(_STARTS) if place in _STARTS else 0.0
+        if p_value <= available:
+            chosen = float(threshold)
+        else:
+            available = 0.0
+    if chosen is None:
+        return None
+    answered = probability >= chosen
+    return Abstention(
+        chosen,
+        error_rate,
+        confidence,
+        float(answered.mean()),
+        float(1 - is_right[answered].mean()),
+        len(probability),
+        int(group_index.max()) + 1,
+    )
+
+
+def lowest_error_rate(
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    confidence: float,
+) -> float | None:
+    """Return the lowest error rate, in hundredths, that these windows can vouch for, up to 0.5."""
+    for percent in range(1, 51):
+        arguments = {"error_rate": percent / 100, "confidence": confidence}
+        if choose_threshold(probability, is_right, group_index, **arguments) is not None:
+            return percent / 100
+    return None
+
+
+def _p_values(
+    thresholds: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    error_rate: float,
+) -> NDArray[np.float64]:
+    """Probability of as few errors if `error_rate` of the answers were wrong, per threshold."""
+    n_groups = int(group_index.max()) + 1
+    alike = _error_correlation(is_right, group_index, n_groups)
+    values = np.ones(len(thresholds))
+    for place, threshold in enumerate(thresholds):
+        answered = probability >= threshold
+        sizes = np.bincount(group_index[answered], minlength=n_groups).astype(float)
+        n, n_errors = sizes.sum(), float((answered & ~is_right).sum())
+        design_effect = 1 + ((sizes**2).sum() / n - 1) * alike
+        worth = n / design_effect
+        errors = n_errors / n * worth
+        # P(Bin(worth, error_rate) <= errors), for counts that are not whole
+        values[place] = betaincc(errors + 1, worth - errors, error_rate) if worth > errors else 1.0
+    return values
+
+
+def _error_correlation(
+    is_right: NDArray[np.bool_], group_index: NDArray[np.int64], n_groups: int
+) -> float:
+    """Correlation of errors within a group, by analysis of variance, drawn towards 1."""
+    sizes = np.bincount(group_index, minlength=n_groups).astype(float)
+    n = sizes.sum()
+    if n_groups == n:
+        return 0.0
+    if n_groups < 2:
+        return 1.0
+    wrong = np.bincount(group_index, ~is_right, n_groups)
+    mean = wrong / sizes
+    between = (sizes * (mean - wrong.sum() / n) ** 2).sum() / (n_groups - 1)
+    within = (sizes * mean * (1 - mean)).sum() / (n - n_groups)
+    typical = (n - (sizes**2).sum() / n) / (n_groups - 1)
+    total = between + (typical - 1) * within
+    estimate = float(np.clip((between - within) / total, 0, 1)) if total > 0 else 1.0
+    evidence = int((wrong > 0).sum())
+    return (evidence * estimate + 1.0) / (evidence + 1)

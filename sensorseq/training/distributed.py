@@ -1,0 +1,226 @@
+"""One training over several processes: each takes its share of every batch."""
+
+import atexit
+import datetime
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.data import TrainingData
+from sensorseq.training.randomness import CounterDropout
+from sensorseq.training.stream import StreamedData
+
+TIMEOUT = datetime.timedelta(minutes=10)  # of waiting for a process that says nothing any more
+
+
+class Ranks:
+    """The processes of one training, and this one's place among them.
+
+    A batch is that of one process: row i of it is rank i modulo `world`'s. Every process draws the
+    same batches, crops and dropout masks, and takes its rows of them; gradients are summed before
+    they are clipped, so that all processes hold the same weights, bit for bit.
+
+    Parameters
+    ----------
+    rank : int
+        This process, from 0.
+    world : int
+        How many there are.
+    """
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and shows."""
+        return self.rank == 0
+
+    def begin(
+        self,
+        module: nn.Module,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
+        config: TrainingConfig,
+    ) -> None:
+        """Check that all were given the same; give every process the weights of the first."""
+        plain = {k: v for k, v in vars(config).items() if isinstance(v, int | float | str | None)}
+        self.check_same("arguments", [f"{name}={value!r}" for name, value in plain.items()])
+        self.check_data(train)
+        self.check_data(validation)
+        self.share_module(module)
+
+    def share(self, batch: TrainingData) -> TrainingData:
+        """Return this process' rows of a batch."""
+        return batch.take(torch.arange(self.rank, len(batch), self.world), batch.X.device)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add up a tensor over the processes, in place."""
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise EnvironmentProblemError(
+                f"rank {self.rank} of {self.world} lost the others ({_first_line(error)}). One of"
+                " them ended, or said nothing for"
+                f" {TIMEOUT.total_seconds() / 60:g} minutes; its own message says why."
+            ) from error
+        return tensor
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add up the gradients over the processes; one without any adds zeros."""
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+        )
+        self.sum(flat)
+        for parameter, total in zip(
+            parameters, flat.split([p.numel() for p in parameters]), strict=True
+        ):
+            parameter.grad = total.view_as(parameter)
+
+    def any(self, said: bool) -> bool:
+        """Whether any process says so."""
+        return bool(self.sum(torch.tensor([float(said)])).item())
+
+    def wait(self) -> None:
+        """Return when every process is here."""
+        self.any(False)
+
+    def agree(self, value: Any) -> Any:
+        """Return what the first process says."""
+        said = [value]
+        dist.broadcast_object_list(said, src=0)
+        return said[0]
+
+    def check_same(self, what: str, facts: Sequence[Any]) -> None:
+        """Raise in every process when what they were given differs.
+
+        Raises
+        ------
+        InputError
+            Naming the first rank that differs from rank 0.
+        """
+        everyone: list[Any] = [None] * self.world
+        dist.all_gather_object(everyone, list(facts))
+        for rank, theirs in enumerate(everyone):
+            for first, other in zip(everyone[0], theirs, strict=True):
+                if first != other:
+                    raise InputError(
+                        f"rank {rank} was given other {what} than rank 0 ({other} and {first})."
+                        " Give every process the same windows and arguments: fit takes the share of"
+                        " each itself."
+                    )
+
+    def check_data(self, data: TrainingData | StreamedData | None) -> None:
+        """Raise in every process when they were given other windows."""
+        if data is None:
+            self.check_same("windows", ["none"])
+            return
+        facts = [f"{len(data)} windows", f"targets of sum {data.target.double().sum().item():g}"]
+        if isinstance(data, TrainingData):
+            ends = [data.X[0, 0, 0].item(), data.X[-1, -1, -1].item()]
+            facts.append(f"windows from {ends[0]:g} to {ends[1]:g}")
+        self.check_same("windows", facts)
+
+    def share_module(self, module: nn.Module) -> None:
+        """Give every process the weights of the first.
+
+        Raises
+        ------
+        ArgumentError
+            If the network normalizes batches, which would be those of one process.
+        """
+        if any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+            raise ArgumentError(
+                f"head_norm='batch' would normalize the share of one of {self.world} processes by"
+                " itself; take head_norm='layer', or train in one process."
+            )
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+class SharedDropout(CounterDropout):
+    """The masks of a whole batch, and this process' rows of them.
+
+    Parameters
+    ----------
+    seed : int
+        Of the masks.
+    ranks : Ranks
+        The processes.
+
+    Attributes
+    ----------
+    n_windows : int
+        Windows of the whole batch; the engine sets it.
+    """
+
+    def __init__(self, seed: int, ranks: Ranks) -> None:
+        super().__init__(seed)
+        self._ranks = ranks
+        self.n_windows = 0
+
+    def mask(self, shape: Sequence[int], probability: float, site: int) -> Any:
+        """Return the rows of this process."""
+        # (n, features), or (1, n, ...) as the layers have it
+        before = () if len(shape) == 2 else (1,)
+        after = shape[len(before) + 1 :]
+        whole = super().mask((self.n_windows, *after), probability, site)
+        own = whole[self._ranks.rank :: self._ranks.world]
+        return np.ascontiguousarray(own.reshape(*before, *own.shape))
+
+
+def current_ranks() -> Ranks | None:
+    """Return the processes that train together, None for one alone.
+
+    These are those of `torch.distributed` when it was initialized, or those that ``torchrun``
+    started: then it is initialized here, with gloo.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If the processes do not find each other.
+    """
+    if not dist.is_available():
+        return None
+    if not dist.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "TORCHELASTIC_RUN_ID" not in os.environ:
+            return None
+        try:
+            dist.init_process_group("gloo", timeout=TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            raise EnvironmentProblemError(
+                f"the processes of torchrun do not find each other ({_first_line(error)})."
+            ) from error
+        atexit.register(_leave)
+    world = dist.get_world_size()
+    return None if world == 1 else Ranks(dist.get_rank(), world)
+
+
+def agree_on(value: Any) -> Any:
+    """Return what the first of the processes says, in one alone what it says."""
+    ranks = current_ranks()
+    return value if ranks is None else ranks.agree(value)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process when several train together and none was named."""
+    if device.type != "cuda" or device.index is not None or current_ranks() is None:
+        return device
+    place = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+    return torch.device("cuda", place)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,107 @@
+"""MLflowLog: the history of a fit as an MLflow run, while it grows."""
+
+import importlib
+import sys
+from typing import Any
+
+from torch import nn
+
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.history import History
+from sensorseq.training.callbacks import Callback, describe_config, find_best_epoch
+from sensorseq.training.config import TrainingConfig
+
+
+class MLflowLog(Callback):
+    """Write every epoch's figures to an MLflow run.
+
+    Each fit is one run; inside an active run it is a child of that, so that the folds and
+    candidates of a search come to lie below the run that was started around them. Parameters are
+    the arguments of the training, metrics the columns of the history with the epoch as their
+    step; at the end `best_epoch` and ``best_`` with the figures of that epoch. Where it goes is
+    MLflow's own choice: `mlflow.set_tracking_uri` or ``MLFLOW_TRACKING_URI``.
+
+    Parameters
+    ----------
+    experiment : str, optional
+        Name of the experiment, made when it is not there; MLflow's active one when not given.
+    run_name : str, optional
+        Name of the run; MLflow invents one when not given.
+
+    Attributes
+    ----------
+    run_id_ : str
+        Of the last fit's run.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        When the fit begins, if mlflow is not installed.
+
+    Examples
+    --------
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.training.mlflow import MLflowLog
+    >>> clf = SensorLSTMClassifier(callbacks=[MLflowLog("terrain")])
+    """
+
+    def __init__(self, experiment: str | None = None, *, run_name: str | None = None) -> None:
+        self.experiment = experiment
+        self.run_name = run_name
+        self._is_open = False
+
+    def __repr__(self) -> str:
+        return f"MLflowLog({self.experiment!r}, run_name={self.run_name!r})"
+
+    def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
+        """Start the run and write the arguments."""
+        mlflow = _import_mlflow()
+        run = mlflow.start_run(
+            run_name=self.run_name,
+            experiment_id=None if self.experiment is None else self._find_experiment(mlflow),
+            nested=mlflow.active_run() is not None,
+        )
+        self._is_open = True
+        self._n_written = 0
+        self._config = config
+        self.run_id_ = run.info.run_id
+        mlflow.log_params(describe_config(config))
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
+        """Write the row of the epoch, and those of before that a resumed fit brings."""
+        mlflow = _import_mlflow()
+        for row in history.to_rows()[self._n_written :]:
+            epoch = int(row.pop("epoch"))
+            figures = {name: value for name, value in row.items() if value is not None}
+            mlflow.log_metrics(figures, step=epoch)
+        self._n_written = len(history)
+
+    def on_fit_end(self, module: nn.Module, history: History) -> None:
+        """Write what is left and the figures of the best epoch; end the run."""
+        if not self._is_open:
+            return
+        mlflow = _import_mlflow()
+        error, best = sys.exception(), find_best_epoch(history, self._config)
+        status = "FINISHED" if error is None and best else "FAILED"
+        try:
+            self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
+            row = next((row for row in history if row["epoch"] == best), {})
+            figures = {f"best_{name}": value for name, value in row.items() if value is not None}
+            if figures:
+                mlflow.log_metrics(figures, step=best)
+        finally:
+            self._is_open = False
+            mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else status)
+
+    def _find_experiment(self, mlflow: Any) -> Any:
+        known = mlflow.get_experiment_by_name(self.experiment)
+        return mlflow.create_experiment(self.experiment) if known is None else known.experiment_id
+
+
+def _import_mlflow() -> Any:
+    try:
+        return importlib.import_module("mlflow")
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            'MLflowLog needs mlflow: pip install "sensorseq[mlflow]"'
+        ) from error

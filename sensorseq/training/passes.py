@@ -1,0 +1,161 @@
+"""One pass over some windows after another, with one optimizer: learning from what arrives."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from sensorseq.errors import ArgumentError
+from sensorseq.training.config import EngineChoice, TrainingConfig
+from sensorseq.training.data import TrainingData
+from sensorseq.training.distributed import current_ranks
+from sensorseq.training.engine import Run, engine_for
+from sensorseq.training.randomness import (
+    deterministic_algorithms,
+    integer_seed,
+    isolated_torch_rng,
+)
+from sensorseq.training.state import pack_state, unpack_state
+from sensorseq.training.stream import StreamedData
+
+_CARRIED = ("n_steps", "native", "optimizer", "average")
+
+
+class PassResult(NamedTuple):
+    """What a pass gave.
+
+    Parameters
+    ----------
+    row : dict
+        Columns of the history, without `epoch`.
+    state : dict
+        For the next pass: arrays and plain values, none of them shared with the module.
+    engine : EngineChoice
+        Which engine took the steps.
+    is_finite : bool
+        Whether the loss and the gradient were; else the module is of no use.
+    """
+
+    row: dict[str, float]
+    state: dict[str, Any]
+    engine: EngineChoice
+    is_finite: bool
+
+
+def train_pass(
+    module: nn.Module,
+    train: TrainingData | StreamedData,
+    config: TrainingConfig,
+    state: Mapping[str, Any],
+    *,
+    engine: str = "autograd",
+    refresh: Callable[[int], Any] | None = None,
+) -> PassResult:
+    """Train `module` in place for one pass over the windows, at the full learning rate.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        As the pass before left it, or to begin with.
+    train : TrainingData or StreamedData
+        The windows that arrived.
+    config : TrainingConfig
+        `max_epochs`, the schedule, and all of early stopping are not used.
+    state : mapping
+        What the pass before returned; to begin with ``{"entropy": int}``, the seed of all passes.
+    engine, refresh
+        As in `train_network`; epochs are passes.
+
+    Raises
+    ------
+    ArgumentError
+        If the optimizer or the engine is another than in the pass before.
+    """
+    config = replace(
+        config,
+        max_epochs=1,
+        lr_schedule="constant",
+        warmup_epochs=0,
+        early_stopping=False,
+        restore_best=False,
+        monitor="loss",
+    )
+    choice = engine_for(module, train, None, config, engine)
+    _check_goes_on(state, config, choice)
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.begin(module, train, None, config)
+    device = next(module.parameters()).device
+    n_passes = int(state.get("n_passes", 0))
+    order_seed, crop_seed = np.random.SeedSequence([state["entropy"], n_passes]).spawn(2)
+    dropout_seed = integer_seed(np.random.SeedSequence(state["entropy"]))
+    with (
+        isolated_torch_rng(integer_seed(order_seed), device),
+        deterministic_algorithms(config.deterministic, device),
+    ):
+        if refresh is not None and isinstance(train, TrainingData):  # will be written over
+            train = replace(train, X=train.X.clone())
+        make = refresh
+        again = None if make is None else lambda _: make(n_passes + 1)
+        run = Run(module, train, None, config, order_seed, crop_seed, again, ranks)
+        if choice.name == "native":
+            run.take_steps_natively(dropout_seed)
+        elif device.type == "cpu":
+            run.draw_masks_as_natively(dropout_seed)
+        try:
+            _go_on(run, state)
+            started = time.perf_counter()
+            row = run.train_epoch()
+            row["duration_s"] = time.perf_counter() - started
+            after = _describe(run, config)
+            with run.averaged_weights():
+                weights = {name: part.clone() for name, part in module.state_dict().items()}
+            module.load_state_dict(weights)
+        finally:
+            run.draw_masks_as_before()
+            module.eval()
+    kept = {
+        "entropy": state["entropy"],
+        "n_passes": n_passes + 1,
+        "engine": choice.name,
+        "optimizer": config.optimizer,
+        **after,
+    }
+    return PassResult(row, kept, choice, all(math.isfinite(value) for value in row.values()))
+
+
+def _check_goes_on(state: Mapping[str, Any], config: TrainingConfig, choice: EngineChoice) -> None:
+    for name, here in (("optimizer", config.optimizer), ("engine", choice.name)):
+        if state.get(name, here) != here:
+            raise ArgumentError(
+                f"the passes until now had {name}={state[name]!r}, whose state {name}={here!r}"
+                f" cannot go on from; take {name}={state[name]!r}, or begin anew with fit."
+            )
+
+
+def _describe(run: Run, config: TrainingConfig) -> dict[str, Any]:
+    """Return the run's state but for what each pass draws anew."""
+    whole = run.state_dict()
+    carried = {name: whole[name] for name in _CARRIED if name in whole}
+    if config.ema_decay is not None:  # the module will hold the average
+        carried["module"] = whole["module"]
+    arrays, plain = pack_state(carried)
+    return {"arrays": {name: array.copy() for name, array in arrays.items()}, "plain": plain}
+
+
+def _go_on(run: Run, state: Mapping[str, Any]) -> None:
+    if "plain" not in state:
+        return
+    fresh, carried = run.state_dict(), unpack_state(state["arrays"], state["plain"])
+    if "optimizer" in carried:  # its arguments may be others now
+        groups = fresh["optimizer"]["param_groups"]
+        carried["optimizer"] = {"state": carried["optimizer"]["state"], "param_groups": groups}
+    if run.average is None:
+        carried.pop("average", None)
+    elif carried.get("average") is None:
+        carried["average"] = fresh["average"]
+    run.load_state_dict({**fresh, **carried})

@@ -1,0 +1,156 @@
+"""scikit-learn's own callbacks (from its version 1.9): every epoch is a task of the fit."""
+
+import copy
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from torch import nn
+
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
+from sensorseq.training.callbacks import Callback, find_best_epoch
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.inputs import read_sequences
+from sensorseq.training.preparation import read_training_file
+from sensorseq.windows import WindowSet
+
+__all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _managed
+except ImportError:
+    _managed = None
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's, which came with version 1.9."""
+
+        def set_callbacks(self, *callbacks: Any) -> Any:
+            """Say that this scikit-learn has no callbacks."""
+            raise EnvironmentProblemError(
+                "set_callbacks needs scikit-learn 1.9 or newer, and this is"
+                f" {sklearn.__version__}. The argument callbacks= takes sensorseq's own, see"
+                " sensorseq.training.Callback."
+            )
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Wrap `fit` so that scikit-learn's callbacks are torn down whatever way it ends."""
+    return method if _managed is None else _managed(method)
+
+
+class FitTasks(Callback):
+    """Hand a fit and each of its epochs to the callbacks that `set_callbacks` gave an estimator.
+
+    The root task is the fit, its subtasks the epochs. A task brings X and y as `fit` was given
+    them (of windows with a split the training part; of windows with `lengths` a list of arrays)
+    and, at its end, an estimator fitted as if training had stopped there. One that answers True
+    ends the training. Without scikit-learn's callbacks, or with none set, nothing happens.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its `fit` is wrapped by `with_callbacks`, its class inherits from `CallbackSupportMixin`.
+    X, y, sample_weight, lengths
+        As given to `fit`.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        lengths: Any = None,
+    ) -> None:
+        self._estimator = estimator
+        self._X, self._y, self._lengths = X, y, lengths
+        self._metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._root: Any = None
+        self._epoch: Any = None
+
+    @property
+    def are_watched(self) -> bool:
+        """Whether there is a callback, or a meta-estimator that may have one."""
+        watched = ("_skl_callbacks", "_parent_callback_ctx")
+        return any(hasattr(self._estimator, name) for name in watched)
+
+    def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
+        """Open the root task."""
+        self._config = config
+        if hasattr(self._estimator, "_init_callback_context"):
+            self._root = self._estimator._init_callback_context(max_subtasks=config.max_epochs)
+            self._root.call_on_fit_task_begin(**self._task())
+
+    def on_epoch_begin(self, module: nn.Module, history: History) -> None:
+        """Open the task of the epoch."""
+        if self._root is not None and hasattr(self._estimator, "_skl_callbacks"):
+            self._epoch = self._root.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(**self._task())
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> bool:
+        """Close the task of the epoch; say whether a callback asked to end training."""
+        if self._epoch is None:
+            return False
+        task, self._epoch = self._epoch, None
+
+        def fitted() -> dict[str, Any]:
+            best = find_best_epoch(history, self._config)
+            return {
+                "module_": _copy_module(module),
+                "history_": History(history),
+                "n_iter_": len(history),
+                "best_epoch_": best,
+                "temperature_": 1.0,  # not calibrated yet
+            }
+
+        return bool(task.call_on_fit_task_end(**self._task(), reconstruction_attributes=fitted))
+
+    def close(self) -> None:
+        """Close the root task, when the estimator is fitted."""
+        if self._root is not None:
+            self._root.call_on_fit_task_end(**self._task(), reconstruction_attributes=dict)
+            self._root = None
+
+    def _task(self) -> dict[str, Any]:
+        return {
+            "estimator": self._estimator,
+            "X": lambda: self._data[0],
+            "y": lambda: self._data[1],
+            "metadata": self._metadata,
+        }
+
+    @cached_property
+    def _data(self) -> tuple[Any, Any]:
+        """X and y such that `predict` takes X alone."""
+        X, y = self._X, self._y
+        if isinstance(X, str | os.PathLike):
+            X, _ = read_training_file(X)
+        if isinstance(X, WindowSet):
+            y = X.y if y is None else y
+            if X.split is not None:
+                rows = np.flatnonzero(X.split == "train")
+                return X.take(rows), None if y is None else np.asarray(y)[rows]
+        elif self._lengths is not None:
+            X = _cut(X, self._lengths)
+        return X, y
+
+
+def _cut(X: Any, lengths: Any) -> list[NDArray[Any]]:
+    sequences = read_sequences(X, lengths)
+    return [window[:n] for window, n in zip(sequences.X, sequences.lengths, strict=True)]
+
+
+def _copy_module(module: nn.Module) -> nn.Module:
+    twin = copy.deepcopy(module)
+    if isinstance(twin, LSTMLinear):
+        twin.dropout_source = None  # that of the training, which is still going on
+    return twin

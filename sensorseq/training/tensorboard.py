@@ -1,0 +1,114 @@
+"""TensorBoardLog: the history of a fit as an event file, while it grows."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.history import History
+from sensorseq.training.callbacks import Callback, describe_config, find_best_epoch
+from sensorseq.training.config import TrainingConfig
+
+_ALONE = ("learning_rate", "grad_norm", "duration_s")  # columns without a twin for validation
+
+
+class TensorBoardLog(Callback):
+    """Write every epoch's figures for TensorBoard: ``tensorboard --logdir FOLDER``.
+
+    Scalars are `loss/train`, `loss/validation` and so on for the score, and `learning_rate`,
+    `grad_norm` and `duration_s`, each at its epoch. The arguments of the training are there as
+    text and, with the figures of the best epoch, in the HParams tab.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where the runs are; made when it is not there.
+    run : str, optional
+        Name of the run's own folder inside. When not given, each fit takes the next free one of
+        ``fit_1``, ``fit_2``, ..., so that folds and candidates of a search lie side by side.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        When the fit begins, if tensorboard is not installed.
+
+    Examples
+    --------
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.training.tensorboard import TensorBoardLog
+    >>> clf = SensorLSTMClassifier(callbacks=[TensorBoardLog("runs")])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, run: str | None = None) -> None:
+        self.folder = folder
+        self.run = run
+        self.path_: Path | None = None
+        self._writer: Any = None
+
+    def __repr__(self) -> str:
+        return f"TensorBoardLog({os.fspath(self.folder)!r}, run={self.run!r})"
+
+    def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
+        """Open the event file and write the arguments."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise EnvironmentProblemError(
+                'TensorBoardLog needs tensorboard: pip install "sensorseq[tensorboard]"'
+            ) from error
+        self.path_ = self._make_folder()
+        self._config = config
+        self._n_written = 0
+        self._writer = SummaryWriter(str(self.path_))
+        table = [f"| {name} | `{value}` |" for name, value in describe_config(config).items()]
+        self._writer.add_text("config", "\n".join(["| argument | value |", "|---|---|", *table]))
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
+        """Write the row of the epoch, and those of before that a resumed fit brings."""
+        for row in history.to_rows()[self._n_written :]:
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    self._writer.add_scalar(tag_of(name), value, int(row["epoch"]))
+        self._n_written = len(history)
+        self._writer.flush()
+
+    def on_fit_end(self, module: nn.Module, history: History) -> None:
+        """Write what is left and the figures of the best epoch; close the file."""
+        if self._writer is None:
+            return
+        try:
+            self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
+            best = find_best_epoch(history, self._config)
+            row = next((row for row in history if row["epoch"] == best), {})
+            figures = {f"best/{name}": value for name, value in row.items() if name not in _ALONE}
+            self._writer.add_hparams(describe_config(self._config), figures, run_name=".")
+        finally:
+            self._writer.close()
+            self._writer = None
+
+    def _make_folder(self) -> Path:
+        folder = Path(self.folder)
+        if self.run is not None:
+            (folder / self.run).mkdir(parents=True, exist_ok=True)
+            return folder / self.run
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:  # two fits that begin at once each make their own
+            path = folder / f"fit_{number}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return path
+
+
+def tag_of(name: str) -> str:
+    """Return TensorBoard's name of a column: what is before the slash groups the charts."""
+    if name in _ALONE:
+        return name
+    if name.startswith("val_"):
+        return f"{name.removeprefix('val_')}/validation"
+    return f"{name}/train"

@@ -1,0 +1,387 @@
+"""Planted faults are found, honest set-ups are left in peace."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import hypergeom
+from torch.nn import functional
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq.cli import run
+from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
+from sensorseq.doctor.planted import plant
+from sensorseq.doctor.shuffled import ALARM, chance_of
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator import base
+from sensorseq.nn import LSTMLinear
+from sensorseq.storage.prepared import write_windows
+
+NAMES = [
+    "channels_vary",
+    "classes_have_windows",
+    "groups_share_no_samples",
+    "evaluation_repeats",
+    "overfits_a_batch",
+    "own_steps_lower_the_loss",
+    "learns_a_planted_signal",
+    "chance_on_shuffled_labels",
+]
+
+
+def make(**arguments):
+    return SensorLSTMClassifier(**{"hidden_size": 8, "random_state": 0, **arguments})
+
+
+def cut(seed=0, *, n_recordings=12, n_samples=240, hop=40, n_steps=40, n_channels=1):
+    """Windows of recordings, each with an offset of its own; the class is the frequency."""
+    rng = np.random.default_rng(seed)
+    X, y, groups = [], [], []
+    t = np.arange(n_samples)
+    for recording in range(n_recordings):
+        wave = np.sin(2 * np.pi * (0.05 + 0.05 * (recording % 3)) * t + rng.uniform(0, 6))
+        noise = 0.3 * rng.normal(size=(n_samples, n_channels))
+        signal = wave[:, None] + noise + 2.0 * rng.normal(size=n_channels)
+        starts = range(0, n_samples - n_steps + 1, hop)
+        X += [signal[start : start + n_steps] for start in starts]
+        y += [recording % 3] * len(starts)
+        groups += [recording] * len(starts)
+    return np.array(X, np.float32), np.array(y), np.array(groups)
+
+
+def statuses(diagnosis):
+    return {result.name: result.status for result in diagnosis.results}
+
+
+def failures(diagnosis):
+    return [name for name, status in statuses(diagnosis).items() if status == "failed"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_honest_set_up_passes_every_check(seed):
+    X, y, groups = cut(seed)
+    diagnosis = check_training(make(), X, y, groups=groups, random_state=seed)
+    assert statuses(diagnosis) == dict.fromkeys(NAMES, "passed")
+    assert diagnosis.passed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pooling": "last"},
+        {"num_layers": 2, "dropout": 0.5},
+        {"head_norm": "batch"},
+        {"loss": "focal", "scale": None},
+        {"bidirectional": True, "optimizer": "sgd", "ema_decay": 0.9},
+        {"crop": "random", "max_timesteps": 30, "augment": {"jitter": 0.1}},
+    ],
+    ids=str,
+)
+def test_every_kind_of_honest_network_passes(arguments):
+    X, y, groups = cut()
+    assert failures(check_training(make(**arguments), X, y, groups=groups)) == []
+
+
+def test_noise_that_cannot_be_learned_is_no_bug():
+    X = np.random.default_rng(0).normal(size=(96, 30, 2))
+    assert failures(check_training(make(), X, np.arange(96) % 2)) == []
+
+
+def test_a_regressor_is_checked_too():
+    X, y, groups = cut()
+    regressor = SensorLSTMRegressor(hidden_size=8, random_state=0)
+    diagnosis = check_training(regressor, X, y * 0.5, groups=groups)
+    assert failures(diagnosis) == []
+    assert [name for name in NAMES if name != "classes_have_windows"] == list(statuses(diagnosis))
+
+
+class Blind(LSTMLinear):
+    """Sees no input."""
+
+    def forward(self, x, lengths=None, state=None):
+        return super().forward(torch.zeros_like(x), None, state)
+
+
+class Restless(LSTMLinear):
+    """Leaves dropout on in evaluation."""
+
+    def forward(self, x, lengths=None, state=None):
+        return functional.dropout(super().forward(x, lengths, state), 0.2, training=True)
+
+
+def plant_network(monkeypatch, kind):
+    def make_network(parameters, n_channels, n_outputs, seed):
+        torch.manual_seed(0)
+        return kind(n_channels, parameters["hidden_size"], n_outputs, pooling="meanmax")
+
+    monkeypatch.setattr(base, "make_network", make_network)
+
+
+def test_a_network_that_does_not_see_its_input_is_found(monkeypatch):
+    plant_network(monkeypatch, Blind)
+    X, y, groups = cut()
+    blind = ["overfits_a_batch", "learns_a_planted_signal"]
+    diagnosis = check_training(make(engine="autograd"), X[:, :20], y, groups=groups, only=blind)
+    assert failures(diagnosis) == blind
+
+
+def test_an_evaluation_that_is_random_is_found(monkeypatch):
+    plant_network(monkeypatch, Restless)
+    X, y, groups = cut()
+    only = ["evaluation_repeats"]
+    diagnosis = check_training(make(engine="autograd"), X, y, groups=groups, only=only)
+    assert failures(diagnosis) == only
+    assert "dropout" in diagnosis["evaluation_repeats"].advice
+
+
+def cross_entropy(logits, target):
+    return functional.cross_entropy(logits, target, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (lambda logits, y: -cross_entropy(logits, y).clamp(max=20), "overfits_a_batch"),
+        (lambda logits, y: cross_entropy(logits, torch.zeros_like(y)), "overfits_a_batch"),
+        (lambda logits, y: cross_entropy(logits, y) + torch.rand(len(y)), "evaluation_repeats"),
+    ],
+    ids=["wrong sign", "blind to the target", "random"],
+)
+def test_a_wrong_loss_is_found(loss, found):
+    X, y, groups = cut()
+    diagnosis = check_training(make(loss=loss), X[:, :20], y, groups=groups, only=[found])
+    assert failures(diagnosis) == [found]
+
+
+def test_the_same_window_with_two_labels_is_found():
+    X, y, _ = cut()
+    alike = np.repeat(X[:1], 60, axis=0)
+    diagnosis = check_training(make(), alike, y[:60], only=["overfits_a_batch"])
+    assert "overfits_a_batch" in failures(diagnosis)
+    assert "labelled differently" in diagnosis["overfits_a_batch"].advice
+
+
+def test_steps_that_are_too_long_are_found():
+    X, y, groups = cut()
+    wild = make(optimizer="sgd", learning_rate=100.0, max_grad_norm=None)
+    diagnosis = check_training(wild, X, y, groups=groups)
+    assert failures(diagnosis) == ["own_steps_lower_the_loss"]
+
+
+def test_steps_that_are_short_are_said_and_are_no_bug():
+    X, y, groups = cut()
+    only = ["own_steps_lower_the_loss"]
+    diagnosis = check_training(make(learning_rate=1e-6), X, y, groups=groups, only=only)
+    assert failures(diagnosis) == []
+    assert "raise learning_rate" in diagnosis["own_steps_lower_the_loss"].advice
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_windows_that_overlap_across_the_split_are_found_by_what_they_do(seed):
+    X, y, groups = cut(seed, hop=10)
+    unknown = check_training(make(hidden_size=16), X, y)
+    assert failures(unknown) == ["groups_share_no_samples", "chance_on_shuffled_labels"]
+    wrong = np.random.default_rng(seed).permutation(np.arange(len(y)) // 4)
+    misled = check_training(make(hidden_size=16), X, y, groups=wrong)
+    assert failures(misled) == ["groups_share_no_samples", "chance_on_shuffled_labels"]
+    assert failures(check_training(make(hidden_size=16), X, y, groups=groups)) == []
+
+
+def test_a_regressor_that_knows_its_recordings_is_found_out():
+    X, y, _ = cut(hop=10)
+    regressor = SensorLSTMRegressor(hidden_size=16, random_state=0)
+    only = ["chance_on_shuffled_labels"]
+    assert failures(check_training(regressor, X, y * 100.0, only=only)) == only
+
+
+def test_recordings_spread_over_groups_are_found_though_they_share_no_samples():
+    X, y, recording = cut()
+    wrong = np.arange(len(y)) % 12
+    windows = WindowSet(X=X, y=y, groups=wrong, recording_id=recording.astype(str))
+    diagnosis = check_training(make(), windows)
+    assert failures(diagnosis) == ["chance_on_shuffled_labels"]
+    right = WindowSet(X=X, y=y, groups=recording, recording_id=recording.astype(str))
+    assert failures(check_training(make(), right)) == []
+
+
+def test_dead_channels_are_named():
+    X, y, groups = cut(n_channels=3)
+    X[:, :, 1] = 7.0
+    only = ["channels_vary", "overfits_a_batch"]
+    result = check_training(make(), X, y, groups=groups, only=only)["channels_vary"]
+    assert (result.status, result.figures["constant"]) == ("failed", ["1"])
+    assert failures(check_training(make(), np.ones_like(X), y, groups=groups, only=only)) == only
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y, groups: (np.where(np.arange(len(y)) < 68, 0, y), groups), "class 0"),
+        (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has one window"),
+        (lambda y, groups: (np.where(groups == 1, 9, y % 2), groups), "of one group"),
+    ],
+    ids=["dominating", "one window", "one group"],
+)
+def test_classes_with_too_little_are_named(change, words):
+    X, y, groups = cut()
+    y, groups = change(y, groups)
+    only = ["classes_have_windows"]
+    result = check_training(make(), X, y, groups=groups, only=only)["classes_have_windows"]
+    assert result.status == "failed"
+    assert words in result.finding
+
+
+def test_what_the_data_do_not_allow_is_not_called_a_failure():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 5, 1))
+    few = check_training(make(), X, np.arange(40) // 10 % 2, groups=np.arange(40) // 14)
+    assert few["learns_a_planted_signal"].status == "not possible"
+    assert "5 steps" in few["learns_a_planted_signal"].finding
+    assert few["chance_on_shuffled_labels"].status == "not possible"
+    assert "3 groups" in few["chance_on_shuffled_labels"].finding
+    assert few.passed
+
+
+def test_large_data_are_capped_and_it_is_said():
+    X, y, groups = cut(n_recordings=60, n_samples=1200, hop=200, n_steps=200)
+    diagnosis = check_training(make(), X, y, groups=groups)
+    assert diagnosis.notes == (
+        "To be quick, 160 of the 360 windows were trained on, the first 128 of their 200 steps.",
+    )
+    assert failures(diagnosis) == []
+
+
+def test_a_large_network_is_stood_for_by_a_smaller_one():
+    X, y, groups = cut()
+    large = make(hidden_size=1024, num_layers=2, bidirectional=True)
+    diagnosis = check_training(large, X, y, groups=groups, only=["evaluation_repeats"])
+    assert diagnosis.notes == (
+        "To be quick, hidden_size=64 stood for 1024: a bug does not depend on it.",
+    )
+    assert diagnosis.passed
+
+
+def test_equal_seeds_give_equal_results_and_the_estimator_stays_as_it_was():
+    X, y, groups = cut()
+    clf = make(class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=1)
+    before = dict(vars(clf))
+    first = check_training(clf, X, y, groups=groups, random_state=3)
+    again = check_training(clf, X, y, groups=groups, random_state=3)
+    assert first.to_dict() == again.to_dict()
+    assert vars(clf) == before
+
+
+def test_the_estimator_has_the_check_as_a_method():
+    X, y, groups = cut()
+    diagnosis = make().check(X, y, groups=groups)
+    assert diagnosis.to_dict() == check_training(make(), X, y, groups=groups).to_dict()
+
+
+def test_checks_are_made_by_name():
+    X, y, groups = cut()
+    diagnosis = check_training(make(), X, y, groups=groups, only=["channels_vary"])
+    assert statuses(diagnosis) == {"channels_vary": "passed"}
+    with pytest.raises(ArgumentError, match="Did you mean 'channels_vary'"):
+        check_training(make(), X, y, groups=groups, only=["channel_vary"])
+
+
+def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
+    X, y, groups = cut()
+    padded = np.concatenate([X, np.full_like(X[:, :10], np.nan)], axis=1)
+    lengths = np.full(len(X), 40)
+    diagnosis = check_training(make(), padded, np.eye(3)[y], groups=groups, lengths=lengths)
+    assert failures(diagnosis) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X, y: (np.where(np.arange(len(X))[:, None, None] == 3, np.nan, X), y), "NaN"),
+        (lambda X, y: (X, np.zeros(len(y), int)), "one class"),
+        (lambda X, y: (X, None), "y"),
+    ],
+)
+def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
+    X, y = spoil(*cut()[:2])
+    with pytest.raises(InputError, match=message) as by_fit:
+        make().fit(X, y)
+    with pytest.raises(InputError, match=message) as by_check:
+        check_training(make(), X, y)
+    assert str(by_check.value) == str(by_fit.value)
+
+
+# The law of chance.
+
+
+def test_the_chance_of_votes_is_hypergeometric():
+    vote = np.array([1] * 5 + [0] * 7)
+    lot = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1])
+    overlap = int((vote & lot).sum())  # right votes are 12 - 5 - 6 + 2 * overlap
+    exact = hypergeom(12, int(lot.sum()), 5).sf(overlap - 1)
+    p, smallest = chance_of([vote], [lot], 0)
+    assert p == pytest.approx(exact, abs=0.01)
+    assert smallest == pytest.approx(hypergeom(12, 6, 6).pmf(6), abs=0.002)
+
+
+def test_random_votes_raise_a_false_alarm_in_less_than_one_of_a_hundred():
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for i in range(400):
+        lots = [rng.permuted(np.arange(8) % 2) for _ in range(3)]
+        votes = [rng.integers(0, 2, 8) for _ in range(3)]
+        alarms += chance_of(votes, lots, i)[0] <= ALARM
+    assert alarms <= 6  # expected 2 at most; more than 6 in one of 200 such tests
+
+
+def test_the_planted_waves_differ_in_shape_alone():
+    X, y, lengths = plant(2000, np.array([64]), 64, 1, 0)
+    for label, wave in ((0, 0.5), (1, 1 / 3)):  # mean squares of a cosine and of a triangle
+        of_label = X[y == label].astype(float)
+        assert np.mean(of_label) == pytest.approx(0, abs=0.01)
+        assert np.mean(of_label**2) - 0.01 == pytest.approx(wave, abs=0.01)
+    again, _, _ = plant(2000, np.array([64]), 64, 1, 0)
+    np.testing.assert_array_equal(X, again)
+    assert (lengths == 64).all()
+
+
+# What is shown.
+
+
+def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():
+    long = "word " * 40
+    diagnosis = Diagnosis(
+        (
+            CheckResult("a_check", "passed", long),
+            CheckResult("another", "failed", long, long, {"p": 0.5}),
+            CheckResult("a_third", "not possible", "No."),
+        ),
+        (long,),
+    )
+    text = str(diagnosis)
+    assert text.startswith("3 checks: 1 passed, 1 failed, 1 not possible\n")
+    assert max(map(len, text.splitlines())) <= 80
+    said = json.loads(json.dumps(diagnosis.to_dict()))
+    assert said["passed"] is False
+    assert said["checks"][1]["figures"] == {"p": 0.5}
+    assert diagnosis["a_third"].status == "not possible"
+    with pytest.raises(KeyError, match="there are a_check, another, a_third"):
+        diagnosis["unknown"]
+
+
+def test_the_command_checks_the_installation(capsys):
+    assert run(["doctor", "--set", "hidden_size=8"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("8 checks: 8 passed")
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_command_says_by_its_code_that_a_check_of_a_file_failed(tmp_path, capsys):
+    X, y, groups = plant_windows(0)
+    dead = np.concatenate([X, np.ones_like(X)], axis=2)
+    path = tmp_path / "windows.h5"
+    write_windows(path, WindowSet(X=dead, y=y, groups=groups, channels=("current_a", "still")))
+    assert run(["doctor", str(path), "--json", "--set", "hidden_size=8"]) == 10
+    said = json.loads(capsys.readouterr().out)
+    assert said["passed"] is False
+    assert said["checks"][0]["figures"]["constant"] == ["still"]

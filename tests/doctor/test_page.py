@@ -1,0 +1,16 @@
+"""docs/doctor.md names the checks that there are, and its example runs."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "doctor.md"
+
+
+def test_the_page_names_every_check_and_its_example_passes(capsys):
+    text = PAGE.read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names = {}
+    exec(block, names)
+    told = re.findall(r"^\| `(\w+)` \|", text, re.M)
+    assert told == [result.name for result in names["diagnosis"].results]
+    assert capsys.readouterr().out.startswith("8 checks: 8 passed, 0 failed, 0 not possible")

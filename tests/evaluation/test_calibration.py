@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation.calibration import calibration_error
+from sensorseq.evaluation.metrics import score_predictions
+
+
+def two_columns(sure):
+    return np.column_stack([1 - sure, sure])
+
+
+def measure(sure, right, **arguments):
+    """The error of a classifier of two classes that always says 1, which is right or not."""
+    return calibration_error(
+        np.asarray(right, int), two_columns(sure), [0, 1], **{"n_resamples": 2, **arguments}
+    )
+
+
+def draw(rng, n, too_sure=0.0):
+    sure = rng.uniform(0.55, 0.95, n)
+    return sure, rng.random(n) < sure - too_sure
+
+
+@pytest.mark.parametrize("n", [40, 300, 2000])
+def test_a_calibrated_classifier_has_no_squared_error_in_the_mean_and_the_plain_one_too_much(n):
+    rng = np.random.default_rng(n)
+    drawn = [draw(rng, n) for _ in range(400)]
+    without_bias = np.array([measure(*pair).squared for pair in drawn])
+    plain = np.array([measure(*pair, debias=False).squared for pair in drawn])
+    standard_error = without_bias.std() / np.sqrt(len(drawn))
+    assert abs(without_bias.mean()) < 3 * standard_error
+    assert plain.mean() > 10 * standard_error
+
+
+@pytest.mark.parametrize("too_sure", [0.1, 0.3])
+@pytest.mark.parametrize("n", [60, 1000])
+def test_a_known_miscalibration_has_its_value(too_sure, n):
+    rng = np.random.default_rng(1)
+    squared = np.array([measure(*draw(rng, n, too_sure)).squared for _ in range(300)])
+    error = squared.mean() - too_sure**2
+    assert abs(error) < 3 * squared.std() / np.sqrt(len(squared))
+    assert measure(*draw(rng, 20_000, too_sure)).value == pytest.approx(too_sure, abs=0.015)
+
+
+@given(seed=st.integers(0, 10**6), n=st.integers(150, 400))
+@settings(max_examples=40, deadline=None)
+def test_of_constant_probabilities_it_is_the_published_estimator(seed, n):
+    """Section 4 of the paper: (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1), per bin."""
+    rng = np.random.default_rng(seed)
+    levels = np.array([0.55, 0.7, 0.9])
+    level = rng.integers(0, 3, n)
+    right = rng.random(n) < 0.7
+    found = measure(levels[level], right)
+    assert [p for _, p, _ in found.bins] == pytest.approx(levels)
+    expected = sum(k * ((p - a) ** 2 - a * (1 - a) / (k - 1)) for k, p, a in found.bins) / n
+    assert found.squared == pytest.approx(expected)
+
+
+def test_windows_of_one_recording_do_not_look_miscalibrated():
+    """Recordings of which each is right or wrong as a whole; the classifier is calibrated."""
+    rng = np.random.default_rng(2)
+    by_recording, by_window = [], []
+    for _ in range(300):
+        sure = np.repeat(rng.uniform(0.55, 0.95, 40), 10)
+        right = np.repeat(rng.random(40), 10) < sure
+        by_recording.append(measure(sure, right, groups=np.repeat(np.arange(40), 10)).squared)
+        by_window.append(measure(sure, right).squared)
+    standard_error = np.std(by_recording) / np.sqrt(300)
+    assert abs(np.mean(by_recording)) < 3 * standard_error
+    assert np.mean(by_window) > 10 * standard_error
+
+
+@pytest.mark.parametrize("too_sure", [0.0, 0.1, 0.25])
+def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(too_sure):
+    rng = np.random.default_rng(3)
+    held = []
+    for trial in range(120):
+        sure = rng.uniform(0.55, 0.95, (30, 15))
+        level = rng.normal(scale=0.08, size=(30, 1))  # of the recording
+        right = rng.random((30, 15)) < sure - too_sure + level
+        found = measure(
+            sure.ravel(),
+            right.ravel(),
+            groups=np.repeat(np.arange(30), 15),
+            n_resamples=200,
+            seed=trial,
+        )
+        held.append(found.interval.low <= too_sure <= found.interval.high)
+    assert np.mean(held) > 0.88
+
+
+def test_equal_probabilities_share_a_bin_and_the_order_of_windows_changes_no_bit():
+    rng = np.random.default_rng(4)
+    sure, right, groups = rng.choice([0.6, 0.8], 90), rng.random(90) < 0.7, rng.integers(0, 9, 90)
+    found = measure(sure, right, groups=groups, n_resamples=50)
+    assert [point.probability for point in found.bins] == pytest.approx([0.6, 0.8])
+    order = rng.permutation(90)
+    assert found == measure(sure[order], right[order], groups=groups[order], n_resamples=50)
+
+
+def test_one_group_gives_no_error_and_a_score_that_is_no_probability_none_either():
+    found = measure(np.full(30, 0.8), np.ones(30), groups=np.zeros(30))
+    assert np.isnan([found.value, found.squared, *found.interval]).all()
+    scored = score_predictions([0, 1], [[2.0, 1.0], [0.0, 3.0]], [0, 1])
+    assert np.isnan(scored.scores["calibration_error"])
+    assert scored.to_dict()["calibration_error"] is None
+
+
+def test_an_evaluation_says_it_with_intervals_by_group():
+    rng = np.random.default_rng(5)
+    sure, right = draw(rng, 400, 0.2)
+    groups = np.repeat(np.arange(40), 10)
+    scored = score_predictions(
+        right.astype(int), two_columns(sure), [0, 1], recording_id=groups, seed=3
+    )
+    found = measure(sure, right, groups=groups, n_resamples=2000, seed=3)
+    assert scored.scores["calibration_error"] == found.value
+    assert scored.intervals["calibration_error"] == found.interval
+
+
+def test_decisions_per_recording_have_intervals_by_group():
+    """Ten robots of three drives each; what a robot gets wrong, it gets wrong in all its drives."""
+    robot = np.repeat(np.arange(10), 6)
+    drive = np.repeat(np.arange(30), 2)
+    y = np.repeat(np.arange(30) % 2, 2)
+    sure = np.where(robot < 3, 0.1, 0.9)  # of the true class
+    probability = np.where(y[:, None] == [0, 1], sure[:, None], 1 - sure[:, None])
+    scored = score_predictions(y, probability, [0, 1], recording_id=drive, groups=robot)
+    for name in ("recording_vote", "recording_mean"):
+        low, high = scored.intervals[name]
+        assert scored.scores[name] == pytest.approx(0.7)
+        assert low == pytest.approx(0.4, abs=0.11)
+        assert high == pytest.approx(1.0, abs=0.11)
+        assert scored.to_dict()["intervals"][name] == [low, high]
+
+
+@pytest.mark.parametrize(
+    ("probability", "arguments", "error", "message"),
+    [
+        (np.zeros((0, 2)), {"y": []}, InputError, "no windows"),
+        ([[0.5, 0.5, 0.0]] * 2, {}, InputError, r"need \(2, 2\)"),
+        ([[0.9, 0.3]] * 2, {}, InputError, "not shares of 1"),
+        ([[np.nan, 1.0]] * 2, {}, InputError, "not shares of 1"),
+        ([[0.9, 0.1]] * 2, {"y": [0, 7]}, InputError, "7 is none of the classes"),
+        ([[0.9, 0.1]] * 2, {"groups": [1]}, InputError, "groups has shape"),
+        ([[0.9, 0.1]] * 2, {"n_bins": 0}, ArgumentError, "n_bins=0"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(probability, arguments, error, message):
+    given = {"y": [0, 1], **arguments}
+    with pytest.raises(error, match=message):
+        calibration_error(given.pop("y"), probability, [0, 1], **given)

@@ -1,0 +1,58 @@
+"""aeon's own checks, and its own data, through the adapter."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.peers
+
+checking = pytest.importorskip("aeon.testing.estimator_checking")
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor  # noqa: E402
+from sensorseq.adapters.aeon import SensorLSTMAeonClassifier, SensorLSTMAeonRegressor  # noqa: E402
+
+
+@checking.parametrize_with_checks([SensorLSTMAeonClassifier, SensorLSTMAeonRegressor])
+def test_aeons_checks(check):
+    check()
+
+
+def settings(**arguments):
+    quick = {"learning_rate": 1e-2, "max_epochs": 60, "batch_size": 8}
+    quick |= {"validation_fraction": 0.0, "early_stopping": False, "device": "cpu"}
+    return {**quick, "random_state": 0, **arguments}
+
+
+def test_basic_motions_is_learned():
+    datasets = pytest.importorskip("aeon.datasets")
+    X, y = datasets.load_basic_motions(split="train")
+    X_test, y_test = datasets.load_basic_motions(split="test")
+    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**settings())).fit(X, y)
+    assert clf.score(X_test, y_test) >= 0.9
+    own = SensorLSTMClassifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
+    np.testing.assert_array_equal(clf.predict_proba(X_test), expected)
+
+
+def test_series_of_unequal_length_keep_their_lengths():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(3, 8 + i % 7)) for i in range(30)]
+    y = np.arange(30) % 2
+    quick = settings(max_epochs=2)
+    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**quick)).fit(X, y)
+    own = SensorLSTMClassifier(**quick).fit([series.T for series in X], y)
+    expected = own.predict_proba([series.T for series in X])
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+    reg = SensorLSTMAeonRegressor(SensorLSTMRegressor(**quick)).fit(X, y + 0.5)
+    assert reg.predict(X).shape == (30,)
+
+
+def test_few_steps_of_many_channels_are_what_they_are_said_to_be():
+    X = np.random.default_rng(0).normal(size=(20, 40, 6))  # 40 channels, 6 steps
+    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**settings(max_epochs=1)))
+    assert clf.fit(X, np.arange(20) % 2).estimator_.n_features_in_ == 40
+
+
+def test_arguments_of_the_estimator_are_set_through_the_adapter():
+    adapter = SensorLSTMAeonClassifier(SensorLSTMClassifier())
+    adapter.set_params(estimator__hidden_size=7)
+    assert adapter.clone().estimator.hidden_size == 7

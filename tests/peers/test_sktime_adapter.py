@@ -1,0 +1,60 @@
+"""sktime's own checks, and its own data, through the adapter."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.peers
+
+checks = pytest.importorskip("sktime.utils.estimator_checks")
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor  # noqa: E402
+from sensorseq.adapters.sktime import (  # noqa: E402
+    SensorLSTMSktimeClassifier,
+    SensorLSTMSktimeRegressor,
+)
+
+EXCLUDED: dict[str, str] = {}  # a check of sktime, and why it is left out
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMSktimeClassifier, SensorLSTMSktimeRegressor])
+def test_sktimes_checks(kind):
+    results = checks.check_estimator(
+        kind, raise_exceptions=False, verbose=False, tests_to_exclude=list(EXCLUDED)
+    )
+    failed = {name: result for name, result in results.items() if result != "PASSED"}
+    assert len(results) > 100
+    assert not failed
+
+
+def settings(**arguments):
+    quick = {"learning_rate": 1e-2, "max_epochs": 60, "batch_size": 8}
+    quick |= {"validation_fraction": 0.0, "early_stopping": False, "device": "cpu"}
+    return {**quick, "random_state": 0, **arguments}
+
+
+def test_basic_motions_is_learned():
+    datasets = pytest.importorskip("sktime.datasets")
+    X, y = datasets.load_basic_motions(split="train", return_type="numpy3D")
+    X_test, y_test = datasets.load_basic_motions(split="test", return_type="numpy3D")
+    clf = SensorLSTMSktimeClassifier(SensorLSTMClassifier(**settings())).fit(X, y)
+    assert clf.score(X_test, y_test) >= 0.9
+    own = SensorLSTMClassifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
+    np.testing.assert_allclose(clf.predict_proba(X_test), expected, rtol=1e-9)
+
+
+def test_series_of_unequal_length_keep_their_lengths():
+    datasets = pytest.importorskip("sktime.datasets")
+    X, y = datasets.load_japanese_vowels(split="train", return_type="df-list")
+    assert len({len(series) for series in X}) > 5
+    quick = settings(max_epochs=2)
+    clf = SensorLSTMSktimeClassifier(SensorLSTMClassifier(**quick)).fit(X, y)
+    listed = [series.to_numpy() for series in X]
+    own = SensorLSTMClassifier(**quick).fit(listed, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), own.predict_proba(listed))
+
+
+def test_arguments_of_the_estimator_are_set_through_the_adapter():
+    adapter = SensorLSTMSktimeRegressor(SensorLSTMRegressor())
+    adapter.set_params(estimator__hidden_size=7)
+    assert adapter.clone().estimator.hidden_size == 7

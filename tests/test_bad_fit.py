@@ -1,0 +1,220 @@
+"""Bad input that either estimator may meet: one clear error, or a warning, before any training."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq.errors import ArgumentError, InputError
+
+RNG = np.random.default_rng(0)
+N = 24
+X = RNG.normal(size=(N, 10, 3))
+Y = np.arange(N) % 2
+SETTINGS = {"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0}
+
+
+def classifier(**arguments):
+    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+
+
+def with_value(value, at, dtype=None):
+    windows = X.astype(dtype or X.dtype)
+    windows[at] = value
+    return windows
+
+
+WINDOWS = {
+    "swapped axes": (RNG.normal(size=(N, 3, 100)), r"X.transpose\(0, 2, 1\)"),
+    "NaN": (with_value(np.nan, (5, 7, 2)), "X holds NaN in window 5, step 7, channel 2"),
+    "infinity": (with_value(np.inf, (0, 9, 1)), r"infinity \(inf\) in window 0, step 9, channel 1"),
+    "too large": (with_value(-1e300, (1, 2, 0)), r"X holds -1e\+300 in window 1, step 2, channel"),
+    "text in an object array": (
+        with_value("wheel", (3, 2, 1), object),
+        "X has type object and is not numbers .*'wheel'",
+    ),
+    "an object array of None": (np.full(N, None), r"X has shape \(24,\); expected \(n_windows,"),
+    "text": (np.full((N, 10, 3), "a"), "X has type <U1 and is not numbers"),
+    "complex": (X + 0j, "Complex data not supported: X has type complex128"),
+    "nothing": (None, "X is a NoneType; expected an array of shape .* a list of arrays"),
+    "a number": (5, "X is a int; expected an array of shape"),
+    "a dict": ({"left": X}, "X is a dict; expected an array of shape"),
+    "no windows": (X[:0], r"X has shape \(0, 10, 3\): no windows"),
+    "no steps": (X[:, :0], r"X has shape \(24, 0, 3\): no timesteps"),
+    "no channels": (X[:, :, :0], r"X has shape \(24, 10, 0\): no channels"),
+    "an empty list": ([], "X is empty: no windows"),
+    "1-D": (X[0, :, 0], "Reshape your data: one window of one channel is"),
+    "4-D": (X[None], r"X has shape \(1, 24, 10, 3\); expected \(n_windows, n_timesteps"),
+    "a list whose channels differ": (
+        [X[0], X[1][:, :2], *X[2:]],
+        r"X\[1\] has shape \(10, 2\); .* with the channels of the first",
+    ),
+    "a list with a window of no steps": (
+        [X[0][:0], *X[1:]],
+        r"lengths\[0\] is 0; a window of this set has 1 to 10 steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
+@pytest.mark.parametrize(("windows", "message"), WINDOWS.values(), ids=WINDOWS)
+def test_windows_that_cannot_be_used_are_named(windows, message, kind):
+    with pytest.raises(InputError, match=message):
+        kind(**SETTINGS).fit(windows, Y)
+
+
+BESIDE = {
+    "lengths below": ({"lengths": np.zeros(N, int)}, r"lengths\[0\] is 0; .* 1 to 10 steps"),
+    "lengths above": ({"lengths": np.r_[[10] * 23, 11]}, r"lengths\[23\] is 11; .* 1 to 10 steps"),
+    "lengths of another length": ({"lengths": [5] * 23}, "lengths is 23 values for the 24"),
+    "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths is an array of shape"),
+    "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths are integers"),
+    "groups of another length": ({"groups": np.arange(23)}, "groups is 23 values for the 24"),
+    "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups is an array of shape \(24, 2\)"),
+    "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
+    "one group": ({"groups": ["robot"] * N}, "groups holds one group for all windows"),
+    "weights negative": ({"sample_weight": -np.ones(N)}, r"sample_weight\[0\] is -1.0"),
+    "weights NaN": ({"sample_weight": np.full(N, np.nan)}, r"sample_weight\[0\] is nan"),
+    "weights infinite": ({"sample_weight": np.full(N, np.inf)}, r"sample_weight\[0\] is inf"),
+    "weights all zero": ({"sample_weight": np.zeros(N)}, "zero for every window"),
+    "weights of another length": ({"sample_weight": np.ones(25)}, "sample_weight is 25 values"),
+    "weights of text": ({"sample_weight": ["a"] * N}, "sample_weight of type <U1 is not numbers"),
+    "y of another length": ({"y": Y[:-1]}, "y .*23.* for the 24 windows of X"),
+    "no y": ({"y": None}, "requires y to be passed"),
+    "X_val without y_val": ({"X_val": X}, "X_val is given without y_val"),
+    "X_val with other channels": (
+        {"X_val": X[:, :, :2], "y_val": Y},
+        "X_val has shape .* 2 channels, but fit saw 3",
+    ),
+    "NaN in X_val": (
+        {"X_val": with_value(np.nan, (2, 3, 1)), "y_val": Y},
+        "X_val holds NaN in window 2, step 3, channel 1",
+    ),
+    "lengths_val out of range": (
+        {"X_val": X, "y_val": Y, "lengths_val": [12] * N},
+        r"lengths_val\[0\] is 12",
+    ),
+    "a group on both sides": (
+        {"X_val": X, "y_val": Y, "groups": ["a"] * N, "groups_val": ["a"] * N},
+        "group 'a' is in groups and in groups_val",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
+@pytest.mark.parametrize(("arguments", "message"), BESIDE.values(), ids=BESIDE)
+def test_what_does_not_fit_the_windows_is_named(arguments, message, kind):
+    with pytest.raises(InputError, match=message):
+        kind(**SETTINGS).fit(X, **{"y": Y, **arguments})
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
+def test_an_unknown_value_of_an_argument_names_the_nearest(kind):
+    for argument, value, nearest in (
+        ("pooling", "mean_max", "meanmax"),
+        ("optimizer", "adan", "adam"),
+        ("scale", "standart", "standard"),
+        ("crop", "center", "centre"),
+    ):
+        with pytest.raises(ArgumentError, match=f"{argument}='{value}'.* Did you mean '{nearest}'"):
+            kind(**{**SETTINGS, argument: value}).fit(X, Y)
+
+
+# Targets of the classifier.
+
+
+@pytest.mark.parametrize(
+    "y",
+    [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2],
+    ids=["continuous", "halves"],
+)
+def test_numbers_given_as_classes_lead_to_the_regressor(y):
+    with pytest.raises(InputError, match=r"Unknown label type: y holds .* SensorLSTMRegressor"):
+        classifier().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.arange(N),
+        np.arange(N) * 7 % 23,
+        np.array([f"drive {i}" for i in range(N)]),
+        np.eye(30)[np.arange(N)],
+        np.eye(N)[np.arange(N)],
+    ],
+    ids=["a number each", "nearly", "a name each", "more classes than windows", "one-hot"],
+)
+def test_as_many_classes_as_windows_are_named(y):
+    with pytest.raises(InputError, match=r"classes for 24 windows, fewer than two of each"):
+        classifier().fit(X, y)
+
+
+def test_few_windows_may_have_a_class_each():
+    lonely = classifier(early_stopping=False).fit(X[:4], np.arange(4))
+    assert lonely.classes_.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(N) // 2], ids=["alone", "in groups"])
+def test_a_class_with_one_member_is_named(groups):
+    y = np.where(np.arange(N) == 5, "mud", np.array(["ice", "sand"])[Y])
+    with pytest.warns(UserWarning, match=r"class 'mud' of y has one window \(1 such") as got:
+        fitted = classifier().fit(X, y, groups=groups)
+    assert got[0].filename == __file__
+    assert fitted.classes_.tolist() == ["ice", "mud", "sand"]
+
+
+def test_two_members_are_enough():
+    y = np.where(np.isin(np.arange(N), (5, 8)), 2, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier().fit(X, y)
+
+
+HALF_ONE_HOT = {
+    "halves": np.full((N, 2), 0.5),
+    "smoothed": np.eye(2)[Y] * 0.9 + 0.05,
+    "none on": np.where(np.arange(N)[:, None] == 4, 0.0, np.eye(2)[Y]),
+    "two on": np.where(np.arange(N)[:, None] == 4, 1.0, np.eye(2)[Y]),
+    "NaN": np.where(np.arange(N)[:, None] == 4, np.nan, np.eye(2)[Y]),
+}
+
+
+@pytest.mark.parametrize("y", HALF_ONE_HOT.values(), ids=HALF_ONE_HOT)
+def test_half_one_hot_labels_are_named_by_row(y):
+    row = 4 if (y[0] == np.eye(2)[0]).all() else 0
+    with pytest.raises(InputError, match=rf"row {row} is .*: not one 1 among zeros"):
+        classifier().fit(X, y)
+
+
+def test_a_class_that_only_validation_has_is_named():
+    y_val = np.array(["ice", "sand", "mud"])[np.arange(N) % 3]
+    with pytest.raises(
+        InputError, match=r"y_val\[2\] is 'mud', which no window of fit's y is; there are"
+    ):
+        classifier().fit(X, np.array(["ice", "sand"])[Y], X_val=X, y_val=y_val)
+
+
+def test_a_class_that_only_the_stored_validation_part_has_is_no_surprise():
+    split = np.repeat(["train", "validation"], [16, 8])
+    y = np.where(np.arange(N) >= 20, 2, Y)
+    fitted = classifier().fit(WindowSet(X.astype(np.float32), y=y, split=split))
+    assert fitted.classes_.tolist() == [0, 1, 2]
+
+
+# Targets of the regressor.
+
+VALUES = {
+    "NaN": (np.where(np.arange(N) == 7, np.nan, 1.0 * Y), r"y\[7\] is nan"),
+    "infinity": (np.where(np.arange(N) == 7, np.inf, 1.0 * Y), r"y\[7\] is inf"),
+    "text": (np.array(["left"] * N), "classes are for SensorLSTMClassifier"),
+    "complex": (Y + 1j, "Complex data not supported: y has type complex128"),
+    "3-D": (np.zeros((N, 2, 2)), r"y has shape \(24, 2, 2\) for the 24 windows"),
+    "no columns": (np.zeros((N, 0)), r"y has shape \(24, 0\) for the 24 windows"),
+}
+
+
+@pytest.mark.parametrize(("y", "message"), VALUES.values(), ids=VALUES)
+def test_values_that_cannot_be_predicted_are_named(y, message):
+    with pytest.raises(InputError, match=message):
+        SensorLSTMRegressor(**SETTINGS).fit(X, y)

@@ -1,0 +1,354 @@
+"""A network trained elsewhere predicts here what it predicted there."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.errors import ArgumentError, InputError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(9, 14, 3)).astype(np.float32)
+
+
+# torch
+
+
+def torch_logits(lstm, linear, pooling, windows=X):
+    with torch.no_grad():
+        hidden, (final, _) = lstm(torch.tensor(windows))
+        n_directions = 2 if lstm.bidirectional else 1
+        last = torch.cat(list(final[-n_directions:]), dim=1)
+        pooled = {"last": last, "mean": hidden.mean(1), "max": hidden.amax(1)}[pooling]
+        return linear(pooled).double().numpy()
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def torch_pair(n_outputs=4, **options):
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(3, 5, batch_first=True, **options)
+    return lstm, torch.nn.Linear(10 if lstm.bidirectional else 5, n_outputs)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
+def test_a_classifier_from_torch_has_its_probabilities(options, pooling, tmp_path):
+    lstm, linear = torch_pair(**options)
+    clf = SensorLSTMClassifier.from_torch(lstm, linear, pooling=pooling, device="cpu")
+    expected = softmax(torch_logits(lstm, linear, pooling))
+    clf.save(tmp_path / "model")
+    for fitted in (
+        clf,
+        SensorLSTMClassifier.load(tmp_path / "model"),
+        pickle.loads(pickle.dumps(clf)),
+    ):
+        np.testing.assert_allclose(fitted.predict_proba(X), expected, atol=1e-6)
+        assert fitted.classes_.tolist() == [0, 1, 2, 3]
+        assert fitted.fluctuation_.verdict == "too_short_to_tell"
+        assert fitted.engine_.reason == "the weights were taken from torch.nn.LSTM"
+
+
+def test_classes_name_the_outputs_in_their_order():
+    lstm, linear = torch_pair(3)
+    names = np.array(["snow", "ice", "sand"])
+    clf = SensorLSTMClassifier.from_torch(lstm, linear, classes=names, device="cpu")
+    assert clf.classes_.tolist() == ["ice", "sand", "snow"]
+    logits = torch_logits(lstm, linear, "last")
+    np.testing.assert_array_equal(clf.predict(X), names[logits.argmax(1)])
+    np.testing.assert_allclose(clf.decision_function(X), logits[:, [1, 2, 0]], atol=1e-6)
+
+
+def test_a_single_logit_is_that_of_the_second_class():
+    lstm, linear = torch_pair(1)
+    clf = SensorLSTMClassifier.from_torch(lstm, linear, device="cpu")
+    logit = torch_logits(lstm, linear, "last")[:, 0]
+    np.testing.assert_allclose(clf.predict_proba(X)[:, 1], 1 / (1 + np.exp(-logit)), atol=1e-6)
+    np.testing.assert_allclose(clf.decision_function(X), logit, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_a_regressor_from_torch_has_its_values(n_outputs):
+    lstm, linear = torch_pair(n_outputs)
+    reg = SensorLSTMRegressor.from_torch(lstm, linear, device="cpu")
+    expected = torch_logits(lstm, linear, "last")
+    expected = expected[:, 0] if n_outputs == 1 else expected
+    np.testing.assert_allclose(reg.predict(X), expected, atol=1e-6)
+
+
+def test_what_was_imported_is_trained_on():
+    lstm, linear = torch_pair(2)
+    y = np.arange(9) % 2
+    clf = SensorLSTMClassifier.from_torch(
+        lstm, linear, warm_start=True, learning_rate=1e-4, max_epochs=1, device="cpu"
+    )
+    before = clf.predict_proba(X)
+    clf.set_params(validation_fraction=0.0, early_stopping=False).fit(X, y)
+    after = clf.predict_proba(X)
+    assert 0 < np.abs(after - before).max() < 0.01
+    assert clf.scaler_ is None
+    with pytest.raises(InputError, match=r"classes \[0, 1, 2\], but warm_start=True"):
+        clf.fit(X, np.arange(9) % 3)
+
+
+def test_the_imported_weights_are_copies():
+    lstm, linear = torch_pair()
+    clf = SensorLSTMClassifier.from_torch(lstm, linear, device="cpu")
+    before = clf.predict_proba(X)
+    with torch.no_grad():
+        lstm.weight_hh_l0.zero_()
+        linear.weight.zero_()
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": ["a", "b"]}, "for the 4 outputs of the network"),
+        ({"classes": ["a", "b", "b", "c"]}, "as many different labels"),
+        ({"hidden_size": 9}, "hidden_size=9 cannot be chosen here: the network has its own"),
+        ({"scale": "standard"}, "scale='standard' cannot be chosen here: there is no data"),
+        ({"pooling": "meanmax"}, "linear takes 5 features; pooling='meanmax'"),
+        ({"pooling": "first"}, "pooling='first' is not known"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_named(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
+
+
+# Keras, by layers of the same looks and a recurrence written down from Keras' documentation
+
+
+class Layer:
+    def __init__(self, name, weights=(), **config):
+        self.name, self._weights, self._config = name, list(weights), config
+
+    def get_weights(self):
+        return [array.copy() for array in self._weights]
+
+    def get_config(self):
+        return {"name": self.name, **self._config}
+
+
+KINDS = {
+    kind: type(kind, (Layer,), {})
+    for kind in (
+        "InputLayer",
+        "LSTM",
+        "Bidirectional",
+        "Dropout",
+        "GlobalAveragePooling1D",
+        "GlobalMaxPooling1D",
+        "Dense",
+        "Activation",
+        "Masking",
+        "GRU",
+    )
+}
+LSTM_CONFIG = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+
+
+class Model:
+    def __init__(self, *layers):
+        self.layers = list(layers)
+
+
+def lstm_weights(n_inputs, n_units):
+    shapes = (n_inputs, 4 * n_units), (n_units, 4 * n_units), (4 * n_units,)
+    return [RNG.normal(size=shape) * 0.5 for shape in shapes]
+
+
+def keras_lstm(name, n_inputs, n_units, *, returns, **config):
+    weights = lstm_weights(n_inputs, n_units)
+    config = {**LSTM_CONFIG, "return_sequences": returns, **config}
+    return KINDS["LSTM"](name, weights, **config)
+
+
+def keras_bidirectional(name, n_inputs, n_units, *, returns, **config):
+    inner = {
+        "class_name": "LSTM",
+        "config": {**LSTM_CONFIG, "return_sequences": returns, **config},
+    }
+    weights = lstm_weights(n_inputs, n_units) + lstm_weights(n_inputs, n_units)
+    return KINDS["Bidirectional"](name, weights, merge_mode="concat", layer=inner)
+
+
+def dense(n_inputs, n_outputs, activation="softmax", name="dense"):
+    weights = [RNG.normal(size=(n_inputs, n_outputs)), RNG.normal(size=n_outputs)]
+    return KINDS["Dense"](name, weights, activation=activation)
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def keras_states(weights, x):
+    """Hidden states of all steps, gates in Keras' order i, f, c, o."""
+    kernel, recurrent, *bias = weights
+    n_units = len(recurrent)
+    h, c = np.zeros((len(x), n_units)), np.zeros((len(x), n_units))
+    states = []
+    for t in range(x.shape[1]):
+        z = x[:, t] @ kernel + h @ recurrent + (bias[0] if bias else 0.0)
+        i, f, candidate, o = (z[:, k * n_units : (k + 1) * n_units] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(candidate)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.stack(states, axis=1)
+
+
+def keras_outputs(model, x):
+    """What the model gives, layer by layer."""
+    values = x
+    for layer in model.layers:
+        kind, config, weights = type(layer).__name__, layer.get_config(), layer.get_weights()
+        if kind == "LSTM":
+            states = keras_states(weights, values)
+            values = states if config["return_sequences"] else states[:, -1]
+        elif kind == "Bidirectional":
+            half = len(weights) // 2
+            there = keras_states(weights[:half], values)
+            back = keras_states(weights[half:], values[:, ::-1])[:, ::-1]
+            returns = config["layer"]["config"]["return_sequences"]
+            ends = (there, back) if returns else (there[:, -1], back[:, 0])
+            values = np.concatenate(ends, axis=-1)
+        elif kind == "GlobalAveragePooling1D":
+            values = values.mean(axis=1)
+        elif kind == "GlobalMaxPooling1D":
+            values = values.max(axis=1)
+        elif kind == "Dense":
+            values = values @ weights[0] + weights[1]
+    return values
+
+
+def no_bias(layer):
+    layer._weights = layer._weights[:2]
+    return layer
+
+
+MODELS = {
+    "one layer": lambda: [keras_lstm("lstm", 3, 5, returns=False), dense(5, 4)],
+    "no bias": lambda: [no_bias(keras_lstm("lstm", 3, 5, returns=False)), dense(5, 4)],
+    "stacked, narrower above": lambda: [
+        KINDS["InputLayer"]("input"),
+        keras_lstm("low", 3, 6, returns=True),
+        KINDS["Dropout"]("dropout"),
+        keras_lstm("high", 6, 4, returns=False),
+        dense(4, 3),
+    ],
+    "stacked, wider above, pooled": lambda: [
+        keras_lstm("low", 3, 2, returns=True),
+        keras_lstm("high", 2, 5, returns=True),
+        KINDS["GlobalMaxPooling1D"]("pool", data_format="channels_last", keepdims=False),
+        dense(5, 3),
+    ],
+    "two directions": lambda: [keras_bidirectional("both", 3, 5, returns=False), dense(10, 4)],
+    "two directions, stacked, mean": lambda: [
+        keras_bidirectional("low", 3, 5, returns=True),
+        keras_bidirectional("high", 10, 3, returns=True),
+        KINDS["GlobalAveragePooling1D"]("pool", data_format="channels_last"),
+        dense(6, 4),
+    ],
+    "activation of its own": lambda: [
+        keras_lstm("lstm", 3, 5, returns=False),
+        dense(5, 4, "linear"),
+        KINDS["Activation"]("softmax", activation="softmax"),
+    ],
+    "logits": lambda: [keras_lstm("lstm", 3, 5, returns=False), dense(5, 4, "linear")],
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_a_classifier_from_keras_has_its_probabilities(make):
+    model = Model(*make())
+    clf = SensorLSTMClassifier.from_keras(model, device="cpu")
+    assert clf.dtype == "float64"
+    windows = X.astype(np.float64)
+    expected = softmax(keras_outputs(model, windows))
+    np.testing.assert_allclose(clf.predict_proba(windows), expected, rtol=1e-9)
+
+
+def test_one_sigmoid_unit_is_two_classes():
+    model = Model(keras_lstm("lstm", 3, 5, returns=False), dense(5, 1, "sigmoid"))
+    clf = SensorLSTMClassifier.from_keras(model, classes=["rest", "move"], device="cpu")
+    expected = sigmoid(keras_outputs(model, X.astype(np.float64))[:, 0])
+    moving = clf.predict_proba(X)[:, clf.classes_.tolist().index("move")]
+    np.testing.assert_allclose(moving, expected, rtol=1e-6)
+
+
+def test_a_regressor_from_keras_has_its_values():
+    model = Model(keras_lstm("lstm", 3, 5, returns=False), dense(5, 2, "linear"))
+    reg = SensorLSTMRegressor.from_keras(model, device="cpu")
+    np.testing.assert_allclose(reg.predict(X), keras_outputs(model, X), rtol=1e-6)
+
+
+def last(**config):
+    return keras_lstm("lstm_7", 3, 5, returns=False, **config)
+
+
+REFUSED = {
+    "not a model": (object(), "model is a object, not a Keras model with layers"),
+    "another layer": (Model(KINDS["GRU"]("gru_1"), dense(5, 2)), r"layer 'gru_1' .GRU. .* not ser"),
+    "masking": (Model(KINDS["Masking"]("mask"), last(), dense(5, 2)), "give lengths= to predict"),
+    "no head": (Model(last()), "no Dense layer at its end"),
+    "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),
+    "hard sigmoid": (
+        Model(last(recurrent_activation="hard_sigmoid"), dense(5, 2)),
+        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; 'sigmoid' is served",
+    ),
+    "relu": (Model(last(activation="relu"), dense(5, 2)), "activation='relu'; 'tanh' is served"),
+    "stateful": (Model(last(stateful=True), dense(5, 2)), "has stateful=True"),
+    "backwards": (Model(last(go_backwards=True), dense(5, 2)), "has go_backwards=True"),
+    "summed directions": (
+        Model(
+            KINDS["Bidirectional"](
+                "both",
+                lstm_weights(3, 5) * 2,
+                merge_mode="sum",
+                layer={"class_name": "LSTM", "config": LSTM_CONFIG},
+            ),
+            dense(5, 2),
+        ),
+        "has merge_mode='sum'; 'concat' is served",
+    ),
+    "one direction above two": (
+        Model(
+            keras_bidirectional("low", 3, 5, returns=True),
+            keras_lstm("high", 10, 5, returns=False),
+            dense(5, 2),
+        ),
+        "layer 'high' .* mixes one direction and two",
+    ),
+    "LSTM above a vector": (
+        Model(last(), keras_lstm("high", 5, 5, returns=False), dense(5, 2)),
+        "layer 'high' .* reads no sequence",
+    ),
+    "output for each step": (
+        Model(keras_lstm("lstm", 3, 5, returns=True), dense(5, 2)),
+        "gives an output for each step",
+    ),
+    "two dense layers": (
+        Model(last(), dense(5, 4, "linear", "hidden"), dense(4, 2)),
+        "layer 'dense' .* stands behind the Dense layer",
+    ),
+    "relu head": (Model(last(), dense(5, 2, "relu")), "has activation='relu'"),
+    "several sigmoids": (Model(last(), dense(5, 3, "sigmoid")), "3 sigmoid units"),
+    "not built": (Model(KINDS["LSTM"]("new", **LSTM_CONFIG)), "no weights yet; build the model"),
+}
+
+
+@pytest.mark.parametrize(("model", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_keras_model_that_computes_something_else_is_refused_by_layer(model, message):
+    with pytest.raises(ArgumentError, match=message):
+        SensorLSTMClassifier.from_keras(model)
+
+
+def test_a_regressor_refuses_a_softmax():
+    with pytest.raises(ArgumentError, match=r"ends in softmax; .* SensorLSTMClassifier"):
+        SensorLSTMRegressor.from_keras(Model(last(), dense(5, 2)))

@@ -1,0 +1,95 @@
+"""Ctrl-C in a real process: the training ends, the program goes on with the best weights."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq.storage.prepared import read_windows, write_windows
+
+ENDLESS = 1_000_000  # epochs: only the interrupt can end it
+
+PROGRAM = f"""
+import numpy as np
+from sensorseq import SensorLSTMClassifier
+y = np.arange(60) % 2
+X = np.random.default_rng(0).normal(size=(60, 20)) + y[:, None]
+clf = SensorLSTMClassifier(hidden_size=4, max_epochs={ENDLESS}, patience={ENDLESS},
+                           verbose=2, random_state=0)
+clf.fit(X, y)
+print(clf.n_iter_, clf.best_epoch_, clf.best_score_ == np.min(clf.history_["val_loss"]),
+      clf.predict(X).shape)
+"""
+
+
+def interrupt_in_epoch(epoch, command):
+    """Run a command, press Ctrl-C once when it says it is in that epoch; return what it says."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith(f"epoch {epoch}/"):
+                break
+        else:
+            pytest.fail(f"it ended by itself: {''.join(said)}")
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, output, rest
+
+
+def test_a_program_goes_on_with_the_best_weights():
+    code, output, messages = interrupt_in_epoch(3, [sys.executable, "-c", PROGRAM])
+    assert code == 0, messages
+    n_epochs, best_epoch, is_best, shape = output.split(maxsplit=3)
+    assert 3 <= int(n_epochs) < ENDLESS
+    assert 1 <= int(best_epoch) <= int(n_epochs)
+    assert (is_best, shape) == ("True", "(60,)\n")
+    said = f"training was interrupted after epoch {n_epochs} of {ENDLESS}; the weights of epoch"
+    assert f"{said} {best_epoch} are kept" in messages
+    assert f"{n_epochs} epochs in " in messages
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    windows = WindowSet(
+        X=(rng.normal(size=(60, 20, 1)) + y[:, None, None]).astype(np.float32),
+        y=y,
+        groups=np.arange(60) // 2,
+        split=np.array(["train", "train", "validation"])[np.arange(60) // 2 % 3],
+    )
+    write_windows(tmp_path / "windows.h5", windows)
+    return tmp_path / "windows.h5"
+
+
+def test_the_command_writes_the_model_with_the_best_weights(prepared, tmp_path):
+    model = tmp_path / "model.safetensors"
+    endless = ("--max-epochs", str(ENDLESS), "--patience", str(ENDLESS), "--set", "hidden_size=4")
+    command = [sys.executable, "-m", "sensorseq.cli", "train", prepared, "-o", model, *endless]
+    code, output, messages = interrupt_in_epoch(3, [*map(str, command), "--set", "verbose=2"])
+    assert code == 0, messages
+    assert f"model written to {model}" in output
+    clf = SensorLSTMClassifier.load(model)
+    assert "training was interrupted after epoch" in messages
+    assert f"the weights of epoch {clf.best_epoch_} are kept" in messages
+    assert clf.history_["val_loss"][clf.best_epoch_ - 1] == clf.history_["val_loss"].min()
+    windows = read_windows(prepared)
+    validation = windows.take(np.flatnonzero(windows.split == "validation"))
+    probabilities = clf.predict_proba(validation.X)[np.arange(len(validation.y)), validation.y]
+    assert -np.log(probabilities).mean() == pytest.approx(clf.best_score_, rel=1e-5)

@@ -1,0 +1,203 @@
+"""A split through a recording is named, with its cure; honest data are left in peace."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.model_selection import GroupKFold, cross_validate
+
+from sensorseq import Recording, SensorLSTMClassifier, SensorLSTMRegressor, Windower, WindowSet
+from sensorseq.errors import LeakWarning
+from sensorseq.preprocessing.window import make_windows
+
+OVERLAP = r"held out for validation.* hold samples of training windows: .*enable_metadata_routing"
+IN_A_ROW = r"goes on where the one before it ended: .*enable_metadata_routing"
+SETTINGS = {"hidden_size": 1, "max_epochs": 1, "device": "cpu", "random_state": 0}
+T = 32
+
+
+def classifier(**arguments):
+    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+
+
+def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):
+    """Drives of a motor: slow, with noise."""
+    rng = np.random.default_rng(seed)
+    drives = []
+    for _ in range(n):
+        walk = np.cumsum(rng.normal(size=(n_samples, n_channels)), axis=0)
+        drive = walk / 5 + 0.3 * rng.normal(size=(n_samples, n_channels))
+        drives.append(drive if digits is None else np.round(drive, digits))
+    return drives
+
+
+def cut(drives, hop, window=T):
+    """Windows, the recording of each, and its class."""
+    parts = [make_windows(drive, window, hop) for drive in drives]
+    groups = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return np.concatenate(parts), groups, groups % 2
+
+
+def leak_warnings(fit):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit()
+    return [str(one.message) for one in caught if one.category is LeakWarning]
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.75, 0.97])
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_overlapping_windows_are_named(overlap, is_shuffled, kind):
+    X, _, y = cut(recordings(), round(T * (1 - overlap)))
+    order = np.random.default_rng(1).permutation(len(X)) if is_shuffled else np.arange(len(X))
+    with pytest.warns(LeakWarning, match=OVERLAP) as caught:
+        kind(**SETTINGS).fit(X[order], y[order])
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5])
+def test_with_groups_nothing_is_said(overlap):
+    X, groups, y = cut(recordings(), round(T * (1 - overlap)))
+    classifier().fit(X, y, groups=groups)
+
+
+def test_the_windower_s_set_brings_its_recordings_as_groups():
+    drives = [
+        Recording.evenly_sampled(drive, 50.0, ("left", "right"), f"drive {i}", label=str(i % 2))
+        for i, drive in enumerate(recordings())
+    ]
+    windows = Windower(window_s=T / 50, hop_s=T / 100).transform(drives)
+    classifier().fit(windows)
+    bare = WindowSet(windows.X, y=windows.y, recording_id=windows.recording_id)
+    classifier().fit(bare)
+    with pytest.warns(LeakWarning, match=OVERLAP):
+        classifier().fit(windows.X, windows.y)
+
+
+def test_inside_a_cross_validation_the_cure_it_names_is_one():
+    X, groups, y = cut(recordings(), T // 2)
+    with pytest.warns(LeakWarning, match="enable_metadata_routing"):
+        cross_validate(classifier(), X, y, groups=groups, cv=GroupKFold(3), error_score="raise")
+    with sklearn.config_context(enable_metadata_routing=True):
+        cross_validate(
+            classifier(), X, y, params={"groups": groups}, cv=GroupKFold(3), error_score="raise"
+        )
+
+
+def test_own_validation_windows_are_the_users_business():
+    X, _, y = cut(recordings(), T // 2)
+    classifier().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    alone = classifier(validation_fraction=0.0, early_stopping=False)
+    alone.fit(X, y)
+
+
+def test_the_overlap_is_found_among_many_windows():
+    X, _, y = cut(recordings(n=20, n_samples=8000, n_channels=3), T // 2)
+    order = np.random.default_rng(0).permutation(len(X))
+    with pytest.warns(LeakWarning, match=rf"of the 1\d\d windows .* looked at \({len(X) // 5}"):
+        classifier(batch_size=512).fit(X[order], y[order])
+
+
+def test_lengths_and_other_types_hide_no_overlap():
+    X, _, y = cut(recordings(), T // 2)
+    lengths = np.full(len(X), T)
+    lengths[::5] = T - 3
+    for windows, extra in ((X.astype(np.float32), {}), (X, {"lengths": lengths}), (list(X), {})):
+        with pytest.warns(LeakWarning, match=OVERLAP):
+            classifier().fit(windows, y, **extra)
+
+
+def test_a_quantised_signal_hides_no_overlap():
+    X, _, y = cut(recordings(digits=1), T // 2)
+    with pytest.warns(LeakWarning, match=OVERLAP):
+        classifier().fit(X, y)
+
+
+# Windows that follow each other.
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_windows_that_follow_each_other_are_named_as_long_as_they_are_in_order(n_channels):
+    X, groups, y = cut(recordings(n_channels=n_channels), T)
+    with pytest.warns(LeakWarning, match=IN_A_ROW):
+        classifier().fit(X, y)
+    classifier().fit(X, y, groups=groups)
+    order = np.random.default_rng(0).permutation(len(X))
+    classifier().fit(X[order], y[order])  # nothing is left to see it by
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("gap", [3 * T, 5 * T])
+def test_windows_of_a_recording_far_apart_are_not_named_as_in_a_row(gap, seed):
+    X, _, y = cut(recordings(n=4, n_samples=100 * T, seed=seed), gap)
+    classifier().fit(X, y)
+
+
+def honest(kind, seed):
+    """Windows of their own, of many looks."""
+    rng = np.random.default_rng(seed)
+    n, t = 120, np.arange(T)[:, None]
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 2))
+    noise = rng.normal(size=(n, T, 2))
+    level = rng.normal(size=(n, 1, 2))
+    return {
+        "noise": noise,
+        "sines": np.sin(0.3 * t + phase),
+        "walks": np.cumsum(noise, axis=1) / 5,
+        "walks from zero": np.cumsum(noise, axis=1) - noise[:, :1],
+        "levels in order": np.sort(level, axis=0) * 20 + 0.1 * noise,
+        "walks at levels in order": np.sort(level, axis=0) * 20 + np.cumsum(noise, axis=1) / 9,
+        "one waveform": np.sin(2 * np.pi * t / T) + 0.02 * noise,
+        "ramps": t / T + 0.001 * noise,
+        "ramps at levels in order": t / T + np.sort(level, axis=0) * 50 + 0.01 * noise,
+        "at rest": np.round(0.2 * noise) + np.round(level),
+        "all zero": 0 * noise,
+        "few levels": np.round(np.cumsum(noise, axis=1) / 9),
+        "a quantised waveform": np.round(9 * np.sin(2 * np.pi * t / T)) + 0 * noise,
+        "binary": (noise > 0).astype(float),
+    }[kind]
+
+
+HONEST = "noise|sines|walks|walks from zero|levels in order|walks at levels in order|one waveform"
+HONEST += "|a quantised waveform|ramps|ramps at levels in order|at rest|all zero|few levels|binary"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", HONEST.split("|"))
+def test_windows_of_their_own_are_never_named(kind, seed):
+    X = honest(kind, seed)
+    y = np.arange(len(X)) % 2
+    for order in (np.arange(len(X)), np.argsort(y, kind="stable")):
+        assert not leak_warnings(lambda order=order: classifier().fit(X[order], y[order]))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(10, 60), st.integers(1, 40), st.integers(1, 4)),
+    seed=st.integers(0, 2**32 - 1),
+    is_sorted=st.booleans(),
+)
+def test_random_windows_of_any_shape_are_never_named(shape, seed, is_sorted):
+    X = np.random.default_rng(seed).normal(size=shape)
+    if is_sorted:
+        X = X[np.argsort(X.mean(axis=(1, 2)))]
+    y = np.arange(len(X)) % 2
+    fit = classifier(validation_fraction=0.4).fit
+    assert not leak_warnings(lambda: fit(X, y, lengths=np.full(shape[0], shape[1])))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    values=arrays.arrays(
+        np.float32, (12, 20, 2), elements=st.sampled_from([0.0, -0.0, 1.0]), fill=st.just(0.0)
+    )
+)
+def test_signals_of_a_sensor_that_mostly_rests_never_warn(values):
+    y = np.arange(12) % 2
+    fit = classifier(validation_fraction=0.4).fit
+    assert not leak_warnings(lambda: fit(values, y))

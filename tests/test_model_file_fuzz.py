@@ -1,0 +1,356 @@
+"""Whatever bytes a model file holds: the model saved, or ModelFileError; no code is run."""
+
+import builtins
+import json
+import os
+import pickle
+import resource
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.errors import ModelFileError
+from sensorseq.storage import model_file
+from sensorseq.storage.model_file import read_model, write_model
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(12, 8, 2)).astype(np.float32)
+SETTINGS = {"hidden_size": 2, "max_epochs": 2, "device": "cpu", "random_state": 0}
+
+
+def fit(kind):
+    if kind is SensorLSTMRegressor:
+        return kind(**SETTINGS).fit(X, np.arange(12.0))
+    return kind(**SETTINGS, class_weight={"a": 2.0, "b": 1.0}).fit(X, np.array(["a", "b"] * 6))
+
+
+@pytest.fixture(scope="module", params=[SensorLSTMClassifier, SensorLSTMRegressor])
+def saved(request, tmp_path_factory):
+    """The class, its file, the content of it, and what the model in it predicts."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    fitted = fit(request.param)
+    fitted.save(path)
+    return request.param, path, path.read_bytes(), outputs(fitted)
+
+
+def outputs(fitted):
+    return getattr(fitted, "decision_function", fitted.predict)(X)
+
+
+def refused_or_the_same(kind, path, expected):
+    """Load and predict; True when the file was refused."""
+    try:
+        fitted = kind.load(path)
+    except ModelFileError:
+        return True
+    np.testing.assert_array_equal(outputs(fitted), expected)
+    return False
+
+
+# Bytes.
+
+
+def test_a_truncated_file_is_refused_at_every_length(saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    for length in sorted({*range(0, 64), *range(64, len(content), 37), len(content) - 1}):
+        path.write_bytes(content[:length])
+        assert refused_or_the_same(kind, path, expected), length
+
+
+def test_a_file_with_bytes_behind_it_is_refused(saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    path.write_bytes(content + b"\0")
+    assert refused_or_the_same(kind, path, expected)
+
+
+def test_no_changed_byte_of_the_header_gives_another_model(saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    size = 8 + int.from_bytes(content[:8], "little")
+    for position in [*range(8), *range(8, size, 7)]:
+        changed = bytearray(content)
+        changed[position] ^= 1 << (position % 8)
+        path.write_bytes(changed)
+        refused_or_the_same(kind, path, expected)
+
+
+def test_every_changed_byte_of_the_weights_is_refused(saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    size = 8 + int.from_bytes(content[:8], "little")
+    for position in range(size, len(content), 11):
+        changed = bytearray(content)
+        changed[position] ^= 0x10
+        path.write_bytes(changed)
+        assert refused_or_the_same(kind, path, expected), position
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(junk=st.binary(max_size=400), position=st.integers(0, 6000), length=st.integers(0, 400))
+def test_no_splice_of_random_bytes_gives_another_model(junk, position, length, saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    path.write_bytes(content[:position] + junk + content[position + length :])
+    refused_or_the_same(kind, path, expected)
+
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.parametrize("claimed", [10 * 2**30, 2**40, 2**63, 2**64 - 1, 99_000_000])
+def test_a_header_that_claims_to_be_huge_takes_no_memory(claimed, saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    path.write_bytes(struct.pack("<Q", claimed) + content[8:])
+    before = peak_mb()
+    assert refused_or_the_same(kind, path, expected)
+    assert peak_mb() - before < 64
+
+
+def test_a_tensor_that_claims_to_be_huge_takes_no_memory(saved, tmp_path):
+    kind, _, content, expected = saved
+    path = tmp_path / "model"
+    size = int.from_bytes(content[:8], "little")
+    before = peak_mb()
+    for shape, end in (([2**31], 2**33), ([2**62], 2**64 - 4), ([1], 2**33), ([-1], 4)):
+        header = json.loads(content[8 : 8 + size])
+        header["module.linear.bias"] |= {"shape": shape, "data_offsets": [0, end]}
+        text = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
+        assert refused_or_the_same(kind, path, expected)
+    assert peak_mb() - before < 64
+
+
+# Files of others.
+
+
+def test_a_safetensors_file_of_another_program_is_named(saved, tmp_path):
+    kind, *_ = saved
+    path = tmp_path / "model"
+    arrays = {"weight": np.zeros((3, 4), np.float32)}
+    for metadata in (None, {"format": "pt"}, {"format": "sensorseq.windows"}):
+        safetensors.numpy.save_file(arrays, path, metadata)
+        with pytest.raises(ModelFileError, match="safetensors file of something else"):
+            kind.load(path)
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, saved, tmp_path):
+    kind, *_ = saved
+    trap, path = tmp_path / "trap", tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps([Trap(trap), fit(kind)], protocol))
+    with pytest.raises(ModelFileError, match="model"):
+        kind.load(path)
+    assert not trap.exists()
+
+
+def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
+    kind, path, _, expected = saved
+    loaded = kind.load(path)  # imports are done
+
+    def forbidden(*_, **__):
+        raise AssertionError("a model file was executed")
+
+    for module, name in ((pickle, "loads"), (pickle, "load"), (pickle, "Unpickler")):
+        monkeypatch.setattr(module, name, forbidden)
+    for name in ("eval", "exec"):
+        monkeypatch.setattr(builtins, name, forbidden)
+    try:
+        loaded = kind.load(path)
+    finally:
+        monkeypatch.undo()
+    np.testing.assert_array_equal(outputs(loaded), expected)
+
+
+# Descriptions whose sum is right: written by something that knows the format.
+
+
+def sealed(path, arrays, text):
+    """Write a description of any text, with its sum."""
+    metadata = {
+        "format": model_file.FORMAT,
+        "version": str(model_file.VERSION),
+        "description": text,
+        "sha256": model_file._digest(arrays, text),
+    }
+    path.write_bytes(safetensors.numpy.save(arrays, metadata))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{",
+        '{"task": "classification"}',
+        "[" * 200_000,
+        '{"a":' * 200_000,
+        '{"n_channels": ' + "9" * 10_000 + "}",
+        '{"tuple": 3}',
+        '{"dict": [[1]]}',
+        '{"dict": [[[], 1]]}',
+        '{"dict": [[{"dict": []}, 1]]}',
+        "\x00",
+    ],
+    ids=lambda text: f"{text[:20]!r}",
+)
+def test_a_description_of_anything_else_is_refused(text, saved, tmp_path):
+    kind, path, _, expected = saved
+    arrays, _ = read_model(path)
+    sealed(tmp_path / "model", arrays, text)
+    assert refused_or_the_same(kind, tmp_path / "model", expected)
+
+
+def test_nesting_of_every_depth_is_refused(saved, tmp_path):
+    kind, path, _, expected = saved
+    arrays, _ = read_model(path)
+    for depth in (50, 400, 900, 3000, 30_000):
+        for opening, closing in (("[", "]"), ('{"tuple":[', "]}"), ('{"dict":[[1,', "]]}")):
+            text = '{"task":' + opening * depth + "0" + closing * depth + "}"
+            sealed(tmp_path / "model", arrays, text)
+            assert refused_or_the_same(kind, tmp_path / "model", expected)
+
+
+WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
+WRONG += [{}, {"a": 1}, (1, 2)]
+DATA = ("parameters", "classes", "target_mean", "target_sd")  # another value is another model
+
+
+def places(value, place=()):
+    """Every field of a description, and every field in it."""
+    if place:
+        yield place
+    parts = {}
+    if isinstance(value, dict):
+        parts = value
+    elif isinstance(value, list):
+        parts = dict(enumerate(value[:1] if place == ("history",) else value))
+    for key, part in parts.items():
+        yield from places(part, (*place, key))
+
+
+def at(value, place):
+    for key in place:
+        value = value[key]
+    return value
+
+
+def replaced(value, place, new):
+    if not place:
+        return new
+    changed = value.copy()
+    changed[place[0]] = replaced(value[place[0]], place[1:], new)
+    return changed
+
+
+def type_of(value):
+    if isinstance(value, list):
+        return [type_of(part) for part in value]
+    return float if type(value) is int else type(value)
+
+
+@pytest.fixture(scope="module")
+def read(saved):
+    return read_model(saved[1])
+
+
+def test_no_field_of_a_wrong_type_is_another_error_or_another_model(saved, read, tmp_path):
+    kind, _, _, expected = saved
+    arrays, description = read
+    path = tmp_path / "model"
+    n_tried = n_refused = 0
+    for row, place in enumerate(places(description)):
+        for column, wrong in enumerate(WRONG):
+            is_same_type = type_of(wrong) == type_of(at(description, place))
+            if (row + column) % 3 or (place[0] in DATA and is_same_type):
+                continue
+            changed = replaced(description, place, wrong)
+            sealed(path, arrays, json.dumps(model_file.to_jsonable(changed)))
+            n_tried += 1
+            n_refused += refused_or_the_same(kind, path, expected)
+    assert n_refused > n_tried / 2 > 150
+
+
+def test_a_description_without_one_of_its_fields_is_refused(saved, read, tmp_path):
+    kind, _, _, expected = saved
+    arrays, description = read
+    for name in set(description) - {"versions"}:  # which are for people
+        rest = {key: value for key, value in description.items() if key != name}
+        write_model(tmp_path / "model", arrays, rest)
+        assert refused_or_the_same(kind, tmp_path / "model", expected), name
+
+
+def test_arrays_of_other_shapes_types_or_names_are_refused(saved, read, tmp_path):
+    kind, _, _, expected = saved
+    arrays, description = read
+    for name, array in arrays.items():
+        shapes = [array[:0], array[None], array.ravel()[:-1], np.concatenate([array, array])]
+        types = [array.astype(dtype) for dtype in (bool, np.int64, np.float16, np.float64)]
+        if name.startswith("scaler."):  # whose numbers may be of any type
+            types = []
+        for changed in shapes + types:
+            write_model(tmp_path / "model", {**arrays, name: changed}, description)
+            is_refused = refused_or_the_same(kind, tmp_path / "model", expected)
+            assert is_refused or name == "scaler.kind", name  # a text, in whatever shape
+        renamed = {key: value for key, value in arrays.items() if key != name}
+        for changed in (renamed, {**renamed, f"{name}s": array}, {**renamed, "extra": array}):
+            write_model(tmp_path / "model", changed, description)
+            assert refused_or_the_same(kind, tmp_path / "model", expected), name
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("hidden_size", 2**20),
+        ("hidden_size", 2**40),
+        ("num_layers", 2**30),
+        ("n_channels", 2**40),
+        ("n_channels", 2**70),
+    ],
+)
+def test_a_network_that_claims_to_be_huge_takes_no_memory(name, size, saved, read, tmp_path):
+    kind, _, _, expected = saved
+    arrays, description = read
+    changed = {**description, "architecture": {**description["architecture"]}}
+    (changed if name == "n_channels" else changed["architecture"])[name] = size
+    if name == "n_channels":
+        changed["n_features_in"] = size
+    write_model(tmp_path / "model", arrays, changed)
+    before = peak_mb()
+    assert refused_or_the_same(kind, tmp_path / "model", expected)
+    assert peak_mb() - before < 64
+
+
+def test_labels_of_a_wide_type_take_no_memory(tmp_path):
+    fit(SensorLSTMClassifier).save(tmp_path / "model")
+    arrays, description = read_model(tmp_path / "model")
+    wide = {"dtype": "<U99999", "values": ["a"] * 20_000}
+    write_model(tmp_path / "model", arrays, {**description, "classes": wide})
+    before = peak_mb()
+    with pytest.raises(ModelFileError, match="20000 labels of type <U99999"):
+        SensorLSTMClassifier.load(tmp_path / "model")
+    assert peak_mb() - before < 64

@@ -1,0 +1,291 @@
+"""Probabilities that mean something: calibrated, abstaining where unsure, one per recording."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from sensorseq import SensorLSTMClassifier, WindowSet, calibration_error
+from sensorseq.errors import InputError, ModelFileError
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.training.calibration import fit_temperature, softmax
+
+
+def small(**arguments):
+    settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+
+
+def make_windows(n, n_classes=3, seed=0, mislabelled=0.0):
+    """Sines whose frequency is the class, some of them labelled by chance."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, n_classes, n)
+    t = np.arange(20)[None, :, None]
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 2))
+    X = np.sin(t * (0.2 + 0.5 * y[:, None, None]) + phase) + 0.1 * rng.normal(size=(n, 20, 2))
+    by_chance = rng.random(n) < mislabelled
+    return X, np.where(by_chance, rng.integers(0, n_classes, n), y)
+
+
+X, Y = make_windows(120, seed=1)
+X_VAL, Y_VAL = make_windows(200, seed=2, mislabelled=0.3)
+
+
+@pytest.fixture(scope="module")
+def overfitted():
+    """Fits that learned wrong labels by heart: without and with calibration, of several seeds."""
+    pairs = []
+    for seed in range(5):
+        train = make_windows(100, seed=10 + seed, mislabelled=0.4)
+        X_val, y_val = make_windows(150, seed=20 + seed, mislabelled=0.4)
+        pairs.append(
+            [
+                small(
+                    hidden_size=16,
+                    max_epochs=80,
+                    early_stopping=False,
+                    restore_best=False,
+                    calibrate=calibrate,
+                    random_state=seed,
+                ).fit(*train, X_val=X_val, y_val=y_val)
+                for calibrate in (False, True)
+            ]
+        )
+    return pairs
+
+
+def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overfitted):
+    X_test, y_test = make_windows(3000, seed=99, mislabelled=0.4)
+    errors = np.array(
+        [
+            [
+                calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
+                for clf in pair
+            ]
+            for pair in overfitted
+        ]
+    )
+    before, after = errors.T
+    assert np.median(before) > 0.1  # there is something to repair
+    assert np.median(after / before) < 0.5
+    assert (after < before + 0.02).all()
+
+
+def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_honest():
+    X_test, y_test = make_windows(2000, seed=99, mislabelled=0.4)
+    change = []
+    for seed in range(4):
+        train = make_windows(100, seed=30 + seed, mislabelled=0.4)
+        X_val, y_val = make_windows(150, seed=40 + seed, mislabelled=0.4)
+        clf = small(max_epochs=25, calibrate=True, random_state=seed)
+        clf.fit(*train, X_val=X_val, y_val=y_val)
+        after = calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
+        clf.temperature_ = 1.0
+        before = calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
+        change.append(after - before)
+    assert np.median(change) < 0.01
+    assert max(change) < 0.05
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """The same fit without and with calibration."""
+    return [
+        small(calibrate=calibrate).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+        for calibrate in (False, True)
+    ]
+
+
+def test_the_temperature_is_that_of_the_validation_windows_under_the_kept_weights(twins):
+    plain, calibrated = twins
+    assert plain.temperature_ == 1.0
+    logits = plain.decision_function(X_VAL)
+    assert calibrated.temperature_ == pytest.approx(fit_temperature(logits, Y_VAL), rel=1e-9)
+    assert calibrated.temperature_ != 1.0
+
+
+def test_a_temperature_changes_how_sure_a_classifier_is_and_not_what_it_says(twins):
+    plain, calibrated = twins
+    np.testing.assert_array_equal(plain.predict(X), calibrated.predict(X))
+    np.testing.assert_allclose(
+        softmax(calibrated.decision_function(X)), calibrated.predict_proba(X), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        calibrated.decision_function(X) * calibrated.temperature_, plain.decision_function(X)
+    )
+
+
+def test_the_one_decision_value_of_two_classes_is_the_log_odds_of_its_probability():
+    X_val, y_val = X_VAL[Y_VAL < 2], Y_VAL[Y_VAL < 2]
+    clf = small(calibrate=True).fit(X[Y < 2], Y[Y < 2], X_val=X_val, y_val=y_val)
+    assert clf.temperature_ != 1.0
+    np.testing.assert_allclose(expit(clf.decision_function(X)), clf.predict_proba(X)[:, 1])
+
+
+def test_validation_windows_that_are_held_out_calibrate_as_well_and_few_are_called_few():
+    noisy = make_windows(500, seed=3, mislabelled=0.3)
+    assert small(calibrate=True, max_epochs=2).fit(*noisy).temperature_ != 1.0
+    few = noisy[0][:40], noisy[1][:40]
+    with pytest.warns(UserWarning, match=r"calibrate=True had 8 validation windows.*0\.\d\d"):
+        small(calibrate=True, max_epochs=2).fit(*few)
+
+
+def test_a_warm_start_calibrates_anew(twins):
+    arguments = {"X_val": X_VAL, "y_val": Y_VAL}
+    clf = small(calibrate=True, warm_start=True).fit(X, Y, **arguments)
+    assert clf.temperature_ == twins[1].temperature_
+    clf.fit(X, Y, **arguments)
+    expected = fit_temperature(clf.decision_function(X_VAL) * clf.temperature_, Y_VAL)
+    assert clf.temperature_ == pytest.approx(expected, rel=1e-9)
+    assert clf.set_params(calibrate=False).fit(X, Y, **arguments).temperature_ == 1.0
+
+
+@pytest.fixture
+def abstaining(twins):
+    clf = pickle.loads(pickle.dumps(twins[1]))
+    held_out = make_windows(400, seed=4)
+    return clf.fit_abstention(*held_out, error_rate=0.1, groups=np.arange(400) // 5)
+
+
+def test_files_and_pickles_keep_temperature_and_threshold(abstaining, tmp_path):
+    abstaining.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    for copy in (again, pickle.loads(pickle.dumps(abstaining))):
+        assert copy.temperature_ == abstaining.temperature_
+        assert copy.abstention_ == abstaining.abstention_
+        np.testing.assert_array_equal(copy.predict_proba(X), abstaining.predict_proba(X))
+
+
+def test_a_file_from_before_calibration_has_the_temperature_one(twins, tmp_path):
+    twins[0].save(tmp_path / "model")
+    arrays, description = read_model(tmp_path / "model")
+    del description["temperature"], description["abstention"]
+    write_model(tmp_path / "model", arrays, description)
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    assert again.temperature_ == 1.0
+    assert not hasattr(again, "abstain_threshold_")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"temperature": "1"},
+        {"abstention": [0.5]},
+        {"abstention": [1.5, 0.1, 0.9, 0.5, 0.0, 10, 2]},
+        {"abstention": ["0.5", 0.1, 0.9, 0.5, 0.0, 10, 2]},
+    ],
+)
+def test_a_file_with_an_impossible_temperature_or_threshold_is_refused(change, twins, tmp_path):
+    twins[0].save(tmp_path / "model")
+    arrays, description = read_model(tmp_path / "model")
+    write_model(tmp_path / "model", arrays, {**description, **change})
+    with pytest.raises(ModelFileError, match=str(tmp_path)):
+        SensorLSTMClassifier.load(tmp_path / "model")
+
+
+def test_a_classifier_answers_exactly_where_it_is_sure_enough(abstaining):
+    windows, _ = make_windows(300, seed=5)
+    found = abstaining.predict_or_abstain(windows)
+    probability = abstaining.predict_proba(windows).max(axis=1)
+    np.testing.assert_array_equal(found.probability, probability)
+    np.testing.assert_array_equal(found.answered, probability >= abstaining.abstain_threshold_)
+    np.testing.assert_array_equal(found.label.mask, ~found.answered)
+    np.testing.assert_array_equal(found.label.data, abstaining.predict(windows))
+    assert found.answered.any()
+    assert not abstaining.predict_or_abstain(windows, threshold=1.0).answered.any()
+    assert abstaining.predict_or_abstain(windows, threshold=0.0).answered.all()
+    no_answer = abstaining.predict_or_abstain(windows, threshold=1.0).label[0]
+    assert not any(no_answer == label for label in abstaining.classes_)
+
+
+def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
+    X_new, y_new = make_windows(4000, seed=6, mislabelled=0.1)
+    clf = small(max_epochs=25, calibrate=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+    kept = []
+    for seed in range(20):
+        clf.fit_abstention(*make_windows(600, seed=100 + seed, mislabelled=0.1), error_rate=0.15)
+        found = clf.predict_or_abstain(X_new)
+        kept.append((found.label.data != y_new)[found.answered].mean() <= 0.15)
+        assert clf.abstention_.error_rate == 0.15
+        assert clf.abstention_.coverage == pytest.approx(found.answered.mean(), abs=0.1)
+    assert np.mean(kept) >= 0.8  # of 20, of which 0.9 are promised: fewer by chance in 4 %
+
+
+def test_another_fit_forgets_the_threshold(abstaining):
+    abstaining.set_params(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+    assert not hasattr(abstaining, "abstention_")
+    with pytest.raises(InputError, match="call fit_abstention"):
+        abstaining.predict_or_abstain(X)
+
+
+def test_a_window_set_brings_labels_groups_and_recordings(twins):
+    clf = twins[1]
+    windows, y = make_windows(300, seed=7)
+    ids = np.array([f"drive {i}" for i in np.arange(300) // 5])
+    brought = WindowSet(windows, y=y, recording_id=ids)
+    clf = pickle.loads(pickle.dumps(clf))
+    first = clf.fit_abstention(brought, error_rate=0.2).abstention_
+    given = clf.fit_abstention(brought.X, y, groups=ids, error_rate=0.2).abstention_
+    assert first == given
+    assert first.n_groups == 60
+    assert clf.predict_recordings(brought) == clf.predict_recordings(brought.X, ids)
+
+
+def test_recordings_that_were_learned_from_choose_no_threshold():
+    windows = WindowSet(X, y=Y, recording_id=np.array([f"drive {i}" for i in range(120)]))
+    clf = small().fit(windows)
+    with pytest.raises(InputError, match=r"120 recording\(s\) that the model has learned from"):
+        clf.fit_abstention(windows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"error_rate": 0.0}, "error_rate=0.0 must be a number"),
+        ({"confidence": 1.0}, "confidence=1.0 must be a number"),
+        ({"groups": [1, 2]}, "groups"),
+        ({"y": None}, "y is None"),
+        ({"y": [9] * 120}, r"y\[0\] is 9, which no window"),
+        ({"error_rate": 0.01}, r"cannot show .* error_rate=0\.01 .* take error_rate=0\.\d+, which"),
+        ({"groups": [1] * 120}, r"of 1 group\(s\).* Record more groups\.$"),
+    ],
+)
+def test_what_gives_no_threshold_is_named(arguments, message, twins):
+    given = {"y": Y, **arguments}
+    with pytest.raises(InputError, match=message):
+        twins[1].fit_abstention(X, given.pop("y"), **given)
+    with pytest.raises(InputError, match=r"threshold=1\.5 must be"):
+        twins[1].predict_or_abstain(X, threshold=1.5)
+
+
+def test_a_recording_is_decided_by_mean_or_by_vote_in_order_of_appearance(twins):
+    clf = twins[1]
+    rows = clf.predict_proba(X[:60])
+    ids = np.array(["b", "a", "c"])[np.arange(60) % 3]
+    for how in ("mean", "vote"):
+        found = clf.predict_recordings(X[:60], ids, how=how)
+        assert [row.recording_id for row in found] == ["b", "a", "c"]
+        for row in found:
+            own = rows[ids == row.recording_id]
+            votes = np.bincount(own.argmax(axis=1), minlength=3)
+            index = np.flatnonzero(clf.classes_ == row.label)[0]
+            assert row.n_windows == 20
+            np.testing.assert_allclose(row.probabilities, own.mean(axis=0))
+            assert row.probability == row.probabilities[index]
+            assert row.vote_share == pytest.approx(votes[index] / 20)
+            if how == "mean":
+                assert index == np.argmax(row.probabilities)
+            else:
+                assert votes[index] == votes.max()
+
+
+def test_a_decision_for_a_recording_needs_to_know_it(twins):
+    with pytest.raises(InputError, match="give recording_id"):
+        twins[1].predict_recordings(X)
+    with pytest.raises(InputError, match="recording_id"):
+        twins[1].predict_recordings(X, [1, 2])
+    with pytest.raises(InputError, match="Did you mean 'mean'"):
+        twins[1].predict_recordings(X, np.zeros(120), how="means")

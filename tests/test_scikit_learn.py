@@ -1,0 +1,523 @@
+"""Inside scikit-learn's own tools every window meets its group and its length."""
+
+import copy
+import pickle
+import pickletools
+import re
+import warnings
+from typing import ClassVar
+
+import joblib
+import numpy as np
+import pytest
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import (
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  it enables by being imported
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_validate,
+)
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.preprocessing.splitters import GroupBalancedKFold
+
+N, T = 48, 16
+RNG = np.random.default_rng(0)
+Y = np.arange(N) % 3
+X = np.sin(np.arange(T)[:, None] * (0.3 + 0.5 * Y[:, None, None]) + RNG.uniform(0, 6, (N, 1, 2)))
+X = X + 0.05 * RNG.normal(size=X.shape)
+GROUPS = np.repeat([f"robot_{i}" for i in range(16)], 3)
+LENGTHS = np.arange(N) % 6 + 11
+LISTED = [window[:length] for window, length in zip(X, LENGTHS, strict=True)]
+ROW_OF = {window[0, 0]: row for row, window in enumerate(X)}  # a window is known by its first value
+SETTINGS = {"hidden_size": 3, "max_epochs": 2, "device": "cpu", "random_state": 0}
+GRID = {"hidden_size": [2, 3]}
+
+
+class Spy:
+    """Notes what arrived at which method, and that every window came with its own."""
+
+    calls: ClassVar[list] = []
+
+    def note(self, method, windows, groups, lengths):
+        rows = [ROW_OF[window[0][0]] for window in windows]
+        if groups is not None:
+            np.testing.assert_array_equal(groups, GROUPS[rows])
+        if lengths is not None:
+            np.testing.assert_array_equal(lengths, LENGTHS[rows])
+        if isinstance(windows, list):
+            assert [len(window) for window in windows] == LENGTHS[rows].tolist()
+        if method == "fit":
+            self.rows_ = set(rows)
+        arrived = {"groups": groups is not None, "lengths": lengths is not None}
+        self.calls.append((method, frozenset(name for name, came in arrived.items() if came)))
+
+
+class SpyClassifier(Spy, SensorLSTMClassifier):
+    def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
+        self.note("fit", X, groups, lengths)
+        return super().fit(X, y, sample_weight, groups=groups, lengths=lengths)
+
+    def predict(self, X, lengths=None):
+        self.note("predict", X, None, lengths)
+        return super().predict(X, lengths)
+
+    def predict_proba(self, X, lengths=None):
+        self.note("predict_proba", X, None, lengths)
+        return super().predict_proba(X, lengths)
+
+    def decision_function(self, X, lengths=None):
+        self.note("decision_function", X, None, lengths)
+        return super().decision_function(X, lengths)
+
+
+class SpyRegressor(Spy, SensorLSTMRegressor):
+    def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
+        self.note("fit", X, groups, lengths)
+        return super().fit(X, y, sample_weight, groups=groups, lengths=lengths)
+
+    def predict(self, X, lengths=None):
+        self.note("predict", X, None, lengths)
+        return super().predict(X, lengths)
+
+
+@pytest.fixture(autouse=True)
+def _no_calls_yet():
+    Spy.calls.clear()
+
+
+@pytest.fixture
+def routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def classifier(**arguments):
+    return SpyClassifier(**{**SETTINGS, **arguments})
+
+
+def regressor(**arguments):
+    return SpyRegressor(**{**SETTINGS, **arguments})
+
+
+def arrived(method):
+    """What came with every call of a method."""
+    found = {came for name, came in Spy.calls if name == method}
+    assert found, f"{method} was never called"
+    assert len(found) == 1, f"{method} was called with {found}"
+    return set(found.pop())
+
+
+BOTH = {"groups", "lengths"}
+EVERY_CLASSIFIER = {
+    "Pipeline": lambda: make_pipeline(FunctionTransformer(), classifier()),
+    "GridSearchCV": lambda: GridSearchCV(classifier(), GRID, cv=2, error_score="raise"),
+    "RandomizedSearchCV": lambda: RandomizedSearchCV(
+        classifier(), GRID, n_iter=2, cv=2, error_score="raise"
+    ),
+    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
+        classifier(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
+    ),
+    "HalvingGridSearchCV of epochs": lambda: HalvingGridSearchCV(
+        classifier(),
+        GRID,
+        cv=2,
+        resource="max_epochs",
+        min_resources=1,
+        max_resources=3,
+        error_score="raise",
+    ),
+    "CalibratedClassifierCV": lambda: CalibratedClassifierCV(classifier(), cv=2),
+    "CalibratedClassifierCV by temperature": lambda: CalibratedClassifierCV(
+        classifier(), cv=2, method="temperature", ensemble=False
+    ),
+    "VotingClassifier, hard": lambda: VotingClassifier(
+        [("a", classifier()), ("b", classifier(random_state=1))]
+    ),
+    "VotingClassifier, soft": lambda: VotingClassifier(
+        [("a", classifier()), ("b", classifier(random_state=1))], voting="soft"
+    ),
+}
+
+
+def grouped(estimator):
+    if hasattr(estimator, "cv"):
+        estimator.cv = GroupKFold(2)
+    return estimator
+
+
+@pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
+def test_groups_and_lengths_arrive_at_every_fit(make, routing):
+    grouped(make()).fit(X, Y, groups=GROUPS, lengths=LENGTHS)
+    assert arrived("fit") == BOTH
+
+
+@pytest.mark.parametrize("data", [X, LISTED], ids=["array", "list"])
+@pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
+def test_without_routing_windows_alone_are_enough(make, data):
+    fitted = make().fit(data, Y)
+    assert set(fitted.predict(data)) <= set(Y)
+    if hasattr(fitted, "predict_proba"):
+        np.testing.assert_allclose(fitted.predict_proba(data).sum(axis=1), 1)
+    assert not any(came for _, came in Spy.calls)
+
+
+@pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
+def test_a_list_brings_lengths_to_every_call_and_groups_are_routed(make, routing):
+    fitted = grouped(make()).fit(LISTED, Y, groups=GROUPS)
+    assert arrived("fit") == {"groups"}
+    assert fitted.predict(LISTED).shape == (N,)
+
+
+@pytest.mark.parametrize("cv", [GroupKFold(3), GroupBalancedKFold(3)], ids=lambda cv: type(cv))
+def test_cross_validation_keeps_groups_whole_and_scores_with_lengths(cv, routing):
+    result = cross_validate(
+        classifier(),
+        X,
+        Y,
+        cv=cv,
+        params={"groups": GROUPS, "lengths": LENGTHS},
+        return_estimator=True,
+        error_score="raise",
+    )
+    assert arrived("fit") == BOTH
+    assert arrived("predict") == {"lengths"}
+    for fitted in result["estimator"]:
+        learned = {GROUPS[row] for row in fitted.rows_}
+        assert learned
+        assert not learned & {GROUPS[row] for row in set(range(N)) - fitted.rows_}
+
+
+def test_a_search_in_a_pipeline_in_a_search_passes_all_on(routing):
+    inner = GridSearchCV(
+        make_pipeline(FunctionTransformer(), classifier()),
+        {"spyclassifier__hidden_size": [2, 3]},
+        cv=GroupKFold(2),
+        error_score="raise",
+    )
+    params = {"groups": GROUPS, "lengths": LENGTHS}
+    result = cross_validate(inner, X, Y, cv=GroupKFold(2), params=params, error_score="raise")
+    assert arrived("fit") == BOTH
+    assert arrived("predict") == {"lengths"}
+    assert np.isfinite(result["test_score"]).all()
+
+
+def test_a_pipeline_passes_lengths_to_every_prediction(routing):
+    pipeline = make_pipeline(FunctionTransformer(), classifier())
+    pipeline.fit(X, Y, groups=GROUPS, lengths=LENGTHS)
+    for method in ("predict", "predict_proba", "decision_function"):
+        Spy.calls.clear()
+        values = getattr(pipeline, method)(X, lengths=LENGTHS)
+        assert arrived(method) == {"lengths"}
+        own = getattr(pipeline[-1], method)(X, LENGTHS)
+        np.testing.assert_array_equal(values, own)
+
+
+def test_a_search_scores_with_lengths_and_its_best_predicts_with_them(routing):
+    search = GridSearchCV(classifier(), GRID, cv=GroupKFold(2), error_score="raise")
+    search.fit(X, Y, groups=GROUPS, lengths=LENGTHS)
+    best = search.best_estimator_
+    assert search.score(X, Y, lengths=LENGTHS) == best.score(X, Y, lengths=LENGTHS)
+    np.testing.assert_array_equal(search.predict(LISTED), best.predict(X, LENGTHS))
+
+
+def test_a_search_is_that_of_lists_bit_for_bit(routing):
+    found = [
+        GridSearchCV(classifier(), GRID, cv=GroupKFold(2), error_score="raise").fit(
+            windows, Y, groups=GROUPS, **extra
+        )
+        for windows, extra in ((X, {"lengths": LENGTHS}), (LISTED, {}))
+    ]
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(*(search.cv_results_[name] for search in found))
+    np.testing.assert_array_equal(*(search.predict_proba(LISTED) for search in found))
+
+
+def test_sample_weights_are_routed_when_they_are_asked_for(routing):
+    weight = np.where(np.arange(N) % 4, 1.0, 0.0)
+    asked = classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    params = {"sample_weight": weight}
+    fits = cross_validate(asked, X, Y, cv=2, params=params, return_estimator=True)["estimator"]
+    assert all(fitted.history_ is not None for fitted in fits)
+    with pytest.raises(ValueError, match="set_fit_request"):
+        cross_validate(classifier(), X, Y, cv=2, params=params)
+
+
+# What several make together is what they make alone.
+
+
+def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
+    named = [(str(seed), classifier(random_state=seed)) for seed in range(3)]
+    alone = [clone(one).fit(LISTED, Y) for _, one in named]
+    soft = VotingClassifier(named, voting="soft").fit(LISTED, Y)
+    expected = np.mean([one.predict_proba(LISTED) for one in alone], axis=0)
+    np.testing.assert_allclose(soft.predict_proba(LISTED), expected, rtol=1e-12)
+    hard = VotingClassifier(named).fit(LISTED, Y)
+    votes = np.stack([one.predict(LISTED) for one in alone])
+    counts = np.stack([(votes == label).sum(axis=0) for label in range(3)])
+    np.testing.assert_array_equal(hard.predict(LISTED), counts.argmax(axis=0))
+
+
+def test_calibration_of_a_fitted_classifier_leaves_it_as_it_is():
+    from sklearn.frozen import FrozenEstimator
+
+    fitted = classifier(max_epochs=6).fit(X, Y)
+    before = fitted.predict_proba(X)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature").fit(X, Y)
+    np.testing.assert_array_equal(fitted.predict_proba(X), before)
+    ours, theirs = before.argmax(axis=1), calibrated.predict(X)
+    np.testing.assert_array_equal(ours, theirs)  # a temperature moves no maximum
+
+
+def test_thresholds_of_two_classes_can_be_tuned():
+    y = Y == 1
+    assert TunedThresholdClassifierCV(classifier(), cv=2).fit(X, y).predict(X).shape == (N,)
+    fixed = FixedThresholdClassifier(classifier(), threshold=0.3, response_method="predict_proba")
+    fixed.fit(X, y)
+    expected = fixed.estimator_.predict_proba(X)[:, 1] >= 0.3
+    np.testing.assert_array_equal(fixed.predict(X), expected)
+
+
+def test_stacking_needs_no_arguments_for_lists():
+    stack = StackingClassifier([("a", classifier())], LogisticRegression(), cv=2)
+    assert stack.fit(LISTED, Y).predict_proba(LISTED).shape == (N, 3)
+
+
+def test_what_refuses_three_dimensions_takes_flat_windows_that_a_pipeline_unfolds():
+    unfold = FunctionTransformer(np.reshape, kw_args={"shape": (-1, T, 2)})
+    plain = SensorLSTMClassifier(**SETTINGS)
+    bagging = BaggingClassifier(
+        make_pipeline(unfold, plain), n_estimators=2, bootstrap=False, max_samples=0.8
+    )
+    bagging.fit(X.reshape(N, -1), Y)
+    assert bagging.predict(X.reshape(N, -1)).shape == (N,)
+    with pytest.raises(ValueError, match="dim 3"):
+        BaggingClassifier(plain).fit(X, Y)
+
+
+def test_several_labels_of_each_window_have_a_classifier_each():
+    both = np.stack([Y, Y % 2], axis=1)
+    assert MultiOutputClassifier(classifier()).fit(X, both).predict(X).shape == (N, 2)
+
+
+# The regressor.
+
+TARGET = Y + 0.5
+EVERY_REGRESSOR = {
+    "Pipeline": lambda: make_pipeline(FunctionTransformer(), regressor()),
+    "GridSearchCV": lambda: GridSearchCV(regressor(), GRID, cv=2, error_score="raise"),
+    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
+        regressor(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
+    ),
+    "TransformedTargetRegressor": lambda: TransformedTargetRegressor(
+        regressor(), func=np.log1p, inverse_func=np.expm1
+    ),
+    "VotingRegressor": lambda: VotingRegressor(
+        [("a", regressor()), ("b", regressor(random_state=1))]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", EVERY_REGRESSOR.values(), ids=EVERY_REGRESSOR)
+def test_groups_and_lengths_arrive_at_every_fit_of_a_regressor(make, routing):
+    grouped(make()).fit(X, TARGET, groups=GROUPS, lengths=LENGTHS)
+    assert arrived("fit") == BOTH
+
+
+@pytest.mark.parametrize("data", [X, LISTED], ids=["array", "list"])
+@pytest.mark.parametrize("make", EVERY_REGRESSOR.values(), ids=EVERY_REGRESSOR)
+def test_without_routing_a_regressor_needs_windows_alone(make, data):
+    fitted = make().fit(data, TARGET)
+    assert np.isfinite(fitted.predict(data)).all()
+    assert not any(came for _, came in Spy.calls)
+
+
+def test_a_transformed_target_passes_lengths_to_the_prediction(routing):
+    fitted = TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1)
+    fitted.fit(X, TARGET, groups=GROUPS, lengths=LENGTHS)
+    values = fitted.predict(X, lengths=LENGTHS)
+    assert arrived("predict") == {"lengths"}
+    own = fitted.regressor_.predict(X, lengths=LENGTHS)
+    np.testing.assert_allclose(values, np.expm1(own))
+
+
+def test_several_targets_need_no_wrapper_and_bear_one():
+    both = np.stack([TARGET, -TARGET], axis=1)
+    assert regressor().fit(X, both).predict(X).shape == (N, 2)
+    assert MultiOutputRegressor(regressor()).fit(X, both).predict(X).shape == (N, 2)
+
+
+# Where scikit-learn hands no lengths on, padding is not read as signal in silence.
+
+PADDED = np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0.0)
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda: cross_val_predict(
+            classifier(), PADDED, Y, cv=2, params={"lengths": LENGTHS}, method="predict_proba"
+        ),
+        lambda: cross_validate(
+            classifier(), PADDED, Y, cv=2, params={"lengths": LENGTHS}, scoring="neg_log_loss"
+        ),
+        lambda: CalibratedClassifierCV(classifier(), cv=2).fit(PADDED, Y, lengths=LENGTHS),
+        lambda: classifier().fit(PADDED, Y, lengths=LENGTHS).predict(PADDED),
+    ],
+    ids=["cross_val_predict", "a named scorer", "CalibratedClassifierCV", "a plain call"],
+)
+def test_padding_that_would_be_read_as_signal_is_named(predict, routing):
+    with pytest.warns(UserWarning, match=r"windows end in zeros .* as a list of arrays"):
+        predict()
+
+
+def test_no_padding_no_warning():
+    fitted = classifier().fit(PADDED, Y, lengths=LENGTHS)
+    fitted.predict(PADDED, LENGTHS)
+    fitted.predict(LISTED)
+    fitted.predict(X)
+    classifier().fit(PADDED, Y).predict(PADDED)  # it learned with the zeros, and knows them
+
+
+# Copies.
+
+
+def plain(**arguments):
+    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+
+
+def through_joblib(fitted, tmp_path):
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    return joblib.load(tmp_path / "model.joblib")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: plain().fit(X, Y),
+        lambda: plain(dtype="float64", num_layers=2, head_norm="batch").fit(X, Y),
+        lambda: plain(scale=None, bidirectional=True).fit(LISTED, Y),
+        lambda: plain(validation_fraction=0.0, early_stopping=False).fit(X[:, :, 0], Y == 1),
+        lambda: SensorLSTMRegressor(**SETTINGS).fit(X, TARGET),
+    ],
+)
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda fitted, _: pickle.loads(pickle.dumps(fitted)),
+        lambda fitted, _: copy.deepcopy(fitted),
+        lambda fitted, _: copy.copy(fitted),
+        through_joblib,
+    ],
+    ids=["pickle", "deepcopy", "copy", "joblib"],
+)
+def test_a_copy_is_the_same_in_everything(make, again, tmp_path):
+    fitted = make()
+    windows = X[:, :, 0] if fitted.n_features_in_ == T else X
+    twin = again(fitted, tmp_path)
+    np.testing.assert_array_equal(twin.predict(windows), fitted.predict(windows))
+    assert twin.history_ == fitted.history_
+    assert twin.fluctuation_.to_dict() == fitted.fluctuation_.to_dict()
+    assert twin.get_params() == fitted.get_params()
+    assert vars(twin).keys() == vars(fitted).keys()
+    assert type(twin.engine_) is type(fitted.engine_)
+    assert twin.engine_ == fitted.engine_
+    for name, tensor in fitted.module_.state_dict().items():
+        assert torch.equal(twin.module_.state_dict()[name], tensor)
+    before = fitted.module_.linear.bias.detach().clone()
+    with torch.no_grad():
+        twin.module_.linear.bias.add_(1.0)
+    assert torch.equal(fitted.module_.linear.bias, before)
+
+
+def test_a_pickle_names_nothing_of_torch_and_so_needs_no_gpu():
+    fitted = plain(dtype="float64", scale="quantile").fit(X, Y)
+    texts = [value for _, value, _ in pickletools.genops(pickle.dumps(fitted)) if value]
+    modules = {text for text in texts if isinstance(text, str) and re.match(r"[a-z_]+\.", text)}
+    assert not [name for name in modules if name.startswith("torch")]
+    assert {name for name in modules if name.startswith("sensorseq")} == {
+        "sensorseq.estimator.classifier"
+    }
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_a_gpu_trained_is_unpickled_on_a_cpu():
+    fitted = plain(device="cuda").fit(X, Y)
+    twin = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
+    assert not twin.module_.linear.weight.is_cuda
+    np.testing.assert_allclose(twin.predict_proba(X), fitted.predict_proba(X), atol=1e-5)
+
+
+def test_an_unfitted_classifier_is_pickled_too():
+    twin = pickle.loads(pickle.dumps(plain(learning_rate=0.5)))
+    assert twin.get_params() == plain(learning_rate=0.5).get_params()
+    assert not hasattr(twin, "module_")
+
+
+def test_a_pickle_of_before_still_loads():
+    fitted = plain().fit(X, Y)
+    older = SensorLSTMClassifier()
+    older.__setstate__(dict(vars(fitted)))  # the network, the scaler and the history as objects
+    np.testing.assert_array_equal(older.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_fits_in_other_processes_are_the_same_bits():
+    tasks = [plain(random_state=seed) for seed in range(2)]
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        there = joblib.Parallel()(joblib.delayed(one.fit)(X, Y) for one in tasks)
+    for ours, theirs in zip([clone(one).fit(X, Y) for one in tasks], there, strict=True):
+        np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
+
+
+# skops
+
+TRUSTED = [
+    "sensorseq.estimator.classifier.SensorLSTMClassifier",
+    "sensorseq.estimator.regressor.SensorLSTMRegressor",
+]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: plain(class_weight={0: 2.0, 1: 1.0}).fit(X, Y),
+        lambda: plain(optimizer_params={"betas": (0.8, 0.99)}).fit(X, np.array(list("abc"))[Y]),
+        lambda: SensorLSTMRegressor(**SETTINGS).fit(X, TARGET),
+    ],
+)
+def test_skops_needs_to_trust_the_estimator_alone(make):
+    skops = pytest.importorskip("skops.io")
+    fitted = make()
+    content = skops.dumps(fitted)
+    assert skops.get_untrusted_types(data=content) == [
+        name for name in TRUSTED if name.endswith(type(fitted).__name__)
+    ]
+    again = skops.loads(content, trusted=TRUSTED)
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    assert again.history_ == fitted.history_
+    assert again.get_params() == fitted.get_params()
+
+
+def test_nothing_here_warns_of_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GridSearchCV(plain(), GRID, cv=2, error_score="raise").fit(X, Y)

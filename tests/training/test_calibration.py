@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.special import softmax as scipy_softmax
+
+from sensorseq.training.calibration import fit_temperature, probability_spread, softmax
+
+
+def draw(n, temperature, k=4, seed=0, scale=2.0):
+    """Logits whose probabilities are right once divided by `temperature`."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=scale, size=(n, k))
+    drawn = (rng.random((n, 1)) > scipy_softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)
+    return logits * temperature, np.minimum(drawn, k - 1)
+
+
+def penalized(log_t, logits, y):
+    b = np.exp(-log_t)
+    loss = -log_softmax(b * logits, axis=1)[np.arange(len(y)), y].sum()
+    return loss + b - 1 - np.log(b)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 80),
+    k=st.integers(2, 6),
+    temperature=st.sampled_from([0.2, 1.0, 7.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_temperature_is_the_minimum_that_another_search_finds(seed, n, k, temperature):
+    logits, y = draw(n, temperature, k, seed)
+    found = fit_temperature(logits, y)
+    grid = np.linspace(-8, 8, 161)
+    start = grid[np.argmin([penalized(t, logits, y) for t in grid])]
+    other = minimize_scalar(
+        penalized, args=(logits, y), bounds=(start - 0.1, start + 0.1), options={"xatol": 1e-10}
+    )
+    assert np.log(found) == pytest.approx(other.x, abs=2e-4)
+    assert penalized(np.log(found), logits, y) <= other.fun + 1e-9
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_many_windows_give_back_the_temperature_they_were_drawn_with(temperature):
+    logits, y = draw(20_000, temperature)
+    assert fit_temperature(logits, y) == pytest.approx(temperature, rel=0.03)
+
+
+def test_a_shift_of_all_logits_of_a_window_changes_nothing():
+    logits, y = draw(50, 2.0)
+    shift = np.random.default_rng(1).normal(scale=100, size=(50, 1))
+    assert fit_temperature(logits + shift, y) == pytest.approx(fit_temperature(logits, y))
+
+
+def test_windows_that_are_all_right_do_not_make_the_network_certain():
+    for n in (1, 5, 50, 5000):
+        right = np.tile([3.0, 0.0, 0.0], (n, 1))
+        assert 0.1 < fit_temperature(right, np.zeros(n, int)) < 1
+    certain = np.tile([80.0, 0.0, 0.0], (50, 1))
+    assert fit_temperature(certain, np.zeros(50, int)) == pytest.approx(1)
+
+
+def test_windows_worse_than_chance_give_an_even_but_finite_answer():
+    wrong = np.tile([9.0, 0.0, 0.0], (200, 1))
+    temperature = fit_temperature(wrong, np.ones(200, int))
+    assert np.isfinite(temperature)
+    np.testing.assert_allclose(softmax(wrong / temperature), 1 / 3, atol=0.01)
+
+
+def test_logits_that_say_nothing_leave_the_temperature_at_one():
+    assert fit_temperature(np.full((9, 3), 7.0), np.zeros(9, int)) == pytest.approx(1)
+
+
+def test_few_windows_move_the_temperature_less_than_many():
+    one, many = (fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200))
+    assert 1 < one < many
+
+
+@pytest.mark.parametrize("n", [40, 160])
+def test_the_spread_is_that_of_probabilities_over_new_draws(n):
+    draws = [draw(n, 2.0, seed=seed) for seed in range(200)]
+    fixed, _ = draw(2000, 2.0, seed=10**6)
+    temperatures = [fit_temperature(*pair) for pair in draws]
+    top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
+    said = [probability_spread(*pair, t) for pair, t in zip(draws, temperatures, strict=True)]
+    assert np.median(said) == pytest.approx(np.sqrt(top.var(axis=0).mean()), rel=0.25)
+
+
+def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
+    """Recordings of twelve windows, each drawn with a temperature of its own."""
+    groups = np.repeat(np.arange(12), 12)
+    fixed, _ = draw(2000, 2.0, seed=10**6)
+    by_group, by_window, temperatures = [], [], []
+    for seed in range(150):
+        own = np.exp(np.random.default_rng(seed).normal(scale=1.0, size=12))
+        parts = [draw(12, 2 * t, seed=1000 * seed + i, scale=2 / t) for i, t in enumerate(own)]
+        logits, y = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        temperatures.append(fit_temperature(logits, y))
+        by_group.append(probability_spread(logits, y, temperatures[-1], groups))
+        by_window.append(probability_spread(logits, y, temperatures[-1]))
+    top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
+    measured = np.sqrt(top.var(axis=0).mean())
+    assert np.median(by_group) == pytest.approx(measured, rel=0.35)
+    assert np.median(by_window) < 0.7 * measured
+
+
+def test_softmax_is_scipys_and_does_not_overflow():
+    logits = np.random.default_rng(0).normal(scale=300, size=(40, 5))
+    np.testing.assert_allclose(softmax(logits), scipy_softmax(logits, axis=1), rtol=1e-12)
+    assert softmax(logits.astype(np.float32)).dtype == np.float64

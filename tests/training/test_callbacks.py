@@ -1,0 +1,184 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import Callback, TrainingConfig, TrainingData, train_network
+from sensorseq.training.callbacks import HOOKS, check_callbacks, find_best_epoch
+from sensorseq.training.engine import result_kept_by
+
+RNG = np.random.default_rng(0)
+CLASS_INDEX = torch.arange(24) % 3
+X = torch.tensor(RNG.normal(size=(24, 6, 2)), dtype=torch.float32) + CLASS_INDEX[:, None, None]
+TRAIN = TrainingData(X[:18], None, CLASS_INDEX[:18])
+VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
+
+
+def make_config(**arguments):
+    return TrainingConfig(n_outputs=3, **{"max_epochs": 5, **arguments})
+
+
+def train(callbacks=(), *, module=None, validation=VALIDATION, engine="autograd", **arguments):
+    torch.manual_seed(0)
+    module = module or LSTMLinear(2, 4, 3)
+    seed, config = np.random.SeedSequence(0), make_config(**arguments)
+    return train_network(
+        module, TRAIN, validation, config, seed=seed, callbacks=callbacks, engine=engine
+    )
+
+
+class Recorder:
+    """Writes down every hook, and raises or ends training where it is told."""
+
+    def __init__(self, raises=None, at=1, error=RuntimeError):
+        self.seen = []
+        self._raises, self._at, self._error = raises, at, error
+
+    def _note(self, hook, epoch):
+        self.seen.append((hook, epoch))
+        if hook == self._raises and epoch in (self._at, None):
+            raise self._error("no room on the disk")
+
+    def on_fit_begin(self, module, config):
+        self._note("on_fit_begin", None)
+
+    def on_epoch_begin(self, module, history):
+        assert not module.training
+        self._note("on_epoch_begin", len(history) + 1)
+
+    def on_epoch_end(self, module, history):
+        self._note("on_epoch_end", history[-1]["epoch"])
+
+    def on_fit_end(self, module, history):
+        self._note("on_fit_end", None)
+
+
+def test_hooks_come_in_order():
+    recorder = Recorder()
+    train([recorder], max_epochs=2)
+    assert recorder.seen == [
+        ("on_fit_begin", None),
+        ("on_epoch_begin", 1),
+        ("on_epoch_end", 1),
+        ("on_epoch_begin", 2),
+        ("on_epoch_end", 2),
+        ("on_fit_end", None),
+    ]
+
+
+def test_the_base_class_has_every_hook_and_changes_nothing():
+    assert all(hasattr(Callback, hook) for hook in HOOKS)
+    watched, alone = train([Callback(), Recorder()]), train()
+    drop = {"duration_s": 0}
+    for row, other in zip(watched.history, alone.history, strict=True):
+        assert row | drop == other | drop
+
+
+@pytest.mark.parametrize("engine", ["autograd", "native"])
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_before_an_epoch_the_module_holds_what_was_validated_last(ema_decay, engine):
+    class Weights:
+        def __init__(self):
+            self.before, self.after = [], []
+
+        def on_epoch_begin(self, module, history):
+            self.before.append(copy.deepcopy(module.state_dict()))
+
+        def on_epoch_end(self, module, history):
+            self.after.append(copy.deepcopy(module.state_dict()))
+
+    weights = Weights()
+    train([weights], ema_decay=ema_decay, engine=engine, learning_rate=0.05)
+    for before, after in zip(weights.before[1:], weights.after[:-1], strict=True):
+        assert all(torch.equal(before[name], after[name]) for name in after)
+    names = weights.after[0]
+    assert not all(torch.equal(weights.after[0][name], weights.after[1][name]) for name in names)
+
+
+@pytest.mark.parametrize("engine", ["autograd", "native"])
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end", "on_fit_end"])
+def test_an_error_in_a_callback_rises_and_what_was_trained_is_kept(hook, engine):
+    broken, other = Recorder(hook, at=3), Recorder()
+    torch.manual_seed(0)
+    module = LSTMLinear(2, 4, 3)
+    with pytest.raises(RuntimeError, match="no room on the disk") as raised:
+        train([broken, other], module=module, engine=engine, learning_rate=0.05)
+    n_epochs = {"on_epoch_begin": 2, "on_epoch_end": 3, "on_fit_end": 5}[hook]
+    assert raised.value.__notes__ == [
+        f"raised in {hook} of the callback Recorder",
+        f"training ended after epoch {n_epochs}; the weights of epoch {n_epochs} are kept",
+    ]
+    assert broken.seen[-1] == other.seen[-1] == ("on_fit_end", None)
+    result = result_kept_by(raised.value)
+    assert (len(result.history), result.best_epoch) == (n_epochs, n_epochs)
+    assert result.ended_by == ("max_epochs" if hook == "on_fit_end" else "callback_failed")
+    torch.manual_seed(0)
+    same = LSTMLinear(2, 4, 3)
+    train([StopAt(n_epochs)], module=same, engine=engine, learning_rate=0.05)
+    state = module.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in same.state_dict().items())
+
+
+class StopAt:
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, module, history):
+        return len(history) == self.epoch
+
+
+def test_an_error_before_the_first_epoch_still_closes_what_others_opened():
+    broken, other = Recorder("on_fit_begin"), Recorder()
+    with pytest.raises(RuntimeError, match="no room") as raised:
+        train([broken, other])
+    assert other.seen == [("on_fit_begin", None), ("on_fit_end", None)]
+    assert result_kept_by(raised.value).best_epoch == 0
+    assert raised.value.__notes__ == ["raised in on_fit_begin of the callback Recorder"]
+
+
+def test_the_first_of_two_errors_rises_and_names_the_second():
+    first, second = Recorder("on_epoch_end", at=2), Recorder("on_fit_end", error=KeyError)
+    with pytest.raises(RuntimeError) as raised:
+        train([first, second])
+    assert "then Recorder.on_fit_end: KeyError('no room on the disk')" in raised.value.__notes__
+
+
+def test_an_error_of_the_training_names_what_a_callback_raised_besides():
+    def broken_loss(logits, target):
+        raise ZeroDivisionError("in the loss")
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        train([Recorder("on_fit_end")], loss=broken_loss)
+    assert result_kept_by(raised.value) is None
+    assert "besides: RuntimeError('no room on the disk')" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"monitor": "val_accuracy"},
+        {"monitor": "accuracy"},
+        {"restore_best": False},
+        {"validation": None, "early_stopping": False},
+        {"learning_rate": 3.0, "optimizer": "sgd", "max_grad_norm": None},
+    ],
+)
+def test_the_best_epoch_of_a_history_is_the_one_that_is_kept(arguments):
+    result = train(**{"learning_rate": 0.3, "max_epochs": 12, **arguments})
+    config = {key: value for key, value in arguments.items() if key != "validation"}
+    assert find_best_epoch(result.history, make_config(**config)) == result.best_epoch
+
+
+def test_a_history_of_a_run_that_diverged_at_once_has_no_best_epoch():
+    assert find_best_epoch([{"epoch": 1, "loss": float("nan")}], make_config()) == 0
+    assert find_best_epoch([], make_config()) == 0
+
+
+@pytest.mark.parametrize("callbacks", [3, "bar", [Callback], [object()]])
+def test_what_is_no_callback_is_refused(callbacks):
+    with pytest.raises(ArgumentError, match="callbacks"):
+        check_callbacks(callbacks)

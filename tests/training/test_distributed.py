@@ -1,0 +1,92 @@
+"""Two processes of torchrun train what one trains on their joint batches."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import distributed_fits
+import numpy as np
+import pytest
+from distributed_fits import CASES, outcome
+
+from sensorseq import SensorLSTMRegressor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What both ranks wrote; one start of torchrun serves all tests."""
+    folder = tmp_path_factory.mktemp("ranks")
+    distributed_fits.write_file(folder)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", distributed_fits.__file__, str(folder)]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def read(folder, name, rank):
+    with np.load(folder / f"{name} {rank}.npz") as stored:
+        return dict(stored)
+
+
+def said(folder, rank):
+    return ast.literal_eval((folder / f"said {rank}.txt").read_text())
+
+
+@pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed"])
+def test_two_processes_train_what_one_trains_on_the_joint_batch(name, folder):
+    if name in CASES:
+        alone = outcome(distributed_fits.fit(CASES[name]))
+    elif name == "a file, streamed":
+        alone = outcome(distributed_fits.fit_streamed(folder))
+    else:
+        alone = outcome(distributed_fits.fit({}, SensorLSTMRegressor))
+    together = read(folder, name, 0)
+    assert together.keys() == alone.keys()
+    for key, values in alone.items():
+        np.testing.assert_allclose(together[key], values, rtol=1e-8, atol=1e-10, err_msg=key)
+
+
+@pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed", "no seed"])
+def test_all_processes_end_with_the_same_bits(name, folder):
+    first, second = read(folder, name, 0), read(folder, name, 1)
+    for key, values in first.items():
+        assert values.tobytes() == second[key].tobytes(), key
+
+
+@pytest.mark.parametrize("name", ["kept", "resumed"])
+def test_a_checkpoint_is_written_once_and_gone_on_from_by_all(name, folder):
+    assert [path.name for path in folder.glob("*run.checkpoint*")] == ["run.checkpoint"]
+    for rank in (0, 1):
+        plain = read(folder, "as it is", rank)
+        for key, values in read(folder, name, rank).items():
+            assert values.tobytes() == plain[key].tobytes(), key
+
+
+def test_callbacks_are_told_in_the_first_process_and_stop_all(folder):
+    assert [said(folder, rank)["called"] for rank in (0, 1)] == [2, 0]
+    assert [said(folder, rank)["epochs"] for rank in (0, 1)] == [2, 2]
+
+
+def test_what_cannot_be_shared_is_refused_by_name(folder):
+    for rank in (0, 1):
+        found = said(folder, rank)
+        assert "head_norm='batch'" in found["batch norm"]
+        assert "one of 2" in found["native"]
+        assert found["engine"].startswith("autograd")
+        assert "rank 1" in found["other arguments"]
+        assert "learning_rate" in found["other arguments"]
+
+
+def test_a_process_that_ends_does_not_leave_the_other_waiting(folder):
+    assert not Path(folder / "lost 0.txt").exists()
+    assert "rank 1 of 2 lost the others" in Path(folder / "lost 1.txt").read_text()

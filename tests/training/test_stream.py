@@ -1,0 +1,416 @@
+"""A prepared file larger than the buffer is learned from as if it were in memory."""
+
+import itertools
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, InputError, PreparedFileError
+from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
+from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.storage.prepared import PreparedFile, write_windows
+from sensorseq.training.data import TrainingData
+from sensorseq.training.engine import Run
+from sensorseq.training.read_ahead import read_ahead
+from sensorseq.training.stored import BUFFER_VARIABLE
+from sensorseq.training.stream import StreamedData, StreamedSampler
+from sensorseq.windows import WindowSet
+
+N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
+SMALL = 24_000  # bytes: a quarter of what is stored below, and 93 windows in one half
+SPLIT = np.repeat(["train", "train", "train", "validation", "test"] * 3, N_EACH)
+
+
+def make_windows(*, lengths=False, split=True, configuration=None):
+    rng = np.random.default_rng(0)
+    n = N_RECORDINGS * N_EACH
+    y = np.repeat(np.arange(3), n // 3)
+    X = rng.normal(size=(n, N_TIMESTEPS, N_CHANNELS)).astype(np.float32) + y[:, None, None]
+    recording = np.repeat([f"recording {i}" for i in range(N_RECORDINGS)], N_EACH)
+    return WindowSet(
+        X * np.float32(3) + np.float32(7),
+        lengths=rng.integers(3, N_TIMESTEPS + 1, n) if lengths else None,
+        y=np.array(["gravel", "ice", "sand"])[y],
+        recording_id=recording,
+        start_s=np.tile(np.arange(N_EACH) * 10.0, N_RECORDINGS),
+        split=SPLIT if split else None,
+        sample_rate_hz=2.0,
+        provenance={} if configuration is None else {"configuration": configuration},
+    )
+
+
+def write(path, windows, **stored):
+    write_windows(path, windows, **stored)
+    return path
+
+
+def make(**arguments):
+    settings = {"hidden_size": 4, "max_epochs": 3, "learning_rate": 0.02, "batch_size": 16}
+    fixed = {"device": "cpu", "random_state": 3}
+    return SensorLSTMClassifier(**{**settings, **fixed, **arguments})
+
+
+def outcome(classifier):
+    """Every weight and every number of the history, to the bit."""
+    weights = {k: v.numpy().tobytes() for k, v in classifier.module_.state_dict().items()}
+    rows = [
+        {k: v for k, v in row.items() if k != "duration_s"} for row in classifier.history_.to_rows()
+    ]
+    return weights, rows
+
+
+@pytest.fixture
+def small_buffer(monkeypatch):
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+
+
+@pytest.fixture
+def streamed_orders(monkeypatch):
+    """Let windows that are held be visited in the order of those that are streamed."""
+    told = []
+    make_streamed = StreamedData.make_sampler
+
+    def remember(self, *arguments, **options):
+        sampler = make_streamed(self, *arguments, **options)
+        told.append(sampler)
+        return sampler
+
+    def in_that_order(self, *arguments, **options):
+        where = {name: getattr(told[-1], name) for name in ("places", "buffer_windows")}
+        return StreamedSampler(*arguments, **options, **where, block_windows=told[-1].block_windows)
+
+    monkeypatch.setattr(StreamedData, "make_sampler", remember)
+    monkeypatch.setattr(TrainingData, "make_sampler", in_that_order)
+    return told
+
+
+def fit_both_ways(monkeypatch, path, **arguments):
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+    streamed = make(**arguments).fit(path)
+    monkeypatch.delenv(BUFFER_VARIABLE)
+    return streamed, make(**arguments).fit(path)
+
+
+CASES = {
+    "as it is": {},
+    "by the autograd engine": {"engine": "autograd"},
+    "in double precision": {"dtype": "float64", "engine": "autograd"},
+    "merged batches": {"last_batch": "merge", "batch_size": 13},
+    "dropped batches": {"last_batch": "drop", "batch_size": 13},
+    "balanced batches": {"sampler": "balanced"},
+    "class weights": {"class_weight": {"ice": 3.0}},
+    "cropped at the tail": {"max_timesteps": 7, "crop": "tail"},
+    "cropped at random": {"max_timesteps": 7, "crop": "random"},
+    "cropped at random by autograd": {
+        "max_timesteps": 7,
+        "crop": "random",
+        "engine": "autograd",
+    },
+    "another scale": {"scale": "robust"},
+    "no scale": {"scale": None, "learning_rate": 0.002},
+    "dropout and an average": {"dropout": 0.3, "ema_decay": 0.9},
+    "augmented without jitter": {"augment": {"scaling": 0.2, "window_shift": 0.2}},
+}
+
+
+@pytest.mark.parametrize("arguments", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
+def test_streamed_windows_give_the_bits_of_held_ones_in_their_order(
+    arguments, lengths, tmp_path, monkeypatch, streamed_orders
+):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=lengths))
+    streamed, held = fit_both_ways(monkeypatch, path, **arguments)
+    assert len(streamed_orders) == 1
+    assert len(streamed_orders[0].cuts) > 3  # several buffers
+    assert outcome(streamed) == outcome(held)
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "streamed"])
+@pytest.mark.parametrize("per", ["all", "recording"])
+def test_scaling_is_the_same_stored_or_learned_from_the_stream(
+    per, stored, tmp_path, monkeypatch, streamed_orders
+):
+    configuration = {"scale": {"kind": "min_max", "per": per}, "split": {"by": "recording"}}
+    windows = make_windows(configuration=configuration)
+    part = windows.part("train")
+    scaler = (
+        fit_scaler(part.X, None, "min_max")
+        if per == "all"
+        else fit_keyed_scaler(part.X, None, "min_max", keys=part.recording_id)
+    )
+    known = {"scaler": scaler.to_dict()} if stored else {}
+    path = write(tmp_path / "windows.h5", windows, **known)
+    streamed, held = fit_both_ways(monkeypatch, path, scale="min_max")
+    assert outcome(streamed) == outcome(held)
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+    found = streamed.predict_proba(path)
+    monkeypatch.delenv(BUFFER_VARIABLE)
+    np.testing.assert_array_equal(found, held.predict_proba(path))
+
+
+def test_copies_of_balanced_windows_are_augmented_in_the_stream(
+    tmp_path, monkeypatch, streamed_orders
+):
+    configuration = {
+        "balance": {"augmentation": {"scaling": 0.1, "time_warp": 0.1}},
+        "split": {"random_state": 5},
+    }
+    windows = make_windows(configuration=configuration, lengths=True)
+    rows = np.flatnonzero(windows.split == "train")[60:]  # fewer of the first class
+    indices = rows[balance_indices(windows.y[rows], strategy="oversample", random_state=0)]
+    path = write(tmp_path / "windows.h5", windows, sample_indices=np.sort(indices))
+    assert len(np.unique(indices)) < len(indices)
+    streamed, held = fit_both_ways(monkeypatch, path)
+    assert outcome(streamed) == outcome(held)
+
+
+def test_a_file_without_a_split_is_parted_by_recordings_as_in_memory(
+    tmp_path, monkeypatch, streamed_orders
+):
+    path = write(tmp_path / "windows.h5", make_windows(split=False))
+    streamed, held = fit_both_ways(monkeypatch, path, validation_fraction=0.4)
+    assert outcome(streamed) == outcome(held)
+
+
+def test_a_streamed_fit_repeats_bit_for_bit(tmp_path, small_buffer):
+    path = write(tmp_path / "windows.h5", make_windows())
+    first, second = make().fit(path), make().fit(path)
+    assert outcome(first) == outcome(second)
+    assert outcome(first) != outcome(make(random_state=4).fit(path))
+
+
+def test_a_file_within_the_buffer_is_the_fit_of_its_windows(tmp_path):
+    windows = make_windows()
+    path = write(tmp_path / "windows.h5", windows)
+    assert outcome(make().fit(path)) == outcome(make().fit(windows.take(windows.split != "test")))
+
+
+def test_both_engines_take_one_trajectory_through_the_stream(tmp_path, small_buffer):
+    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
+    native, autograd = (
+        make(dtype="float64", engine=engine).fit(path) for engine in ("native", "autograd")
+    )
+    for ours, theirs in zip(native.history_, autograd.history_, strict=True):
+        for name in set(ours) - {"duration_s"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-9), name
+
+
+@given(
+    n_windows=st.integers(1, 90),
+    batch_size=st.integers(1, 12),
+    last_batch=st.sampled_from(["keep", "merge"]),
+    block_windows=st.integers(1, 20),
+    spare=st.integers(0, 40),
+    seed=st.integers(0, 99),
+)
+def test_every_window_comes_once_in_an_epoch(
+    n_windows, batch_size, last_batch, block_windows, spare, seed
+):
+    sampler = StreamedSampler(
+        np.zeros(n_windows, np.int64),
+        batch_size,
+        "shuffle",
+        last_batch,
+        np.random.default_rng(seed),
+        places=np.arange(n_windows) * 3,
+        block_windows=block_windows,
+        buffer_windows=2 * batch_size + spare,
+    )
+    for _ in range(2):
+        buffers = sampler.buffers()
+        assert max(len(rows) for rows, _ in buffers) <= 2 * batch_size + spare
+        assert sorted(np.concatenate([rows for rows, _ in buffers]).tolist()) == [*range(n_windows)]
+        batches = [batch for rows, ends in buffers for batch in np.split(rows, ends)]
+        assert len(batches) == sampler.n_batches
+
+
+def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
+    n_windows = 4000
+    sampler = StreamedSampler(
+        np.zeros(n_windows, np.int64),
+        20,
+        "shuffle",
+        "keep",
+        np.random.default_rng(0),
+        places=np.arange(n_windows),
+        block_windows=10,
+        buffer_windows=1000,
+    )
+    first, second = sampler.buffers(), sampler.buffers()
+    assert not np.array_equal(first[0][0], second[0][0])
+    for rows, ends in first:
+        # as from a draw without any blocks: means within four standard errors of 100 blocks
+        assert abs(rows.mean() - n_windows / 2) < 4 * n_windows / np.sqrt(12 * 100)
+        distinct = [len(np.unique(batch // 10)) for batch in np.split(rows, ends)]
+        assert np.mean(distinct) > 17  # 20 windows of a batch come from so many blocks
+
+
+def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypatch):
+    windows = make_windows(lengths=True)
+    path = write(tmp_path / "windows.h5", windows)
+    classifier = make(max_timesteps=9, crop="centre").fit(windows)
+    wanted = classifier.predict_proba(windows), classifier.score(windows)
+    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+    monkeypatch.setattr("sensorseq.storage.prepared.PreparedFile.take", None)  # all at once
+    np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
+    assert classifier.score(path) == wanted[1]
+
+
+def test_validation_windows_may_be_a_large_file_of_their_own(tmp_path, monkeypatch):
+    windows = make_windows()
+    path = write(tmp_path / "windows.h5", windows.part("validation"))
+    arguments = {"validation_fraction": 0.0}
+    held = make(**arguments).fit(windows.part("train"), X_val=windows.part("validation"))
+    monkeypatch.setenv(BUFFER_VARIABLE, "2000")
+    streamed = make(**arguments).fit(windows.part("train"), X_val=path)
+    assert outcome(streamed) == outcome(held)
+
+
+def peak_memory_beyond(call):
+    """Bytes that a call takes at its peak, as the kernel counts them."""
+
+    def held(what):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew; see proc(5)
+    before = held("VmRSS")
+    call()
+    return held("VmHWM") - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak")
+def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path, monkeypatch):
+    def path_of(n_windows):
+        X = np.zeros((n_windows, 64, 16), np.float32)
+        X[::2, :4] = 1.0
+        part = np.where(np.arange(n_windows) % 4 < 2, "train", "validation")
+        windows = WindowSet(X, y=np.arange(n_windows) % 2, split=part)
+        return write(tmp_path / f"{n_windows}.h5", windows)
+
+    small, large = path_of(1500), path_of(8000)  # 6 and 33 MB
+    classifier = make(hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss")
+    monkeypatch.setenv(BUFFER_VARIABLE, str(4 * 1024**2))
+    classifier.fit(small).predict(small)  # what libraries load once is there
+    assert peak_memory_beyond(lambda: classifier.fit(large).predict(large)) < 16e6
+    monkeypatch.delenv(BUFFER_VARIABLE)
+    assert peak_memory_beyond(lambda: classifier.fit(large)) > 33e6  # so the measure can tell
+
+
+def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_path, small_buffer):
+    windows = make_windows()
+    windows.X[83, 4, 1] = np.nan
+    path = write(tmp_path / "windows.h5", windows)
+    with pytest.raises(InputError, match="NaN in window 83, step 4, channel 1") as error:
+        make().fit(path)
+    assert str(path) in error.value.__notes__[0]
+
+
+def test_damage_met_by_the_reading_thread_ends_the_fit(tmp_path, small_buffer):
+    windows = make_windows()
+    scaler = fit_scaler(windows.X).to_dict()  # so that nothing is read before training
+    path = write(tmp_path / "windows.h5", windows, scaler=scaler)
+    with h5py.File(path) as file:
+        place = file["X"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place + 100] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(PreparedFileError, match="truncated or damaged"):
+        make().fit(path)
+
+
+def test_a_file_that_is_replaced_during_a_fit_ends_it(tmp_path, small_buffer):
+    path = write(tmp_path / "windows.h5", make_windows())
+
+    class Replace:
+        def on_epoch_end(self, module, history):
+            write(path, make_windows(lengths=True))
+
+    with pytest.raises(PreparedFileError, match="was replaced while"):
+        make(callbacks=[Replace()]).fit(path)
+
+
+def readers():
+    return [t for t in threading.enumerate() if t.name.startswith("sensorseq-reader")]
+
+
+def open_files(path):
+    links = Path("/proc/self/fd").iterdir()
+    return [link for link in links if link.exists() and link.resolve() == path.resolve()]
+
+
+@pytest.mark.parametrize("engine", ["autograd", "native"])
+def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
+    engine, tmp_path, monkeypatch, small_buffer
+):
+    path = write(tmp_path / "windows.h5", make_windows())
+    seen = []
+
+    def interrupt(self, *arguments):
+        seen.append((len(readers()), len(open_files(path))))
+        raise KeyboardInterrupt
+
+    if engine == "native":
+        monkeypatch.setattr("sensorseq.training.native.NativeEpochs.take_steps", interrupt)
+    else:
+        monkeypatch.setattr(Run, "_train_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(engine=engine).fit(path)
+    assert seen == [(1, 1)]
+    assert readers() == []
+    assert open_files(path) == []
+
+
+def test_only_two_pieces_are_held_and_errors_rise_in_their_place():
+    loaded, used = [], []
+
+    def load(job, place, check):
+        check()
+        loaded.append((job, place, threading.current_thread() is threading.main_thread()))
+        if job == 3:
+            raise OSError("disk")
+        return job
+
+    pieces = read_ahead(load, [0, 1, 2, 3, 4])
+    for piece in itertools.islice(pieces, 3):
+        used.append(piece)
+        assert len(loaded) <= len(used) + 1
+    with pytest.raises(OSError, match="disk"):
+        next(pieces)
+    assert used == [0, 1, 2]
+    assert loaded == [(0, 0, False), (1, 1, False), (2, 0, False), (3, 1, False)]
+
+
+@pytest.mark.parametrize("batch_size", [None, 200])
+def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, tmp_path, small_buffer):
+    path = write(tmp_path / "windows.h5", make_windows())
+    with pytest.raises(ArgumentError, match=f"batch_size={batch_size}.*{BUFFER_VARIABLE}"):
+        make(batch_size=batch_size).fit(path)
+
+
+@pytest.mark.parametrize("said", ["1 GB", "0", "-5", "1e9"])
+def test_a_buffer_that_is_no_number_is_refused(said, tmp_path, monkeypatch):
+    path = write(tmp_path / "windows.h5", make_windows())
+    monkeypatch.setenv(BUFFER_VARIABLE, said)
+    with pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
+        make().fit(path)
+
+
+def test_scattered_windows_are_read_as_they_lie(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 40, 3)).astype(np.float32)
+    path = write(tmp_path / "windows.h5", WindowSet(X))
+    with PreparedFile(path) as file:
+        assert 1 < file.chunk_windows < 200
+        for share in (0.001, 0.01, 0.3, 0.9):
+            rows = np.flatnonzero(rng.random(len(X)) < share)
+            np.testing.assert_array_equal(file.take(rows).X, X[rows])
+        np.testing.assert_array_equal(file.take([4, 4, 2]).X, X[[4, 4, 2]])
+        assert len(file.take(np.array([], int))) == 0

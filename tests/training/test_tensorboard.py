@@ -1,0 +1,112 @@
+"""What TensorBoardLog wrote is read back with TensorBoard's own reader."""
+
+import copy
+import functools
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from torch.nn import functional
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.training.tensorboard import TensorBoardLog, tag_of
+
+RNG = np.random.default_rng(0)
+Y = np.arange(24) % 2
+X = RNG.normal(size=(24, 6)) + Y[:, None]
+
+
+def fit(callback, **arguments):
+    settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, **arguments}
+    return SensorLSTMClassifier(callbacks=[callback], **settings).fit(X, Y)
+
+
+def read(folder):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    ).EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_every_column_of_the_history_is_a_curve(tmp_path):
+    clf = fit(TensorBoardLog(tmp_path))
+    events = read(tmp_path / "fit_1")
+    names = [name for name in clf.history_.names if name != "epoch"]
+    best = {f"best/{name}" for name in ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")}
+    assert set(events.Tags()["scalars"]) == {tag_of(name) for name in names} | best
+    for name in names:
+        written = events.Scalars(tag_of(name))
+        assert [event.step for event in written] == [1, 2, 3]
+        np.testing.assert_array_equal(
+            np.float32(clf.history_[name]), [event.value for event in written]
+        )
+    assert events.Scalars("best/epoch")[0].value == clf.best_epoch_
+    assert events.Scalars("best/val_loss")[0].value == np.float32(clf.best_score_)
+
+
+def test_the_arguments_are_there_as_text_and_as_hyperparameters(tmp_path):
+    loss = functools.partial(functional.cross_entropy, reduction="none")
+    fit(TensorBoardLog(tmp_path), learning_rate=0.025, loss=loss)
+    events = read(tmp_path / "fit_1")
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| learning_rate | `0.025` |" in text
+    assert "| optimizer | `adam` |" in text
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_each_fit_has_a_run_of_its_own_and_a_named_one_its_name(tmp_path):
+    callback = TensorBoardLog(str(tmp_path / "deep" / "runs"))
+    fit(callback)
+    fit(copy.deepcopy(callback))
+    fit(TensorBoardLog(tmp_path / "deep" / "runs", run="third"))
+    assert {path.name for path in (tmp_path / "deep" / "runs").iterdir()} == {
+        "fit_1",
+        "fit_2",
+        "third",
+    }
+    assert callback.path_ == tmp_path / "deep" / "runs" / "fit_1"
+
+
+def test_the_epoch_in_which_training_diverged_is_written_too(tmp_path):
+    calls = []
+
+    def sick(logits, target):
+        calls.append(0)
+        losses = functional.cross_entropy(logits, target, reduction="none")
+        return losses * float("nan") if len(calls) > 2 else losses
+
+    arguments = {"batch_size": None, "validation_fraction": 0.0, "early_stopping": False}
+    with pytest.warns(UserWarning, match="diverged in epoch 3"):
+        fit(TensorBoardLog(tmp_path), loss=sick, monitor="loss", **arguments)
+    events = read(tmp_path / "fit_1")
+    assert np.isnan(events.Scalars("loss/train")[2].value)
+    assert events.Scalars("best/epoch")[0].value == 2
+
+
+def test_the_file_grows_with_every_epoch(tmp_path):
+    seen = []
+
+    class Reader:
+        def on_epoch_end(self, module, history):
+            seen.append(len(read(tmp_path / "fit_1").Scalars("loss/train")))
+
+    log = TensorBoardLog(tmp_path)
+    arguments = {"hidden_size": 4, "max_epochs": 3, "random_state": 0}
+    SensorLSTMClassifier(callbacks=[log, Reader()], **arguments).fit(X, Y)
+    assert seen == [1, 2, 3]
+
+
+def test_a_classifier_with_a_log_can_be_pickled_after_its_fit(tmp_path):
+    clf = fit(TensorBoardLog(tmp_path))
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_without_tensorboard_the_error_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[tensorboard\]"'):
+        fit(TensorBoardLog(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
