@@ -845,7 +845,7 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except SensorseqError as error:
         if str(path) not in str(error):
-            error.add_note(f"while evaluating on {path}")
+            error.add_note(f"the windows are those of {path}")
         raise
 
 

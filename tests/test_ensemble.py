@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
+from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.storage.model_file import read_model, write_model
 
 
@@ -168,3 +169,31 @@ def test_an_ensemble_that_diverges_at_once_says_so():
     wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "learning_rate": 1e38}
     with pytest.raises(DivergedError, match="in its first epoch"):
         small(n_models=2, **wild).fit(X, Y)
+
+
+def test_an_interrupt_ends_members_that_train_one_after_another_together(monkeypatch, tmp_path):
+    class Interrupter:
+        n_epochs = 0
+
+        def on_epoch_end(self, module, history):
+            self.n_epochs += 1
+            if self.n_epochs == 10:  # the second of the second member
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
+    interrupted = small(engine="autograd", n_models=3, callbacks=[Interrupter()])
+    with pytest.warns(UserWarning, match="1 of n_models had not begun and are left out"):
+        interrupted.fit(X, Y)
+    whole = small(engine="autograd", n_models=3).fit(X, Y)
+    assert [len(history) for history in interrupted.histories_] == [8, 2]
+    assert weights(interrupted.modules_[0]) == weights(whole.modules_[0])
+    assert np.isfinite(interrupted.predict_proba(X)).all()
+    interrupted.set_params(callbacks=None).save(tmp_path / "model")
+    assert len(SensorLSTMClassifier.load(tmp_path / "model").modules_) == 2
+
+
+def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):
+    small(SensorLSTMRegressor, n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
+    said = format_file(describe_file(tmp_path / "model"))
+    assert "predicts: 1 value(s) for each window" in said
+    assert "2 networks, each: 1 LSTM layer(s) of 6 units" in said

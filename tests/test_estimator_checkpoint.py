@@ -168,3 +168,19 @@ def test_an_estimator_with_a_checkpoint_is_saved_with_its_name(tmp_path):
     again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
     assert again.checkpoint == str(tmp_path / "run")
     assert learned(again) == learned(fitted)
+
+
+def test_members_whose_turn_had_not_come_start_anew_whatever_fit_left_a_file_there(tmp_path):
+    class Break:
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise RuntimeError("broken off")
+
+    path = tmp_path / "run"
+    classifier(n_models=2, checkpoint=path).fit(X, Y)
+    other = {"n_models": 2, "random_state": 1}
+    with pytest.raises(RuntimeError, match="broken off"):
+        classifier(**other, checkpoint=path, callbacks=[Break()]).fit(X, Y)
+    resumed = classifier(**other, checkpoint=path, resume=True).fit(X, Y)
+    wanted = classifier(**other).fit(X, Y).predict_proba(X)
+    assert resumed.predict_proba(X).tobytes() == wanted.tobytes()

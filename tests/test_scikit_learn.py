@@ -501,6 +501,7 @@ TRUSTED = [
     [
         lambda: plain(class_weight={0: 2.0, 1: 1.0}).fit(X, Y),
         lambda: plain(optimizer_params={"betas": (0.8, 0.99)}).fit(X, np.array(list("abc"))[Y]),
+        lambda: plain(n_models=2).fit(X, Y).fit_abstention(X, Y, error_rate=0.9),
         lambda: SensorLSTMRegressor(**SETTINGS).fit(X, TARGET),
     ],
 )

@@ -83,7 +83,7 @@ def check_training(
     """
     _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
     windows = read_checked_windows(X, y, groups, lengths, estimator._task)
-    part = take_in_runs(windows, _MOST_WINDOWS)
+    part = take_in_runs(windows, _MOST_WINDOWS).held()
     small = part.head(_MOST_TIMESTEPS)
     estimator, notes = _lighten(estimator, windows.X.shape[2])
     work = relative_work(estimator, windows.X.shape[2])

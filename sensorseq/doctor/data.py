@@ -17,14 +17,14 @@ _NAMED = 5
 
 def check_channels(windows: CheckedWindows) -> CheckResult:
     """Every channel must vary somewhere."""
-    valid = np.arange(windows.n_timesteps) < windows.lengths[:, None]
-    first = windows.X[0, 0]
-    dead = [
-        name
-        for i, name in enumerate(windows.channels)
-        if not (valid & (windows.X[:, :, i] != first[i])).any()
-    ]
     n_channels = len(windows.channels)
+    first, varies = None, np.zeros(n_channels, bool)
+    for piece in windows.pieces():
+        first = piece.X[0, 0] if first is None else first
+        valid = np.arange(piece.n_timesteps) < piece.lengths[:, None]
+        for i in np.flatnonzero(~varies):
+            varies[i] = (valid & (piece.X[:, :, i] != first[i])).any()
+    dead = [name for name, is_alive in zip(windows.channels, varies, strict=True) if not is_alive]
     figures = {"n_channels": n_channels, "constant": dead}
     if not dead:
         words = "The channel varies" if n_channels == 1 else f"All {n_channels} channels vary"

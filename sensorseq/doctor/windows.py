@@ -1,6 +1,7 @@
 """The windows to check: read as `fit` reads them, and small parts of them."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
+from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.inputs import check_groups, from_one_hot, read_sequences
+from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
 from sensorseq.training.preparation import read_training_file
+from sensorseq.training.stored import StoredPart
 from sensorseq.windows import WindowSet
+
+_PIECE = 1024  # windows that are read from a file at once
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class CheckedWindows:
     Parameters
     ----------
     X : ndarray of shape (N, T, C)
-        Unscaled.
+        Unscaled; `StoredSamples` where a file is larger than the buffer, see `held`.
     lengths : ndarray of shape (N,), int64
         Valid steps.
     y : ndarray of shape (N,) or (N, K)
@@ -67,6 +72,20 @@ class CheckedWindows:
             groups=None if self.groups is None else self.groups[rows],
             recording=None if self.recording is None else self.recording[rows],
         )
+
+    def held(self) -> "CheckedWindows":
+        """Return the windows in memory, read from their file if they are still there."""
+        samples: Any = self.X
+        if not isinstance(samples, StoredSamples):
+            return self
+        with StoredPart(Sequences(samples, self.lengths)).opened() as reader:  # type: ignore[arg-type]
+            return replace(self, X=reader.cropped(np.arange(len(self))).X)
+
+    def pieces(self) -> Iterator["CheckedWindows"]:
+        """Yield all windows in memory, not many at a time when they are in a file."""
+        size = len(self) if isinstance(self.X, np.ndarray) else _PIECE
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self)))).held()
 
     def head(self, n_timesteps: int) -> "CheckedWindows":
         """Return the first steps of every window."""

@@ -310,7 +310,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
         given = self._read_validation_windows(X_val, y_val, groups_val, lengths_val, windows.groups)
         sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
-        self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        if self._continues:
+            self._join_preparation(*sets)
+        else:
+            self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
+        if isinstance(X_val, WindowSet):
+            check_same_preparation(self.preparation_, X_val, "X_val")
         train, validation = split_windows(
             windows, given, self.validation_fraction, seeds.split, self._task
         )
@@ -338,7 +343,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         continues = self._continues
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
         if continues:
-            self._join_preparation(X)
+            self._join_preparation(*([X] if isinstance(X, WindowSet) else []))
         else:
             self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
         train = train_part(windows)
@@ -370,8 +375,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
         plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
 
-        def kept_in(checkpoint: Checkpoint | None) -> dict[str, Any]:
-            return {} if checkpoint is None else {"checkpoint": checkpoint}
+        def kept_in(checkpoint: Checkpoint | None, member: int = 0) -> dict[str, Any]:
+            if checkpoint is None:
+                return {}
+            if member:  # whose turn may never come: what lies there is of another fit
+                checkpoint.discard()
+            return {"checkpoint": checkpoint}
 
         data = self._training_data(train, dtype, training=True)
         return PreparedFit(
@@ -389,7 +398,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                     {
                         **plain,
                         **self._renewal(train, data, training),
-                        **kept_in(self._open_checkpoint(member)),
+                        **kept_in(self._open_checkpoint(member), member),
                     },
                 )
                 for member, (weights, training) in enumerate(seeds.others, start=1)
@@ -455,10 +464,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
             )
         self.module_ = prepared.module
-        self._other_modules = [module for module, _, _ in prepared.others]
+        begun = prepared.others[: len(results) - 1]  # an interrupt left the rest out
+        self._other_modules = [module for module, _, _ in begun]
         self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
-            warn_of_the_end(of_member, prepared.config.max_epochs)
+            warn_of_the_end(of_member, prepared.config.max_epochs, self.n_models - len(results))
 
     # What a child says of its targets.
 
@@ -815,9 +825,10 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         parameters = self.get_params(deep=False)
         if self._continues:
             if len(self.modules_) != self.n_models:
+                what = "partial_fit" if self._in_pass else "warm_start=True"
                 raise ArgumentError(
-                    f"n_models={self.n_models}, but warm_start=True goes on from"
-                    f" {len(self.modules_)}; take warm_start=False."
+                    f"n_models={self.n_models}, but {what} goes on from {len(self.modules_)};"
+                    " begin anew with fit and warm_start=False."
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)

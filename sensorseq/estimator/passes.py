@@ -111,14 +111,15 @@ class PassesMixin:
         history.append(row | result.row)
         return prepared, result, history
 
-    def _join_preparation(self: Any, X: Any) -> None:
-        """Count the recordings of a further lot as seen, too."""
-        if not isinstance(X, WindowSet):
+    def _join_preparation(self: Any, *sets: WindowSet) -> None:
+        """Count the recordings of further windows as seen, too."""
+        if not sets:
             return
         known = getattr(self, "preparation_", None)
-        here = describe_preparation(X)
+        here = describe_preparation(*sets)
         if known is not None:
-            check_same_preparation(known, X)
+            for windows in sets:
+                check_same_preparation(known, windows)
             here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
         self.preparation_ = here
 

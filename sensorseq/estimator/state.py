@@ -10,6 +10,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.training import EngineChoice
+from sensorseq.training.abstention import Abstention
 from sensorseq.training.network import network_arrays, read_network, read_scaler
 from sensorseq.training.parameters import ARCHITECTURE
 
@@ -44,7 +45,7 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             packed[_PLAIN + name] = [_describe_network(module) for module in value]
         elif name == "_other_histories":
             packed[_PLAIN + name] = [history.to_rows() for history in value]
-        elif isinstance(value, EngineChoice):
+        elif isinstance(value, EngineChoice | Abstention):
             packed[_PLAIN + name] = list(value)
         elif name != "fluctuation_" or "history_" not in state:
             packed[name] = value
@@ -66,6 +67,8 @@ def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
             state[name] = [History(rows) for rows in value]
         elif name == "engine_":
             state[name] = EngineChoice(*value)
+        elif name == "abstention_":
+            state[name] = Abstention(*value)
         elif name == "scaler_":
             state[name] = read_scaler({f"scaler.{field}": part for field, part in value.items()})
         else:

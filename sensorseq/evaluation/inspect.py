@@ -153,6 +153,8 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         "path": str(file),
         "task": description["task"],
         "classes": list((description.get("classes") or {"values": []})["values"]),
+        "n_targets": len(description.get("target_mean") or []),
+        "n_models": 1 + len(description.get("other_histories") or []),
         "channels": preparation.get("channels"),
         "sample_rate_hz": preparation.get("sample_rate_hz"),
         "n_timesteps": preparation.get("n_timesteps"),
@@ -206,14 +208,18 @@ def format_file(found: dict[str, Any]) -> str:
                 format_counts(found["counts"]),
             ]
         )
-    size = found["architecture"]
+    size, n_models = found["architecture"], found["n_models"]
+    learned = f"classes: {', '.join(str(name) for name in found['classes'])}"
+    if found["task"] == "regression":
+        learned = f"predicts: {found['n_targets']} value(s) for each window"
+    of_each = "network" if n_models == 1 else f"{n_models} networks, each"
     return "\n".join(
         [
             f"{found['path']}: model of sensorseq {found['versions'].get('sensorseq', '?')}",
-            f"classes: {', '.join(str(name) for name in found['classes'])}",
+            learned,
             channels,
             *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
-            f"network: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
+            f"{of_each}: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
             f" {found['n_parameters']} parameters",
             f"trained: {found['epochs']} epochs, weights of epoch {found['best_epoch']}, on"
             f" {found['n_recordings_seen'] or 'unknown'} recordings",

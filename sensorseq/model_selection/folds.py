@@ -1,8 +1,8 @@
 """What a search and a cross-validation are given, brought to what scikit-learn takes."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
-from sensorseq.errors import InputError, LeakWarning, warn_caller
+from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.estimator.leak_warning import count_shared
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
@@ -54,14 +54,16 @@ class Given:
     folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     params: dict[str, Any]
 
-    @contextmanager
-    def routed(self) -> Iterator[None]:
+    def routed(self) -> AbstractContextManager[Any]:
         """Let groups and lengths reach the fits in a block."""
-        if not self.params:
-            yield
-            return
-        with sklearn.config_context(enable_metadata_routing=True):
-            yield
+        return routing(self.params)
+
+
+def routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Let scikit-learn pass these on to whoever asks for them, in a block."""
+    if not params:
+        return nullcontext()
+    return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
 
 
 def read_given(
@@ -73,7 +75,10 @@ def read_given(
     ------
     InputError
         If the parts do not fit each other.
+    ArgumentError
+        If every fit would keep its state in the same file.
     """
+    _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
         X = read_windows(X)
     params: dict[str, Any] = {}
@@ -97,6 +102,16 @@ def read_given(
     if of_folds is None:
         _warn_of_shared_samples(X, lengths, folds[0])
     return Given(X, y, folds, params)
+
+
+def _refuse_checkpoint(estimator: Any) -> None:
+    arguments = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    for name, value in arguments.items():
+        if name.rpartition("__")[2] == "checkpoint" and value is not None:
+            raise ArgumentError(
+                f"{name}={str(value)!r} names one file, and here are many fits, of which each would"
+                f" take the place of the one before in it; take {name}=None."
+            )
 
 
 def _read_window_set(

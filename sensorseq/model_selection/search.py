@@ -8,7 +8,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from sensorseq.errors import ArgumentError
-from sensorseq.model_selection.folds import read_given
+from sensorseq.model_selection.folds import read_given, routing
 from sensorseq.model_selection.rounds import side_by_side
 from sensorseq.windows import WindowSet
 
@@ -126,7 +126,8 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         InputError
             If the windows have a split, or a part does not fit.
         ArgumentError
-            If `n_iter` is not a positive integer.
+            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`, one file for
+            all fits.
 
         Warns
         -----
@@ -147,9 +148,17 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         return self
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
-        """Return the score of the best estimator, by `scoring` where given."""
+        """Return the score of the best estimator, by `scoring` where given.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        **params
+            Further arguments for `score` of the estimator, such as `lengths`.
+        """
         y = X.y if y is None and isinstance(X, WindowSet) else y
-        score: float = super().score(X, y, **params)
+        with routing(params):
+            score: float = super().score(X, y, **params)
         return score
 
     def _run_search(self, evaluate_candidates: Any) -> None:

@@ -1,6 +1,6 @@
 """Cross-validation over folds and seeds, all fits side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ def cross_validate(
     ------
     InputError
         If the windows have a split, or a part does not fit.
+    ArgumentError
+        If `seeds` are none, or the estimator has a `checkpoint`, one file for all fits.
 
     Warns
     -----
@@ -90,6 +92,8 @@ def cross_validate(
     >>> found["test_score"].shape, found["seed"].tolist()
     ((6,), [0, 0, 0, 1, 1, 1])
     """
+    if seeds is not None and (not isinstance(seeds, Iterable) or not len(seeds := list(seeds))):
+        raise ArgumentError(f"seeds={seeds!r} must be a list of integers, such as [0, 1], or None.")
     given = read_given(estimator, X, y, groups, lengths, cv, scoring)
 
     def evaluate(of_seed: Any) -> dict[str, Any]:

@@ -130,6 +130,11 @@ class Checkpoint:
             self._check_identity(from_jsonable(json.loads(self._identity_text)))
         self._file = CheckpointFile(self.path)
 
+    def discard(self) -> None:
+        """Remove the file of a run before, where this one starts anew but not at once."""
+        if self._stored is None:
+            self.path.unlink(missing_ok=True)
+
     def restore(self, run: Resumable) -> None:
         """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
         if self._stored is not None:

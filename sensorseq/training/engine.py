@@ -68,6 +68,17 @@ class TrainingResult:
     engine: EngineChoice = AUTOGRAD
 
 
+def keep_result(error: Exception, result: TrainingResult) -> Exception:
+    """Return the error that a callback raised, with what the training had come to."""
+    if result.best_epoch:
+        error.add_note(
+            f"training ended after epoch {len(result.history)}; the weights of epoch"
+            f" {result.best_epoch} are kept"
+        )
+    setattr(error, _RESULT, result)
+    return error
+
+
 def result_kept_by(error: BaseException) -> TrainingResult | None:
     """Return the result of the training that ended because a callback raised this error."""
     return getattr(error, _RESULT, None)
@@ -177,13 +188,7 @@ def train_network(
         ranks.wait()  # until the first has written what the others may read
     result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
     if watchers.error is not None:
-        if result.best_epoch:
-            watchers.error.add_note(
-                f"training ended after epoch {len(result.history)}; the weights of epoch"
-                f" {result.best_epoch} are kept"
-            )
-        setattr(watchers.error, _RESULT, result)
-        raise watchers.error
+        raise keep_result(watchers.error, result)
     return result
 
 

@@ -6,6 +6,7 @@ order, rates, best weights, early stopping) is the run's own business, see `engi
 """
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
-from sensorseq.training.callbacks import Watchers, notify
+from sensorseq.training.callbacks import Watchers
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import (
@@ -31,6 +32,7 @@ from sensorseq.training.engine import (
     evaluate_models,
     is_second_interrupt,
     judge,
+    keep_result,
     train_network,
 )
 from sensorseq.training.models_forward import forward_models, name_weights
@@ -102,6 +104,14 @@ class _Member:
     first_row: int = 0  # of its windows among those of the group
     weights: ModelWeights = field(init=False)
     has_ended: bool = False
+    watchers: Watchers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watchers = Watchers(self.job.callbacks)
+
+    def notify(self, hook: str, argument: Any) -> None:
+        """Call one hook of every callback; what one raises is for the end of the run."""
+        self.watchers.notify(hook, self.module, argument)
 
     @property
     def train(self) -> TrainingData:
@@ -164,6 +174,7 @@ def train_side_by_side(
     *,
     return_errors: bool = False,
     on_end: Callable[[int], Any] | None = None,
+    are_one: bool = False,
 ) -> list[Any]:
     """Train every job's module in place, many at a time.
 
@@ -178,6 +189,9 @@ def train_side_by_side(
         Give an error that ends one job in the place of its result, and go on with the others.
     on_end : callable, optional
         Called with the place of each job that has ended.
+    are_one : bool, default=False
+        Whether the jobs are one training to whoever waits for it: an interrupt ends all of them.
+        Those that have not begun get no result, but None.
 
     Returns
     -------
@@ -191,7 +205,7 @@ def train_side_by_side(
         As in `train_network`, without `return_errors`.
     KeyboardInterrupt
         As in `train_network`. An interrupt ends all that train at this time, each with its best
-        weights; other groups of jobs go on.
+        weights; other groups of jobs go on, unless they `are_one`.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -218,10 +232,18 @@ def train_side_by_side(
             groups.setdefault(member.kind, []).append(member)
         elif results[place] is None:
             alone.append(place)
+
+    def is_over() -> bool:
+        ended = (result for result in results if isinstance(result, TrainingResult))
+        return are_one and any(result.ended_by == "interrupted" for result in ended)
+
     for group in groups.values():
         for members in _in_portions(group):
-            _Group(members, return_errors, end).train()
+            if not is_over():
+                _Group(members, return_errors, end).train()
     for place in alone:
+        if is_over():
+            break
         result = attempt(place, jobs[place].run)
         if result is not None:
             end(place, result)
@@ -234,6 +256,8 @@ _meeting = threading.local()  # of this thread: what trains the jobs of several 
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
 
+    Jobs that had not begun when an interrupt ended the others get no result.
+
     Raises
     ------
     ArgumentError, CheckpointError
@@ -243,7 +267,9 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     if meet is not None:
         results: list[TrainingResult] = meet(jobs)
         return results
-    return [jobs[0].run()] if len(jobs) == 1 else train_side_by_side(jobs)
+    if len(jobs) == 1:
+        return [jobs[0].run()]
+    return [result for result in train_side_by_side(jobs, are_one=True) if result is not None]
 
 
 @contextmanager
@@ -442,7 +468,8 @@ class _Group:
             try:
                 for member in self._active:
                     member.module.eval()
-                    notify(member.job.callbacks, "on_fit_begin", member.module, member.job.config)
+                    member.notify("on_fit_begin", member.job.config)
+                self._end_failed()
                 while self._active:
                     self._train_epoch()
             except KeyboardInterrupt:
@@ -457,12 +484,23 @@ class _Group:
                     if member.has_ended:
                         continue
                     member.module.eval()
-                    notify(member.job.callbacks, "on_fit_end", member.module, member.run.history)
+                    member.notify("on_fit_end", member.run.history)
+                    member.watchers.explain(sys.exception())
+
+    def _end_failed(self) -> None:
+        """End the runs of which a callback has raised before an epoch."""
+        for member in self._active:
+            if member.watchers.error is not None:
+                self._finish(member, "callback_failed")
+        self._leave_ended()
 
     def _train_epoch(self) -> None:
         """Take every run through one epoch, and leave behind those that end with it."""
         for member in self._active:
-            notify(member.job.callbacks, "on_epoch_begin", member.module, member.run.history)
+            member.notify("on_epoch_begin", member.run.history)
+        self._end_failed()
+        if not self._active:
+            return
         started = time.perf_counter()
         rows = self._take_steps()
         for validation in self._validations:
@@ -471,6 +509,9 @@ class _Group:
         duration_s = (time.perf_counter() - started) / len(rows)
         for member, row in zip(self._active, rows, strict=True):
             self._end_epoch(member, row, duration_s)
+        self._leave_ended()
+
+    def _leave_ended(self) -> None:
         left = [model for model, member in enumerate(self._active) if not member.has_ended]
         if len(left) < len(self._active):
             self._go_on_with(left)
@@ -514,17 +555,15 @@ class _Group:
 
     def _end_epoch(self, member: _Member, row: dict[str, Any], duration_s: float) -> None:
         try:
-            watchers = Watchers(member.job.callbacks)
-            ended_by = member.run.end_epoch(row, duration_s, member.weights, watchers)
-            if watchers.error is not None:
-                raise watchers.error
-            if ended_by is not None:
-                self._finish(member, ended_by)
+            ended_by = member.run.end_epoch(row, duration_s, member.weights, member.watchers)
         except Exception as error:
             if not self._return_errors:
                 raise
             member.has_ended = True
             self._end(member.place, error)
+            return
+        if ended_by is not None:
+            self._finish(member, ended_by)
 
     def _finish(self, member: _Member, ended_by: str) -> None:
         run = member.run
@@ -532,11 +571,15 @@ class _Group:
         member.weights.write_module()
         run.restore_best()
         member.module.eval()
-        notify(member.job.callbacks, "on_fit_end", member.module, run.history)
-        self._end(
-            member.place,
-            TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, member.choice),
-        )
+        member.notify("on_fit_end", run.history)
+        best = run.best
+        result = TrainingResult(run.history, best.epoch, best.score, ended_by, member.choice)
+        error = member.watchers.error
+        if error is not None:
+            keep_result(error, result)
+            if not self._return_errors:
+                raise error
+        self._end(member.place, result if error is None else error)
 
 
 class _Validation:

@@ -175,7 +175,7 @@ class StreamedData:
         return {"windows": digest.hexdigest(), **self._beside.digests_beside()}
 
     def refresh(self, change: Change) -> None:
-        """Change windows so from now on when they are read."""
+        """Change windows so from now on in `passes`."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
@@ -207,10 +207,11 @@ class StreamedData:
             rows, places = np.unique(buffer[0], return_inverse=True)
             return rows, lambda data: (data, np.split(places, buffer[1]))
 
-        return self._read(drawn, split, max(len(order) for order, _ in drawn))
+        most = max(len(order) for order, _ in drawn)
+        return self._read(drawn, split, most, self._change)
 
     def blocks(self) -> Generator[TrainingData, None, None]:
-        """Yield all windows in order, as many at a time as the buffer holds."""
+        """Yield all windows in order and unchanged, as many at a time as the buffer holds."""
         # whole batches of an evaluation, so that they are those of windows that are held
         size = max(1, self.buffer_windows // EVALUATION_BATCH) * EVALUATION_BATCH
         starts = range(0, len(self), size)
@@ -218,7 +219,11 @@ class StreamedData:
         return self._read(rows, lambda rows: (rows, lambda data: data), min(size, len(self)))
 
     def _read(
-        self, jobs: list[Any], split: Callable[[Any], Any], capacity: int
+        self,
+        jobs: list[Any],
+        split: Callable[[Any], Any],
+        capacity: int,
+        change: Change | None = None,
     ) -> Generator[Any, None, None]:
         shape = capacity, self._part.n_timesteps, self._part.samples.n_channels
         halves = [np.empty(shape, self._part.dtype) for _ in range(min(2, len(jobs)))]
@@ -227,7 +232,7 @@ class StreamedData:
             def load(job: Any, half: int, check: Callable[[], None]) -> Any:
                 rows, finish = split(job)
                 X = halves[half][: len(rows)]
-                reader.read_into(X, rows, check, self._change)
+                reader.read_into(X, rows, check, change)
                 return finish(self._known(torch.from_numpy(X), torch.from_numpy(rows)))
 
             with closing(read_ahead(load, jobs)) as loaded:

@@ -11,12 +11,14 @@ from torch.nn import functional
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
 from sensorseq.cli import run
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
+from sensorseq.doctor import windows as doctor_windows
 from sensorseq.doctor.planted import plant
 from sensorseq.doctor.shuffled import ALARM, chance_of
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import base
 from sensorseq.nn import LSTMLinear
 from sensorseq.storage.prepared import write_windows
+from sensorseq.training.stored import BUFFER_VARIABLE
 
 NAMES = [
     "channels_vary",
@@ -385,3 +387,13 @@ def test_the_command_says_by_its_code_that_a_check_of_a_file_failed(tmp_path, ca
     said = json.loads(capsys.readouterr().out)
     assert said["passed"] is False
     assert said["checks"][0]["figures"]["constant"] == ["still"]
+
+
+def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path, monkeypatch):
+    X, y, groups = cut(n_channels=2)
+    path = tmp_path / "windows.h5"
+    write_windows(path, WindowSet(X, channels=("a", "b"), y=y, groups=groups))
+    held = make().check(path)
+    monkeypatch.setenv(BUFFER_VARIABLE, str(X.nbytes // 4))
+    monkeypatch.setattr(doctor_windows, "_PIECE", 7)
+    assert make().check(path) == held

@@ -349,6 +349,27 @@ def test_the_draw_of_candidates_is_checked():
         SequenceSearchCV(small(), GRIDS["rates"], n_iter=0).fit(X, Y)
 
 
+def test_one_checkpoint_for_many_fits_is_refused(tmp_path):
+    estimator = make_pipeline(FunctionTransformer(), small(checkpoint=tmp_path / "run"))
+    with pytest.raises(ArgumentError, match=r"classifier__checkpoint=.* many fits"):
+        cross_validate(estimator, X, Y, cv=CV)
+    with pytest.raises(ArgumentError, match="many fits"):
+        SequenceSearchCV(estimator[-1], GRIDS["rates"], cv=CV).fit(X, Y)
+
+
+@pytest.mark.parametrize("seeds", [(), 3])
+def test_seeds_are_at_least_one(seeds):
+    with pytest.raises(ArgumentError, match="must be a list of integers"):
+        cross_validate(small(), X, Y, cv=CV, seeds=seeds)
+
+
+def test_a_search_scores_windows_with_lengths_as_its_best_estimator():
+    lengths = np.where(np.arange(len(X)) % 2, X.shape[1], 5)
+    search = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(X, Y, lengths=lengths)
+    wanted = search.best_estimator_.score(X, Y, lengths=lengths)
+    assert search.score(X, Y, lengths=lengths) == wanted
+
+
 def expected_failures(search):
     return {
         "check_classifiers_one_label_sample_weights": (

@@ -12,6 +12,7 @@ from sensorseq.recording import Recording
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training.preparation import read_training_file, seen_recordings
+from sensorseq.windows import WindowSet
 
 
 def small(**arguments):
@@ -265,3 +266,28 @@ def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
     np.testing.assert_array_equal(train.recording_id, windows.recording_id[rows])
     again, _ = read_training_file(tmp_path / "w.h5")
     np.testing.assert_array_equal(again.X, read.X)
+
+
+def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channels():
+    rng = np.random.default_rng(0)
+
+    def windows_of(recording_id, channels):
+        X = rng.normal(size=(24, 10, 2))
+        own = {"y": np.arange(24) % 2, "recording_id": [recording_id] * 24}
+        return WindowSet(X, channels=channels, **own)
+
+    arguments = {"warm_start": True, "max_epochs": 1, "validation_fraction": 0}
+    classifier = small(**arguments, early_stopping=False).fit(windows_of("first", ("a", "b")))
+    classifier.fit(windows_of("second", ("a", "b")))
+    assert set(classifier.preparation_["recordings"]) == {"first", "second"}
+    classifier.fit(rng.normal(size=(24, 10, 2)), np.arange(24) % 2)
+    assert set(classifier.preparation_["recordings"]) == {"first", "second"}
+    with pytest.raises(InputError, match=r"X has the channels b, a.*The order differs"):
+        classifier.fit(windows_of("third", ("b", "a")))
+
+
+def test_validation_windows_of_other_channels_are_refused(windows):
+    names = [f"other {i}" for i in range(len(windows.channels))]
+    other = replace(windows.part("test"), channels=tuple(names))
+    with pytest.raises(InputError, match="X_val has the channels other 0"):
+        small(max_epochs=1).fit(windows.part("train"), X_val=other)

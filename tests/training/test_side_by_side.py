@@ -11,6 +11,8 @@ import sensorseq.training.side_by_side as side_by_side
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training.callbacks import HOOKS
+from sensorseq.training.engine import result_kept_by
 from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
 
 N_TIMESTEPS, N_CHANNELS, N_CLASSES = 9, 2, 3
@@ -392,6 +394,35 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
         train_side_by_side(make_jobs()[:2])
     with pytest.raises(ArgumentError, match="needs a validation part"):
         train_side_by_side(make_jobs()[1:])
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
+    class Failing:
+        """Raise in one hook, from the third call on; count the ends."""
+
+        n_calls = n_ended = 0
+
+        def call(self, name):
+            self.n_ended += name == "on_fit_end"
+            self.n_calls += name == hook
+            if name == hook and (self.n_calls > 2 or "fit" in name):
+                raise ValueError("of its own")
+
+    for name in HOOKS:
+        setattr(Failing, name, lambda self, module, argument, name=name: self.call(name))
+    data = make_data(1)
+    failing, alone = Failing(), Failing()
+    jobs = [make_job(0, data, None, callbacks=(failing,)), make_job(1, data, None)]
+    other = replace(copy_of(jobs[0]), callbacks=(alone,))
+    results = train_side_by_side(jobs, return_errors=True)
+    with pytest.raises(ValueError, match="of its own") as raised:
+        train_alone(other)
+    assert str(results[0]) == "of its own"
+    assert failing.n_ended == alone.n_ended == 1
+    kept, wanted = result_kept_by(results[0]), result_kept_by(raised.value)
+    assert_same(jobs[0], kept, other, wanted)
+    assert len(results[1].history) == jobs[1].config.max_epochs
 
 
 def test_no_jobs_give_no_results():

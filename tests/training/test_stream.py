@@ -437,6 +437,14 @@ def test_a_streamed_fit_that_is_resumed_ends_as_one_never_interrupted(
     assert outcome(resumed) == outcome(make(**arguments).fit(path))
 
 
+def test_every_member_of_a_streamed_ensemble_on_changed_windows_is_resumed(tmp_path, small_buffer):
+    path = write(tmp_path / "windows.h5", make_windows())
+    kept = {"n_models": 2, "augment": "standard", "checkpoint": str(tmp_path / "run.checkpoint")}
+    once = make(**kept).fit(path)
+    again = make(**kept, resume=True).fit(path)
+    assert again.predict_proba(path).tobytes() == once.predict_proba(path).tobytes()
+
+
 def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(
     tmp_path, monkeypatch, streamed_orders
 ):
