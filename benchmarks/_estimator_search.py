@@ -31,7 +31,7 @@ N_CLASSES = 6
 N_PROCESSES = 2
 GRID = {"learning_rate": [1e-3, 2e-3, 5e-3, 1e-2]}
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
-EPOCHS = {16: 60, 32: 40, 64: 20, 128: 8}  # by H
+EPOCHS = {16: 100, 32: 60, 64: 30, 128: 10}  # by H
 CASES = [(16, 4), (16, 32), (32, 4), (32, 32), (64, 4), (64, 8), (64, 32), (128, 4), (128, 32)]
 
 
@@ -137,7 +137,7 @@ def rows(rounds: int, cases: list[tuple[int, int]] | None = None) -> list[dict[s
                 at_least_s=0.0,
                 warm_up_s=0.0,
                 warm_up_runs=1,
-                budget_s=60.0,
+                budget_s=40.0,
             )
             cpu_ratio = np.median([cpu_s(theirs) / cpu_s(ours) for _ in range(3)])
             found.append(

@@ -159,6 +159,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         File that keeps the state of the training, one safetensors file, replaced as a whole after
         epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
         `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
+        Further members of an ensemble keep theirs beside it, with ``.1``, ``.2`` and so on.
     checkpoint_every : int, default=1
         Epochs from one state to the next; the last is kept, too.
     resume : bool, default=False

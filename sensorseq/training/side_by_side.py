@@ -453,11 +453,11 @@ class _Group:
         self._first_rows = torch.tensor([[member.first_row] for member in self._active])
         alike: dict[Hashable, list[int]] = {}
         for model, member in enumerate(self._active):
-            if member.run.validation is not None:
+            if member.validation is not None:
                 alike.setdefault(member.validated_with, []).append(model)
         members = self._active
         self._validations = [
-            _Validation(self._trainer, models, [members[model].run for model in models])
+            _Validation(self._trainer, models, [members[model] for model in models])
             for models in alike.values()
         ]
 
@@ -591,21 +591,22 @@ class _Validation:
         Holds the weights.
     models : list of int
         Which of its models.
-    runs : list of Run
+    members : list of _Member
         Their runs: on the same windows, or on windows that can be stacked.
     """
 
-    def __init__(self, trainer: EpochTrainer, models: list[int], runs: list[Run]) -> None:
+    def __init__(self, trainer: EpochTrainer, models: list[int], members: list[_Member]) -> None:
         self._trainer = trainer
         self._models = models
-        self._run = runs[0]
-        assert runs[0].validation_objective is not None
-        self._objective = runs[0].validation_objective
+        self._member = members[0]
+        objective = members[0].run.validation_objective
+        assert objective is not None
+        self._objective = objective
         weights = trainer.parameters if trainer.average is None else trainer.average
         self._is_all = len(models) == trainer.n_models
         self._weights = name_weights(trainer.network, weights) if self._is_all else {}
         self._stacked: tuple[Tensor, Tensor] | None = None
-        sets = [run.validation for run in runs if isinstance(run.validation, TrainingData)]
+        sets = [member.validation for member in members if member.validation is not None]
         self._n_windows = [len(data) for data in sets]
         if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
             self._stacked = _stack([s.X for s in sets]), _stack([s.target for s in sets])
@@ -617,12 +618,12 @@ class _Validation:
 
     def _evaluate(self) -> list[tuple[float, float]]:
         if self._stacked is None:
-            assert self._run.validation is not None
+            assert self._member.validation is not None
             return evaluate_models(
                 lambda batch: self._forward(batch.X[None], batch.lengths),
-                self._run.validation,
+                self._member.validation,
                 self._objective,
-                self._run.device,
+                self._member.run.device,
             )
         x, target = self._stacked
         sums = judge(self._forward(x, None), target, self._n_windows, self._objective)

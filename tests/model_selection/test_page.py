@@ -1,0 +1,15 @@
+"""Every block of docs/model_selection.md runs, one after another, and warns of nothing."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "model_selection.md"
+
+
+def test_the_page_runs_as_it_stands():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["scores"]["test_score"].shape == (9,)
+    assert len(names["search"].cv_results_["params"]) == 4
+    assert len(names["ensemble"].modules_) == 3
