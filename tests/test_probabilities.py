@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from sensorseq import SensorLSTMClassifier, WindowSet, calibration_error
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.storage import model_file
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training.calibration import fit_temperature, softmax
 
@@ -157,11 +158,13 @@ def test_files_and_pickles_keep_temperature_and_threshold(abstaining, tmp_path):
         np.testing.assert_array_equal(copy.predict_proba(X), abstaining.predict_proba(X))
 
 
-def test_a_file_from_before_calibration_has_the_temperature_one(twins, tmp_path):
+def test_a_file_from_before_calibration_has_the_temperature_one(twins, tmp_path, monkeypatch):
     twins[0].save(tmp_path / "model")
     arrays, description = read_model(tmp_path / "model")
     del description["temperature"], description["abstention"]
-    write_model(tmp_path / "model", arrays, description)
+    with monkeypatch.context() as patch:
+        patch.setattr(model_file, "VERSION", 1)
+        write_model(tmp_path / "model", arrays, description)
     again = SensorLSTMClassifier.load(tmp_path / "model")
     assert again.temperature_ == 1.0
     assert not hasattr(again, "abstain_threshold_")

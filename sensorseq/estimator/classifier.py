@@ -151,8 +151,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Members of an ensemble: networks with first weights, order and dropout of their own on the
         same split, trained side by side where the native engine serves them in memory and without
         `checkpoint`, else one after another. Probabilities are the mean of theirs. The first member
-        is, bit for bit, what ``n_models=1`` gives. Callbacks see every member's run; a `checkpoint`
-        is a file for each, the further ones named ``.1``, ``.2``.
+        is, bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional

@@ -130,8 +130,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     n_models : int, default=1
         Members of an ensemble: networks with first weights, order and dropout of their own on the
         same split, trained one after another. Values are the mean of theirs. The first member is,
-        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run; a `checkpoint` is
-        a file for each, the further ones named ``.1``, ``.2``.
+        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
     warm_start : bool, default=False
         Go on from the weights and the scaling of the last fit, with a fresh optimizer.
     checkpoint : str or path, optional
