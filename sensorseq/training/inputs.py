@@ -201,8 +201,8 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     missing = [i for i, group in enumerate(groups.tolist()) if group is None or group != group]
     if missing:
         raise InputError(
-            f"{name}[{missing[0]}] is {groups[missing[0]]!r}; every window needs a group, windows"
-            " of their own a group of their own."
+            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group,"
+            " windows of their own a group of their own."
         )
     return groups
 
