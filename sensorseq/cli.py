@@ -393,6 +393,8 @@ def prepare(
     epilog=_example(
         "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
         "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.3",
+        "sensorseq train terrain.h5 -o t.safetensors \\",
+        "    --set checkpoint=t.checkpoint --set resume=true",
     )
 )
 def train(

@@ -241,3 +241,23 @@ def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
         with pytest.raises(OutputError, match="is a folder; give the name of a file"):
             write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
+    with pytest.raises(ArgumentError, match=r"device='gpu' is not known. Did you mean 'cuda'"):
+        classifier(device="gpu").fit(X, Y)
+    classifier().fit(X, Y).save(tmp_path / "m")
+    with pytest.raises(ArgumentError, match=r"device='gpu' is not known. Did you mean 'cuda'"):
+        SensorLSTMClassifier.load(tmp_path / "m", device="gpu")
+
+
+def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
+    with pytest.raises(InputError, match=r"sample_weight of type .* recordings are groups="):
+        classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
+
+
+@pytest.mark.parametrize(("X", "is_number"), [(3, True), ({"a": 1}, False), (None, False)])
+def test_only_a_number_is_told_that_it_is_one(X, is_number):
+    with pytest.raises(InputError, match="expected an array of shape") as caught:
+        classifier().fit(X, Y)
+    assert ("A single number" in str(caught.value)) is is_number

@@ -39,7 +39,7 @@ from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, ch
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.devices import resolve_device
+from sensorseq.training.devices import check_device, resolve_device
 from sensorseq.training.distributed import agree_on, own_device
 from sensorseq.training.engine import result_kept_by
 from sensorseq.training.inference import predict_outputs
@@ -595,7 +595,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             another kind of estimator.
         FileNotFoundError
             If there is none.
+        ArgumentError
+            If `device` is no name of one.
         """
+        if device is not None:
+            check_device(device)
         arrays, description = read_model(path)
         try:
             estimator: Self = restore_fit(cls, arrays, description, path, device)

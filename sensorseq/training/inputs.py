@@ -293,10 +293,10 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
     except ValueError:  # ragged: described where it is read
         return
     if not shape:
+        number = " A single number is no window: Reshape your data." if np.isscalar(X) else ""
         raise InputError(
             f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
-            " n_channels), a list of arrays, a WindowSet or the path of a prepared file. A single"
-            " number is no window: Reshape your data."
+            f" n_channels), a list of arrays, a WindowSet or the path of a prepared file.{number}"
         )
     if len(shape) < 2:
         raise InputError(
