@@ -669,3 +669,31 @@ def test_a_random_state_that_is_none_is_refused(prepared, tmp_path, capsys, seed
 def test_doctor_blames_an_argument_on_no_file(prepared, capsys):
     message = refused(["doctor", prepared, "--set", "hidden_size=0"], 2, capsys)
     assert message == "error: hidden_size=0 must be at least 1."
+
+
+def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
+    out = tmp_path / "m"
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from sensorseq.cli import main; sys.exit(main())"
+    command = ["train", str(prepared), "-o", str(out), "--max-epochs", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=write,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, out.is_file()) == (0, True)
+
+
+def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path, capsys):
+    named = ["--files", "run_*.csv", "--window-s", "1"]
+    assert run(["prepare", str(logs), *named, "-o", str(tmp_path / "w.h5"), "-q"]) == 0
+    assert run(["train", str(tmp_path / "w.h5"), "-o", str(tmp_path / "m"), *FAST]) == 0
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "drive.csv").write_bytes((logs / "calm" / "run_0.csv").read_bytes())
+    message = refused(["predict", tmp_path / "m", tmp_path / "new"], 3, capsys)
+    assert "Give the files themselves, not their folder" in message
+    assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0
