@@ -23,6 +23,7 @@ from sensorseq.errors import (
     SensorseqError,
     check_choice,
     nearest_known,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def simulate(
     """
     from sensorseq.datasets import write_simulated
 
-    with _writing(folder), _progress("simulating", quiet=as_json):
+    with writing(folder, folder=True), _progress("simulating", quiet=as_json):
         written = write_simulated(
             folder,
             surfaces=_names(surfaces),
@@ -347,8 +348,11 @@ def prepare(
 
     Exit code 2: an option or the configuration makes no sense; 3: a recording cannot be used.
     """
+    from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
+
+    refuse_prepared(source, "give the recordings it was made from, or `sensorseq train` on it.")
 
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
@@ -389,6 +393,8 @@ def prepare(
     epilog=_example(
         "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
         "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.3",
+        "sensorseq train terrain.h5 -o t.safetensors \\",
+        "    --set checkpoint=t.checkpoint --set resume=true",
     )
 )
 def train(
@@ -436,10 +442,17 @@ def train(
     given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
     if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
         given["scale"] = kind
+    if isinstance(checkpoint := given.get("checkpoint"), str):
+        for written in (output, *(() if report is None else (report,))):
+            if written.absolute() == Path(checkpoint).absolute():
+                raise ArgumentError(
+                    f"checkpoint={checkpoint!r} is what is written at the end, too; give it a name"
+                    " of its own, such as 'run.checkpoint'."
+                )
     model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
     model.fit(windows)
     model.set_params(verbose=0)
-    with _writing(output):
+    with writing(output):
         model.save(output)
     if report is not None:
         _write_page(report, model, windows, "validation", title=output.name)
@@ -829,7 +842,7 @@ def _write_page(
     from sensorseq.storage.prepared import read_windows
 
     shown = None if part is None else PagePart.of(model, read_windows(windows), part)
-    with _writing(path):
+    with writing(path):
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             temporary.write_text(make_page(model, shown, **more), encoding="utf-8")
@@ -844,20 +857,9 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except SensorseqError as error:
-        if str(path) not in str(error):
+        if str(path) not in str(error) and not isinstance(error, ArgumentError):
             error.add_note(f"the windows are those of {path}")
         raise
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}). Choose another place, or free"
-            " some room."
-        ) from error
 
 
 def _check_output(path: Path, *others: Path) -> None:
@@ -870,7 +872,7 @@ def _check_output(path: Path, *others: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
     trial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _writing(path):
+    with writing(path):
         trial.touch()
         trial.unlink()
 

@@ -4,7 +4,8 @@ import difflib
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _OWN = f"{Path(__file__).parent}{os.sep}"
@@ -51,6 +52,10 @@ class PreparedFileError(InputError):
     """A file of prepared windows cannot be written or read: no room, truncated, foreign, newer."""
 
 
+class OutputError(InputError, OSError):
+    """A file cannot be written: no room, no such folder, no permission."""
+
+
 class ConfigurationError(InputError):
     """A configuration file has an unknown key or a value that does not fit."""
 
@@ -80,6 +85,23 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
             break
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
+    """Name the file, in an `OutputError`, that the system does not let us write in this block."""
+    path = Path(path)
+    if path.is_dir() and not folder:
+        raise OutputError(f"{path}: is a folder; give the name of a file.")
+    try:
+        yield
+    except OSError as error:
+        hint = "Choose another place, or free some room."
+        if not path.absolute().parent.is_dir():
+            hint = f"There is no folder {path.parent}; make it first."
+        raise OutputError(
+            f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). {hint}"
+        ) from error
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:

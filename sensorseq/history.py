@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.errors import EnvironmentProblemError, InputError, writing
 
 _SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
@@ -257,9 +257,10 @@ def _read(path: str | os.PathLike[str]) -> str:
 def _write(path: str | os.PathLike[str], text: str) -> None:
     """Write a file beside its place, then rename it: a reader never sees half of it."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path):
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(text.encode("utf-8"))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

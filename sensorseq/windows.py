@@ -12,7 +12,7 @@ from sensorseq.errors import WindowError
 PARTS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
     """Windows of equal padded length, and for each where it was cut and what it is.
 
@@ -105,6 +105,20 @@ class WindowSet:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def __repr__(self) -> str:
+        n_channels = f"{self.n_channels} channel{'s' * (self.n_channels != 1)}"
+        n_windows = f"{len(self)} window{'s' * (len(self) != 1)}"
+        said = [f"{n_windows} of {self.n_timesteps} steps and {n_channels}"]
+        if self.sample_rate_hz is not None:
+            said.append(f"{self.sample_rate_hz:.4g} Hz")
+        for name, values in (("classes", self.y), ("recordings", self.recording_id)):
+            if values is not None:
+                said.append(f"{len(set(values.tolist()))} {name}")
+        if self.split is not None:
+            counts = {part: int((self.split == part).sum()) for part in PARTS}
+            said.append(" + ".join(f"{count} {part}" for part, count in counts.items() if count))
+        return f"WindowSet({', '.join(said)})"
 
     @property
     def n_timesteps(self) -> int:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """errors _signal < recording windows history ops
            < simulate storage preprocessing nn < readers < datasets training deploy
            < fluctuation doctor < estimator < model_selection evaluation prepare adapters benchmark
-           < benchmark_cuda < cli"""
+           < benchmark_cuda < cli < __main__"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),

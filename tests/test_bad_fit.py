@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, OutputError
 
 RNG = np.random.default_rng(0)
 N = 24
@@ -216,3 +216,48 @@ VALUES = {
 def test_values_that_cannot_be_predicted_are_named(y, message):
     with pytest.raises(InputError, match=message):
         SensorLSTMRegressor(**SETTINGS).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
+def test_a_table_of_text_is_named(kind):
+    with pytest.raises(InputError, match=r"X is not numbers \(could not convert .*'wheel'"):
+        kind(**SETTINGS).fit(np.full((N, 10), "wheel", object), Y)
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**32, np.random.default_rng(0)])
+def test_a_random_state_that_makes_no_generator_is_an_error_of_its_name(seed):
+    with pytest.raises(ArgumentError, match=r"random_state=.* must be an integer of 0 or more"):
+        classifier(random_state=seed).fit(X, Y)
+    with pytest.raises(ArgumentError, match=r"random_state=.* must be an integer of 0 or more"):
+        classifier(random_state=seed).partial_fit(X, Y, classes=[0, 1])
+
+
+def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
+    fitted = classifier().fit(X, Y)
+    nowhere = tmp_path / "no" / "file.png"
+    for write in (fitted.save, fitted.history_.to_csv, fitted.plot_history):
+        with pytest.raises(OutputError, match=r"no/file\.png: cannot be written .* make it first"):
+            write(nowhere)
+        with pytest.raises(OutputError, match="is a folder; give the name of a file"):
+            write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
+    with pytest.raises(ArgumentError, match=r"device='gpu' is not known. Did you mean 'cuda'"):
+        classifier(device="gpu").fit(X, Y)
+    classifier().fit(X, Y).save(tmp_path / "m")
+    with pytest.raises(ArgumentError, match=r"device='gpu' is not known. Did you mean 'cuda'"):
+        SensorLSTMClassifier.load(tmp_path / "m", device="gpu")
+
+
+def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
+    with pytest.raises(InputError, match=r"sample_weight of type .* recordings are groups="):
+        classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
+
+
+@pytest.mark.parametrize(("X", "is_number"), [(3, True), ({"a": 1}, False), (None, False)])
+def test_only_a_number_is_told_that_it_is_one(X, is_number):
+    with pytest.raises(InputError, match="expected an array of shape") as caught:
+        classifier().fit(X, Y)
+    assert ("A single number" in str(caught.value)) is is_number

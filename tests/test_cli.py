@@ -621,3 +621,79 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, capsys, how, kind):
         else (contextlib.nullcontext())
     ):
         SensorLSTMClassifier(max_epochs=1, hidden_size=2).fit(windows)
+
+
+# What new users type.
+
+
+def test_python_m_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "sensorseq", "--version"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.startswith("sensorseq ")
+
+
+def test_prepare_refuses_a_file_that_is_prepared_already(prepared, tmp_path, capsys):
+    message = refused(["prepare", prepared, "--window-s", "2", "-o", tmp_path / "x.h5"], 3, capsys)
+    assert "holds prepared windows; give the recordings it was made from" in message
+
+
+def test_a_file_of_another_kind_names_what_makes_prepared_ones(model, tmp_path, capsys):
+    for given in (model, tmp_path):
+        message = refused(["train", given, "-o", tmp_path / "m"], 3, capsys)
+        assert message.endswith(
+            "not a prepared file; `sensorseq prepare` makes one from recordings."
+        )
+
+
+@pytest.mark.parametrize("written", ["-o", "--report"])
+def test_a_model_never_takes_the_place_of_its_checkpoint(prepared, tmp_path, capsys, written):
+    file = tmp_path / "run"
+    files = {"-o": tmp_path / "m", written: file}
+    said = [text for pair in files.items() for text in pair]
+    message = refused(["train", prepared, *said, "--set", f"checkpoint={file}"], 2, capsys)
+    assert "give it a name of its own" in message
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("seed", ["abc", "-1", "1.5"])
+def test_a_random_state_that_is_none_is_refused(prepared, tmp_path, capsys, seed):
+    command = ["train", prepared, "-o", tmp_path / "m", "--set", f"random_state={seed}"]
+    assert "must be an integer of 0 or more" in refused(command, 2, capsys)
+
+
+def test_doctor_blames_an_argument_on_no_file(prepared, capsys):
+    message = refused(["doctor", prepared, "--set", "hidden_size=0"], 2, capsys)
+    assert message == "error: hidden_size=0 must be at least 1."
+
+
+def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
+    out = tmp_path / "m"
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from sensorseq.cli import main; sys.exit(main())"
+    command = ["train", str(prepared), "-o", str(out), "--max-epochs", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=write,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, out.is_file()) == (0, True)
+
+
+def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path, capsys):
+    named = ["--files", "run_*.csv", "--window-s", "1"]
+    assert run(["prepare", str(logs), *named, "-o", str(tmp_path / "w.h5"), "-q"]) == 0
+    assert run(["train", str(tmp_path / "w.h5"), "-o", str(tmp_path / "m"), *FAST]) == 0
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "drive.csv").write_bytes((logs / "calm" / "run_0.csv").read_bytes())
+    message = refused(["predict", tmp_path / "m", tmp_path / "new"], 3, capsys)
+    assert "Give the files themselves, not their folder" in message
+    assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0

@@ -1,6 +1,15 @@
+import re
+
 import pytest
 
-from sensorseq.errors import ArgumentError, check_choice, nearest_known
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    OutputError,
+    check_choice,
+    nearest_known,
+    writing,
+)
 
 
 def test_the_nearest_name_is_found_whatever_the_case():
@@ -13,3 +22,15 @@ def test_an_unknown_choice_names_argument_value_nearest_and_all():
     with pytest.raises(ArgumentError, match=r"loss='croos_entropy'.*'cross_entropy'.*focal"):
         check_choice("loss", "croos_entropy", ["cross_entropy", "focal"])
     assert check_choice("loss", "focal", ["cross_entropy", "focal"]) == "focal"
+
+
+def test_what_cannot_be_written_is_bad_input_and_an_os_error_with_its_name(tmp_path):
+    for path, said in (
+        (tmp_path / "no" / "file", f"There is no folder {tmp_path / 'no'}; make it first"),
+        (tmp_path, "is a folder; give the name of a file"),
+    ):
+        with pytest.raises(OutputError, match=re.escape(said)) as caught, writing(path):
+            path.write_text("x")
+        assert str(path) in str(caught.value)
+        assert isinstance(caught.value, OSError)
+        assert isinstance(caught.value, InputError)

@@ -2,6 +2,7 @@ import functools
 import hashlib
 import math
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -425,11 +426,26 @@ def test_an_interrupt_leaves_a_classifier_that_can_be_used(monkeypatch):
             if len(history) == 4:
                 raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="interrupted after epoch 4 of 6"):
+    with pytest.warns(UserWarning, match=r"interrupted after epoch 4 of 6; .* can be used\.$"):
         classifier = small(callbacks=[Interrupt()]).fit(X, Y)
     assert classifier.n_iter_ == 4
     assert classifier.best_score_ == classifier.history_["val_loss"].min()
     assert classifier.predict(X).shape == (60,)
+
+
+def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise KeyboardInterrupt
+
+    file = tmp_path / "run.checkpoint"
+    said = re.escape(f"With resume=True fit goes on from {file}.")
+    with pytest.warns(UserWarning, match=said):
+        small(callbacks=[Interrupt()], checkpoint=file).fit(X, Y)
+    assert small(checkpoint=file, resume=True).fit(X, Y).n_iter_ == 6
 
 
 def test_a_failed_fit_leaves_nothing_of_the_fit_before():

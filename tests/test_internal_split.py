@@ -30,6 +30,7 @@ def labelled_groups(draw):
     return np.array(y), np.array(groups)
 
 
+@pytest.mark.filterwarnings("ignore:class .* of y has one window")
 @given(data=labelled_groups(), fraction=st.sampled_from([0.1, 0.2, 0.5]))
 @settings(max_examples=60, deadline=None)
 def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fraction):
@@ -51,6 +52,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
             assert label not in y[validation]
 
 
+@pytest.mark.filterwarnings("ignore:class .* of y has one window")
 @given(
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=4),
     fraction=st.sampled_from([0.1, 0.2, 0.5]),

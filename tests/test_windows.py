@@ -135,3 +135,11 @@ def test_joining_keeps_where_each_set_came_from():
     assert WindowSet.concatenate([one, one]).provenance == {"source": "a"}
     joined = WindowSet.concatenate([one, two]).provenance
     assert joined == {"joined": [{"source": "a"}, {"source": "b"}]}
+
+
+def test_a_set_shows_what_it_holds_and_no_samples():
+    said = repr(WindowSet(np.zeros((4, 5, 2)), y=[0, 1, 0, 1], split=["train"] * 3 + ["test"]))
+    assert said == "WindowSet(4 windows of 5 steps and 2 channels, 2 classes, 3 train + 1 test)"
+    assert repr(WindowSet(np.zeros((1, 5, 1)), sample_rate_hz=20.0)) == (
+        "WindowSet(1 window of 5 steps and 1 channel, 20 Hz)"
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.doctor import Diagnosis, check_training
@@ -21,6 +21,7 @@ from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.report import make_report, warn_of_the_end
+from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
@@ -38,7 +39,7 @@ from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, ch
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.devices import resolve_device
+from sensorseq.training.devices import check_device, resolve_device
 from sensorseq.training.distributed import agree_on, own_device
 from sensorseq.training.engine import result_kept_by
 from sensorseq.training.inference import predict_outputs
@@ -469,7 +470,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._other_modules = [module for module, _, _ in begun]
         self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
-            warn_of_the_end(of_member, prepared.config.max_epochs, self.n_models - len(results))
+            n_left_out = self.n_models - len(results)
+            warn_of_the_end(of_member, prepared.config.max_epochs, n_left_out, self.checkpoint)
 
     # What a child says of its targets.
 
@@ -581,6 +583,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         InputError
             If an argument is a function or another object that no file can hold without being
             executed when read.
+        OutputError
+            If the file cannot be written.
         """
         check_is_fitted(self)
         write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
@@ -603,7 +607,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             another kind of estimator.
         FileNotFoundError
             If there is none.
+        ArgumentError
+            If `device` is no name of one.
         """
+        if device is not None:
+            check_device(device)
         arrays, description = read_model(path)
         try:
             estimator: Self = restore_fit(cls, arrays, description, path, device)
@@ -643,7 +651,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
 
     def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
-        entropy = agree_on(check_random_state(self.random_state).randint(2**31 - 1))
+        entropy = agree_on(draw_entropy(self.random_state))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with
         root = np.random.SeedSequence(entropy)
@@ -756,11 +764,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             # scikit-learn's own checks of names and counts, in its own words.
             options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
             strict = reset or (self._flat_timesteps is not None and name == "X")
-            X = (
-                validate_data(self, X, reset=reset, **options)
-                if strict
-                else check_array(X, input_name=name, **options)
-            )
+            try:
+                X = (
+                    validate_data(self, X, reset=reset, **options)
+                    if strict
+                    else check_array(X, input_name=name, **options)
+                )
+            except ValueError as error:
+                if not str(error).startswith("could not convert"):
+                    raise
+                raise InputError(f"{name} is not numbers ({error}).") from error
         sequences = read_sequences(X, lengths, name)
         if reset:
             if not sequences.is_flat:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from sensorseq.errors import ArgumentError, DivergedError, warn_caller
+from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.history import History
 from sensorseq.training.callbacks import notify
 from sensorseq.training.distributed import agree_on, current_ranks
@@ -96,8 +96,7 @@ class PassesMixin:
         prepared = self._prepare_pass(X, y, sample_weight, groups, lengths)
         state = {} if begins else getattr(self, "_passes", {})
         if not state:
-            drawn = check_random_state(self.random_state).randint(2**31 - 1)
-            state = {"entropy": int(agree_on(drawn))}
+            state = {"entropy": int(agree_on(draw_entropy(self.random_state)))}
         result = train_pass(
             prepared.module,
             prepared.train,

@@ -48,7 +48,9 @@ def make_report(history: History, loss: Any, task: str, **facts: Any) -> Fluctua
     return replace(report, explanation=(*report.explanation, note))
 
 
-def warn_of_the_end(result: TrainingResult, max_epochs: int, n_left_out: int = 0) -> None:
+def warn_of_the_end(
+    result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
+) -> None:
     """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
     n_epochs = len(result.history)
     if result.ended_by == "diverged":
@@ -58,8 +60,10 @@ def warn_of_the_end(result: TrainingResult, max_epochs: int, n_left_out: int = 0
             ConvergenceWarning,
         )
     if result.ended_by == "interrupted":
+        again = "" if checkpoint is None else f" With resume=True fit goes on from {checkpoint}."
         warn_caller(
             f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
             f" epoch {result.best_epoch} are kept and the estimator can be used."
-            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else ""),
+            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else "")
+            + again,
         )

@@ -18,6 +18,7 @@ from sensorseq.evaluation.resampling import (
     plain_interval,
     resampling_weights,
 )
+from sensorseq.evaluation.text import format_evaluation
 from sensorseq.training.recordings import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -88,6 +89,9 @@ class Evaluation:
     recordings: tuple[RecordingScore, ...]
     n_groups: int
     group_confusion: NDArray[np.int64] = field(repr=False)
+
+    def __str__(self) -> str:
+        return format_evaluation(self)
 
     @property
     def n_windows(self) -> int:

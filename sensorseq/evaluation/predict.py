@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, RecordingError, SensorseqError, WindowError
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    RecordingError,
+    SensorseqError,
+    WindowError,
+)
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -167,7 +173,13 @@ def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
     refuse_prepared(path, "give raw recordings, or measure on it with `sensorseq evaluate`.")
     files, pair = reading.get("files"), reading.get("pair")
     if path.is_dir():
-        return find_recordings(path, files=files, pair=pair)
+        try:
+            return find_recordings(path, files=files, pair=pair)
+        except ArgumentError as error:
+            raise RecordingError(
+                f"{path}: holds no recording as the model was trained on ({error}) Give the files"
+                " themselves, not their folder, if they are named otherwise."
+            ) from error
     if pair is None or not path.exists():
         return find_recordings(path)
     siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False)

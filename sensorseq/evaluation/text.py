@@ -29,12 +29,7 @@ def format_comparison(comparison: "Comparison") -> str:
     """Return an evaluation for people: scores, baselines, confusions, recordings, cautions."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
-    rows = [
-        [_NAMES[name], _percent(model.scores[name]), _range(model.intervals[name])]
-        for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
-        if np.isfinite(model.scores[name])
-    ]
-    blocks.append(table(["", "score", "95 % by recording"], rows))
+    blocks.append(_scores(model))
     if comparison.fold_accuracy:
         each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
         blocks.append(f"accuracy of each fold: {each} %")
@@ -44,6 +39,11 @@ def format_comparison(comparison: "Comparison") -> str:
     blocks.append(_recordings(model))
     blocks += [wrapped(f"note: {note}") for note in comparison.notes]
     return "\n\n".join(blocks)
+
+
+def format_evaluation(evaluation: "Evaluation") -> str:
+    """Return what is known of one classifier for people: scores, confusions, recordings."""
+    return "\n\n".join((_scores(evaluation), _confusion(evaluation), _recordings(evaluation)))
 
 
 def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
@@ -115,6 +115,15 @@ def _baselines(comparison: "Comparison") -> str:
             ]
         )
     return table(["baseline", "accuracy", "balanced", "model less baseline (points)"], rows)
+
+
+def _scores(evaluation: "Evaluation") -> str:
+    rows = [
+        [_NAMES[name], _percent(evaluation.scores[name]), _range(evaluation.intervals[name])]
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
+        if np.isfinite(evaluation.scores[name])
+    ]
+    return table(["", "score", "95 % by recording"], rows)
 
 
 def _confusion(evaluation: "Evaluation") -> str:

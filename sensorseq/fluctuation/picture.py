@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.errors import EnvironmentProblemError
+from sensorseq.errors import EnvironmentProblemError, writing
 from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.columns import Column, check_count, check_epoch, read_columns
 from sensorseq.fluctuation.run import plural
@@ -89,7 +89,8 @@ def draw_history(
     if title is not None:
         figure.suptitle(title, fontsize=12)
     if path is not None:
-        figure.savefig(path)
+        with writing(path):
+            figure.savefig(path)
     return figure
 
 

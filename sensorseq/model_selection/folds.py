@@ -86,7 +86,12 @@ def read_given(
     """
     _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
-        X = read_windows(X)
+        path, X = X, read_windows(X)
+        if X.split is not None:
+            raise InputError(
+                f"{path} has a split of its own, and folds are drawn here; give"
+                " sensorseq.storage.prepared.read_windows(path, 'train')."
+            )
     params: dict[str, Any] = {}
     if isinstance(X, WindowSet):
         X, y, of_folds = _read_window_set(X, y, groups, lengths)

@@ -424,8 +424,14 @@ class LSTMLinear(nn.Module):
         Raises
         ------
         ArgumentError
-            If a layer has no bias, a projection, or the sizes do not fit each other.
+            If a layer is of another kind, has no bias, has a projection, or if the sizes do not
+            fit each other.
         """
+        for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
+            if not isinstance(layer, kind):
+                raise ArgumentError(
+                    f"{name} is of type {type(layer).__name__}; give a torch.nn.{kind.__name__}."
+                )
         if not lstm.bias or linear.bias is None:
             raise ArgumentError("lstm and linear must have biases; bias=False is not served.")
         if lstm.proj_size:

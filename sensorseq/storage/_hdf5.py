@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError, PreparedFileError
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
+_WAYS_OUT = "`sensorseq prepare` makes one from recordings."
 _CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 
 
@@ -36,13 +37,13 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise error(f"{path}: is a folder, not {what}.")
+            raise error(f"{path}: is a folder, not {what}; {_WAYS_OUT}")
         if size == 0:
             raise error(f"{path}: the file is empty.")
         with path.open("rb") as probe:
             probe.read(1)
         if not h5py.is_hdf5(path):
-            raise error(f"{path}: not an HDF5 file, so not {what}.")
+            raise error(f"{path}: not an HDF5 file, so not {what}; {_WAYS_OUT}")
         with h5py.File(path, "r") as file:
             yield file
     except InputError:

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, ModelFileError, nearest_known
+from sensorseq.errors import InputError, ModelFileError, nearest_known, writing
 
 FORMAT = "sensorseq.model"
 VERSION = 2
@@ -55,6 +55,8 @@ def write_model(
     ------
     InputError
         If the description holds something JSON cannot, named by its key.
+    OutputError
+        If the file cannot be written.
     """
     text = json.dumps(to_jsonable(description))
     # np.ascontiguousarray would turn a scalar into an array of one.
@@ -67,16 +69,17 @@ def write_model(
     }
     content = _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(target):
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

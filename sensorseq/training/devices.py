@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sensorseq.errors import EnvironmentProblemError, check_choice
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice
 from sensorseq.ops.choice import choose_here
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
@@ -16,6 +16,8 @@ def check_device(device: Any) -> str:
     name = str(device) if isinstance(device, torch.device) else device
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
+    if isinstance(name, str) and name.lower().startswith("gpu"):
+        raise ArgumentError(f"device={name!r} is not known. Did you mean 'cuda', or 'auto'?")
     return check_choice("device", name, ("auto", "cpu", "cuda", "cuda:0", "cuda:1"))
 
 

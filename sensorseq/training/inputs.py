@@ -201,8 +201,8 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     missing = [i for i, group in enumerate(groups.tolist()) if group is None or group != group]
     if missing:
         raise InputError(
-            f"{name}[{missing[0]}] is {groups[missing[0]]!r}; every window needs a group, windows"
-            " of their own a group of their own."
+            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group,"
+            " windows of their own a group of their own."
         )
     return groups
 
@@ -293,10 +293,10 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
     except ValueError:  # ragged: described where it is read
         return
     if not shape:
+        number = " A single number is no window: Reshape your data." if np.isscalar(X) else ""
         raise InputError(
             f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
-            " n_channels), a list of arrays, a WindowSet or the path of a prepared file. A single"
-            " number is no window: Reshape your data."
+            f" n_channels), a list of arrays, a WindowSet or the path of a prepared file.{number}"
         )
     if len(shape) < 2:
         raise InputError(

@@ -1,5 +1,6 @@
 """What `verbose=1` shows while training: a bar on a terminal, a line in a notebook, or a log."""
 
+import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ class ProgressReport(Callback):
     def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
         self._every_epoch = every_epoch
         self._notebook = _notebook_display() if console is None else None
-        self._console = console or Console(stderr=True, force_jupyter=False)
+        self._console = console or _Stderr(stderr=True, force_jupyter=False)
         self._bar: _Bar | None = None
         self._line: Any = None  # IPython's handle of the line in a notebook
         self._max_epochs = 0
@@ -83,6 +84,15 @@ class ProgressReport(Callback):
 
     def _write(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Stderr(Console):
+    def on_broken_pipe(self) -> None:
+        # Nobody reads any more, as in `| head`: no reason to lose a training.
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 class _Bar(Progress):

@@ -33,7 +33,9 @@ def check_sample_weight(sample_weight: Any, n_windows: int) -> NDArray[np.float6
     try:
         weight: NDArray[np.float64] = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"sample_weight of type {array.dtype} is not numbers.") from error
+        raise InputError(
+            f"sample_weight of type {array.dtype} is not numbers; recordings are groups=."
+        ) from error
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if wrong.size:
         row = int(wrong[0])

@@ -153,3 +153,12 @@ def test_what_cannot_be_measured_is_named(probability, arguments, error, message
     given = {"y": [0, 1], **arguments}
     with pytest.raises(error, match=message):
         calibration_error(given.pop("y"), probability, [0, 1], **given)
+
+
+def test_scores_print_as_text_of_eighty_columns():
+    y = np.arange(40) % 2
+    probability = np.where(y[:, None] == [0, 1], 0.8, 0.2)
+    said = str(score_predictions(y, probability, [0, 1], recording_id=y))
+    assert said.splitlines()[1].split()[:3] == ["accuracy", "100.0", "%"]
+    assert "true \\ predicted" in said
+    assert max(map(len, said.splitlines())) <= 80

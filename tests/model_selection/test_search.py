@@ -21,6 +21,7 @@ from sensorseq.errors import ArgumentError, DivergedError, InputError, LeakWarni
 from sensorseq.estimator import base
 from sensorseq.model_selection import SequenceSearchCV, cross_validate, rounds, side_by_side
 from sensorseq.preprocessing.splitters import GroupBalancedKFold
+from sensorseq.storage.prepared import write_windows
 
 
 def make_windows(n=48, n_classes=3, n_timesteps=12):
@@ -401,3 +402,10 @@ def expected_failures(search):
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_a_file_with_a_split_is_told_how_to_take_its_training_part(tmp_path):
+    windows = WindowSet(X.astype(np.float32), y=Y, split=["train", "test"] * (len(X) // 2))
+    write_windows(tmp_path / "w.h5", windows)
+    with pytest.raises(InputError, match=r"w\.h5 has a split of its own.*read_windows\(path, 'tr"):
+        cross_validate(small(), tmp_path / "w.h5")

@@ -178,5 +178,9 @@ def test_what_torch_has_and_we_do_not_is_refused():
         LSTMLinear.from_torch(nn.LSTM(2, 4, bias=False), nn.Linear(4, 3))
     with pytest.raises(ArgumentError, match="8 features"):
         LSTMLinear.from_torch(nn.LSTM(2, 4), nn.Linear(8, 3))
+    with pytest.raises(ArgumentError, match=r"lstm is of type GRU; give a torch\.nn\.LSTM"):
+        LSTMLinear.from_torch(nn.GRU(2, 4), nn.Linear(4, 3))
+    with pytest.raises(ArgumentError, match=r"linear is of type int; give a torch\.nn\.Linear"):
+        LSTMLinear.from_torch(nn.LSTM(2, 4), 3)
     with pytest.raises(ArgumentError, match="head_norm"):
         LSTMLinear(2, 4, 3, head_norm="layer").to_torch()

@@ -297,13 +297,14 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path, monkeypatch):
         windows = WindowSet(X, y=np.arange(n_windows) % 2, split=part)
         return write(tmp_path / f"{n_windows}.h5", windows)
 
-    small, large = path_of(1500), path_of(8000)  # 6 and 33 MB
+    small, large = path_of(1500), path_of(12000)  # 6 and 49 MB
     classifier = make(hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss")
     monkeypatch.setenv(BUFFER_VARIABLE, str(4 * 1024**2))
     classifier.fit(small).predict(small)  # what libraries load once is there
-    assert peak_memory_beyond(lambda: classifier.fit(large).predict(large)) < 16e6
+    # beside the buffer what the process's other memory happens to take
+    assert peak_memory_beyond(lambda: classifier.fit(large).predict(large)) < 24e6
     monkeypatch.delenv(BUFFER_VARIABLE)
-    assert peak_memory_beyond(lambda: classifier.fit(large)) > 33e6  # so the measure can tell
+    assert peak_memory_beyond(lambda: classifier.fit(large)) > 48e6  # so the measure can tell
 
 
 def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_path, small_buffer):
