@@ -109,6 +109,20 @@ def preprocessing_table(results: dict) -> str:
     )
 
 
+def estimator_table(results: dict) -> str:
+    """Say each row of the estimator with its spread."""
+    lines = ["| | against | windows x T x C x H, batch | ratio | p10 to p90 |", "|---" * 5 + "|"]
+    for row in results["rows"]:
+        shape = " x ".join(map(str, row["shape"]))
+        batch = f", {row['batch']}" if "batch" in row else ""
+        beyond = f", {row['overhead_us']:.0f} us beyond it" if "overhead_us" in row else ""
+        lines.append(
+            f"| {row['what']}{beyond} | {row['against']} | {shape}{batch} | {row['ratio']:.2f}x"
+            f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
+        )
+    return "\n".join((*lines, "", f"Time of the other over ours. {_environment(results)}"))
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -118,7 +132,12 @@ def _environment(results: dict) -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
 
 
-TABLES = {"cpu": cpu_table, "fit": fit_table, "preprocessing": preprocessing_table}
+TABLES = {
+    "cpu": cpu_table,
+    "fit": fit_table,
+    "preprocessing": preprocessing_table,
+    "estimator": estimator_table,
+}
 
 
 def with_tables(readme: str) -> str:

@@ -62,6 +62,17 @@ def test_the_table_of_fits_says_each_peers_ratio(tables):
     assert "| 98 | 32 | 98.0x / 196.0x | 147.0x / 294.0x |" in text
 
 
+def test_the_table_of_the_estimator_says_each_row_with_its_spread(tables):
+    ratios = {"ratio": 1.5, "ratio_p10": 1.25, "ratio_p90": 2.0}
+    rows = [
+        {"what": "search", "against": "theirs", "shape": [98, 100, 1, 16], "batch": 4, **ratios},
+        {"what": "predict", "against": "op", "shape": [1, 2, 3], "overhead_us": 84.6, **ratios},
+    ]
+    text = tables.estimator_table({"environment": ENVIRONMENT, "rows": rows})
+    assert "| search | theirs | 98 x 100 x 1 x 16, 4 | 1.50x | 1.25 to 2.00 |" in text
+    assert "| predict, 85 us beyond it | op | 1 x 2 x 3 | 1.50x | 1.25 to 2.00 |" in text
+
+
 def test_every_file_and_make_target_it_names_exists():
     targets = re.findall(r"`make ([a-z-]+)`", README)
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
