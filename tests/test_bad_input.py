@@ -268,7 +268,7 @@ ARGUMENTS = [
     ("restore_best", None, "must be True or False"),
     ("scale", "standart", "Did you mean 'standard'"),
     ("calibrate", "yes", "must be True or False"),
-    ("device", "gpu", "Known: auto, cpu, cuda"),
+    ("device", "gpu", "Did you mean 'cuda', or 'auto'"),
     ("dtype", "float16", "Known: float32, float64"),
     ("deterministic", 2, "must be True or False"),
     ("engine", "autograde", "Did you mean 'autograd'"),
