@@ -1,7 +1,7 @@
 """TrainingData: one part of the windows as tensors, ready for the network."""
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,12 +122,15 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of named tensors."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(bytes_of(tensor))
+        update_digest(digest, name, tensor.dtype, tuple(tensor.shape), [tensor])
     return digest.hexdigest()
 
 
-def bytes_of(tensor: Tensor) -> memoryview:
-    """Return what a tensor holds."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+def update_digest(
+    digest: Any, name: str, dtype: torch.dtype, shape: tuple[int, ...], blocks: Iterable[Tensor]
+) -> None:
+    """Feed a named tensor to a digest, whole or as blocks of its rows: the sum is the same."""
+    digest.update(f"{name} {dtype} {shape}".encode())
+    for block in blocks:
+        flat = block.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)

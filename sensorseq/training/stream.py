@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.batches import BatchSampler, Rows
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData, bytes_of
+from sensorseq.training.data import EVALUATION_BATCH, TrainingData, update_digest
 from sensorseq.training.read_ahead import read_ahead
 from sensorseq.training.stored import BUFFER_VARIABLE, Change, StoredPart, buffer_bytes
 
@@ -168,10 +168,9 @@ class StreamedData:
     def digests(self) -> dict[str, str]:
         """Return what `TrainingData` of the same windows would, reading all of them once."""
         shape = len(self), self._part.n_timesteps, self._part.samples.n_channels
-        digest = hashlib.sha256(f"windows {self._dtype} {shape}".encode())
+        digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:
-            for block in blocks:
-                digest.update(bytes_of(block.X))
+            update_digest(digest, "windows", self._dtype, shape, (block.X for block in blocks))
         return {"windows": digest.hexdigest(), **self._beside.digests_beside()}
 
     def refresh(self, change: Change) -> None:
