@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sensorseq.atomic import write_whole
 from sensorseq.errors import (
     ArgumentError,
     ConfigurationError,
@@ -842,13 +843,7 @@ def _write_page(
     from sensorseq.storage.prepared import read_windows
 
     shown = None if part is None else PagePart.of(model, read_windows(windows), part)
-    with writing(path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            temporary.write_text(make_page(model, shown, **more), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_whole(path, make_page(model, shown, **more).encode())
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, InputError, writing
+from sensorseq.atomic import write_whole
+from sensorseq.errors import EnvironmentProblemError, InputError
 
 _SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
@@ -100,7 +101,7 @@ class History:
         """
         text = json.dumps(self._rows)
         if path is not None:
-            _write(path, text + "\n")
+            write_whole(path, (text + "\n").encode())
         return text
 
     @classmethod
@@ -146,7 +147,7 @@ class History:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.names)
         writer.writerows([row.get(name) for name in self.names] for row in self._rows)
-        _write(path, text.getvalue())
+        write_whole(path, text.getvalue().encode())
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> "History":
@@ -252,15 +253,3 @@ def _read(path: str | os.PathLike[str]) -> str:
         return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file beside its place, then rename it: a reader never sees half of it."""
-    path = Path(path)
-    with writing(path):
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(text.encode("utf-8"))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, ModelFileError, nearest_known, writing
+from sensorseq.atomic import write_whole
+from sensorseq.errors import InputError, ModelFileError, nearest_known
 
 FORMAT = "sensorseq.model"
 VERSION = 2
@@ -68,18 +68,7 @@ def write_model(
         "sha256": _digest(contiguous, text),
     }
     content = _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
-    target = Path(path)
-    with writing(target):
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    write_whole(path, content, force=True)
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
