@@ -239,6 +239,17 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows), torch.from_numpy(offsets)
 
 
+def slot_bounds(n_windows: int) -> list[int]:
+    """Return the first window of each slot of a batch, and its end: see csrc/cpu/dispatch.h.
+
+    A slot is what a step on the CPU adds up gradients over before it adds up the slots.
+    """
+    n_tiles = max(1, -(-n_windows // _TILE))
+    n_slots = min(n_tiles, _SLOTS)
+    tiles = (slot * n_tiles // n_slots for slot in range(n_slots + 1))
+    return [tile * n_windows // n_tiles for tile in tiles]
+
+
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
     """Return how many models train at a time: one, unless that leaves more threads idle.
 

@@ -3,7 +3,8 @@
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.config import EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.data import TrainingData
-from sensorseq.training.engine import TrainingResult, evaluate, train_network
+from sensorseq.training.engine import TrainingResult, train_network
+from sensorseq.training.evaluation import evaluate
 
 __all__ = [
     "Callback",

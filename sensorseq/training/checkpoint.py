@@ -62,7 +62,8 @@ class Checkpoint:
         The file. Where a run starts anew it takes the place of a checkpoint of that name, but of no
         other file.
     every : int, default=1
-        Epochs from one to the next. Written is about four times the size of the network.
+        Epochs from one to the next. Written is about four times the size of the network, and what
+        was noted of the run: for each epoch some bytes for each window that is followed.
     resume : bool, default=False
         Go on from the file where there is one; a run that had ended as asked (by `max_epochs`,
         early stopping or divergence) is returned as it ended. Without a file the run starts anew.

@@ -53,14 +53,25 @@ def crop_windows(
 
 
 def crop_tensor(
-    X: Tensor, lengths: Tensor | None, max_timesteps: int, rng: np.random.Generator
+    X: Tensor,
+    lengths: Tensor | None,
+    max_timesteps: int,
+    rng: np.random.Generator | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Crop each window at a random place, on the device of `X`."""
+    """Crop each window at a random place, at its centre without `rng`, on the device of `X`."""
     n_windows, n_timesteps = X.shape[:2]
     if n_timesteps <= max_timesteps:
         return X, lengths
     valid = np.full(n_windows, n_timesteps) if lengths is None else lengths.cpu().numpy()
-    starts = torch.from_numpy(crop_starts(valid, max_timesteps, "random", rng)).to(X.device)
-    steps = starts[:, None] + torch.arange(max_timesteps, device=X.device)
+    starts = crop_starts(valid, max_timesteps, "random", rng)
+    return crop_tensor_at(X, lengths, max_timesteps, starts)
+
+
+def crop_tensor_at(
+    X: Tensor, lengths: Tensor | None, max_timesteps: int, starts: NDArray[np.int64]
+) -> tuple[Tensor, Tensor | None]:
+    """Crop each window of at least `max_timesteps` steps from its first step to keep."""
+    steps = torch.from_numpy(starts).to(X.device)[:, None]
+    steps = steps + torch.arange(max_timesteps, device=X.device)
     cropped = torch.take_along_dim(X, steps[:, :, None], dim=1)
     return cropped, None if lengths is None else lengths.clamp(max=max_timesteps)

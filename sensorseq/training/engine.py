@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,8 +22,9 @@ from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
 from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
+from sensorseq.training.evaluation import evaluate
 from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
@@ -34,9 +35,11 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
+from sensorseq.training.recorder import Recorder
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 from sensorseq.training.stream import StreamedData
+from sensorseq.training_record import TrainingRecord
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 _RESULT = "_sensorseq_training_result"  # attribute of an error
@@ -59,6 +62,8 @@ class TrainingResult:
         ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
         Which engine took the steps, and why.
+    record : TrainingRecord or None
+        What was noted on the way, when a recorder was given.
     """
 
     history: History = field(default_factory=History)
@@ -66,6 +71,7 @@ class TrainingResult:
     best_score: float = math.nan
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
+    record: TrainingRecord | None = None
 
 
 def keep_result(error: Exception, result: TrainingResult) -> Exception:
@@ -95,6 +101,7 @@ def train_network(
     engine: str = "autograd",
     refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
+    recorder: Recorder | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -127,6 +134,9 @@ def train_network(
         `train`; of `StreamedData` a function that changes them as they are read.
     checkpoint : Checkpoint, optional
         Keeps the run in a file, and goes on from it.
+    recorder : Recorder, optional
+        A new one, which notes what the run does; None notes nothing beside the history. What is
+        learned is the same.
 
     Returns
     -------
@@ -162,12 +172,16 @@ def train_network(
     ):
         if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
-        run = Run(module, train, validation, config, order_seed, crop_seed, refresh, ranks)
+        run = Run(
+            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder
+        )
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
         module.eval()
+        if recorder is not None:
+            recorder.begin(run, is_alone=True)
         if checkpoint is not None:
             checkpoint.restore(run)
             if ranks is not None and not ranks.is_first:
@@ -184,9 +198,10 @@ def train_network(
             module.eval()
             watchers.notify("on_fit_end", module, run.history)
             watchers.explain(sys.exception())
+        record = None if recorder is None else recorder.finish(module, len(run.history))
     if ranks is not None:
         ranks.wait()  # until the first has written what the others may read
-    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice)
+    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice, record)
     if watchers.error is not None:
         raise keep_result(watchers.error, result)
     if ended_by == "callback_failed":
@@ -225,6 +240,14 @@ def is_second_interrupt() -> bool:
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
+@dataclass
+class _Noted:
+    """What autograd's steps of a pass gave window by window, on the device until it is read."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
 class Run:
     """The state of one training run."""
 
@@ -238,6 +261,7 @@ class Run:
         crop_seed: np.random.SeedSequence,
         refresh: Callable[[int], Any] | None = None,
         ranks: Ranks | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -265,6 +289,7 @@ class Run:
         self.history = History()
         self.refresh = refresh
         self.ranks = ranks
+        self.recorder = recorder
         self.n_steps = 0
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
@@ -297,6 +322,8 @@ class Run:
             if self._has_failed(watchers):
                 return "callback_failed"
             ended_by = self.ended_by()  # a run that is taken up again may have ended
+            if self.recorder is not None and not len(self.history):
+                self.recorder.keep_snapshot(self)
             while ended_by is None:
                 if watchers.wants("on_epoch_begin"):
                     with self.averaged_weights():
@@ -307,12 +334,12 @@ class Run:
                 row = self.train_epoch()
                 with self.averaged_weights():
                     row.update(self.validate())
-                    ended_by = self.end_epoch(
-                        row,
-                        time.perf_counter() - started,
-                        ModuleWeights(self.module),
-                        watchers,
-                    )
+                    duration_s = time.perf_counter() - started
+                    if self.recorder is not None:
+                        self.recorder.measure_fixed(self.module)
+                    ended_by = self.end_epoch(row, duration_s, ModuleWeights(self.module), watchers)
+                if self.recorder is not None and ended_by != "diverged":
+                    self.recorder.keep_snapshot(self)
                 # An epoch that a callback did not get through is for a resumed run to repeat.
                 writes = self.ranks is None or self.ranks.is_first
                 if checkpoint is not None and writes and watchers.error is None:
@@ -348,6 +375,8 @@ class Run:
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
+        if self.recorder is not None:
+            self.recorder.end_epoch(weights)
         self.history.append(row)
         if not _is_finite(row):
             return "diverged"
@@ -364,6 +393,11 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        state = self.training_state()
+        return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
+
+    def training_state(self) -> dict[str, Any]:
+        """Return `state_dict` without what was noted of the run."""
         state = {
             "module": self.module.state_dict(),
             "n_steps": self.n_steps,
@@ -380,6 +414,8 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called, but for the history."""
+        if self.recorder is not None:
+            self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])
         self.n_steps = state["n_steps"]
         if self.masks is not None:
@@ -412,10 +448,10 @@ class Run:
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()
-        steps = []
+        steps: list[Tensor] = []
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
-                steps += [self._train_step(data, torch.from_numpy(rows)) for rows in batches]
+                steps += self._take_steps(data, batches)
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         totals = torch.stack(steps).double().sum(dim=0)
@@ -436,9 +472,40 @@ class Run:
             for data, batches in passes:
                 native.replace_data(data)
                 of_pass = self._draw_rates(len(batches))
-                taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                if self.recorder is None:
+                    taken.append(native.take_steps(batches, of_pass, self.crop_rng))
+                else:
+                    taken += self._record_native_steps(
+                        self.recorder, native, data, batches, of_pass
+                    )
                 rates += of_pass
         return row_of(taken, rates)
+
+    def _record_native_steps(
+        self,
+        recorder: Recorder,
+        native: NativeEpochs,
+        data: TrainingData,
+        batches: list[NDArray[np.int64]],
+        rates: list[float],
+    ) -> list[StepStatistics]:
+        first_step = self.n_steps - len(batches)
+        taken = []
+        for first, last in recorder.split_steps(first_step, len(batches)):
+            steps, step = batches[first:last], first_step + first
+            crop_starts = native.draw_crops(steps, self.crop_rng)
+            is_detail = recorder.measures(step)
+            if is_detail:
+                batch = native.take_batch(steps[0], crop_starts)
+                recorder.begin_step(batch, step, native.named_parameters())
+            options = recorder.native_options
+            taken.append(
+                native.take_steps(steps, rates[first:last], crop_starts=crop_starts, **options)
+            )
+            if is_detail:
+                recorder.end_step(native.named_parameters())
+        recorder.note_statistics(data, batches, rates, taken, first_step=first_step)
+        return taken
 
     def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Return the rows and the learning rate of each step of the next epoch."""
@@ -449,7 +516,19 @@ class Run:
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
-    def _train_step(self, data: TrainingData, rows: Tensor) -> Tensor:
+    def _take_steps(self, data: TrainingData, batches: list[NDArray[np.int64]]) -> list[Tensor]:
+        """Take the steps of a pass by autograd; return what `_train_step` does of each."""
+        first, noted = self.n_steps, _Noted()
+        steps = [self._train_step(data, torch.from_numpy(rows), noted) for rows in batches]
+        if self.recorder is not None:
+            rates = [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
+            totals = torch.stack(steps).double().cpu().numpy()
+            self.recorder.note_outputs(
+                data, batches, rates, totals, noted.losses, noted.outputs, first
+            )
+        return steps
+
+    def _train_step(self, data: TrainingData, rows: Tensor, noted: "_Noted") -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = data.take(rows, self.device)
         if self.config.max_timesteps is not None and self.config.crop == "random":
@@ -458,9 +537,14 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(self.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, merit = self._backward(batch)
+        details = self.recorder if self.recorder and self.recorder.measures(self.n_steps) else None
+        if details is not None:
+            details.begin_step(batch, self.n_steps)
+        loss, merit = self._backward(batch, noted)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         self.optimizer.step()
+        if details is not None:
+            details.end_step()
         if self.average is not None:
             self.average.update()
         self.n_steps += 1
@@ -468,7 +552,7 @@ class Run:
             self.masks.step = self.n_steps
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
-    def _backward(self, batch: TrainingData) -> tuple[Tensor, Tensor]:
+    def _backward(self, batch: TrainingData, noted: "_Noted") -> tuple[Tensor, Tensor]:
         """Set the gradients of a batch; return its mean loss and summed merits.
 
         Of several processes each returns its part of both.
@@ -485,7 +569,14 @@ class Run:
                 self.ranks.sum_gradients(self.parameters)
                 return nothing, nothing
         outputs = self.module(batch.X, batch.lengths)
-        loss = _mean(self.objective.losses(outputs, batch.target), batch.weight)
+        losses = _weigh(self.objective.losses(outputs, batch.target), batch.weight)
+        # the mean over windows, not over weights, keeps batches unbiased
+        loss = losses.mean()
+        if self.recorder is not None and self.ranks is None:
+            noted.losses.append(losses.detach())
+            noted.outputs.append(outputs.detach())
+            if self.recorder.measures(self.n_steps):
+                self.recorder.watch_step(outputs, losses)
         if self.ranks is not None:
             loss = loss * (len(batch) / n_windows)
         penalized = loss + l1 * l1_penalty(self.module) if l1 else loss
@@ -498,119 +589,33 @@ class Run:
         """Return the columns of the validation part."""
         if self.validation is None or self.validation_objective is None:
             return {}
-        loss, score = evaluate(self.module, self.validation, self.validation_objective, self.ranks)
+        recorder, outputs = self.recorder, list[Tensor]()
+        follows = recorder is not None and recorder.follows_validation
+        loss, score = evaluate(
+            self.module,
+            self.validation,
+            self.validation_objective,
+            self.ranks,
+            (lambda of_batch: outputs.append(of_batch[0])) if follows else None,
+        )
+        if recorder is not None and follows:
+            recorder.note_validation(outputs)
         return self.validation_objective.name_columns(loss, score, "val_")
 
 
-@torch.no_grad()
-def evaluate(
-    module: nn.Module,
-    data: TrainingData | StreamedData,
-    objective: Objective,
-    ranks: Ranks | None = None,
-) -> tuple[float, float]:
-    """Return mean loss (unweighted) and score of `data`, in evaluation mode."""
-    device = next(module.parameters()).device
-    module.eval()
-
-    def forward(batch: TrainingData) -> Tensor:
-        outputs: Tensor = module(batch.X, batch.lengths)
-        return outputs[None]
-
-    return evaluate_models(forward, data, objective, device, ranks)[0]
-
-
-@torch.no_grad()
-def evaluate_models(
-    forward: Callable[[TrainingData], Tensor],
-    data: TrainingData | StreamedData,
-    objective: Objective,
-    device: torch.device,
-    ranks: Ranks | None = None,
-) -> list[tuple[float, float]]:
-    """Return mean loss (unweighted) and score of `data` for each of M models.
-
-    Parameters
-    ----------
-    forward : callable
-        Gives the outputs (M, n, K) for windows on `device`.
-    data, objective
-        The windows, and how they are judged.
-    device : torch.device
-        Where the models are.
-    ranks : Ranks, optional
-        Processes that evaluate every so many batches each.
-    """
-    totals = torch.zeros((1, 2), dtype=torch.float64)
-    with closing(_evaluation_batches(data, device, ranks)) as batches:
-        for batch in batches:
-            outputs = forward(batch)
-            target = batch.target.expand(len(outputs), *batch.target.shape)
-            totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
-    if ranks is not None:
-        ranks.sum(totals)
-    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
-
-
-def _evaluation_batches(
-    data: TrainingData | StreamedData, device: torch.device, ranks: Ranks | None
-) -> Generator[TrainingData, None, None]:
-    number = 0
-    with closing(data.blocks()) as blocks:
-        for block in blocks:
-            for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
-                is_all_there = len(rows) == len(block) and block.X.device == device
-                if ranks is None or number % ranks.world == ranks.rank:
-                    yield block if is_all_there else block.take(rows, device)
-                number += 1
-
-
-@torch.no_grad()
-def judge(
-    outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
-) -> Tensor:
-    """Return the sums of loss and merits of each model's first windows, (M, 2) in float64.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (M, n, K)
-        Of M models.
-    target : Tensor of shape (M, n) or (M, n, K)
-        Of each.
-    n_windows : sequence of M int
-        How many count.
-    objective : Objective
-        How they are judged.
-    """
-    flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
-    losses = objective.losses(flat, target)
-    merits = objective.merits(flat, target).view(len(outputs), -1)
-    of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
-    # Model by model: the sum of one must not depend on how many there are.
-    means, sums = [], []
-    for loss, merit, n in zip(of_models, merits.unbind(), n_windows, strict=True):
-        means.append(_mean(loss if loss.ndim == 0 or len(loss) == n else loss[:n], None))
-        sums.append(merit.sum() if len(merit) == n else merit[:n].sum())
-    counts = torch.tensor(n_windows, dtype=flat.dtype, device=flat.device)
-    return torch.stack(
-        [(torch.stack(means) * counts).double(), torch.stack(sums).double()], dim=1
-    ).cpu()
-
-
-def _is_finite(row: Mapping[str, Any]) -> bool:
-    return all(math.isfinite(value) for value in row.values())
-
-
-def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Average over the batch; dividing by its windows, not its weights, keeps batches unbiased."""
+def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
-        return losses.mean()
+        return losses
     if losses.ndim == 0:
         raise ArgumentError(
             "loss returned one number for the batch; sample_weight and class_weight need one for"
             " each window. Return a tensor of shape (n_windows,)."
         )
-    return (losses * weight).mean()
+    return losses * weight
+
+
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values())
 
 
 def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import mul
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from sensorseq.ops.train_epoch import (
     pack_batches,
 )
 from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
-from sensorseq.training.crop import crop_starts
+from sensorseq.training.crop import crop_starts, crop_tensor_at
 from sensorseq.training.data import RESIDENT_BYTES, TrainingData
 from sensorseq.training.optim import make_optimizer
 from sensorseq.training.stream import StreamedData
@@ -185,6 +186,12 @@ class ModelWeights:
             state["norm.running_mean"], state["norm.running_var"] = mean, variance
             state["norm.num_batches_tracked"] = self._n_batches
         return state
+
+    def join(self) -> Tensor:
+        """Return weights and running statistics as one vector."""
+        if self._running is None:
+            return self._flat
+        return torch.cat([self._flat, self._running.reshape(-1)])
 
     @torch.no_grad()
     def read_module(self) -> None:
@@ -367,19 +374,46 @@ class NativeEpochs:
         batches: Sequence[NDArray[np.int64]],
         learning_rates: Sequence[float],
         crop_rng: np.random.Generator | None = None,
+        crop_starts: NDArray[np.int64] | None = None,
         **options: Any,
     ) -> StepStatistics:
-        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several."""
+        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several.
+
+        `crop_starts` is what `draw_crops` gave for these batches, where that was called.
+        """
         self._weights.read_module()
         rows, offsets = pack_batches([batches])
-        starts = None
-        if self._crops.crops:
-            starts = torch.from_numpy(self._crops.draw(batches, crop_rng))
+        if crop_starts is None:
+            crop_starts = self.draw_crops(batches, crop_rng)
+        starts = None if crop_starts is None else torch.from_numpy(crop_starts)
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._weights.count_steps(len(batches))
         self._weights.write_module()
         return steps
+
+    def draw_crops(
+        self, batches: Sequence[NDArray[np.int64]], crop_rng: np.random.Generator | None
+    ) -> NDArray[np.int64] | None:
+        """Draw where the crops of these steps begin; None where windows are not cropped."""
+        return self._crops.draw(batches, crop_rng) if self._crops.crops else None
+
+    def take_batch(
+        self, rows: NDArray[np.int64], crop_starts: NDArray[np.int64] | None
+    ) -> TrainingData:
+        """Return the windows of a step as it sees them."""
+        batch = self._data.take(torch.from_numpy(rows), self.trainer.parameters.device)
+        if crop_starts is None:
+            return batch
+        cropped = crop_tensor_at(batch.X, batch.lengths, self._crops.n_timesteps, crop_starts)
+        return replace(batch, X=cropped[0], lengths=cropped[1])
+
+    def named_parameters(self) -> dict[str, Tensor] | None:
+        """Return the weights that the next step starts from, where the module has others."""
+        trainer = self.trainer
+        if trainer.average is None:
+            return None
+        return trainer.network.unflatten(trainer.parameters[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from here, beside the module's state."""

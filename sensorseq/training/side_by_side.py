@@ -29,12 +29,11 @@ from sensorseq.training.engine import (
     Run,
     TrainingResult,
     engine_for,
-    evaluate_models,
     is_second_interrupt,
-    judge,
     keep_result,
     train_network,
 )
+from sensorseq.training.evaluation import evaluate_models, judge
 from sensorseq.training.models_forward import forward_models, name_weights
 from sensorseq.training.native import (
     ModelWeights,
@@ -43,7 +42,9 @@ from sensorseq.training.native import (
     network_of,
     summarize_epochs,
 )
+from sensorseq.training.objective import Objective
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
+from sensorseq.training.recorder import Recorder
 from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
@@ -60,6 +61,8 @@ class TrainingJob:
     module, train, validation, config, seed, callbacks, engine, refresh
         As there. Runs on the same windows take them once when `train` and `validation` hold the
         same tensors, and nothing refreshes them.
+    recorder : Recorder, optional
+        As there.
     options : dict
         Further arguments of it. A job that has any is trained alone.
     """
@@ -72,6 +75,7 @@ class TrainingJob:
     callbacks: Sequence[Any] = ()
     engine: str = "auto"
     refresh: Callable[[int], NDArray[Any]] | None = None
+    recorder: Recorder | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> TrainingResult:
@@ -85,6 +89,7 @@ class TrainingJob:
             callbacks=self.callbacks,
             engine=self.engine,
             refresh=self.refresh,
+            recorder=self.recorder,
             **self.options,
         )
 
@@ -143,20 +148,13 @@ class _Member:
     @property
     def windows(self) -> Hashable:
         """Whose windows it trains on."""
-        train = self.train
-        if self.job.refresh is not None:
-            return self.place
-        return id(train.X), id(train.lengths), id(train.target)
+        return _ids(self.train) if self.job.refresh is None else self.place
 
-    @property
-    def validated_with(self) -> Hashable:
-        """What the models of one validation agree in: the windows, or that they can be stacked."""
-        data = self.validation
-        assert data is not None
+    def evaluated_with(self, data: TrainingData) -> Hashable:
+        """Return what models evaluated together agree in: the windows, or that they stack."""
         stacks = data.lengths is None and len(data) <= EVALUATION_BATCH
         stacks = stacks and data.X.nbytes <= STACKED_BYTES
-        windows = (id(data.X), id(data.lengths), id(data.target))
-        return data.X.shape[1:] if stacks else windows, self.job.config.label_smoothing
+        return data.X.shape[1:] if stacks else _ids(data), self.job.config.label_smoothing
 
     @property
     def step_products(self) -> float:
@@ -320,6 +318,10 @@ def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or torch.equal(one, other)
 
 
+def _ids(data: TrainingData) -> Hashable:
+    return id(data.X), id(data.lengths), id(data.target)
+
+
 def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) -> _Member | None:
     """Return the run of a job that can be one of a group; None when it has to run alone."""
     module = job.module
@@ -342,7 +344,19 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
     train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(module, train, validation, job.config, order_seed, crop_seed, job.refresh)
+    run = Run(
+        module,
+        train,
+        validation,
+        job.config,
+        order_seed,
+        crop_seed,
+        job.refresh,
+        None,
+        job.recorder,
+    )
+    if job.recorder is not None:
+        job.recorder.begin(run, is_alone=False)
     return _Member(
         place,
         job,
@@ -403,6 +417,9 @@ class _Group:
         self._network = first.network
         self._config = first.job.config
         self._trainer = self._make_trainer()
+        fixed: dict[Hashable, TrainingData | None] = {}
+        for recorder, member in self._recorders():  # of the same windows once
+            recorder.fixed = fixed.setdefault(_ids(member.train), recorder.fixed)
         for model, member in enumerate(self._active):
             member.weights = ModelWeights(member.module, self._trainer, model)
         self._arrange()
@@ -451,13 +468,34 @@ class _Group:
     def _arrange(self) -> None:
         """Note what stays the same until the next run ends."""
         self._first_rows = torch.tensor([[member.first_row] for member in self._active])
-        alike: dict[Hashable, list[int]] = {}
-        for model, member in enumerate(self._active):
-            if member.validation is not None:
-                alike.setdefault(member.validated_with, []).append(model)
         members = self._active
-        self._validations = [
-            _Validation(self._trainer, models, [members[model] for model in models])
+        self._validations = self._evaluations([member.validation for member in members])
+        recorders = [member.run.recorder for member in members]
+        self._fixed = self._evaluations([None if r is None else r.fixed for r in recorders])
+        periods = [r.detail_every for r in recorders if r is not None]
+        self._recording: dict[str, Any] = {
+            "detail_every": min(periods, default=0),  # powers of two: one of all others
+            "margins": bool(periods),
+        }
+
+    def _recorders(self) -> Iterator[tuple[Recorder, _Member]]:
+        """Yield the recorders of runs that have one."""
+        for member in self._active:
+            if member.run.recorder is not None:
+                yield member.run.recorder, member
+
+    def _evaluations(self, parts: Sequence[TrainingData | None]) -> list["_Evaluation"]:
+        """Return how a part of each model's windows is evaluated; None is no part."""
+        alike: dict[Hashable, list[int]] = {}
+        for model, (member, data) in enumerate(zip(self._active, parts, strict=True)):
+            if data is not None:
+                alike.setdefault(member.evaluated_with(data), []).append(model)
+        return [
+            _Evaluation(
+                self._trainer,
+                {model: data for model in models if (data := parts[model]) is not None},
+                self._active[models[0]].run.objective,
+            )
             for models in alike.values()
         ]
 
@@ -504,9 +542,17 @@ class _Group:
         started = time.perf_counter()
         rows = self._take_steps()
         for validation in self._validations:
-            for model, columns in validation.measure():
-                rows[model].update(columns)
+            for model, merits, outputs in validation.measure():
+                run = self._active[model].run
+                rows[model].update(run.objective.name_columns(*merits, "val_"))
+                if run.recorder is not None and run.recorder.follows_validation:
+                    run.recorder.note_validation(outputs)
         duration_s = (time.perf_counter() - started) / len(rows)
+        for fixed in self._fixed:
+            for model, merits, _ in fixed.measure():
+                recorder = self._active[model].run.recorder
+                assert recorder is not None
+                recorder.note_fixed(*merits)
         for member, row in zip(self._active, rows, strict=True):
             self._end_epoch(member, row, duration_s)
         self._leave_ended()
@@ -545,8 +591,17 @@ class _Group:
         for model, of_run in enumerate(rates):
             learning_rates[model, : len(of_run)] = of_run
         steps = self._trainer.run(
-            rows + self._first_rows, offsets, torch.from_numpy(learning_rates), crop_starts=starts
+            rows + self._first_rows,
+            offsets,
+            torch.from_numpy(learning_rates),
+            crop_starts=starts,
+            **self._recording,
         )
+        for model, (member, epoch) in enumerate(zip(self._active, drawn, strict=True)):
+            recorder = member.run.recorder
+            if recorder is not None:
+                first = member.run.n_steps - len(epoch[0])
+                recorder.note_statistics(member.train, *epoch, [steps], model, first)
         for member, of_model in zip(self._active, batches, strict=True):
             member.weights.count_steps(len(of_model))
             if member.job.callbacks:
@@ -573,7 +628,12 @@ class _Group:
         member.module.eval()
         member.notify("on_fit_end", run.history)
         best = run.best
-        result = TrainingResult(run.history, best.epoch, best.score, ended_by, member.choice)
+        record = None
+        if run.recorder is not None:
+            record = run.recorder.finish(member.module, len(run.history))
+        result = TrainingResult(
+            run.history, best.epoch, best.score, ended_by, member.choice, record
+        )
         error = member.watchers.error
         if error is not None:
             keep_result(error, result)
@@ -582,53 +642,57 @@ class _Group:
         self._end(member.place, result if error is None else error)
 
 
-class _Validation:
-    """Validation of some models of a trainer in one forward pass.
+class _Evaluation:
+    """Evaluation of some models of a trainer in one forward pass.
 
     Parameters
     ----------
     trainer : EpochTrainer
         Holds the weights.
-    models : list of int
-        Which of its models.
-    members : list of _Member
-        Their runs: on the same windows, or on windows that can be stacked.
+    parts : dict of int to TrainingData
+        Windows of each of the models, by its place: the same, or such that they can be stacked.
+    objective : Objective
+        How all of them are judged.
     """
 
-    def __init__(self, trainer: EpochTrainer, models: list[int], members: list[_Member]) -> None:
+    def __init__(
+        self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], objective: Objective
+    ) -> None:
         self._trainer = trainer
-        self._models = models
-        self._member = members[0]
-        objective = members[0].run.validation_objective
-        assert objective is not None
+        self._models = list(parts)
         self._objective = objective
         weights = trainer.parameters if trainer.average is None else trainer.average
-        self._is_all = len(models) == trainer.n_models
+        self._is_all = len(parts) == trainer.n_models
         self._weights = name_weights(trainer.network, weights) if self._is_all else {}
         self._stacked: tuple[Tensor, Tensor] | None = None
-        sets = [member.validation for member in members if member.validation is not None]
+        sets = list(parts.values())
+        self._data = sets[0]
         self._n_windows = [len(data) for data in sets]
         if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
             self._stacked = _stack([s.X for s in sets]), _stack([s.target for s in sets])
 
-    def measure(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield each model and the columns of its validation part."""
-        for model, (loss, score) in zip(self._models, self._evaluate(), strict=True):
-            yield model, self._objective.name_columns(loss, score, "val_")
+    def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
+        """Yield each model, its mean loss and score, and its outputs (n, K) batch by batch."""
+        merits, batches = self._evaluate()
+        for place, (model, n) in enumerate(zip(self._models, self._n_windows, strict=True)):
+            yield model, merits[place], [outputs[place, :n] for outputs in batches]
 
-    def _evaluate(self) -> list[tuple[float, float]]:
+    def _evaluate(self) -> tuple[list[tuple[float, float]], list[Tensor]]:
+        batches: list[Tensor] = []
         if self._stacked is None:
-            assert self._member.validation is not None
-            return evaluate_models(
+            merits = evaluate_models(
                 lambda batch: self._forward(batch.X[None], batch.lengths),
-                self._member.validation,
+                self._data,
                 self._objective,
-                self._member.run.device,
+                self._trainer.parameters.device,
+                keep=batches.append,
             )
+            return merits, batches
         x, target = self._stacked
-        sums = judge(self._forward(x, None), target, self._n_windows, self._objective)
+        outputs = self._forward(x, None)
+        sums = judge(outputs, target, self._n_windows, self._objective)
         means = sums / torch.tensor(self._n_windows)[:, None]
-        return [(loss, score) for loss, score in means.tolist()]
+        return [(loss, score) for loss, score in means.tolist()], [outputs]
 
     def _forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         trainer, running = self._trainer, self._trainer.running

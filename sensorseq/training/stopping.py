@@ -15,6 +15,9 @@ class Weights(Protocol):
     def copy_state(self) -> dict[str, Tensor]:
         """Return a copy of them by name."""
 
+    def join(self) -> Tensor:
+        """Return all that are floating-point as one vector, parameters first; for reading only."""
+
 
 class ModuleWeights:
     """The weights of a module.
@@ -32,6 +35,16 @@ class ModuleWeights:
         """Return a copy of the module's state dict."""
         state = self._module.state_dict()
         return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def join(self) -> Tensor:
+        """Return parameters and floating-point buffers as one vector."""
+        return torch.cat([part.detach().reshape(-1) for part in float_parts(self._module)])
+
+
+def float_parts(module: nn.Module) -> list[Tensor]:
+    """Return the parameters of a module and its floating-point buffers, in their order."""
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    return [*module.parameters(), *buffers]
 
 
 class BestEpoch:

@@ -356,7 +356,7 @@ def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
     path = write(tmp_path / "windows.h5", make_windows())
     seen = []
 
-    def interrupt(self, *arguments):
+    def interrupt(self, *arguments, **options):
         seen.append((len(readers()), len(open_files(path))))
         raise KeyboardInterrupt
 

@@ -1,0 +1,577 @@
+"""Recorder: fill a TrainingRecord while a run trains, and change no bit of the training."""
+
+import copy
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
+from sensorseq.training.autograd_details import AutogradDetails
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.crop import crop_tensor
+from sensorseq.training.data import TrainingData
+from sensorseq.training.evaluation import evaluate
+from sensorseq.training.step_details import StepDetails
+from sensorseq.training.stopping import Weights, float_parts
+from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
+
+if TYPE_CHECKING:
+    from sensorseq.training.engine import Run
+
+# Steps from one detail to the next, at least: where the windows are many an epoch has many steps,
+# and what is noted must stay a small share of its time; where they are few, of the absolute time.
+DETAIL_EVERY, DETAIL_EVERY_OF_MANY, MANY_WINDOWS = 16, 64, 1000
+MAX_DETAILS = 32  # of a run that takes all its epochs
+BATCH_SHARE = 4  # one in so many of these is measured by passes of its own, see `StepDetails`
+FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
+AVERAGE_DECAY = 0.9
+N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8  # kept beside the first; one every eighth of the epochs
+
+_FIRST_DETAIL = STATISTIC_COLUMNS.index("update_ratio")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _timed(
+    method: Callable[Concatenate["Recorder", _P], _T],
+) -> Callable[Concatenate["Recorder", _P], _T]:
+    """Count the time of a method as that of recording."""
+
+    @wraps(method)
+    def timed(self: "Recorder", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        started = time.perf_counter()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.duration_s += time.perf_counter() - started
+
+    return timed
+
+
+@dataclass
+class _Epoch:
+    """What was noted of one epoch, or of several joined."""
+
+    n_steps: list[int] = field(default_factory=list)
+    steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
+    class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
+    fixed: list[tuple[float, float]] = field(default_factory=list)  # loss and score
+    val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
+    val_margin: list[NDArray[np.float16]] = field(default_factory=list)
+    train_margin: list[NDArray[np.float16]] = field(default_factory=list)
+
+
+class Recorder:
+    """Note what a run does, as `TrainingRecord` says; one recorder serves one run.
+
+    The run calls `begin`, in each epoch the `note_...` that it has something for, and `finish`.
+    Nothing here draws from a generator or writes to the network.
+
+    Not everything can be noted of every run; what was not is empty, or NaN:
+
+    - Windows that are streamed from their file: no fixed subset, no `averaged_loss` and no
+      `train_margin`.
+    - Several processes: of the steps no loss, variance or accuracy, of which each process has its
+      part, and nothing in detail; no `train_margin` and no validation windows.
+    - A loss of one's own: no fixed subset, nothing in detail.
+    - Regression: no `class_counts`, no margins, no followed windows. `fixed_accuracy` and the
+      `accuracy` of a step are R2.
+    - Runs side by side: no snapshots; of the steps in detail what the native engine measures,
+      `detail_steps` and what goes with them is empty.
+    - A run that goes on from a checkpoint: no snapshots of before. From one that was written
+      without a recorder: no record.
+    """
+
+    def __init__(self) -> None:
+        self.duration_s = 0.0
+        self.detail_every = 0
+        self.fixed: TrainingData | None = None
+        self._began_late = False
+
+    @_timed
+    def begin(self, run: "Run", *, is_alone: bool) -> None:
+        """Choose what to follow of a run that is about to begin.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        is_alone : bool
+            Whether no other is trained beside it.
+        """
+        config, train = run.config, run.train
+        self._is_alone = is_alone
+        self._objective = run.objective
+        self.detail_every = detail_period(
+            config.max_epochs * run.batches.n_batches, n_windows=len(train)
+        )
+        self._snapshot_every = max(1, math.ceil(config.max_epochs / SNAPSHOT_SHARE))
+        self._first_snapshot: list[Snapshot] = []
+        self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
+        is_shared = run.ranks is not None
+        self._n_classes = config.n_outputs if config.task == CLASSIFICATION else 0
+        self.notes_margins = bool(
+            self._n_classes and not is_shared and isinstance(train, TrainingData)
+        )
+        self._train = _Followed(train.target if self.notes_margins else None)
+        follows = self._n_classes and not is_shared and run.validation is not None
+        self._val = _Followed(run.validation.target if follows and run.validation else None)
+        self._fixed_rows = np.zeros(0, np.int64)
+        # A loss of one's own may count its calls or draw numbers: it is called as often as before.
+        is_own_loss = callable(config.loss)
+        if isinstance(train, TrainingData) and not is_own_loss:
+            n = len(train)
+            size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
+            self._fixed_rows = _spread(n, size)
+            self.fixed = _centre(train.take(torch.from_numpy(self._fixed_rows), run.device), config)
+        measures = is_alone and not is_shared and not is_own_loss
+        self._details = StepDetails(run.module, run.objective) if measures else None
+        takes_autograd = measures and run.native is None
+        self._autograd = AutogradDetails(run.module) if takes_autograd else None
+        self._step, self._step_numbers = 0, list[tuple[int, Tensor]]()
+        self._average: Tensor | None = None
+        self._done = _Epoch()
+        self._now = self._new_epoch()
+
+    def _new_epoch(self) -> _Epoch:
+        epoch = _Epoch()
+        if len(self._train.rows):
+            epoch.train_margin = [np.full(len(self._train.rows), np.nan, np.float16)]
+        return epoch
+
+    def measures(self, step: int) -> bool:
+        """Whether a step, counted from 0, is measured in detail here."""
+        if self._details is None:
+            return False
+        # of the native engine's steps it is their own business what they give every time
+        every = 1 if self._autograd is not None else BATCH_SHARE
+        return step % (every * self.detail_every) == 0
+
+    @property
+    def _measures_batch(self) -> bool:
+        return self._step % (BATCH_SHARE * self.detail_every) == 0
+
+    def split_steps(self, first_step: int, n_steps: int) -> list[tuple[int, int]]:
+        """Return the ranges of steps, counted from `first_step`, between which to measure."""
+        due = [step for step in range(n_steps) if self.measures(first_step + step)]
+        edges = sorted({0, n_steps, *due, *(step + 1 for step in due)})
+        return list(pairwise(edges))
+
+    @_timed
+    def begin_step(
+        self, batch: TrainingData, step: int, parameters: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Measure a batch right before its step, see `StepDetails.before`."""
+        assert self._details is not None
+        self._step = step
+        if self._measures_batch:
+            self._details.before(batch, step, parameters)
+        if self._autograd is not None:
+            self._autograd.begin(batch)
+
+    @_timed
+    def watch_step(self, outputs: Tensor, losses: Tensor) -> None:
+        """Measure a step by autograd before it goes backward, see `AutogradDetails.watch`."""
+        if self._autograd is not None:
+            self._autograd.watch(outputs, losses)
+
+    @_timed
+    def end_step(self, parameters: Mapping[str, Tensor] | None = None) -> None:
+        """Measure a batch right after its step, see `StepDetails.after`."""
+        assert self._details is not None
+        if self._autograd is not None:
+            self._step_numbers.append((self._step, self._autograd.finish()))
+        if self._measures_batch:
+            self._details.after(parameters)
+
+    @property
+    def native_options(self) -> dict[str, Any]:
+        """What `EpochTrainer.run` is asked for beside the steps."""
+        return {"detail_every": self.detail_every, "margins": self.notes_margins}
+
+    @property
+    def follows_validation(self) -> bool:
+        """Whether `note_validation` has windows to follow."""
+        return len(self._val.rows) > 0
+
+    @_timed
+    def note_statistics(
+        self,
+        data: TrainingData,
+        batches: Sequence[NDArray[np.int64]],
+        rates: Sequence[float],
+        statistics: Sequence[StepStatistics],
+        model: int = 0,
+        first_step: int = 0,
+    ) -> None:
+        """Take in the steps of native calls.
+
+        Parameters
+        ----------
+        data : TrainingData
+            Windows the rows are of.
+        batches : sequence of ndarray
+            Rows of each step.
+        rates : sequence of float
+            Learning rate of each step.
+        statistics : sequence of StepStatistics
+            Of each call; one may have further steps that other models took.
+        model : int, default=0
+            Whose.
+        first_step : int, default=0
+            Steps that were taken before.
+        """
+        values = np.concatenate([part.values[model].numpy() for part in statistics])
+        values = values[: len(batches)]
+        taken = np.arange(first_step, first_step + len(batches))
+        # another model may have asked for more details
+        values[taken % self.detail_every != 0, _FIRST_DETAIL:] = np.nan
+        margins = None
+        if self.notes_margins:
+            found = [part.margins[model] for part in statistics if part.margins is not None]
+            margins = np.concatenate([part.numpy() for part in found])
+        self._note(data, batches, rates, values, margins)
+
+    @_timed
+    def note_outputs(
+        self,
+        data: TrainingData,
+        batches: Sequence[NDArray[np.int64]],
+        rates: Sequence[float],
+        totals: NDArray[np.float64],
+        losses: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        first_step: int,
+    ) -> None:
+        """Take in the steps of autograd.
+
+        Parameters
+        ----------
+        data, batches, rates
+            As in `note_statistics`.
+        totals : ndarray of shape (S, 3)
+            Loss and merits of each step, summed over its windows, and its gradient norm.
+        losses : sequence of Tensor of shape (n,) or ()
+            Weighted losses of each step's windows.
+        outputs : sequence of Tensor of shape (n, K)
+            Of the same windows. Neither is there when several processes share a batch.
+        first_step : int
+            Steps that were taken before.
+        """
+        sizes = np.array([len(rows) for rows in batches])
+        values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
+        column = STATISTIC_COLUMNS.index
+        values[:, column("grad_norm")] = totals[:, 2]
+        margins = None
+        if outputs:
+            values[:, column("loss")] = totals[:, 0] / sizes
+            values[:, column("accuracy")] = totals[:, 1] / sizes
+            if all(of_step.ndim for of_step in losses):
+                each = torch.cat(list(losses)).double().cpu().numpy()
+                values[:, column("loss_variance")] = _variances(each, sizes)
+            if self.notes_margins:
+                every = torch.cat(list(outputs)).cpu().numpy()
+                margins = margins_of(every, self._classes_of(data)[np.concatenate(batches)])
+        if self._step_numbers:
+            places, numbers = zip(*self._step_numbers, strict=True)
+            values[np.array(places) - first_step, _FIRST_DETAIL:] = torch.stack(numbers).cpu()
+            self._step_numbers = []
+        self._note(data, batches, rates, values, margins)
+
+    def _note(
+        self,
+        data: TrainingData,
+        batches: Sequence[NDArray[np.int64]],
+        rates: Sequence[float],
+        values: NDArray[np.float64],
+        margins: NDArray[Any] | None,
+    ) -> None:
+        sizes, now = [len(rows) for rows in batches], self._now
+        now.steps.append(np.column_stack([sizes, rates, values]))
+        if not self._n_classes:
+            return
+        rows, n_classes = np.concatenate(batches), self._n_classes
+        cells = np.repeat(np.arange(len(sizes)), sizes) * n_classes + self._classes_of(data)[rows]
+        counts = np.bincount(cells, minlength=len(sizes) * n_classes)
+        now.class_counts.append(counts.reshape(-1, n_classes).astype(np.int32))
+        if self.notes_margins and margins is not None:
+            self._train.put(now.train_margin[0], rows, margins[: len(rows)])
+
+    def _classes_of(self, data: TrainingData) -> NDArray[np.int64]:
+        if self.notes_margins:
+            return self._train.all_targets
+        return np.asarray(data.target.cpu().numpy())
+
+    @_timed
+    def note_validation(self, outputs: Sequence[Tensor]) -> None:
+        """Take in the outputs (n, K) for the validation windows, one batch after the other."""
+        joined = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
+        followed = self._val.of(joined.cpu().numpy())
+        self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)]
+        self._now.val_margin = [_half(margins_of(followed, self._val.target))]
+
+    @_timed
+    def measure_fixed(self, module: nn.Module) -> None:
+        """Measure the fixed subset with the weights that are in the network."""
+        if self.fixed is not None:
+            self.note_fixed(*evaluate(module, self.fixed, self._objective))
+
+    def note_fixed(self, loss: float, score: float) -> None:
+        """Take in loss and score of the fixed subset."""
+        self._now.fixed = [(loss, score)]
+
+    @_timed
+    def end_epoch(self, weights: Weights) -> None:
+        """Keep what was noted of an epoch, and take in the weights that were validated."""
+        epoch, done = self._now, self._done
+        if self.fixed is not None:
+            here, n_before = weights.join(), len(done.n_steps)
+            if self._average is None:
+                self._average = here.clone()
+            else:  # such that the first epochs weigh no more than their share
+                share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
+                self._average.lerp_(here, share)
+        epoch.n_steps = [sum(len(part) for part in epoch.steps)]
+        for name, parts in vars(epoch).items():
+            getattr(done, name).extend(parts)
+        self._now = self._new_epoch()
+
+    def keep_snapshot(self, run: "Run") -> None:
+        """Keep the state of a run alone before its first step, and after every so many epochs."""
+        n_epochs = len(run.history)
+        if not self._is_alone or n_epochs % self._snapshot_every:
+            return
+        self._keep_snapshot(run, n_epochs)
+
+    @_timed
+    def _keep_snapshot(self, run: "Run", n_epochs: int) -> None:
+        snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
+        (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
+
+    @_timed
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
+        details = {} if self._details is None else self._details.state_dict()
+        return arrays | {
+            "n_steps": list(self._done.n_steps),
+            "average": self._average,
+            "details": {name: torch.from_numpy(part) for name, part in details.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from where `state_dict` was called; None is a run that was not recorded."""
+        if state is None:
+            self._began_late = True
+            return
+        self._average = state["average"]
+        if self._average is not None and self.fixed is not None:
+            self._average = self._average.to(self.fixed.X.device)
+        if self._details is not None:
+            details = {name: part.numpy() for name, part in state["details"].items()}
+            self._details.load_state_dict(details)
+        arrays = {name: part.numpy() for name, part in state.items() if isinstance(part, Tensor)}
+        self._done = _Epoch(
+            list(state["n_steps"]),
+            [arrays["steps"]],
+            [arrays["class_counts"]] if "class_counts" in arrays else [],
+            [(loss, score) for loss, score in arrays["fixed"].tolist()],
+            list(arrays["val_predicted"]),
+            list(arrays["val_margin"]),
+            list(arrays["train_margin"]),
+        )
+
+    def _joined(self) -> dict[str, NDArray[Any]]:
+        """Return what was noted of all epochs, each as one array."""
+        done, n_epochs = self._done, len(self._done.n_steps)
+        arrays: dict[str, NDArray[Any]] = {
+            "steps": np.concatenate([np.zeros((0, len(STEP_NAMES))), *done.steps]),
+            "fixed": np.array(done.fixed, np.float64).reshape(-1, 2),
+            "val_predicted": _stacked(done.val_predicted, n_epochs, np.uint16),
+            "val_margin": _stacked(done.val_margin, n_epochs, np.float16),
+            "train_margin": _stacked(done.train_margin, n_epochs, np.float16),
+        }
+        if self._n_classes:
+            none = np.zeros((0, self._n_classes), np.int32)
+            arrays["class_counts"] = np.concatenate([none, *done.class_counts])
+        return arrays
+
+    def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
+        """Return the record of a run that has ended after so many epochs.
+
+        None when the run did not begin here, or an interrupt kept its last epoch from being noted.
+        """
+        n_steps = self._done.n_steps[:n_epochs]  # one may have been noted that never ended
+        if self._began_late or len(n_steps) < n_epochs:
+            return None
+        averaged_loss = self._measure_average(module)
+        joined, n_all = self._joined(), sum(n_steps)
+        steps, fixed = joined["steps"][:n_all], joined["fixed"][:n_epochs]
+        counts = joined.get("class_counts")
+        record = TrainingRecord(
+            epoch_steps=np.concatenate([[0], np.cumsum(n_steps, dtype=np.int64)]).astype(np.int64),
+            steps={name: steps[:, i].copy() for i, name in enumerate(STEP_NAMES)},
+            class_counts=None if counts is None else counts[:n_all],
+            fixed_rows=self._fixed_rows,
+            fixed_loss=fixed[:, 0].copy(),
+            fixed_accuracy=fixed[:, 1].copy(),
+            averaged_loss=averaged_loss,
+            average_decay=AVERAGE_DECAY,
+            val_rows=self._val.rows,
+            val_target=self._val.target,
+            val_predicted=joined["val_predicted"][:n_epochs],
+            val_margin=joined["val_margin"][:n_epochs],
+            train_rows=self._train.rows,
+            train_target=self._train.target,
+            train_margin=joined["train_margin"][:n_epochs],
+            snapshots=[*self._first_snapshot, *self._snapshots],
+            duration_s=self.duration_s,
+        )
+        if self._details is not None:
+            self._details.fill(record)
+            _cut_details(record, int((record.detail_steps < n_all).sum()))
+        return record
+
+    @_timed
+    @torch.no_grad()
+    def _measure_average(self, module: nn.Module) -> float:
+        """Return the loss of the fixed subset under the mean of the weights after each epoch."""
+        if self._average is None or self.fixed is None:
+            return math.nan
+        scratch = copy.deepcopy(module)
+        parts = float_parts(scratch)
+        for part, mean in zip(
+            parts, self._average.split([part.numel() for part in parts]), strict=True
+        ):
+            part.copy_(mean.view_as(part))
+        return evaluate(scratch, self.fixed, self._objective)[0]
+
+
+_is_recording = True
+
+
+def new_recorder() -> Recorder | None:
+    """Return a recorder for a run, None in a block `without_recording`."""
+    return Recorder() if _is_recording else None
+
+
+@contextmanager
+def without_recording() -> Iterator[None]:
+    """Let no fit of this process record its run in a block; the trained networks are the same."""
+    global _is_recording
+    before, _is_recording = _is_recording, False
+    try:
+        yield
+    finally:
+        _is_recording = before
+
+
+def detail_period(n_steps: int, n_windows: int) -> int:
+    """Return how many steps lie between two details of a run of at most `n_steps`.
+
+    The first power of two from `DETAIL_EVERY` on (of `MANY_WINDOWS` from a larger one) that gives
+    at most `MAX_DETAILS`: so runs side by side, which are measured at the same steps, need not be
+    measured more often than one asks.
+    """
+    period = DETAIL_EVERY if n_windows < MANY_WINDOWS else DETAIL_EVERY_OF_MANY
+    while period * MAX_DETAILS < n_steps:
+        period *= 2
+    return period
+
+
+def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the logit of each window's own class less the largest other one, shape (n,)."""
+    every = np.arange(len(outputs))
+    own, others = outputs[every, target], outputs.copy()
+    if outputs.shape[1] == 1:
+        return np.zeros_like(own)
+    others[every, target] = -np.inf
+    with np.errstate(invalid="ignore"):  # of outputs that are not finite: NaN says it
+        return np.asarray(own - others.max(axis=1))
+
+
+class _Followed:
+    """Windows of a part that are followed one by one: all, or a sample that is spread evenly."""
+
+    def __init__(self, target: Tensor | None) -> None:
+        none = np.zeros(0, np.int64)
+        self.all_targets = none if target is None else target.cpu().numpy()
+        n_windows = len(self.all_targets)
+        self.rows = _spread(n_windows, min(n_windows, MAX_WATCHED))
+        self._are_all = len(self.rows) == n_windows
+        self.target = self.of(self.all_targets)
+        if not self._are_all:
+            self._place = np.full(n_windows, -1)
+            self._place[self.rows] = np.arange(len(self.rows))
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the part of values of all windows that is of those followed."""
+        return values if self._are_all else values[self.rows]
+
+    def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Write the values of some windows to their places; of one that comes twice the last."""
+        if not self._are_all:
+            places = self._place[rows]
+            rows, values = places[places >= 0], values[places >= 0]
+        into[rows] = _half(values)
+
+
+def _cut_details(record: TrainingRecord, n_details: int) -> None:
+    """Leave out the last steps in detail, of an epoch that did not end."""
+    record.detail_steps = record.detail_steps[:n_details]
+    for series in (record.details, record.tensor_grad_norms):
+        series |= {name: values[:n_details] for name, values in series.items()}
+    record.time_profile = record.time_profile[:n_details]
+    record.hidden_norm = record.hidden_norm[:n_details]
+
+
+def _half(values: NDArray[Any]) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):  # infinity says it well
+        return values.astype(np.float16)
+
+
+def _spread(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
+    return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
+
+
+def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the variance of the losses of each step around their mean."""
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    with np.errstate(invalid="ignore"):  # of losses that are not finite: NaN says it
+        mean = np.add.reduceat(losses, starts) / sizes
+        return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
+
+
+def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any]:
+    return np.stack(rows) if rows else np.zeros((n_epochs, 0), dtype)
+
+
+def _centre(data: TrainingData, config: Any) -> TrainingData:
+    """Crop as validation windows are where the steps are taken on random crops."""
+    if config.crop != "random" or config.max_timesteps is None:
+        return data
+    X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)
+    return TrainingData(X, lengths, data.target)
+
+
+def _copied(state: Any) -> Any:
+    """Return a nested state with tensors of its own, in main memory."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: _copied(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_copied(value) for value in state)
+    return state

@@ -1,0 +1,149 @@
+"""TrainingRecord: what a run notes beside its History, as the evidence of a fluctuation report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_WATCHED = 20_000  # windows of a part that are followed one by one; more are sampled evenly
+STEP_NAMES = (
+    "n_windows",
+    "learning_rate",
+    "loss",
+    "loss_variance",
+    "accuracy",
+    "grad_norm",
+    "update_ratio",
+    "gradient_noise",
+    "saturated_input",
+    "saturated_forget",
+    "saturated_cell",
+    "saturated_output",
+)
+DETAIL_NAMES = (
+    "same_batch_loss_before",
+    "same_batch_loss_after",
+    "gradient_cosine",
+    "dropout_variance",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run at the end of an epoch, from which it can be gone on with.
+
+    Parameters
+    ----------
+    epoch : int
+        Epochs done; 0 is before the first step.
+    step : int
+        Steps taken.
+    state : Mapping
+        What the run's `state_dict` gave: weights, optimizer, schedule and every generator. Tensors
+        of its own, which nothing else writes.
+    """
+
+    epoch: int
+    step: int
+    state: Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class TrainingRecord:
+    """What a run of E epochs and S steps noted; NaN where a step or an epoch was not measured.
+
+    Both engines give the same names with the same meaning. Recording changes no bit of the
+    training.
+
+    Attributes
+    ----------
+    epoch_steps : ndarray of shape (E + 1,), int64
+        Where the steps of each epoch begin and the last end.
+    steps : dict of str to ndarray of shape (S,), float64
+        `STEP_NAMES`. Up to `grad_norm` of every step: windows in the batch, learning rate, loss of
+        the batch (nats, before the step, in training mode), variance of the windows' losses in it,
+        accuracy, global gradient norm before clipping. The others every `detail_every` steps:
+        |change| / |parameters|; trace of the covariance of one window's gradient; share of each
+        gate's values near its bounds (outside [0.05, 0.95], for the cell |g| > 0.9).
+    class_counts : ndarray of shape (S, K), int32, or None
+        Windows of each class in each batch; None for a regression.
+    detail_steps : ndarray of shape (D,), int64
+        Steps, counted from 0, at which the details below were measured.
+    details : dict of str to ndarray of shape (D,), float64
+        `DETAIL_NAMES`: loss of the batch in evaluation mode right before and right after its own
+        step (nats); cosine of the gradients of this step and the one measured before; variance of
+        the batch's mean loss over 4 dropout masks at fixed weights (NaN without dropout).
+    tensor_grad_norms : dict of str to ndarray of shape (D,)
+        Norm of each parameter's gradient at those steps, by its name in the state dict.
+    time_profile : ndarray of shape (D, 16), float64
+        Share of ``|dL/dx_t|`` in each sixteenth of the sequence at those steps; rows sum to one.
+    hidden_norm : ndarray of shape (D, 16), float64
+        Mean norm of the top layer's hidden vector over each sixteenth of the sequence.
+    fixed_rows : ndarray of shape (m,), int64
+        Training windows of the fixed subset.
+    fixed_loss, fixed_accuracy : ndarray of shape (E,)
+        Mean loss (nats) and accuracy of that subset after each epoch, in evaluation mode, without
+        weights: no sampling, no dropout, no validation size.
+    averaged_loss : float
+        Loss of the fixed subset under the mean of the weights after each epoch, exponentially
+        weighted with `average_decay`; measured once, at the end.
+    average_decay : float
+        Of that mean, per epoch.
+    val_rows : ndarray of shape (v,), int64
+        Validation windows that are followed: all of them up to `MAX_WATCHED`.
+    val_target : ndarray of shape (v,), int64
+        Their classes, as codes.
+    val_groups : ndarray of shape (v,), int64, or None
+        Codes of the recordings or groups they come from; None where groups were not given.
+    val_predicted : ndarray of shape (E, v), uint16
+        Predicted class of each after each epoch.
+    val_margin : ndarray of shape (E, v), float16
+        Logit of its own class less the largest other one.
+    train_rows : ndarray of shape (w,), int64
+        Training windows that are followed: all of them up to `MAX_WATCHED`.
+    train_target : ndarray of shape (w,), int64
+        Their classes, as codes.
+    train_margin : ndarray of shape (E, w), float16
+        Margin of each before the step it took part in, in training mode; NaN where it took part in
+        none.
+    snapshots : list of Snapshot
+        The first of before training, then up to four of every so many epochs.
+    duration_s : float
+        What recording cost, as far as it can be told apart.
+    """
+
+    epoch_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    class_counts: NDArray[np.int32] | None = None
+    detail_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    details: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    tensor_grad_norms: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    time_profile: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 16)))
+    hidden_norm: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 16)))
+    fixed_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    fixed_loss: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    fixed_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    averaged_loss: float = np.nan
+    average_decay: float = 0.9
+    val_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    val_target: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    val_groups: NDArray[np.int64] | None = None
+    val_predicted: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
+    val_margin: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    train_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    train_target: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    train_margin: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    snapshots: list[Snapshot] = field(default_factory=list)
+    duration_s: float = 0.0
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that were recorded."""
+        return len(self.epoch_steps) - 1
+
+    @property
+    def val_correct(self) -> NDArray[np.bool_]:
+        """Which validation windows were predicted right after each epoch, of shape (E, v)."""
+        return np.asarray(self.val_predicted == self.val_target)

@@ -1,0 +1,514 @@
+"""What a recorder notes is what happened, by both engines alike, and it changes nothing."""
+
+import copy
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training.checkpoint import Checkpoint
+from sensorseq.training.recorder import (
+    Recorder,
+    detail_period,
+    margins_of,
+    new_recorder,
+    without_recording,
+)
+from sensorseq.training_record import STEP_NAMES, TrainingRecord
+
+N_TRAIN, N_VAL, N_TIMESTEPS, N_CLASSES = 45, 17, 9, 3
+DETAILED = STEP_NAMES[STEP_NAMES.index("update_ratio") :]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_disk_is_waited_for():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
+
+
+def make_data(n_windows, seed, dtype, *, lengths=False, weight=False, n_timesteps=N_TIMESTEPS):
+    rng = np.random.default_rng(seed)
+    target = torch.tensor(rng.choice(N_CLASSES, n_windows, p=[0.5, 0.3, 0.2]))
+    X = torch.tensor(rng.normal(size=(n_windows, n_timesteps, 2))) + 0.7 * target[:, None, None]
+    valid = torch.tensor(rng.integers(3, n_timesteps + 1, n_windows)) if lengths else None
+    factor = torch.tensor(rng.uniform(0.2, 1.8, n_windows)).to(dtype) if weight else None
+    return TrainingData(X.to(dtype), valid, target, factor)
+
+
+def train(
+    engine="native",
+    *,
+    recorder=None,
+    network=None,
+    dtype=torch.float64,
+    lengths=False,
+    weight=False,
+    validation=True,
+    refresh=None,
+    checkpoint=None,
+    callbacks=(),
+    **options,
+):
+    """Return the module, the result and the torch generator's state after a run."""
+    torch.manual_seed(0)
+    module = LSTMLinear(2, 5, N_CLASSES, **{"pooling": "meanmax", **(network or {})}).to(dtype)
+    chosen = {"batch_size": 8, "max_epochs": 4, "learning_rate": 0.02, **options}
+    if not validation:
+        chosen |= {"monitor": "loss"}
+    given = make_data(N_TRAIN, 1, dtype, lengths=lengths, weight=weight)
+    n_val_timesteps = chosen.get("max_timesteps", N_TIMESTEPS)
+    shown = make_data(N_VAL, 2, dtype, lengths=lengths, n_timesteps=n_val_timesteps)
+    result = train_network(
+        module,
+        given,
+        shown if validation else None,
+        TrainingConfig(N_CLASSES, **chosen),
+        seed=np.random.SeedSequence(7),
+        engine=engine,
+        refresh=refresh,
+        recorder=recorder,
+        checkpoint=checkpoint,
+        callbacks=callbacks,
+    )
+    return module, result
+
+
+def record_of(engine="native", **options):
+    return train(engine, recorder=Recorder(), **options)[1].record
+
+
+class Renew:
+    """Other training windows in each epoch."""
+
+    def __init__(self, dtype):
+        self.X = make_data(N_TRAIN, 1, dtype).X
+
+    def __call__(self, epoch):
+        return self.X.numpy() + 0.1 * np.random.default_rng(epoch).normal(size=self.X.shape)
+
+
+SETTINGS = {
+    "as it comes": {},
+    "lengths": {"lengths": True},
+    "weights": {"weight": True, "label_smoothing": 0.1},
+    "focal": {"loss": "focal"},
+    "mse": {"loss": "mse", "label_smoothing": 0.2},
+    "balanced, merged": {"sampler": "balanced", "last_batch": "merge"},
+    "dropped": {"last_batch": "drop"},
+    "many steps": {"batch_size": 9, "max_epochs": 14},
+    "full batch": {"batch_size": None, "max_epochs": 20},
+    "random crops": {"max_timesteps": 6, "crop": "random", "lengths": True},
+    "average of the weights": {"ema_decay": 0.9, "network": {"dropout": 0.3}},
+    "batch norm": {"network": {"head_norm": "batch", "recurrent_dropout": 0.3}},
+    "no validation": {"validation": False, "lr_schedule": "constant", "l1": 0.01},
+}
+COMPARED = (
+    "epoch_steps", "class_counts", "fixed_rows", "fixed_loss", "fixed_accuracy", "averaged_loss",
+    "val_rows", "val_target", "val_predicted", "val_margin", "train_rows", "train_target",
+    "train_margin", "detail_steps", "time_profile", "hidden_norm",
+)  # fmt: skip
+
+
+def assert_close(ours, theirs, name):
+    dtype = np.asarray(ours).dtype
+    assert dtype == np.asarray(theirs).dtype
+    # in half precision a rounding may fall on either side
+    rtol, atol = (1e-3, 1e-6) if dtype == np.float16 else (1e-9, 1e-12)
+    np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_both_engines_note_the_same(options):
+    native, autograd = record_of("native", **options), record_of("autograd", **options)
+    assert set(native.steps) == set(autograd.steps) == set(STEP_NAMES)
+    for name in STEP_NAMES:
+        measured = np.isfinite(native.steps[name])
+        assert measured[:: 16 if name in DETAILED else 1].all()
+        assert_close(native.steps[name], autograd.steps[name], name)
+    for group in ("details", "tensor_grad_norms"):
+        ours, theirs = getattr(native, group), getattr(autograd, group)
+        assert list(ours) == list(theirs)
+        for name, values in ours.items():
+            assert_close(values, theirs[name], name)
+    for name in COMPARED:
+        assert_close(getattr(native, name), getattr(autograd, name), name)
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_the_steps_add_up_to_the_history(engine, options):
+    _, result = train(engine, recorder=Recorder(), **options)
+    record, history = result.record, result.history
+    assert record.n_epochs == len(history)
+    assert len(record.snapshots) > 1
+    for epoch, row in enumerate(history):
+        of_epoch = slice(*record.epoch_steps[epoch : epoch + 2])
+        n_windows = record.steps["n_windows"][of_epoch]
+        for name in ("loss", "accuracy"):
+            mean = np.average(record.steps[name][of_epoch], weights=n_windows)
+            assert math.isclose(mean, row[name], rel_tol=1e-9)
+        assert math.isclose(record.steps["grad_norm"][of_epoch].mean(), row["grad_norm"])
+        assert record.steps["learning_rate"][of_epoch][-1] == row["learning_rate"]
+        np.testing.assert_array_equal(record.class_counts[of_epoch].sum(axis=1), n_windows)
+        if "val_accuracy" in row:
+            assert math.isclose(record.val_correct[epoch].mean(), row["val_accuracy"])
+            np.testing.assert_array_equal(record.val_correct[epoch], record.val_margin[epoch] > 0)
+
+
+def reference_outputs(module, data):
+    with torch.no_grad():
+        return copy.deepcopy(module).eval()(data.X, data.lengths)
+
+
+class KeepOutputs:
+    """Note by other means what a record should hold after each epoch."""
+
+    def __init__(self, data):
+        self.data, self.outputs, self.weights = data, [], []
+
+    def on_epoch_end(self, module, history):
+        self.outputs.append(reference_outputs(module, self.data))
+        self.weights.append(copy.deepcopy(module.state_dict()))
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("network", [{}, {"head_norm": "batch", "dropout": 0.4}])
+def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(engine, network):
+    validation, given = (make_data(n, s, torch.float64) for n, s in ((N_VAL, 2), (N_TRAIN, 1)))
+    seen, of_training = KeepOutputs(validation), KeepOutputs(given)
+    options = {"network": network, "callbacks": (seen, of_training), "restore_best": False}
+    module, result = train(engine, recorder=Recorder(), **options)
+    record = result.record
+    for epoch, logits in enumerate(seen.outputs):
+        np.testing.assert_array_equal(record.val_predicted[epoch], logits.argmax(1))
+        own = logits[torch.arange(N_VAL), validation.target]
+        others = [[v for k, v in enumerate(row) if k != t] for row, t in
+                  zip(logits.tolist(), validation.target.tolist(), strict=True)]  # fmt: skip
+        wanted = own.numpy() - np.max(others, axis=1)
+        np.testing.assert_allclose(record.val_margin[epoch], wanted, rtol=1e-3, atol=1e-6)
+    rows = torch.tensor(record.fixed_rows)
+    assert len(rows) == 32
+    assert len(set(rows.tolist())) == 32
+    for epoch, logits in enumerate(of_training.outputs):
+        loss = functional.cross_entropy(logits[rows], given.target[rows]).item()
+        assert math.isclose(record.fixed_loss[epoch], loss, rel_tol=1e-9)
+        hits = (logits[rows].argmax(1) == given.target[rows]).double().mean().item()
+        assert math.isclose(record.fixed_accuracy[epoch], hits)
+    powers = [0.9 ** (len(seen.weights) - 1 - i) for i in range(len(seen.weights))]
+    mean = {
+        name: sum(p * w[name] for p, w in zip(powers, seen.weights, strict=True)) / sum(powers)
+        for name in seen.weights[0]
+    }
+    module.load_state_dict(mean)
+    logits = reference_outputs(module, given)[rows]
+    wanted = functional.cross_entropy(logits, given.target[rows]).item()
+    assert math.isclose(record.averaged_loss, wanted, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_the_statistics_of_a_step_are_those_of_its_windows(engine):
+    """A full batch without dropout: the first step is that of the first weights."""
+    record = record_of(engine, batch_size=None, weight=True, label_smoothing=0.1)
+    given = make_data(N_TRAIN, 1, torch.float64, weight=True)
+    torch.manual_seed(0)
+    module = LSTMLinear(2, 5, N_CLASSES, pooling="meanmax").double()
+    logits = module(given.X, given.lengths)
+    losses = functional.cross_entropy(logits, given.target, reduction="none", label_smoothing=0.1)
+    losses = losses * given.weight
+    losses.mean().backward()
+    norm = torch.cat([p.grad.reshape(-1) for p in module.parameters()]).norm().item()
+    wanted = {
+        "n_windows": N_TRAIN,
+        "loss": losses.mean().item(),
+        "loss_variance": losses.var(unbiased=False).item(),
+        "accuracy": (logits.argmax(1) == given.target).double().mean().item(),
+        "grad_norm": norm,
+    }
+    for name, value in wanted.items():
+        assert math.isclose(record.steps[name][0], value, rel_tol=1e-9), name
+    np.testing.assert_array_equal(record.class_counts[0], np.bincount(given.target))
+    margins = margins_of(logits.detach().numpy(), given.target.numpy())
+    np.testing.assert_allclose(record.train_margin[0], margins, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_a_window_that_took_part_in_no_step_has_no_margin(engine):
+    record = record_of(engine, last_batch="drop")
+    left_out = np.isnan(record.train_margin).sum(axis=1)
+    np.testing.assert_array_equal(left_out, N_TRAIN % 8)
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_of_many_windows_some_are_followed(engine, monkeypatch):
+    whole = record_of(engine)
+    monkeypatch.setattr("sensorseq.training.recorder.MAX_WATCHED", 10)
+    record = record_of(engine)
+    for part, n_windows in (("val", N_VAL), ("train", N_TRAIN)):
+        rows = getattr(record, f"{part}_rows")
+        assert len(rows) == 10
+        assert np.ptp(np.diff(rows)) <= 1
+        assert rows[-1] < n_windows
+        for name in (f"{part}_margin", f"{part}_target"):
+            np.testing.assert_array_equal(getattr(record, name), getattr(whole, name)[..., rows])
+    np.testing.assert_array_equal(record.val_predicted, whole.val_predicted[:, record.val_rows])
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize(
+    "options", [{}, {"ema_decay": 0.9}, {"max_timesteps": 6, "crop": "random"}]
+)
+def test_details_come_at_fixed_steps(engine, options):
+    record = record_of(engine, max_epochs=22, early_stopping=False, **options)
+    np.testing.assert_array_equal(record.detail_steps, [0, 64, 128])
+    for name in DETAILED:
+        np.testing.assert_array_equal(np.isfinite(record.steps[name]), np.arange(132) % 16 == 0)
+    # nothing is dropped: in evaluation mode the batch has the loss that the step itself saw
+    before = record.details["same_batch_loss_before"]
+    np.testing.assert_allclose(before, record.steps["loss"][record.detail_steps], rtol=1e-9)
+    assert (record.details["same_batch_loss_after"] != before).all()
+    assert np.isnan(record.details["dropout_variance"]).all()
+    norms = np.stack(list(record.tensor_grad_norms.values()))
+    of_step = record.steps["grad_norm"][record.detail_steps]
+    np.testing.assert_allclose(np.sqrt((norms**2).sum(axis=0)), of_step, rtol=1e-9)
+    np.testing.assert_allclose(record.time_profile.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_the_loss_after_its_own_step_is_that_of_the_next_on_the_same_windows(engine):
+    record = record_of(engine, batch_size=None, max_epochs=66, early_stopping=False)
+    after = record.details["same_batch_loss_after"]
+    np.testing.assert_array_equal(record.detail_steps, [0, 64])
+    np.testing.assert_allclose(after, record.steps["loss"][[1, 65]], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "n_windows", "period"),
+    [(1, 999, 16), (512, 999, 16), (513, 999, 32), (1, 1000, 64), (10**5, 1000, 4096)],
+)
+def test_the_period_of_details_follows_from_the_plan_alone(n_steps, n_windows, period):
+    assert detail_period(n_steps, n_windows) == period
+
+
+EQUAL = {
+    "dropout": {"network": {"dropout": 0.3}},
+    "recurrent dropout": {"network": {"recurrent_dropout": 0.3, "num_layers": 2}},
+    "batch norm": {"network": {"head_norm": "batch", "dropout": 0.2}},
+    "average of the weights": {"ema_decay": 0.9},
+    "random crops": {"max_timesteps": 6, "crop": "random"},
+    "new windows": {"refresh": True},
+    "early stopping": {"max_epochs": 30, "patience": 2, "tol": 0.2},
+    "weights": {"weight": True, "lengths": True},
+    "plateau": {"lr_schedule": "plateau", "patience": 2, "sampler": "balanced"},
+}
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
+def test_recording_changes_no_bit(engine, options, tmp_path):
+    ends = []
+    for recorder in (None, Recorder()):
+        chosen = {"dtype": torch.float32, **options}
+        if chosen.get("refresh"):
+            chosen["refresh"] = Renew(torch.float32)
+        path = tmp_path / str(recorder is None)
+        file = Checkpoint(path)
+        states = []
+        keep = file.keep
+
+        def note(run, *, last, keep=keep, states=states):
+            states.append(run.training_state())
+            states[-1] = copy.deepcopy(states[-1])
+            keep(run, last=last)
+
+        file.keep = note
+        module, result = train(engine, recorder=recorder, checkpoint=file, **chosen)
+        rows = [{k: v for k, v in r.items() if k != "duration_s"} for r in result.history]
+        generator = torch.get_rng_state()
+        ends.append((module.state_dict(), rows, result.best_epoch, generator, states))
+    assert same(*ends)
+
+
+def same(one, other):
+    """Whether two nested states agree in every bit."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other or (one != one and other != other)
+
+
+class OfTorch(torch.nn.Module):
+    """A network of torch's own parts, whose masks come from torch's generator."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(2, 4, batch_first=True)
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(4, N_CLASSES))
+
+    def forward(self, x, lengths=None):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def test_recording_changes_no_bit_of_another_network():
+    ends = []
+    for recorder in (None, Recorder()):
+        torch.manual_seed(0)
+        module, data = OfTorch(), make_data(N_TRAIN, 1, torch.float32)
+        config = TrainingConfig(N_CLASSES, max_epochs=4, batch_size=8, learning_rate=0.02)
+        result = train_network(
+            module, data, data, config, seed=np.random.SeedSequence(1), recorder=recorder
+        )
+        rows = [{k: v for k, v in r.items() if k != "duration_s"} for r in result.history]
+        ends.append((module.state_dict(), rows, torch.get_rng_state()))
+    assert same(*ends)
+    assert np.isfinite(result.record.fixed_loss).all()
+    assert result.record.details["dropout_variance"][0] > 0
+
+
+def test_no_generator_of_the_process_is_drawn_from():
+    legacy = np.random.get_state()[1].copy()  # noqa: NPY002  # recording is not to touch it
+    train(recorder=Recorder())
+    after = torch.get_rng_state()
+    train()
+    assert torch.equal(torch.get_rng_state(), after)
+    assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
+
+
+class GoOn:
+    """Take the place of a checkpoint: bring a run to a snapshot of another."""
+
+    def __init__(self, snapshot, history):
+        self.snapshot, self.rows = snapshot, list(history)[: snapshot.epoch]
+
+    def begin(self, identity):
+        """Nothing to compare."""
+
+    def restore(self, run):
+        run.load_state_dict(self.snapshot.state)
+        run.history = History(self.rows)
+
+    def keep(self, run, *, last):
+        """Nothing to keep."""
+
+    def close(self):
+        """Nothing was opened."""
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("more", [{}, {"ema_decay": 0.9}])
+def test_a_run_goes_on_from_each_snapshot(engine, more):
+    options = {"max_epochs": 20, "early_stopping": False, "network": {"dropout": 0.2}} | more
+    whole, result = train(engine, recorder=Recorder(), **options)
+    snapshots = result.record.snapshots
+    assert [snapshot.epoch for snapshot in snapshots] == [0, 9, 12, 15, 18]
+    for snapshot in snapshots:
+        assert snapshot.step == result.record.epoch_steps[snapshot.epoch]
+        again, _ = train(engine, checkpoint=GoOn(snapshot, result.history), **options)
+        assert same(whole.state_dict(), again.state_dict())
+
+
+def same_record(one, other):
+    for part in fields(TrainingRecord):
+        ours, theirs = getattr(one, part.name), getattr(other, part.name)
+        if part.name not in ("snapshots", "duration_s"):
+            np.testing.assert_equal(theirs, ours, err_msg=part.name)
+            assert np.asarray(theirs).dtype == np.asarray(ours).dtype
+    return True
+
+
+class InterruptIn:
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, module, history):
+        if len(history) == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
+def test_a_run_that_goes_on_has_the_record_of_the_whole(engine, options, tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -math.inf)
+
+    def begin(**more):
+        refresh = Renew(torch.float64) if options.get("refresh") else None
+        return train(engine, recorder=Recorder(), **{**options, "refresh": refresh, **more})[1]
+
+    whole = begin().record
+    cut = begin(checkpoint=Checkpoint(tmp_path / "run"), callbacks=[InterruptIn(2)])
+    assert cut.ended_by == "interrupted"
+    assert cut.record.n_epochs == 2
+    np.testing.assert_array_equal(cut.record.val_margin, whole.val_margin[:2])
+    again = begin(checkpoint=Checkpoint(tmp_path / "run", resume=True))
+    assert same_record(again.record, whole)
+
+
+def test_a_run_that_was_not_recorded_from_its_beginning_has_no_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -math.inf)
+    train(checkpoint=Checkpoint(tmp_path / "run"), callbacks=[InterruptIn(2)])
+    going_on = Checkpoint(tmp_path / "run", resume=True)
+    assert train(checkpoint=going_on, recorder=Recorder())[1].record is None
+
+
+def test_a_run_that_diverges_is_recorded_to_its_end():
+    _, result = train(recorder=Recorder(), learning_rate=1e308, max_grad_norm=None, optimizer="sgd")
+    record = result.record
+    assert result.ended_by == "diverged"
+    assert record.n_epochs == len(result.history)
+    assert not np.isfinite(record.steps["loss"]).all()
+    assert all(snapshot.epoch < record.n_epochs for snapshot in record.snapshots)
+
+
+def test_a_regression_is_recorded_without_classes():
+    rng = np.random.default_rng(0)
+    X, y = torch.tensor(rng.normal(size=(40, 9, 2))), torch.tensor(rng.normal(size=(40, 2)))
+    data = TrainingData(X, None, y)
+    config = TrainingConfig(2, task="regression", loss="mse", max_epochs=3, batch_size=16)
+    torch.manual_seed(0)
+    module = LSTMLinear(2, 4, 2).double()
+    result = train_network(
+        module, data, data, config, seed=np.random.SeedSequence(0), recorder=Recorder()
+    )
+    record = result.record
+    assert record.class_counts is None
+    assert record.val_margin.shape == record.train_margin.shape == (3, 0)
+    assert len(record.val_rows) == len(record.train_rows) == 0
+    of_epoch = record.steps["loss"].reshape(3, 3)
+    np.testing.assert_allclose(
+        [np.average(losses, weights=[16, 16, 8]) for losses in of_epoch],
+        result.history["loss"],
+    )
+    assert (record.steps["loss_variance"] > 0).all()
+    assert np.isfinite(record.fixed_loss).all()
+    assert np.isfinite(record.fixed_accuracy).all()
+
+
+def test_a_loss_of_one_number_has_no_variance():
+    def of_batch(outputs, target):
+        return functional.cross_entropy(outputs, target)
+
+    record = record_of("autograd", loss=of_batch)
+    assert np.isnan(record.steps["loss_variance"]).all()
+    assert np.isfinite(record.steps["loss"]).all()
+
+
+def test_a_block_without_recording():
+    with without_recording():
+        assert new_recorder() is None
+        with without_recording():
+            pass
+        assert new_recorder() is None
+    assert isinstance(new_recorder(), Recorder)
+
+
+def test_margins_of_one_class_are_zero():
+    np.testing.assert_array_equal(margins_of(np.ones((3, 1)), np.zeros(3, np.int64)), np.zeros(3))
