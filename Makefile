@@ -57,6 +57,7 @@ bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
 	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
 	@$(PEERS)/bin/python benchmarks/bench_preprocessing.py
 	@$(PEERS)/bin/python benchmarks/bench_estimator.py
+	@$(PEERS)/bin/python benchmarks/bench_recording.py
 	@$(PEERS)/bin/python benchmarks/readme_table.py
 
 wheel: build ## sdist and wheel, then installed and exercised in a clean environment

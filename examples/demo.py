@@ -72,9 +72,13 @@ def main():
     print(clf.fluctuation_)
 
     picture, model = output / "curve.png", output / "surfaces.safetensors"
+    page = output / "report.html"
+    clf.fluctuation_.to_html(page)
     clf.plot_history(picture)
     clf.save(model)
-    print(f"\n6. wrote {picture} and {model} ({time.perf_counter() - started:.0f} s in all)")
+    print(
+        f"\n6. wrote {picture}, {page} and {model} ({time.perf_counter() - started:.0f} s in all)"
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -589,6 +590,89 @@ def predict(
     _say(result, text, as_json)
 
 
+@app.command(
+    epilog=_example(
+        "sensorseq diagnose lightning_logs/version_0/metrics.csv --n-val 42",
+        "sensorseq diagnose runs/today --column loss=Loss/fit --html fit.html",
+        "sensorseq diagnose terrain.safetensors --fail-on strong",
+    )
+)
+def diagnose(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="CSV, JSON, event file of TensorBoard, folder of a run, or model."
+        ),
+    ],
+    n_val: Annotated[
+        int | None, typer.Option("--n-val", help="Independent validation windows.")
+    ] = None,
+    n_train: Annotated[int | None, typer.Option("--n-train", help="Training windows.")] = None,
+    n_classes: Annotated[int | None, typer.Option("--n-classes", help="Classes.")] = None,
+    best_epoch: Annotated[
+        int | None, typer.Option("--best-epoch", help="Whose weights were kept, from 1.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="Which column is loss, val_accuracy, ...; NAME none: do not use; again for more.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="HTML", help="Write it as a page, too.")
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option("--fail-on", metavar="mild|strong", help="Exit code 10 from here on."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge whether the curve of a training run fluctuates more than it should.
+
+    Of any program that wrote its losses: Keras, Lightning, skorch, transformers, TensorBoard.
+    The losses are cross-entropy in nats, accuracies fractions. Of a model of ours: its own run.
+
+    With --fail-on, diverged and not_learning are strong; too_short_to_tell fails nothing.
+    """
+    if fail_on is not None:
+        check_choice("--fail-on", fail_on, ("mild", "strong"))
+    if html is not None:
+        _check_output(html, path)
+    if _is_model(path):
+        counts = {"--n-val": n_val, "--n-train": n_train, "--n-classes": n_classes}
+        for option, value in {**counts, "--best-epoch": best_epoch, "--column": column}.items():
+            if value is not None:
+                raise ArgumentError(f"{option} is for logs; {path} is a model, which knows it.")
+        report = _load(path).fluctuation_
+    else:
+        from sensorseq.fluctuation.report import FluctuationReport
+
+        report = FluctuationReport.from_history(
+            path,
+            n_val,
+            n_train=n_train,
+            n_classes=n_classes,
+            best_epoch=best_epoch,
+            columns=_read_columns(column),
+        )
+        if not quiet:
+            pairs = ", ".join(f"{ours} <- {own}" for ours, own in report.columns_read.items())
+            print(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "), file=sys.stderr)
+    if html is not None:
+        report.to_html(html)
+    _say(report.to_dict(), str(report), as_json)
+    if fail_on is None:
+        return
+    if report.verdict == "too_short_to_tell":
+        print("too short to tell: --fail-on found nothing to fail on.", file=sys.stderr)
+    grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
+    if grave or (fail_on == "mild" and report.severity == "mild"):
+        raise typer.Exit(GATE)
+
+
 @app.command(epilog=_example("sensorseq doctor", "sensorseq doctor terrain.h5 --json"))
 def doctor(
     windows: Annotated[
@@ -816,6 +900,26 @@ def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[st
             value = None if text.lower() == "none" else text
         read[name] = value
     return read
+
+
+def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
+    """Read ``role=name``; the name none is None."""
+    columns: dict[str, str | None] = {}
+    for text in given or ():
+        role, equals, name = (part.strip() for part in text.partition("="))
+        if not equals or not name or role in columns:
+            raise ArgumentError(f"--column {text}: give ROLE=NAME once, such as loss=Loss/fit.")
+        columns[role] = None if name.lower() == "none" else name
+    return columns
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a file is, or claims to be, one in safetensors: a length, then JSON."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(10)
+    return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')
 
 
 def _prepared_scale(path: Path) -> str | None:

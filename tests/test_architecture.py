@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """errors _signal < atomic < recording windows history ops
+ORDER = """errors _signal < atomic < recording windows history
+           training_record html ops
            < simulate storage preprocessing nn < readers < datasets training deploy
            < fluctuation doctor < estimator < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli < __main__"""
@@ -46,6 +47,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "dask": ("prepare.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
+    "keras": ("fluctuation/keras_monitor.py",),
     "tensorboard": ("training/tensorboard.py",),
     "mlflow": ("training/mlflow.py",),
 }

@@ -23,6 +23,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "diagnose",
     "doctor",
     "bench",
     "info",

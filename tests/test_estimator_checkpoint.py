@@ -45,7 +45,9 @@ def learned(estimator):
     arrays = {name: v.numpy().tobytes() for name, v in estimator.module_.state_dict().items()}
     arrays |= {name: array.tobytes() for name, array in estimator.scaler_.to_dict().items()}
     facts = estimator.best_epoch_, estimator.best_score_, estimator.n_iter_, estimator.engine_
-    return arrays, repr(rows), repr(facts), repr(estimator.fluctuation_)
+    report = estimator.fluctuation_.to_dict()
+    report["history"].pop("duration_s", None)
+    return arrays, repr(rows), repr(facts), repr(report)
 
 
 CASES = {

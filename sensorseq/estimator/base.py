@@ -75,11 +75,13 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
+from sensorseq.training.recorder import Recorder, new_recorder
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stored import Change, StoredPart, is_stored
 from sensorseq.training.stream import StreamedData, hold_or_stream
 from sensorseq.training.weights import check_sample_weight
+from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
 _JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
@@ -129,17 +131,24 @@ class PreparedFit:
     validation_groups: NDArray[Any] | None = None
 
     def jobs(self) -> list[TrainingJob]:
-        """Return what is to be trained: one network, or every member of an ensemble."""
-        members = ((self.module, self.seed, self.options), *self.others)
-        return [self._make_job(*member) for member in members]
+        """Return what is to be trained: one network, or every member of an ensemble.
+
+        The first is recorded, for the report is on it.
+        """
+        first = self._make_job(self.module, self.seed, self.options, new_recorder())
+        return [first, *(self._make_job(*member) for member in self.others)]
 
     def _make_job(
-        self, module: LSTMLinear, seed: np.random.SeedSequence, options: Mapping[str, Any]
+        self,
+        module: LSTMLinear,
+        seed: np.random.SeedSequence,
+        options: Mapping[str, Any],
+        recorder: Recorder | None = None,
     ) -> TrainingJob:
         own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
         rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
         parts = self.train, self.validation, self.config
-        return TrainingJob(module, *parts, seed, **own, options=rest)
+        return TrainingJob(module, *parts, seed, **own, recorder=recorder, options=rest)
 
     def run(self) -> list[TrainingResult]:
         """Train; return the result of each member."""
@@ -456,7 +465,10 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self.engine_ = result.engine
         self._other_histories = [other.history for other in results[1:]]
         self._report_facts = prepared.facts
-        self._make_report()
+        record, groups = result.record, prepared.validation_groups
+        if record is not None and groups is not None:
+            record.val_groups = np.unique(groups, return_inverse=True)[1][record.val_rows]
+        self._make_report(record)
         if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
@@ -570,8 +582,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file.
 
-        Weights, scaling, classes, history and every argument go into it. The file appears when it
-        is complete.
+        Weights, scaling, classes, history, report and every argument go into it. The file appears
+        when it is complete.
 
         Parameters
         ----------
@@ -855,12 +867,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
         return (ProgressReport(every_epoch=self.verbose > 1), *callbacks)
 
-    def _make_report(self) -> None:
+    def _make_report(self, record: TrainingRecord | None = None) -> None:
         self.fluctuation_ = make_report(
             self.history_,
             self.loss,
             self._task,
             best_epoch=self.best_epoch_ or None,
+            record=record,
             **self._report_facts,
         )
 

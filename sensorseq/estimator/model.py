@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.errors import ModelFileError, check_choice
+from sensorseq.errors import ArgumentError, ModelFileError, check_choice
+from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.storage.model_file import take_field
@@ -50,6 +51,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "best_score": estimator.best_score_,
         "engine": list(estimator.engine_),
         "report_facts": dict(estimator._report_facts),
+        "fluctuation": estimator.fluctuation_.to_dict(),
         "preparation": estimator.preparation_,
         "versions": {
             "sensorseq": importlib.import_module("sensorseq").__version__,
@@ -101,7 +103,12 @@ def restore_fit(
     if task == CLASSIFICATION:  # files of the first version did not repeat it there
         estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
     estimator.preparation_ = check_preparation(take("preparation", dict | None))
-    estimator._make_report()
+    estimator._make_report()  # also of a file that brings it: it checks what it is made of
+    if "fluctuation" in description:
+        try:
+            estimator.fluctuation_ = FluctuationReport.from_dict(take("fluctuation", dict))
+        except ArgumentError as error:
+            raise ModelFileError(f"{path}: {error}") from error
     n_channels = take("n_channels", int)
     flat = estimator._flat_timesteps
     if (n_channels, estimator.n_features_in_) != (1 if flat else n_channels, flat or n_channels):

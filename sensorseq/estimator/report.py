@@ -11,12 +11,18 @@ from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training import TrainingResult
 from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training_record import TrainingRecord
 
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 
-def make_report(history: History, loss: Any, task: str, **facts: Any) -> FluctuationReport:
-    """Judge a history; of a loss that is not in nats only the values that are not finite."""
+def make_report(
+    history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
+) -> FluctuationReport:
+    """Judge a history; of a loss that is not in nats only the values that are not finite.
+
+    A report on such a loss holds the record as it is, unjudged.
+    """
     if not len(history) and facts.get("best_epoch") is None:
         return FluctuationReport(
             verdict="too_short_to_tell",
@@ -24,7 +30,7 @@ def make_report(history: History, loss: Any, task: str, **facts: Any) -> Fluctua
             explanation=("There is no history: the network was trained elsewhere.",),
         )
     if loss == "cross_entropy":
-        return FluctuationReport.from_history(history, **facts)
+        return FluctuationReport.from_history(history, record=record, **facts)
     rows = [
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
         for row in history.to_rows()
@@ -42,10 +48,11 @@ def make_report(history: History, loss: Any, task: str, **facts: Any) -> Fluctua
             severity=None,
             explanation=(note, missing),
             n_epochs=len(rows),
+            record=record,
             **{name: value for name, value in facts.items() if name != "majority_fraction"},
         )
     report = FluctuationReport.from_history(rows, **facts)
-    return replace(report, explanation=(*report.explanation, note))
+    return replace(report, explanation=(*report.explanation, note), record=record)
 
 
 def warn_of_the_end(

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -28,8 +29,8 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Dictionaries, lists and arrays in place of the network, the scaler, the history and the
-        engine. The report is left out: it follows from the history.
+        Dictionaries, lists and arrays in place of the network, the scaler, the history, the engine
+        and the report.
     """
     packed: dict[str, Any] = {}
     for name, value in state.items():
@@ -47,13 +48,15 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             packed[_PLAIN + name] = [history.to_rows() for history in value]
         elif isinstance(value, EngineChoice | Abstention):
             packed[_PLAIN + name] = list(value)
-        elif name != "fluctuation_" or "history_" not in state:
+        elif isinstance(value, FluctuationReport):
+            packed[_PLAIN + name] = value.to_dict()
+        else:
             packed[name] = value
     return packed
 
 
 def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
-    """Undo `pack_state`, but for the report; a state that was never packed stays as it is."""
+    """Undo `pack_state`; a state that was never packed stays as it is."""
     state: dict[str, Any] = {}
     for key, value in packed.items():
         name = key.removeprefix(_PLAIN)
@@ -65,6 +68,8 @@ def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
             state[name] = [_make_network(network) for network in value]
         elif name == "_other_histories":
             state[name] = [History(rows) for rows in value]
+        elif name == "fluctuation_":
+            state[name] = FluctuationReport.from_dict(value)
         elif name == "engine_":
             state[name] = EngineChoice(*value)
         elif name == "abstention_":

@@ -1,6 +1,6 @@
 """One HTML page about a fit: the curve and what may be read from it, confusions, recordings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
-from sensorseq.evaluation.style import STYLE
-from sensorseq.evaluation.svg import Panel, sparkline
-from sensorseq.fluctuation import metrics as noise
+from sensorseq.fluctuation.curves import describe_band, draw_curves
+from sensorseq.fluctuation.page import make_banner, make_reasons
+from sensorseq.html.style import STYLE
+from sensorseq.html.svg import sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows
 from sensorseq.windows import WindowSet
 
@@ -21,13 +22,6 @@ _MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_POINTS = 160
-_WORDS = {
-    "normal": "The curve is as calm as its validation set allows.",
-    "fluctuating": "The curve fluctuates more than its validation set explains.",
-    "diverged": "Training diverged.",
-    "not_learning": "The network did not learn.",
-    "too_short_to_tell": "Too few epochs to tell whether the curve fluctuates.",
-}
 _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -120,16 +114,7 @@ def make_page(
 
 def _verdict(model: SensorLSTMClassifier) -> str:
     report = model.fluctuation_
-    words = _WORDS.get(report.verdict, report.verdict)
-    severity = f" ({report.severity})" if report.severity else ""
-    more = "".join(
-        f"<p>{escape(sentence.replace('+-', '±'))}</p>" for sentence in report.explanation
-    )
-    return (
-        f'<section class="verdict {escape(report.verdict)}"><p class="banner">'
-        f"<strong>{escape(report.verdict.replace('_', ' ') + severity)}</strong>"
-        f" {escape(words)}</p>{more}</section>"
-    )
+    return f"<section>{make_banner(report)}{make_reasons(report.explanation)}</section>"
 
 
 def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str:
@@ -183,103 +168,15 @@ def _baselines(comparison: Comparison) -> str:
 
 
 def _curves(model: SensorLSTMClassifier) -> str:
-    history = model.history_
-    columns = {
-        name: np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
-        for name in ("loss", "val_loss", "accuracy", "val_accuracy")
-    }
-    epochs = np.arange(1, len(history) + 1, dtype=np.float64)
-    n_val = model.fluctuation_.n_val
-    x_limits = (0.5, len(epochs) + 0.5)
-    losses = np.concatenate([columns["loss"], columns["val_loss"]])
-    losses = losses[np.isfinite(losses)]
-    pictures = []
-    if losses.size:
-        # One explosion must not flatten the rest of the curve.
-        top = min(float(losses.max()), 3 * float(np.quantile(losses, 0.9))) or 1.0
-        panel = Panel(
-            "loss by epoch",
-            x_limits,
-            (min(0.0, float(losses.min())), 1.05 * top),
-            y_label="loss (nats)" if model.loss == "cross_entropy" else "loss",
-            x_label="epoch",
-        )
-        _draw(panel, epochs, columns["loss"], columns["val_loss"], model.best_epoch_)
-        if (losses > 1.05 * top).any():
-            panel.note(f"{int((losses > 1.05 * top).sum())} values above, up to {losses.max():.3g}")
-        pictures.append(panel.render())
-    pictures.append(_accuracy_panel(columns, epochs, x_limits, n_val, model.best_epoch_))
-    keys = [
-        ("train", "training"),
-        ("validation", "validation"),
-        ("kept", f"weights kept: epoch {model.best_epoch_}"),
-    ]
-    noise_words = ""
-    if n_val:
-        keys.insert(2, ("band", f"95 % of the sampling noise of {n_val} windows"))
-        noise_words = (
-            f"<p>An accuracy measured on {n_val} windows scatters by chance alone. The band is that"
-            " scatter, were the windows independent, around the local trend: a curve inside it is"
-            " as calm as it can be. Windows that overlap, or come from few recordings, scatter"
-            " more.</p>"
-        )
-    legend = "".join(
-        f'<span><svg class="key" viewBox="0 0 26 10" aria-hidden="true">{_key(style)}</svg>'
-        f"{escape(words)}</span>"
-        for style, words in keys
+    report = model.fluctuation_
+    figure = draw_curves(
+        model.history_.to_columns(),
+        n_val=report.n_val,
+        best_epoch=model.best_epoch_,
+        evidence=report.evidence,
+        loss_unit="nats" if model.loss == "cross_entropy" else "",
     )
-    return (
-        f'<section><h2>Learning curve</h2><div class="legend">{legend}</div>'
-        f"{''.join(pictures)}{noise_words}</section>"
-    )
-
-
-def _accuracy_panel(
-    columns: Mapping[str, NDArray[np.float64]],
-    epochs: NDArray[np.float64],
-    x_limits: tuple[float, float],
-    n_val: int | None,
-    best_epoch: int,
-) -> str:
-    train, validation = 100 * columns["accuracy"], 100 * columns["val_accuracy"]
-    known = np.flatnonzero(np.isfinite(validation))
-    low = high = np.empty(0)
-    if n_val and known.size:
-        trend = np.clip(noise.local_trend(validation[known] / 100), 0.0, 1.0)
-        # Half a window at least: even a perfect score says no more than the windows can.
-        level = np.clip(trend, 0.5 / n_val, 1 - 0.5 / n_val)
-        half = 1.96 * np.array([noise.binomial_sd(float(p), n_val) for p in level])
-        low, high = 100 * np.clip(trend - half, 0, 1), 100 * np.clip(trend + half, 0, 1)
-    values = np.concatenate([train, validation, low, high])
-    values = values[np.isfinite(values)]
-    limits = (0.0, 100.0)
-    if values.size:
-        limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
-    panel = Panel("accuracy by epoch", x_limits, limits, y_label="accuracy (%)", x_label="epoch")
-    if low.size:
-        panel.band(epochs[known], low, high, "band")
-    _draw(panel, epochs, train, validation, best_epoch)
-    return panel.render()
-
-
-def _draw(
-    panel: Panel,
-    epochs: NDArray[np.float64],
-    train: NDArray[np.float64],
-    validation: NDArray[np.float64],
-    best_epoch: int,
-) -> None:
-    panel.vertical(best_epoch, "kept")
-    panel.line(epochs, train, "train")
-    panel.line(epochs, validation, "validation")
-
-
-def _key(style: str) -> str:
-    if style == "band":
-        return '<rect class="band" x="0" y="0" width="26" height="10"/>'
-    if style == "kept":
-        return '<line class="kept" x1="13" x2="13" y1="0" y2="10"/>'
-    return f'<line class="{style}" x1="0" x2="26" y1="5" y2="5"/>'
+    return f"<section><h2>Learning curve</h2>{figure}{describe_band(report.n_val)}</section>"
 
 
 def _matrix(evaluation: Evaluation) -> str:

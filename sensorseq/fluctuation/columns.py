@@ -1,7 +1,7 @@
 """A history of any accepted shape to columns of numbers, with every value checked."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ def read_columns(history: Any) -> tuple[dict[str, Column], int]:
     ArgumentError
         If there are no epochs, none of the columns to judge by, or a value that does not fit.
     """
-    rows = _read_rows(history)
+    rows = read_rows(history)
     if not rows:
         raise ArgumentError("history has no epochs; fit for at least one.")
     columns: dict[str, Column] = {}
@@ -67,7 +67,22 @@ def read_columns(history: Any) -> tuple[dict[str, Column], int]:
     return columns, len(rows)
 
 
-def _read_rows(history: Any) -> list[Mapping[str, Any]]:
+def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Return every column of rows that holds numbers alone, None where there is no entry.
+
+    Not what an epoch took: equal runs have equal reports.
+    """
+    names = dict.fromkeys(str(name) for row in rows for name in row if name != "duration_s")
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return {
+        name: [None if value is None else float(value) for value in values]
+        for name, values in columns.items()
+        if all(value is None or isinstance(value, int | float | np.number) for value in values)
+    }
+
+
+def read_rows(history: Any) -> list[Mapping[str, Any]]:
+    """Return the rows of a history of any accepted shape, whose values are not checked yet."""
     if isinstance(history, History):
         return list(history.to_rows())
     if isinstance(history, Mapping):
@@ -81,6 +96,10 @@ def _read_rows(history: Any) -> list[Mapping[str, Any]]:
             )
         if not lists and history:
             return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
+        n_epochs = max(lengths.values(), default=0)
+        for name, values in history.items():  # not judged, but part of the report
+            if isinstance(values, list | tuple | np.ndarray) and len(values) == n_epochs:
+                lists.setdefault(str(name), list(values))
         return [
             dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import EnvironmentProblemError, writing
-from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.band import sampling_band
 from sensorseq.fluctuation.columns import Column, check_count, check_epoch, read_columns
 from sensorseq.fluctuation.run import plural
 from sensorseq.history import History
@@ -128,12 +128,8 @@ def _draw_curves(axes: "Axes", train: Column, validation: Column, factor: float 
 def _draw_band(axes: "Axes", accuracy: Column, n_val: int | None) -> tuple[float, float] | None:
     if n_val is None or not accuracy.recorded.any():
         return None
-    trend = np.clip(metrics.local_trend(accuracy.values[accuracy.recorded]), 0.0, 1.0)
-    # Half a window at least: even a perfect score says no more than n windows can.
-    level = np.clip(trend, 0.5 / n_val, 1 - 0.5 / n_val)
-    half_width = 1.96 * np.array([metrics.binomial_sd(float(p), n_val) for p in level])
-    low = 100 * np.clip(trend - half_width, 0.0, 1.0)
-    high = 100 * np.clip(trend + half_width, 0.0, 1.0)
+    low, high = sampling_band(accuracy.values[accuracy.recorded], n_val)
+    low, high = 100 * low, 100 * high
     at = np.flatnonzero(accuracy.recorded) + 1.0
     if len(at) == 1:  # a band needs some width to be seen
         at, low, high = at[0] + np.array([-0.25, 0.25]), low.repeat(2), high.repeat(2)

@@ -1,24 +1,38 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
 import math
+import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sensorseq.fluctuation.columns import check_count, check_epoch, check_fraction, read_columns
+from sensorseq.atomic import write_whole
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.columns import (
+    check_count,
+    check_epoch,
+    check_fraction,
+    read_columns,
+    read_numbers,
+)
+from sensorseq.fluctuation.granularity import granularity_sentence
 from sensorseq.fluctuation.run import Run, Statistic, plural
+from sensorseq.fluctuation.sources.read import read_history
 from sensorseq.fluctuation.verdict import judge
+from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
 from sensorseq.history import History
+from sensorseq.training_record import TrainingRecord
 
-_WIDTH, _HEIGHT, _INDENT = 80, 24, 10
+_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FluctuationReport:
     """Whether a training curve fluctuates more than it should, in figures and in words.
 
-    Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it.
+    Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
+    notebook show it, or write it as a page with `to_html`.
 
     Attributes
     ----------
@@ -38,6 +52,17 @@ class FluctuationReport:
         Epochs in the history.
     n_val, n_train, n_classes, best_epoch : int or None
         As given to `from_history`.
+    history : dict of str to list
+        The columns that were judged and all others that are numbers, None where an epoch has no
+        entry.
+    evidence : dict of str to list
+        Series behind the statistics, by name, for whoever wants to draw them: see
+        `sensorseq.fluctuation.evidence.collect_evidence`.
+    record : TrainingRecord or None
+        What the run noted beside its history. It stays in this process: neither `to_dict` nor a
+        saved or pickled estimator has it.
+    columns_read : dict of str to str
+        What was recognised as what: our name to that of the log. Not part of `to_dict`.
     """
 
     verdict: str
@@ -50,26 +75,41 @@ class FluctuationReport:
     n_train: int | None = None
     n_classes: int | None = None
     best_epoch: int | None = None
+    history: Mapping[str, list[Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    record: TrainingRecord | None = None
+    columns_read: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_history(
         cls,
-        history: History | Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
+        history: History
+        | Mapping[str, Iterable[Any]]
+        | Iterable[Mapping[str, Any]]
+        | str
+        | os.PathLike[str]
+        | Any,
         n_val: int | None = None,
         *,
         n_train: int | None = None,
         n_classes: int | None = None,
         majority_fraction: float | None = None,
         best_epoch: int | None = None,
+        record: TrainingRecord | None = None,
+        columns: Mapping[str, str | None] | None = None,
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
         Parameters
         ----------
-        history : History, mapping of lists, or iterable of mappings
+        history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), as our `History`, Keras' ``History.history`` or a list of rows. Others are
-            not looked at. None is "not recorded"; NaN in a loss is a loss that is not a number.
+            (fractions), under these or usual other names (`sources.names.role_of` has the rules),
+            or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
+            transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
+            Of others only `learning_rate` is looked at: epochs right after it was raised are not
+            judged. What is of a test part is not used. None is "not recorded"; NaN in a loss is a
+            loss that is not a number.
             `loss` is the mean over all training windows of the epoch: a mean of batch means counts
             the windows of a small last batch too often, and is noisy for that alone.
         n_val : int, optional
@@ -84,6 +124,11 @@ class FluctuationReport:
             answer; ``1 / n_classes`` when not given.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights were kept.
+        record : TrainingRecord, optional
+            What the run noted beside its history, as our own fits do.
+        columns : mapping of str to str or None, optional
+            Which column is which where their names do not tell, such as
+            ``{"accuracy": "my_acc"}``; None for one that is not to be used.
 
         Returns
         -------
@@ -94,6 +139,14 @@ class FluctuationReport:
         ArgumentError
             If the history has no epochs or none of the columns to judge by, a value is not a
             number, an accuracy is not a fraction, or a count is out of range.
+        InputError
+            The same of a file, and if it cannot be read or two columns could be the same one.
+
+        Warns
+        -----
+        UserWarning
+            When the log has epochs twice (a resumed run), of which the later are used, or a
+            training loss of single batches, which is not.
 
         Examples
         --------
@@ -102,34 +155,46 @@ class FluctuationReport:
         >>> FluctuationReport.from_history({"loss": loss}).verdict
         'fluctuating'
         """
-        columns, n_epochs = read_columns(history)
+        read = read_history(history, columns)
+        with read.naming_it():
+            values, n_epochs = read_columns(read.rows)
+        numbers = read_numbers(read.rows)
         run = Run(
-            columns,
+            values,
             n_epochs,
             n_val=check_count("n_val", n_val),
             n_train=check_count("n_train", n_train),
             n_classes=check_count("n_classes", n_classes, least=2),
             majority_fraction=check_fraction("majority_fraction", majority_fraction),
             best_epoch=check_epoch(best_epoch, n_epochs),
+            learning_rate=numbers.get("learning_rate"),
+            record=record,
         )
-        verdict, severity, sentences = judge(run)
+        with read.naming_it():
+            verdict, severity, sentences = judge(run)
+        if n_val is None and (hint := granularity_sentence(values["val_accuracy"].values)):
+            sentences.insert(1, hint)  # it is what the user can do about the verdict at once
         return cls(
             verdict=verdict,
             severity=severity,
             explanation=tuple(sentences),
             statistics=run.statistics,
             n_epochs=n_epochs,
-            n_val=n_val,
-            n_train=n_train,
-            n_classes=n_classes,
-            best_epoch=best_epoch,
+            n_val=run.n_val,
+            n_train=run.n_train,
+            n_classes=None if n_classes is None else int(n_classes),
+            best_epoch=run.best_epoch,
+            history=numbers,
+            evidence=run.evidence,
+            record=record,
+            columns_read=read.names,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
         return {
             "format": "sensorseq.fluctuation",
-            "version": 1,
+            "version": 2,
             "verdict": self.verdict,
             "severity": self.severity,
             "explanation": list(self.explanation),
@@ -143,52 +208,132 @@ class FluctuationReport:
             "n_train": self.n_train,
             "n_classes": self.n_classes,
             "best_epoch": self.best_epoch,
+            "history": _finite(self.history),
+            "evidence": _finite(self.evidence),
         }
 
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
+        """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
+
+        Raises
+        ------
+        ArgumentError
+            If it is not a description of a report, or of a later version.
+        """
+        if description.get("format") != "sensorseq.fluctuation" or description.get("version") != 2:
+            raise ArgumentError(
+                "this is no fluctuation report of version 2: format"
+                f" {description.get('format')!r}, version {description.get('version')!r}."
+            )
+        try:
+            statistics = {
+                name: Statistic(**{**fields, "value": _or_nan(fields["value"])})
+                for name, fields in description["statistics"].items()
+            }
+            rest = {
+                name: description[name]
+                for name in ("verdict", "severity", "n_epochs", "n_val", "n_train", "n_classes")
+            }
+            return cls(
+                **rest,
+                explanation=tuple(description["explanation"]),
+                causes=tuple(description["causes"]),
+                statistics=statistics,
+                best_epoch=description["best_epoch"],
+                history=dict(description["history"]),
+                evidence=dict(description["evidence"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
+
     def __repr__(self) -> str:
-        return f"FluctuationReport({self._banner()!r}, {plural(self.n_epochs, 'epoch')})"
+        return (
+            f"FluctuationReport({banner_words(self).upper()!r}, {plural(self.n_epochs, 'epoch')})"
+        )
 
     def __str__(self) -> str:
-        lines = [*self._headline(), *_block("Verdict", self._banner())]
-        first, *rest = self.explanation
-        lines += _block("", first)
-        left = _HEIGHT - len(lines)
+        answers = answer(self)
+        first, *rest = remaining(self, answers) or [""]
+        head = [
+            *_block("FLUCTUATION REPORT   ", sizes(self), most=2, indent=21),
+            *_block("Verdict", banner_words(self).upper(), most=2),
+            *_block("", first, most=6),
+        ]
+        foot = [line for part in answers for line in _block(part.label, part.text, most=3)]
+        foot += _block("More", 'report.to_html("report.html") shows the curves and every figure.')
+        height = _CALM_HEIGHT if self.verdict == "normal" else _HEIGHT
+        left = height - len(head) - len(foot)
+        reasons: list[str] = []
         for n_said, sentence in enumerate(rest):
             block = _block("Why" if n_said == 0 else "", sentence)
             # One line is kept for saying that something was left out.
-            if len(block) > left - (n_said < len(rest) - 1):
+            if len(reasons) + len(block) > left - (n_said < len(rest) - 1):
                 n_more = len(rest) - n_said
-                lines += _block("", f"... {n_more} more: print(*report.explanation, sep='\\n')")
+                reasons += _block("", f"... {n_more} more: print(*report.explanation, sep='\\n')")
                 break
-            lines += block
-            left -= len(block)
-        return "\n".join(lines)
+            reasons += block
+        return "\n".join([*head, *reasons, *foot])
 
-    def _banner(self) -> str:
-        words = self.verdict.replace("_", " ").upper()
-        return f"{words} ({self.severity})" if self.severity else words
+    def _repr_html_(self) -> str:
+        from sensorseq.fluctuation.page import make_fragment
 
-    def _headline(self) -> list[str]:
-        sizes = " / ".join(
-            f"{count} {part}"
-            for count, part in ((self.n_train, "train"), (self.n_val, "validation"))
-            if count is not None
-        )
-        facts = [f"{sizes} windows"] if sizes else []
-        if self.n_classes is not None:
-            facts.append(f"{self.n_classes} classes")
-        facts.append(plural(self.n_epochs, "epoch"))
-        return textwrap.wrap("FLUCTUATION REPORT   " + ", ".join(facts), _WIDTH)
+        return make_fragment(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page with the verdict, its reasons, the curves and every figure behind them.
+
+        One file that needs nothing but itself: no network, no scripts to be read, light or dark as
+        the reader's system is, and it prints.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file. It appears when it is complete; one of that name is replaced.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> report = FluctuationReport.from_history({"loss": [1 / t for t in range(1, 41)]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.to_html(f"{folder}/report.html")
+        ...     Path(folder, "report.html").read_text().startswith("<!DOCTYPE html>")
+        True
+        """
+        from sensorseq.fluctuation.page import make_page
+
+        write_whole(path, make_page(self).encode())
 
 
 def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _block(label: str, text: str) -> list[str]:
+def _finite(value: Any) -> Any:
+    """Return nested lists and dictionaries with None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return _finite_or_none(value)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _block(label: str, text: str, most: int | None = None, indent: int = _INDENT) -> list[str]:
     return textwrap.wrap(
-        text,
+        " ".join(text.split()),
         _WIDTH,
-        initial_indent=label.ljust(_INDENT),
-        subsequent_indent=" " * _INDENT,
+        initial_indent=label.ljust(indent),
+        subsequent_indent=" " * indent,
+        max_lines=most,
+        placeholder=" ...",
     )

@@ -1,34 +1,43 @@
 """Roughness: what the reader of a validation curve sees, against what its size explains."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.columns import Floats
+from sensorseq.fluctuation.flips import Flips
 from sensorseq.fluctuation.run import Run, nats, points
+from sensorseq.fluctuation.steady import SteadyNoise, measure_steady_noise
 from sensorseq.fluctuation.thresholds import (
     ACCURACY_NOISE,
     ACCURACY_NOISE_WINDOWS,
+    ALPHA,
     EXCESS_OVER_SAMPLING,
     MIN_EPOCHS,
-    VALIDATION_LOSS_NOISE_RELATIVE,
-    VALIDATION_ONLY_FACTOR,
+    ONE_SIDE_EDGES,
+    STRONG_EDGES,
+    STRONG_EXCESS_OVER_SAMPLING,
+    VALIDATION_LOSS_NOISE_NATS,
 )
 
 
 class Roughness:
     """What the reader of the curve sees: the validation side."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, flips: Flips) -> None:
         self.run = run
+        self.flips = flips
+        self.p_values: dict[str, float] = {}
         loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
         self.loss_known = len(loss) >= MIN_EPOCHS
         self.accuracy_known = len(accuracy) >= MIN_EPOCHS
         self.known = self.loss_known or self.accuracy_known
-        self.loss_relative = self.loss_nats = 0.0
+        self.noise: SteadyNoise | None = None
         self.sd = 0.0
         self.sampling_sd: float | None = None
         self.ratio: float | None = None
-        self.surely_beyond_sampling = False
+        self.surely_beyond_sampling = self.exceeds_sampling = self.follows_the_model = False
         if self.loss_known:
             self._measure_loss(loss)
         if self.accuracy_known:
@@ -36,16 +45,12 @@ class Roughness:
 
     def _measure_loss(self, loss: Floats) -> None:
         relative = metrics.softened_log(loss, self.run.log_classes)
-        self.loss_nats = self.run.add(
-            "val_loss_noise_nats", metrics.high_frequency_noise(loss), "nats"
+        self.run.add("val_loss_noise_relative", metrics.high_frequency_noise(relative), "relative")
+        self.noise = measure_steady_noise(
+            self.run, "val_loss", "val_loss_noise", VALIDATION_LOSS_NOISE_NATS
         )
-        self.loss_relative = self.run.add(
-            "val_loss_noise_relative",
-            metrics.high_frequency_noise(relative),
-            "relative",
-            VALIDATION_LOSS_NOISE_RELATIVE,
-            "looks rough above",
-        )
+        if self.noise is not None:
+            self.p_values["validation_loss"] = self.noise.p
 
     def _measure_accuracy(self, accuracy: Floats) -> None:
         run = self.run
@@ -77,12 +82,11 @@ class Roughness:
             f"sampling of {run.n_val} windows alone explains",
         )
         run.add("val_accuracy_step", metrics.granularity(run.n_val), "fraction")
-        self.ratio = run.add(
-            "val_accuracy_noise_over_sampling", self.sd / self.sampling_sd, "ratio", 1.0, "sampling"
-        )
+        self.ratio = self.sd / self.sampling_sd
         # A curve sampled by a trend has fewer free epochs than epochs.
         n_free = max(int(0.6 * len(accuracy)), 2)
-        self.surely_beyond_sampling = metrics.sd_ratio_lower_limit(self.ratio, n_free) > 1
+        p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
+        run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
 
     @property
     def looks_rough(self) -> bool:
@@ -98,44 +102,59 @@ class Roughness:
 
     @property
     def loss_is_rough(self) -> bool:
-        """Whether the validation loss moves by more than a calm model makes it."""
-        return self.loss_known and self.loss_relative > VALIDATION_LOSS_NOISE_RELATIVE
+        """Whether the validation loss moves by more than that of a healthy run."""
+        return self.noise is not None and self.noise.is_above
 
-    @property
-    def follows_the_model(self) -> bool:
-        """Whether the validation side shows the movement, beyond what its size gives anyway."""
-        if self.loss_known:
-            return self.loss_is_rough or self.surely_beyond_sampling
-        return self.accuracy_is_rough
-
-    @property
-    def exceeds_sampling(self) -> bool:
-        """Whether the accuracy moves by far more than its binomial spread, and surely so."""
-        return (
+    def decide(self, adjusted: Mapping[str, float]) -> None:
+        """Close the gates, with the p values of all statistics tested together."""
+        beyond = (
             self.ratio is not None
             and self.ratio > EXCESS_OVER_SAMPLING
-            and self.surely_beyond_sampling
+            and adjusted["validation"] < ALPHA
             and self.accuracy_is_rough
-            and (self.loss_is_rough or not self.loss_known)
         )
+        self.surely_beyond_sampling = beyond
+        # Without a validation loss the accuracy has to show it.
+        self.follows_the_model = (
+            self.noise.passes(adjusted["validation_loss"])
+            if self.noise is not None
+            else self.surely_beyond_sampling or (self.ratio is None and self.accuracy_is_rough)
+        )
+        self.exceeds_sampling = (
+            beyond and (self.loss_is_rough or self.noise is None) and not self.flips.acquits
+        )
+
+    @property
+    def far_exceeds_sampling(self) -> bool:
+        """Whether it does so by a multiple, so that a calm training loss is no excuse."""
+        return self.exceeds_sampling and (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
 
     @property
     def is_blatant(self) -> bool:
-        """The only alarm that a validation loss raises without training loss and size."""
+        """The only alarm that a validation loss raises without a training loss."""
         return (
-            self.loss_relative > VALIDATION_ONLY_FACTOR * VALIDATION_LOSS_NOISE_RELATIVE
-            and self.loss_nats > VALIDATION_ONLY_FACTOR * VALIDATION_LOSS_NOISE_RELATIVE
+            self.noise is not None
+            and self.follows_the_model
+            and self.noise.nats > ONE_SIDE_EDGES * self.noise.edge
         )
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether it moves by a multiple of what healthy runs do."""
+        if self.noise is not None:
+            return self.noise.nats > STRONG_EDGES * self.noise.edge
+        return (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
 
     def sentences(self) -> list[str]:
         """Return what the validation side does, with its figures."""
         said = []
         if self.accuracy_known:
             said.append(self._accuracy_sentence())
-        if self.loss_known:
+        if self.noise is not None:
+            calm = f"; that of a calm run by less than {self.noise.edge}"
             said.append(
-                f"Validation loss moves by +-{nats(self.loss_nats)} nats per epoch"
-                f" ({100 * self.loss_relative:.1f} % of its size)."
+                f"Validation loss moves by +-{nats(self.noise.nats)} nats per epoch over the second"
+                f" half{calm if self.noise.is_above else ''}."
             )
         return said
 
@@ -155,6 +174,15 @@ class Roughness:
             return [f"{below} {luck}. No decline can be read from that."]
         return [f"{below} {luck} only: the model got worse."]
 
+    def _training_accuracy(self) -> Floats:
+        """Return the accuracy of the fixed subset, which holds no dropout, or the running one."""
+        record = self.run.record
+        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
+            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
+            if np.isfinite(fixed).all():
+                return fixed
+        return self.run.settled("accuracy")
+
     def _accuracy_sentence(self) -> str:
         seen = f"Validation accuracy moves by +-{points(self.sd)} points per epoch"
         n_val = self.run.n_val
@@ -169,7 +197,7 @@ class Roughness:
                 " explain."
             )
         own = ""
-        train = self.run.settled("accuracy")
+        train = self._training_accuracy()
         if len(train) >= MIN_EPOCHS:
             moves = metrics.detrended_volatility(train, robust=False)
             self.run.add("train_accuracy_noise", moves, "fraction")

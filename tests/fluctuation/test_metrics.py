@@ -243,12 +243,6 @@ def test_lower_limit_of_a_share_is_wilsons(hits, n):
     assert metrics.share_lower_limit(0, 0) == 0
 
 
-@pytest.mark.parametrize("n", [8, 20, 60])
-def test_lower_limit_of_an_sd_ratio_is_the_chi_square_one(n):
-    exact = 1.4 / math.sqrt(stats.chi2(n - 1).ppf(0.95) / (n - 1))
-    assert metrics.sd_ratio_lower_limit(1.4, n) == pytest.approx(exact, rel=0.01)
-
-
 def test_divergence_is_three_neighbours_far_above_the_start_or_no_number():
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 1]) is None
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 50, 1]) == 4
@@ -297,3 +291,131 @@ def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
 def test_bad_input_is_named(call, says):
     with pytest.raises(ArgumentError, match=says):
         call()
+
+
+# --- variance, plateau, crossings ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_innovation_variance_of_white_noise_about_a_line_is_its_variance(slope):
+    values = white_noise(20_000, 2.0) + slope * np.arange(20_000)
+    assert metrics.innovation_variance(values) == pytest.approx(4.0, rel=0.03)
+
+
+def test_innovation_variance_of_a_random_walk_is_half_that_of_its_steps():
+    assert metrics.innovation_variance(random_walk(20_000, 3.0)) == pytest.approx(4.5, rel=0.05)
+
+
+def test_relative_volatility_is_the_share_of_what_was_learned():
+    loss = 1 + np.exp(-np.arange(200) / 5) + white_noise(200, 0.05)
+    learned = loss[0] - 1.0
+    expected = metrics.detrended_volatility(loss) / learned
+    assert metrics.relative_volatility(loss, loss[0], 1.0, 0.01) == pytest.approx(expected)
+    assert metrics.relative_volatility(loss, loss[0], 1.0, 0.01) == pytest.approx(0.05, rel=0.2)
+    flat = white_noise(200, 0.05)
+    assert metrics.relative_volatility(flat, flat[0], flat[0], 0.5) == pytest.approx(0.1, rel=0.2)
+    with pytest.raises(ArgumentError, match="least_range=0"):
+        metrics.relative_volatility(flat, 1.0, 0.0, 0)
+
+
+@given(values=st.lists(st.floats(-100, 100), min_size=5, max_size=50, unique=True).map(np.array))
+def test_interval_of_the_slope_is_that_of_scipy(values):
+    expected = stats.theilslopes(values, alpha=0.95)
+    low, high = metrics.slope_interval(values)
+    slopes = np.sort(
+        [
+            (values[j] - values[i]) / (j - i)
+            for i in range(len(values))
+            for j in range(i + 1, len(values))
+        ]
+    )
+    # The two may round a rank to different sides: at most one slope apart.
+    for ours, theirs in ((low, expected.low_slope), (high, expected.high_slope)):
+        ranks = np.searchsorted(slopes, [ours, theirs])
+        assert abs(int(ranks[0]) - int(ranks[1])) <= 1
+    assert low <= metrics.theil_sen_slope(values) <= high
+
+
+@given(values=st.lists(st.floats(-100, 100), min_size=3, max_size=25, unique=True).map(np.array))
+def test_plateau_is_the_longest_end_that_a_rank_test_calls_trendless(values):
+    def is_flat(part):
+        n = len(part)
+        rising = sum(np.sign(part[j] - part[i]) for i in range(n) for j in range(i + 1, n))
+        return abs(rising) <= 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+
+    flat = [first for first in range(len(values)) if is_flat(values[first:])]
+    assert metrics.plateau_start(values) == min(flat)
+
+
+def test_plateau_of_a_decay_begins_where_the_decay_is_over():
+    starts = []
+    for seed in range(30):
+        loss = np.exp(-np.arange(120) / 6) + white_noise(120, 0.02, seed)
+        starts.append(metrics.plateau_start(loss))
+        if seed == 0:
+            assert metrics.plateau_variance(loss) == pytest.approx(0.02**2, rel=0.5)
+    assert 12 <= np.median(starts) <= 36
+    assert math.isnan(metrics.plateau_variance([1.0]))
+
+
+def test_white_noise_about_a_bend_crosses_as_often_as_its_permutations():
+    p_values = []
+    for seed in range(150):
+        t = np.arange(40)
+        series = 0.002 * (t - 20.0) ** 2 + white_noise(40, 1.0, seed)
+        p_values.append(metrics.zero_crossings(series, n_permutations=199, seed=seed).p)
+    # Counts are discrete, so p may only be larger than uniform.
+    for level in (0.05, 0.2, 0.5):
+        hits = int((np.array(p_values) <= level).sum())
+        assert stats.binomtest(hits, 150, level, alternative="greater").pvalue > 0.005
+
+
+def test_to_and_fro_crosses_always_and_waves_rarely():
+    t = np.arange(60)
+    noise = white_noise(60, 0.05)
+    zigzag = metrics.zero_crossings((-1.0) ** t + noise)
+    wave = metrics.zero_crossings(np.sin(2 * np.pi * t / 12) + noise)
+    assert zigzag.value > 0.95
+    assert wave.value < 0.3
+    assert zigzag.p < 0.01
+    assert wave.p < 0.01
+    assert zigzag.null.mean() > 0.5  # what detrending alone does to white noise
+
+
+def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
+    # Loss |w|^2 / 2 in 50 dimensions; weights scatter about the minimum by 0.1 in each.
+    rng = np.random.default_rng(0)
+    weights = 0.1 * rng.normal(size=(60, 50))
+    weights[:20] += np.linspace(1, 0, 20)[:, None]
+    average = weights[0]
+    for epoch in weights[1:]:
+        average = 0.9 * average + 0.1 * epoch
+    loss = 1 + (weights**2).sum(axis=1) / 2
+    averaged = 1 + float((average**2).sum() / 2)
+    # Raw: 50 * 0.01 / 2. Of the average: times 0.1 / 1.9.
+    expected = 0.25 * (1 - 0.1 / 1.9)
+    assert metrics.excess_plateau_loss(loss, averaged, 0.9) == pytest.approx(expected, rel=0.1)
+    assert math.isnan(metrics.excess_plateau_loss(np.linspace(2, 1, 40), 1.0, 0.9))
+
+
+def test_a_curve_is_stable_after_its_last_wild_epoch():
+    values = np.zeros(50)
+    values[30] = 1.0
+    assert metrics.time_to_stable(values, 0.1) == 31
+    assert metrics.time_to_stable(np.zeros(50), 0.1) == 0
+    assert metrics.time_to_stable((-1.0) ** np.arange(50), 0.1) is None
+
+
+@pytest.mark.parametrize("n", [5, 20, 100])
+@pytest.mark.parametrize("ratio", [0.8, 1.1, 1.4])
+def test_p_of_an_sd_ratio_is_the_chi_square_tail(ratio, n):
+    exact = stats.chi2.sf((n - 1) * ratio**2, n - 1)
+    assert metrics.sd_ratio_p(ratio, n) == pytest.approx(exact, abs=0.004)
+    assert metrics.sd_ratio_p(5.0, 1) == 1.0
+
+
+@given(n=st.integers(0, 400), share=st.floats(0.001, 0.9), hits=st.integers(0, 400))
+def test_binomial_tail_is_that_of_scipy(n, share, hits):
+    hits = min(hits, n)
+    exact = stats.binom.sf(hits - 1, n, share)
+    assert metrics.binomial_tail(hits, n, share) == pytest.approx(exact, abs=1e-8)

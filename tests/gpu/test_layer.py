@@ -173,6 +173,16 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
     assert torch.equal(varlen[1:2], alone)
 
 
+def last_hidden(lstm, x):
+    """What torch's LSTM ends with; on some processors oneDNN has none in bfloat16."""
+    try:
+        return lstm(x)[1][0][-1]
+    except RuntimeError as error:
+        assert "primitive" in str(error)
+    with torch.backends.mkldnn.flags(enabled=False):
+        return lstm(x)[1][0][-1]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_under_autocast_the_error_is_within_the_frameworks(device, dtype):
     if device == "cpu" and dtype == torch.float16:
@@ -187,7 +197,7 @@ def test_under_autocast_the_error_is_within_the_frameworks(device, dtype):
         module = module.to(device)
         with torch.autocast(device, dtype):
             ours = module(x.to(device))
-            theirs = linear(lstm(x.to(device))[1][0][-1])
+            theirs = linear(last_hidden(lstm, x.to(device)))
         ours.float().sum().backward()
         assert all(p.grad.isfinite().all() and p.grad.dtype == p.dtype for p in module.parameters())
         pairs.append((ours.cpu(), theirs.cpu(), wanted))

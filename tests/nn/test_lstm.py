@@ -195,13 +195,28 @@ def test_an_empty_batch_is_what_torch_makes_of_it():
     assert ours(x)[0].shape == theirs(x)[0].shape == (5, 0, 6)
 
 
+def hidden_or_error(module, x):
+    """What a module says; on some processors oneDNN has no LSTM in bfloat16, nor torch then."""
+    try:
+        return module(x)[0]
+    except RuntimeError as error:
+        return str(error)
+
+
+def assert_same(our, their):
+    if isinstance(their, str):
+        assert "primitive" in their
+        assert our == their
+    else:
+        assert our.dtype == their.dtype == torch.bfloat16
+        assert torch.equal(our, their)
+
+
 def test_what_no_kernel_serves_is_torchs_to_the_bit():
     x = torch.randn(5, 2, 3)
     ours, theirs = twins(3, 6, dtype=torch.float32, num_layers=2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        (our, _), (their, _) = ours(x), theirs(x)
-    assert our.dtype == their.dtype == torch.bfloat16
-    assert torch.equal(our, their)
+        assert_same(hidden_or_error(ours, x), hidden_or_error(theirs, x))
 
     def gradients(module):
         def total(parameters):
@@ -211,8 +226,8 @@ def test_what_no_kernel_serves_is_torchs_to_the_bit():
 
     expected = gradients(theirs)
     assert all(torch.equal(grad, expected[name]) for name, grad in gradients(ours).items())
-    our, their = ours.bfloat16()(x.bfloat16())[0], theirs.bfloat16()(x.bfloat16())[0]
-    assert torch.equal(our, their)
+    low = x.bfloat16()
+    assert_same(hidden_or_error(ours.bfloat16(), low), hidden_or_error(theirs.bfloat16(), low))
     assert ours.to("meta")(x.bfloat16().to("meta"))[0].shape == (5, 2, 6)
 
 

@@ -35,7 +35,7 @@ def test_more_layers_fit_what_one_of_two_units_cannot():
         pooling="last",
         learning_rate=0.02,
         lr_schedule="cosine",
-        max_epochs=120,
+        max_epochs=200,
         seeds=range(7),
     )
     assert np.median(three) > np.median(one) + 0.15

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 52, 14, 14, 40
+Floats = NDArray[np.floating[Any]]
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
 
 
 @dataclass
@@ -26,6 +27,10 @@ class Panel:
         Written beside them.
     width, height : int
         Of the picture, in CSS pixels; it shrinks with the page.
+    y_log : bool
+        Whether the vertical axis is logarithmic; what is not above zero is left out then.
+    x_whole : bool
+        Whether the horizontal axis counts something: only whole numbers stand there.
     """
 
     title: str
@@ -35,10 +40,18 @@ class Panel:
     y_label: str = ""
     width: int = 760
     height: int = 250
+    y_log: bool = False
+    x_whole: bool = True
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve; what is not a number breaks it, and a point alone gets a dot."""
+        """Draw a curve; what is not a number breaks it, and a point alone gets a dot.
+
+        Of more points than there are pixels the extremes of every pixel are drawn.
+        """
+        keep = extremes(y, self.width)
+        style += " dense" * (len(keep) > self.width)
+        x, y = x[keep], self._drawable(y[keep])
         for run in _finite_runs(y):
             points = self._points(x[run], y[run])
             if len(points) == 1:
@@ -47,10 +60,39 @@ class Panel:
             else:
                 self._parts.append(f'<polyline class="{style}" points="{" ".join(points)}"/>')
 
+    def dots(self, x: Floats, y: Floats, style: str, radius: float = 2.0) -> None:
+        """Draw points that belong to no curve, thinned like those of a line."""
+        keep = extremes(y, self.width)
+        x, y = x[keep], self._drawable(y[keep])
+        known = np.isfinite(y)
+        for at, height in zip(self._x(x[known]), self._y(y[known]), strict=True):
+            self._parts.append(
+                f'<circle class="{style}" cx="{_short(at)}" cy="{_short(height)}" r="{radius:g}"/>'
+            )
+
     def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
-        """Fill between two curves."""
-        points = [*self._points(x, low), *self._points(x, high)[::-1]]
-        self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
+        """Fill between two curves, where both are numbers."""
+        keep = np.union1d(extremes(low, self.width), extremes(high, self.width))
+        x, low, high = x[keep], self._drawable(low[keep]), self._drawable(high[keep])
+        for run in _finite_runs(low + high):
+            points = [*self._points(x[run], low[run]), *self._points(x[run], high[run])[::-1]]
+            self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
+
+    def horizontal(self, y: float, style: str) -> None:
+        """Draw a line from left to right."""
+        at = _short(self._y(np.array([y]))[0])
+        left, right = MARGIN_LEFT, self.width - MARGIN_RIGHT
+        self._parts.append(f'<line class="{style}" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
+
+    def mark(self, x: float, y: float, style: str, words: str) -> None:
+        """Draw a triangle above a point that points down at it, with words for who hovers there."""
+        at = self._x(np.array([x]))[0]
+        top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
+        corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
+        points = " ".join(f"{_short(a)},{_short(b)}" for a, b in corners)
+        self._parts.append(
+            f'<polygon class="{style}" points="{points}"><title>{escape(words)}</title></polygon>'
+        )
 
     def vertical(self, x: float, style: str) -> None:
         """Draw a line from bottom to top."""
@@ -58,10 +100,18 @@ class Panel:
         top, bottom = MARGIN_TOP, self.height - MARGIN_BOTTOM
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
+    def cross(self, x: float, at_pixel: float, style: str, words: str) -> None:
+        """Draw a cross at a height that is no value, with words for who hovers there."""
+        at = _short(self._x(np.array([x]))[0] - 3)
+        self._parts.append(
+            f'<path class="{style}" d="M{at} {at_pixel - 3:g}l6 6m0-6l-6 6">'
+            f"<title>{escape(words)}</title></path>"
+        )
+
     def note(self, text: str) -> None:
         """Write a remark into the upper right corner."""
         self._parts.append(
-            f'<text class="tick" text-anchor="end" x="{self.width - MARGIN_RIGHT - 4}"'
+            f'<text class="tick note" text-anchor="end" x="{self.width - MARGIN_RIGHT - 4}"'
             f' y="{MARGIN_TOP + 12}">{escape(text)}</text>'
         )
 
@@ -76,19 +126,19 @@ class Panel:
         left, right = MARGIN_LEFT, self.width - MARGIN_RIGHT
         top, bottom = MARGIN_TOP, self.height - MARGIN_BOTTOM
         parts = []
-        for value in ticks(*self.y_limits):
+        for value in (log_ticks if self.y_log else ticks)(*self.y_limits):
             at = _short(self._y(np.array([value]))[0])
             parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
             parts.append(
                 f'<text class="tick" text-anchor="end" dominant-baseline="middle" x="{left - 7}"'
-                f' y="{at}">{value:g}</text>'
+                f' y="{at}">{tick_words(value)}</text>'
             )
-        for value in ticks(*self.x_limits, whole=True):
-            at = _short(self._x(np.array([value]))[0])
-            parts.append(
-                f'<text class="tick" text-anchor="middle" x="{at}" y="{bottom + 16}">'
-                f"{value:g}</text>"
-            )
+        for value in ticks(*self.x_limits, whole=self.x_whole):
+            at = self._x(np.array([value]))[0]
+            words = tick_words(value)
+            over = at + 3.5 * len(words) > self.width  # half a label would hang over the edge
+            place = f'"end" x="{self.width}"' if over else f'"middle" x="{_short(at)}"'
+            parts.append(f'<text class="tick" text-anchor={place} y="{bottom + 16}">{words}</text>')
         parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         middle = (top + bottom) / 2
         parts.append(
@@ -110,7 +160,12 @@ class Panel:
         low, high = self.y_limits
         span = self.height - MARGIN_TOP - MARGIN_BOTTOM
         inside = np.clip(y, low, high)
+        if self.y_log:
+            low, high, inside = math.log10(low), math.log10(high), np.log10(inside)
         return self.height - MARGIN_BOTTOM - (inside - low) / (high - low) * span
+
+    def _drawable(self, y: Floats) -> Floats:
+        return np.where(y > 0, y, np.nan) if self.y_log else y
 
     def _points(self, x: Floats, y: Floats) -> list[str]:
         return [f"{_short(a)},{_short(b)}" for a, b in zip(self._x(x), self._y(y), strict=True)]
@@ -153,6 +208,48 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return up to seven powers of ten between two limits above zero; round numbers if too few."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    if last - first < 1:
+        return [value for value in ticks(low, high) if value > 0]
+    step = -(-(last - first + 1) // 7)
+    return [10.0**power for power in range(first, last + 1, step)]
+
+
+def tick_words(value: float) -> str:
+    """Return a number as it stands at an axis: short, without powers of ten up to a million."""
+    return f"{value:,.0f}".replace(",", "\u202f") if 1e4 <= abs(value) < 1e6 else f"{value:g}"
+
+
+def extremes(y: Floats, most: int) -> NDArray[np.int64]:
+    """Return which of very many values to draw: of each stretch the lowest, highest and a gap.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Values in order; what is not finite is a gap.
+    most : int
+        Stretches; up to twice as many values all are drawn.
+
+    Returns
+    -------
+    ndarray of int64
+        Indices in rising order, the first and last value among them.
+    """
+    if len(y) <= 2 * most:
+        return np.arange(len(y))
+    finite = np.isfinite(y)
+    chosen = [0, len(y) - 1]
+    for part in np.array_split(np.arange(len(y)), most):
+        known = part[finite[part]]
+        if known.size:
+            chosen += [int(known[y[known].argmin()]), int(known[y[known].argmax()])]
+        if known.size < part.size:
+            chosen.append(int(part[~finite[part]][0]))
+    return np.unique(chosen)
 
 
 def _finite_runs(y: Floats) -> list[NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""What every page of this package is made of: one style sheet and inline SVG."""

@@ -1,0 +1,197 @@
+"""`sensorseq diagnose`: any log in, a report out, and a gate where one is asked for."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sensorseq.cli import run
+from sensorseq.fluctuation.report import FluctuationReport
+
+T = np.arange(40)
+
+
+def curve(noise, seed=0):
+    rng = np.random.default_rng(seed)
+    loss = 0.8 + np.exp(-T / 4)
+    swing = noise * rng.normal(size=40)
+    return {
+        "epoch": T,
+        "train_loss": np.abs(loss + swing),
+        "val_loss": np.abs(loss + 0.1 + swing + 0.01 * rng.normal(size=40)),
+        "val_acc": rng.binomial(100, np.clip(0.8 - 0.5 * np.exp(-T / 4) - swing / 2, 0, 1)) / 100,
+    }
+
+
+def write_csv(path, columns):
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def calm(tmp_path):
+    return write_csv(tmp_path / "calm.csv", curve(0.001))
+
+
+@pytest.fixture
+def wild(tmp_path):
+    return write_csv(tmp_path / "wild.csv", curve(0.3))
+
+
+@pytest.fixture
+def diverged(tmp_path):
+    columns = curve(0.001)
+    columns["train_loss"][25:] = np.nan
+    return write_csv(tmp_path / "diverged.csv", columns)
+
+
+@pytest.fixture
+def short(tmp_path):
+    return write_csv(tmp_path / "short.csv", {k: v[:5] for k, v in curve(0.3).items()})
+
+
+@pytest.fixture
+def mild(tmp_path):
+    columns = curve(0.001)
+    columns["train_loss"][[20, 28, 35]] += 2.0  # leaps of single epochs
+    return write_csv(tmp_path / "mild.csv", columns)
+
+
+def test_the_report_is_on_stdout_and_what_was_read_on_stderr(wild, capsys):
+    assert run(["diagnose", wild, "--n-val", "100", "--n-classes", "4"]) == 0
+    captured = capsys.readouterr()
+    report = FluctuationReport.from_history(wild, 100, n_classes=4)
+    assert report.verdict == "fluctuating"
+    assert captured.out == f"{report}\n"
+    assert captured.err.replace("\n ", "") == (
+        "read: loss <- train_loss, val_loss <- val_loss, val_accuracy <- val_acc, epoch <- epoch\n"
+    )
+    assert max(map(len, (captured.out + captured.err).splitlines())) <= 80
+
+
+def test_every_option_reaches_the_report(wild, capsys):
+    line = "--n-val 100 --n-train 300 --n-classes 4 --best-epoch 7 --column loss=val_loss"
+    line += " --column val_loss=none --json -q"
+    assert run(["diagnose", wild, *line.split()]) == 0
+    captured = capsys.readouterr()
+    expected = FluctuationReport.from_history(
+        wild, 100, n_train=300, n_classes=4, best_epoch=7,
+        columns={"loss": "val_loss", "val_loss": None},
+    )  # fmt: skip
+    assert json.loads(captured.out) == expected.to_dict()
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("log", "verdict", "at_mild", "at_strong"),
+    [
+        ("calm", "normal", 0, 0),
+        ("mild", "fluctuating", 10, 0),
+        ("wild", "fluctuating", 10, 10),
+        ("diverged", "diverged", 10, 10),
+        ("short", "too_short_to_tell", 0, 0),
+    ],
+)
+def test_the_gate_fails_at_the_severity_that_is_asked_for(
+    log, verdict, at_mild, at_strong, request, capsys
+):
+    path = request.getfixturevalue(log)
+    for level, code in (("mild", at_mild), ("strong", at_strong)):
+        assert run(["diagnose", path, "--n-val", "100", "--fail-on", level, "--json"]) == code
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)["verdict"] == verdict
+        assert ("too short to tell" in captured.err) == (log == "short")
+    assert run(["diagnose", path, "--n-val", "100"]) == 0
+
+
+def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path, capsys):
+    page, twin = tmp_path / "page.html", tmp_path / "twin.html"
+    assert run(["diagnose", wild, "--n-val", "100", "--html", str(page)]) == 0
+    FluctuationReport.from_history(wild, 100).to_html(twin)
+    assert page.read_bytes() == twin.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--fail-on", "severe"], 2, "--fail-on='severe' is not known"),
+        (["--column", "loss"], 2, "give ROLE=NAME once"),
+        (["--column", "loss=a", "--column", "loss=b"], 2, "give ROLE=NAME once"),
+        (["--column", "los=val_loss"], 2, "Did you mean 'loss'"),
+        (["--column", "loss=los"], 2, "no such column"),
+        (["--n-val", "0"], 2, "n_val=0"),
+        (["--best-epoch", "99"], 2, "best_epoch=99"),
+        (["--html", "{log}"], 2, "would be overwritten"),
+        (["--html", "/missing/page.html"], 3, "there is no folder"),
+    ],
+)
+def test_a_mistake_is_one_message_and_a_code(arguments, code, says, wild, capsys):
+    assert run(["diagnose", wild, *(a.format(log=wild) for a in arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_log_that_cannot_be_used_is_code_3_and_named(tmp_path, capsys):
+    percent = {**curve(0.001)}
+    percent["val_acc"] = percent["val_acc"] * 100
+    for name, text in (("gone.csv", None), ("empty.csv", ""), ("percent.csv", percent)):
+        path = tmp_path / name
+        if isinstance(text, dict):
+            write_csv(path, text)
+        elif text is not None:
+            path.write_text(text)
+        assert run(["diagnose", str(path)]) == 3
+        assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_doubtful_log_is_warned_of(tmp_path, capsys):
+    columns = curve(0.001)
+    columns["epoch"] = np.r_[np.arange(20), np.arange(10, 30)]
+    assert run(["diagnose", write_csv(tmp_path / "resumed.csv", columns)]) == 0
+    captured = capsys.readouterr()
+    assert "warning:" in captured.err
+    assert "more than once" in captured.err
+
+
+def test_a_model_of_ours_brings_its_own_report(tmp_path, capsys):
+    from sensorseq import SensorLSTMClassifier
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 12, 1)), np.arange(40) % 2
+    clf = SensorLSTMClassifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)
+    for name in ("model.safetensors", "model"):
+        path = tmp_path / name
+        clf.save(path)
+        assert run(["diagnose", str(path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == clf.fluctuation_.to_dict()
+        assert run(["diagnose", str(path), "--n-val", "3"]) == 2
+        assert "--n-val is for logs" in capsys.readouterr().err
+    (tmp_path / "bad.safetensors").write_bytes(b"no")
+    assert run(["diagnose", str(tmp_path / "bad.safetensors")]) == 3
+
+
+BLOCKED = """
+import sys
+for name in ("torch", "tensorflow", "google.protobuf", "tensorboard", "pandas", "sklearn"):
+    sys.modules[name] = None
+from sensorseq.cli import main
+main(["diagnose", sys.argv[1], "--fail-on", "strong", "-q"])
+"""
+
+
+def test_a_log_is_judged_where_neither_torch_nor_tensorboard_can_be_imported(wild, tmp_path):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    with tensorboard.SummaryWriter(tmp_path / "run") as writer:
+        for step, loss in enumerate(curve(0.3)["train_loss"]):
+            writer.add_scalar("train/loss", loss, step)
+    for source in (wild, str(tmp_path / "run")):
+        command = [sys.executable, "-c", BLOCKED, source]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 10, done.stderr
+        assert "fluctuating (strong)" in done.stdout.lower()
