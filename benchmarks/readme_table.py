@@ -123,6 +123,24 @@ def estimator_table(results: dict) -> str:
     return "\n".join((*lines, "", f"Time of the other over ours. {_environment(results)}"))
 
 
+def verdict_table(results: dict) -> str:
+    """Say how often each judge raises an alarm, with its interval."""
+    rows = [row for row in results["rows"] if row["kind"] == "all"]
+    judges = list(dict.fromkeys(row["judge"] for row in rows))
+    lines = [f"| runs | | {' | '.join(judges)} |", "|---" * (2 + len(judges)) + "|"]
+    for kind in dict.fromkeys(row["row"] for row in rows):
+        found = {row["judge"]: row for row in rows if row["row"] == kind}
+        cells = []
+        for row in (found[judge] for judge in judges):
+            low, high = (100 * limit for limit in row["wilson"])
+            cells.append(f"{100 * row['rate']:.1f} % [{low:.1f}, {high:.1f}]")
+        lines.append(f"| {kind} | {found[judges[0]]['runs']} | {' | '.join(cells)} |")
+    n_sets = max(row["data_sets"] for row in rows)
+    return "\n".join(
+        (*lines, "", f"Runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets.")
+    )
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -137,6 +155,7 @@ TABLES = {
     "fit": fit_table,
     "preprocessing": preprocessing_table,
     "estimator": estimator_table,
+    "verdict": verdict_table,
 }
 
 

@@ -1,0 +1,356 @@
+"""Data sets of the verdict's benchmark: generators, embedded recordings, sets in other packages.
+
+Every set is cut by group into a training, a validation and a fresh part; no group is in two. The
+fresh part is large where the set allows it; no rule sees it, the oracle alone does.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
+from sensorseq.errors import EnvironmentProblemError
+
+N_FRESH = 400
+WINDOWS_PER_GROUP = 5  # of generated sets
+
+Rng = np.random.Generator
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Labelled windows: X (n, t, c), y (n,), groups (n,), and valid steps (n,) or None."""
+
+    X: Floats
+    y: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    lengths: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: Any) -> "Windows":
+        """Return some of the windows."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Windows(self.X[rows], self.y[rows], self.groups[rows], lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """One draw of a data set."""
+
+    train: Windows
+    validation: Windows
+    fresh: Windows
+
+
+# Generators: (rng, class of each window, steps) to noiseless windows (n, t, c) of unit size.
+
+
+def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
+    t = np.arange(n_steps)
+    phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
+    return np.sin(0.15 * 1.22 ** y[:, None] * t + phase)[:, :, None]
+
+
+def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
+    """Return resonant noise, AR(2) with poles of radius 0.95; the class is their angle."""
+    shock = rng.standard_normal((len(y), n_steps + 50))
+    first, second = 2 * 0.95 * np.cos(0.35 + 0.22 * y), -(0.95**2)
+    x = np.zeros_like(shock)
+    for t in range(2, shock.shape[1]):
+        x[:, t] = first * x[:, t - 1] + second * x[:, t - 2] + shock[:, t]
+    x = x[:, 50:]
+    return (x / x.std(axis=1, keepdims=True))[:, :, None]
+
+
+def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
+    """Return sweeps from the same frequencies; the class is how fast and which way they go."""
+    t = np.arange(n_steps)
+    start = rng.uniform(0.5, 0.7, (len(y), 1))
+    rate = (y[:, None] - 2) * 0.25 / n_steps
+    phase = rng.uniform(0, 2 * np.pi, (len(y), 1)) + start * t + rate * t**2
+    return np.stack([np.sin(phase), np.cos(phase)], axis=2)
+
+
+def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
+    """Return trains of pulses in two channels; the class is their width, and a sign."""
+    t = np.arange(n_steps)
+    width = np.array([1.0, 2.5, 5.0])[y % 3][:, None]
+    x = np.zeros((len(y), n_steps, 2))
+    for channel, sign in enumerate((np.ones(len(y)), np.where(y >= 3, -1.0, 1.0))):
+        for _ in range(3):
+            centre = rng.uniform(0, n_steps, (len(y), 1))
+            height = rng.uniform(0.7, 1.4, (len(y), 1)) * sign[:, None]
+            x[:, :, channel] += height * np.exp(-(((t - centre) / width) ** 2))
+    return x
+
+
+def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
+    """Return what the question "98 sequences of 100 steps, 6 classes" had: one slow channel."""
+    t = np.arange(n_steps)
+    phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
+    speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
+    wave = np.sin(speed * t + phase) + 0.4 * np.sin(2 * speed * t + 2 * phase)
+    return wave[:, :, None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generator and its sizes; noise is in units of the signal's own standard deviation."""
+
+    make: Callable[[Rng, Any, int], Floats]
+    n_classes: int
+    n_steps: int
+    noise: float
+
+
+GENERATED = {
+    "sinusoids": Generated(_sinusoids, 6, 100, 0.6),
+    "autoregressive": Generated(_autoregressive, 4, 80, 0.2),
+    "chirps": Generated(_chirps, 5, 64, 0.7),
+    "pulses": Generated(_pulses, 6, 60, 0.3),
+    "replica": Generated(_replica, 6, 100, 0.4),
+}
+MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
+# Added noise, over the channel's sd, with which about 60 % of the fresh windows are told right.
+HARD_NOISE = {
+    "sinusoids": 1.7,
+    "autoregressive": 1.2,
+    "chirps": 1.3,
+    "pulses": 1.0,
+    "replica": 1.3,
+    "surfaces": 1.0,
+    "motions": 1.5,
+    "vowels": 3.0,
+    "watch": 3.0,
+    "borealtc": 1.0,
+}
+
+
+def draw(
+    name: str,
+    seed: int,
+    n_train: int,
+    n_val: int,
+    *,
+    hard: bool = False,
+    imbalance: int = 1,
+    borealtc: Path | None = None,
+) -> Parts:
+    """Draw the parts of one run.
+
+    Parameters
+    ----------
+    name : str
+        One of `GENERATED` or `MEASURED`.
+    seed : int
+        Decides windows, split and choice.
+    n_train, n_val : int
+        Windows wanted; a measured set may have fewer.
+    hard : bool, default=False
+        Add `HARD_NOISE`.
+    imbalance : int, default=1
+        How many times more windows the first class has than any other.
+    borealtc : path, optional
+        Folder of that set.
+    """
+    rng = np.random.default_rng([seed, sum(name.encode())])
+    if name in GENERATED:
+        sizes = (n_train, n_val, N_FRESH)
+        parts = []
+        for size in sizes:
+            first_group = sum(part.groups[-1] + 1 - part.groups[0] for part in parts)
+            parts.append(_generate(GENERATED[name], rng, size, imbalance, first_group))
+    else:
+        whole = _measured(name, borealtc)
+        wanted = (n_train, n_val, N_FRESH)
+        pools = _split(whole, rng)
+        parts = [
+            _choose(whole, pool, size, imbalance, rng)
+            for pool, size in zip(pools, wanted, strict=True)
+        ]
+        parts = _same_classes(parts)
+    if hard:
+        sd = parts[0].X.std(axis=(0, 1)) * HARD_NOISE[name]
+        parts = [replace(part, X=part.X + sd * rng.standard_normal(part.X.shape)) for part in parts]
+    return Parts(*(replace(part, X=np.asarray(part.X, np.float32)) for part in parts))
+
+
+def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> Windows:
+    weights = np.ones(of.n_classes)
+    weights[0] = imbalance
+    # Every class is there, then as drawn; the windows of a group share gain and offset.
+    y = np.concatenate(
+        [
+            np.arange(of.n_classes).repeat(2)[:n],
+            rng.choice(of.n_classes, max(n - 2 * of.n_classes, 0), p=weights / weights.sum()),
+        ]
+    )
+    y = rng.permutation(y)
+    groups = np.arange(n) // WINDOWS_PER_GROUP
+    gain = rng.uniform(0.8, 1.25, groups[-1] + 1)[groups]
+    offset = 0.2 * rng.standard_normal(groups[-1] + 1)[groups]
+    X = of.make(rng, y, of.n_steps)
+    noise = of.noise * X.std() * rng.standard_normal(X.shape)
+    X = gain[:, None, None] * X + offset[:, None, None] + noise
+    return Windows(X, y, groups + first_group)
+
+
+def _split(whole: Windows, rng: Rng) -> list[NDArray[np.int64]]:
+    """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class where it can."""
+    classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
+    pure = all(len(classes) == 1 for classes in classes_of.values())
+    lots = (
+        [[g for g in classes_of if classes_of[g][0] == k] for k in np.unique(whole.y)]
+        if pure
+        else [list(classes_of)]
+    )
+    parts: list[list[int]] = [[], [], []]
+    for lot in lots:
+        order = [lot[index] for index in rng.permutation(len(lot))]
+        n_each = max(round(0.2 * len(order)), 1)
+        parts[1] += order[:n_each]
+        parts[2] += order[n_each : 2 * n_each]
+        parts[0] += order[2 * n_each :]
+    return [np.flatnonzero(np.isin(whole.groups, part)) for part in parts]
+
+
+def _choose(whole: Windows, pool: Any, n: int, imbalance: int, rng: Rng) -> Windows:
+    rows = rng.permutation(pool)
+    if imbalance > 1:
+        y = whole.y[rows]
+        n_others = max(int((y == 0).sum()) // imbalance, 2)
+        keep = [rows[y == k][: None if k == 0 else n_others] for k in np.unique(y)]
+        rows = rng.permutation(np.concatenate(keep))
+    return whole.take(rows[:n])
+
+
+def _same_classes(parts: list[Windows]) -> list[Windows]:
+    """Leave out classes that the training part has not, and number the others anew."""
+    classes = np.unique(parts[0].y)
+    known = [part.take(np.flatnonzero(np.isin(part.y, classes))) for part in parts]
+    return [replace(part, y=np.searchsorted(classes, part.y)) for part in known]
+
+
+@cache
+def _measured(name: str, borealtc: Path | None) -> Windows:
+    if name == "surfaces":
+        return _surfaces()
+    if name == "motions":
+        return _motions()
+    if name == "vowels":
+        return _vowels()
+    if name == "watch":
+        return _watch()
+    return _borealtc(borealtc)
+
+
+def available(name: str, borealtc: Path | None) -> str:
+    """Return why a set cannot be read here, empty where it can."""
+    if name in GENERATED:
+        return ""
+    try:
+        _measured(name, borealtc)
+    except EnvironmentProblemError as error:
+        return str(error)
+    return ""
+
+
+def _cut(series: list[Floats], labels: Any, groups: Any, n_steps: int, hop: int) -> Windows:
+    """Cut recordings (t, c) into windows; no window spans two of them."""
+    X, y, of = [], [], []
+    for values, label, group in zip(series, labels, groups, strict=True):
+        for start in range(0, len(values) - n_steps + 1, hop):
+            X.append(values[start : start + n_steps])
+            y.append(label)
+            of.append(group)
+    return Windows(
+        np.asarray(X), np.unique(y, return_inverse=True)[1], np.unique(of, return_inverse=True)[1]
+    )
+
+
+def _surfaces() -> Windows:
+    series, labels, groups = [], [], []
+    for recording in load_surfaces():
+        t = np.asarray(recording.timestamps_s)
+        even = np.arange(t[0], t[-1], 1 / SURFACES_SAMPLE_RATE_HZ)
+        series.append(np.interp(even, t, np.asarray(recording.values)[:, 0])[:, None])
+        labels.append(recording.label)
+        groups.append(recording.group)
+    return _cut(series, labels, groups, SURFACES_WINDOW_SAMPLES, SURFACES_WINDOW_SAMPLES)
+
+
+def _package_file(package: str, *parts: str) -> Path:
+    """Find a file inside an installed package without importing it."""
+    spec = importlib.util.find_spec(package)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    for folder in folders:
+        path = Path(folder).joinpath(*parts)
+        if path.is_file():
+            return path
+    raise EnvironmentProblemError(f"the package {package} with {parts[-1]} is not installed.")
+
+
+def _read_ts(path: Path) -> tuple[list[Floats], list[str]]:
+    """Read sequences (t, c) and labels of a file in the archive's .ts format."""
+    series, labels = [], []
+    for line in path.read_text().splitlines():
+        if line and line[0] not in "#@":
+            *channels, label = line.strip().split(":")
+            series.append(np.array([np.fromstring(text, sep=",") for text in channels]).T)
+            labels.append(label)
+    return series, labels
+
+
+def _archive(name: str) -> tuple[list[Floats], list[str]]:
+    series, labels = [], []
+    for part in ("TRAIN", "TEST"):
+        more = _read_ts(_package_file("aeon", "datasets", "data", name, f"{name}_{part}.ts"))
+        series += more[0]
+        labels += more[1]
+    return series, labels
+
+
+def _motions() -> Windows:
+    # Who moved is not in the file: every recording is its own group.
+    series, labels = _archive("BasicMotions")
+    return _cut(series, labels, range(len(series)), 100, 100)
+
+
+def _vowels() -> Windows:
+    series, labels = _archive("JapaneseVowels")
+    lengths = np.array([len(values) for values in series])
+    X = np.zeros((len(series), lengths.max(), series[0].shape[1]))
+    for row, values in enumerate(series):
+        X[row, : len(values)] = values
+    y = np.unique(labels, return_inverse=True)[1]
+    return Windows(X, y, np.arange(len(y)), lengths)
+
+
+def _watch() -> Windows:
+    path = _package_file("seglearn", "data", "watch_dataset.npy")
+    held = np.load(path, allow_pickle=True).item()  # a file of an installed package
+    series = [np.asarray(values)[::2] for values in held["X"]]  # 25 Hz
+    return _cut(series, held["y"], held["subject"], 64, 64)
+
+
+def _borealtc(folder: Path | None) -> Windows:
+    if folder is None or not (folder / "ICE").is_dir():
+        raise EnvironmentProblemError(
+            f"BorealTC is not in {folder}; give its folder with --borealtc."
+        )
+    series, labels, groups = [], [], []
+    for terrain in ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"):
+        for path in sorted((folder / terrain).glob("pro_*.csv*")):
+            series.append(np.loadtxt(path, delimiter=",", skiprows=1)[:, 1:])
+            labels.append(terrain)
+            groups.append(f"{terrain} {path.name}")
+    return _cut(series, labels, groups, 40, 20)

@@ -1,0 +1,125 @@
+"""What it costs that a fit notes what it does: with its TrainingRecord against without, in turns.
+
+Windows of 100 timesteps and one channel, six classes (synthetic), one in five of them to validate,
+batches of 32, the estimator's defaults, no early stopping. Both sides train the same epochs and end
+with the same bits, which is checked before a timing. Either side makes its fluctuation report,
+which has more to do where there is a record. `share` is what recording adds over the fit without;
+`extra_s` the same in seconds of one whole fit. The differences are of pairs in one round.
+"""
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from _results import write_results
+from numpy.typing import NDArray
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.benchmark import alternate, environment
+from sensorseq.training.recorder import without_recording
+
+N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32
+EPOCHS = {100: 60, 300: 30, 1000: 12, 4000: 4}  # by windows, so that a fit takes about a second
+HIDDEN_SIZES = (16, 64)
+ENGINES = ("native", "autograd")
+
+
+def make_windows(n_windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return sinusoids whose frequency is the class, in noise."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n_windows) % N_CLASSES
+    phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
+    X = np.sin((0.1 + 0.05 * y[:, None]) * np.arange(N_TIMESTEPS) + phase)
+    X += 0.5 * rng.standard_normal(X.shape)
+    return X[:, :, None].astype(np.float32), y
+
+
+def fit(n_windows: int, hidden_size: int, engine: str) -> SensorLSTMClassifier:
+    """Fit once."""
+    return SensorLSTMClassifier(
+        hidden_size=hidden_size,
+        batch_size=BATCH_SIZE,
+        max_epochs=EPOCHS[n_windows],
+        early_stopping=False,
+        engine=engine,
+        device="cpu",
+        random_state=0,
+    ).fit(*make_windows(n_windows))
+
+
+def measure(n_windows: int, hidden_size: int, engine: str, rounds: int) -> dict[str, Any]:
+    """Time one case."""
+
+    def recorded(n: int) -> None:
+        for _ in range(n):
+            fit(n_windows, hidden_size, engine)
+
+    def plain(n: int) -> None:
+        with without_recording():
+            recorded(n)
+
+    with_it = fit(n_windows, hidden_size, engine)
+    with without_recording():
+        without = fit(n_windows, hidden_size, engine)
+    pairs = zip(with_it.module_.parameters(), without.module_.parameters(), strict=True)
+    if not all(torch.equal(a, b) for a, b in pairs):
+        raise SystemExit(f"{engine}, {n_windows} windows: the sides end with other bits")
+    if with_it.fluctuation_.record is None or without.fluctuation_.record is not None:
+        raise SystemExit(f"{engine}, {n_windows} windows: one side does not record as it should")
+    plain_s, recorded_s = alternate(
+        plain, recorded, rounds=rounds, at_least_s=0.0, warm_up_runs=1, budget_s=20.0
+    )
+    share, extra_s = recorded_s / plain_s - 1, recorded_s - plain_s
+    return {
+        "engine": engine,
+        "shape": [n_windows, N_TIMESTEPS, 1, hidden_size],
+        "batch": BATCH_SIZE,
+        "epochs": EPOCHS[n_windows],
+        "plain_s": float(np.median(plain_s)),
+        "recorded_s": float(np.median(recorded_s)),
+        **_spread("share", share),
+        **_spread("extra_s", extra_s),
+        "rounds": len(plain_s),
+    }
+
+
+def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return {name: float(middle), f"{name}_p10": float(low), f"{name}_p90": float(high)}
+
+
+def main() -> None:
+    """Time every case, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="two small cases, results not written")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    facts = environment() | {
+        "numpy": np.__version__,
+        "threads": options.threads,
+        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+    }
+    print(facts)
+    print(f"{'engine':10} {'shape':>16} {'plain s':>9} {'extra s':>9} {'share':>8}  [p10, p90]")
+    rows = []
+    for engine in ENGINES:
+        for n_windows in list(EPOCHS)[: 1 if options.quick else None]:
+            for hidden_size in HIDDEN_SIZES[: 1 if options.quick else None]:
+                rounds = 3 if options.quick else options.rounds
+                row = measure(n_windows, hidden_size, engine, rounds)
+                rows.append(row)
+                print(
+                    f"{engine:10} {'x'.join(map(str, row['shape'])):>16} {row['plain_s']:9.3f}"
+                    f" {row['extra_s']:+9.4f} {100 * row['share']:+7.1f} %"
+                    f"  [{100 * row['share_p10']:+.1f}, {100 * row['share_p90']:+.1f}]",
+                    flush=True,
+                )
+    write_results("recording", rows, partial=options.quick, facts=facts)
+
+
+if __name__ == "__main__":
+    main()

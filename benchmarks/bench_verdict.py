@@ -1,0 +1,137 @@
+"""How often is the verdict on a training curve wrong? Ours, beside AutoTrainer's and UMLAUT's.
+
+    bench_verdict.py run --borealtc FOLDER   # train, some 900 runs; half an hour of one core
+    bench_verdict.py judge                   # rates: results/verdict.json
+    bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
+    bench_verdict.py --quick                 # all three on a few small runs
+
+`run` keeps one file for each run and skips those it finds: stop it at any time, start it again, or
+start several with ``--shard 1/2`` and ``--shard 2/2``. `judge` and `calibrate` train nothing.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import _verdict_calibrate
+import _verdict_rates
+import numpy as np
+import torch
+from _results import write_results
+from _verdict_data import available
+from _verdict_plan import make_plans, shard_of
+from _verdict_runs import Evidence, Plan, load, save, train
+
+from sensorseq.benchmark import environment
+
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "verdict"
+PARTS = ("calibration", "test")
+STEPS = ("run", "calibrate", "judge")
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read ``i/n`` as a pair; i counts from 1."""
+    try:
+        index, count = (int(number) for number in text.split("/"))
+    except ValueError:
+        index, count = 0, 0
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected i/n with 1 <= i <= n, as 1/2")
+    return index, count
+
+
+def run(plans: list[Plan], folder: Path, shard: tuple[int, int], borealtc: Path | None) -> int:
+    """Train what is not there yet; return how many were trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reasons = {data: available(data, borealtc) for data in {plan.data for plan in plans}}
+    for data, reason in reasons.items():
+        if reason:
+            print(f"left out: {data}: {reason}", file=sys.stderr)
+    mine = [plan for plan in shard_of(plans, *shard) if not reasons[plan.data]]
+    todo = [plan for plan in mine if not (folder / f"{plan.name}.npz").exists()]
+    print(f"{len(mine)} runs, {len(mine) - len(todo)} of them there already", file=sys.stderr)
+    started = time.perf_counter()
+    for count, plan in enumerate(todo, 1):
+        before = time.perf_counter()
+        try:
+            save(train(plan, borealtc), folder / f"{plan.name}.npz")
+        except KeyboardInterrupt:
+            print("\nstopped; what was trained is kept, start again to go on", file=sys.stderr)
+            return count - 1
+        now = time.perf_counter()
+        left_min = (now - started) / count * (len(todo) - count) / 60
+        print(
+            f"[{count}/{len(todo)}] {plan.role} {plan.name}: {now - before:.1f} s,"
+            f" {left_min:.0f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+    return len(todo)
+
+
+def read(plans: list[Plan], folder: Path) -> list[Evidence]:
+    """Return the runs that are there, in order."""
+    paths = [folder / f"{plan.name}.npz" for plan in plans]
+    return [load(path) for path in paths if path.exists()]
+
+
+def _facts(n_planned: int, n_read: int) -> dict[str, object]:
+    return environment() | {
+        "numpy": np.__version__,
+        "runs_planned": n_planned,
+        "runs_judged": n_read,
+    }
+
+
+def main() -> int:
+    """Do what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="\n".join(__doc__.splitlines()[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", choices=[*STEPS, "all"], default="all")
+    parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
+    parser.add_argument("--shard", type=read_shard, default=(1, 1), help="i/n: every n-th run")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept")
+    parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
+    parser.add_argument("--quick", action="store_true", help="a few runs, results not written")
+    options = parser.parse_args()
+    what = STEPS if "all" in options.what else options.what
+    torch.set_num_threads(1)  # small models: a second thread waits more than it works
+    parts = PARTS if options.part == "all" else (options.part,)
+    folder = options.folder / "quick" if options.quick else options.folder
+    plans = {part: make_plans(part, quick=options.quick) for part in PARTS}
+    if "run" in what:
+        run([p for part in parts for p in plans[part]], folder, options.shard, options.borealtc)
+    if "calibrate" in what:
+        evidence = read(plans["calibration"], folder)
+        rows, facts = _verdict_calibrate.calibrate(evidence)
+        print(_verdict_calibrate.format_rows(rows, facts))
+        write_results(
+            "verdict_calibration",
+            rows,
+            partial=options.quick or len(evidence) < len(plans["calibration"]),
+            facts=_facts(len(plans["calibration"]), len(evidence)),
+            **facts,
+        )
+    if "judge" in what:
+        # The rates to quote are those of the test; of the runs that thresholds are chosen on they
+        # are worth a look, no more.
+        part = "calibration" if options.part == "calibration" else "test"
+        evidence = read(plans[part], folder)
+        rows, facts = _verdict_rates.judge(evidence)
+        print(_verdict_rates.format_rows(rows, facts))
+        write_results(
+            "verdict",
+            rows,
+            partial=options.quick or part != "test" or len(evidence) < len(plans[part]),
+            facts=_facts(len(plans[part]), len(evidence)),
+            **facts,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
