@@ -9,6 +9,8 @@ from typing import Any
 
 from sensorseq.atomic import write_whole
 from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import Cause, Probes
+from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.columns import (
     check_count,
     check_epoch,
@@ -44,8 +46,8 @@ class FluctuationReport:
     explanation : tuple of str
         Sentences, most important first: also why a normal curve looks rough, and what this history
         cannot tell.
-    causes : tuple
-        Ranked findings; empty when only the history was looked at.
+    causes : tuple of Cause
+        What may have made it so, the likeliest first; empty when nothing needs one.
     statistics : dict of str to Statistic
         What was measured, each with the floor it was compared with.
     n_epochs : int
@@ -63,12 +65,16 @@ class FluctuationReport:
         saved or pickled estimator has it.
     columns_read : dict of str to str
         What was recognised as what: our name to that of the log. Not part of `to_dict`.
+    probes : Probes or None
+        What controlled re-runs came to, in a report that `probe` made.
+    origin : object or None
+        The fit this is the report of, for `probe`. It stays in this process like `record`.
     """
 
     verdict: str
     severity: str | None
     explanation: tuple[str, ...]
-    causes: tuple[Any, ...] = ()
+    causes: tuple[Cause, ...] = ()
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
     n_epochs: int = 0
     n_val: int | None = None
@@ -79,6 +85,8 @@ class FluctuationReport:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     record: TrainingRecord | None = None
     columns_read: Mapping[str, str] = field(default_factory=dict)
+    probes: Probes | None = None
+    origin: Any = None
 
     @classmethod
     def from_history(
@@ -97,6 +105,7 @@ class FluctuationReport:
         best_epoch: int | None = None,
         record: TrainingRecord | None = None,
         columns: Mapping[str, str | None] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
@@ -129,6 +138,9 @@ class FluctuationReport:
         columns : mapping of str to str or None, optional
             Which column is which where their names do not tell, such as
             ``{"accuracy": "my_acc"}``; None for one that is not to be used.
+        arguments : mapping of str to object, optional
+            The arguments of the estimator that was fitted. They word the recommendations and choose
+            between equivalent ones; no cause is named for the value of an argument.
 
         Returns
         -------
@@ -172,12 +184,14 @@ class FluctuationReport:
         )
         with read.naming_it():
             verdict, severity, sentences = judge(run)
+        causes = find_causes(run, verdict, arguments)
         if n_val is None and (hint := granularity_sentence(values["val_accuracy"].values)):
             sentences.insert(1, hint)  # it is what the user can do about the verdict at once
         return cls(
             verdict=verdict,
             severity=severity,
             explanation=tuple(sentences),
+            causes=causes,
             statistics=run.statistics,
             n_epochs=n_epochs,
             n_val=run.n_val,
@@ -194,11 +208,11 @@ class FluctuationReport:
         """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
         return {
             "format": "sensorseq.fluctuation",
-            "version": 2,
+            "version": 3,
             "verdict": self.verdict,
             "severity": self.severity,
             "explanation": list(self.explanation),
-            "causes": list(self.causes),
+            "causes": [_finite(asdict(cause)) for cause in self.causes],
             "statistics": {
                 name: {key: _finite_or_none(value) for key, value in asdict(statistic).items()}
                 for name, statistic in self.statistics.items()
@@ -210,6 +224,7 @@ class FluctuationReport:
             "best_epoch": self.best_epoch,
             "history": _finite(self.history),
             "evidence": _finite(self.evidence),
+            "probes": None if self.probes is None else _finite(self.probes.to_dict()),
         }
 
     @classmethod
@@ -221,9 +236,9 @@ class FluctuationReport:
         ArgumentError
             If it is not a description of a report, or of a later version.
         """
-        if description.get("format") != "sensorseq.fluctuation" or description.get("version") != 2:
+        if description.get("format") != "sensorseq.fluctuation" or description.get("version") != 3:
             raise ArgumentError(
-                "this is no fluctuation report of version 2: format"
+                "this is no fluctuation report of version 3: format"
                 f" {description.get('format')!r}, version {description.get('version')!r}."
             )
         try:
@@ -231,6 +246,7 @@ class FluctuationReport:
                 name: Statistic(**{**fields, "value": _or_nan(fields["value"])})
                 for name, fields in description["statistics"].items()
             }
+            probes = description["probes"]
             rest = {
                 name: description[name]
                 for name in ("verdict", "severity", "n_epochs", "n_val", "n_train", "n_classes")
@@ -238,11 +254,12 @@ class FluctuationReport:
             return cls(
                 **rest,
                 explanation=tuple(description["explanation"]),
-                causes=tuple(description["causes"]),
+                causes=tuple(_cause(fields) for fields in description["causes"]),
                 statistics=statistics,
                 best_epoch=description["best_epoch"],
                 history=dict(description["history"]),
                 evidence=dict(description["evidence"]),
+                probes=None if probes is None else Probes.from_dict(probes),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
@@ -309,6 +326,11 @@ class FluctuationReport:
         from sensorseq.fluctuation.page import make_page
 
         write_whole(path, make_page(self).encode())
+
+
+def _cause(fields: Mapping[str, Any]) -> Cause:
+    tuples = {name: tuple(fields[name]) for name in ("alternatives", "statistics")}
+    return Cause(**{**fields, **tuples})
 
 
 def _finite_or_none(value: Any) -> Any:
