@@ -15,7 +15,7 @@ from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_
 from sensorseq.fluctuation.probes.proof import RaceFindings, make_trial
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.rounds import (
-    MOST_EPOCHS,
+    LEAST_EPOCHS,
     USUAL_EPOCHS,
     Progress,
     Rounds,
@@ -74,7 +74,7 @@ def race(
             ("level", level_candidates(lab, causes, verdict))
         ]
     else:
-        start = choose_snapshot(lab, USUAL_EPOCHS)
+        start = _start(lab)
         changes = [] if start is None else snapshot_candidates(lab, causes, start)
         stages = [("snapshot", changes), ("init", init_candidates(lab, causes))]
         stages.sort(key=lambda stage: -max((part.weight for part in stage[1]), default=0.0))
@@ -97,16 +97,17 @@ def _run_stage(
 ) -> RaceFindings:
     first_share = FIRST_SHARE if kind == "snapshot" else FIRST_SHARE_ANEW
     start = None
-    n_epochs = _length_anew(lab, purse, candidates[0])
+    anew = min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
+    n_epochs = arm_length(purse, candidates[0], start, anew)
     if kind == "snapshot":
-        start = choose_snapshot(lab, MOST_EPOCHS)
-        start = choose_snapshot(lab, USUAL_EPOCHS) if start is None else start
-        n_epochs = arm_length(lab, purse, candidates[0], start)
-        if start is not None:
-            n_epochs = min(n_epochs, lab.n_epochs - lab.record.snapshots[start].epoch)
-    if not n_epochs:
+        start = _start(lab)
+        if start is None:
+            return RaceFindings()
+        room = lab.n_epochs - lab.record.snapshots[start].epoch
+        n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
+    n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0
+    if not n_arms:
         return RaceFindings()
-    n_arms = most_arms(purse, candidates, start, n_epochs)
     rounds = Rounds(purse, candidates[:n_arms], start, n_epochs, first_share, progress)
     tried = [one for one in rounds.run() if one.results]
     unchanged = {id(result): result for one in tried for result in one.unchanged}
@@ -118,13 +119,10 @@ def _run_stage(
     return conclude(lab, rounds.judge, tried, trials)
 
 
-def _length_anew(lab: Lab, purse: Purse, candidate: Candidate) -> int:
-    """Return the epochs of a re-run from first weights: a third of the run, 15 at most."""
-    usual = min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
-    for n_epochs in range(usual, USUAL_EPOCHS - 1, -1):
-        if most_arms(purse, [candidate], None, n_epochs):
-            return n_epochs
-    return 0
+def _start(lab: Lab) -> int | None:
+    """Return the snapshot with room for a usual re-run, or for a short one where there is none."""
+    start = choose_snapshot(lab, USUAL_EPOCHS)
+    return choose_snapshot(lab, LEAST_EPOCHS) if start is None else start
 
 
 def _not_tested(
