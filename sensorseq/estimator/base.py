@@ -1,6 +1,7 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
 import os
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
+from sensorseq.estimator.lab import FitOrigin
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
@@ -94,6 +96,7 @@ class _Seeds(NamedTuple):
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
     others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
+    entropy: int
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,12 @@ class PreparedFit:
         Further arguments of `sensorseq.training.train_network`.
     others : tuple of (LSTMLinear, SeedSequence, dict)
         Module, seed and options of each further member of an ensemble.
-    validation_groups : ndarray or None
-        Groups of the validation windows.
+    train_groups, validation_groups : ndarray or None
+        Groups of the windows of each part.
+    train_rows, validation_rows : ndarray or None
+        Which of the windows given to `fit` they are; None for windows given apart.
+    entropy : int
+        What the seeds are made from.
     """
 
     module: LSTMLinear
@@ -129,6 +136,10 @@ class PreparedFit:
     options: dict[str, Any] = field(default_factory=dict)
     others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
     validation_groups: NDArray[Any] | None = None
+    train_groups: NDArray[Any] | None = None
+    train_rows: NDArray[np.int64] | None = None
+    validation_rows: NDArray[np.int64] | None = None
+    entropy: int = 0
 
     def jobs(self) -> list[TrainingJob]:
         """Return what is to be trained: one network, or every member of an ensemble.
@@ -175,6 +186,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     best_score_: float
     _flat_timesteps: int | None
     _were_lengths: bool = False
+    _replayed: tuple[int, int] | None = None  # entropy of a fit to run again, and another seed
     _report_facts: dict[str, Any]
 
     # arguments that are read here
@@ -272,6 +284,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If windows on both sides of the validation split hold the same samples, or no groups
             are given and each window goes on where the one before it ended.
         """
+        started, is_whole = time.perf_counter(), not self._continues
         prepared = self._prepare_fit(
             X,
             y,
@@ -294,6 +307,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 self._finish_fit(prepared, [kept])  # a callback failed, not the training
             raise
         self._finish_fit(prepared, results)
+        self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
         tasks.close()
         return self
 
@@ -415,6 +429,22 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 for member, (weights, training) in enumerate(seeds.others, start=1)
             ),
             None if validation is None else validation.groups,
+            train.groups,
+            train.rows,
+            None if validation is None else validation.rows,
+            seeds.entropy,
+        )
+
+    def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
+        """Make the network anew, for the windows of another fit that has the same."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        seeds = self._make_seeds()
+        module = self._make_module(prepared.module.input_size, seeds.weights)
+        return replace(
+            prepared,
+            module=module.to(prepared.module.linear.weight.device),
+            config=replace(config, n_outputs=self._n_outputs),
+            seed=seeds.training,
         )
 
     def _renewal(
@@ -663,6 +693,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
 
     def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
+        if self._replayed is not None:  # a fit is run again
+            entropy, other = self._replayed
+            split, weights, training = np.random.SeedSequence(entropy).spawn(3)
+            if other:
+                weights, training = np.random.SeedSequence([entropy, other]).spawn(2)
+            return _Seeds(split, weights, training, [], entropy)
         entropy = agree_on(draw_entropy(self.random_state))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with
@@ -670,7 +706,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         split, weights, training = root.spawn(3)
         # member after member: the first of many has the seeds of one alone
         others = [root.spawn(2) for _ in range(1, self.n_models)]
-        return _Seeds(split, weights, training, [(first, second) for first, second in others])
+        return _Seeds(
+            split, weights, training, [(first, second) for first, second in others], entropy
+        )
 
     # Data in.
 
@@ -739,6 +777,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             None if weight is None else weight[rows],
             None if groups is None else groups[rows],
             None if split is None else split[rows],
+            rows,
         )
 
     def _read_validation_windows(
@@ -874,8 +913,15 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._task,
             best_epoch=self.best_epoch_ or None,
             record=record,
+            arguments=self.get_params(deep=False),
             **self._report_facts,
         )
+
+    def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
+        """Let the report run this fit again."""
+        arguments = type(self)(**self.get_params(deep=False))
+        origin = FitOrigin(arguments, prepared.entropy, fit_s, is_whole)
+        self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
