@@ -22,6 +22,7 @@ from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_win
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
+from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.estimator.state import pack_state, unpack_state
@@ -206,6 +207,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     random_state: Any
     resume: bool
     scale: str | None
+    auto_repair: bool
     validation_fraction: float
     verbose: int
     warm_start: bool
@@ -268,8 +270,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
-        NotYetError
-            If an argument is not served yet.
         CheckpointError
             If `resume` finds a checkpoint of another configuration or of other data, or a file
             that is damaged or no checkpoint.
@@ -285,17 +285,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             are given and each window goes on where the one before it ended.
         """
         started, is_whole = time.perf_counter(), not self._continues
-        prepared = self._prepare_fit(
-            X,
-            y,
-            sample_weight,
-            groups=groups,
-            lengths=lengths,
-            X_val=X_val,
-            y_val=y_val,
-            groups_val=groups_val,
-            lengths_val=lengths_val,
-        )
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        prepared = self._prepare_fit(X, y, **given)
         tasks = FitTasks(self, X, y, sample_weight, lengths)
         if tasks.are_watched:  # a callback costs a look at the weights in each epoch
             prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
@@ -306,10 +305,40 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             if kept is not None and kept.best_epoch and not prepared.others:
                 self._finish_fit(prepared, [kept])  # a callback failed, not the training
             raise
-        self._finish_fit(prepared, results)
+        failed: DivergedError | None = None
+        try:
+            self._finish_fit(prepared, results)
+        except DivergedError as error:
+            failed = error
         self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
+        if self.auto_repair:
+            failed = self._repair(failed, X, y, **given)
+        if failed is not None:
+            raise failed
         tasks.close()
         return self
+
+    def _repair(
+        self, failed: DivergedError | None, X: Any, y: Any, **given: Any
+    ) -> DivergedError | None:
+        """Fit again with what probes prove, when that is better; return what is still wrong."""
+
+        def refit(estimator: Any) -> Any:
+            estimator.set_params(auto_repair=False)
+            estimator._replayed = (self.fluctuation_.origin.entropy, 0)
+            return estimator.fit(X, y, **given)
+
+        said = {name: value for name, value in given.items() if value is not None}
+        repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
+        self.repair_ = dict(repair.changes)
+        if repair.fitted is not None:
+            own = vars(repair.fitted)
+            learned = {name: value for name, value in own.items() if name not in self.get_params()}
+            learned.pop("_replayed")
+            self.__dict__.update(learned)
+            failed = None
+        self.fluctuation_ = repair.report
+        return failed
 
     def _prepare_fit(
         self,

@@ -155,7 +155,7 @@ class Recorder:
         elif isinstance(train, TrainingData) and not is_own_loss:
             n = len(train)
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
-            self._fixed_rows = _spread(n, size)
+            self._fixed_rows = spread_rows(n, size)
             self.fixed = _centre(train.take(torch.from_numpy(self._fixed_rows), run.device), config)
         measures = is_alone and not is_shared and not is_own_loss
         self._details = StepDetails(run.module, run.objective) if measures else None
@@ -533,7 +533,7 @@ class _Followed:
         none = np.zeros(0, np.int64)
         self.all_targets = none if target is None else target.cpu().numpy()
         n_windows = len(self.all_targets)
-        self.rows = _spread(n_windows, min(n_windows, MAX_WATCHED))
+        self.rows = spread_rows(n_windows, min(n_windows, MAX_WATCHED))
         self._are_all = len(self.rows) == n_windows
         self.target = self.of(self.all_targets)
         if not self._are_all:
@@ -566,7 +566,8 @@ def _half(values: NDArray[Any]) -> NDArray[np.float16]:
         return values.astype(np.float16)
 
 
-def _spread(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
+def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
+    """Return rows that are spread evenly over all windows."""
     return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
 
 

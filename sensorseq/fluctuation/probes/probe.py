@@ -127,20 +127,27 @@ def _find_repair(
     say("running changed beside unchanged arms")
     findings.join(race(lab, purse, (*facts, *report.causes), report.verdict))
     for name, what, probe in (
-        ("label_noise", "asking networks that have not seen a window for its label",
-         lambda: label_noise_probe(lab, purse)),
-        ("distribution_shift", "validating on windows of the training groups",
-         lambda: shift_probe(lab, purse)),
-        ("sequence_length", "training on windows of other lengths",
-         lambda: length_probe(lab, purse, make_windows)),
+        (
+            "label_noise",
+            "asking networks that have not seen a window for its label",
+            lambda: label_noise_probe(lab, purse),
+        ),
+        (
+            "distribution_shift",
+            "validating on windows of the training groups",
+            lambda: shift_probe(lab, purse),
+        ),
+        (
+            "sequence_length",
+            "training on windows of other lengths",
+            lambda: length_probe(lab, purse, make_windows),
+        ),
     ):
         if name in suspected:
             say(what)
             findings.join(probe())
         else:
-            findings.not_tested.append(
-                NotTested(name, "nothing in the run points to it")
-            )
+            findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
     purse.n_epochs = whole
     say("looking for the smallest repair")
     return minimal_repair(lab, purse, findings.trials)
