@@ -67,6 +67,7 @@ def _rate_of(recording: Recording) -> float:
 
 def _lab_of(lab: FitLab, windows: WindowSet, seen: set[str], held_out: set[str]) -> FitLab:
     groups = windows.recording_id if windows.groups is None else windows.groups
+    assert groups is not None  # windows of recordings
     side = np.array([str(group) for group in groups])
     train = windows.take(np.isin(side, sorted(seen)))
     keywords: dict[str, Any] = {"X_val": windows.take(np.isin(side, sorted(held_out)))}

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.probes.probe import TROUBLED
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
 from sensorseq.fluctuation.report import FluctuationReport
 
 # What predicting, saving and going on read from the arguments: a fit cannot change these.

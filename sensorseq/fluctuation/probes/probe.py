@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
@@ -25,7 +25,6 @@ from sensorseq.fluctuation.report import FluctuationReport
 PURSE_SHARE = 0.8  # of the budget: making the lab, and reading what came of an arm, take time, too
 REPAIR_SHARE = 0.3  # of the purse, kept for finding the smallest repair
 SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
-TROUBLED = ("fluctuating", "diverged", "not_learning")
 
 
 def probe_lab(
