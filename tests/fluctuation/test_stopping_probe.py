@@ -8,7 +8,18 @@ from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
 
 
-def a_run(rng, n_epochs=60, *, n_val=120, n_groups=None, rise=0.0, fall=0.0, noise=0.02, rho=0.0):
+def a_run(
+    rng,
+    n_epochs=60,
+    *,
+    n_val=120,
+    n_groups=None,
+    rise=0.0,
+    fall=0.0,
+    noise=0.02,
+    rho=0.0,
+    jumps=0.0,
+):
     """Validation that gets worse from epoch 20 on, by so much in 10 epochs, and training."""
     epoch = np.arange(n_epochs)
     shocks = rng.normal(0, noise, n_epochs)
@@ -21,6 +32,7 @@ def a_run(rng, n_epochs=60, *, n_val=120, n_groups=None, rise=0.0, fall=0.0, noi
     level = np.clip(0.85 - np.exp(-epoch / 5) - fall * late, 0.05, 1)
     groups = None if n_groups is None else np.arange(n_val) % n_groups
     hard = rng.normal(0, 1, n_val)
+    level = level + rng.normal(0, jumps, n_epochs)
     margin = hard + rng.normal(0, 0.7, (n_epochs, n_val)) + 3 * (level[:, None] - 0.5)
     predicted = np.where(margin > 0, 1, 0)
     record = TrainingRecord(
@@ -47,7 +59,7 @@ def test_overtraining_is_confirmed_with_a_repair():
     assert trial.change["restore_best"] is True
     assert trial.change["monitor"] == "val_loss"
     assert trial.change["patience"] >= 10
-    assert "From epoch 41 to 60 the validation loss changed by +0.1" in trial.sentence
+    assert "From epoch 41 to 60 the validation loss changed by +0.085" in trial.sentence
     assert "against the last epoch" in trial.sentence
 
 
@@ -58,7 +70,14 @@ def test_either_witness_is_enough(options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"noise": 0.1}, {"noise": 0.1, "rho": 0.7}, {"n_groups": 12}, {"n_epochs": 24}],
+    [
+        {},
+        {"noise": 0.1},
+        {"noise": 0.1, "rho": 0.7},
+        {"n_groups": 12},
+        {"jumps": 0.1},
+        {"n_epochs": 24},
+    ],
     ids=str,
 )
 def test_a_plateau_is_acquitted(options):

@@ -29,9 +29,9 @@ def stopping_probe(
 
     Two witnesses. (a) The validation loss rises over the last third of the run, by the interval of
     its Theil-Sen slope, while the training loss falls. (b) The epoch that half of the validation
-    windows (whole groups) choose is right more often on the other half than both the last epoch and
-    the mean of the last sixth, by more than two standard errors: the mean as well, because one
-    unlucky last epoch is noise and no overtraining.
+    windows (whole groups) choose is right more often on the other half than the last epoch, by more
+    than two standard errors, and so is the best stretch of a sixth of the run against the last
+    one: a model that jumps about has better and worse epochs without training for too long.
 
     Parameters
     ----------
@@ -153,21 +153,26 @@ def _gain(record: TrainingRecord) -> tuple[bool, str]:
     score = -np.logaddexp(0.0, -margin)  # about what each window adds to the validation loss
     last = metrics.cross_fit(correct, record.val_groups, score=score)
     late = max(len(correct) // 6, 1)
-    mean = correct[-late:].mean(axis=0)
-    never = np.full(len(mean), score.min() - 1e3)  # so that the mean is compared with, not chosen
-    typical = metrics.cross_fit(
-        np.vstack([correct, mean]), record.val_groups, score=np.vstack([score, never])
+    stretch = metrics.cross_fit(
+        _stretches(correct[:-1], late), record.val_groups, score=_stretches(score[:-1], late)
     )
     holds = all(
-        fit.gain > max(STANDARD_ERRORS * fit.gain_error, LEAST_GAIN) for fit in (last, typical)
+        fit.gain > max(STANDARD_ERRORS * fit.gain_error, LEAST_GAIN) for fit in (last, stretch)
     )
     units = "windows" if record.val_groups is None else "groups"
     return holds, (
         f"The best epoch by one half of the validation {units} gets {points(last.accuracy)} % on"
         f" the other half, {100 * last.gain:+.1f} points against the last epoch (standard error"
-        f" {points(last.gain_error)}) and {100 * typical.gain:+.1f} against the mean of the last"
-        f" {late} ({points(typical.gain_error)})"
+        f" {points(last.gain_error)}); the best stretch of {plural(late, 'epoch')} gets"
+        f" {100 * stretch.gain:+.1f} against the last stretch ({points(stretch.gain_error)})"
     )
+
+
+def _stretches(matrix: Floats, width: int) -> Floats:
+    """Return the means over `width` neighbouring epochs, (n_epochs - width + 1, n_windows)."""
+    width = min(width, len(matrix))
+    sums = np.cumsum(np.vstack([np.zeros(matrix.shape[1]), matrix]), axis=0)
+    return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
 def _kept_is_good(best_epoch: int | None, val_loss: Floats, n_epochs: int) -> bool:
