@@ -17,6 +17,7 @@ CAUSE = "early_stopping"
 LEAST_EPOCHS = 6  # in the last third: below, the rank interval of a slope is nearly everything
 LEAST_RISE_NATS = 0.02  # over the last third: less is nothing to act on
 LEAST_GAIN = 0.01  # of accuracy
+SLOPE_Z = 2.33  # one-sided 1 %
 STANDARD_ERRORS = 2.0
 LEAST_PATIENCE, CORRELATION_TIMES = 10, 3
 KEPT_WITHIN = 0.05  # nats above the lowest validation loss that a kept epoch may have
@@ -31,7 +32,8 @@ def stopping_probe(
     its Theil-Sen slope, while the training loss falls. (b) The epoch that half of the validation
     windows (whole groups) choose is right more often on the other half than the last epoch, by more
     than two standard errors, and so is the best stretch of a sixth of the run against the last
-    one: a model that jumps about has better and worse epochs without training for too long.
+    one, beyond what picking it brings: a model that jumps about has better and worse epochs without
+    training for too long.
 
     Parameters
     ----------
@@ -114,13 +116,13 @@ def _rise(val_loss: Floats, loss: Floats) -> tuple[bool, str] | None:
     if n < LEAST_EPOCHS or not (np.isfinite(late).all() and np.isfinite(training).all()):
         return None
     slope, of_training = metrics.theil_sen_slope(late), metrics.theil_sen_slope(training)
-    low, high = metrics.slope_interval(late, z=1.96 * _widening(late))
-    falls = metrics.slope_interval(training, z=1.96 * _widening(training))[1] < 0
+    low, high = metrics.slope_interval(late, z=SLOPE_Z * _widening(late))
+    falls = metrics.slope_interval(training, z=SLOPE_Z * _widening(training))[1] < 0
     holds = low > 0 and falls and slope * n > LEAST_RISE_NATS
     first = len(val_loss) - n + 1
     return holds, (
         f"From epoch {first} to {len(val_loss)} the validation loss changed by {10 * slope:+.3f}"
-        f" nats in ten epochs (95 % interval {10 * low:+.3f} to {10 * high:+.3f}) and the training"
+        f" nats in ten epochs (98 % interval {10 * low:+.3f} to {10 * high:+.3f}) and the training"
         f" loss by {10 * of_training:+.3f}"
     )
 
@@ -156,8 +158,13 @@ def _gain(record: TrainingRecord) -> tuple[bool, str]:
     stretch = metrics.cross_fit(
         _stretches(correct[:-1], late), record.val_groups, score=_stretches(score[:-1], late)
     )
+    # a stretch that is best by luck: the jumps of the whole model, averaged over it
+    jumps = metrics.high_frequency_noise(correct.mean(axis=1)) if len(correct) > 2 else 0.0
+    luck = metrics.selection_bias(jumps, max(len(correct) // late, 2)) + 1.5 * jumps
+    limits = (0.0, luck / np.sqrt(late))
     holds = all(
-        fit.gain > max(STANDARD_ERRORS * fit.gain_error, LEAST_GAIN) for fit in (last, stretch)
+        fit.gain > max(STANDARD_ERRORS * fit.gain_error, LEAST_GAIN) + limit
+        for fit, limit in zip((last, stretch), limits, strict=True)
     )
     units = "windows" if record.val_groups is None else "groups"
     return holds, (
