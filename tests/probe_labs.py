@@ -53,12 +53,12 @@ class SmallLab:
 
     def __init__(
         self, train=None, validation=None, *, network=None, dtype=torch.float32, engine="native",
-        **options,
+        weight=None, **options,
     ):  # fmt: skip
         self.windows = make_windows(60, 1) if train is None else train
         self.shown = make_windows(31, 2) if validation is None else validation
         self.network = {"pooling": "meanmax", **(network or {})}
-        self.dtype, self.engine = dtype, engine
+        self.dtype, self.engine, self.weight = dtype, engine, weight
         self.options = {
             "batch_size": 8, "max_epochs": 16, "learning_rate": 0.02, "early_stopping": False,
             "restore_best": False, **options,
@@ -84,14 +84,15 @@ class SmallLab:
         torch.manual_seed(0)
         return LSTMLinear(self.windows.X.shape[2], 5, N_CLASSES, **self.network).to(self.dtype)
 
-    def tensors(self, windows):
+    def tensors(self, windows, weight=None):
         X = torch.tensor(windows.X).to(self.dtype)
-        return TrainingData(X, None, torch.tensor(windows.target))
+        weight = None if weight is None else torch.tensor(weight).to(self.dtype)
+        return TrainingData(X, None, torch.tensor(windows.target), weight)
 
     def fit(self, windows, options, checkpoint=None, module=None):
         return train_network(
             self.make_module() if module is None else module,
-            self.tensors(windows),
+            self.tensors(windows, self.weight),
             self.tensors(self.shown),
             TrainingConfig(N_CLASSES, **options),
             seed=np.random.SeedSequence(7),
@@ -127,7 +128,7 @@ class SmallLab:
         going_on = GoOn(snapshot, self.history, rng)
         result = train_network(
             module,
-            self.tensors(windows),
+            self.tensors(windows, self.weight),
             self.tensors(self.shown),
             TrainingConfig(N_CLASSES, **options),
             seed=np.random.SeedSequence(7),
