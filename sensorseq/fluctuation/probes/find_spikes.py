@@ -11,8 +11,8 @@ from sensorseq.fluctuation.series import SD_PER_MAD, Floats
 from sensorseq.fluctuation.thresholds import RATE_RISE
 
 REACH = 5  # steps after one that are thrown off together
-LEAST_BEFORE, MOST_BEFORE = 20, 100  # steps that tell the level before
-SCALES = 5.0  # standard errors of a median of `REACH` losses
+LEAST_BEFORE, MOST_BEFORE = 30, 100  # steps that tell the level before
+SCALES = 8.0  # standard errors of a median of `REACH` losses
 MEDIAN_ERROR = 1.25  # of a median, times that of a mean
 LEAST_HEIGHT_NATS = 0.1
 LOOK_BACK = 3  # steps before a leap in which its gradient may lie
@@ -49,7 +49,8 @@ def find_spikes(
     """Return the steps after which several batches in a row have a far larger loss than before.
 
     Several, and their median, because a single hard batch has a large loss whatever the network
-    does. The first tenth of the run, its first epoch and steps after a scheduled rise of the learning rate are left out.
+    does. The first tenth of the run, its first epoch and steps after a scheduled rise of the
+    learning rate are left out.
 
     Parameters
     ----------

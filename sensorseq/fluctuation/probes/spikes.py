@@ -1,4 +1,4 @@
-"""spike_replay: do the leaps of the loss go away when the steps before them are clipped?"""
+"""spike_replay: whether the leaps of a loss go away when the steps before them are clipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +42,13 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
 
     From the snapshot before each spike the same batches are gone through three times: unchanged,
     which must give the spike again; with ``max_grad_norm`` at the third quartile of the gradient
-    norms before the spikes; and with a learning rate that is lower by a thousandth. Where the nudged
-    path has no spike half as high anywhere, the spike hung on the least detail, and that it is gone
-    says nothing of clipping.
+    norms before the spikes; and with a learning rate that is lower by a thousandth. Where the
+    nudged path has no spike half as high anywhere, the spike hung on the least detail, and that it
+    is gone says nothing of clipping.
 
     Confirmed when at least two of at most three spikes lose over 80 % of their height, without one
-    half as high elsewhere on the clipped path, and the loss of the fixed training windows over the two epochs after them is no worse than 0.02 nats;
+    half as high elsewhere on the clipped path, and the loss of the fixed training windows over the
+    two epochs after them is no worse than 0.02 nats;
     rejected when no spike does.
 
     Parameters
@@ -75,8 +76,8 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
         return _not_tested(f"{count}, but the gradient norms before are not known.{data}")
     if now is not None and lab.arguments.get("clip_by", "norm") == "norm" and now <= limit:
         return _not_tested(
-            f"{count} although more than a quarter of the gradients before were clipped: their third"
-            f" quartile is {limit:.3g}, and all were bounded by {now:.3g}.{data}"
+            f"{count} although more than a quarter of the gradients before were clipped: their"
+            f" third quartile is {limit:.3g}, and all were bounded by {now:.3g}.{data}"
         )
     change: dict[str, Any] = {"max_grad_norm": limit}
     if lab.arguments.get("clip_by", "norm") != "norm" and "clip_by" in lab.changeable:
@@ -84,8 +85,8 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
     chosen = _affordable(lab, purse, spikes, change)
     if sum(map(len, chosen.values())) < LEAST_SPIKES:
         return _not_tested(
-            f"{count}, and fewer than {LEAST_SPIKES} can be replayed: no state of the run lies close"
-            f" enough before them for the budget of {purse.left:.1f} epochs.{data}",
+            f"{count}, and fewer than {LEAST_SPIKES} can be replayed: no state of the run lies"
+            f" close enough before them for the budget of {purse.left:.1f} epochs.{data}",
             "a larger budget",
         )
     spent = purse.spent
@@ -237,8 +238,8 @@ def _judge(replayed: Sequence[_Replayed], limit: float) -> tuple[str, str]:
     )
     if by_nudge:
         sentence += (
-            f" For {len(by_nudge)} of them a learning rate lower by a thousandth does the same: they"
-            " hang on the least detail."
+            f" For {len(by_nudge)} of them a learning rate lower by a thousandth does the same:"
+            " they hang on the least detail."
         )
     if len(proved) >= LEAST_SPIKES and worst <= MARGIN_NATS:
         return "confirmed", sentence
