@@ -1,7 +1,6 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
 import os
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,11 +21,9 @@ from sensorseq.fluctuation.plain import number, plain
 from sensorseq.fluctuation.run import Run, Statistic, plural
 from sensorseq.fluctuation.sources.read import read_history
 from sensorseq.fluctuation.verdict import judge
-from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
+from sensorseq.fluctuation.words import banner_words
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
-
-_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -262,32 +259,16 @@ class FluctuationReport:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
 
     def __repr__(self) -> str:
-        return (
-            f"FluctuationReport({banner_words(self).upper()!r}, {plural(self.n_epochs, 'epoch')})"
-        )
+        facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
+        first = next((cause for cause in self.causes if cause.grade != "rejected"), None)
+        if first is not None:
+            facts.append(" ".join(f"{first.title} {first.grade}".split()))
+        return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:
-        answers = answer(self)
-        first, *rest = remaining(self, answers) or [""]
-        head = [
-            *_block("FLUCTUATION REPORT   ", sizes(self), most=2, indent=21),
-            *_block("Verdict", banner_words(self).upper(), most=2),
-            *_block("", first, most=6),
-        ]
-        foot = [line for part in answers for line in _block(part.label, part.text, most=3)]
-        foot += _block("More", 'report.to_html("report.html") shows the curves and every figure.')
-        height = _CALM_HEIGHT if self.verdict == "normal" else _HEIGHT
-        left = height - len(head) - len(foot)
-        reasons: list[str] = []
-        for n_said, sentence in enumerate(rest):
-            block = _block("Why" if n_said == 0 else "", sentence)
-            # One line is kept for saying that something was left out.
-            if len(reasons) + len(block) > left - (n_said < len(rest) - 1):
-                n_more = len(rest) - n_said
-                reasons += _block("", f"... {n_more} more: print(*report.explanation, sep='\\n')")
-                break
-            reasons += block
-        return "\n".join([*head, *reasons, *foot])
+        from sensorseq.fluctuation.console import write_report
+
+        return write_report(self)
 
     def _repr_html_(self) -> str:
         from sensorseq.fluctuation.page import make_fragment
@@ -323,14 +304,3 @@ class FluctuationReport:
         from sensorseq.fluctuation.page import make_page
 
         write_whole(path, make_page(self).encode())
-
-
-def _block(label: str, text: str, most: int | None = None, indent: int = _INDENT) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()),
-        _WIDTH,
-        initial_indent=label.ljust(indent),
-        subsequent_indent=" " * indent,
-        max_lines=most,
-        placeholder=" ...",
-    )
