@@ -231,7 +231,6 @@ def _arm(lab: Lab, change: Mapping[str, Any], name: str, number: int) -> Arm:
 
 def _fitted(purse: Purse, arms: Sequence[Arm]) -> list[Arm] | None:
     """Return the arms at the length that can be paid for, None where not even short ones can."""
-
     most = max(purse.lab.n_epochs // _SHARE, _LEAST_EPOCHS)
     for n_epochs in range(most, _LEAST_EPOCHS - 1, -1):
         ready = [replace(arm, n_epochs=n_epochs) for arm in arms]

@@ -7,20 +7,18 @@ from typing import Any
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
-from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
-from sensorseq.fluctuation.probes.label_noise import label_noise_probe
-from sensorseq.fluctuation.probes.length import length_probe
-from sensorseq.fluctuation.probes.minimal import minimal_repair
-from sensorseq.fluctuation.probes.purse import Findings, Purse
+from sensorseq.fluctuation.probes.minimal import Repair, minimal_repair, verify
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
+from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.self_test import self_test
-from sensorseq.fluctuation.probes.shift import shift_probe
 from sensorseq.fluctuation.probes.spikes import spike_replay
 from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.history import History
 
 PURSE_SHARE = 0.8  # of the budget: making the lab, and reading what came of an arm, take time, too
 REPAIR_SHARE = 0.3  # of the purse, kept for finding the smallest repair
@@ -70,25 +68,24 @@ def probe_lab(
         return fit_s > 0 and clock() - started > budget * fit_s
 
     purse = Purse(lab, PURSE_SHARE * budget * lab.n_epochs, is_over)
-    findings, facts = Findings(), check_data(lab.train, lab.validation)
-    repair: dict[str, Any] = {}
-    note, sentence = "", "Nothing was replayed: the run does not need it."
+    findings, facts = RaceFindings(), list[Cause]()
+    repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
     try:
         findings.join(zero_test(lab))
         if report.verdict in TROUBLED:
             say("replaying a part of the run as it was")
             is_same, sentence = self_test(lab, purse)
             if is_same:
-                repair, note = _find_repair(lab, purse, report, facts, findings, say, make_windows)
+                repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
             else:
-                note = "Nothing could be proved: the replay did not reproduce the run."
+                repair = Repair({}, "Nothing could be proved: the replay did not give the run.")
                 findings.not_tested += _unreplayed(report.causes)
         else:
-            note = f"The verdict is {report.verdict.replace('_', ' ')}: there is nothing to repair."
+            verdict = report.verdict.replace("_", " ")
+            repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
     except KeyboardInterrupt:
-        note = "The probes were interrupted; this is what they had come to."
-        repair = {}
-    causes = regrade((*facts, *report.causes), findings, report.verdict)
+        repair = Repair({}, "The probes were interrupted; this is what they had come to.")
+    causes = regrade((*facts, *report.causes), findings.trials, _ordered(findings))
     elapsed = clock() - started
     probes = Probes(
         budget=budget,
@@ -99,9 +96,9 @@ def probe_lab(
         trials=tuple(findings.trials),
         not_tested=tuple(findings.not_tested),
         suspects=tuple(findings.suspects),
-        repair=repair,
-        previous={name: lab.arguments.get(name) for name in repair},
-        note=note,
+        repair=repair.change,
+        previous={name: lab.arguments.get(name) for name in repair.change},
+        note=repair.note,
     )
     return replace(report, causes=causes, probes=probes)
 
@@ -111,45 +108,41 @@ def _find_repair(
     purse: Purse,
     report: FluctuationReport,
     facts: Sequence[Cause],
-    findings: Findings,
+    findings: RaceFindings,
     say: Callable[[str], Any],
     make_windows: Callable[[float], Lab] | None,
-) -> tuple[dict[str, Any], str]:
-    """Run the probes that a troubled run calls for, likeliest first; return repair and note."""
-    suspected = {cause.name for cause in report.causes if cause.confidence >= SUSPICION}
-    suspected |= {fact.name for fact in facts}
-    findings.join(stopping_probe(lab, report.history))
-    say("replaying the steps around its spikes")
+) -> Repair:
+    """Run the probes that a troubled run calls for, likeliest first, and find what repairs it."""
+    causes = (*facts, *report.causes)
+    findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
     findings.join(spike_replay(lab, purse))
     whole = purse.n_epochs
     purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
-    say("running changed beside unchanged arms")
-    findings.join(race(lab, purse, (*facts, *report.causes), report.verdict))
-    for name, what, probe in (
-        (
-            "label_noise",
-            "asking networks that have not seen a window for its label",
-            lambda: label_noise_probe(lab, purse),
-        ),
-        (
-            "distribution_shift",
-            "validating on windows of the training groups",
-            lambda: shift_probe(lab, purse),
-        ),
-        (
-            "sequence_length",
-            "training on windows of other lengths",
-            lambda: length_probe(lab, purse, make_windows),
-        ),
-    ):
-        if name in suspected:
-            say(what)
-            findings.join(probe())
-        else:
-            findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
+    findings.join(race(lab, purse, causes, report.verdict, say))
     purse.n_epochs = whole
-    say("looking for the smallest repair")
-    return minimal_repair(lab, purse, findings.trials)
+    proofs = _ordered(findings)
+    repair = minimal_repair(lab, purse, proofs, say)
+    return verify(lab, purse, proofs, repair, say)
+
+
+def _ordered(findings: RaceFindings) -> list[Proof]:
+    """Return what is proved: by the race first, then by the probes beside it."""
+    raced = {proof.cause for proof in findings.proofs}
+    beside = [
+        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
+        for trial in confirmed(findings.trials)
+        if trial.kind in ("replay", "inference") and trial.cause not in raced
+    ]
+    return [*findings.proofs, *beside]
+
+
+def _history(report: FluctuationReport) -> History:
+    columns = report.history
+    rows = [
+        {name: values[epoch] for name, values in columns.items() if values[epoch] is not None}
+        for epoch in range(report.n_epochs)
+    ]
+    return History(rows)
 
 
 def _unreplayed(causes: Sequence[Cause]) -> list[NotTested]:
