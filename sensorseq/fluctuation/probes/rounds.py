@@ -153,13 +153,14 @@ class Rounds:
     def _may_start(self, one: Tried) -> bool:
         """Whether no weaker form of the change is still open, or spoke against it.
 
-        One that left the noise as it is did not: an unstable run calms only far below its rate.
+        One that took a little of the noise did not: an unstable run calms only far below its rate.
         """
         follows = one.candidate.follows
         before = [other for other in self.tried if other.candidate.name == follows]
         if one.results or not before:
             return True
-        return bool(before[0].outcome) and before[0].reading not in ("price", "slower")
+        is_against = before[0].reading in ("price", "slower", "calm") or before[0].log_ratio >= 0
+        return bool(before[0].outcome) and not is_against
 
     def _arms_of(self, chosen: Sequence[Tried]) -> tuple[list[Arm], dict[bool, int]]:
         """Return the arms of a round: the unchanged ones that are not there yet, then the changed.
