@@ -76,7 +76,8 @@ def find_spikes(
     leaps = height > np.maximum(MEDIAN_ERROR * SCALES * scale / np.sqrt(REACH), LEAST_HEIGHT_NATS)
     at = np.arange(len(level)) + n_before - 1  # the last step of each stretch before
     rate = np.asarray(steps["learning_rate"], np.float64)
-    leaps &= (at >= first) & ~(rate[at] > RATE_RISE * rate[at - n_before + 1])
+    highest = sliding_window_view(rate, REACH + 1).max(axis=1)[at]  # of the step and those after it
+    leaps &= (at >= first) & ~(highest > RATE_RISE * rate[at - n_before + 1])
     norm = np.nan_to_num(np.asarray(steps["grad_norm"], np.float64))
     found: list[Spike] = []
     for place in np.flatnonzero(leaps)[np.argsort(-height[leaps], kind="stable")]:
