@@ -80,6 +80,7 @@ def regularization(seen: Seen) -> Cause | None:
             ("gradient_cosine", "gradients keep a common direction ({n} cosine) at rest"),
         ),
         seen.changed(**weaker),
+        advice="Weaken what holds the weights back: dropout, and penalties on them.",
     )
 
 
@@ -94,8 +95,9 @@ def loss(seen: Seen) -> Cause | None:
                 ("class_bias", "{p} of the answers go to the wrong classes"),
                 ("recall_spread", "recall differs by {points} points between classes"),
             ),
-            seen.changed(class_weight=None if weighed not in (None, KEEP) else "balanced"),
-            (seen.changed(sampler="balanced"),),
+            # weights and a sampler that both balance would do it twice
+            seen.changed(class_weight="balanced" if weighed in (None, KEEP) else None),
+            (seen.changed(sampler="balanced", class_weight=None if seen.arguments else KEEP),),
         )
     return cause_of(
         "loss",
