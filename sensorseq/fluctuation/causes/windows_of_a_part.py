@@ -83,7 +83,7 @@ class Part:
             if valid is not None:
                 # an empty window counts as one step of zero
                 inside = valid[:, :, None]
-                some = valid.any(axis=1)[:, None]
+                some = np.any(valid, axis=1, keepdims=True)
                 low = np.where(inside, block, np.inf)
                 high = np.where(inside, block, -np.inf)
                 block = np.where(inside, block, 0.0)
