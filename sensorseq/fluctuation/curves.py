@@ -24,6 +24,9 @@ _KEYS = {
     "missing": '<path class="missing" d="M10 2l6 6m0-6l-6 6"/>',
     "trend": '<line class="trend" x1="0" x2="26" y1="5" y2="5"/>',
     "measured": '<line class="measured" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-same": '<line class="arm-same" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-other": '<line class="arm-other" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-changed": '<line class="arm-changed" x1="0" x2="26" y1="5" y2="5"/>',
     "limit": '<line class="limit" x1="0" x2="26" y1="5" y2="5"/>',
 }
 

@@ -1,0 +1,110 @@
+"""The re-runs of one trial: their curves on one axis, and the evidence against its bounds."""
+
+import math
+
+import numpy as np
+
+from sensorseq.fluctuation.causes.cause import Trial
+from sensorseq.fluctuation.columns import Floats
+from sensorseq.fluctuation.curves import floats, key
+from sensorseq.fluctuation.figures import HEIGHT, WIDTH, figure, padded
+from sensorseq.html.svg import Panel, extremes
+
+_CURVES = 6  # of each arm
+_POINTS = 60  # stretches of a curve
+_CHANCE = {
+    "snapshot": "Nothing but the order of the windows differs between A and A': what parts them is"
+    " chance.",
+    "init": "Nothing but the seed differs between A and A', that of first weights and order: what"
+    " parts them is chance.",
+}
+
+
+def draw_arms(trial: Trial) -> str:
+    """Return the figure of the curves; empty where there are none."""
+    arms = [
+        (name, style, words, [floats(curve) for curve in trial.curves.get(name, ())][:_CURVES])
+        for name, style, words in (
+            ("A'", "arm-other", "A': unchanged, another order"),
+            ("A", "arm-same", "A: unchanged"),
+            ("B", "arm-changed", f"B: {trial.name}"),
+        )
+    ]
+    values = np.concatenate([np.zeros(0), *(curve for *_, curves in arms for curve in curves)])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return ""
+    longest = max(len(curve) for *_, curves in arms for curve in curves)
+    panel = Panel(
+        f"Loss of the re-runs: {trial.name}",
+        (0.5, longest + 0.5),
+        _without_explosion(values),
+        x_label="epoch of the re-run",
+        y_label="loss (nats)",
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    keys = []
+    for name, style, words, curves in arms:
+        for curve in curves:
+            keep = extremes(curve, _POINTS)
+            panel.line(keep + 1.0, curve[keep], style)
+        if curves:
+            if name == "A'" and trial.kind == "init":
+                words = "A': unchanged, another seed"
+            keys.append((name, key(style, words)))
+    title = "The same stretch, run again"
+    said = (
+        "Loss of the fixed training windows after each epoch, dropout off."
+        f" {_CHANCE.get(trial.kind, '')}"
+    )
+    return figure(panel, title, said.strip(), [picture for _, picture in sorted(keys)])
+
+
+def draw_evidence_ratio(trial: Trial) -> str:
+    """Return the figure of what the stop rule saw; empty where it had nothing to see."""
+    ratio = floats(trial.evidence_ratio)
+    if not np.isfinite(ratio).any() or trial.bounds is None:
+        return ""
+    low, high = trial.bounds
+    bounds = [bound for bound in (low, high) if math.isfinite(bound)]
+    shown = np.array([0.0, *ratio[np.isfinite(ratio)], *bounds])
+    bottom, top = padded(shown)
+    room = 0.16 * (top - bottom)  # for the words at the bounds
+    panel = Panel(
+        f"Evidence after each pair: {trial.name}",
+        (0.0, len(ratio) + 0.5),
+        (bottom - room, top + room),
+        x_label="pairs of re-runs",
+        y_label="log evidence ratio",
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    if math.isfinite(high):
+        panel.horizontal(high, "bound-yes", f"confirmed from {high:.3g} up", above=True)
+    if math.isfinite(low):
+        panel.horizontal(low, "bound-no", f"rejected from {low:.3g} down", above=False)
+    pairs = np.arange(len(ratio) + 1.0)
+    walk = np.array([0.0, *ratio])
+    panel.line(pairs, walk, "measured")
+    panel.dots(pairs[1:], walk[1:], "measured", 3.5)
+    words = (
+        "How much likelier the pairs are if the change calms the run than if it does nothing, as a"
+        f" logarithm. Pairs are run until a bound is reached; here it ended {_end(trial)}."
+    )
+    return figure(panel, "How the evidence grew", words, [])
+
+
+def _end(trial: Trial) -> str:
+    return {
+        "confirmed": "as confirmed",
+        "rejected": "as rejected",
+        "undecided": "without a decision",
+    }.get(trial.outcome, trial.outcome)
+
+
+def _without_explosion(values: Floats) -> tuple[float, float]:
+    """Return limits that one exploded curve does not flatten the others with."""
+    usual = float(np.quantile(values, 0.9))
+    top = min(float(values.max()), usual + 4 * (usual - float(values.min())))
+    return padded(np.array([float(values.min()), max(top, usual)]))
