@@ -160,8 +160,8 @@ def _scale(train: Part, usable: list[int], names: Names) -> list[Cause]:
         return []
     # far off by another factor of ten there is hardly a network that copes
     gross = offset.max() > 10 * MEAN_OVER_SD or sd.max() > 10 * SD_RANGE[1] or ratio > 10 * SD_RATIO
-    scale = names.arguments.get("scale")
-    recommendation = {} if scale in ("standard", "robust") else {"scale": "standard"}
+    recommendation = {"scale": "standard"} if names.can_scale("standard", "robust") else {}
+    scaled = names.arguments.get("scale") is not None
     return [
         Cause(
             "preprocessing",
@@ -171,7 +171,11 @@ def _scale(train: Part, usable: list[int], names: Names) -> list[Cause]:
             finding="not scaled",
             recommendation=recommendation,
             alternatives=({"scale": "robust"},) if recommendation else (),
-            advice="" if recommendation else "Look why values that were scaled are so far off.",
+            advice=(
+                "Look why values that were scaled are so far off."
+                if scaled
+                else "Scale each channel by its mean and standard deviation over training windows."
+            ),
         )
     ]
 
@@ -201,7 +205,6 @@ def _outliers(train: Part, usable: list[int], names: Names) -> list[Cause]:
     if not said:
         return []
     rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-    robust = names.arguments.get("scale") == "robust"
     return [
         Cause(
             "preprocessing",
@@ -211,7 +214,7 @@ def _outliers(train: Part, usable: list[int], names: Names) -> list[Cause]:
             f" {', '.join(said[:3])}; in {len(rows)} windows, the farthest in rows"
             f" {train.name_rows(rows)}.",
             finding="outliers",
-            recommendation={} if robust else {"scale": "robust"},
+            recommendation={"scale": "robust"} if names.can_scale("robust") else {},
             advice="Clip values beyond 8 deviations when preparing, or repair the recordings.",
         )
     ]

@@ -170,3 +170,9 @@ class Names:
         """Return what a class is called."""
         known = self._classes is not None and code < len(self._classes)
         return repr(self._classes[code]) if known else str(code)  # type: ignore[index]
+
+    def can_scale(self, *not_when: str) -> bool:
+        """Whether there is an argument `scale`, and it is none of these already."""
+        if not self.arguments:
+            return True
+        return "scale" in self.arguments and self.arguments["scale"] not in not_when

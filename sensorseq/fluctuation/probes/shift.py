@@ -76,7 +76,8 @@ def shift_probe(lab: Lab, purse: Purse) -> Findings:
     arms = []
     for seed in range(1, MOST_ARMS + 1):
         held = held_out_rows(train, seed)
-        kept = np.setdiff1d(np.arange(len(train.target)), held)
+        rows = np.arange(len(train.target)) if train.rows is None else np.asarray(train.rows)
+        kept = np.flatnonzero(~np.isin(rows, rows[held]))  # copies of a window go with it
         name = f"hold out {100 * HELD_OUT:.0f} % of known groups"
         arms.append(Arm(name, n_epochs, 0, seed, decays=True, train_rows=kept, predict_rows=held))
     if any(len(arm.predict_rows) < LEAST_WINDOWS for arm in arms if arm.predict_rows is not None):
