@@ -27,6 +27,9 @@ from sensorseq.fluctuation.probes.readings import (
 _COMMONEST = 0.2  # of the learning rate, where the statistics name no cause
 
 
+ALWAYS_RATE = 0.25  # the least weight of a lower and of a falling learning rate
+
+
 def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[Candidate]:
     """Return what is worth a trial from a snapshot, the likeliest first.
 
@@ -56,7 +59,8 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
 def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate]:
     """Return the 2x2: while noise dominates, a lower rate and a larger batch do the same."""
     rate, batch = confidence.get("learning_rate", 0.0), confidence.get("batch_size", 0.0)
-    either = max(rate, batch)
+    # the commonest cause, and what every other repair has to be better than
+    rate, either = max(rate, ALWAYS_RATE), max(rate, batch, ALWAYS_RATE)
     size = lab.arguments.get("batch_size")
     size = size if isinstance(size, int) else 0
     # Half of the windows at most: larger batches leave no steps to compare.
@@ -68,6 +72,7 @@ def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate
             scaled_rate(lab, 1 / factor),
             "too high",
             {"rate_factor": 1 / factor},
+            judged_by="either",
             weight=share * (rate if factor > 4 else either),
             alternatives=(larger,) if larger and factor == 4 else (),
             follows=follows,
@@ -84,7 +89,7 @@ def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate
                 "schedule missing",
                 {"decays": True},
                 judged_by="price",
-                weight=0.9 * rate,
+                weight=0.99 * either,
             )
         )
     if larger and differs(lab, larger):

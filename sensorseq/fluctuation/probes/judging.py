@@ -106,12 +106,20 @@ class Judge:
         ln K.
     first_share : float
         Of each re-run, left out.
+    least_pairs : int, default 2
+        Before nothing is decided.
     """
 
     def __init__(
-        self, n_arms: int, n_epochs: int, log_classes: float, first_share: float = FIRST_SHARE
+        self,
+        n_arms: int,
+        n_epochs: int,
+        log_classes: float,
+        first_share: float = FIRST_SHARE,
+        least_pairs: int = LEAST_PAIRS,
     ) -> None:
         self.n_arms = n_arms
+        self.least_pairs = least_pairs
         self.log_classes = log_classes
         self.first_share = first_share
         n_points = n_judged(n_epochs, first_share)
@@ -152,7 +160,7 @@ class Judge:
         sd = pair_sd(
             [[part.log_noise for part in group] for group in groups], self._log_sd, LEAST_LOG_SD
         )
-        noise_rule = StopRule(self.n_arms * rules)
+        noise_rule = StopRule(self.n_arms * rules, least_pairs=self.least_pairs)
         one.log_ratio = float(np.mean(noise_b) - np.mean(noise_a))
         one.log_error = sd * share
         one.bounds = noise_rule.bounds
@@ -166,7 +174,7 @@ class Judge:
         prior = 2 * noise_level * math.sqrt(2 / self._n_level)
         raw_sd = pair_sd([[part.raw for part in group] for group in groups], prior, 0.0)
         level_sd = max(raw_sd, _LEAST_LEVEL_SD)
-        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS)
+        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
         raw_b, raw_a = ([part.raw for part in group] for group in (changed, unchanged))
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])
