@@ -20,7 +20,10 @@ Progress = Callable[[str], None]
 # the 30 steps that are the least.
 USUAL_EPOCHS = 10
 LEAST_EPOCHS = 6  # where the purse or the run is small
-_PLANNED_PAIRS = 3  # that a candidate has to have in prospect to be started
+# That a candidate has to have in prospect to be started beside another. Simulated, with 100 to 200
+# epochs to spend: four find a noise of a quarter in 93 % of runs, three, for more candidates, in
+# 68 %.
+_PLANNED_PAIRS = 4
 
 
 def arm_length(purse: Purse, candidate: Candidate, start: int | None, most: int) -> int:
@@ -40,7 +43,7 @@ def arm_length(purse: Purse, candidate: Candidate, start: int | None, most: int)
 def most_arms(
     purse: Purse, candidates: Sequence[Candidate], start: int | None, n_epochs: int
 ) -> int:
-    """Return how many candidates, the likeliest first, can be brought to three pairs; one to two.
+    """Return how many candidates, the likeliest first, can be brought to four pairs; one to two.
 
     The fewer they are, the more of alpha has each.
     """
@@ -134,7 +137,7 @@ class Rounds:
         """Take as many candidates as can be paid for up to the pairs that they need.
 
         Those that are running come first, the likelier before the others. One that is not yet
-        running is started only if three pairs of it are in prospect; the first of all, two.
+        running is started only if four pairs of it are in prospect; the first of all, two.
         """
         chosen: list[Tried] = []
         arms: list[Arm] = []
