@@ -28,7 +28,13 @@ from sklearn.isotonic import IsotonicRegression
 
 from sensorseq.fluctuation.causes import theory, weights
 from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.score import log_prior, scale_name, standardised, transformed
+from sensorseq.fluctuation.causes.score import (
+    can_tell,
+    log_prior,
+    scale_name,
+    standardised,
+    transformed,
+)
 from sensorseq.fluctuation.report import FluctuationReport
 
 Floats = NDArray[np.float64]
@@ -38,6 +44,7 @@ THEORY_WEIGHT, THEORY_SD = 0.4, 0.8  # what a weight is pulled to, and how hard
 INTERCEPT_SD = 1.5
 HEALTHY_SHARE = 0.5  # of the weight of one cause, that all runs without a fault have together
 N_KNOTS = 9
+NEVER = -30.0  # logarithm of a prior
 KINDS: dict[str, tuple[str, ...]] = {  # which side of its cause a kind of injection shows
     "rate too high": ("too high",),
     "constant rate too high": ("too high", "schedule missing"),
@@ -176,7 +183,10 @@ def fit_scales(cases: Sequence[Case]) -> dict[str, tuple[float, float]]:
 
 
 def design(cases: Sequence[Case]) -> tuple[Floats, Floats, Floats]:
-    """Return standardised features of shape (n, sides, terms), of the position, and the prior."""
+    """Return standardised features of shape (n, sides, terms), of the position, and the prior.
+
+    The prior is minus infinity, or nearly, of what cannot be told.
+    """
     sides = np.zeros((len(cases), len(SIDES), theory.MAX_TERMS))
     position = np.zeros((len(cases), len(theory.POSITION)))
     prior = np.zeros((len(cases), len(SIDES)))
@@ -187,7 +197,9 @@ def design(cases: Sequence[Case]) -> tuple[Floats, Floats, Floats]:
         for i, term in enumerate(theory.POSITION):
             position[row, i] = standardised(term, case.features)
         of_causes = log_prior(case.features)
-        prior[row] = [of_causes[cause] for cause, _ in SIDES]
+        prior[row] = [
+            of_causes[side[0]] if can_tell(side, case.features) else NEVER for side in SIDES
+        ]
     return sides, position, prior
 
 
@@ -207,7 +219,7 @@ class Model:
 _BATCH, _RATE = (SIDES.index(theory.STEP_NOISE[1]), SIDES.index(theory.STEP_NOISE[0]))
 
 
-def _log_shares(model: Model, sides: Floats, position: Floats, prior: Floats | float) -> Floats:
+def _log_shares(model: Model, sides: Floats, position: Floats, prior: Floats) -> Floats:
     scores = model.intercepts + (sides * model.factors).sum(axis=2) + prior
     logs = scores - np.logaddexp(0.0, np.logaddexp.reduce(scores, axis=1))[:, None]
     pooled = np.logaddexp(logs[:, _RATE], logs[:, _BATCH])
@@ -235,7 +247,9 @@ def case_weights(cases: Sequence[Case]) -> Floats:
 
 def fit(cases: Sequence[Case]) -> Model:
     """Fit the weights to the cases by penalised likelihood, all factors at or above zero."""
-    sides, position, _ = design(cases)
+    cases = [case for case in cases if math.isfinite(case.features["update_ratio"])]  # recorded
+    sides, position, prior = design(cases)
+    mask = np.where(prior > NEVER, 0.0, NEVER)
     right = np.zeros((len(cases), len(SIDES)), bool)
     for row, case in enumerate(cases):
         right[row, case.right] = True
@@ -253,12 +267,12 @@ def fit(cases: Sequence[Case]) -> Model:
 
     def loss(x: Floats) -> tuple[float, Floats]:
         model = unpacked(x)
-        scores = model.intercepts + (sides * model.factors).sum(axis=2)
+        scores = model.intercepts + (sides * model.factors).sum(axis=2) + mask
         total = np.logaddexp(0.0, np.logaddexp.reduce(scores, axis=1))
         shares = np.exp(scores - total[:, None])
         z = model.position[0] + position @ model.position[1:]
         batch = 1 / (1 + np.exp(-z))
-        logs = _log_shares(model, sides, position, 0.0)
+        logs = _log_shares(model, sides, position, mask)
         told = np.where(right, logs, -np.inf)
         log_right = np.logaddexp.reduce(told, axis=1)
         likelihood = np.where(healthy, -total, log_right)

@@ -247,6 +247,15 @@ def test_softmax_taken_twice_is_known_by_its_margins_and_its_floor():
     assert math.log(1 + (N_CLASSES - 1) / math.e) == pytest.approx(0.744, abs=1e-3)
 
 
+def test_the_loss_of_steps_serves_where_the_history_has_none():
+    record = healthy_record()
+    record.steps["loss"] = np.repeat(history_of(record)["loss"], STEPS_PER_EPOCH)
+    history = {"val_accuracy": history_of(record)["val_accuracy"]}
+    with_it, without = features_of(record), features_of(record, history)
+    assert math.isnan(without["train_mode_gap"])
+    assert without["cross_entropy_gap"] == pytest.approx(with_it["cross_entropy_gap"], abs=1e-9)
+
+
 def test_squared_error_is_no_cross_entropy():
     def squared(logits, target):
         return ((softmax(logits) - np.eye(N_CLASSES)[target]) ** 2).mean(axis=-1)

@@ -108,7 +108,7 @@ def causes_of(change, arguments=None, verdict="fluctuating"):
     return find_causes(changed_run(change), verdict, arguments)
 
 
-# labels that look wrong are a matter of degree, and networks that are too small leave windows behind
+# labels that look wrong are a matter of degree: a network that is too small leaves windows, too
 DETERMINISTIC = [name for name in KNOWN if name != "label_noise"]
 
 
