@@ -1,34 +1,24 @@
 """Count what was right: causes named, proofs, repairs, and what they cost.
 
-A run is judged by its first seed; the oracle looks at every seed. Injected faults that did not come
-true are benign, and normal is the right answer on them. What shows in the curve alone (few or
-shifted validation windows, dropout) is answered right by its name and by normal. Intervals of
-rates: E. B. Wilson's of single runs, and a bootstrap over clusters of data set and cause.
+Intervals of rates: E. B. Wilson's of single runs, and a bootstrap over clusters of data set and
+cause.
 """
 
 import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _fault_answers import (
-    NORMAL,
-    OF_THE_CURVE,
-    answers_of,
-    is_equivalent,
-    is_right,
-    report_of,
-    right_answers,
-)
-from _fault_configuration import ConfigurationGuess, features_of
-from _fault_oracle import Manifestation, Outcome, find_outcome, is_harmed, is_repaired, manifested
+from _fault_answers import NORMAL, is_equivalent, is_right, names_of
+from _fault_confidence import confusion, reliability
+from _fault_configuration import guess_from_configuration
+from _fault_oracle import Outcome, is_harmed, is_repaired
 from _fault_plan import causes_of
-from _fault_repair import OURS, OURS_UNPROVED, RIVAL_REPAIRS
-from _fault_runs import load
+from _fault_repair import OURS, OURS_UNPROVED
+from _fault_seen import Seen, is_nothing, is_single, pairs_of, settle
+from _fault_simple_repairs import RIVAL_REPAIRS
 from _verdict_rates import N_RESAMPLES, cluster_interval, wilson
 
 STATISTICS, PROBED, QUICK = "ours, statistics", "ours, probes", "ours, quick probes"
@@ -40,6 +30,7 @@ PROVED = "proved and right"
 REPAIRED, HARMED = "strictly repaired", "harmed by the repair"
 MIXED = "both causes of a mixture in the first three"
 REPEATED = "same first answer from every seed"
+COST = "cost of the probes, in times of the fit"
 SAME_ARGUMENTS = "same configuration, healthy and sick told apart"
 TARGETS = {
     (TOP_1, STATISTICS): ("at least", 0.65),
@@ -60,105 +51,6 @@ NOT_BY_ARGUMENTS = (
     "labels flipped to a neighbour",
     "labels and width",
 )
-BIN_EDGES = np.linspace(0.0, 1.0, 11)
-
-
-@dataclass(eq=False)
-class Seen:
-    """One run, its outcome, and what was answered on it.
-
-    Parameters
-    ----------
-    plan, facts : dict
-        As in its evidence.
-    outcome : Outcome
-        On the fresh part.
-    verdict : str
-        Ours.
-    answers : list of (str, float)
-        Ours, from statistics, likeliest first.
-    """
-
-    plan: dict[str, Any]
-    facts: dict[str, Any]
-    outcome: Outcome
-    verdict: str
-    answers: list[tuple[str, float]]
-    manifestation: Manifestation | None = None
-    right: frozenset[str] = frozenset()
-    by: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    repair: dict[str, Any] | None = None
-
-    @property
-    def cluster(self) -> tuple[str, str]:
-        """Data set and cause, or what it is instead of having one."""
-        return self.plan["data"], self.plan["cause"] or self.plan["kind"]
-
-    @property
-    def fault(self) -> str:
-        """How a fault came true; empty where none did."""
-        return "" if self.manifestation is None else self.manifestation.fault
-
-
-def see(path: Path) -> Seen:
-    """Read one run and judge it."""
-    run = load(path)
-    report = report_of(run)
-    return Seen(run.plan, run.facts, find_outcome(run), report.verdict, answers_of(report))
-
-
-def pairs_of(plan: Mapping[str, Any], seen: Mapping[str, Seen]) -> list[tuple[Outcome, Outcome]]:
-    """Return outcomes of a run and its twin from every seed that is there, the first one first."""
-    pairs = []
-    repeat = 0
-    while True:
-        behind = f"@{repeat}" if repeat else ""
-        run, twin = seen.get(plan["name"] + behind), seen.get(plan["twin"] + behind)
-        if run is None or twin is None:
-            return pairs
-        pairs.append((run.outcome, twin.outcome))
-        repeat += 1
-
-
-def settle(seen: Mapping[str, Seen]) -> tuple[list[Seen], Counter[str]]:
-    """Say of every judged run what is right to answer; leave out those that nothing can be said of.
-
-    Left out are injected runs whose twin is missing or has not clearly learned, and healthy runs
-    and controls that have not.
-    """
-    settled, left_out = [], Counter[str]()
-    for run in seen.values():
-        if run.plan["repeat"]:
-            continue
-        if run.plan["role"] == "volatile":
-            pairs = pairs_of(run.plan, seen)
-            if not pairs or not pairs[0][1].truth.clearly_learned:
-                left_out["injected: twin is missing or did not learn"] += 1
-                continue
-            run.manifestation = manifested(pairs)
-        elif not run.outcome.truth.clearly_learned:
-            left_out[f"{run.plan['role']}: did not clearly learn"] += 1
-            continue
-        run.right = right_answers(run.plan, run.fault)
-        run.by = {STATISTICS: run.answers}
-        settled.append(run)
-    return settled, left_out
-
-
-def is_of_the_curve(run: Seen) -> bool:
-    """Tell whether what is injected shows in a curve alone."""
-    return bool(set(causes_of(run.plan)) & set(OF_THE_CURVE))
-
-
-def is_single(run: Seen) -> bool:
-    """Tell whether a cause is to be named: one fault that came true, or one of the curve."""
-    n_causes = len(causes_of(run.plan))
-    return n_causes == 1 and (bool(run.fault) or is_of_the_curve(run))
-
-
-def is_nothing(run: Seen) -> bool:
-    """Tell whether normal alone is right."""
-    return run.right == {NORMAL}
 
 
 def rate_row(
@@ -205,15 +97,11 @@ def _rates(
     ]
 
 
-def _names(answers: Sequence[tuple[str, float]]) -> list[str]:
-    return [name for name, _ in answers]
-
-
 def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
     answered = [run for run in runs if judge in run.by]
 
     def first(n: int) -> Callable[[Seen], bool]:
-        return lambda run: is_right(_names(run.by[judge]), run.right, n)
+        return lambda run: is_right(names_of(run.by[judge]), run.right, n)
 
     named = [run for run in answered if is_single(run)]
     return [
@@ -224,7 +112,7 @@ def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
             MIXED,
             judge,
             [run for run in answered if run.fault and len(causes_of(run.plan)) == 2],
-            lambda run: set(causes_of(run.plan)) <= set(_names(run.by[judge])[:3]),
+            lambda run: set(causes_of(run.plan)) <= set(names_of(run.by[judge])[:3]),
         ),
     ]
 
@@ -313,7 +201,7 @@ def _cost_rows(runs: Sequence[Seen]) -> list[dict[str, Any]]:
             low, high = cluster_quantile(costs, [cluster for _, cluster in held], share)
             rows.append(
                 {
-                    "row": "cost of the probes, in times of the fit",
+                    "row": COST,
                     "judge": judge,
                     "kind": words,
                     "runs": len(costs),
@@ -372,7 +260,7 @@ def _same_argument_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
     ]
     told = {
         id(run): run.by[judge][0][0] != calm.by[judge][0][0]
-        and is_right(_names(run.by[judge]), run.right, 1)
+        and is_right(names_of(run.by[judge]), run.right, 1)
         for run, calm in pairs
         if judge in calm.by
     }
@@ -384,67 +272,6 @@ def _configuration(run: Seen) -> str:
     plan = run.plan
     sizes = [plan[name] for name in ("data", "seed", "n_train", "n_val")]
     return json.dumps([plan["arguments"], sizes], sort_keys=True)
-
-
-def reliability(runs: Sequence[Seen], judge: str) -> dict[str, Any]:
-    """Return how often first answers of some confidence are right, and the expected error.
-
-    Of runs on which a cause is answered. The error is the mean over them of the distance between
-    confidence and rate of their bin (M. P. Naeini et al., *Obtaining Well Calibrated Probabilities
-    Using Bayesian Binning*, 2015), ten bins of equal width.
-    """
-    first = [
-        (run.by[judge][0][1], is_right(_names(run.by[judge]), run.right, 1))
-        for run in runs
-        if judge in run.by and run.by[judge][0][0] != NORMAL and len(causes_of(run.plan)) < 2
-    ]
-    sure = np.array([confidence for confidence, _ in first])
-    hits = np.array([hit for _, hit in first], bool)
-    place = np.clip(np.digitize(sure, BIN_EDGES[1:-1]), 0, len(BIN_EDGES) - 2)
-    bins, error = [], 0.0
-    for k in range(len(BIN_EDGES) - 1):
-        own = place == k
-        if not own.any():
-            continue
-        low, high = wilson(int(hits[own].sum()), int(own.sum()))
-        confidence, rate = float(sure[own].mean()), float(hits[own].mean())
-        error += float(own.mean()) * abs(confidence - rate)
-        bins.append(
-            {
-                "from": float(BIN_EDGES[k]),
-                "to": float(BIN_EDGES[k + 1]),
-                "runs": int(own.sum()),
-                "confidence": confidence,
-                "right": rate,
-                "wilson": [low, high],
-            }
-        )
-    return {"judge": judge, "runs": len(first), "expected_error": error, "bins": bins}
-
-
-def confusion(runs: Sequence[Seen], judge: str) -> dict[str, dict[str, int]]:
-    """Count first answers by what is there: the injected cause, or normal."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in runs:
-        if judge in run.by and (is_single(run) or is_nothing(run)):
-            there = run.plan["cause"] if is_single(run) else NORMAL
-            counts[there][run.by[judge][0][0]] += 1
-    return {there: dict(sorted(given.items())) for there, given in sorted(counts.items())}
-
-
-def guess_from_configuration(learned: Sequence[Seen], asked: Sequence[Seen]) -> None:
-    """Let the configuration alone answer on the runs asked, in their `by`."""
-    rows, answers = [], []
-    for run in learned:
-        if len(causes_of(run.plan)) == 2:
-            continue
-        rows.append(features_of(run.plan, run.facts))
-        answers.append(run.plan["cause"] if is_single(run) else NORMAL)
-    if len(set(answers)) < 2:
-        return
-    guess = ConfigurationGuess(rows, answers)
-    for run in asked:
-        run.by[CONFIGURATION] = guess.answers(features_of(run.plan, run.facts))
 
 
 def judge(
@@ -463,13 +290,14 @@ def judge(
     """
     runs, left_out = settle(seen)
     for run in runs:
+        run.by[STATISTICS] = run.answers
         run.repair = repairs.get(run.plan["name"])
         if run.repair is not None:
             for judge_name, budget in ((PROBED, "full"), (QUICK, "quick")):
                 probed = run.repair["probes"].get(budget)
                 if probed is not None:
                     run.by[judge_name] = [(name, sure) for name, sure in probed["answers"]]
-    guess_from_configuration(settle(calibration)[0], runs)
+    guess_from_configuration(settle(calibration)[0], runs, CONFIGURATION)
     rows = []
     for judge_name in (STATISTICS, PROBED, QUICK, CONFIGURATION):
         rows += _answer_rows(runs, judge_name)
@@ -486,17 +314,8 @@ def judge(
         "n_pairs": max((r.manifestation.n_pairs for r in runs if r.manifestation), default=0),
         "confusion": {name: confusion(runs, name) for name in judges},
         "reliability": [reliability(runs, name) for name in judges],
-        "wrong": [_told(run) for run in runs if not is_right(_names(run.answers), run.right, 1)],
+        "wrong": [_told(run) for run in runs if not is_right(names_of(run.answers), run.right, 1)],
     }
-
-
-def came_true(runs: Sequence[Seen]) -> dict[str, dict[str, int]]:
-    """Count the faults of each kind by how they came true."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in runs:
-        if run.manifestation is not None:
-            counts[f"{run.plan['cause']}: {run.plan['kind']}"][run.fault or "benign"] += 1
-    return {kind: dict(sorted(given.items())) for kind, given in sorted(counts.items())}
 
 
 def _told(run: Seen) -> dict[str, Any]:
@@ -511,6 +330,15 @@ def _told(run: Seen) -> dict[str, Any]:
         "movement_ratio": movement if movement is None or math.isfinite(movement) else None,
         "accuracy_change": change,
     }
+
+
+def came_true(runs: Sequence[Seen]) -> dict[str, dict[str, int]]:
+    """Count the faults of each kind by how they came true."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in runs:
+        if run.manifestation is not None:
+            counts[f"{run.plan['cause']}: {run.plan['kind']}"][run.fault or "benign"] += 1
+    return {kind: dict(sorted(given.items())) for kind, given in sorted(counts.items())}
 
 
 def format_rows(rows: list[dict[str, Any]], facts: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ import torch
 from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
 from _fault_repair import repair_all
 from _fault_runs import load, repeated, save, train
+from _fault_seen import Seen, see, settle
 from _results import write_results
 from _verdict_data import available
 from bench_verdict import read_shard
@@ -106,9 +107,9 @@ def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_re
     return _go_through(todo, lambda plan: folder / f"{plan.name}.repair.json", make)
 
 
-def _to_repair(plans: Sequence[FaultPlan], folder: Path, n_repeats: int) -> list[_fault_rates.Seen]:
+def _to_repair(plans: Sequence[FaultPlan], folder: Path, n_repeats: int) -> list[Seen]:
     seen = read(with_repeats([p for p in plans if p.role != "control"], n_repeats), folder)
-    settled, _ = _fault_rates.settle(seen)
+    settled, _ = settle(seen)
     return [
         run
         for run in settled
@@ -125,10 +126,10 @@ def _write(found: dict[str, Any], path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read(plans: Sequence[FaultPlan], folder: Path) -> dict[str, _fault_rates.Seen]:
+def read(plans: Sequence[FaultPlan], folder: Path) -> dict[str, Seen]:
     """Return the runs that are there, judged, by name."""
     paths = {plan.name: folder / f"{plan.name}.npz" for plan in plans}
-    return {name: _fault_rates.see(path) for name, path in paths.items() if path.exists()}
+    return {name: see(path) for name, path in paths.items() if path.exists()}
 
 
 def read_repairs(plans: Sequence[FaultPlan], folder: Path) -> dict[str, dict[str, Any]]:
