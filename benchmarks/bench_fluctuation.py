@@ -20,13 +20,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import _fault_rates
 import numpy as np
 import torch
 from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
+from _fault_rates import judge
 from _fault_repair import repair_all
 from _fault_runs import load, repeated, save, train
 from _fault_seen import Seen, see, settle
+from _fault_table import format_rows
 from _results import write_results
 from _verdict_data import available
 from bench_verdict import read_shard
@@ -179,8 +180,8 @@ def main() -> int:
         seen = read(with_repeats(plans[part], n_repeats), folder / part)
         repairs = read_repairs(plans[part], folder / part)
         other = read(plans["calibration"], folder / "calibration") if part == "test" else {}
-        rows, facts = _fault_rates.judge(seen, repairs, other)
-        print(_fault_rates.format_rows(rows, facts))
+        rows, facts = judge(seen, repairs, other)
+        print(format_rows(rows, facts))
         n_read = sum(not held.plan["repeat"] for held in seen.values())
         write_results(
             "fluctuation" if part == "test" else "fluctuation_calibration",

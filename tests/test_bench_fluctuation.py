@@ -25,9 +25,11 @@ import _fault_oracle as oracle  # noqa: E402
 import _fault_plan as plan  # noqa: E402
 import _fault_rates as rates  # noqa: E402
 import _fault_repair as repair  # noqa: E402
+import _fault_rows as table  # noqa: E402
 import _fault_runs as runs  # noqa: E402
 import _fault_seen as seen  # noqa: E402
 import _fault_simple_repairs as simple  # noqa: E402
+import _fault_table as words  # noqa: E402
 import bench_fluctuation  # noqa: E402
 from _verdict_data import draw  # noqa: E402
 from _verdict_oracle import Truth  # noqa: E402
@@ -356,28 +358,28 @@ def test_rates_count_what_was_answered_and_repaired():
         "b": {"probes": probes, "repairs": {"ours": {"change": {}, "outcomes": None}}},
     }
     rows, facts = rates.judge(some_runs(), repairs, {})
-    top = row_of(rows, rates.TOP_1, rates.STATISTICS)
+    top = row_of(rows, table.TOP_1, table.STATISTICS)
     assert (top["hits"], top["runs"]) == (1, 2)
-    assert row_of(rows, rates.TOP_1, rates.STATISTICS, "optimizer")["hits"] == 0
-    nothing = row_of(rows, rates.NOTHING, rates.STATISTICS)
+    assert row_of(rows, table.TOP_1, table.STATISTICS, "optimizer")["hits"] == 0
+    nothing = row_of(rows, table.NOTHING, table.STATISTICS)
     assert (nothing["hits"], nothing["runs"]) == (2, 2)  # the twin, and what came to nothing
-    mixed = row_of(rows, rates.MIXED, rates.STATISTICS)
+    mixed = row_of(rows, table.MIXED, table.STATISTICS)
     assert (mixed["hits"], mixed["runs"]) == (0, 1)
-    repaired = row_of(rows, rates.REPAIRED, repair.OURS)
+    repaired = row_of(rows, table.REPAIRED, repair.OURS)
     assert (repaired["hits"], repaired["runs"]) == (1, 2)
-    harmed = row_of(rows, rates.HARMED, simple.COSINE)
+    harmed = row_of(rows, table.HARMED, simple.COSINE)
     assert (harmed["hits"], harmed["runs"]) == (1, 1)
-    proved = row_of(rows, rates.PROVED, rates.PROBED)
+    proved = row_of(rows, table.PROVED, table.PROBED)
     assert (proved["hits"], proved["runs"]) == (2, 2)  # rate and optimizer: one repair
-    itself = row_of(rows, rates.PROVED, rates.PROBED, "the injected cause itself")
+    itself = row_of(rows, table.PROVED, table.PROBED, "the injected cause itself")
     assert (itself["hits"], itself["runs"]) == (1, 2)
-    repeated = row_of(rows, rates.REPEATED, rates.STATISTICS)
+    repeated = row_of(rows, table.REPEATED, table.STATISTICS)
     assert (repeated["hits"], repeated["runs"]) == (2, 2)
-    cost = row_of(rows, rates.COST, rates.PROBED, "median")
+    cost = row_of(rows, table.COST, table.PROBED, "median")
     assert cost["value"] == pytest.approx(0.6)
-    assert facts["confusion"][rates.STATISTICS]["optimizer"] == {"learning_rate": 1}
+    assert facts["confusion"][table.STATISTICS]["optimizer"] == {"learning_rate": 1}
     assert facts["came_true"]["weight_init: makes weight_init"] == {"benign": 1}
-    said = rates.format_rows(rows, facts)
+    said = words.format_rows(rows, facts)
     assert "1 of    2" in said
     json.dumps([rows, facts], allow_nan=False)
 
@@ -385,7 +387,7 @@ def test_rates_count_what_was_answered_and_repaired():
 def test_the_same_configuration_is_told_apart_or_not():
     # All have the same arguments; of a, b and the mixture the optimizer alone is not named.
     rows, _ = rates.judge(some_runs(), {}, {})
-    told = row_of(rows, rates.SAME_ARGUMENTS, rates.STATISTICS)
+    told = row_of(rows, table.SAME_ARGUMENTS, table.STATISTICS)
     assert (told["hits"], told["runs"]) == (2, 3)
 
 
@@ -411,8 +413,8 @@ def test_reliability_of_answers_that_are_as_sure_as_they_are_right():
 
 def test_a_quantile_of_clusters_that_go_together_is_less_sure():
     values = np.concatenate([np.full(20, 0.2), np.full(20, 0.9)] * 2)
-    alone = rates.cluster_quantile(values, range(80), 0.5)
-    together = rates.cluster_quantile(values, np.arange(80) // 20, 0.5)
+    alone = table.cluster_quantile(values, range(80), 0.5)
+    together = table.cluster_quantile(values, np.arange(80) // 20, 0.5)
     assert alone[1] - alone[0] <= together[1] - together[0]
     assert together == (0.2, 0.9)
 
