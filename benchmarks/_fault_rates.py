@@ -111,11 +111,12 @@ def judge(
     for run in runs:
         run.by[STATISTICS] = run.answers
         run.repair = repairs.get(run.plan["name"])
-        if run.repair is not None:
-            for judge_name, budget in ((PROBED, "full"), (QUICK, "quick")):
-                probed = run.repair["probes"].get(budget)
-                if probed is not None:
-                    run.by[judge_name] = [(name, sure) for name, sure in probed["answers"]]
+        for judge_name, budget in ((PROBED, "full"), (QUICK, "quick")):
+            if run.repair is not None:
+                probed = run.repair["probes"].get(budget, {}).get("answers", run.answers)
+                run.by[judge_name] = [(name, sure) for name, sure in probed]
+            elif repairs and run.verdict == NORMAL:
+                run.by[judge_name] = run.answers  # what is called normal is not replayed
     guess_from_configuration(settle(calibration)[0], runs, CONFIGURATION)
     rows = []
     for judge_name in (STATISTICS, PROBED, QUICK, CONFIGURATION):

@@ -40,9 +40,15 @@ def _outcomes(run: Seen, judge: str) -> list[Outcome] | None:
 
 
 def repair_rows(runs: list[Seen], seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
-    sick = [run for run in runs if run.fault and run.repair is not None]
+    """Return how many runs are repaired and harmed, by us and by each rule, and what is proved.
+
+    Repaired: of sick runs that an argument can repair. Harmed: of all that were probed, also those
+    that were called sick and are not; what is left as it is is not harmed. Proved and right: the
+    cause is the injected one or an equivalent, or its repair did repair the run.
+    """
+    with_seeds = [run for run in runs if run.repair is not None and f"{run.plan['name']}@1" in seen]
     # what has no further seeds has nothing to hold a refit against
-    sick = [run for run in sick if len(pairs_of(run.plan, seen)) > 1]
+    sick = [run for run in with_seeds if run.fault and len(pairs_of(run.plan, seen)) > 1]
 
     def repaired(run: Seen, judge: str) -> bool:
         outcomes = _outcomes(run, judge)
@@ -51,7 +57,8 @@ def repair_rows(runs: list[Seen], seen: Mapping[str, Seen]) -> list[dict[str, An
 
     def harmed(run: Seen, judge: str) -> bool:
         outcomes = _outcomes(run, judge)
-        before = [own for own, _ in pairs_of(run.plan, seen)[1:]]
+        own = (f"{run.plan['name']}@{repeat}" for repeat in range(1, 1 + len(outcomes or [])))
+        before = [seen[name].outcome for name in own if name in seen]
         return outcomes is not None and is_harmed(list(zip(outcomes, before, strict=False)))
 
     rows = []
@@ -69,8 +76,8 @@ def repair_rows(runs: list[Seen], seen: Mapping[str, Seen]) -> list[dict[str, An
             hits = [repaired(run, judge) for run in changed]
             clusters = [run.cluster for run in changed]
             rows.append(rate_row(REPAIRED, judge, "where something was changed", hits, clusters))
-        # Harm is counted over every run, changed or not: what is left alone is not harmed.
-        rows += rates_of(HARMED, judge, whole, lambda run, j=judge: harmed(run, j))
+        open_to_harm = [run for run in with_seeds if judge in _repairs(run)]
+        rows += rates_of(HARMED, judge, open_to_harm, lambda run, j=judge: harmed(run, j))
     proofs = [(run, name) for run in runs if run.repair is not None for name in proved_in(run)]
     hits = [
         is_equivalent(name, causes_of(run.plan)) or (run in sick and repaired(run, OURS))

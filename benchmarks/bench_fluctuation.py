@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _fault_answers import NORMAL
 from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
 from _fault_rates import judge
 from _fault_repair import repair_all
@@ -97,25 +98,27 @@ def run(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None) -> int:
 
 
 def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int) -> int:
-    """Probe and repair every injected run that came true or is flagged; return how many."""
-    names = {run.plan["name"] for run in _to_repair(plans, folder, n_repeats)}
-    todo = [plan for plan in _served(plans, borealtc) if plan.name in names]
+    """Probe and repair every run that is sick or called so; return how many.
+
+    Of runs that are not sick it is asked whether something is proved all the same, and whether
+    what is done about it harms.
+    """
+    seen = read(with_repeats(plans, n_repeats), folder)
+    settled, _ = settle(seen)
+    asked = {
+        run.plan["name"]: bool(run.fault)
+        for run in settled
+        if (run.fault or run.verdict != NORMAL) and "n_cycles" not in run.plan["change"]
+    }
 
     def make(plan: FaultPlan, path: Path) -> None:
         evidence = load(folder / f"{plan.name}.npz")
-        _write(repair_all(plan, evidence, n_repeats, borealtc), path)
+        n_seeds = n_repeats if f"{plan.name}@1" in seen else 1
+        is_sick = asked[plan.name]
+        _write(repair_all(plan, evidence, n_seeds, borealtc, with_rivals=is_sick), path)
 
+    todo = [plan for plan in _served(plans, borealtc) if plan.name in asked]
     return _go_through(todo, lambda plan: folder / f"{plan.name}.repair.json", make)
-
-
-def _to_repair(plans: Sequence[FaultPlan], folder: Path, n_repeats: int) -> list[Seen]:
-    seen = read(with_repeats([p for p in plans if p.role != "control"], n_repeats), folder)
-    settled, _ = settle(seen)
-    return [
-        run
-        for run in settled
-        if run.plan["role"] == "volatile" and (run.fault or run.verdict != "normal")
-    ]
 
 
 def _write(found: dict[str, Any], path: Path) -> None:
