@@ -6,7 +6,7 @@ Windows are given as they are and scaled by the estimator, so that a repair can 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,22 +25,28 @@ N_GROUPS = {
     "calibration": {"plain": 33, "constant": 21, "few": 18, "bursts": 9},
     "test": {"plain": 30, "constant": 20, "few": 15, "bursts": 8},
 }
-N_EACH = {"calibration": 20, "test": 14}  # runs of each cause
+N_EACH = {"calibration": 20, "test": 10}  # runs of each cause
+# more of those that are injected into a rate that falls, into one that does not
+N_CONSTANT = {"calibration": 6, "test": 4}
 N_MIXTURES = {"calibration": 5, "test": 6}  # runs of each mixture
 N_CONTROLS = {"calibration": 5, "test": 6}  # runs of each kind of control
 N_REPEATS = 3  # seeds of each pair in the test, the first of them judged
 N_CYCLES = 3
+N_SAME_CONFIGURATION = 8  # of each of two causes, in the test
 BURST_SHARES = {"calibration": (0.005, 0.01, 0.015), "test": (0.008, 0.012, 0.02)}
+
+# They have kinds of their own there, or do not depend on the rate.
+NOT_MOVED = ("learning_rate", "small_validation_set", "distribution_shift")
 
 Arguments = dict[str, Any]
 BASES: dict[str, dict[str, Arguments]] = {
     "plain": SETTINGS,
     "constant": {
+        "adam 7e-4 constant": {"learning_rate": 7e-4, "lr_schedule": "constant"},
         "adam 1e-3 constant": {"learning_rate": 1e-3, "lr_schedule": "constant"},
-        "adam 1.5e-3 constant": {"learning_rate": 1.5e-3, "lr_schedule": "constant"},
-        "rmsprop 5e-4 constant": {
+        "rmsprop 4e-4 constant": {
             "optimizer": "rmsprop",
-            "learning_rate": 5e-4,
+            "learning_rate": 4e-4,
             "lr_schedule": "constant",
         },
     },
@@ -203,20 +209,33 @@ def _injected(part: str, groups: list[_Group]) -> Iterator[FaultPlan]:
         by_cause.setdefault(injection.cause, []).append(injection)
     for number, (cause, kinds) in enumerate(by_cause.items()):
         n = N_MIXTURES[part] if "+" in cause else N_EACH[part]
-        for index in range(n):
-            injection = kinds[index % len(kinds)]
-            turn = index // len(kinds)
-            # every kind goes on through its own groups, from another one than the last cause did
-            own = [group for group in groups if group.base == injection.base]
-            step = 7 if len(own) % 7 else 11
-            place = 5 * number + step * turn + 3 * (index % len(kinds))
-            strength = 1 + (turn + index % len(kinds)) % 4
-            for shift in range(len(own)):
-                plan = _inject(own[(place + shift) % len(own)].healthy, injection, strength)
-                if plan.name not in taken:
-                    break
-            taken.add(plan.name)
-            yield plan
+        yield from _spread(groups, kinds, n, 5 * number, taken)
+        moved = [
+            replace(injection, base="constant")
+            for injection in kinds
+            if injection.base == "plain" and cause not in NOT_MOVED and "+" not in cause
+        ]
+        if moved:
+            yield from _spread(groups, moved, N_CONSTANT[part], 5 * number + 2, taken)
+
+
+def _spread(
+    groups: list[_Group], kinds: list[Injection], n: int, first: int, taken: set[str]
+) -> Iterator[FaultPlan]:
+    """Return n runs by turns of kinds and strengths, each kind going through its own groups."""
+    for index in range(n):
+        injection = kinds[index % len(kinds)]
+        turn = index // len(kinds)
+        own = [group for group in groups if group.base == injection.base]
+        step = 7 if len(own) % 7 else 11
+        place = first + step * turn + 3 * (index % len(kinds))
+        strength = 1 + (turn + index % len(kinds)) % 4
+        for shift in range(len(own)):
+            plan = _inject(own[(place + shift) % len(own)].healthy, injection, strength)
+            if plan.name not in taken:
+                break
+        taken.add(plan.name)
+        yield plan
 
 
 def _controls(part: str) -> Iterator[FaultPlan]:
@@ -260,6 +279,34 @@ def _controls(part: str) -> Iterator[FaultPlan]:
             )
 
 
+def _same_configuration(plans: list[FaultPlan]) -> list[FaultPlan]:
+    """Return healthy runs of the very arguments of sick ones, on data that bear with them.
+
+    Not scaled where the data are of unit size, not clipped where there are no bursts. For what is
+    wrong with the labels or lengths alone, the twin is such a run already.
+    """
+    found = []
+    for cause, change in (
+        ("preprocessing", {"standardised": True}),
+        ("gradient_clipping", {}),
+    ):
+        sick = [plan for plan in plans if plan.cause == cause][:N_SAME_CONFIGURATION]
+        found += [
+            replace(
+                plan,
+                name=f"{plan.name}-on_good_data",
+                role="control",
+                kind=f"arguments of a sick run: {cause}",
+                change=change,
+                twin="",
+                cause="",
+                strength=0,
+            )
+            for plan in sick
+        ]
+    return found
+
+
 def make_plans(part: str, *, quick: bool = False) -> list[FaultPlan]:
     """Return every run of a part that is judged; a healthy run before what is made of it.
 
@@ -279,11 +326,21 @@ def make_plans(part: str, *, quick: bool = False) -> list[FaultPlan]:
     for group in groups:
         plans += [group.healthy, *made.get(group.healthy.name, [])]
     plans += _controls(part)
+    if part == "test":
+        plans += _same_configuration(plans)
     return _quick(plans, part) if quick else plans
 
 
+def shard_of(plans: list[FaultPlan], index: int, count: int) -> list[FaultPlan]:
+    """Return the index-th of count lots, counted from 1; runs on the same draw are in one lot."""
+    order = {
+        draw: place for place, draw in enumerate(dict.fromkeys((p.data, p.seed) for p in plans))
+    }
+    return [plan for plan in plans if order[plan.data, plan.seed] % count == index - 1]
+
+
 def _quick(plans: list[FaultPlan], part: str) -> list[FaultPlan]:
-    """Return one run of each cause where there is one that is short, its twin, and some controls."""
+    """Return a run of each cause that has a short one, their twins, and some controls."""
     served = ("sinusoids", "autoregressive") if part == "calibration" else ("chirps", "pulses")
     short = [p for p in plans if p.data in served and p.n_train <= 200 and _is_short(p)]
     chosen: dict[str, FaultPlan] = {}

@@ -1,14 +1,12 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
-import math
 import os
-import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.causes.cause import Cause, Probes
 from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.columns import (
@@ -19,14 +17,13 @@ from sensorseq.fluctuation.columns import (
     read_numbers,
 )
 from sensorseq.fluctuation.granularity import granularity_sentence
+from sensorseq.fluctuation.plain import number, plain
 from sensorseq.fluctuation.run import Run, Statistic, plural
 from sensorseq.fluctuation.sources.read import read_history
 from sensorseq.fluctuation.verdict import judge
-from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
+from sensorseq.fluctuation.words import banner_words
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
-
-_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -204,6 +201,88 @@ class FluctuationReport:
             columns_read=read.names,
         )
 
+    def probe(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+        recordings: Any = None,
+        budget: float = 1.0,
+        verbose: int = 1,
+    ) -> "FluctuationReport":
+        """Find the cause by controlled re-runs of the fit.
+
+        Parts of the fit are run again from its snapshots: as they were, in other orders, and with
+        one thing changed. A change that calms the run surely, and costs no progress, proves its
+        cause. The fit itself is left as it is.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As they were given to `fit`.
+        recordings : list of Recording, optional
+            What the windows were cut from, to try windows of other lengths. Without them
+            ``sequence_length`` is tried on shorter windows only.
+        budget : float, default=1.0
+            What the probes may cost, in times of the fit; 0.3 is a quick look.
+        verbose : int, default=1
+            0 says nothing while it runs.
+
+        Returns
+        -------
+        FluctuationReport
+            A new one, with the grades that causes got and with `probes`.
+
+        Raises
+        ------
+        ArgumentError
+            If this is not the report of a classifier's fit in this process, or a value is out of
+            range.
+        InputError
+            If the data cannot be that of the fit.
+        """
+        from sensorseq.fluctuation.probes.session import probe_fit  # torch
+
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        return probe_fit(self, X, y, given, recordings=recordings, budget=budget, verbose=verbose)
+
+    def apply(self) -> Any:
+        """Return an unfitted estimator with the smallest repair that was proved.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing was probed, or the model is not an estimator of ours.
+
+        Warns
+        -----
+        UserWarning
+            When nothing was proved: the estimator is an unchanged one.
+        """
+        if self.probes is None or self.origin is None:
+            raise ArgumentError(
+                "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
+                " as given to fit."
+            )
+        if not self.probes.repair:
+            warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
+        return self.origin.repaired(self.probes.repair)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
         return {
@@ -212,19 +291,16 @@ class FluctuationReport:
             "verdict": self.verdict,
             "severity": self.severity,
             "explanation": list(self.explanation),
-            "causes": [_finite(asdict(cause)) for cause in self.causes],
-            "statistics": {
-                name: {key: _finite_or_none(value) for key, value in asdict(statistic).items()}
-                for name, statistic in self.statistics.items()
-            },
+            "causes": plain(self.causes),
+            "statistics": plain(self.statistics),
             "n_epochs": self.n_epochs,
             "n_val": self.n_val,
             "n_train": self.n_train,
             "n_classes": self.n_classes,
             "best_epoch": self.best_epoch,
-            "history": _finite(self.history),
-            "evidence": _finite(self.evidence),
-            "probes": None if self.probes is None else _finite(self.probes.to_dict()),
+            "history": plain(self.history),
+            "evidence": plain(self.evidence),
+            "probes": None if self.probes is None else self.probes.to_dict(),
         }
 
     @classmethod
@@ -243,7 +319,7 @@ class FluctuationReport:
             )
         try:
             statistics = {
-                name: Statistic(**{**fields, "value": _or_nan(fields["value"])})
+                name: Statistic(**{**fields, "value": number(fields["value"])})
                 for name, fields in description["statistics"].items()
             }
             probes = description["probes"]
@@ -254,43 +330,27 @@ class FluctuationReport:
             return cls(
                 **rest,
                 explanation=tuple(description["explanation"]),
-                causes=tuple(_cause(fields) for fields in description["causes"]),
+                causes=tuple(Cause.from_dict(fields) for fields in description["causes"]),
                 statistics=statistics,
                 best_epoch=description["best_epoch"],
                 history=dict(description["history"]),
                 evidence=dict(description["evidence"]),
                 probes=None if probes is None else Probes.from_dict(probes),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
 
     def __repr__(self) -> str:
-        return (
-            f"FluctuationReport({banner_words(self).upper()!r}, {plural(self.n_epochs, 'epoch')})"
-        )
+        facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
+        first = next((cause for cause in self.causes if cause.grade != "rejected"), None)
+        if first is not None:
+            facts.append(" ".join(f"{first.title} {first.grade}".split()))
+        return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:
-        answers = answer(self)
-        first, *rest = remaining(self, answers) or [""]
-        head = [
-            *_block("FLUCTUATION REPORT   ", sizes(self), most=2, indent=21),
-            *_block("Verdict", banner_words(self).upper(), most=2),
-            *_block("", first, most=6),
-        ]
-        foot = [line for part in answers for line in _block(part.label, part.text, most=3)]
-        foot += _block("More", 'report.to_html("report.html") shows the curves and every figure.')
-        height = _CALM_HEIGHT if self.verdict == "normal" else _HEIGHT
-        left = height - len(head) - len(foot)
-        reasons: list[str] = []
-        for n_said, sentence in enumerate(rest):
-            block = _block("Why" if n_said == 0 else "", sentence)
-            # One line is kept for saying that something was left out.
-            if len(reasons) + len(block) > left - (n_said < len(rest) - 1):
-                n_more = len(rest) - n_said
-                reasons += _block("", f"... {n_more} more: print(*report.explanation, sep='\\n')")
-                break
-            reasons += block
-        return "\n".join([*head, *reasons, *foot])
+        from sensorseq.fluctuation.console import write_report
+
+        return write_report(self)
 
     def _repr_html_(self) -> str:
         from sensorseq.fluctuation.page import make_fragment
@@ -326,36 +386,3 @@ class FluctuationReport:
         from sensorseq.fluctuation.page import make_page
 
         write_whole(path, make_page(self).encode())
-
-
-def _cause(fields: Mapping[str, Any]) -> Cause:
-    tuples = {name: tuple(fields[name]) for name in ("alternatives", "statistics")}
-    return Cause(**{**fields, **tuples})
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _finite(value: Any) -> Any:
-    """Return nested lists and dictionaries with None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return _finite_or_none(value)
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _block(label: str, text: str, most: int | None = None, indent: int = _INDENT) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()),
-        _WIDTH,
-        initial_indent=label.ljust(indent),
-        subsequent_indent=" " * indent,
-        max_lines=most,
-        placeholder=" ...",
-    )

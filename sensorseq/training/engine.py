@@ -36,6 +36,7 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import ReplayedRates, Start
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 from sensorseq.training.stream import StreamedData
@@ -102,6 +103,7 @@ def train_network(
     refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
     recorder: Recorder | None = None,
+    start: Start | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -137,6 +139,8 @@ def train_network(
     recorder : Recorder, optional
         A new one, which notes what the run does; None notes nothing beside the history. What is
         learned is the same.
+    start : Start, optional
+        A state of another run to begin from; what `module` held is lost.
 
     Returns
     -------
@@ -172,6 +176,8 @@ def train_network(
     ):
         if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
+        if start is not None:
+            start.load_module(module)
         run = Run(
             module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder
         )
@@ -179,6 +185,9 @@ def train_network(
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
+        if start is not None:
+            start.load_run(run)
+            start.load_optimizer(run)
         module.eval()
         if recorder is not None:
             recorder.begin(run, is_alone=True)
@@ -283,7 +292,7 @@ class Run:
             minimum_size=_minimum_batch(module, len(train), config.batch_size),
         )
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule = Schedule(config, self.batches.n_batches)
+        self.schedule: Schedule | ReplayedRates = Schedule(config, self.batches.n_batches)
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
@@ -291,6 +300,7 @@ class Run:
         self.ranks = ranks
         self.recorder = recorder
         self.n_steps = 0
+        self.first_epoch = 0  # done before the history begins
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
 
@@ -439,12 +449,12 @@ class Run:
     def refresh_windows(self, X: Tensor) -> None:
         """Write the training windows of the next epoch into `X`, when they are new in each."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+            X.copy_(torch.from_numpy(self.refresh(self.first_epoch + len(self.history) + 1)))
 
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            self.train.refresh(self.refresh(len(self.history) + 1))
+            self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()

@@ -1,8 +1,11 @@
 """Cause, Trial, NotTested, Suspect: what is found out about why a run fluctuates."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from sensorseq.fluctuation.plain import number, number_or_none, numbers, plain
 
 CAUSE_NAMES = (
     "learning_rate",
@@ -27,6 +30,7 @@ CAUSE_NAMES = (
 # From statistics alone; a specific signature with its rivals excluded; a trial passed its stop
 # rule; a whole fit with the repair is calm and as accurate; a trial excluded it.
 GRADES = ("observed", "supported", "proved", "repaired", "rejected")
+TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,19 @@ class Cause:
         """The name, and the finding where there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
 
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "Cause":
+        """Rebuild what `plain` described; a confidence that was no number is NaN."""
+        return cls(
+            **{
+                **description,
+                "confidence": number(description["confidence"]),
+                "recommendation": dict(description["recommendation"]),
+                "alternatives": tuple(dict(part) for part in description["alternatives"]),
+                "statistics": tuple(description["statistics"]),
+            }
+        )
+
 
 @dataclass(frozen=True)
 class NotTested:
@@ -214,25 +231,55 @@ class Probes:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return asdict(self)
+        """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
+        description: dict[str, Any] = plain(self)
+        return description
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "Probes":
-        """Rebuild what `to_dict` described."""
+        """Rebuild what `to_dict` described; numbers that were not finite come back as NaN."""
         parts = {
-            "trials": tuple(Trial(**_tuples(trial)) for trial in description["trials"]),
+            "trials": tuple(_trial(trial) for trial in description["trials"]),
             "not_tested": tuple(NotTested(**part) for part in description["not_tested"]),
-            "suspects": tuple(Suspect(**part) for part in description["suspects"]),
+            "suspects": tuple(_suspect(suspect) for suspect in description["suspects"]),
+            "repair": dict(description["repair"]),
+            "previous": dict(description["previous"]),
         }
-        return cls(**{**description, **parts})
+        numerical = ("budget", "cost", "fit_s", "probes_s")
+        return cls(
+            **{**description, **parts, **{name: number(description[name]) for name in numerical}}
+        )
 
 
-def _tuples(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a trial that came as lists as the tuples they were."""
-    bounds = trial["bounds"]
-    return {
-        **trial,
-        "evidence_ratio": tuple(trial["evidence_ratio"]),
-        "bounds": None if bounds is None else tuple(bounds),
-    }
+def _trial(fields: Mapping[str, Any]) -> Trial:
+    bounds = fields["bounds"]
+    if bounds is not None:
+        low, high = bounds
+        # a side on which the rule never stops
+        bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+    ratios = ("noise_ratio", "raw_change", "averaged_change")
+    return Trial(
+        **{
+            **fields,
+            **{name: number_or_none(fields[name]) for name in ratios},
+            "change": dict(fields["change"]),
+            "curves": {
+                str(name): [numbers(curve) for curve in curves]
+                for name, curves in fields["curves"].items()
+            },
+            "evidence_ratio": tuple(numbers(fields["evidence_ratio"])),
+            "bounds": bounds,
+            "cost_epochs": number(fields["cost_epochs"]),
+        }
+    )
+
+
+def _suspect(fields: Mapping[str, Any]) -> Suspect:
+    return Suspect(
+        **{
+            **fields,
+            "probability": number(fields["probability"]),
+            "start_s": number_or_none(fields["start_s"]),
+            "values": [numbers(channel) for channel in fields["values"]],
+        }
+    )

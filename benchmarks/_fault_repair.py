@@ -1,0 +1,207 @@
+"""Repair runs, by our proofs and by simple rules, and fit anew from other seeds.
+
+Every repair is new arguments; the data stay as they are. Each is fitted from the seeds that the
+oracle's further pairs have, so that the sick run and the healthy twin from the same seeds are
+there to hold it against.
+"""
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from _fault_answers import answers_of
+from _fault_oracle import find_outcome
+from _fault_plan import FaultPlan
+from _fault_runs import (
+    SEEDS_APART,
+    draw_parts,
+    evidence_of,
+    fit,
+    fit_keywords,
+    make_classifier,
+    repeated,
+)
+from _fault_simple_repairs import (
+    AUTOTRAINER,
+    COSINE,
+    RANDOM,
+    RATE_AND_CLIP,
+    UMLAUT,
+    autotrainer_fixes,
+    random_repair,
+    slower_and_clipped,
+    umlaut_repair,
+)
+from _verdict_data import Parts
+from _verdict_rivals import autotrainer
+from _verdict_runs import Evidence
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import DivergedError
+from sensorseq.fluctuation.report import FluctuationReport
+
+BUDGETS = {"full": 1.0, "quick": 0.3}
+OURS, OURS_UNPROVED = "ours", "ours, first recommendation, no probes"
+
+Arguments = dict[str, Any]
+
+
+def train_with(plan: FaultPlan, parts: Parts, change: Arguments, repeat: int) -> Evidence:
+    """Fit a run with other arguments from one of its seeds."""
+    changed = replace(repeated(plan, repeat), arguments={**plan.arguments, **change})
+    classifier = make_classifier(changed, len(np.unique(parts.train.y)))
+    cycles, watch = fit(classifier, parts)
+    return evidence_of(changed, parts, cycles, watch)
+
+
+def _seeds(n_repeats: int) -> range:
+    return range(1, n_repeats)
+
+
+def refit(classifier: Any, plan: FaultPlan, parts: Parts, n_repeats: int) -> list[dict[str, Any]]:
+    """Fit a classifier anew from each further seed; return outcomes as plain values."""
+    outcomes = []
+    for repeat in _seeds(n_repeats):
+        again = SensorLSTMClassifier(**classifier.get_params(deep=False))
+        again.set_params(random_state=plan.seed + SEEDS_APART * repeat, device="cpu")
+        cycles, watch = fit(again, parts)
+        evidence = evidence_of(repeated(plan, repeat), parts, cycles, watch)
+        outcomes.append(find_outcome(evidence).to_dict())
+    return outcomes
+
+
+def _change_all(
+    plan: FaultPlan, parts: Parts, change: Arguments, n_repeats: int
+) -> list[dict[str, Any]]:
+    return [
+        find_outcome(train_with(plan, parts, change, repeat)).to_dict()
+        for repeat in _seeds(n_repeats)
+    ]
+
+
+def _autotrainer(plan: FaultPlan, parts: Parts, run: Evidence, n_repeats: int) -> dict[str, Any]:
+    """Take the first fix on which AutoTrainer sees no problem any more, as it does itself."""
+    for change in autotrainer_fixes(plan, run):
+        if not autotrainer(train_with(plan, parts, change, 1)):
+            return {"change": change, "outcomes": _change_all(plan, parts, change, n_repeats)}
+    return {"change": {}, "outcomes": None}
+
+
+def told(report: FluctuationReport) -> dict[str, Any]:
+    """Return what a report says of the causes, as plain values."""
+    return {
+        "verdict": report.verdict,
+        "answers": answers_of(report),
+        "causes": [
+            {"name": c.name, "grade": c.grade, "confidence": c.confidence, "finding": c.finding}
+            for c in report.causes
+        ],
+    }
+
+
+def probe(
+    plan: FaultPlan,
+    parts: Parts,
+    classifier: SensorLSTMClassifier,
+    budget: float,
+) -> tuple[dict[str, Any], Any]:
+    """Probe a fitted run; return what came of it as plain values, and the proof."""
+    started = perf_counter()
+    proof = classifier.fluctuation_.probe(
+        parts.train.X, parts.train.y, **fit_keywords(parts), budget=budget, verbose=0
+    )
+    wall_s = perf_counter() - started
+    probes = proof.probes
+    found = told(proof) | {"budget": budget, "wall_s": wall_s, "cost": None, "trials": []}
+    if probes is not None:
+        found |= {
+            "cost": probes.cost,
+            "fit_s": probes.fit_s,
+            "probes_s": probes.probes_s,
+            "self_test": probes.self_test,
+            "trials": [(t.cause, t.name, t.kind, t.outcome, t.cost_epochs) for t in probes.trials],
+            "repair": {name: _readable(value) for name, value in probes.repair.items()},
+            "note": probes.note,
+        }
+    return found, proof
+
+
+def _readable(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | None) else repr(value)
+
+
+def repair_all(
+    plan: FaultPlan,
+    run: Evidence,
+    n_repeats: int,
+    borealtc: Path | None = None,
+    *,
+    with_rivals: bool = True,
+) -> dict[str, Any]:
+    """Probe a run, apply what was proved, and repair it by each simple rule as well.
+
+    Parameters
+    ----------
+    plan : FaultPlan
+        The run; it is fitted again, as only a fit of this process can be probed.
+    run : Evidence
+        What it left, for the rules of others.
+    n_repeats : int
+        Seeds of each pair, with the one that is probed.
+    borealtc : path, optional
+        Folder of that set.
+    with_rivals : bool, default=True
+        Also repair by simple rules.
+
+    Returns
+    -------
+    dict
+        ``probes``: by budget; ``repairs``: by name the change and its outcomes, None where nothing
+        is changed and the outcome is that of the sick run; ``fit_s``.
+    """
+    parts = draw_parts(plan, borealtc)
+    classifier = make_classifier(plan, len(np.unique(parts.train.y)))
+    started = perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(DivergedError):  # nobody watches: it is the fit that probes are held against
+            classifier.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
+    fit_s = perf_counter() - started
+    report = classifier.fluctuation_
+    found: dict[str, Any] = {"name": plan.name, "fit_s": fit_s, "before": told(report)}
+    found["probes"], repairs = {}, {}
+    for name, budget in BUDGETS.items():
+        found["probes"][name], proof = probe(plan, parts, classifier, budget)
+        if name == "full":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it says so where nothing was proved
+                better = proof.apply()
+            change = found["probes"][name].get("repair", {})
+            outcomes = refit(better, plan, parts, n_repeats) if change else None
+            repairs[OURS] = {"change": change, "outcomes": outcomes}
+    first = next((c for c in report.causes if c.recommendation), None)
+    change = {} if first is None or report.verdict == "normal" else dict(first.recommendation)
+    changes: dict[str, Callable[[], Arguments]] = {OURS_UNPROVED: lambda: change}
+    if with_rivals:
+        changes |= {
+            RATE_AND_CLIP: lambda: slower_and_clipped(plan),
+            COSINE: lambda: {"lr_schedule": "cosine"},
+            RANDOM: lambda: random_repair(plan),
+            UMLAUT: lambda: umlaut_repair(plan, run),
+        }
+    given = classifier.get_params(deep=False)
+    for name, make in changes.items():
+        made = {k: v for k, v in make().items() if given[k] != v}
+        outcomes = _change_all(plan, parts, made, n_repeats) if made else None
+        repairs[name] = {
+            "change": {k: _readable(v) for k, v in made.items()},
+            "outcomes": outcomes,
+        }
+    if with_rivals:
+        repairs[AUTOTRAINER] = _autotrainer(plan, parts, run, n_repeats)
+    return found | {"repairs": repairs}

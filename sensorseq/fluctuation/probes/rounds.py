@@ -1,0 +1,225 @@
+"""Rounds: candidates beside unchanged re-runs, round by round, within what a purse holds."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sensorseq.fluctuation.probes.arm import Arm, ArmResult
+from sensorseq.fluctuation.probes.candidates import MOST_CANDIDATES, Candidate
+from sensorseq.fluctuation.probes.judging import Judge, Tried
+from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, measure_arm
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.stop_rule import LEAST_PAIRS
+from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
+
+Progress = Callable[[str], None]
+
+# Of a re-run. With one loss an epoch, ten epochs tell most for what they cost: simulated, they find
+# a noise of a quarter in 3 pairs, where eight need 4 and five more than 6. Of short data they are
+# the 30 steps that are the least.
+USUAL_EPOCHS = 10
+LEAST_EPOCHS = 6  # where the purse or the run is small
+_PLANNED_PAIRS = 3  # that a candidate has to have in prospect to be started
+
+
+def arm_length(purse: Purse, candidate: Candidate, start: int | None, most: int) -> int:
+    """Return the epochs of a re-run: fewer than `most` where the purse holds no two pairs of them.
+
+    Returns
+    -------
+    int
+        0 where not even two pairs of 6 epochs can be paid for.
+    """
+    for n_epochs in range(most, LEAST_EPOCHS - 1, -1):
+        if purse.affords(_pairs(candidate, start, n_epochs, LEAST_PAIRS)):
+            return n_epochs
+    return 0
+
+
+def most_arms(
+    purse: Purse, candidates: Sequence[Candidate], start: int | None, n_epochs: int
+) -> int:
+    """Return how many candidates, the likeliest first, can be brought to three pairs; one to two.
+
+    The fewer they are, the more of alpha has each.
+    """
+    arms: list[Arm] = []
+    for n_arms, candidate in enumerate(candidates[:MOST_CANDIDATES]):
+        new = _pairs(candidate, start, n_epochs, _PLANNED_PAIRS)
+        if n_arms:  # the unchanged re-runs serve all
+            new = new[_PLANNED_PAIRS:]
+        if not purse.affords([*arms, *new]):
+            least = _pairs(candidate, start, n_epochs, LEAST_PAIRS)
+            return n_arms or int(purse.affords(least))
+        arms += new
+    return min(len(candidates), MOST_CANDIDATES)
+
+
+def _pairs(candidate: Candidate, start: int | None, n_epochs: int, n_pairs: int) -> list[Arm]:
+    seeds = range(1, n_pairs + 1)
+    unchanged = [candidate.make_unchanged(start, seed, n_epochs) for seed in seeds]
+    return [*unchanged, *(candidate.make_arm(start, seed, n_epochs) for seed in seeds)]
+
+
+class Rounds:
+    """One race: the same start, the same length, one order of the windows for each round.
+
+    Parameters
+    ----------
+    purse : Purse
+        What may be spent; it is never overdrawn.
+    candidates : sequence of Candidate
+        The likeliest first.
+    start : int or None
+        Snapshot that all go on from; None: first weights, which then differ from round to round.
+    n_epochs : int
+        Of a re-run.
+    first_share : float
+        Of each re-run, left out when its noise is measured.
+    progress : callable, optional
+        Is given a sentence before each round.
+    """
+
+    def __init__(
+        self,
+        purse: Purse,
+        candidates: Sequence[Candidate],
+        start: int | None,
+        n_epochs: int,
+        first_share: float = FIRST_SHARE,
+        progress: Progress | None = None,
+    ) -> None:
+        self.purse = purse
+        self.start = start
+        self.n_epochs = n_epochs
+        self.tried = [Tried(candidate) for candidate in candidates]
+        self.log_classes = math.log(max(purse.lab.n_classes, 2))
+        self.judge = Judge(max(len(candidates), 1), n_epochs, self.log_classes, first_share)
+        self._first_share = first_share
+        self._unchanged: dict[bool, list[ArmResult]] = {}
+        # From first weights, the first ones are those that the run had.
+        self._first_seed = 1 if start is not None else 0
+        self._progress = progress or (lambda sentence: None)
+
+    def run(self) -> list[Tried]:
+        """Run rounds until all is decided or nothing more can be paid for."""
+        while self._round():
+            pass
+        for one in self.tried:
+            if one.results and not one.outcome:
+                one.outcome, one.reading = "undecided", "budget"
+        return self.tried
+
+    def _round(self) -> bool:
+        chosen, arms, planned = self._choose()
+        if not chosen:
+            return False
+        names = ", ".join(one.candidate.name for one in chosen)
+        cost = self.purse.cost_of(arms)
+        self._progress(f"{len(arms)} re-runs of {self.n_epochs} epochs ({cost:.3g}): {names}")
+        results = self.purse.run(arms)
+        for restarts, n_new in planned.items():
+            self._unchanged.setdefault(restarts, []).extend(results[:n_new])
+            results = results[n_new:]
+        for one, result in zip(chosen, results, strict=True):
+            one.results.append(result)
+            one.unchanged = self._unchanged[one.candidate.restarts]
+        self._close_if_calm()
+        self.judge.judge(self.tried)
+        return True
+
+    def _choose(self) -> tuple[list[Tried], list[Arm], dict[bool, int]]:
+        """Take as many candidates as can be paid for up to the pairs that they need.
+
+        Those that are running come first, the likelier before the others. One that is not yet
+        running is started only if three pairs of it are in prospect; the first of all, two.
+        """
+        chosen: list[Tried] = []
+        arms: list[Arm] = []
+        planned: dict[bool, int] = {}
+        waiting = sorted(
+            (one for one in self.tried if not one.outcome and self._may_start(one)),
+            key=lambda one: not one.results,
+        )
+        for one in waiting:
+            trial = [*chosen, one]
+            trial_arms, trial_planned = self._arms_of(trial)
+            future = self._future_of(trial)
+            if self.purse.affords([*trial_arms, *future]):
+                chosen, arms, planned = trial, trial_arms, trial_planned
+        return chosen, arms, planned
+
+    def _may_start(self, one: Tried) -> bool:
+        """Whether no weaker form of the change is still open, or spoke against it.
+
+        One that left the noise as it is did not: an unstable run calms only far below its rate.
+        """
+        follows = one.candidate.follows
+        before = [other for other in self.tried if other.candidate.name == follows]
+        if one.results or not before:
+            return True
+        return bool(before[0].outcome) and before[0].reading not in ("price", "slower")
+
+    def _arms_of(self, chosen: Sequence[Tried]) -> tuple[list[Arm], dict[bool, int]]:
+        """Return the arms of a round: the unchanged ones that are not there yet, then the changed.
+
+        There is always one more order of the unchanged than of the changed at first: A and A'.
+        """
+        unchanged: list[Arm] = []
+        planned: dict[bool, int] = {}
+        for restarts in (False, True):
+            alike = [one for one in chosen if one.candidate.restarts is restarts]
+            if not alike:
+                continue
+            there = len(self._unchanged.get(restarts, ()))
+            needed = max(2, *(len(one.results) + 1 for one in alike), there)
+            candidate = alike[0].candidate
+            unchanged += [
+                candidate.make_unchanged(self.start, self._first_seed + pair, self.n_epochs)
+                for pair in range(there, needed)
+            ]
+            planned[restarts] = needed - there
+        changed = [self._changed(one, len(one.results)) for one in chosen]
+        return [*unchanged, *changed], planned
+
+    def _changed(self, one: Tried, pair: int) -> Arm:
+        return one.candidate.make_arm(self.start, self._first_seed + pair, self.n_epochs)
+
+    def _future_of(self, chosen: Sequence[Tried]) -> list[Arm]:
+        """Return the arms beyond this round that the chosen need to be decided."""
+        future: list[Arm] = []
+        n_unchanged: dict[bool, int] = {}
+        for rank, one in enumerate(chosen):
+            pairs = LEAST_PAIRS if rank == 0 or one.results else _PLANNED_PAIRS
+            done = len(one.results) + 1
+            future += [self._changed(one, pair) for pair in range(done, pairs)]
+            restarts = one.candidate.restarts
+            n_unchanged[restarts] = max(n_unchanged.get(restarts, 2), pairs)
+        for restarts, needed in n_unchanged.items():
+            alike = [one for one in chosen if one.candidate.restarts is restarts]
+            there = len(self._unchanged.get(restarts, ()))
+            there = max(there, 2, *(len(one.results) + 1 for one in alike))
+            future += [
+                alike[0].candidate.make_unchanged(self.start, pair, self.n_epochs)
+                for pair in range(there, needed)
+            ]
+        return future
+
+    def _close_if_calm(self) -> None:
+        """Stop where there is no noise to halve: whatever slows a run down would look good."""
+        for one in self.tried:
+            if one.outcome or not one.results or one.candidate.judged_by in ("level", "accuracy"):
+                continue
+            if self.unchanged_noise(one.candidate.restarts) < FIXED_LOSS_NOISE_NATS:
+                one.outcome, one.reading = "undecided", "calm"
+                one.unchanged_nats = self.unchanged_noise(one.candidate.restarts)
+
+    def unchanged_noise(self, restarts: bool = False) -> float:
+        """Return the noise of the unchanged re-runs, in nats: geometric mean; NaN without one."""
+        results = self._unchanged.get(restarts, ())
+        noise = [
+            measure_arm(result, self.log_classes, self._first_share).noise_nats
+            for result in results
+        ]
+        return float(np.exp(np.mean(np.log(np.maximum(noise, 1e-6))))) if noise else math.nan

@@ -1,0 +1,133 @@
+"""Causes and probes as plain values, and back."""
+
+import json
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_strategies import CAUSES, PROBES
+from sample_reports import SAMPLES, TRIALS, restless
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import Cause, Probes, Suspect
+from sensorseq.fluctuation.report import FluctuationReport
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_report_comes_back_from_json_as_it_was(name):
+    report = SAMPLES[name]()
+    again = FluctuationReport.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
+    assert again.causes == report.causes
+    assert again.probes == report.probes
+    assert again.to_dict() == report.to_dict()
+    assert str(again) == str(report)
+    assert repr(again) == repr(report)
+
+
+@settings(max_examples=150, deadline=None)
+@given(causes=st.lists(CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
+def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
+    report = FluctuationReport("fluctuating", "mild", ("x.",), causes, probes=probes)
+    described = report.to_dict()
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    again = FluctuationReport.from_dict(described)
+    assert again.to_dict() == described
+    for cause in again.causes:
+        assert isinstance(cause.confidence, float)
+        assert isinstance(cause.alternatives, tuple)
+    if probes is not None:
+        assert [len(t.evidence_ratio) for t in again.probes.trials] == [
+            len(t.evidence_ratio) for t in probes.trials
+        ]
+
+
+def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
+    trial = replace(
+        TRIALS[0],
+        noise_ratio=math.nan,
+        raw_change=math.inf,
+        evidence_ratio=(0.5, math.inf),
+        bounds=(-math.inf, 2.89),
+        curves={"A": [[1.0, math.nan]], "B": [[math.inf]]},
+    )
+    suspect = Suspect(3, "a", "b", math.nan, start_s=math.nan, values=[[0.0, math.nan]])
+    probes = Probes(math.inf, cost=math.nan, trials=(trial,), suspects=(suspect,))
+    report = FluctuationReport(
+        "normal", None, ("x.",), (Cause("loss", "observed", math.nan, "x."),), probes=probes
+    )
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    again = FluctuationReport.from_dict(json.loads(text))
+    assert math.isnan(again.causes[0].confidence)
+    (back,) = again.probes.trials
+    assert back.noise_ratio is back.raw_change is None
+    assert back.evidence_ratio[0] == 0.5
+    assert math.isnan(back.evidence_ratio[1])
+    assert back.bounds == (-math.inf, 2.89)  # a side on which it never stops
+    np.testing.assert_array_equal(back.curves["A"], [[1.0, math.nan]])
+    assert math.isnan(back.curves["B"][0][0])
+    assert math.isnan(again.probes.suspects[0].probability)
+    assert math.isnan(again.probes.budget)
+    assert again.probes.suspects[0].start_s is None
+
+
+def test_arguments_become_values_of_json():
+    repair = {
+        "optimizer_params": {"betas": (0.9, np.float32(0.5))},
+        "batch_size": np.int64(8),
+        "weight_init": np.tanh,
+        "max_grad_norm": None,
+        "early_stopping": np.bool_(True),
+        "loss": math.fsum,
+    }
+    described = Probes(1.0, repair=repair).to_dict()["repair"]
+    assert described == {
+        "optimizer_params": {"betas": [0.9, 0.5]},
+        "batch_size": 8,
+        "weight_init": "tanh",
+        "max_grad_norm": None,
+        "early_stopping": True,
+        "loss": "fsum",
+    }
+    assert [type(described[name]) for name in ("batch_size", "early_stopping")] == [int, bool]
+
+
+def wrong(part, **values):
+    described = restless().to_dict()
+    target = described
+    for name in part:
+        target = target[name]
+    target.update(values)
+    return described
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        wrong((), causes=[{}]),
+        wrong((), causes=[{"name": "loss"}]),
+        wrong((), causes=5),
+        wrong((), probes={}),
+        wrong((), probes=[1]),
+        wrong(("causes", 0), confidence="high"),
+        wrong(("causes", 0), recommendation="abc"),
+        wrong(("causes", 0), another=1),
+        wrong(("probes",), cost="much"),
+        wrong(("probes",), repair=[1]),
+        wrong(("probes", "trials", 0), bounds=[1.0]),
+        wrong(("probes", "trials", 0), curves={"A": 3}),
+        wrong(("probes", "trials", 0), evidence_ratio=["x"]),
+        wrong(("probes", "suspects", 0), values=[["x"]]),
+    ],
+)
+def test_what_is_no_description_is_refused(described):
+    with pytest.raises(ArgumentError, match="no fluctuation report"):
+        FluctuationReport.from_dict(described)
+
+
+def test_every_field_is_described():
+    described = restless().to_dict()
+    assert set(described["causes"][0]) == {field.name for field in fields(Cause)}
+    assert set(described["probes"]) == {field.name for field in fields(Probes)}

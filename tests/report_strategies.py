@@ -1,0 +1,91 @@
+"""Hypothesis: causes and probes that hold whatever their types allow."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from sensorseq.fluctuation.causes.cause import (
+    CAUSE_NAMES,
+    GRADES,
+    Cause,
+    NotTested,
+    Probes,
+    Suspect,
+    Trial,
+)
+
+ODD = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=120)
+NUMBERS = st.floats() | st.floats(-1e3, 1e3).map(np.float32) | st.floats(0, 1)
+LONG = st.sampled_from(["word " * 200, "x" * 300, "<script>alert(1)</script>", ""])
+WORDS = ODD | LONG
+VALUES = st.one_of(
+    NUMBERS,
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    ODD,
+    st.just((0.9, 0.999)),
+    st.just({0: 1.0, 1: 2.5}),
+    st.sampled_from([np.tanh, len, np.int64(3), np.array([1.0, np.nan])]),
+)
+ARGUMENTS = st.dictionaries(ODD | st.sampled_from(["learning_rate", "lr_schedule"]), VALUES)
+ARGUMENTS = ARGUMENTS.filter(lambda arguments: len(arguments) < 6)
+SERIES = st.lists(NUMBERS, max_size=5)
+NAMES = st.sampled_from(CAUSE_NAMES) | ODD
+
+CAUSES = st.builds(
+    Cause,
+    name=NAMES,
+    grade=st.sampled_from(GRADES) | ODD,
+    confidence=NUMBERS,
+    evidence=WORDS,
+    finding=ODD,
+    recommendation=ARGUMENTS,
+    alternatives=st.lists(ARGUMENTS, max_size=2).map(tuple),
+    advice=WORDS,
+    statistics=st.lists(ODD, max_size=2).map(tuple),
+)
+TRIALS = st.builds(
+    Trial,
+    cause=NAMES,
+    name=ODD,
+    change=ARGUMENTS,
+    kind=st.sampled_from(["snapshot", "init", "replay", "inference"]) | ODD,
+    outcome=st.sampled_from(["confirmed", "rejected", "undecided"]) | ODD,
+    sentence=WORDS,
+    n_pairs=st.integers(0, 9),
+    noise_ratio=st.none() | NUMBERS,
+    raw_change=st.none() | NUMBERS,
+    averaged_change=st.none() | NUMBERS,
+    curves=st.dictionaries(
+        st.sampled_from(["A", "A'", "B"]) | ODD, st.lists(SERIES, max_size=3), max_size=4
+    ),
+    evidence_ratio=SERIES.map(tuple),
+    bounds=st.none() | st.tuples(NUMBERS, NUMBERS),
+    cost_epochs=NUMBERS,
+)
+PROBES = st.builds(
+    Probes,
+    budget=NUMBERS,
+    cost=NUMBERS,
+    fit_s=NUMBERS,
+    probes_s=NUMBERS,
+    self_test=WORDS,
+    trials=st.lists(TRIALS, max_size=3).map(tuple),
+    not_tested=st.lists(st.builds(NotTested, NAMES, WORDS, WORDS), max_size=4).map(tuple),
+    suspects=st.lists(
+        st.builds(
+            Suspect,
+            st.integers(0),
+            ODD,
+            ODD,
+            NUMBERS,
+            st.none() | ODD,
+            st.none() | NUMBERS,
+            st.lists(SERIES, max_size=8),
+        ),
+        max_size=3,
+    ).map(tuple),
+    repair=ARGUMENTS,
+    previous=ARGUMENTS,
+    note=WORDS,
+)

@@ -1,0 +1,274 @@
+"""Reports with causes and probes, put together by hand: figures as a run could have them."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.trend import local_trend
+
+N_EPOCHS = 150
+
+
+def make_history(swing, n_val, seed=0):
+    """150 epochs that descend to a plateau and are thrown about there by `swing` nats."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(N_EPOCHS)
+    level = 0.55 + 1.2 * np.exp(-t / 14)
+    thrown = swing * rng.normal(size=N_EPOCHS)
+    accuracy = np.clip(0.84 - 0.66 * np.exp(-t / 14) - 0.35 * thrown, 0, 1)
+    return {
+        "loss": np.abs(level + thrown).tolist(),
+        "val_loss": np.abs(1.15 * level + 0.9 * thrown).tolist(),
+        "accuracy": accuracy.tolist(),
+        "val_accuracy": (rng.binomial(n_val, 0.95 * accuracy) / n_val).tolist(),
+    }
+
+
+def make_evidence(history, n_val, seed=0):
+    """Every series that a page can draw."""
+    rng = np.random.default_rng(seed)
+    epochs, steps = list(range(1, N_EPOCHS + 1)), list(range(0, 4 * N_EPOCHS, 2))
+    evidence = {}
+    for name, band in (("loss", 0.08), ("fixed_loss", 0.06), ("val_accuracy", None)):
+        value = np.array(history[name.removeprefix("fixed_")])
+        evidence[name] = {
+            "epoch": epochs,
+            "value": value.tolist(),
+            "trend": local_trend(value).tolist(),
+        }
+        if band is not None:
+            evidence[name]["band"] = band
+    evidence["val_accuracy"] |= {
+        "band_sampling": 1.96 * float(np.sqrt(0.16 / n_val)),
+        "band_independent": float(np.sqrt(0.16 / n_val)),
+    }
+    batch_loss = 0.6 + np.exp(-np.array(steps) / 60) + 0.15 * rng.normal(size=len(steps))
+    return evidence | {
+        "common_mode": {
+            "observed": 5.7,
+            "null": np.sort(rng.gamma(9, 1 / 9, 101)).tolist(),
+            "by": "windows",
+        },
+        "flips": {"rate": np.sort(rng.beta(0.4, 3, n_val)).tolist()},
+        "grad_norm": {"step": steps, "value": rng.lognormal(0, 0.6, len(steps)).tolist()},
+        "batch_loss": {
+            "step": steps,
+            "value": batch_loss.tolist(),
+            "floor": [0.15] * len(steps),
+        },
+        "overshoot": {"step": steps[::8], "change": rng.normal(-0.02, 0.05, 38).tolist()},
+    }
+
+
+def make_curves(n_pairs, swings, seed=0, n_epochs=12):
+    """Loss after each epoch of the arms A, A' and B, which swing as told."""
+    rng = np.random.default_rng(seed)
+    level = 0.6 - 0.006 * np.arange(n_epochs)
+    return {
+        name: [(level + swing * rng.normal(size=n_epochs)).tolist() for _ in range(n_pairs)]
+        for name, swing in zip(("A", "A'", "B"), swings, strict=True)
+    }
+
+
+DECAY = {"lr_schedule": "cosine"}
+CAUSES = (
+    Cause(
+        "learning_rate",
+        "proved",
+        0.91,
+        "The rate never falls: averaging the weights of the last epochs alone would save 0.09 nats,"
+        " and the loss of the fixed training windows moves by 0.155 nats per epoch (healthy: under"
+        " 0.030).",
+        finding="schedule missing",
+        recommendation=DECAY,
+        alternatives=({"ema_decay": 0.99}, {"learning_rate": 2.5e-4}),
+        statistics=("fixed_loss_noise", "excess_plateau_loss"),
+    ),
+    Cause(
+        "batch_size",
+        "supported",
+        0.06,
+        "4 steps per epoch, and the noise of the gradient asks for 130 windows a step; there were"
+        " 32.",
+        finding="too small",
+        recommendation={"batch_size": 128},
+        alternatives=({"learning_rate": 2.5e-4},),
+        statistics=("batch_loss_noise_over_sampling",),
+    ),
+    Cause(
+        "label_noise",
+        "observed",
+        0.02,
+        "3 of 98 training windows keep a negative margin for one and the same other class.",
+        advice="Look at the windows below: whether a label is wrong, only a person can say.",
+    ),
+    Cause(
+        "gradient_clipping",
+        "rejected",
+        0.004,
+        "Clipping at the 75th percentile of the norms left the noise as it was (x1.2).",
+        finding="off",
+        recommendation={"max_grad_norm": 1.0},
+        statistics=("spike_lift",),
+    ),
+)
+TRIALS = (
+    Trial(
+        "learning_rate",
+        "rate decays to nothing",
+        DECAY,
+        "snapshot",
+        "confirmed",
+        "Noise x0.31 in 4 of 4 pairs; the weights as they are end 0.083 nats lower, their average"
+        " no higher.",
+        n_pairs=4,
+        noise_ratio=0.31,
+        raw_change=-0.083,
+        averaged_change=-0.004,
+        curves=make_curves(4, (0.10, 0.09, 0.02), seed=1),
+        evidence_ratio=(0.9, 1.7, 2.4, 3.3),
+        bounds=(-2.25, 2.89),
+        cost_epochs=21.5,
+    ),
+    Trial(
+        "learning_rate",
+        "learning_rate / 4",
+        {"learning_rate": 2.5e-4},
+        "snapshot",
+        "rejected",
+        "Noise x0.42, but the loss ends 0.230 nats higher: it only learns more slowly.",
+        n_pairs=3,
+        noise_ratio=0.42,
+        raw_change=0.23,
+        averaged_change=0.26,
+        curves=make_curves(3, (0.10, 0.11, 0.04), seed=2),
+        evidence_ratio=(-0.6, -1.5, -2.6),
+        bounds=(-2.25, 2.89),
+        cost_epochs=16.0,
+    ),
+    Trial(
+        "weight_init",
+        "xavier and orthogonal",
+        {"weight_init": "xavier", "recurrent_init": "orthogonal"},
+        "init",
+        "undecided",
+        "After 6 pairs the noise is x0.8, between what would confirm and what would reject it.",
+        n_pairs=6,
+        noise_ratio=0.8,
+        curves=make_curves(6, (0.10, 0.10, 0.08), seed=3, n_epochs=15),
+        evidence_ratio=(0.3, -0.2, 0.5, 0.1, 0.6, 0.4),
+        bounds=(-2.25, 2.89),
+        cost_epochs=30.0,
+    ),
+    Trial(
+        "gradient_clipping",
+        "clip at 0.8 before the 3 largest spikes",
+        {"max_grad_norm": 0.8},
+        "replay",
+        "rejected",
+        "1 of 3 spikes shrank by more than 80 %; two were there with clipping as well.",
+        n_pairs=3,
+        cost_epochs=0.5,
+    ),
+    Trial(
+        "evaluation_not_deterministic",
+        "learning rate 0",
+        {},
+        "inference",
+        "rejected",
+        "Two evaluations of the same weights agree in every bit.",
+        cost_epochs=0.1,
+    ),
+)
+NOT_TESTED = (
+    NotTested(
+        "sequence_length",
+        "the recordings were not given",
+        "report.probe(X, y, groups=groups, recordings=recordings)",
+    ),
+    NotTested("model_complexity", "the budget was spent", "report.probe(X, y, budget=2.0)"),
+    NotTested("loss", "nothing in the run speaks for it"),
+)
+
+
+def make_suspects(n):
+    rng = np.random.default_rng(5)
+    t = np.linspace(0, 1, 100)
+    return tuple(
+        Suspect(
+            row=11 * number + 3,
+            label=("asphalt", "gravel")[number % 2],
+            rival=("gravel", "grass")[number % 2],
+            probability=0.01 + 0.02 * number,
+            recording=f"drive {number % 7}" if number % 3 else None,
+            start_s=12.5 * number if number % 3 else None,
+            values=[
+                (np.sin(2 * np.pi * (3 + number) * t) + 0.1 * rng.normal(size=100)).tolist(),
+                (0.01 * np.cos(2 * np.pi * 5 * t)).tolist(),
+            ],
+        )
+        for number in range(n)
+    )
+
+
+def restless(n_suspects=3):
+    """Strongly fluctuating: a cause proved, one likely, one seen, one rejected; repaired."""
+    history = make_history(0.16, 42)
+    report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
+    return replace(
+        report,
+        causes=CAUSES,
+        evidence=make_evidence(history, 42),
+        probes=Probes(
+            budget=1.0,
+            cost=0.68,
+            fit_s=41.2,
+            probes_s=28.0,
+            self_test="The first 12 epochs, replayed unchanged, came out the same in every bit.",
+            trials=TRIALS,
+            not_tested=NOT_TESTED,
+            suspects=make_suspects(n_suspects),
+            repair={"lr_schedule": "cosine", "learning_rate": 3e-3},
+            previous={"lr_schedule": "constant", "learning_rate": 1e-3},
+            note="Each change was dropped in turn; without either of them the noise came back.",
+        ),
+    )
+
+
+def expected_roughness():
+    """Normal: it looks rough because few windows are in the validation set."""
+    history = make_history(0.012, 25, seed=4)
+    report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
+    cause = Cause(
+        "small_validation_set",
+        "supported",
+        0.97,
+        "25 validation windows that change sides one by one explain 7.1 of the 7.3 points that the"
+        " accuracy moves per epoch.",
+        advice="Report the accuracy with its interval, or validate on more recordings.",
+        statistics=("val_accuracy_noise", "val_common_mode"),
+    )
+    return replace(report, causes=(cause,), evidence=make_evidence(history, 25, seed=4))
+
+
+def unproved():
+    """Fluctuating, and the probes came to nothing."""
+    full = restless(0)
+    trials = tuple(
+        replace(trial, outcome="undecided" if trial.outcome == "confirmed" else trial.outcome)
+        for trial in TRIALS
+    )
+    causes = (
+        replace(CAUSES[0], grade="supported", confidence=0.48),
+        Cause("unknown", "observed", 0.4, "No statistic points at one of the known causes."),
+        CAUSES[-1],
+    )
+    probes = replace(
+        full.probes, trials=trials, repair={}, previous={}, note="No change passed its stop rule."
+    )
+    return replace(full, causes=causes, probes=probes)
+
+
+SAMPLES = {"restless": restless, "expected": expected_roughness, "unproved": unproved}
