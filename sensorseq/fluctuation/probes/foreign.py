@@ -102,8 +102,9 @@ def probe_module(
     Returns
     -------
     FluctuationReport
-        With `record`, and `probes` unless `budget` is 0; ``origin.module`` is the trained module.
-        Recommendations that are no arguments of this function are in words, in `advice`.
+        With `record`, and `probes` unless `budget` is 0. What to change is in words of torch, in
+        the `advice` of its causes and the `note` of `probes`; as arguments it is
+        ``origin.repair``. ``origin.module`` is the trained module.
 
     Raises
     ------
@@ -209,12 +210,13 @@ def probe_module(
         record=result.record,
         arguments=lab.arguments,
     )
-    report = replace(report, origin=ModuleOrigin(lab, module.module, fit_s))
     if budget:
         from sensorseq.fluctuation.probes.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
-    return replace(report, causes=tuple(in_words(cause) for cause in report.causes))
+    repair = {} if report.probes is None else report.probes.repair
+    origin = ModuleOrigin(lab, module.module, fit_s, repair)
+    return replace(in_words(report), origin=origin)
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
