@@ -120,10 +120,12 @@ def probe_module(
     Examples
     --------
     >>> import numpy as np
-    >>> class Mean(nn.Module):
+    >>> import torch
+    >>> class Mean(torch.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.linear = nn.Linear(2, 2)
+    ...         self.linear = torch.nn.Linear(2, 2)
+    ...
     ...     def forward(self, X):
     ...         return self.linear(X.mean(dim=1))
     >>> y = np.arange(40) % 2
