@@ -193,6 +193,9 @@ def test_input_far_from_unit_scale_is_found_and_scaling_recommended(scale, offse
     assert said in cause.evidence
     assert cause.recommendation == {"scale": "standard"}
     assert not only(raw, arguments={"scale": "standard"}).recommendation
+    foreign = only(raw, arguments={"batch_size": 8})  # of a module of one's own
+    assert not foreign.recommendation
+    assert "Scale each channel" in foreign.advice
 
 
 def test_scale_within_bounds_is_left_in_peace():

@@ -14,6 +14,7 @@ SD_RATIO = 30.0
 OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
 # Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.
 OUTLIER_SHARE = (0.005, 0.05)
+LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3  # fewer say nothing of a share
 CLOCK_SHARE = 0.99  # of the windows in which a clock is a straight line ...
 CLOCK_STRAIGHT = 0.999  # ... by its squared correlation with the step ...
 CLOCK_SLOPE = 0.02  # ... and one slope for all, but for this share
@@ -159,8 +160,8 @@ def _scale(train: Part, usable: list[int], names: Names) -> list[Cause]:
         return []
     # far off by another factor of ten there is hardly a network that copes
     gross = offset.max() > 10 * MEAN_OVER_SD or sd.max() > 10 * SD_RANGE[1] or ratio > 10 * SD_RATIO
-    scale = names.arguments.get("scale")
-    recommendation = {} if scale in ("standard", "robust") else {"scale": "standard"}
+    recommendation = {"scale": "standard"} if names.can_scale("standard", "robust") else {}
+    scaled = names.arguments.get("scale") is not None
     return [
         Cause(
             "preprocessing",
@@ -170,7 +171,11 @@ def _scale(train: Part, usable: list[int], names: Names) -> list[Cause]:
             finding="not scaled",
             recommendation=recommendation,
             alternatives=({"scale": "robust"},) if recommendation else (),
-            advice="" if recommendation else "Look why values that were scaled are so far off.",
+            advice=(
+                "Look why values that were scaled are so far off."
+                if scaled
+                else "Scale each channel by its mean and standard deviation over training windows."
+            ),
         )
     ]
 
@@ -186,10 +191,13 @@ def _outliers(train: Part, usable: list[int], names: Names) -> list[Cause]:
         scale = SD_PER_MAD * float(np.median(np.abs(sample - centre)))
         if scale <= 0:
             continue  # a channel that mostly rests has no usual spread
-        share = float((np.abs(sample - centre) > OUTLIER_SDS * scale).mean())
-        if OUTLIER_SHARE[0] < share < OUTLIER_SHARE[1]:
-            least, largest = (side[:, channel] for side in train.window_range)
-            far = np.maximum(largest - centre, centre - least) / scale
+        are_out = np.abs(sample - centre) > OUTLIER_SDS * scale
+        share = float(are_out.mean())
+        least, largest = (side[:, channel] for side in train.window_range)
+        far = np.maximum(largest - centre, centre - least) / scale
+        n_windows = int((far > OUTLIER_SDS).sum())
+        is_rare = OUTLIER_SHARE[0] < share < OUTLIER_SHARE[1]
+        if is_rare and are_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
             worst = np.maximum(worst, far)
             said.append(
                 f"{100 * share:.1f} % of {names.channel(channel)} (largest {far.max():.0f} times)"
@@ -197,7 +205,6 @@ def _outliers(train: Part, usable: list[int], names: Names) -> list[Cause]:
     if not said:
         return []
     rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-    robust = names.arguments.get("scale") == "robust"
     return [
         Cause(
             "preprocessing",
@@ -207,7 +214,7 @@ def _outliers(train: Part, usable: list[int], names: Names) -> list[Cause]:
             f" {', '.join(said[:3])}; in {len(rows)} windows, the farthest in rows"
             f" {train.name_rows(rows)}.",
             finding="outliers",
-            recommendation={} if robust else {"scale": "robust"},
+            recommendation={"scale": "robust"} if names.can_scale("robust") else {},
             advice="Clip values beyond 8 deviations when preparing, or repair the recordings.",
         )
     ]

@@ -15,7 +15,6 @@ from sensorseq.fluctuation.causes.padding_checks import check_padding
 from sensorseq.fluctuation.causes.windows_of_a_part import Names, Part
 from sensorseq.fluctuation.probes.arm import LabWindows
 
-
 CHECKS: tuple[Callable[[Part, Part | None, Names], list[Cause]], ...] = (
     check_duplicates,
     check_alignment,

@@ -83,7 +83,7 @@ class Part:
             if valid is not None:
                 # an empty window counts as one step of zero
                 inside = valid[:, :, None]
-                some = valid.any(axis=1)[:, None]
+                some = np.any(valid, axis=1, keepdims=True)
                 low = np.where(inside, block, np.inf)
                 high = np.where(inside, block, -np.inf)
                 block = np.where(inside, block, 0.0)
@@ -170,3 +170,9 @@ class Names:
         """Return what a class is called."""
         known = self._classes is not None and code < len(self._classes)
         return repr(self._classes[code]) if known else str(code)  # type: ignore[index]
+
+    def can_scale(self, *not_when: str) -> bool:
+        """Whether there is an argument `scale`, and it is none of these already."""
+        if not self.arguments:
+            return True
+        return "scale" in self.arguments and self.arguments["scale"] not in not_when

@@ -66,11 +66,11 @@ def find_spikes(
     list of Spike
         The highest first, each at least half a stretch from every other.
     """
-    loss, n_steps = np.asarray(steps["loss"], np.float64), len(steps["loss"])
+    loss, n_steps = bounded(steps["loss"], steps["loss"]), len(steps["loss"])
     per_epoch = int(np.diff(epoch_steps).max(initial=0))
     n_before = min(max(per_epoch, LEAST_BEFORE), MOST_BEFORE)
     first = max(n_before, n_steps // 10, per_epoch)
-    if n_steps < first + REACH + 1 or not np.isfinite(loss).all():
+    if n_steps < first + REACH + 1:
         return []
     level, height, scale = heights(loss, n_before)
     leaps = height > np.maximum(MEDIAN_ERROR * SCALES * scale / np.sqrt(REACH), LEAST_HEIGHT_NATS)
@@ -90,6 +90,13 @@ def find_spikes(
         if len(found) == most:
             break
     return found
+
+
+def bounded(loss: Floats, of_run: Floats) -> Floats:
+    """Return a loss in which what is not a number or infinite is twice the worst of the run."""
+    known = np.asarray(of_run, np.float64)
+    worst = 2 * float(np.abs(known[np.isfinite(known)]).max(initial=1.0))
+    return np.nan_to_num(np.asarray(loss, np.float64), nan=worst, posinf=worst, neginf=worst)
 
 
 def heights(loss: Floats, n_before: int) -> tuple[Floats, Floats, Floats]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sensorseq.fluctuation.probes.arm import ArmResult
-from sensorseq.fluctuation.probes.candidates import Candidate
+from sensorseq.fluctuation.probes.candidate import Candidate
 from sensorseq.fluctuation.probes.noise_of_arms import (
     FIRST_SHARE,
     ArmNumbers,
@@ -57,7 +57,8 @@ class Tried:
     reading : str
         What decided: ``"both"``, ``"price"`` or ``"slower"`` of `weigh_levels`; ``"noise"``: it is
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
-        there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out.
+        there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
+        ``"settled"``: another one was proved, and little spoke for this one.
     bounds : (float, float) or None
         Of the stop rule.
     log_ratio, log_error : float
@@ -105,12 +106,20 @@ class Judge:
         ln K.
     first_share : float
         Of each re-run, left out.
+    least_pairs : int, default 2
+        Before nothing is decided.
     """
 
     def __init__(
-        self, n_arms: int, n_epochs: int, log_classes: float, first_share: float = FIRST_SHARE
+        self,
+        n_arms: int,
+        n_epochs: int,
+        log_classes: float,
+        first_share: float = FIRST_SHARE,
+        least_pairs: int = LEAST_PAIRS,
     ) -> None:
         self.n_arms = n_arms
+        self.least_pairs = least_pairs
         self.log_classes = log_classes
         self.first_share = first_share
         n_points = n_judged(n_epochs, first_share)
@@ -151,7 +160,7 @@ class Judge:
         sd = pair_sd(
             [[part.log_noise for part in group] for group in groups], self._log_sd, LEAST_LOG_SD
         )
-        noise_rule = StopRule(self.n_arms * rules)
+        noise_rule = StopRule(self.n_arms * rules, least_pairs=self.least_pairs)
         one.log_ratio = float(np.mean(noise_b) - np.mean(noise_a))
         one.log_error = sd * share
         one.bounds = noise_rule.bounds
@@ -165,7 +174,7 @@ class Judge:
         prior = 2 * noise_level * math.sqrt(2 / self._n_level)
         raw_sd = pair_sd([[part.raw for part in group] for group in groups], prior, 0.0)
         level_sd = max(raw_sd, _LEAST_LEVEL_SD)
-        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS)
+        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
         raw_b, raw_a = ([part.raw for part in group] for group in (changed, unchanged))
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])

@@ -7,7 +7,7 @@ import numpy as np
 
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
-from sensorseq.fluctuation.probes.candidates import Candidate, differs
+from sensorseq.fluctuation.probes.candidate import Candidate, differs
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import make_trial, rejected_for

@@ -9,7 +9,14 @@ import numpy as np
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.batch_rows import rows_of_steps, windows_of_spikes
-from sensorseq.fluctuation.probes.find_spikes import LOOK_BACK, REACH, Spike, find_spikes, heights
+from sensorseq.fluctuation.probes.find_spikes import (
+    LOOK_BACK,
+    REACH,
+    Spike,
+    bounded,
+    find_spikes,
+    heights,
+)
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.run import plural
 
@@ -117,7 +124,7 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
         outcome,
         sentence + data,
         n_pairs=len(replayed),
-        raw_change=float(np.mean([seen.change_after for seen in replayed])),
+        raw_change=float(np.max([seen.change_after for seen in replayed])),
         curves=curves,
         cost_epochs=purse.spent - spent,
     )
@@ -185,7 +192,11 @@ def _epoch_of(lab: Lab, spike: Spike) -> int:
 def _measure(lab: Lab, start: int, spike: Spike, trio: Sequence[ArmResult]) -> _Replayed | None:
     """Return a spike as the three arms had it; None where the unchanged one did not give it."""
     snapshot = lab.record.snapshots[start]
-    losses = [np.zeros(0) if r.record is None else r.record.steps["loss"] for r in trio]
+    own = lab.record.steps["loss"]
+    losses = [
+        np.zeros(0) if result.record is None else bounded(result.record.steps["loss"], own)
+        for result in trio
+    ]
     at, end = spike.step + 1 - snapshot.step, spike.step + 1 + REACH - snapshot.step
     if any(len(loss) < at for loss in losses) or len(losses[0]) < end:
         return None
@@ -198,21 +209,21 @@ def _measure(lab: Lab, start: int, spike: Spike, trio: Sequence[ArmResult]) -> _
         seen.append(float(np.median(loss[at:end])) - spike.level - shift if len(loss) > at else 0.0)
     if not abs(seen[0] - spike.height) <= REPRODUCED * spike.height:
         return None
-    past = lab.record.steps["loss"][: snapshot.step][-spike.n_before :]
+    past = bounded(own, own)[: snapshot.step][-spike.n_before :]
     largest = [_largest(np.concatenate([past, loss]), spike.n_before) for loss in losses[1:]]
     first = _epoch_of(lab, spike) - snapshot.epoch
     after = [result.fixed_loss[first : first + 1 + EPOCHS_AFTER] for result in trio[:2]]
     if not len(after[0]) or not np.isfinite(after[0]).all():
         after = [result.loss[first : first + 1 + EPOCHS_AFTER] for result in trio[:2]]
-    same = len(after[0]) == len(after[1]) and np.isfinite(after[1]).all()
-    change = float(np.mean(after[1]) - np.mean(after[0])) if same else np.inf
+    was_finite, is_finite = (len(part) > 0 and np.isfinite(part).all() for part in after)
+    change = float(np.mean(after[1]) - np.mean(after[0])) if was_finite and is_finite else np.inf
+    if is_finite and not was_finite:
+        change = -np.inf
     return _Replayed(spike, seen[0], seen[1], largest[0], largest[1], change)
 
 
 def _largest(loss: Floats, n_before: int) -> float:
-    """Return the largest height of a path; infinite where its loss is."""
-    if not np.isfinite(loss).all():
-        return np.inf
+    """Return the largest height of a path."""
     return float(heights(loss, n_before)[1].max(initial=-np.inf))
 
 
@@ -228,13 +239,16 @@ def _judge(replayed: Sequence[_Replayed], limit: float) -> tuple[str, str]:
     by_nudge = [seen for seen in gone if seen.nudged_largest < COMPARABLE * seen.unchanged]
     proved = [seen for seen in gone if seen not in by_nudge]
     worst = max(seen.change_after for seen in replayed)
+    became = f"changed by {worst:+.3f} nats at worst"
+    if np.isinf(worst):
+        became = "stayed finite, as it had not" if worst < 0 else "did not stay finite"
     pairs = ", ".join(f"{seen.unchanged:.2f} to {seen.clipped:.2f}" for seen in replayed)
     where = ", ".join(str(seen.spike.step + 1) for seen in replayed)
     sentence = (
         f"Replayed from states before them with gradients clipped at {limit:.3g}, the leaps of the"
         f" loss after steps {where} went from {pairs} nats; {len(gone)} of {n} lost over"
         f" {100 * SHRUNK:.0f} % without one half as high elsewhere, and the loss of the fixed"
-        f" training windows over the epochs after changed by {worst:+.3f} nats at worst."
+        f" training windows over the epochs after {became}."
     )
     if by_nudge:
         sentence += (
