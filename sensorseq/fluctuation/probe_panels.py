@@ -13,7 +13,8 @@ MOST = 16  # trials with pictures; the others are told in words
 
 def make_trials(probes: Probes) -> str:
     """Return the section of what was tried, in the order in which it was."""
-    drawn, told = [], []
+    drawn: list[str] = []
+    told: list[str] = []
     for trial in probes.trials:
         pictures = [draw_arms(trial), draw_evidence_ratio(trial)] if len(drawn) < MOST else []
         pictures = [picture for picture in pictures if picture]

@@ -310,9 +310,9 @@ def test_gaps_and_missing_signals_of_a_suspect_break_nothing():
 
 def test_a_page_stays_small_however_much_was_tried():
     rng = np.random.default_rng(0)
-    curves = {name: rng.random((9, 2000)).tolist() for name in ("A", "A'", "B")}
+    curves = {name: rng.random((9, 900)).tolist() for name in ("A", "A'", "B")}
     trials = (replace(TRIALS[0], curves=curves, evidence_ratio=tuple(range(9))),) * 40
-    signal = rng.random((8, 3000)).tolist()
+    signal = rng.random((8, 900)).tolist()
     suspects = (Suspect(1, "a", "b", 0.1, values=signal),) * 200
     report = restless()
     page = make_page(replace(report, probes=Probes(1.0, trials=trials, suspects=suspects)))
@@ -320,7 +320,7 @@ def test_a_page_stays_small_however_much_was_tried():
     assert page.count(f"<h3>{trials[0].name}</h3>") == 40
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(causes=st.lists(ANY_CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
 def test_every_finding_has_a_page_and_a_fragment(causes, probes):
     report = replace(restless(0), causes=causes, probes=probes)
