@@ -96,7 +96,7 @@ def draw_evidence_ratio(trial: Trial) -> str:
     panel.line(pairs, walk, "measured")
     panel.dots(pairs[1:], walk[1:], "measured", 3.5)
     words = (
-        "How much likelier the pairs are if the change calms the run than if it does nothing, as a"
+        "How much likelier the pairs are if the change works than if it does nothing, as a natural"
         f" logarithm. Pairs are run until a bound is reached; here it ended {_end(trial)}."
     )
     return figure(panel, "How the evidence grew", words, [])
