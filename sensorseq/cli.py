@@ -21,7 +21,6 @@ from sensorseq.errors import (
     ConfigurationError,
     EnvironmentProblemError,
     InputError,
-    NotYetError,
     SensorseqError,
     check_choice,
     nearest_known,
@@ -796,7 +795,7 @@ def run(arguments: Sequence[str]) -> int:
         except (typer.Abort, KeyboardInterrupt):
             print("interrupted.", file=sys.stderr)
             return 130
-        except (ArgumentError, ConfigurationError, NotYetError) as error:
+        except (ArgumentError, ConfigurationError) as error:
             return _fail(error, USAGE)
         except EnvironmentProblemError as error:
             return _fail(error, ENVIRONMENT)

@@ -60,10 +60,6 @@ class ConfigurationError(InputError):
     """A configuration file has an unknown key or a value that does not fit."""
 
 
-class NotYetError(SensorseqError, NotImplementedError):
-    """A documented argument that this version does not serve yet."""
-
-
 class DivergedError(SensorseqError, ArithmeticError):
     """Training met a loss that is not finite before a single epoch was good."""
 

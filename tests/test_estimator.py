@@ -27,9 +27,8 @@ from sensorseq.errors import (
     EnvironmentProblemError,
     InputError,
     ModelFileError,
-    NotYetError,
 )
-from sensorseq.estimator import NOT_YET, base
+from sensorseq.estimator import base
 from sensorseq.preprocessing.weights import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
@@ -488,30 +487,6 @@ def test_both_engines_take_the_same_trajectory():
         for name in set(ours) - {"duration_s"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
     np.testing.assert_allclose(native.predict_proba(X), autograd.predict_proba(X), rtol=1e-6)
-
-
-# What is not served yet. A line may leave this list; none may join it.
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("auto_repair", True),
-    ],
-)
-def test_what_is_not_served_yet_says_so_by_name(argument, value):
-    with pytest.raises(
-        NotYetError, match=f"^{argument}={value!r} is not served yet; .*{argument}="
-    ):
-        small(**{argument: value}).fit(X, Y)
-
-
-def test_the_list_of_what_is_not_served_is_complete():
-    assert set(NOT_YET) == {
-        "auto_repair",
-    }
-    parameters = SensorLSTMClassifier().get_params()
-    assert all(parameters[name] == served for name, served in NOT_YET.items())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

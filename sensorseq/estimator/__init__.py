@@ -3,10 +3,8 @@
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.decisions import Decisions, RecordingDecision
 from sensorseq.estimator.regressor import SensorLSTMRegressor
-from sensorseq.training.parameters import NOT_YET
 
 __all__ = [
-    "NOT_YET",
     "Decisions",
     "RecordingDecision",
     "SensorLSTMClassifier",

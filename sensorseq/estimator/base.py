@@ -1,6 +1,7 @@
 """What the classifier and the regressor share: data in, one run, values out, the file."""
 
 import os
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
+from sensorseq.estimator.lab import FitOrigin
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
+from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.estimator.state import pack_state, unpack_state
@@ -94,6 +97,7 @@ class _Seeds(NamedTuple):
     weights: np.random.SeedSequence
     training: np.random.SeedSequence
     others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
+    entropy: int
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,12 @@ class PreparedFit:
         Further arguments of `sensorseq.training.train_network`.
     others : tuple of (LSTMLinear, SeedSequence, dict)
         Module, seed and options of each further member of an ensemble.
-    validation_groups : ndarray or None
-        Groups of the validation windows.
+    train_groups, validation_groups : ndarray or None
+        Groups of the windows of each part.
+    train_rows, validation_rows : ndarray or None
+        Which of the windows given to `fit` they are; None for windows given apart.
+    entropy : int
+        What the seeds are made from.
     """
 
     module: LSTMLinear
@@ -129,6 +137,10 @@ class PreparedFit:
     options: dict[str, Any] = field(default_factory=dict)
     others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
     validation_groups: NDArray[Any] | None = None
+    train_groups: NDArray[Any] | None = None
+    train_rows: NDArray[np.int64] | None = None
+    validation_rows: NDArray[np.int64] | None = None
+    entropy: int = 0
 
     def jobs(self) -> list[TrainingJob]:
         """Return what is to be trained: one network, or every member of an ensemble.
@@ -175,6 +187,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     best_score_: float
     _flat_timesteps: int | None
     _were_lengths: bool = False
+    _replayed: tuple[int, int] | None = None  # entropy of a fit to run again, and another seed
     _report_facts: dict[str, Any]
 
     # arguments that are read here
@@ -194,6 +207,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     random_state: Any
     resume: bool
     scale: str | None
+    auto_repair: bool
     validation_fraction: float
     verbose: int
     warm_start: bool
@@ -256,8 +270,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
             If an argument has a value outside what it accepts, or leaves nothing to validate on.
-        NotYetError
-            If an argument is not served yet.
         CheckpointError
             If `resume` finds a checkpoint of another configuration or of other data, or a file
             that is damaged or no checkpoint.
@@ -272,17 +284,17 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If windows on both sides of the validation split hold the same samples, or no groups
             are given and each window goes on where the one before it ended.
         """
-        prepared = self._prepare_fit(
-            X,
-            y,
-            sample_weight,
-            groups=groups,
-            lengths=lengths,
-            X_val=X_val,
-            y_val=y_val,
-            groups_val=groups_val,
-            lengths_val=lengths_val,
-        )
+        started, is_whole = time.perf_counter(), not self._continues
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        prepared = self._prepare_fit(X, y, **given)
         tasks = FitTasks(self, X, y, sample_weight, lengths)
         if tasks.are_watched:  # a callback costs a look at the weights in each epoch
             prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
@@ -293,9 +305,40 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             if kept is not None and kept.best_epoch and not prepared.others:
                 self._finish_fit(prepared, [kept])  # a callback failed, not the training
             raise
-        self._finish_fit(prepared, results)
+        failed: DivergedError | None = None
+        try:
+            self._finish_fit(prepared, results)
+        except DivergedError as error:
+            failed = error
+        self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
+        if self.auto_repair:
+            failed = self._repair(failed, X, y, **given)
+        if failed is not None:
+            raise failed
         tasks.close()
         return self
+
+    def _repair(
+        self, failed: DivergedError | None, X: Any, y: Any, **given: Any
+    ) -> DivergedError | None:
+        """Fit again with what probes prove, when that is better; return what is still wrong."""
+
+        def refit(estimator: Any) -> Any:
+            estimator.set_params(auto_repair=False)
+            estimator._replayed = (self.fluctuation_.origin.entropy, 0)
+            return estimator.fit(X, y, **given)
+
+        said = {name: value for name, value in given.items() if value is not None}
+        repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
+        self.repair_ = dict(repair.changes)
+        if repair.fitted is not None:
+            own = vars(repair.fitted)
+            learned = {name: value for name, value in own.items() if name not in self.get_params()}
+            learned.pop("_replayed")
+            self.__dict__.update(learned)
+            failed = None
+        self.fluctuation_ = repair.report
+        return failed
 
     def _prepare_fit(
         self,
@@ -415,6 +458,22 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 for member, (weights, training) in enumerate(seeds.others, start=1)
             ),
             None if validation is None else validation.groups,
+            train.groups,
+            train.rows,
+            None if validation is None else validation.rows,
+            seeds.entropy,
+        )
+
+    def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
+        """Make the network anew, for the windows of another fit that has the same."""
+        config = check_parameters(self.get_params(deep=False), self._task)
+        seeds = self._make_seeds()
+        module = self._make_module(prepared.module.input_size, seeds.weights)
+        return replace(
+            prepared,
+            module=module.to(prepared.module.linear.weight.device),
+            config=replace(config, n_outputs=self._n_outputs),
+            seed=seeds.training,
         )
 
     def _renewal(
@@ -663,6 +722,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
 
     def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
+        if self._replayed is not None:  # a fit is run again
+            entropy, other = self._replayed
+            split, weights, training = np.random.SeedSequence(entropy).spawn(3)
+            if other:
+                weights, training = np.random.SeedSequence([entropy, other]).spawn(2)
+            return _Seeds(split, weights, training, [], entropy)
         entropy = agree_on(draw_entropy(self.random_state))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with
@@ -670,7 +735,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         split, weights, training = root.spawn(3)
         # member after member: the first of many has the seeds of one alone
         others = [root.spawn(2) for _ in range(1, self.n_models)]
-        return _Seeds(split, weights, training, [(first, second) for first, second in others])
+        return _Seeds(
+            split, weights, training, [(first, second) for first, second in others], entropy
+        )
 
     # Data in.
 
@@ -739,6 +806,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             None if weight is None else weight[rows],
             None if groups is None else groups[rows],
             None if split is None else split[rows],
+            rows,
         )
 
     def _read_validation_windows(
@@ -874,8 +942,15 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._task,
             best_epoch=self.best_epoch_ or None,
             record=record,
+            arguments=self.get_params(deep=False),
             **self._report_facts,
         )
+
+    def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
+        """Let the report run this fit again."""
+        arguments = type(self)(**self.get_params(deep=False))
+        origin = FitOrigin(arguments, prepared.entropy, fit_s, is_whole)
+        self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""

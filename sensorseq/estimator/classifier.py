@@ -167,7 +167,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         other arguments or other windows is an error that names them. With `random_state=None` the
         seed is the one in the file.
     auto_repair : bool, default=False
-        Not served yet.
+        When the fit fluctuates, diverges or learns nothing, find out why by re-runs (at most as
+        long as the fit itself) and fit again with what was proved. The second fit is kept when it
+        is calmer and as accurate; `repair_` says what it changed, `fluctuation_` how it was found.
+        The arguments themselves stay as they are. Needs ``checkpoint=None`` and
+        ``warm_start=False``.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.

@@ -146,7 +146,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         other arguments or other windows is an error that names them. With `random_state=None` the
         seed is the one in the file.
     auto_repair : bool, default=False
-        Not served yet.
+        Only ``False``: the report does not judge the loss of a regression.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.

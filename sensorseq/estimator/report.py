@@ -49,7 +49,11 @@ def make_report(
             explanation=(note, missing),
             n_epochs=len(rows),
             record=record,
-            **{name: value for name, value in facts.items() if name != "majority_fraction"},
+            **{
+                name: facts[name]
+                for name in facts
+                if name not in ("majority_fraction", "arguments")
+            },
         )
     report = FluctuationReport.from_history(rows, **facts)
     return replace(report, explanation=(*report.explanation, note), record=record)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.causes.cause import Cause, Probes
 from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.columns import (
@@ -200,6 +200,88 @@ class FluctuationReport:
             record=record,
             columns_read=read.names,
         )
+
+    def probe(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+        recordings: Any = None,
+        budget: float = 1.0,
+        verbose: int = 1,
+    ) -> "FluctuationReport":
+        """Find the cause by controlled re-runs of the fit.
+
+        Parts of the fit are run again from its snapshots: as they were, in other orders, and with
+        one thing changed. A change that calms the run surely, and costs no progress, proves its
+        cause. The fit itself is left as it is.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As they were given to `fit`.
+        recordings : list of Recording, optional
+            What the windows were cut from, to try windows of other lengths. Without them
+            ``sequence_length`` is tried on shorter windows only.
+        budget : float, default=1.0
+            What the probes may cost, in times of the fit; 0.3 is a quick look.
+        verbose : int, default=1
+            0 says nothing while it runs.
+
+        Returns
+        -------
+        FluctuationReport
+            A new one, with the grades that causes got and with `probes`.
+
+        Raises
+        ------
+        ArgumentError
+            If this is not the report of a classifier's fit in this process, or a value is out of
+            range.
+        InputError
+            If the data cannot be that of the fit.
+        """
+        from sensorseq.fluctuation.probes.session import probe_fit  # torch
+
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        return probe_fit(self, X, y, given, recordings=recordings, budget=budget, verbose=verbose)
+
+    def apply(self) -> Any:
+        """Return an unfitted estimator with the smallest repair that was proved.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing was probed, or the model is not an estimator of ours.
+
+        Warns
+        -----
+        UserWarning
+            When nothing was proved: the estimator is an unchanged one.
+        """
+        if self.probes is None or self.origin is None:
+            raise ArgumentError(
+                "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
+                " as given to fit."
+            )
+        if not self.probes.repair:
+            warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
+        return self.origin.repaired(self.probes.repair)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes.

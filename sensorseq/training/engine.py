@@ -29,6 +29,7 @@ from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.own_optimizer import OwnOptimizer, OwnRates
 from sensorseq.training.randomness import (
     CounterDropout,
     deterministic_algorithms,
@@ -36,6 +37,7 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import ReplayedRates, Start
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 from sensorseq.training.stream import StreamedData
@@ -102,6 +104,8 @@ def train_network(
     refresh: Callable[[int], Any] | None = None,
     checkpoint: Checkpoint | None = None,
     recorder: Recorder | None = None,
+    start: Start | None = None,
+    own: OwnOptimizer | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -137,6 +141,11 @@ def train_network(
     recorder : Recorder, optional
         A new one, which notes what the run does; None notes nothing beside the history. What is
         learned is the same.
+    start : Start, optional
+        A state of another run to begin from; what `module` held is lost.
+    own : OwnOptimizer, optional
+        What takes the steps in place of the optimizer and the schedule of `config`; by autograd
+        alone.
 
     Returns
     -------
@@ -172,13 +181,18 @@ def train_network(
     ):
         if refresh is not None and isinstance(train, TrainingData):  # will be written over
             train = replace(train, X=train.X.clone())
+        if start is not None:
+            start.load_module(module)
         run = Run(
-            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder
+            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder, own
         )
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
         elif device.type == "cpu":
             run.draw_masks_as_natively(integer_seed(dropout_seed))
+        if start is not None:
+            start.load_run(run)
+            start.load_optimizer(run)
         module.eval()
         if recorder is not None:
             recorder.begin(run, is_alone=True)
@@ -262,6 +276,7 @@ class Run:
         refresh: Callable[[int], Any] | None = None,
         ranks: Ranks | None = None,
         recorder: Recorder | None = None,
+        own: OwnOptimizer | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -273,7 +288,10 @@ class Run:
             None if self.validation is None else Objective(config, self.validation.target)
         )
         self.parameters = list(module.parameters())
-        self.optimizer = make_optimizer(self.parameters, config)
+        if own is None:
+            self.optimizer = make_optimizer(self.parameters, config)
+        else:
+            self.optimizer = own.make_optimizer(self.parameters)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
@@ -283,7 +301,11 @@ class Run:
             minimum_size=_minimum_batch(module, len(train), config.batch_size),
         )
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule = Schedule(config, self.batches.n_batches)
+        self.schedule: Schedule | ReplayedRates | OwnRates = Schedule(
+            config, self.batches.n_batches
+        )
+        if own is not None:
+            self.schedule = OwnRates(own.table, self.batches.n_batches)
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
@@ -291,6 +313,7 @@ class Run:
         self.ranks = ranks
         self.recorder = recorder
         self.n_steps = 0
+        self.first_epoch = 0  # done before the history begins
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
 
@@ -439,12 +462,12 @@ class Run:
     def refresh_windows(self, X: Tensor) -> None:
         """Write the training windows of the next epoch into `X`, when they are new in each."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            X.copy_(torch.from_numpy(self.refresh(len(self.history) + 1)))
+            X.copy_(torch.from_numpy(self.refresh(self.first_epoch + len(self.history) + 1)))
 
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            self.train.refresh(self.refresh(len(self.history) + 1))
+            self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()
@@ -534,8 +557,12 @@ class Run:
         if self.config.max_timesteps is not None and self.config.crop == "random":
             cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
             batch = replace(batch, X=cropped[0], lengths=cropped[1])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(self.n_steps)
+        if isinstance(self.schedule, OwnRates):
+            rates = self.schedule.of_groups(self.n_steps)
+        else:
+            rates = [self.schedule.learning_rate(self.n_steps)] * len(self.optimizer.param_groups)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         details = self.recorder if self.recorder and self.recorder.measures(self.n_steps) else None
         if details is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, InputError, NotYetError, check_choice
+from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
@@ -18,10 +18,6 @@ from sensorseq.training.devices import check_device
 from sensorseq.training.initialise import check_scheme
 from sensorseq.training.weights import check_class_weight
 
-# Documented arguments that are not served yet, with the one value that is. It only shrinks.
-NOT_YET: dict[str, Any] = {
-    "auto_repair": False,
-}
 ARCHITECTURE = (
     "hidden_size",
     "num_layers",
@@ -47,15 +43,11 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
 
     Raises
     ------
-    NotYetError
-        If an argument is not served yet.
     ArgumentError
         If an argument has a value outside what it accepts, or two contradict each other.
     """
     p = parameters
-    for name, served in NOT_YET.items():
-        if name in p and p[name] != served:
-            raise NotYetError(f"{name}={p[name]!r} is not served yet; leave {name}={served!r}.")
+    _check_auto_repair(p, task)
     check_integer("hidden_size", p["hidden_size"], 1)
     check_integer("num_layers", p["num_layers"], 1)
     check_flag("bidirectional", p["bidirectional"])
@@ -87,6 +79,23 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
     return TrainingConfig(n_outputs=2, task=task, **own)
+
+
+def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
+    check_flag("auto_repair", p["auto_repair"])
+    if not p["auto_repair"]:
+        return
+    if task != CLASSIFICATION:
+        raise ArgumentError(
+            "auto_repair=True is for classifiers: of a regression the report does not judge the"
+            " loss. Leave auto_repair=False."
+        )
+    for name, served in {"checkpoint": None, "warm_start": False}.items():
+        if p[name] != served:
+            raise ArgumentError(
+                f"auto_repair=True may fit twice, which {name}={p[name]!r} does not allow; leave"
+                f" {name}={served!r}, or probe the report yourself."
+            )
 
 
 def _check_class_weight(class_weight: Any, sampler: str) -> None:

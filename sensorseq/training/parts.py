@@ -23,6 +23,7 @@ class Part(NamedTuple):
     target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
+    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
 
 
 class Windows(NamedTuple):
@@ -33,12 +34,14 @@ class Windows(NamedTuple):
     weight: NDArray[np.float64] | None
     groups: NDArray[Any] | None
     split: NDArray[Any] | None
+    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None for all of them
 
     def part(self, rows: NDArray[np.int64]) -> Part:
         """Return the windows at `rows`."""
         weight = None if self.weight is None else self.weight[rows]
         groups = None if self.groups is None else self.groups[rows]
-        return Part(self.sequences.take(rows), self.target[rows], weight, groups)
+        given = rows if self.rows is None else self.rows[rows]
+        return Part(self.sequences.take(rows), self.target[rows], weight, groups, given)
 
 
 def split_windows(

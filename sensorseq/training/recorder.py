@@ -92,13 +92,32 @@ class Recorder:
       `detail_steps` and what goes with them is empty.
     - A run that goes on from a checkpoint: no snapshots of before. From one that was written
       without a recorder: no record.
+
+    Parameters
+    ----------
+    fixed : TrainingData, optional
+        The fixed subset, where it is not to be chosen; `fixed_rows` is empty then.
+    average_from : int, optional
+        First epoch, counted from 0, of a plain mean of the weights. By default all count,
+        exponentially weighted.
+    keeps_snapshots : bool, default=True
+        Whether to keep snapshots.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        fixed: TrainingData | None = None,
+        average_from: int | None = None,
+        keeps_snapshots: bool = True,
+    ) -> None:
         self.duration_s = 0.0
         self.detail_every = 0
         self.fixed: TrainingData | None = None
         self._began_late = False
+        self._given_fixed = fixed
+        self._average_from = average_from
+        self._keeps_snapshots = keeps_snapshots
 
     @_timed
     def begin(self, run: "Run", *, is_alone: bool) -> None:
@@ -131,10 +150,12 @@ class Recorder:
         self._fixed_rows = np.zeros(0, np.int64)
         # A loss of one's own may count its calls or draw numbers: it is called as often as before.
         is_own_loss = callable(config.loss)
-        if isinstance(train, TrainingData) and not is_own_loss:
+        if self._given_fixed is not None and not is_own_loss:
+            self.fixed = self._given_fixed
+        elif isinstance(train, TrainingData) and not is_own_loss:
             n = len(train)
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
-            self._fixed_rows = _spread(n, size)
+            self._fixed_rows = spread_rows(n, size)
             self.fixed = _centre(train.take(torch.from_numpy(self._fixed_rows), run.device), config)
         measures = is_alone and not is_shared and not is_own_loss
         self._details = StepDetails(run.module, run.objective) if measures else None
@@ -338,8 +359,11 @@ class Recorder:
         epoch, done = self._now, self._done
         if self.fixed is not None:
             here, n_before = weights.join(), len(done.n_steps)
-            if self._average is None:
+            n_skipped = self._average_from or 0
+            if self._average is None or n_before <= n_skipped:
                 self._average = here.clone()
+            elif self._average_from is not None:
+                self._average.lerp_(here, 1 / (n_before - n_skipped + 1))
             else:  # such that the first epochs weigh no more than their share
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)
@@ -351,7 +375,7 @@ class Recorder:
     def keep_snapshot(self, run: "Run") -> None:
         """Keep the state of a run alone before its first step, and after every so many epochs."""
         n_epochs = len(run.history)
-        if not self._is_alone or n_epochs % self._snapshot_every:
+        if not self._is_alone or not self._keeps_snapshots or n_epochs % self._snapshot_every:
             return
         self._keep_snapshot(run, n_epochs)
 
@@ -509,7 +533,7 @@ class _Followed:
         none = np.zeros(0, np.int64)
         self.all_targets = none if target is None else target.cpu().numpy()
         n_windows = len(self.all_targets)
-        self.rows = _spread(n_windows, min(n_windows, MAX_WATCHED))
+        self.rows = spread_rows(n_windows, min(n_windows, MAX_WATCHED))
         self._are_all = len(self.rows) == n_windows
         self.target = self.of(self.all_targets)
         if not self._are_all:
@@ -542,7 +566,8 @@ def _half(values: NDArray[Any]) -> NDArray[np.float16]:
         return values.astype(np.float16)
 
 
-def _spread(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
+def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
+    """Return rows that are spread evenly over all windows."""
     return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
 
 

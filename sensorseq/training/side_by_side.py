@@ -45,6 +45,7 @@ from sensorseq.training.native import (
 from sensorseq.training.objective import Objective
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
 from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import Start
 from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
@@ -61,7 +62,7 @@ class TrainingJob:
     module, train, validation, config, seed, callbacks, engine, refresh
         As there. Runs on the same windows take them once when `train` and `validation` hold the
         same tensors, and nothing refreshes them.
-    recorder : Recorder, optional
+    recorder, start : Recorder, Start, optional
         As there.
     options : dict
         Further arguments of it. A job that has any is trained alone.
@@ -76,6 +77,7 @@ class TrainingJob:
     engine: str = "auto"
     refresh: Callable[[int], NDArray[Any]] | None = None
     recorder: Recorder | None = None
+    start: Start | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> TrainingResult:
@@ -90,6 +92,7 @@ class TrainingJob:
             engine=self.engine,
             refresh=self.refresh,
             recorder=self.recorder,
+            start=self.start,
             **self.options,
         )
 
@@ -342,6 +345,8 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
     if module.inference_precision != "float32" or job.options:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
+    if job.start is not None:
+        job.start.load_module(module)
     train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
     run = Run(
@@ -355,6 +360,8 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         None,
         job.recorder,
     )
+    if job.start is not None:
+        job.start.load_run(run)
     if job.recorder is not None:
         job.recorder.begin(run, is_alone=False)
     return _Member(
@@ -422,6 +429,8 @@ class _Group:
             recorder.fixed = fixed.setdefault(_ids(member.train), recorder.fixed)
         for model, member in enumerate(self._active):
             member.weights = ModelWeights(member.module, self._trainer, model)
+            if member.job.start is not None:
+                member.job.start.load_model(self._trainer, model)
         self._arrange()
 
     def _make_trainer(self) -> EpochTrainer:

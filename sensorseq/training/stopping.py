@@ -115,3 +115,7 @@ class BestEpoch:
         self.epoch, self.score = state["epoch"], state["score"]
         self._reference, self._n_stale = state["reference"], state["n_stale"]
         self._weights = dict(state["weights"])
+
+    def load_reference(self, state: Mapping[str, Any]) -> None:
+        """Go on waiting for what is better than there, with no epoch of its own yet."""
+        self._reference, self._n_stale = state["reference"], state["n_stale"]

@@ -30,6 +30,7 @@ CAUSE_NAMES = (
 # From statistics alone; a specific signature with its rivals excluded; a trial passed its stop
 # rule; a whole fit with the repair is calm and as accurate; a trial excluded it.
 GRADES = ("observed", "supported", "proved", "repaired", "rejected")
+TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
 
 
 @dataclass(frozen=True)

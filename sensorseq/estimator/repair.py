@@ -1,0 +1,136 @@
+"""Repair: probe a fit that fluctuates, fit again with what was proved, keep what is better."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
+from sensorseq.fluctuation.report import FluctuationReport
+
+# What predicting, saving and going on read from the arguments: a fit cannot change these.
+NOT_ADOPTED = frozenset(
+    (
+        "hidden_size",
+        "num_layers",
+        "bidirectional",
+        "pooling",
+        "head_norm",
+        "max_timesteps",
+        "crop",
+        "dtype",
+        "loss",
+    )
+)
+LEAST_CALMING = 1.5  # times less noise than before
+MOST_LOST = 0.02  # of validation accuracy, or its standard error where that is more
+LATE_SHARE = 3  # the last third of the epochs is compared
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What repairing a fit came to.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        With the probes, and causes graded ``"repaired"`` where the second fit showed it.
+    changes : dict
+        Arguments the second fit had; empty when the first is kept.
+    fitted : SensorLSTM or None
+        The second fit; None when the first is kept.
+    """
+
+    report: FluctuationReport
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Any = None
+
+
+def repair_fit(
+    report: FluctuationReport,
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    refit: Callable[[Any], Any],
+    *,
+    verbose: int = 0,
+) -> Repair:
+    """Probe a fit and fit again with its smallest proved repair.
+
+    The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
+    its validation accuracy is not lower by more than 2 points or one standard error.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        Of the fit.
+    X, y, given
+        What it was fitted on, with keywords.
+    refit : callable
+        Fits an estimator on the same.
+    verbose : int, default=0
+        1 says what is done.
+    """
+    if report.verdict not in TROUBLED:
+        return Repair(report)
+    proof = report.probe(X, y, **given, verbose=verbose)
+    assert proof.probes is not None
+    changes = {name: v for name, v in proof.probes.repair.items() if name not in NOT_ADOPTED}
+    if len(changes) < len(proof.probes.repair):
+        left = ", ".join(name for name in proof.probes.repair if name in NOT_ADOPTED)
+        note = f"{proof.probes.note} A fit cannot change {left} of its estimator: apply() can."
+        return Repair(replace(proof, probes=replace(proof.probes, note=note)))
+    if not changes:
+        return Repair(proof)
+    fitted = refit(proof.origin.repaired(changes))
+    better, sentence = is_better(report, fitted.fluctuation_)
+    probes = replace(proof.probes, note=f"{proof.probes.note} {sentence}")
+    if not better:
+        return Repair(replace(proof, probes=probes))
+    causes = tuple(_repaired(cause, sentence) for cause in proof.causes)
+    after = fitted.fluctuation_
+    merged = replace(after, causes=causes, probes=probes)
+    return Repair(merged, changes, fitted)
+
+
+def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
+    """Say whether a second fit is calmer and as accurate, and in words by how much."""
+    noise = [_noise(report) for report in (before, after)]
+    accuracy = [_late_accuracy(report) for report in (before, after)]
+    is_calmer = after.verdict == "normal" or (
+        after.verdict == before.verdict and noise[0] > LEAST_CALMING * noise[1]
+    )
+    n_val = after.n_val or 0
+    p = min(max(accuracy[1], 0.0), 1.0) if math.isfinite(accuracy[1]) else 0.5
+    error = math.sqrt(p * (1 - p) / n_val) if n_val else 0.0
+    lost = accuracy[0] - accuracy[1]
+    is_as_good = not lost > max(MOST_LOST, error)
+    sentence = (
+        f"Fitted again with it: {after.verdict.replace('_', ' ')}, the training loss moves by"
+        f" {noise[1]:.3f} nats per epoch (before {noise[0]:.3f})"
+    )
+    if all(math.isfinite(value) for value in accuracy):
+        sentence += f", validation accuracy {accuracy[1]:.3f} (before {accuracy[0]:.3f})"
+    kept = "." if is_calmer and is_as_good else ": not better, the first fit is kept."
+    return is_calmer and is_as_good, sentence + kept
+
+
+def _noise(report: FluctuationReport) -> float:
+    for name in ("fixed_loss_noise", "train_loss_noise"):
+        if name in report.statistics:
+            return report.statistics[name].value
+    return math.inf if report.verdict == "diverged" else math.nan
+
+
+def _late_accuracy(report: FluctuationReport) -> float:
+    values = [v for v in report.history.get("val_accuracy", ()) if v is not None]
+    late = values[-max(1, len(values) // LATE_SHARE) :]
+    return float(np.mean(late)) if late else math.nan
+
+
+def _repaired(cause: Cause, sentence: str) -> Cause:
+    if cause.grade != "proved":
+        return cause
+    return replace(cause, grade="repaired", evidence=f"{cause.evidence} {sentence}")

@@ -1,0 +1,221 @@
+"""conclude: from the candidates that passed to what they prove, equivalent ones named once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sensorseq.fluctuation.causes.cause import Trial
+from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.probes.judging import Judge, Tried
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
+from sensorseq.fluctuation.probes.readings import small_batch
+from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS
+
+
+def conclude(
+    lab: Lab, judge: Judge, tried: Sequence[Tried], trials: Sequence[Trial]
+) -> RaceFindings:
+    """Return the trials, with what they prove.
+
+    Parameters
+    ----------
+    lab : Lab
+        Of the run.
+    judge : Judge
+        Of the race.
+    tried : sequence of Tried
+        Candidates that had a re-run.
+    trials : sequence of Trial
+        One for each.
+    """
+    findings = RaceFindings(trials=list(trials))
+    quartet = _Quartet(lab, judge, tried)
+    of_rate = quartet.proof()
+    proofs: list[tuple[float, Proof]] = []
+    if of_rate is not None:
+        proofs.append(of_rate)
+    for number, one in enumerate(tried):
+        if one.outcome != "confirmed" or one in quartet.members:
+            continue
+        if one.candidate.cause == "optimizer" and quartet.lower_rate is not None:
+            why = "A lower rate of the old optimizer does the same."
+            findings.trials[number] = rejected_for(trials[number], why)
+            continue
+        gain = -np.inf if one.candidate.cause == "preprocessing" else one.raw_change
+        proofs.append((float(gain), _plain_proof(one, trials[number])))
+    # Unscaled input looks like a rate too high; of the others, who gains most comes first.
+    proofs.sort(key=lambda pair: pair[0])
+    findings.proofs = _one_a_cause([proof for _, proof in proofs])
+    return findings
+
+
+def _plain_proof(one: Tried, trial: Trial) -> Proof:
+    candidate = one.candidate
+    return Proof(
+        candidate.cause,
+        candidate.finding,
+        dict(candidate.change),
+        trial.sentence,
+        (candidate.name,),
+        tuple(dict(change) for change in candidate.alternatives if change),
+        float(candidate.arm.get("rate_factor", 1.0)),
+    )
+
+
+def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
+    """Join proofs of one cause: the first one's repair, those of the others as alternatives."""
+    joined: dict[str, Proof] = {}
+    for proof in proofs:
+        first = joined.get(proof.cause)
+        if first is None:
+            joined[proof.cause] = proof
+            continue
+        joined[proof.cause] = Proof(
+            first.cause,
+            first.finding,
+            first.repair,
+            f"{first.sentence} {proof.sentence}",
+            first.trials + proof.trials,
+            (*first.alternatives, proof.repair),
+            first.rate_factor,
+        )
+    return list(joined.values())
+
+
+_UNSTABLE_POWER = 1.3  # of the rate, over a factor of 16
+
+
+class _Quartet:
+    """Lower rates, a larger batch and a decay, which are read together."""
+
+    def __init__(self, lab: Lab, judge: Judge, tried: Sequence[Tried]) -> None:
+        self._lab = lab
+        self._judge = judge
+        self.rates = [one for one in tried if "rate_factor" in one.candidate.arm]
+        self.rates = [
+            one
+            for one in self.rates
+            if one.candidate.cause == "learning_rate" and one.candidate.kind == "snapshot"
+        ]
+        self.batch = _first(
+            one for one in tried if one.candidate.cause == "batch_size" and _is_size(one)
+        )
+        self.decay = _first(one for one in tried if one.candidate.arm.get("decays"))
+        self.members = [*self.rates, *(one for one in (self.batch, self.decay) if one is not None)]
+        self.lower_rate = _first(one for one in self.rates if one.outcome == "confirmed")
+
+    def proof(self) -> tuple[float, Proof] | None:
+        batch_passed = self.batch is not None and self.batch.outcome == "confirmed"
+        if self.lower_rate is not None or batch_passed:
+            return self._setting_wrong()
+        return self._schedule_missing()
+
+    def _setting_wrong(self) -> tuple[float, Proof]:
+        """Name the rate or the batch size: by position, where the dynamics do not tell."""
+        batch = self.batch
+        rate_failed = any(
+            one.reading == "noise" and one.outcome == "rejected" for one in self.rates
+        )
+        batch_failed = batch is not None and batch.outcome == "rejected"
+        why_batch = small_batch(self._lab)
+        is_batch = self.lower_rate is None and rate_failed
+        is_batch = is_batch or bool(why_batch and not batch_failed)
+        passed = [
+            one
+            for one in (self.lower_rate, batch)
+            if one is not None and one.outcome == "confirmed"
+        ]
+        passed.sort(
+            key=lambda one: one.candidate.cause != ("batch_size" if is_batch else "learning_rate")
+        )
+        best = passed[0]
+        others = [one.candidate.change for one in passed[1:]]
+        others += [change for change in best.candidate.alternatives if not batch_failed]
+        others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
+        if self.decay is not None and self.decay.outcome == "confirmed":
+            others.append(self.decay.candidate.change)
+        words = [describe(one) for one in passed] + self._dose()
+        if is_batch and why_batch:
+            words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
+        elif not is_batch and not batch_failed:
+            words.append("A larger batch would do the same as a lower rate.")
+        proof = Proof(
+            "batch_size" if is_batch else "learning_rate",
+            "too small" if is_batch else "too high",
+            dict(best.candidate.change),
+            " ".join(words),
+            tuple(one.candidate.name for one in passed),
+            _distinct(others, best.candidate.change),
+            float(best.candidate.arm.get("rate_factor", 1.0)),
+        )
+        return best.raw_change, proof
+
+    def _dose(self) -> list[str]:
+        """Tell noise from instability by how fast the noise falls with the rate.
+
+        Noise of the batches is proportional to the rate; a step that is too long for the curvature
+        loses far more than that.
+        """
+        lowest = [one for one in self.rates if one.candidate.follows and one.outcome != "rejected"]
+        if self.lower_rate is None or not lowest:
+            return []
+        one = lowest[0]
+        power = one.log_ratio / np.log(float(one.candidate.arm["rate_factor"]))
+        words = f"Down to {one.candidate.name} the noise falls with the rate to the power"
+        if power > _UNSTABLE_POWER:
+            return [f"{words} {power:.1f}: the steps are too long for the curvature."]
+        return [f"{words} {power:.1f}, as that of the batches does."]
+
+    def _schedule_missing(self) -> tuple[float, Proof] | None:
+        """Find the noise to be the price of progress: a right rate that has to fall."""
+        priced = [
+            one
+            for one in (*self.rates, self.batch)
+            if one is not None and one.reading == "price" and one.candidate.price_is_schedule
+        ]
+        decay = self.decay
+        if decay is not None and decay.outcome == "confirmed":
+            words = [describe(decay), *(describe(one) for one in priced)]
+            gain = decay.raw_change
+            names = (decay.candidate.name, *(one.candidate.name for one in priced))
+        elif priced and (decay is None or decay.outcome != "rejected"):
+            excess = self._excess(priced[0])
+            if (
+                not excess > EXCESS_PLATEAU_NATS
+                or self._lab.arguments.get("lr_schedule") == "cosine"
+            ):
+                return None
+            words = [
+                *(describe(one) for one in priced),
+                f"Averaged weights are better than the last ones by {excess:.2f} nats.",
+            ]
+            gain = -excess
+            names = tuple(one.candidate.name for one in priced)
+        else:
+            return None
+        repair = {"lr_schedule": "cosine"}
+        return gain, Proof("learning_rate", "schedule missing", repair, " ".join(words), names)
+
+    def _excess(self, one: Tried) -> float:
+        """Return what the noise costs the unchanged re-runs, in nats."""
+        numbers = self._judge.measure("noise", one.unchanged)
+        return float(np.mean([part.raw - part.averaged for part in numbers if not part.failed]))
+
+
+def _first(found: Any) -> Tried | None:
+    return next(iter(found), None)
+
+
+def _is_size(one: Tried) -> bool:
+    return "batch_size" in one.candidate.change
+
+
+def _distinct(
+    changes: Sequence[Mapping[str, Any]], first: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+    kept: list[Mapping[str, Any]] = []
+    for change in changes:
+        if change and dict(change) != dict(first) and dict(change) not in kept:
+            kept.append(dict(change))
+    return tuple(kept)

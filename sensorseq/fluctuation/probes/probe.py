@@ -1,0 +1,226 @@
+"""probe_lab: the probes of a run in their order, and the report that comes of them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.data_checks import check_data
+from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.probes.early_stopping import stopping_probe
+from sensorseq.fluctuation.probes.first_weights import Repair
+from sensorseq.fluctuation.probes.label_noise import label_noise_probe
+from sensorseq.fluctuation.probes.length import length_probe
+from sensorseq.fluctuation.probes.minimal import minimal_repair
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.regrade import regrade
+from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.probes.shift import shift_probe
+from sensorseq.fluctuation.probes.spikes import spike_replay
+from sensorseq.fluctuation.probes.verify import verify
+from sensorseq.fluctuation.probes.zero_test import zero_test
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.history import History
+
+PURSE_SHARE = 1.15  # of the budget: making the lab, and reading what came of an arm, take time, too
+REPAIR_SHARE = 0.15  # of the purse, kept for finding the smallest repair
+LEAST_CALMING = 0.7  # noise with clipping over that without, where replays are to count as a proof
+SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
+
+
+def probe_lab(
+    lab: Lab,
+    report: FluctuationReport,
+    budget: float = 1.0,
+    fit_s: float = 0.0,
+    *,
+    make_windows: Callable[[float], Lab] | None = None,
+    say: Callable[[str], Any] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+    began_s: float | None = None,
+) -> FluctuationReport:
+    """Probe a run and return a report with what came of it.
+
+    Parameters
+    ----------
+    lab : Lab
+        What runs it again.
+    report : FluctuationReport
+        Of the run.
+    budget : float, default=1.0
+        What the probes may cost, in times of the fit.
+    fit_s : float
+        Seconds of the fit; probes end when `budget` times as many have gone by. 0 for no clock.
+    make_windows : callable, optional
+        Gives the lab of windows that are so many times as long.
+    say : callable, optional
+        Gets a line before each part.
+    clock : callable
+        Seconds.
+    began_s : float, optional
+        When the work began on this clock, where that was before the call.
+
+    Returns
+    -------
+    FluctuationReport
+        The same verdict; causes with the grades that the trials gave them; `probes`.
+    """
+    started = clock() if began_s is None else began_s
+
+    def is_over() -> bool:
+        return fit_s > 0 and clock() - started > budget * fit_s
+
+    purse = Purse(lab, PURSE_SHARE * budget * lab.n_epochs, is_over)
+    findings, facts = (
+        RaceFindings(),
+        check_data(lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments),
+    )
+    repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
+    try:
+        findings.join(zero_test(lab))
+        if report.verdict in TROUBLED:
+            say("replaying a part of the run as it was")
+            is_same, sentence = self_test(lab, purse)
+            if is_same:
+                repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
+            else:
+                repair = Repair({}, "Nothing could be proved: the replay did not give the run.")
+                findings.not_tested += _unreplayed(report.causes)
+        else:
+            verdict = report.verdict.replace("_", " ")
+            repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
+    except KeyboardInterrupt:
+        repair = Repair({}, "The probes were interrupted; this is what they had come to.")
+    causes = regrade((*facts, *report.causes), findings.trials, _ordered(findings))
+    elapsed = clock() - started
+    probes = Probes(
+        budget=budget,
+        cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, lab.n_epochs),
+        fit_s=fit_s,
+        probes_s=elapsed,
+        self_test=sentence,
+        trials=tuple(findings.trials),
+        not_tested=tuple(findings.not_tested),
+        suspects=tuple(findings.suspects),
+        repair=repair.change,
+        previous={name: lab.arguments.get(name) for name in repair.change},
+        note=repair.note,
+    )
+    return replace(report, causes=causes, probes=probes)
+
+
+def _find_repair(
+    lab: Lab,
+    purse: Purse,
+    report: FluctuationReport,
+    facts: Sequence[Cause],
+    findings: RaceFindings,
+    say: Callable[[str], Any],
+    make_windows: Callable[[float], Lab] | None,
+) -> Repair:
+    """Run the probes that a troubled run calls for, likeliest first, and find what repairs it."""
+    causes = (*facts, *report.causes)
+    suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
+    findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
+    whole = purse.n_epochs
+    purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
+    findings.join(race(lab, purse, causes, report.verdict, say, report.history))
+    for name, what, probe in (
+        (
+            "label_noise",
+            "asking networks for the labels of windows that they have not seen",
+            lambda: label_noise_probe(lab, purse),
+        ),
+        (
+            "distribution_shift",
+            "validating on windows of the training groups",
+            lambda: shift_probe(lab, purse),
+        ),
+        (
+            "sequence_length",
+            "training on windows of other lengths",
+            lambda: length_probe(lab, purse, make_windows),
+        ),
+        (
+            "gradient_clipping",
+            "replaying the steps before leaps of the loss",
+            lambda: spike_replay(lab, purse),
+        ),
+    ):
+        if name in suspected:
+            say(what)
+            findings.join(probe())
+        elif not any(trial.cause == name for trial in findings.trials):
+            findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
+    purse.n_epochs = whole
+    proofs = _ordered(findings)
+    repair = minimal_repair(lab, purse, proofs, say)
+    return verify(lab, purse, proofs, repair, say)
+
+
+def _ordered(findings: RaceFindings) -> list[Proof]:
+    """Return what is proved: by the race first, then by the probes beside it."""
+    raced = {proof.cause for proof in findings.proofs}
+    if any(_speaks_against_clipping(trial) for trial in findings.trials):
+        raced.add("gradient_clipping")
+    beside = [
+        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
+        for trial in confirmed(findings.trials)
+        if trial.kind in ("replay", "inference") and trial.cause not in raced
+    ]
+    return [*findings.proofs, *beside]
+
+
+def _speaks_against_clipping(trial: Trial) -> bool:
+    """Whether clipping calmed no run as a whole, whatever it did to single leaps.
+
+    The path of a restless run hangs on the least detail: with any change a leap comes elsewhere.
+    """
+    if trial.cause != "gradient_clipping" or trial.kind == "replay":
+        return False
+    ratio = trial.noise_ratio
+    return trial.outcome == "rejected" or ratio is None or ratio > LEAST_CALMING
+
+
+def _history(report: FluctuationReport) -> History:
+    columns = report.history
+    rows = [
+        {name: values[epoch] for name, values in columns.items() if values[epoch] is not None}
+        for epoch in range(report.n_epochs)
+    ]
+    return History(rows)
+
+
+def _unreplayed(causes: Sequence[Cause]) -> list[NotTested]:
+    reason = "the replay did not reproduce the run"
+    settle = "the X, y and keywords that fit was given"
+    return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
+
+
+def check_budget(budget: Any) -> float:
+    """Return a budget that is a number above zero.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    try:
+        value = float(budget)
+    except (TypeError, ValueError):
+        value = 0.0
+    if not 0 < value < float("inf") or isinstance(budget, bool | str):
+        raise ArgumentError(
+            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
+            " the fit; 0.3 for a quick look."
+        )
+    return value
+
+
+def confirmed(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that passed."""
+    return [trial for trial in trials if trial.outcome == "confirmed"]

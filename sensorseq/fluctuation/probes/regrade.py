@@ -1,0 +1,95 @@
+"""regrade: what the trials make of the ranked causes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sensorseq.fluctuation.causes.cause import Cause, Trial
+from sensorseq.fluctuation.causes.rank import IDENTIFIED
+from sensorseq.fluctuation.causes.score import UNKNOWN
+from sensorseq.fluctuation.probes.proof import Proof
+
+# How much likelier a trial of this outcome is when the cause is the right one than when it is not:
+# what the stop rule was set to allow (alpha 0.05, beta 0.10, see `stop_rule`), rounded down.
+CONFIRMED_RATIO, REJECTED_RATIO = 15.0, 0.1
+NEW_CONFIDENCE = 0.05  # of a cause that the statistics had not named, before its trial
+
+
+def regrade(
+    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof]
+) -> tuple[Cause, ...]:
+    """Return the causes with the grades and confidences that trials give them, likeliest first.
+
+    Parameters
+    ----------
+    causes : sequence of Cause
+        As the statistics ranked them; of two with one name the first counts.
+    trials : sequence of Trial
+        What was tried.
+    proofs : sequence of Proof
+        What the trials prove, the best first.
+
+    Returns
+    -------
+    tuple of Cause
+        What is proved comes first, in the order of `proofs`. Those that only had trials that failed
+        are ``"rejected"`` and come last.
+    """
+    of_name: dict[str, list[Trial]] = {}
+    for trial in trials:
+        of_name.setdefault(trial.cause, []).append(trial)
+    proved = {proof.cause: proof for proof in reversed(proofs)}
+    known: dict[str, Cause] = {}
+    for cause in causes:
+        known.setdefault(cause.name, cause)
+    unknown = known.pop(UNKNOWN, None)
+    for name in (*of_name, *proved):
+        if name not in known:
+            known[name] = Cause(name, "observed", NEW_CONFIDENCE, "")
+    weighed = [
+        _weigh(cause, of_name.get(name, []), proved.get(name)) for name, cause in known.items()
+    ]
+    total = sum(cause.confidence for cause in weighed)
+    if total > 1:
+        weighed = [replace(cause, confidence=cause.confidence / total) for cause in weighed]
+    place = {name: number for number, name in enumerate(dict.fromkeys(p.cause for p in proofs))}
+    order = {"proved": 1, "rejected": 3}
+
+    def key(cause: Cause) -> tuple[float, float, float]:
+        return order.get(cause.grade, 2), place.get(cause.name, 0), -cause.confidence
+
+    weighed.sort(key=key)
+    first = weighed[0] if weighed else None
+    is_known = first is not None and (
+        first.grade == "proved" or (first.grade != "rejected" and first.confidence >= IDENTIFIED)
+    )
+    if unknown is not None and not is_known:
+        rest = max(0.0, 1.0 - sum(cause.confidence for cause in weighed))
+        weighed.insert(0, replace(unknown, confidence=rest))
+    return tuple(weighed)
+
+
+def _weigh(cause: Cause, trials: Sequence[Trial], proof: Proof | None) -> Cause:
+    if proof is not None:
+        return replace(
+            cause,
+            grade="proved",
+            confidence=_updated(cause.confidence, CONFIRMED_RATIO),
+            evidence=proof.sentence,
+            finding=proof.finding or cause.finding,
+            recommendation=dict(proof.repair),
+            alternatives=tuple(proof.alternatives),
+        )
+    if trials and all(trial.outcome == "rejected" for trial in trials):
+        return replace(
+            cause,
+            grade="rejected",
+            confidence=_updated(cause.confidence, REJECTED_RATIO),
+            evidence=" ".join(trial.sentence for trial in trials),
+        )
+    return cause
+
+
+def _updated(confidence: float, ratio: float) -> float:
+    confidence = min(max(confidence, 1e-3), 1 - 1e-3)
+    odds = ratio * confidence / (1 - confidence)
+    return odds / (1 + odds)

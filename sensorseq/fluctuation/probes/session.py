@@ -1,0 +1,62 @@
+"""probe_fit: from a report and the data of its fit to the proofs."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.probes.probe import check_budget, probe_lab
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report import FluctuationReport
+
+
+def probe_fit(
+    report: "FluctuationReport",
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    *,
+    recordings: Any = None,
+    budget: float = 1.0,
+    verbose: int = 1,
+) -> "FluctuationReport":
+    """Do what `FluctuationReport.probe` says."""
+    began_s = time.perf_counter()
+    budget = check_budget(budget)
+    if report.origin is None or report.record is None:
+        raise ArgumentError(
+            "probe re-runs a fit from the snapshots of its record, and this report has none: it is"
+            " of a history alone, of a saved model, or of partial_fit. Fit in this process and take"
+            " fluctuation_ of that estimator; for a module of your own take"
+            " sensorseq.fluctuation.probe_module."
+        )
+    origin = report.origin
+    say: Callable[[str], Any] = _say if verbose else _say_nothing
+    say(
+        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
+        f" {budget * origin.fit_s:.1f} s"
+    )
+    keywords = {name: value for name, value in given.items() if value is not None}
+    lab = origin.open(report.record, X, y, **keywords)
+    make_windows = None
+    if recordings is not None:
+        make_windows = origin.window_maker(lab, recordings)
+    return probe_lab(
+        lab,
+        report,
+        budget,
+        origin.fit_s,
+        make_windows=make_windows,
+        say=say,
+        began_s=began_s,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"sensorseq: {line}", file=sys.stderr, flush=True)
+
+
+def _say_nothing(_: str) -> None:
+    pass

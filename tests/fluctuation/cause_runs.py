@@ -1,0 +1,134 @@
+"""Runs with a record made up for the tests of causes: healthy, but for what a test changes."""
+
+import math
+
+import numpy as np
+
+from sensorseq.fluctuation.columns import Column
+from sensorseq.fluctuation.run import Run
+from sensorseq.fluctuation.verdict import judge
+from sensorseq.training_record import DETAIL_NAMES, STEP_NAMES, TrainingRecord
+
+N_CLASSES, N_EPOCHS, STEPS_PER_EPOCH, N_TRAIN, N_VAL = 4, 40, 10, 320, 120
+N_STEPS = N_EPOCHS * STEPS_PER_EPOCH
+TENSORS = (
+    "lstm.weight_ih_l0",
+    "lstm.weight_hh_l0",
+    "lstm.bias_ih_l0",
+    "lstm.bias_hh_l0",
+    "linear.weight",
+    "linear.bias",
+)
+
+
+def cross_entropy(logits, target):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return -np.take_along_axis(log_p, target[..., None], -1)[..., 0]
+
+
+def softmax(logits):
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+def margins(logits, target):
+    own = np.take_along_axis(logits, target[..., None], -1)[..., 0]
+    rivals = np.array(logits, copy=True)
+    np.put_along_axis(rivals, target[..., None], -np.inf, -1)
+    return own - rivals.max(axis=-1)
+
+
+def logits_of(seed, n, strength=4.0, wrong=0.03):
+    """Logits that grow towards the own class, of shape (E, n, K); some windows stay wrong."""
+    rng = np.random.default_rng(seed)
+    target = np.arange(n) % N_CLASSES
+    seen = np.where(rng.random(n) < wrong, (target + 1) % N_CLASSES, target)
+    rise = 1 - np.exp(-np.arange(N_EPOCHS) / 5)
+    logits = 0.3 * rng.normal(size=(N_EPOCHS, n, N_CLASSES))
+    logits += strength * rise[:, None, None] * np.eye(N_CLASSES)[seen]
+    return logits, target
+
+
+def healthy_record(seed=0):
+    """A record of a run that learns, whose rate falls and whose batches are fair."""
+    rng = np.random.default_rng(seed)
+    train, train_target = logits_of(seed, N_TRAIN)
+    val, val_target = logits_of(seed + 1, N_VAL)
+    train_loss = cross_entropy(train, np.broadcast_to(train_target, train.shape[:2])).mean(axis=1)
+    steps = {name: np.full(N_STEPS, 0.02) for name in STEP_NAMES}
+    of_step = np.repeat(train_loss, STEPS_PER_EPOCH)
+    # a batch is two thirds sampling noise, and its loss scatters as 32 windows make it
+    norm = 0.5 * np.exp(0.2 * rng.normal(size=N_STEPS))
+    steps |= {
+        "n_windows": np.full(N_STEPS, 32.0),
+        "learning_rate": 1e-3 * np.linspace(1, 0.01, N_STEPS),
+        "loss": of_step + 0.05 * rng.normal(size=N_STEPS),
+        "loss_variance": np.full(N_STEPS, 32 * 0.05**2),
+        "grad_norm": norm,
+        "update_ratio": 2e-3 * np.exp(0.2 * rng.normal(size=N_STEPS)),
+        "gradient_noise": 32 * norm**2 * 0.6,
+    }
+    steps["loss"][0] = math.log(N_CLASSES)
+    at = np.arange(0, N_STEPS, 20)
+    details = {name: np.full(len(at), np.nan) for name in DETAIL_NAMES}
+    details |= {
+        "same_batch_loss_before": np.full(len(at), 0.5),
+        "same_batch_loss_after": np.full(len(at), 0.48),
+        "gradient_cosine": np.full(len(at), 0.2),
+    }
+    fixed = train_loss * (1 + 0.005 * rng.normal(size=N_EPOCHS))
+    return TrainingRecord(
+        epoch_steps=STEPS_PER_EPOCH * np.arange(N_EPOCHS + 1),
+        steps=steps,
+        class_counts=np.full((N_STEPS, N_CLASSES), 8, np.int32),
+        detail_steps=at,
+        details=details,
+        tensor_grad_norms={name: np.full(len(at), 0.2) for name in TENSORS},
+        time_profile=np.full((len(at), 16), 1 / 16),
+        hidden_norm=np.full((len(at), 16), 1.0),
+        fixed_rows=np.arange(64),
+        fixed_loss=fixed,
+        fixed_accuracy=(train.argmax(2) == train_target).mean(axis=1),
+        averaged_loss=float(fixed[-5:].mean()),
+        val_target=val_target,
+        val_groups=np.arange(N_VAL) // 8,
+        val_predicted=val.argmax(2).astype(np.uint16),
+        val_margin=margins(val, np.broadcast_to(val_target, val.shape[:2])).astype(np.float16),
+        train_target=train_target,
+        train_margin=margins(train, np.broadcast_to(train_target, train.shape[:2])).astype(
+            np.float16
+        ),
+    )
+
+
+def history_of(record, seed=0):
+    """The history beside a record, as cross-entropy has it."""
+    rng = np.random.default_rng(seed + 7)
+    val_loss = np.log1p((N_CLASSES - 1) * np.exp(-record.val_margin.astype(float))).mean(axis=1)
+    return {
+        "loss": record.steps["loss"].reshape(N_EPOCHS, -1).mean(axis=1),
+        "val_loss": val_loss * (1 + 0.01 * rng.normal(size=N_EPOCHS)),
+        "accuracy": record.fixed_accuracy,
+        "val_accuracy": record.val_correct.mean(axis=1),
+    }
+
+
+def judged_run(record, history=None):
+    """A Run after `judge`, and the verdict."""
+    columns = {
+        name: Column(np.asarray(values, float), np.ones(N_EPOCHS, bool))
+        for name, values in (history or history_of(record)).items()
+    }
+    run = Run(
+        columns,
+        N_EPOCHS,
+        n_val=N_VAL,
+        n_train=N_TRAIN,
+        n_classes=N_CLASSES,
+        majority_fraction=1 / N_CLASSES,
+        best_epoch=N_EPOCHS,
+        record=record,
+    )
+    verdict, _, _ = judge(run)
+    return run, verdict
