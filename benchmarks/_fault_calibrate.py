@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from _fault_answers import report_of
 from _fault_oracle import find_outcome, manifested
-from _fault_runs import load, read_arguments
+from _fault_runs import load
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
-from sensorseq.fluctuation.causes import score, theory, weights
+from sensorseq.fluctuation.causes import theory, weights
 from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.score import of_causes, scale_name, standardised, transformed
+from sensorseq.fluctuation.causes.score import scale_name, standardised, transformed
 from sensorseq.fluctuation.report import FluctuationReport
 
 Floats = NDArray[np.float64]

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.probes.arm import ArmResult
-from sensorseq.fluctuation.probes.minimal import Repair, minimal_repair, verify
+from sensorseq.fluctuation.probes.first_weights import Repair
+from sensorseq.fluctuation.probes.minimal import minimal_repair
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.verify import verify
 
 RATE = {"learning_rate": 0.0025}
 CLIP = {"max_grad_norm": 1.0}
@@ -182,6 +184,15 @@ def test_a_lab_without_arguments_lowers_the_rate_by_its_factor():
     assert repair.change["learning_rate"] == 0.0025
     factors = {arm.rate_factor for call in lab.calls for arm in call}
     assert 0.25 in factors
+
+
+def test_a_change_that_cannot_be_made_here_is_kept_and_said():
+    lab = RepairLab([RATE])
+    lab.changeable = frozenset({"learning_rate"})
+    repair = minimal_repair(lab, Purse(lab, 2000), PROOFS[:2])
+    assert repair.change == {**RATE, **CLIP}
+    assert "cannot be made" in verify(lab, Purse(lab, 2000), PROOFS[:2], repair).note
+    assert not lab.calls
 
 
 def test_a_repaired_run_that_fails_is_not_applied():

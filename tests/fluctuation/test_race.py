@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.probes.candidate import RACED
 from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.probes.race import RACED, race
+from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.start import choose_snapshot
 
 CALMER = Effect(0.15, -0.1, -0.1)
@@ -289,3 +290,23 @@ def test_of_a_run_that_calmed_down_the_restless_half_is_taken():
     rng = np.random.default_rng(0)
     lab.record.fixed_loss = 1 + rng.normal(0, 1, 100) * np.where(np.arange(100) < 50, 0.2, 0.002)
     assert choose_snapshot(lab, 10) == 2
+
+
+def test_what_nothing_speaks_for_is_given_up_once_another_change_is_proved():
+    lab = FakeLab({RATE: Effect(0.05, -0.1, -0.1)})
+    findings = run(lab, 1000, learning_rate=0.6, gradient_clipping=0.5)
+    pairs = {trial.name: trial.n_pairs for trial in findings.trials}
+    clipped = next(trial for trial in findings.trials if trial.cause == "gradient_clipping")
+    assert clipped.outcome in ("rejected", "undecided")
+    assert pairs[clipped.name] <= pairs[RATE] + 2
+
+
+def test_without_a_likely_cause_the_learning_rate_is_tried():
+    assert RATE in outcomes(run(FakeLab(), 100, unknown=0.9))
+
+
+def test_a_rejected_cause_is_not_tried_again():
+    lab = FakeLab()
+    causes = [Cause("gradient_clipping", "rejected", 0.6, ""), *causes_of(learning_rate=0.5)]
+    findings = race(lab, Purse(lab, 400), causes)
+    assert "gradient_clipping" not in {trial.cause for trial in findings.trials}

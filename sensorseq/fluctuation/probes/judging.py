@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sensorseq.fluctuation.probes.arm import ArmResult
-from sensorseq.fluctuation.probes.candidates import Candidate
+from sensorseq.fluctuation.probes.candidate import Candidate
 from sensorseq.fluctuation.probes.noise_of_arms import (
     FIRST_SHARE,
     ArmNumbers,
@@ -57,7 +57,8 @@ class Tried:
     reading : str
         What decided: ``"both"``, ``"price"`` or ``"slower"`` of `weigh_levels`; ``"noise"``: it is
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
-        there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out.
+        there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
+        ``"settled"``: another one was proved, and little spoke for this one.
     bounds : (float, float) or None
         Of the stop rule.
     log_ratio, log_error : float

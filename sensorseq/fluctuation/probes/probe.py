@@ -7,8 +7,10 @@ from typing import Any
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
+from sensorseq.fluctuation.probes.label_noise import label_noise_probe
 from sensorseq.fluctuation.probes.minimal import Repair, minimal_repair, verify
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
 from sensorseq.fluctuation.probes.purse import Purse
@@ -20,7 +22,7 @@ from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 
-PURSE_SHARE = 0.8  # of the budget: making the lab, and reading what came of an arm, take time, too
+PURSE_SHARE = 0.95  # of the budget: making the lab, and reading what came of an arm, take time, too
 REPAIR_SHARE = 0.3  # of the purse, kept for finding the smallest repair
 SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
 
@@ -68,7 +70,10 @@ def probe_lab(
         return fit_s > 0 and clock() - started > budget * fit_s
 
     purse = Purse(lab, PURSE_SHARE * budget * lab.n_epochs, is_over)
-    findings, facts = RaceFindings(), list[Cause]()
+    findings, facts = (
+        RaceFindings(),
+        check_data(lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments),
+    )
     repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
     try:
         findings.join(zero_test(lab))
@@ -119,6 +124,9 @@ def _find_repair(
     whole = purse.n_epochs
     purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
     findings.join(race(lab, purse, causes, report.verdict, say))
+    if any(cause.name == "label_noise" and cause.confidence >= SUSPICION for cause in causes):
+        say("asking networks for the labels of windows that they have not seen")
+        findings.join(label_noise_probe(lab, purse))
     purse.n_epochs = whole
     proofs = _ordered(findings)
     repair = minimal_repair(lab, purse, proofs, say)

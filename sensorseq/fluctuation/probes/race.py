@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested
 from sensorseq.fluctuation.probes.arm import Lab
-from sensorseq.fluctuation.probes.candidates import (
+from sensorseq.fluctuation.probes.candidate import (
     LEAST_CONFIDENCE,
+    RACED,
     Candidate,
-    snapshot_candidates,
 )
+from sensorseq.fluctuation.probes.candidates import snapshot_candidates
 from sensorseq.fluctuation.probes.conclude import conclude
 from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_candidates
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_ANEW
@@ -24,20 +25,6 @@ from sensorseq.fluctuation.probes.rounds import (
 )
 from sensorseq.fluctuation.probes.start import choose_snapshot
 
-# Causes that re-runs with one changed argument can prove or exclude.
-RACED = (
-    "learning_rate",
-    "batch_size",
-    "gradient_clipping",
-    "preprocessing",
-    "weight_init",
-    "model_complexity",
-    "sequence_length",
-    "regularization",
-    "dropout_noise",
-    "optimizer",
-    "loss",
-)
 _MOST_EPOCHS_ANEW = 15
 
 

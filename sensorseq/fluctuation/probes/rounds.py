@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult
-from sensorseq.fluctuation.probes.candidates import MOST_CANDIDATES, Candidate
+from sensorseq.fluctuation.probes.candidate import MOST_CANDIDATES, Candidate
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, measure_arm
 from sensorseq.fluctuation.probes.purse import Purse
@@ -127,6 +127,7 @@ class Rounds:
             one.unchanged = self._unchanged[one.candidate.restarts]
         self._close_if_calm()
         self.judge.judge(self.tried)
+        self._close_if_settled()
         return True
 
     def _choose(self) -> tuple[list[Tried], list[Arm], dict[bool, int]]:
@@ -215,6 +216,15 @@ class Rounds:
             if self.unchanged_noise(one.candidate.restarts) < FIXED_LOSS_NOISE_NATS:
                 one.outcome, one.reading = "undecided", "calm"
                 one.unchanged_nats = self.unchanged_noise(one.candidate.restarts)
+
+    def _close_if_settled(self) -> None:
+        """Once a change is proved, give up those that their pairs speak against so far."""
+        if not any(one.outcome == "confirmed" for one in self.tried):
+            return
+        for one in self.tried:
+            is_weighed = not one.outcome and len(one.results) >= LEAST_PAIRS
+            if is_weighed and max(one.noise_evidence[-1], one.level_evidence[-1]) < 0:
+                one.outcome, one.reading = "undecided", "settled"
 
     def unchanged_noise(self, restarts: bool = False) -> float:
         """Return the noise of the unchanged re-runs, in nats: geometric mean; NaN without one."""
