@@ -1,5 +1,6 @@
 """conclude: from the candidates that passed to what they prove, equivalent ones named once."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -200,7 +201,9 @@ class _Quartet:
     def _excess(self, one: Tried) -> float:
         """Return what the noise costs the unchanged re-runs, in nats."""
         numbers = self._judge.measure("noise", one.unchanged)
-        return float(np.mean([part.raw - part.averaged for part in numbers if not part.failed]))
+        excess = [part.raw - part.averaged for part in numbers if not part.failed]
+        excess = [value for value in excess if np.isfinite(value)]
+        return float(np.mean(excess)) if excess else math.nan
 
 
 def _first(found: Any) -> Tried | None:

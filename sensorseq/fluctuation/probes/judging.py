@@ -254,6 +254,11 @@ def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
     return math.exp(sum(noise) / len(noise)) if noise else 0.1
 
 
+def _finite(numbers: Sequence[ArmNumbers]) -> list[float]:
+    """Return the losses that can be compared."""
+    return [part.raw for part in numbers if math.isfinite(part.raw)]
+
+
 def _mean_noise(numbers: Sequence[ArmNumbers]) -> float:
     """Return the geometric mean of the noise, in nats."""
     return float(np.exp(np.mean([math.log(max(part.noise_nats, 1e-6)) for part in numbers])))

@@ -7,6 +7,7 @@ import numpy as np
 
 from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.probes.arm import ArmResult, Floats
+from sensorseq.fluctuation.probes.recorded import LATER
 from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
 
 FIRST_SHARE = 0.2  # of a re-run is left out: what the change itself sets off
@@ -32,7 +33,8 @@ class ArmNumbers(NamedTuple):
         not count for everything. White noise has this as its standard deviation, whatever line it
         lies on.
     raw : float
-        Mean loss of the fixed windows over the second half, in nats.
+        Mean loss of the fixed windows over the second half, in nats; NaN of a later stretch of the
+        run, which has come further by then.
     averaged : float
         Their loss under the mean of the weights over that half; NaN where it was not measured.
     failed : bool
@@ -78,7 +80,7 @@ def measure_arm(
     relative = metrics.mean_noise(metrics.softened_log(np.maximum(judged, 0.0), log_classes))
     scale = 1.1 * log_classes  # so that both logarithms are alike at the loss of guessing
     both = math.log(nats + NOISE_FLOOR) + math.log(relative * scale + NOISE_FLOOR)
-    raw = float(loss[len(loss) // 2 :].mean())
+    raw = math.nan if result.arm.name == LATER else float(loss[len(loss) // 2 :].mean())
     return ArmNumbers(both / 2, nats, raw, float(result.averaged_loss), False)
 
 

@@ -102,7 +102,7 @@ def _run_stage(
         id(result): result
         for one in tried
         for result in one.unchanged
-        if result.arm.name != RECORDED
+        if not result.arm.name.startswith(RECORDED)
     }
     shared = sum(lab.cost_of(result.arm) for result in unchanged.values()) / max(len(tried), 1)
     trials = [

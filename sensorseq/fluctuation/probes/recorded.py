@@ -8,6 +8,7 @@ import numpy as np
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 
 RECORDED = "the run itself"  # name of such an arm
+LATER = f"{RECORDED}, later"  # of one whose loss is not to be compared: the run has gone on since
 STEADY_RATE = 0.8  # of the rate at the start, below which a later stretch is no re-run of it
 
 
@@ -44,7 +45,7 @@ def recorded_arms(
         stretch = slice(begin, begin + n_epochs)
         found.append(
             ArmResult(
-                Arm(RECORDED, n_epochs, start=start, seed=None),
+                Arm(LATER if found else RECORDED, n_epochs, start=start, seed=None),
                 np.asarray(record.fixed_loss[stretch], np.float64),
                 columns["loss"][stretch],
                 columns["val_loss"][stretch],
