@@ -128,6 +128,9 @@ def test_finds_planted_wrong_labels_and_proves_that_they_matter(share, pairwise)
     assert (np.array(rivals) == lab.true_target[found])[at_wrong].mean() > 0.9
     assert trial.cost_epochs == pytest.approx(sum(lab.cost_of(arm) for arm in lab.arms))
     assert trial.n_pairs == 3
+    (proof,) = findings.proofs
+    assert (proof.cause, proof.repair, proof.sentence) == ("label_noise", {}, trial.sentence)
+    assert proof.alternatives == ({"label_smoothing": 0.1},)
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0, 1.5, 3.0])
@@ -153,6 +156,7 @@ def test_labels_of_pure_noise_are_undecided_and_none_is_named():
     findings = probe(lab)
     assert findings.trials[0].outcome == "undecided"
     assert not findings.suspects
+    assert not findings.proofs
 
 
 def test_no_arm_trains_on_the_windows_that_it_judges_nor_on_their_groups():

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import (
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
-from sensorseq.fluctuation.causes.cause import Cause, Probes
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Probes
 from sensorseq.fluctuation.probes.absorb import absorb_scaling, scale_windows
 from sensorseq.fluctuation.probes.arm import Arm
 from sensorseq.fluctuation.probes.foreign_module import ModuleCall
@@ -544,3 +544,21 @@ def test_the_parts_of_the_race_run_on_it():
     assert rate.n_pairs >= 2
     assert rate.change == {"learning_rate": 0.025}
     assert "diverged" not in rate.sentence
+
+
+def test_the_whole_comes_to_a_report_that_can_be_written(tmp_path):
+    report = report_of(
+        make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1),
+        max_epochs=20,
+        budget=1.0,
+    )
+    assert report.probes is not None
+    assert report.probes.budget == 1.0
+    if report.verdict in TROUBLED:
+        assert "same bits" in report.probes.self_test
+        assert "evaluation_not_deterministic" in {cause.name for cause in report.causes}
+    assert not any(cause.recommendation for cause in report.causes)
+    assert not report.probes.repair
+    report.to_html(tmp_path / "report.html")
+    described = report.to_dict()
+    assert FluctuationReport.from_dict(described).to_dict() == described

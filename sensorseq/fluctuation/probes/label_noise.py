@@ -12,6 +12,7 @@ from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab, LabWindows
 from sensorseq.fluctuation.probes.confident import Disagreement, weigh_labels
 from sensorseq.fluctuation.probes.folds import assign_folds
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 
 RECOMMENDATION: Mapping[str, Any] = {"label_smoothing": 0.1}
@@ -66,8 +67,9 @@ def label_noise_probe(lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0
     Returns
     -------
     Findings
-        One trial, or why there was none, and the suspects, the surest first. The planted labels
-        need no training: a model has not seen the label of a window that it judges.
+        One trial, or why there was none, and the suspects, the surest first; where it is confirmed
+        also the proof. The planted labels need no training: a model has not seen the label of a
+        window that it judges.
 
     References
     ----------
@@ -234,7 +236,12 @@ class _Search:
         self, outcome: str, sentence: str, *, n_pairs: int = 0, suspects: bool = True
     ) -> Findings:
         trial = _trial(outcome, sentence, "init", self._purse.spent - self._spent, n_pairs)
-        return Findings(trials=[trial], suspects=self._suspects() if suspects else [])
+        found = RaceFindings([trial], suspects=self._suspects() if suspects else [])
+        if outcome == "confirmed":
+            # What repairs it are right labels; the argument was not tried.
+            proof = Proof(_CAUSE, "", {}, sentence, (trial.name,), (RECOMMENDATION,))
+            found.proofs.append(proof)
+        return found
 
     def _suspects(self) -> list[Suspect]:
         rows, judged = self._found.rows, self._found.disagreement

@@ -10,7 +10,7 @@ from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.candidate import Candidate, differs
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE_ANEW
-from sensorseq.fluctuation.probes.proof import make_trial, rejected_for
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, make_trial, rejected_for
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.rounds import Rounds, arm_length, most_arms
 from sensorseq.fluctuation.run import points
@@ -29,7 +29,7 @@ def length_probe(
     purse: Purse,
     make_windows: Callable[[float], Lab] | None = None,
     tried: Sequence[Trial] = (),
-) -> Findings:
+) -> RaceFindings:
     """Try shorter and longer windows from first weights.
 
     Too long: with half of each window, or a head that reads the mean over all its steps, the noise
@@ -50,10 +50,10 @@ def length_probe(
 
     Returns
     -------
-    Findings
-        A trial of each change, and what was not tested.
+    RaceFindings
+        A trial of each change, the proof where one is confirmed, and what was not tested.
     """
-    findings = Findings()
+    findings = RaceFindings()
     candidates = _shorter(lab, {trial.name for trial in tried})
     if candidates:
         findings.join(_race(lab, purse, candidates))
@@ -109,7 +109,19 @@ def _race(lab: Lab, purse: Purse, candidates: Sequence[Candidate]) -> Findings:
         _unless_worse(one, shared + sum(lab.cost_of(result.arm) for result in one.results))
         for one in of_race
     ]
-    return Findings(trials=trials)
+    # the one that came first in `candidates` first, for the other does as well
+    passed = [
+        (one.candidate, trial)
+        for one, trial in zip(of_race, trials, strict=True)
+        if trial.outcome == "confirmed"
+    ]
+    if not passed:
+        return Findings(trials)
+    best, trial = passed[0]
+    others = tuple(dict(other.change) for other, _ in passed[1:])
+    names = tuple(other.name for other, _ in passed)
+    proof = Proof(_CAUSE, best.finding, dict(best.change), trial.sentence, names, others)
+    return RaceFindings(trials, proofs=[proof])
 
 
 def _unless_worse(one: Tried, cost: float) -> Trial:
@@ -151,7 +163,9 @@ def _try_longer(lab: Lab, purse: Purse, longer: Lab) -> Findings:
         n_pairs=min(len(with_change), len(without)),
         cost_epochs=cost,
     )
-    return Findings(trials=[trial])
+    if outcome != "confirmed":
+        return Findings([trial])
+    return RaceFindings([trial], proofs=[Proof(_CAUSE, "too short", {}, sentence, (trial.name,))])
 
 
 def _weigh_accuracies(
