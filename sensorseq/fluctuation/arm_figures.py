@@ -14,6 +14,7 @@ from sensorseq.html.svg import Panel, extremes
 _CURVES = 6  # of each arm
 _POINTS = 60  # stretches of a curve
 _NONE = np.zeros(0)
+_OTHER = {"snapshot": "another order", "init": "another seed"}
 _CHANCE = {
     "snapshot": "Nothing but the order of the windows differs between A and A': what parts them is"
     " chance.",
@@ -27,11 +28,16 @@ def draw_arms(trial: Trial) -> str:
     arms = [
         (name, style, words, [drawable(curve) for curve in trial.curves.get(name, ())][:_CURVES])
         for name, style, words in (
-            ("A'", "arm-other", "A': unchanged, another order"),
+            ("A'", "arm-other", "A'"),
             ("A", "arm-same", "A: unchanged"),
             ("B", "arm-changed", f"B: {trial.name}"),
         )
     ]
+    # The other order may be one of those that all changes are held against: it is drawn once.
+    others = list(trial.curves.get("A'", ()))
+    same = [curve for curve in trial.curves.get("A", ()) if curve not in others]
+    if same:
+        arms[1] = (*arms[1][:3], [drawable(curve) for curve in same[:_CURVES]])
     values = np.concatenate([_NONE, *(curve for *_, curves in arms for curve in curves)])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -57,8 +63,8 @@ def draw_arms(trial: Trial) -> str:
             keep = extremes(curve, _POINTS)
             panel.line(keep + 1.0, curve[keep], style)
         if curves:
-            if name == "A'" and trial.kind == "init":
-                words = "A': unchanged, another seed"
+            if name == "A'":
+                words = f"A': unchanged, {_OTHER.get(trial.kind, 'once more')}"
             keys.append((name, key(style, words)))
     title = "The same stretch, run again"
     said = (
@@ -97,17 +103,19 @@ def draw_evidence_ratio(trial: Trial) -> str:
     panel.dots(pairs[1:], walk[1:], "measured", 3.5)
     words = (
         "How much likelier the pairs are if the change works than if it does nothing, as a natural"
-        f" logarithm. Pairs are run until a bound is reached; here it ended {_end(trial)}."
+        f" logarithm. Pairs are run until a bound is reached. {_end(trial)}"
     )
     return figure(panel, "How the evidence grew", words, [])
 
 
 def _end(trial: Trial) -> str:
-    return {
-        "confirmed": "as confirmed",
-        "rejected": "as rejected",
-        "undecided": "without a decision",
-    }.get(trial.outcome, trial.outcome)
+    """Return how it ended, and what else it took where that is not what the bounds say."""
+    low, high = trial.bounds or (-math.inf, math.inf)
+    last = trial.evidence_ratio[-1]
+    said = "confirmed" if last >= high else "rejected" if last <= low else "undecided"
+    if trial.outcome == said:
+        return "Here none was." if said == "undecided" else f"Here it ended as {said}."
+    return "It is not all that counts: a change that costs progress is not confirmed."
 
 
 def _limits(values: Floats, unchanged: Floats) -> tuple[float, float]:

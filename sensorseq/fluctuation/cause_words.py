@@ -123,6 +123,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     first = next(iter(not_rejected(report)), None)
     if report.verdict == "normal" or first is None or not (first.recommendation or first.advice):
         return Fix(status="nothing is proved to repair it", note=note) if note else None
+    if first.name == "unknown":
+        return Fix(status="the cause is not identified", note=note or first.advice)
     if not first.recommendation:
         return Fix(status="no argument of the classifier repairs it", note=first.advice)
     return Fix(first.recommendation, {}, False, "not proved", note or first.advice)

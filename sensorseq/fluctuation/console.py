@@ -105,12 +105,12 @@ def _remedy(report: "FluctuationReport") -> list[str]:
         lines += _block("", f"{fix.status}; proof.apply() makes that classifier", most=1)
     elif fix is not None and fix.arguments:
         lines += _block("Fix", f"{fix.status}: {call(fix.arguments)}", most=3)
-        if probes is None:
-            lines += _block("", "report.probe(X, y, groups=groups) tries it by re-runs", most=1)
     elif fix is not None:
         lines += _block("Fix", f"{fix.status}. {fix.note}", most=2)
     elif advice := next((cause.advice for cause in not_rejected(report)), ""):
         lines += _block("Advice", advice, most=2)
+    if fix is not None and not fix.is_proved and probes is None:
+        lines += _block("", "report.probe(X, y, groups=groups) tries it by re-runs", most=1)
     if probes is not None:
         lines += _block("Cost", f"probes {cost_words(probes)}", most=1)
         if probes.not_tested:

@@ -36,7 +36,8 @@ def make_trials(probes: Probes) -> str:
 
 
 def _told(trial: Trial) -> str:
-    sentence = escape(trial.sentence.replace("+-", "±"))
+    sentence = trial.sentence.replace("+-", "±").removeprefix(f"{trial.name}: ")
+    sentence = escape(sentence[:1].upper() + sentence[1:])
     return (
         f"<h3>{escape(trial.name)}</h3>"
         f'<div class="grade">{mark(trial.outcome)}<span class="small">for {escape(trial.cause)};'

@@ -197,6 +197,27 @@ def test_every_re_run_is_drawn_on_one_axis(trial):
     assert picture.count("<svg") == 4  # the panel, and three keys
 
 
+def test_an_unchanged_re_run_that_serves_twice_is_drawn_once():
+    curves = dict(TRIALS[0].curves)
+    picture = draw_arms(replace(TRIALS[0], curves=curves | {"A'": curves["A"][1:2]}))
+    assert len(polylines(picture, "arm-same")) == 3
+    assert len(polylines(picture, "arm-other")) == 1
+
+
+def test_a_change_that_passed_and_was_rejected_is_not_said_to_have_failed_the_bound():
+    passed = draw_evidence_ratio(replace(TRIALS[0], outcome="rejected"))
+    assert "Here it ended as" not in passed
+    assert "a change that costs progress is not confirmed" in text_of(passed)
+    assert "Here it ended as confirmed." in text_of(draw_evidence_ratio(TRIALS[0]))
+    assert "Here none was." in text_of(draw_evidence_ratio(TRIALS[2]))
+
+
+def test_a_sentence_does_not_repeat_the_name_above_it():
+    trial = replace(TRIALS[0], sentence=f"{TRIALS[0].name}: noise x0.31.")
+    page = make_page(replace(restless(), probes=Probes(1.0, trials=(trial,))))
+    assert "<p>Noise x0.31.</p>" in page
+
+
 def test_what_differs_between_the_unchanged_ones_is_said():
     assert "Nothing but the order of the windows differs between A and A'" in text_of(
         draw_arms(TRIALS[0])

@@ -86,6 +86,15 @@ def test_what_is_not_proved_is_said_to_be_so():
     assert "proved by" not in said(bare)
 
 
+def test_a_cause_that_is_not_known_is_not_repaired():
+    unknown = Cause("unknown", "observed", 0.4, "x.", advice="Probes would tell them apart.")
+    report = replace(unproved(), causes=(unknown, *unproved().causes))
+    assert "Fix the cause is not identified. No change passed its stop rule." in said(report)
+    bare = said(replace(report, probes=None))
+    assert "Fix the cause is not identified. Probes would tell them apart." in bare
+    assert "report.probe(X, y, groups=groups) tries it" in bare
+
+
 def test_a_repair_that_a_whole_fit_has_shown_is_said_to_be():
     report = restless()
     first = replace(report.causes[0], grade="repaired")

@@ -103,7 +103,7 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
     assert 'clf.fluctuation_.to_html("report.html")' in text
     hidden = {name for name, _ in Reader(make_page(report)).attributes} & {"hidden"}
     assert hidden  # the buttons, which do nothing without the script, and they alone
-    assert re.findall(r"<(\w+)[^>]* hidden", make_page(report)) == ["button"] * 3
+    assert set(re.findall(r"<(\w+)[^>]* hidden", make_page(report))) == {"button"}
 
 
 def test_the_sections_come_in_the_order_they_matter():
@@ -124,7 +124,8 @@ def test_the_sections_come_in_the_order_they_matter():
 
 
 def test_causes_are_told_only_where_there_are_some():
-    assert "Causes" not in make_page(make_report("hot"))
+    bare = FluctuationReport(**vars(make_report("hot")) | {"causes": ()})
+    assert "Causes" not in make_page(bare)
     assert "<h2>Causes</h2>" in make_page(restless())
 
 

@@ -29,7 +29,8 @@ def make_report():
         "val_accuracy": np.round(60 * np.clip(1 - trend / 2 - 0.5 * swing, 0, 1)) / 60,
         "a_long_name_" * 8: np.arange(40.0),
     }
-    return FluctuationReport.from_history(history, 60, n_train=300, n_classes=6, best_epoch=3)
+    facts = {"n_train": 300, "n_classes": 6, "best_epoch": 3}
+    return replace(FluctuationReport.from_history(history, 60, **facts), causes=())
 
 
 @pytest.fixture(scope="module")
