@@ -65,6 +65,11 @@ def right_answers(plan: dict[str, Any], fault: str) -> frozenset[str]:
     return injected & frozenset(OF_THE_CURVE) | {NORMAL}
 
 
+def names_of(answers: Sequence[tuple[str, float]]) -> list[str]:
+    """Return answers without their confidences."""
+    return [name for name, _ in answers]
+
+
 def is_right(answers: Sequence[str], right: frozenset[str], n_first: int) -> bool:
     """Tell whether a right answer is among the first.
 

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from _fault_answers import NORMAL
+from _fault_plan import causes_of
+from _fault_seen import Seen, is_single
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
@@ -92,3 +95,18 @@ class ConfigurationGuess:
         probability: NDArray[np.float64] = self.forest.predict_proba(np.asarray([row]))[0]
         order = np.argsort(-probability, kind="stable")
         return [(str(self.forest.classes_[k]), float(probability[k])) for k in order]
+
+
+def guess_from_configuration(learned: Sequence[Seen], asked: Sequence[Seen], judge: str) -> None:
+    """Let the configuration alone answer on the runs asked, under that name in their `by`."""
+    rows, answers = [], []
+    for run in learned:
+        if len(causes_of(run.plan)) == 2:
+            continue
+        rows.append(features_of(run.plan, run.facts))
+        answers.append(run.plan["cause"] if is_single(run) else NORMAL)
+    if len(set(answers)) < 2:
+        return
+    guess = ConfigurationGuess(rows, answers)
+    for run in asked:
+        run.by[judge] = guess.answers(features_of(run.plan, run.facts))

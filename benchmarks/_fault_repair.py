@@ -5,7 +5,9 @@ oracle's further pairs have, so that the sick run and the healthy twin from the 
 there to hold it against.
 """
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -24,110 +26,29 @@ from _fault_runs import (
     make_classifier,
     repeated,
 )
-from _verdict_data import Parts
-from _verdict_rivals import (
-    autotrainer,
-    autotrainer_oscillation,
-    umlaut_input,
-    umlaut_overfitting,
-    umlaut_rate,
+from _fault_simple_repairs import (
+    AUTOTRAINER,
+    COSINE,
+    RANDOM,
+    RATE_AND_CLIP,
+    UMLAUT,
+    autotrainer_fixes,
+    random_repair,
+    slower_and_clipped,
+    umlaut_repair,
 )
+from _verdict_data import Parts
+from _verdict_rivals import autotrainer
 from _verdict_runs import Evidence
 
 from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import DivergedError
 from sensorseq.fluctuation.report import FluctuationReport
 
 BUDGETS = {"full": 1.0, "quick": 0.3}
-CLIP, SLOWER = 1.0, 10.0
 OURS, OURS_UNPROVED = "ours", "ours, first recommendation, no probes"
-RATE_AND_CLIP, COSINE, RANDOM = "learning rate / 10 and clipping", "cosine decay", "random repair"
-AUTOTRAINER, UMLAUT, UNCHANGED = "AutoTrainer", "UMLAUT", "unchanged"
-RIVAL_REPAIRS = (RATE_AND_CLIP, COSINE, RANDOM, AUTOTRAINER, UMLAUT)
 
 Arguments = dict[str, Any]
-
-
-def usual_repairs(arguments: Mapping[str, Any]) -> list[Arguments]:
-    """Return the single changes that a random repair is one of: one or two for each cause."""
-    rate = float(arguments["learning_rate"])
-    width = int(arguments["hidden_size"])
-    return [
-        {"learning_rate": rate / 4},
-        {"learning_rate": rate * 4},
-        {"lr_schedule": "cosine"},
-        {"batch_size": 4 * (arguments["batch_size"] or 64)},
-        {"batch_size": 16},
-        {"max_timesteps": 50},
-        {"pooling": "mean"},
-        {"hidden_size": max(width // 4, 8), "num_layers": 1},
-        {"hidden_size": max(2 * width, 16)},
-        {"early_stopping": True, "restore_best": True},
-        {"max_grad_norm": CLIP},
-        {"scale": "standard"},
-        {"weight_init": "xavier", "recurrent_init": "orthogonal", "forget_bias": 1.0},
-        {"loss": "cross_entropy", "class_weight": None},
-        {"dropout": 0.2, "recurrent_dropout": 0.0, "weight_decay": 1e-4},
-        {
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "optimizer_params": None,
-            "weight_decay": 1e-2,
-        },
-        {"label_smoothing": 0.1},
-    ]
-
-
-def random_repair(plan: FaultPlan) -> Arguments:
-    """Return one of the usual repairs, drawn by the seed of the run and its name."""
-    usual = usual_repairs(plan.arguments)
-    rng = np.random.default_rng([plan.seed, sum(plan.name.encode()), 5])
-    return usual[int(rng.integers(len(usual)))]
-
-
-def slower_and_clipped(plan: FaultPlan) -> Arguments:
-    """Return the usual advice."""
-    return {"learning_rate": plan.arguments["learning_rate"] / SLOWER, "max_grad_norm": CLIP}
-
-
-def umlaut_repair(plan: FaultPlan, run: Evidence) -> Arguments:
-    """Return what UMLAUT's cards on a run advise, all of it, where an argument can do it.
-
-    A rate within the usual range, scaled input, dropout of at most a half, and against overfitting
-    a smaller network with dropout.
-    """
-    change: Arguments = {}
-    if umlaut_rate(run):
-        change["learning_rate"] = 1e-3
-    if umlaut_input(run) and plan.arguments.get("scale") is None:
-        change["scale"] = "standard"
-    if umlaut_overfitting(run):
-        change |= {"hidden_size": max(plan.arguments["hidden_size"] // 2, 2), "dropout": 0.3}
-    if plan.arguments.get("dropout", 0.0) > 0.5:
-        change["dropout"] = 0.5
-    return change
-
-
-def autotrainer_fixes(plan: FaultPlan, run: Evidence) -> list[Arguments]:
-    """Return what AutoTrainer tries on a run, in its order; nothing if it sees no problem.
-
-    An optimizer that adapts first, then for a curve that oscillates a larger batch and a lower
-    rate; for any other problem clipping, a higher rate, and other first weights.
-    """
-    if not autotrainer(run):
-        return []
-    adam = {"optimizer": "adam", "learning_rate": 1e-3, "optimizer_params": None}
-    if autotrainer_oscillation(run):
-        return [
-            adam,
-            {"batch_size": 2 * (plan.arguments["batch_size"] or 64)},
-            {"learning_rate": plan.arguments["learning_rate"] / SLOWER},
-        ]
-    return [
-        adam,
-        {"max_grad_norm": CLIP},
-        {"learning_rate": plan.arguments["learning_rate"] * SLOWER},
-        {"weight_init": "he"},
-    ]
 
 
 def train_with(plan: FaultPlan, parts: Parts, change: Arguments, repeat: int) -> Evidence:
@@ -192,7 +113,7 @@ def probe(
     """Probe a fitted run; return what came of it as plain values, and the proof."""
     started = perf_counter()
     proof = classifier.fluctuation_.probe(
-        parts.train.X, parts.train.y, **fit_keywords(parts), budget=budget
+        parts.train.X, parts.train.y, **fit_keywords(parts), budget=budget, verbose=0
     )
     wall_s = perf_counter() - started
     probes = proof.probes
@@ -246,7 +167,10 @@ def repair_all(
     parts = draw_parts(plan, borealtc)
     classifier = make_classifier(plan, len(np.unique(parts.train.y)))
     started = perf_counter()
-    fit(classifier, parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(DivergedError):  # nobody watches: it is the fit that probes are held against
+            classifier.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
     fit_s = perf_counter() - started
     report = classifier.fluctuation_
     found: dict[str, Any] = {"name": plan.name, "fit_s": fit_s, "before": told(report)}
@@ -254,7 +178,9 @@ def repair_all(
     for name, budget in BUDGETS.items():
         found["probes"][name], proof = probe(plan, parts, classifier, budget)
         if name == "full":
-            better = proof.apply()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it says so where nothing was proved
+                better = proof.apply()
             change = found["probes"][name].get("repair", {})
             outcomes = refit(better, plan, parts, n_repeats) if change else None
             repairs[OURS] = {"change": change, "outcomes": outcomes}
@@ -268,8 +194,9 @@ def repair_all(
             RANDOM: lambda: random_repair(plan),
             UMLAUT: lambda: umlaut_repair(plan, run),
         }
+    given = classifier.get_params(deep=False)
     for name, make in changes.items():
-        made = {k: v for k, v in make().items() if plan.arguments.get(k, ...) != v}
+        made = {k: v for k, v in make().items() if given[k] != v}
         outcomes = _change_all(plan, parts, made, n_repeats) if made else None
         repairs[name] = {
             "change": {k: _readable(v) for k, v in made.items()},

@@ -20,12 +20,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import _fault_rates
 import numpy as np
 import torch
+from _fault_answers import NORMAL
 from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
+from _fault_rates import judge
 from _fault_repair import repair_all
 from _fault_runs import load, repeated, save, train
+from _fault_seen import Seen, see, settle
+from _fault_table import format_rows
 from _results import write_results
 from _verdict_data import available
 from bench_verdict import read_shard
@@ -95,25 +98,27 @@ def run(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None) -> int:
 
 
 def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int) -> int:
-    """Probe and repair every injected run that came true or is flagged; return how many."""
-    names = {run.plan["name"] for run in _to_repair(plans, folder, n_repeats)}
-    todo = [plan for plan in _served(plans, borealtc) if plan.name in names]
+    """Probe and repair every run that is sick or called so; return how many.
+
+    Of runs that are not sick it is asked whether something is proved all the same, and whether
+    what is done about it harms.
+    """
+    seen = read(with_repeats(plans, n_repeats), folder)
+    settled, _ = settle(seen)
+    asked = {
+        run.plan["name"]: bool(run.fault)
+        for run in settled
+        if (run.fault or run.verdict != NORMAL) and "n_cycles" not in run.plan["change"]
+    }
 
     def make(plan: FaultPlan, path: Path) -> None:
         evidence = load(folder / f"{plan.name}.npz")
-        _write(repair_all(plan, evidence, n_repeats, borealtc), path)
+        n_seeds = n_repeats if f"{plan.name}@1" in seen else 1
+        is_sick = asked[plan.name]
+        _write(repair_all(plan, evidence, n_seeds, borealtc, with_rivals=is_sick), path)
 
+    todo = [plan for plan in _served(plans, borealtc) if plan.name in asked]
     return _go_through(todo, lambda plan: folder / f"{plan.name}.repair.json", make)
-
-
-def _to_repair(plans: Sequence[FaultPlan], folder: Path, n_repeats: int) -> list[_fault_rates.Seen]:
-    seen = read(with_repeats([p for p in plans if p.role != "control"], n_repeats), folder)
-    settled, _ = _fault_rates.settle(seen)
-    return [
-        run
-        for run in settled
-        if run.plan["role"] == "volatile" and (run.fault or run.verdict != "normal")
-    ]
 
 
 def _write(found: dict[str, Any], path: Path) -> None:
@@ -125,10 +130,10 @@ def _write(found: dict[str, Any], path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read(plans: Sequence[FaultPlan], folder: Path) -> dict[str, _fault_rates.Seen]:
+def read(plans: Sequence[FaultPlan], folder: Path) -> dict[str, Seen]:
     """Return the runs that are there, judged, by name."""
     paths = {plan.name: folder / f"{plan.name}.npz" for plan in plans}
-    return {name: _fault_rates.see(path) for name, path in paths.items() if path.exists()}
+    return {name: see(path) for name, path in paths.items() if path.exists()}
 
 
 def read_repairs(plans: Sequence[FaultPlan], folder: Path) -> dict[str, dict[str, Any]]:
@@ -178,8 +183,8 @@ def main() -> int:
         seen = read(with_repeats(plans[part], n_repeats), folder / part)
         repairs = read_repairs(plans[part], folder / part)
         other = read(plans["calibration"], folder / "calibration") if part == "test" else {}
-        rows, facts = _fault_rates.judge(seen, repairs, other)
-        print(_fault_rates.format_rows(rows, facts))
+        rows, facts = judge(seen, repairs, other)
+        print(format_rows(rows, facts))
         n_read = sum(not held.plan["repeat"] for held in seen.values())
         write_results(
             "fluctuation" if part == "test" else "fluctuation_calibration",

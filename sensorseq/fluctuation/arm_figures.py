@@ -6,12 +6,14 @@ import numpy as np
 
 from sensorseq.fluctuation.causes.cause import Trial
 from sensorseq.fluctuation.columns import Floats
-from sensorseq.fluctuation.curves import floats, key
+from sensorseq.fluctuation.curves import drawable, key
 from sensorseq.fluctuation.figures import HEIGHT, WIDTH, figure, padded
+from sensorseq.fluctuation.run import plural
 from sensorseq.html.svg import Panel, extremes
 
 _CURVES = 6  # of each arm
 _POINTS = 60  # stretches of a curve
+_NONE = np.zeros(0)
 _CHANCE = {
     "snapshot": "Nothing but the order of the windows differs between A and A': what parts them is"
     " chance.",
@@ -23,27 +25,32 @@ _CHANCE = {
 def draw_arms(trial: Trial) -> str:
     """Return the figure of the curves; empty where there are none."""
     arms = [
-        (name, style, words, [floats(curve) for curve in trial.curves.get(name, ())][:_CURVES])
+        (name, style, words, [drawable(curve) for curve in trial.curves.get(name, ())][:_CURVES])
         for name, style, words in (
             ("A'", "arm-other", "A': unchanged, another order"),
             ("A", "arm-same", "A: unchanged"),
             ("B", "arm-changed", f"B: {trial.name}"),
         )
     ]
-    values = np.concatenate([np.zeros(0), *(curve for *_, curves in arms for curve in curves)])
+    values = np.concatenate([_NONE, *(curve for *_, curves in arms for curve in curves)])
     values = values[np.isfinite(values)]
     if not values.size:
         return ""
+    unchanged = np.concatenate([curve for *_, curves in arms[:2] for curve in (*curves, _NONE)])
+    unchanged = unchanged[np.isfinite(unchanged)]
     longest = max(len(curve) for *_, curves in arms for curve in curves)
     panel = Panel(
         f"Loss of the re-runs: {trial.name}",
         (0.5, longest + 0.5),
-        _without_explosion(values),
+        _limits(values, unchanged if unchanged.size else values),
         x_label="epoch of the re-run",
         y_label="loss (nats)",
         width=WIDTH,
         height=HEIGHT,
     )
+    n_above = int((values > panel.y_limits[1]).sum())
+    if n_above:
+        panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
     keys = []
     for name, style, words, curves in arms:
         for curve in curves:
@@ -63,10 +70,10 @@ def draw_arms(trial: Trial) -> str:
 
 def draw_evidence_ratio(trial: Trial) -> str:
     """Return the figure of what the stop rule saw; empty where it had nothing to see."""
-    ratio = floats(trial.evidence_ratio)
+    ratio = drawable(trial.evidence_ratio)
     if not np.isfinite(ratio).any() or trial.bounds is None:
         return ""
-    low, high = trial.bounds
+    low, high = drawable(trial.bounds)
     bounds = [bound for bound in (low, high) if math.isfinite(bound)]
     shown = np.array([0.0, *ratio[np.isfinite(ratio)], *bounds])
     bottom, top = padded(shown)
@@ -89,7 +96,7 @@ def draw_evidence_ratio(trial: Trial) -> str:
     panel.line(pairs, walk, "measured")
     panel.dots(pairs[1:], walk[1:], "measured", 3.5)
     words = (
-        "How much likelier the pairs are if the change calms the run than if it does nothing, as a"
+        "How much likelier the pairs are if the change works than if it does nothing, as a natural"
         f" logarithm. Pairs are run until a bound is reached; here it ended {_end(trial)}."
     )
     return figure(panel, "How the evidence grew", words, [])
@@ -103,8 +110,8 @@ def _end(trial: Trial) -> str:
     }.get(trial.outcome, trial.outcome)
 
 
-def _without_explosion(values: Floats) -> tuple[float, float]:
-    """Return limits that one exploded curve does not flatten the others with."""
-    usual = float(np.quantile(values, 0.9))
-    top = min(float(values.max()), usual + 4 * (usual - float(values.min())))
-    return padded(np.array([float(values.min()), max(top, usual)]))
+def _limits(values: Floats, unchanged: Floats) -> tuple[float, float]:
+    """Return limits that a change which explodes does not flatten the other curves with."""
+    low, usual = float(values.min()), float(np.quantile(unchanged, 0.9))
+    spread = usual - float(unchanged.min()) or abs(usual) or 1.0
+    return padded(np.array([low, max(min(float(values.max()), usual + 4 * spread), low)]))

@@ -29,7 +29,8 @@ def make_cards(
     """
     pictures = pictures or [""] * len(causes)
     fix = fix or {}
-    told, excluded = [], []
+    told: list[str] = []
+    excluded: list[str] = []
     for cause, picture in zip(causes, pictures, strict=True):
         if cause.grade == "rejected":
             excluded.append(_card(cause, "", "", fix))

@@ -31,6 +31,9 @@ _KEYS = {
 }
 
 
+_LARGEST = 1e30
+
+
 def key(style: str, words: str) -> str:
     """Return one entry of a legend."""
     return f"<span>{_picture(style)}{escape(words)}</span>"
@@ -226,6 +229,12 @@ def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
 def floats(values: Any) -> Floats:
     """Return a series of the evidence as numbers, NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def drawable(values: Any) -> Floats:
+    """Return a series as numbers; NaN for None and for what no axis could span."""
+    numbers = floats(values)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
 
 
 def _some(epochs: Floats, most: int = 60) -> Floats:

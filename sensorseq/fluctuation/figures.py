@@ -267,7 +267,9 @@ def _panel(title: str, x: Floats, shown: list[Floats], x_label: str, y_label: st
 def padded(values: Floats) -> tuple[float, float]:
     """Return limits of an axis that leave some room about its values."""
     low, high = float(values.min()), float(values.max())
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    # of values that are equal up to rounding their size is all there is to go by
+    margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
 
 

@@ -55,7 +55,7 @@ def _status(fix: Fix) -> str:
         word = "repaired" if rest else "proved"
         return f"<p>{mark(word)} {escape(rest or grade.removeprefix('proved '))}.</p>"
     if fix.arguments:
-        return f"<p>{mark('undecided')} Not proved: it is what the likeliest cause asks for.</p>"
+        return f"<p>{mark('not proved')}; it is what the likeliest cause asks for.</p>"
     return f"<p>{escape(words[:1].upper() + words[1:])}.</p>"
 
 
@@ -66,7 +66,7 @@ def _table(fix: Fix) -> str:
         + f"<td><code>{escape(literal(value))}</code></td></tr>"
         for name, value in fix.arguments.items()
     )
-    heads = ["argument", *(["it was"] if fix.previous else []), "it should be"]
+    heads = ["argument", *(["was"] if fix.previous else []), "should be"]
     head = "".join(f'<th scope="col">{words}</th>' for words in heads)
     return (
         '<div class="scroll" tabindex="0" role="group" aria-label="arguments to change">'

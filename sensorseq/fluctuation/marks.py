@@ -11,13 +11,14 @@ _ICONS = {
     "rejected": f"{_RING}M5.7 5.7l4.6 4.6m0-4.6l-4.6 4.6",
     "undecided": f"{_RING}M6 6.4a2 2 0 1 1 2.7 1.9c-.5.2-.7.5-.7 1m0 2.1v.1",
 }
-_ICONS["confirmed"] = _ICONS["proved"]
+_ICONS |= {"confirmed": _ICONS["proved"], "not proved": _ICONS["undecided"]}
 _COLOURS = {
     "proved": "good",
     "repaired": "good",
     "confirmed": "good",
     "supported": "wait",
     "undecided": "wait",
+    "not proved": "wait",
 }
 
 

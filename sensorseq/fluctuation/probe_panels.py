@@ -5,7 +5,7 @@ from html import escape
 from sensorseq.fluctuation.arm_figures import draw_arms, draw_evidence_ratio
 from sensorseq.fluctuation.cause_words import KINDS, cost_words
 from sensorseq.fluctuation.causes.cause import NotTested, Probes, Trial
-from sensorseq.fluctuation.marks import mark
+from sensorseq.fluctuation.marks import colour_of, mark
 from sensorseq.fluctuation.run import plural
 
 MOST = 16  # trials with pictures; the others are told in words
@@ -13,13 +13,14 @@ MOST = 16  # trials with pictures; the others are told in words
 
 def make_trials(probes: Probes) -> str:
     """Return the section of what was tried, in the order in which it was."""
-    drawn, told = [], []
+    drawn: list[str] = []
+    told: list[str] = []
     for trial in probes.trials:
         pictures = [draw_arms(trial), draw_evidence_ratio(trial)] if len(drawn) < MOST else []
         pictures = [picture for picture in pictures if picture]
         if pictures:
             drawn.append(
-                f'<article class="trial">{_told(trial)}'
+                f'<article class="trial {colour_of(trial.outcome)}">{_told(trial)}'
                 f'<div class="figures">{"".join(pictures)}</div></article>'
             )
         else:

@@ -7,6 +7,8 @@ import numpy as np
 from sensorseq.fluctuation.cause_words import likely
 from sensorseq.fluctuation.causes.cause import Suspect
 from sensorseq.fluctuation.columns import Floats
+from sensorseq.fluctuation.curves import drawable
+from sensorseq.fluctuation.figures import padded
 from sensorseq.fluctuation.run import plural
 from sensorseq.html.svg import extremes, sparkline
 
@@ -41,12 +43,12 @@ def make_suspects(suspects: tuple[Suspect, ...]) -> str:
 
 def _picture(suspect: Suspect, spans: list[tuple[float, float]]) -> str:
     channels = [
-        _thinned((np.asarray(values, np.float64) - low) / (high - low))
+        _thinned((drawable(values) - low) / (high - low))
         for values, (low, high) in zip(suspect.values, spans, strict=False)
     ]
     drawn = [channel for channel in channels if np.isfinite(channel).any()]
     title = f"window {suspect.row}"
-    picture = sparkline(drawn, (-0.05, 1.05), title) if drawn else ""
+    picture = sparkline(drawn, (0.0, 1.0), title) if drawn else ""
     where = f"row {suspect.row} of those given to fit"
     if suspect.recording is not None:
         where += f", of {suspect.recording}"
@@ -66,10 +68,9 @@ def _spans(suspects: tuple[Suspect, ...]) -> list[tuple[float, float]]:
     spans = []
     for channel in range(min(_CHANNELS, max(len(suspect.values) for suspect in suspects))):
         parts = [s.values[channel] for s in suspects if len(s.values) > channel]
-        values = np.concatenate([np.asarray(part, np.float64) for part in parts])
+        values = np.concatenate([drawable(part) for part in parts])
         values = values[np.isfinite(values)]
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-        spans.append((low, high) if high > low else (low - 0.5, low + 0.5))
+        spans.append(padded(values) if values.size else (0.0, 1.0))
     return spans
 
 

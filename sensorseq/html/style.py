@@ -20,7 +20,8 @@ h1{font-size:1.7rem;margin:.2em 0 .6em;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2.2em 0 .5em}
 h3{font-size:1rem;margin:1.2em 0 .3em;overflow-wrap:anywhere}
 p{margin:.5em 0}.small{font-size:.85rem;color:var(--soft)}
-code{font-size:.9em;background:var(--card);padding:.1em .3em;border-radius:4px}
+code{font-size:.9em;background:var(--card);padding:.1em .3em;border-radius:4px;
+overflow-wrap:anywhere}
 .verdict{border-left:5px solid var(--soft);background:var(--card);padding:.6em 1em;
 border-radius:6px;overflow-wrap:anywhere}
 .verdict.good{border-color:var(--good)}.verdict.wait{border-color:var(--wait)}
@@ -92,8 +93,9 @@ circle.arm-same,circle.arm-other{fill:var(--train)}circle.arm-changed{fill:var(-
 .causes{list-style:none;padding:0;margin:.6em 0}
 .cause,.trial{border:1px solid var(--line);border-left:4px solid var(--soft);border-radius:8px;
 padding:.7em 1em;margin:.8em 0;overflow-wrap:anywhere}
-.cause.good{border-left-color:var(--good)}.cause.wait{border-left-color:var(--wait)}
-.cause{color:var(--fg)}.cause h3,.trial h3,.tried h3{margin:.1em 0 .2em}
+.cause.good,.trial.good{border-left-color:var(--good)}
+.cause.wait,.trial.wait{border-left-color:var(--wait)}.cause,.trial{color:var(--fg)}
+.cause h3,.trial h3,.tried h3{margin:.1em 0 .2em}
 .told{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));
 gap:8px 24px}
 .tried{padding-left:1.2em}.tried li{overflow-wrap:anywhere}
@@ -104,6 +106,7 @@ font-size:.85rem;letter-spacing:.03em;vertical-align:bottom}
 .icon{width:1.25em;height:1.25em;flex:none;fill:none;stroke:currentColor;stroke-width:1.5;
 stroke-linecap:round;stroke-linejoin:round}
 .chance{font-variant-numeric:tabular-nums}
+.trial .figures{grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:12px 20px}
 .change{width:auto}.change td{text-align:left}
 .examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:14px}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,380px),1fr));
@@ -116,7 +119,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1.2em;font-size:.
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 pre{background:var(--card);padding:.8em 1em;border-radius:6px;overflow-x:auto;font-size:.85rem;
 margin:.4em 0}
-pre code{padding:0;background:none;font-size:inherit}
+pre code{padding:0;background:none;font-size:inherit;overflow-wrap:normal}
 a{color:var(--train)}
 button,.button{font:inherit;font-size:.85rem;color:var(--fg);background:var(--card);
 border:1px solid var(--soft);border-radius:6px;padding:.25em .8em;cursor:pointer;

@@ -194,7 +194,8 @@ def sparkline(
     width, (low, high) = 240, limits
     lines = []
     for number, values in enumerate(channels):
-        y = height - (np.clip(values, low, high) - low) / (high - low) * (height - 4) - 2
+        inside = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
+        y = height - (inside - low) / (high - low) * (height - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
         for run in _finite_runs(y):
             points = " ".join(

@@ -10,6 +10,7 @@ from fluctuation.cause_runs import (
     N_EPOCHS,
     N_STEPS,
     N_TRAIN,
+    NOISE_SHARE,
     STEPS_PER_EPOCH,
     cross_entropy,
     healthy_record,
@@ -18,6 +19,7 @@ from fluctuation.cause_runs import (
     logits_of,
     margins,
     softmax,
+    unjudged_run,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,12 +31,17 @@ from sensorseq.fluctuation.run import Run
 
 
 def features_of(record, history=None):
-    return measure(judged_run(record, history)[0])
+    return measure(unjudged_run(record, history))
 
 
 @pytest.fixture(scope="module")
 def healthy():
     return features_of(healthy_record())
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return measure(judged_run(healthy_record())[0])
 
 
 def bare_run(columns, **facts):
@@ -63,8 +70,8 @@ def test_every_run_has_the_same_features(healthy):
     assert set(diverged) == set(healthy)
 
 
-def test_a_healthy_record_leaves_little_unmeasured(healthy):
-    missing = {name for name, value in healthy.items() if math.isnan(value)}
+def test_a_healthy_record_leaves_little_unmeasured(judged):
+    missing = {name for name, value in judged.items() if math.isnan(value)}
     # no smaller last batch, no dropout, and nothing that flips or leaps
     assert missing <= {
         "last_batch_gradient",
@@ -105,10 +112,10 @@ def test_step_length_is_the_median_of_the_second_half():
 
 
 def test_share_of_sampling_noise_in_a_step(healthy):
-    assert healthy["noise_share"] == pytest.approx(0.6)
+    assert healthy["noise_share"] == pytest.approx(NOISE_SHARE)
     record = healthy_record()
     record.steps["gradient_noise"] /= 2
-    assert features_of(record)["noise_share"] == pytest.approx(0.3)
+    assert features_of(record)["noise_share"] == pytest.approx(NOISE_SHARE / 2)
 
 
 def test_gradient_tail_and_share_of_the_largest():
@@ -238,6 +245,15 @@ def test_softmax_taken_twice_is_known_by_its_margins_and_its_floor():
     assert found["double_softmax_gain"] > 0.1
     assert 0 <= found["floor_distance"] < 0.2
     assert math.log(1 + (N_CLASSES - 1) / math.e) == pytest.approx(0.744, abs=1e-3)
+
+
+def test_the_loss_of_steps_serves_where_the_history_has_none():
+    record = healthy_record()
+    record.steps["loss"] = np.repeat(history_of(record)["loss"], STEPS_PER_EPOCH)
+    history = {"val_accuracy": history_of(record)["val_accuracy"]}
+    with_it, without = features_of(record), features_of(record, history)
+    assert math.isnan(without["train_mode_gap"])
+    assert without["cross_entropy_gap"] == pytest.approx(with_it["cross_entropy_gap"], abs=1e-9)
 
 
 def test_squared_error_is_no_cross_entropy():

@@ -195,7 +195,20 @@ def test_without_money_nothing_is_run():
     assert not lab.arms
     assert not findings.trials
     assert findings.not_tested[0].cause == "label_noise"
-    assert "20 epochs" in findings.not_tested[0].reason
+    assert "12 epochs at least, and 5 are left" in findings.not_tested[0].reason
+
+
+@pytest.mark.parametrize("n_epochs", [13.0, 16.5, 60.0, 80.0])
+def test_arms_are_shorter_where_there_is_less_money(n_epochs):
+    lab, _ = make_lab(share=0.2)
+    purse = Purse(lab, n_epochs)
+    label_noise_probe(lab, purse)
+    assert purse.spent <= n_epochs
+    lengths = [arm.n_epochs for arm in lab.arms]
+    assert min(lengths) >= 6
+    assert lengths[0] == min(10, int(n_epochs / 2))
+    assert (len(lab.arms) > 3) == (n_epochs == 80)  # windows left out, in shorter arms
+    assert len(lab.arms) == 3 or lengths[3] < 10
 
 
 def test_money_for_the_folds_alone_leaves_it_undecided_with_suspects():

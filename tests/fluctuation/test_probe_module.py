@@ -2,6 +2,8 @@
 
 import random
 import sys
+from dataclasses import replace
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -21,11 +23,15 @@ from torch.optim.lr_scheduler import (
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
-from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.cause import Cause, Probes
 from sensorseq.fluctuation.probes.absorb import absorb_scaling, scale_windows
 from sensorseq.fluctuation.probes.arm import Arm
 from sensorseq.fluctuation.probes.foreign_module import ModuleCall
 from sensorseq.fluctuation.probes.module_words import in_words, say_change
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.training.batches import BatchSampler
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 60, 12, 2, 3
@@ -99,6 +105,12 @@ def report_of(make_model=Recurrent, make_optimizer=adam, **arguments):
     X, y = make_data()
     arguments = {"max_epochs": 8, "batch_size": 16, "budget": 0, "random_state": 3, **arguments}
     return probe_module(make_model, make_optimizer, X, y, **arguments)
+
+
+@cache
+def usual_lab():
+    """Return a lab that tests only run arms in."""
+    return report_of().origin.lab
 
 
 @pytest.mark.parametrize(
@@ -182,7 +194,7 @@ def test_a_replay_has_the_bits_of_the_run(make_model, make_optimizer, scheduled)
 
 
 def test_another_order_and_other_first_weights_differ():
-    lab = report_of().origin.lab
+    lab = usual_lab()
     arms = [
         Arm("again", 3, 1, seed=None),
         Arm("order 1", 3, 1, seed=1),
@@ -215,7 +227,7 @@ def test_another_order_and_other_first_weights_differ():
     ids=str,
 )
 def test_an_arm_changes_what_it_says(change, check):
-    lab = report_of().origin.lab
+    lab = usual_lab()
     assert set(change) <= lab.changeable
     (result,) = lab.run([Arm("changed", 2, 2, change=change)])
     assert not result.failed
@@ -255,7 +267,7 @@ def test_rate_factor_and_decay_are_those_of_the_arm():
 
 
 def test_arms_train_and_predict_the_rows_that_they_name():
-    lab = report_of().origin.lab
+    lab = usual_lab()
     rows = np.arange(0, len(lab.train.target), 2)
     arm = Arm("half", 1, 0, train_rows=rows, predict_rows=np.array([3, 1]))
     (result,) = lab.run([arm])
@@ -309,7 +321,7 @@ def test_a_scaling_in_the_weights_keeps_the_outputs(make_model, seed):
 
 def test_an_arm_with_a_scaling_begins_where_the_run_was():
     scale = np.array([0.5, -1.0]), np.array([2.0, 0.1])
-    lab = report_of().origin.lab
+    lab = usual_lab()
     arm = Arm("scaled", 1, 1, rescale=scale, rate_factor=1e-12, restarts_optimizer=True)
     (result,) = lab.run([arm])
     epoch = lab.record.snapshots[1].epoch
@@ -454,7 +466,7 @@ def test_an_arm_that_breaks_says_why_and_the_others_go_on():
 
 
 def test_an_arm_may_not_change_what_is_not_known_here():
-    lab = report_of().origin.lab
+    lab = usual_lab()
     assert "hidden_size" not in lab.changeable
     with pytest.raises(ArgumentError, match="hidden_size"):
         lab.run([Arm("larger", 1, change={"hidden_size": 8})])
@@ -464,14 +476,13 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
     met = {}
 
     def probe_lab(lab, report, budget, fit_s):
-        from dataclasses import replace
-
         met.update(lab=lab, budget=budget, fit_s=fit_s)
         causes = (
             Cause("learning_rate", "proved", 0.9, "", recommendation={"learning_rate": 0.005}),
             Cause("batch_size", "observed", 0.1, "", recommendation={"batch_size": 64}),
         )
-        return replace(report, causes=causes)
+        probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
+        return replace(report, causes=causes, probes=probes)
 
     module = ModuleType("probe")
     module.probe_lab = probe_lab
@@ -481,19 +492,25 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
     assert met["fit_s"] > 0
     assert met["lab"] is report.origin.lab
     rate, batch = report.causes
-    assert rate.recommendation == {}
-    assert "lr=0.005" in rate.advice
-    assert batch.recommendation == {"batch_size": 64}
-    assert not batch.advice
-    with pytest.raises(ArgumentError, match=r"lr=0.005"):
-        report.origin.repaired({"learning_rate": 0.005})
+    assert (rate.recommendation, rate.advice) == ({}, "Take lr=0.005 in the optimizer.")
+    assert (batch.recommendation, batch.advice) == ({}, "Take batches of 64 windows.")
+    assert report.probes.note == "It was proved. Take lr=0.005 in the optimizer."
+    assert report.probes.repair == {}
+    assert report.origin.repair == {"learning_rate": 0.005}
+    with (
+        pytest.warns(UserWarning, match=r"lr=0.005"),
+        pytest.raises(ArgumentError, match=r"lr=0.005"),
+    ):
+        report.apply()
+    assert "clf" not in str(report)
 
 
 def test_every_change_has_words():
     assert "CosineAnnealingLR" in say_change({"lr_schedule": "cosine"})
-    assert say_change({"batch_size": 8}) == ""
+    assert "clip_grad_norm_(parameters, 0.5)" in say_change({"max_grad_norm": 0.5})
     assert say_change({"something": [1]}) == "something=[1]"
     assert say_change({"learning_rate": "low"}) == "learning_rate='low'"
+    assert say_change({"head_norm": "none"}) == "no normalization before the last layer"
     cause = Cause(
         "loss",
         "observed",
@@ -501,11 +518,29 @@ def test_every_change_has_words():
         "",
         recommendation={"label_smoothing": 0.1, "batch_size": 8},
         alternatives=({"weight_decay": 0.01}, {"batch_size": 4}),
-        advice="Look.",
+        advice="Look at the labels.",
     )
-    said = in_words(cause)
-    assert said.recommendation == {}  # half a repair is none
-    assert said.alternatives == ({"batch_size": 4},)
-    assert "label_smoothing=0.1" in said.advice
-    assert "weight_decay=0.01" in said.advice
-    assert said.advice.startswith("Look. Change ")
+    report = FluctuationReport("fluctuating", "mild", (), causes=(cause,))
+    (said,) = in_words(report).causes
+    assert not said.recommendation
+    assert not said.alternatives
+    assert said.advice == (
+        "Take torch.nn.CrossEntropyLoss(label_smoothing=0.1), batches of 8 windows. Or take"
+        " weight_decay=0.01 in the optimizer; or batches of 4 windows. Look at the labels."
+    )
+
+
+def test_the_parts_of_the_race_run_on_it():
+    report = report_of(
+        make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1), max_epochs=16
+    )
+    lab = report.origin.lab
+    is_same, sentence = self_test(lab, Purse(lab, 3.0))
+    assert is_same, sentence
+    purse = Purse(lab, 60.0)
+    findings = race(lab, purse, [Cause("learning_rate", "observed", 0.9, "")])
+    assert purse.spent <= 60
+    rate = next(trial for trial in findings.trials if trial.name == "learning_rate / 4")
+    assert rate.n_pairs >= 2
+    assert rate.change == {"learning_rate": 0.025}
+    assert "diverged" not in rate.sentence

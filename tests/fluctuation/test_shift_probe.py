@@ -126,6 +126,14 @@ def test_stretches_of_neighbours_are_held_out_of_every_group_and_class():
             assert rows[1] == rows[0] + 1  # of the windows as they were recorded
 
 
+def test_groups_of_few_windows_are_held_out_of_whatever_their_class():
+    train = grouped(40, 6)  # two of each class
+    held = held_out_rows(train, 0)
+    assert len(held) == 40
+    assert len(np.unique(train.groups[held])) == 40
+    assert not len(held_out_rows(grouped(40, 3), 0))
+
+
 def test_one_arm_is_run_where_two_cost_too_much_and_none_where_one_does():
     lab = FakeLab(0.95, 0.6)
     purse = Purse(lab, 12)
@@ -142,7 +150,7 @@ def test_one_arm_is_run_where_two_cost_too_much_and_none_where_one_does():
         ({"train": grouped()._replace(groups=None)}, "not known which recording"),
         ({"validation": grouped(8)}, "groups are in both parts"),
         ({"validation": grouped(2, first=100)}, "2 validation groups are too few"),
-        ({"train": grouped(4, 9)}, "too few windows"),
+        ({"train": grouped(4, 9)}, "too few windows to hold"),
     ],
 )
 def test_what_cannot_be_tested_is_said(change, said):

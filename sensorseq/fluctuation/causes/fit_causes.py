@@ -62,6 +62,18 @@ def regularization(seen: Seen) -> Cause | None:
                 seen.changed(early_stopping=True, restore_best=True),
             ),
         )
+    if seen.side == "penalty too strong":
+        return cause_of(
+            "regularization",
+            seen,
+            (
+                ("gradient_cosine", "gradients keep a common direction at rest ({n} cosine)"),
+                ("hidden_change", "the hidden state is {n} times what it was at first"),
+                ("train_accuracy", "training accuracy ends at {p}"),
+            ),
+            seen.changed(weight_decay=0.0, l1=0.0 if seen.arguments else KEEP),
+            advice="Weaken the penalties on the weights.",
+        )
     known = bool(seen.arguments)
     weaker: dict[str, Any] = {
         "dropout": 0.2 if (seen.number("dropout") or 0) > 0.2 else KEEP if known else 0.0,
@@ -77,7 +89,6 @@ def regularization(seen: Seen) -> Cause | None:
             ("train_mode_gap", "training loss is {p} higher in training than in evaluation"),
             ("dropout_share", "dropout makes {p} of the variance between batches"),
             ("train_accuracy", "training accuracy ends at {p}"),
-            ("gradient_cosine", "gradients keep a common direction ({n} cosine) at rest"),
         ),
         seen.changed(**weaker),
         advice="Weaken what holds the weights back: dropout, and penalties on them.",

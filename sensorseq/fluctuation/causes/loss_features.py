@@ -9,7 +9,14 @@ import math
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.measuring import NAN, column, finite, late_epochs, middle
+from sensorseq.fluctuation.causes.measuring import (
+    NAN,
+    column,
+    finite,
+    late_epochs,
+    middle,
+    step_column,
+)
 from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.run import Run
 
@@ -28,7 +35,7 @@ def measure_loss(run: Run) -> dict[str, float]:
     """Return how far the recorded loss is from what its margins say it should be, in nats."""
     found = dict.fromkeys(NAMES, NAN)
     found.update(_answers(run))
-    record, loss = run.record, column(run, "loss")
+    record, loss = run.record, _epoch_loss(run)
     n_classes = count_classes(run)
     floor = math.log(1 + (n_classes - 1) / math.e) if n_classes else NAN
     lowest = min(finite(loss), default=NAN)
@@ -50,6 +57,18 @@ def measure_loss(run: Run) -> dict[str, float]:
     if entropy:
         found["double_softmax_gain"] = found["cross_entropy_gap"] - found["double_softmax_gap"]
     return found
+
+
+def _epoch_loss(run: Run) -> Floats:
+    """Return the mean training loss of each epoch: of the history, or of the recorded steps."""
+    loss, record = column(run, "loss"), run.record
+    if record is None or np.isfinite(loss).any() or not int(record.epoch_steps[-1]):
+        return loss
+    size, of_step = step_column(record, "n_windows"), step_column(record, "loss")
+    starts = record.epoch_steps[:-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sums = np.add.reduceat(size * of_step, starts) / np.add.reduceat(size, starts)
+    return np.asarray(sums, np.float64)
 
 
 def count_classes(run: Run) -> int:

@@ -6,11 +6,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from sensorseq.fluctuation.causes import weights
-from sensorseq.fluctuation.causes.theory import POSITION, PRIOR, SIDES, STEP_NOISE, Term
+from sensorseq.fluctuation.causes.seen import Seen
+from sensorseq.fluctuation.causes.signatures import is_supported
+from sensorseq.fluctuation.causes.theory import (
+    POSITION,
+    PRIOR,
+    SIDES,
+    SIGNATURE_PRIOR,
+    STEP_NOISE,
+    Term,
+)
 from sensorseq.fluctuation.columns import Floats
 
 UNKNOWN = "unknown"
 LEAST_LOG = 1e-4  # what a logarithm is taken of at least
+LEAST_FEATURES = 2  # of a side, without which it is not named
 MOST_SDS = 4.0  # beyond, a value says no more than there
 
 
@@ -38,6 +48,24 @@ def scale_name(term: Term) -> str:
     return f"log {term.feature}" if term.is_log else term.feature
 
 
+def log_prior(features: Mapping[str, float]) -> dict[str, float]:
+    """Return the logarithm of the prior of each cause, which a signature of its own raises."""
+    seen = Seen(features)
+    causes = dict.fromkeys(cause for cause, _ in SIDES)
+    return {
+        cause: math.log(
+            PRIOR.get(cause, 1.0) * (SIGNATURE_PRIOR if is_supported(cause, seen) else 1.0)
+        )
+        for cause in causes
+    }
+
+
+def can_tell(side: tuple[str, str], features: Mapping[str, float]) -> bool:
+    """Whether enough features of a side were measured for it to be named at all."""
+    known = sum(math.isfinite(features[term.feature]) for term in SIDES[side])
+    return known >= LEAST_FEATURES
+
+
 def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:
     """Return the probability of each side of each cause, calibrated; what is left is unknown.
 
@@ -55,18 +83,20 @@ def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:
     dict
         Keys are those of `theory.SIDES`. The values sum to one at most.
     """
-    scores = {}
+    scores, prior = {}, log_prior(features)
     for side, terms in SIDES.items():
+        if not can_tell(side, features):
+            continue
         intercept, factors = weights.WEIGHTS[side]
         evidence = sum(
             factor * standardised(term, features)
             for term, factor in zip(terms, factors, strict=True)
         )
-        scores[side] = intercept + evidence + math.log(PRIOR.get(side[0], 1.0))
-    highest = max(0.0, *scores.values())
+        scores[side] = intercept + evidence + prior[side[0]]
+    highest = max([0.0, *scores.values()])
     raised = {side: math.exp(score - highest) for side, score in scores.items()}
     total = math.exp(-highest) + sum(raised.values())
-    shares = {side: part / total for side, part in raised.items()}
+    shares = {side: raised.get(side, 0.0) / total for side in SIDES}
     pooled = sum(shares[side] for side in STEP_NOISE)
     of_batch = batch_share(features)
     shares[STEP_NOISE[0]], shares[STEP_NOISE[1]] = pooled * (1 - of_batch), pooled * of_batch

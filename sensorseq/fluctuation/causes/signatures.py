@@ -92,7 +92,9 @@ def _loss(seen: Seen) -> bool:
 
 
 def _regularization(seen: Seen) -> bool:
-    return seen.above("train_mode_gap", 0.3) and seen.below("train_accuracy", 0.9)
+    masked = seen.above("train_mode_gap", 0.3) and seen.below("train_accuracy", 0.9)
+    shrunk = seen.below("hidden_change", 0.3) and seen.above("gradient_cosine", 0.3)
+    return masked or shrunk
 
 
 def label_noise(seen: Seen) -> bool:

@@ -4,7 +4,14 @@ import math
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.measuring import NAN, finite, late_details, middle, step_column
+from sensorseq.fluctuation.causes.measuring import (
+    NAN,
+    finite,
+    late_details,
+    middle,
+    ratio,
+    step_column,
+)
 from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.run import Run
 from sensorseq.training_record import TrainingRecord
@@ -19,6 +26,7 @@ NAMES = (
     *(f"saturated_{gate}_first" for gate in GATES),
     "saturated_first",
     "saturated_late",
+    "saturated_growth",
     "input_scale",
     "hidden_growth_first",
     "hidden_growth",
@@ -27,6 +35,7 @@ NAMES = (
     "profile_concentration",
     "profile_dead",
     "hidden_settles",
+    "hidden_change",
 )
 
 
@@ -48,6 +57,7 @@ def measure_start(run: Run) -> dict[str, float]:
         late.append(middle(share[len(share) // 2 :]))
     found["saturated_first"] = max(finite(first), default=NAN)
     found["saturated_late"] = max(finite(late), default=NAN)
+    found["saturated_growth"] = found["saturated_late"] - found["saturated_first"]
     found["input_scale"] = _input_scale(record)
     found.update(_time(run, record))
     return found
@@ -91,6 +101,9 @@ def _time(run: Run, record: TrainingRecord) -> dict[str, float]:
         found["hidden_growth_first"] = _growth(hidden[:1])
         found["hidden_growth"] = _growth(hidden[late] if late.any() else hidden)
         found["hidden_settles"] = _settles(hidden[late] if late.any() else hidden)
+        # over the run, for its size by itself is that of the network
+        if late.any() and not late[0]:
+            found["hidden_change"] = ratio(middle(hidden[late]), middle(hidden[0]))
     return found
 
 

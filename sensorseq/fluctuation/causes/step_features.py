@@ -23,6 +23,7 @@ _TOP = 0.05  # of all steps, the longest
 
 NAMES = (
     "update_ratio",
+    "update_ratio_peak",
     "overshoot",
     "overshoot_size",
     "batch_noise_ratio",
@@ -86,6 +87,9 @@ def _of_gradients(run: Run, record: TrainingRecord) -> dict[str, float]:
     trace = step_column(record, "gradient_noise")[late]
     held = finite(norm)
     found = {"update_ratio": middle(update)}
+    every = finite(step_column(record, "update_ratio"))
+    if len(every):
+        found["update_ratio_peak"] = float(np.quantile(every, 0.9))
     if len(held) >= _LEAST_STEPS and np.median(held) > 0:
         squares = np.sort(held**2)[::-1]
         n_top = max(int(np.ceil(_TOP * len(squares))), 1)

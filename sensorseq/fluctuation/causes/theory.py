@@ -48,18 +48,18 @@ def _log_down(feature: str) -> Term:
 # (cause, side): its features
 SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
     ("learning_rate", "too high"): (
-        _log_up("update_ratio"),
+        _log_up("update_ratio_peak"),
         _up("overshoot_size"),
         _log_up("loss_noise"),
         _log_up("batch_noise_ratio"),
-        _up("rate_end"),
+        _up("saturated_growth"),
     ),
     ("learning_rate", "too low"): (
-        _log_down("update_ratio"),
+        _log_down("update_ratio_peak"),
         _down("loss_fall"),
         _log_down("loss_noise"),
         _up("gradient_cosine"),
-        _up("still_falling"),
+        _log_down("hidden_change"),
     ),
     ("learning_rate", "schedule missing"): (
         _up("rate_end"),
@@ -77,10 +77,10 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
     ),
     ("batch_size", "too large"): (
         _down("noise_share"),
-        _up("gradient_cosine"),
+        _down("loss_turning_points"),
         _log_down("grad_tail"),
-        _up("still_falling"),
-        _log_up("batch_noise_ratio"),
+        _log_down("loss_noise_relative"),
+        _down("train_accuracy"),
     ),
     ("sequence_length", "too long"): (
         _up("profile_concentration"),
@@ -108,7 +108,7 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _down("loss_gap"),
         _up("stuck_share"),
         _up("saturated_late"),
-        _log_down("loss_noise"),
+        _log_up("hidden_change"),
     ),
     ("early_stopping", ""): (
         _log_up("val_loss_rise"),
@@ -164,14 +164,21 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _up("recall_spread"),
         _log_up("cross_entropy_gap"),
         _log_down("loss_gap_first"),
-        _log_up("batch_noise_ratio"),
+        _down("train_mode_gap"),
     ),
-    ("regularization", "too strong"): (
+    ("regularization", "dropout too strong"): (
         _up("train_mode_gap"),
         _log_up("dropout_share"),
         _down("train_accuracy"),
-        _up("gradient_cosine"),
         _log_up("loss_level"),
+        _log_down("hidden_change"),
+    ),
+    ("regularization", "penalty too strong"): (
+        _up("gradient_cosine"),
+        _log_down("hidden_change"),
+        _down("saturated_growth"),
+        _log_up("tensor_spread"),
+        _log_up("update_ratio"),
     ),
     ("regularization", "missing"): (
         _up("loss_gap"),
@@ -212,8 +219,8 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _up("stuck_share"),
         _up("stuck_depth"),
         _up("fitted_late_share"),
-        _up("val_stubborn_of_errors"),
-        _log_up("margin_spread"),
+        _up("val_wrong_depth"),
+        _up("margin_bimodality"),
     ),
     ("small_validation_set", ""): (
         _log_down("common_mode"),
@@ -245,5 +252,7 @@ STEP_NOISE = (("learning_rate", "too high"), ("batch_size", "too small"))
 POSITION = (_log_down("windows_per_step"), _log_up("steps_per_epoch"), _up("noise_share"))
 POSITION_FEATURES = ("windows_per_step", "steps_per_epoch")
 
-# Before anything was measured: static evidence apart, rate and batch are the likeliest.
+# Before anything was weighed, rate and batch are the likeliest; a signature that only one cause
+# has, with its rivals excluded, counts for more than any of them.
 PRIOR = {"learning_rate": 2.0, "batch_size": 2.0}
+SIGNATURE_PRIOR = 4.0

@@ -24,6 +24,7 @@ NAMES = (
     "val_stubborn_of_errors",
     "val_wrong_depth",
     "margin_spread",
+    "margin_bimodality",
     "group_spread",
     "groups_failed",
     "common_mode",
@@ -77,6 +78,11 @@ def _training(run: Run) -> dict[str, float]:
         "fitted_late_share": float(((middle_margin < 0) & (late_margin > 0)).mean()),
         "margin_spread": ratio(float(late_margin.std()), abs(typical) + 0.5),
     }
+    spread = late_margin.std()
+    if spread > 0 and len(late_margin) > 3:
+        z = (late_margin - late_margin.mean()) / spread
+        # Sarle's coefficient: 1 for two points, 1/3 for a normal and 5/9 for an even distribution
+        found["margin_bimodality"] = float(((z**3).mean() ** 2 + 1) / (z**4).mean())
     if stuck.any():
         # a window of another class is as far on the wrong side as others are on the right one
         found["stuck_depth"] = ratio(-float(np.median(late_margin[stuck])), max(typical, 0.0) + 0.5)

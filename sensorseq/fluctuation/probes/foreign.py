@@ -102,8 +102,9 @@ def probe_module(
     Returns
     -------
     FluctuationReport
-        With `record`, and `probes` unless `budget` is 0; ``origin.module`` is the trained module.
-        Recommendations that are no arguments of this function are in words, in `advice`.
+        With `record`, and `probes` unless `budget` is 0. What to change is in words of torch, in
+        the `advice` of its causes and the `note` of `probes`; as arguments it is
+        ``origin.repair``. ``origin.module`` is the trained module.
 
     Raises
     ------
@@ -119,10 +120,12 @@ def probe_module(
     Examples
     --------
     >>> import numpy as np
-    >>> class Mean(nn.Module):
+    >>> import torch
+    >>> class Mean(torch.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.linear = nn.Linear(2, 2)
+    ...         self.linear = torch.nn.Linear(2, 2)
+    ...
     ...     def forward(self, X):
     ...         return self.linear(X.mean(dim=1))
     >>> y = np.arange(40) % 2
@@ -209,12 +212,13 @@ def probe_module(
         record=result.record,
         arguments=lab.arguments,
     )
-    report = replace(report, origin=ModuleOrigin(lab, module.module, fit_s))
     if budget:
         from sensorseq.fluctuation.probes.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
-    return replace(report, causes=tuple(in_words(cause) for cause in report.causes))
+    repair = {} if report.probes is None else report.probes.repair
+    origin = ModuleOrigin(lab, module.module, fit_s, repair)
+    return replace(in_words(report), origin=origin)
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

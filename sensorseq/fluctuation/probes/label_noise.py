@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ LEAST_AUC_AS_GIVEN = 0.75
 LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
 N_SEEDS = 3
 N_STANDARD_ERRORS = 2.0
-MOST_EPOCHS, LEAST_STEPS = 15, 30  # of an arm, for a run of many and of few epochs
+# Of an arm: a third of the run's between these, fewer than that where the purse holds no more, and
+# never fewer than give so many steps.
+MOST_EPOCHS, LEAST_EPOCHS, LEAST_STEPS = 15, 6, 30
 DRAWN_POINTS = 200  # of a channel of a suspect
 _CAUSE = "label_noise"
 
@@ -85,11 +87,11 @@ def label_noise_probe(lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0
     if margins.are_known and margins.n_negative < _least_suspects(len(margins.is_negative)):
         return Findings(trials=[_trial("rejected", f"{margins.sentence()}.", "inference", 0.0)])
     fold = assign_folds(train.target, train.groups, n_folds, rng)
-    arms = _fold_arms(lab, fold, n_folds)
+    arms = _affordable(purse, _fold_arms(lab, fold, n_folds))
     if not purse.affords(arms):
         return _not_tested(
-            f"models that have not seen the labels cost {purse.cost_of(arms):.0f} epochs, and"
-            f" {purse.left:.0f} are left",
+            f"models that have not seen the labels cost {purse.cost_of(arms):.0f} epochs at least,"
+            f" and {purse.left:.0f} are left",
             "a larger budget",
         )
     spent, results = purse.spent, purse.run(arms)
@@ -197,9 +199,10 @@ class _Search:
             random = self._like(suspects, self._rng.permutation(len(self._score)))
             for name, rows in (("suspects", suspects), ("random", random), ("hard", hard)):
                 arms.append(_arm(lab, f"without {name}, order {seed}", seed, left_out=rows))
+        arms = _affordable(purse, arms)
         if not purse.affords(arms):
-            cost = f"would cost {purse.cost_of(arms):.0f} epochs of {purse.left:.0f} that are left"
-            return "undecided", f"To see what they do {cost}.", 0
+            cost = f"at least {purse.cost_of(arms):.0f} epochs, and {purse.left:.0f} are left"
+            return "undecided", f"To see what they do costs {cost}.", 0
         results = purse.run(arms)
         losses = np.array([_late_loss(result) for result in results]).reshape(N_SEEDS, 3)
         if not np.isfinite(losses).all():
@@ -264,18 +267,34 @@ def _arm(
     predict_rows: NDArray[np.int64] | None = None,
 ) -> Arm:
     rows = np.setdiff1d(np.arange(len(lab.train.target)), left_out)
-    share = len(rows) / len(lab.train.target)
-    least = math.ceil(LEAST_STEPS / max(1.0, share * lab.steps_per_epoch))
-    n_epochs = max(least, min(math.ceil(lab.n_epochs / 3), MOST_EPOCHS))
-    return Arm(
+    arm = Arm(
         name,
-        n_epochs=min(n_epochs, lab.n_epochs),
+        n_epochs=min(math.ceil(lab.n_epochs / 3), MOST_EPOCHS),
         start=0 if lab.record.snapshots else None,
         seed=seed,
         decays=True,  # what is asked for is a good model soon
         train_rows=rows,
         predict_rows=predict_rows,
     )
+    return replace(arm, n_epochs=max(arm.n_epochs, _least_epochs(lab, arm)))
+
+
+def _least_epochs(lab: Lab, arm: Arm) -> int:
+    n_windows = len(lab.train.target)
+    share = 1.0 if arm.train_rows is None else len(arm.train_rows) / n_windows
+    n_epochs = math.ceil(LEAST_STEPS / max(1.0, share * lab.steps_per_epoch))
+    return min(max(LEAST_EPOCHS, n_epochs), lab.n_epochs)
+
+
+def _affordable(purse: Purse, arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms with as many epochs as can be paid for, or the fewest that make sense."""
+    found = list(arms)
+    most, least = arms[0].n_epochs, max(_least_epochs(purse.lab, arm) for arm in arms)
+    for n_epochs in range(most, least - 1, -1):
+        found = [replace(arm, n_epochs=n_epochs) for arm in arms]
+        if purse.affords(found):
+            break
+    return found
 
 
 def _judge_folds(lab: Lab, fold: NDArray[np.int64], results: Sequence[ArmResult]) -> _Judged | str:

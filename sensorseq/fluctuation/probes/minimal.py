@@ -17,8 +17,10 @@ from sensorseq.fluctuation.probes.first_weights import (
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.rounds import Progress
+from sensorseq.fluctuation.probes.verify import verify
 from sensorseq.fluctuation.run import plural
 
+__all__ = ["Repair", "minimal_repair", "verify"]
 NEEDED_RATIO = 1.5  # of the noise without a change to that with it, from where it is needed
 
 

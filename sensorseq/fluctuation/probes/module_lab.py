@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -276,11 +276,14 @@ class ModuleOrigin:
         As it was trained, with its last weights.
     fit_s : float
         Seconds it took.
+    repair : dict
+        The smallest set of changes that was proved, as arguments that `lab` knows.
     """
 
     lab: Lab
     module: Any
     fit_s: float
+    repair: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
         """Return what runs it again, on the windows that `probe_module` was given."""
@@ -304,9 +307,9 @@ class ModuleOrigin:
         ArgumentError
             Always.
         """
-        own = [f"{name}={value!r}" for name, value in changes.items()]
-        words = say_change(changes) or ", ".join(own) or "nothing"
-        raise ArgumentError(f"a module of your own is changed by you: {words}.")
+        words = say_change(changes or self.repair)
+        what = f"Take {words}." if words else "Nothing was proved to repair it."
+        raise ArgumentError(f"a module of your own is yours to change. {what}")
 
 
 def _options_of(arm: Arm) -> dict[str, Any]:

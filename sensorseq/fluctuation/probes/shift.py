@@ -18,6 +18,7 @@ RUN_SHARE = 3  # an arm is a third of the run
 LEAST_GROUPS = 3  # of validation, and of training: below, no standard error can be told
 LEAST_GAP = 0.1  # of accuracy, between known and new groups
 LEAST_WINDOWS = 20  # held out
+LEAST_IN_STRETCH = 4  # windows of a group and class, of which one is held out
 MOST_ARMS = 2
 LATE_SHARE = 3  # accuracies of the groups are those of the last third of the run
 APART = 0.3  # of accuracy, between groups that do well and groups that do badly
@@ -81,7 +82,7 @@ def shift_probe(lab: Lab, purse: Purse) -> Findings:
         name = f"hold out {100 * HELD_OUT:.0f} % of known groups"
         arms.append(Arm(name, n_epochs, 0, seed, decays=True, train_rows=kept, predict_rows=held))
     if any(len(arm.predict_rows) < LEAST_WINDOWS for arm in arms if arm.predict_rows is not None):
-        return _not_tested(f"too few windows of a group and class to hold any out.{seen}")
+        return _not_tested(f"the groups have too few windows to hold some of each out.{seen}")
     while arms and not purse.affords(arms):
         arms.pop()
     if not arms:
@@ -115,16 +116,23 @@ def _not_tested(reason: str, would_settle: str = "") -> Findings:
 
 
 def held_out_rows(train: LabWindows, seed: int) -> NDArray[np.int64]:
-    """Return a stretch of neighbouring windows of each group and class of at least four windows."""
+    """Return a stretch of neighbouring windows of each group and class.
+
+    Classes of which a group has fewer than four windows are taken together; of a group that has
+    fewer than four in all nothing is held out.
+    """
     rng = np.random.default_rng(seed)
     _, group = np.unique(np.asarray(train.groups), return_inverse=True)
-    both = group * (int(train.target.max()) + 1) + train.target
+    n_classes = int(train.target.max()) + 1
+    both = group * (n_classes + 1) + train.target
+    is_rare = np.bincount(both)[both] < LEAST_IN_STRETCH
+    both = np.where(is_rare, group * (n_classes + 1) + n_classes, both)
     order = np.arange(len(both)) if train.rows is None else np.asarray(train.rows)
     chosen = []
     for cell in np.unique(both):
         members = np.flatnonzero(both == cell)
         members = members[np.argsort(order[members], kind="stable")]
-        n = round(HELD_OUT * len(members)) if len(members) >= 7 else int(len(members) >= 4)
+        n = max(round(HELD_OUT * len(members)), int(len(members) >= LEAST_IN_STRETCH))
         first = int(rng.integers(0, len(members) - n + 1))
         chosen.append(members[first : first + n])
     return np.sort(np.concatenate(chosen)).astype(np.int64)
