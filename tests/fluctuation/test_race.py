@@ -161,8 +161,11 @@ def test_arms_that_restart_the_optimizer_are_held_against_one_that_does_as_well(
     lab = FakeLab()
     run(lab, 300, optimizer=0.6)
     arms = [arm for call in lab.calls for arm in call]
-    assert all(arm.restarts_optimizer for arm in arms)
-    assert {arm.name for arm in arms} >= {"unchanged, optimizer restarted"}
+    adam = [arm for arm in arms if "optimizer" in arm.change]
+    beside = [arm for arm in arms if arm.name == "unchanged, optimizer restarted"]
+    assert adam
+    assert all(arm.restarts_optimizer for arm in (*adam, *beside))
+    assert {arm.seed for arm in adam} <= {arm.seed for arm in beside}
 
 
 def test_less_dropout_has_to_prove_itself_on_the_validation_windows():
@@ -233,13 +236,14 @@ def test_a_round_is_one_call_and_the_first_has_another_order_of_the_unchanged():
     findings = run(lab, 200, learning_rate=0.6)
     first = lab.calls[0]
     unchanged = [arm.seed for arm in first if arm.name == "unchanged"]
-    assert len(set(unchanged)) == 2
+    assert unchanged == [1]  # the run itself is there already
     changed = [arm for arm in first if arm.name != "unchanged"]
     assert len(changed) >= 2
     assert {arm.seed for arm in changed} == {unchanged[0]}
     trial = findings.trials[0]
-    assert len(trial.curves["A"]) == len(trial.curves["B"]) == trial.n_pairs
-    assert len(trial.curves["A'"]) == 1
+    assert len(trial.curves["A"]) == 1
+    assert len(trial.curves["A'"]) >= 1
+    assert len(trial.curves["B"]) == trial.n_pairs
     assert len(trial.evidence_ratio) == trial.n_pairs
     assert len({(arm.name, arm.seed) for call in lab.calls for arm in call}) == sum(
         len(call) for call in lab.calls

@@ -105,4 +105,14 @@ WEIGHTS: dict[tuple[str, str], tuple[float, tuple[float, ...]]] = {
 }
 POSITION: tuple[float, tuple[float, ...]] = (-1.901, (0.584, 0.011, 0.611))
 # from a probability as it is scored to how often it was right
-CALIBRATION: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.125, 0.07), (0.25, 0.07), (0.375, 0.173), (0.5, 0.458), (0.625, 0.789), (0.75, 0.8), (0.875, 0.8), (1.0, 0.938))
+CALIBRATION: tuple[tuple[float, float], ...] = (
+    (0.0, 0.0),
+    (0.125, 0.07),
+    (0.25, 0.07),
+    (0.375, 0.173),
+    (0.5, 0.458),
+    (0.625, 0.789),
+    (0.75, 0.8),
+    (0.875, 0.8),
+    (1.0, 0.938),
+)

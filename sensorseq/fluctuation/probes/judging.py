@@ -80,6 +80,7 @@ class Tried:
     reading: str = ""
     bounds: tuple[float, float] | None = None
     log_ratio: float = math.nan
+    noise_ratio: float = math.nan
     log_error: float = math.nan
     raw_change: float = math.nan
     averaged_change: float = math.nan
@@ -161,7 +162,9 @@ class Judge:
             [[part.log_noise for part in group] for group in groups], self._log_sd, LEAST_LOG_SD
         )
         noise_rule = StopRule(self.n_arms * rules, least_pairs=self.least_pairs)
+        one.unchanged_nats = _mean_noise(unchanged)
         one.log_ratio = float(np.mean(noise_b) - np.mean(noise_a))
+        one.noise_ratio = _mean_noise(changed) / one.unchanged_nats
         one.log_error = sd * share
         one.bounds = noise_rule.bounds
         one.noise_evidence.append(noise_rule.evidence(noise_b, noise_a, sd))
@@ -249,6 +252,11 @@ def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
     """Return the mean noise in nats."""
     noise = [math.log(max(part.noise_nats, 1e-6)) for part in numbers]
     return math.exp(sum(noise) / len(noise)) if noise else 0.1
+
+
+def _mean_noise(numbers: Sequence[ArmNumbers]) -> float:
+    """Return the geometric mean of the noise, in nats."""
+    return float(np.exp(np.mean([math.log(max(part.noise_nats, 1e-6)) for part in numbers])))
 
 
 def _mean_difference(

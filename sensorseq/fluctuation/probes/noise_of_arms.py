@@ -75,7 +75,7 @@ def measure_arm(
         worst = _FAILED * log_classes
         return ArmNumbers(math.log(worst), worst, worst, worst, True)
     nats = metrics.mean_noise(judged)
-    relative = metrics.mean_noise(metrics.softened_log(judged, log_classes))
+    relative = metrics.mean_noise(metrics.softened_log(np.maximum(judged, 0.0), log_classes))
     scale = 1.1 * log_classes  # so that both logarithms are alike at the loss of guessing
     both = math.log(nats + NOISE_FLOOR) + math.log(relative * scale + NOISE_FLOOR)
     raw = float(loss[len(loss) // 2 :].mean())

@@ -64,7 +64,6 @@ class RaceFindings(Findings):
 def make_trial(one: Tried, cost_epochs: float) -> Trial:
     """Return what came of a candidate."""
     candidate = one.candidate
-    is_known = np.isfinite(one.log_ratio)
     return Trial(
         cause=candidate.cause,
         name=candidate.name,
@@ -73,12 +72,12 @@ def make_trial(one: Tried, cost_epochs: float) -> Trial:
         outcome=one.outcome,
         sentence=describe(one),
         n_pairs=len(one.results),
-        noise_ratio=float(np.exp(one.log_ratio)) if is_known else None,
+        noise_ratio=_known(one.noise_ratio),
         raw_change=_known(one.raw_change),
         averaged_change=_known(one.averaged_change),
         curves={
-            "A": _curves(one.unchanged[: max(len(one.results), 1)]),
-            "A'": _curves(one.unchanged[1:2]),
+            "A": _curves(one.unchanged[:1]),
+            "A'": _curves(one.unchanged[1:]),
             "B": _curves(one.results),
         },
         evidence_ratio=tuple(one.evidence),
@@ -100,8 +99,7 @@ def describe(one: Tried) -> str:
     what = "error rate" if one.candidate.judged_by == "accuracy" else "loss"
     what = "validation loss" if one.candidate.judged_by == "validation" else what
     figures = [
-        f"noise x{np.exp(one.log_ratio):.2f}"
-        f" ({one.n_calmer} of {plural(n_pairs, 'pair')}{_passed(one)})",
+        f"noise x{one.noise_ratio:.2f} ({one.n_calmer} of {plural(n_pairs, 'pair')}{_passed(one)})",
         f"{what} {_worse_or_better(one.raw_change)}",
     ]
     if np.isfinite(one.averaged_change):

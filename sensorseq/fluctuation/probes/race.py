@@ -16,7 +16,7 @@ from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import RaceFindings, make_trial
 from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.probes.recorded import recorded_arms
+from sensorseq.fluctuation.probes.recorded import RECORDED, recorded_arms
 from sensorseq.fluctuation.probes.rounds import (
     LEAST_EPOCHS,
     USUAL_EPOCHS,
@@ -90,13 +90,20 @@ def _run_stage(
     progress: Progress | None,
     history: Mapping[str, Sequence[Any]] | None,
 ) -> RaceFindings:
-    rounds = _beside_the_run(lab, purse, candidates, progress, history)
-    if kind != "snapshot" or rounds is None:
+    rounds = None
+    if kind == "snapshot":
+        rounds = _beside_the_run(lab, purse, candidates, progress, history)
+    if rounds is None:
         rounds = _beside_re_runs(lab, purse, candidates, kind, progress)
     if rounds is None:
         return RaceFindings()
     tried = [one for one in rounds.run() if one.results]
-    unchanged = {id(result): result for one in tried for result in one.unchanged}
+    unchanged = {
+        id(result): result
+        for one in tried
+        for result in one.unchanged
+        if result.arm.name != RECORDED
+    }
     shared = sum(lab.cost_of(result.arm) for result in unchanged.values()) / max(len(tried), 1)
     trials = [
         make_trial(one, shared + sum(lab.cost_of(result.arm) for result in one.results))

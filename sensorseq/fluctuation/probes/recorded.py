@@ -7,6 +7,7 @@ import numpy as np
 
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 
+RECORDED = "the run itself"  # name of such an arm
 STEADY_RATE = 0.8  # of the rate at the start, below which a later stretch is no re-run of it
 
 
@@ -43,7 +44,7 @@ def recorded_arms(
         stretch = slice(begin, begin + n_epochs)
         found.append(
             ArmResult(
-                Arm("the run itself", n_epochs, start=start, seed=None),
+                Arm(RECORDED, n_epochs, start=start, seed=None),
                 np.asarray(record.fixed_loss[stretch], np.float64),
                 columns["loss"][stretch],
                 columns["val_loss"][stretch],
