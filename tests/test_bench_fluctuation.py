@@ -525,6 +525,17 @@ def test_every_repair_is_fitted_anew_or_changes_nothing():
             assert oracle.Outcome.from_dict(told).n_fresh == 400
 
 
+def test_a_run_that_cannot_be_probed_keeps_its_answers():
+    planned = small("preprocessing")
+    classifier = runs.make_classifier(planned, 6)
+    classifier.fluctuation_ = report("diverged", ("learning_rate", "observed", 0.6))
+    found, proof = repair.probe(runs.draw_parts(planned), classifier, 1.0)
+    assert proof is None
+    assert found["answers"] == [("learning_rate", 0.6)]
+    assert found["cost"] is None
+    assert found["error"]
+
+
 def test_a_few_runs_are_trained_repaired_judged_and_not_written(tmp_path, monkeypatch, capsys):
     def tiny(part, *, quick):
         assert quick
