@@ -44,6 +44,7 @@ THEORY_WEIGHT, THEORY_SD = 0.4, 0.8  # what a weight is pulled to, and how hard
 INTERCEPT_SD = 1.5
 HEALTHY_SHARE = 0.5  # of the weight of one cause, that all runs without a fault have together
 N_KNOTS = 9
+LEAST_RUNS, UNSEEN = 3, -3.0  # runs that show a side, and its intercept where there are fewer
 NEVER = -30.0  # logarithm of a prior
 KINDS: dict[str, tuple[str, ...]] = {  # which side of its cause a kind of injection shows
     "rate too high": ("too high",),
@@ -318,9 +319,15 @@ def fit(cases: Sequence[Case]) -> Model:
             np.full(n_position, 1.0),
         ]
     )
-    bounds = [(-8.0, 4.0)] * n_sides + [(0.0, 3.0)] * n_factors + [(-4.0, 4.0)]
-    bounds += [(0.0, 4.0)] * n_position
-    found = minimize(loss, centre, jac=True, bounds=bounds, method="L-BFGS-B")
+    # of a side that hardly a run shows nothing can be learned, least of all that there is no such
+    shown = right.sum(axis=0) >= LEAST_RUNS
+    bounds = [(-8.0, 4.0) if there else (UNSEEN, UNSEEN) for there in shown]
+    bounds += [
+        (0.0, 3.0) if there else (THEORY_WEIGHT,) * 2 for there in shown for _ in range(n_terms)
+    ]
+    bounds += [(-4.0, 4.0)] + [(0.0, 4.0)] * n_position
+    start = np.clip(centre, [low for low, _ in bounds], [high for _, high in bounds])
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
     return unpacked(found.x)
 
 

@@ -116,6 +116,10 @@ def test_share_of_sampling_noise_in_a_step(healthy):
     record = healthy_record()
     record.steps["gradient_noise"] /= 2
     assert features_of(record)["noise_share"] == pytest.approx(NOISE_SHARE / 2)
+    record.steps["gradient_noise"] *= 10  # an estimate may be, a share may not
+    assert features_of(record)["noise_share"] == 1.0
+    record.steps["gradient_noise"][:] = np.nan
+    assert math.isnan(features_of(record)["noise_share"])
 
 
 def test_gradient_tail_and_share_of_the_largest():

@@ -45,15 +45,19 @@ def small_validation_set(seen: Seen) -> Cause | None:
 
 def distribution_shift(seen: Seen) -> Cause | None:
     """Tell of recordings that are unlike those learned from."""
+    parts = [
+        ("accuracy_gap", "validation accuracy is {points} points below that of training"),
+        ("groups_failed", "{p} of the recordings are mostly wrong"),
+        ("loss_gap_first", "the loss parts by {nats} nats from the first epochs on"),
+    ]
+    if seen.above("group_spread", 1.2):  # below, all recordings are as bad
+        parts.insert(
+            1, ("group_spread", "recordings differ {n} times as much as their windows let expect")
+        )
     return cause_of(
         "distribution_shift",
         seen,
-        (
-            ("accuracy_gap", "validation accuracy is {points} points below that of training"),
-            ("group_spread", "recordings differ {n} times as much as their windows let expect"),
-            ("groups_failed", "{p} of the recordings are mostly wrong"),
-            ("loss_gap_first", "the loss parts by {nats} nats from the first epochs on"),
-        ),
+        parts,
         {},
         (seen.changed(augment="standard"),),
         "More recordings, statistics per recording when the windows are scaled, or augmentation;"
@@ -68,7 +72,7 @@ def dropout_noise(seen: Seen) -> Cause | None:
         seen,
         (
             ("dropout_share", "dropout makes {p} of the variance between batches"),
-            ("train_mode_gap", "training loss is {p} higher in training than in evaluation"),
+            ("train_mode_gap", "the loss of training mode is {p} above that of evaluation mode"),
             ("loss_noise", "in evaluation it moves by +-{nats} nats only"),
         ),
         {},

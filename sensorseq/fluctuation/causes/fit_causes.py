@@ -41,7 +41,10 @@ def regularization(seen: Seen) -> Cause | None:
             "regularization",
             seen,
             (
-                ("train_mode_gap", "training loss is {p} higher in training than in evaluation"),
+                (
+                    "train_mode_gap",
+                    "the loss of training mode is {p} above that of evaluation mode",
+                ),
                 ("loss_noise", "in evaluation it moves by +-{nats} nats per epoch"),
             ),
             seen.changed(head_norm="layer"),
@@ -67,7 +70,7 @@ def regularization(seen: Seen) -> Cause | None:
             "regularization",
             seen,
             (
-                ("gradient_cosine", "gradients keep a common direction at rest ({n} cosine)"),
+                ("gradient_cosine", "gradients of steps far apart have a cosine of {n}"),
                 ("hidden_change", "the hidden state is {n} times what it was at first"),
                 ("train_accuracy", "training accuracy ends at {p}"),
             ),
@@ -86,7 +89,7 @@ def regularization(seen: Seen) -> Cause | None:
         "regularization",
         seen,
         (
-            ("train_mode_gap", "training loss is {p} higher in training than in evaluation"),
+            ("train_mode_gap", "the loss of training mode is {p} above that of evaluation mode"),
             ("dropout_share", "dropout makes {p} of the variance between batches"),
             ("train_accuracy", "training accuracy ends at {p}"),
         ),

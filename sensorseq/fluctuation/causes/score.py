@@ -61,9 +61,12 @@ def log_prior(features: Mapping[str, float]) -> dict[str, float]:
 
 
 def can_tell(side: tuple[str, str], features: Mapping[str, float]) -> bool:
-    """Whether enough features of a side were measured for it to be named at all."""
-    known = sum(math.isfinite(features[term.feature]) for term in SIDES[side])
-    return known >= LEAST_FEATURES
+    """Whether enough of a side was measured for it to be named at all: its first feature, and more.
+
+    Dropout that drew no masks makes no noise.
+    """
+    known = [math.isfinite(features[term.feature]) for term in SIDES[side]]
+    return known[0] and sum(known) >= LEAST_FEATURES
 
 
 def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:

@@ -1,6 +1,6 @@
 """Causes that act in the optimizer's steps: rate, batch, clipping, optimizer."""
 
-import math
+from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.seen import KEEP, Seen, counted, scaled
@@ -8,7 +8,8 @@ from sensorseq.fluctuation.causes.wording import cause_of
 
 _LESS, _MORE, _MUCH_MORE = 0.25, 4.0, 10.0  # steps by which a rate or a batch is changed
 _EMA_DECAY = 0.99
-_WARMUP_EPOCHS = 5
+_MOMENTUM = 0.9
+_ADAM_RATE = 1e-3  # of its authors
 
 _UPDATE = ("update_ratio", "a step changes the weights by {p} of their norm")
 _NOISE = ("loss_noise", "the training loss moves by +-{nats} nats per epoch")
@@ -24,7 +25,7 @@ def learning_rate(seen: Seen) -> Cause | None:
             (
                 _UPDATE,
                 ("loss_fall", "the training loss has lost {p} of its first value"),
-                ("gradient_cosine", "the gradients of steps far apart agree by {n} (cosine)"),
+                ("gradient_cosine", "gradients of steps far apart have a cosine of {n}"),
             ),
             seen.changed(learning_rate=scaled(rate, _MUCH_MORE)),
             advice="Raise the learning rate tenfold; until then this is slow, not restless.",
@@ -76,7 +77,7 @@ def batch_size(seen: Seen) -> Cause | None:
             "batch_size",
             seen,
             (
-                ("steps_per_epoch", "there are {n} steps in an epoch"),
+                ("steps_per_epoch", "the steps of an epoch number {n}"),
                 share,
                 ("still_falling", "the training loss still falls by {p} in ten epochs"),
             ),
@@ -124,42 +125,43 @@ def gradient_clipping(seen: Seen) -> Cause | None:
 
 def optimizer(seen: Seen) -> Cause | None:
     """Tell of plain steps in a narrow valley, or of unbounded ones after a calm."""
-    old = seen.arguments.get("optimizer")
-    rate = 1e-3 if old in ("sgd", None) else KEEP
+    old, rate = seen.arguments.get("optimizer"), seen.number("learning_rate")
     if old == "adam":
         fresh = seen.changed(optimizer_params=None) or seen.changed(optimizer="adamw")
     else:
-        # further parameters are those of the old one
+        # further parameters are those of the old one, and its rate means other steps
+        others = seen.arguments.get("optimizer_params")
         fresh = seen.changed(
-            optimizer="adam",
-            learning_rate=rate,
-            optimizer_params=None if seen.arguments.get("optimizer_params") else KEEP,
+            optimizer="adam", learning_rate=_ADAM_RATE, optimizer_params=None if others else KEEP
         )
-    follow = ("steps_follow_gradients", "the steps are as long as the gradients ({n} correlation)")
-    spread = ("tensor_spread", "the gradients of its parameters differ up to {n} times")
+    usual: dict[str, Any] = {}
+    if old == "sgd":
+        with_momentum = KEEP if seen.side == "too much momentum" else scaled(rate, 0.1)
+        usual = seen.changed(momentum=_MOMENTUM, learning_rate=with_momentum)
+    slower = seen.changed(learning_rate=scaled(rate, _LESS))
+    follow = ("steps_follow_gradients", "the lengths of steps and gradients correlate by {n}")
     if seen.side == "plain steps":
-        parts: tuple[tuple[str, str], ...] = (
-            follow,
-            spread,
-            ("still_falling", "the loss still falls by {p} in ten epochs"),
+        return cause_of(
+            "optimizer",
+            seen,
+            (
+                follow,
+                ("tensor_spread", "the gradients of its parameters differ up to {n} times"),
+                ("still_falling", "the loss still falls by {p} in ten epochs"),
+            ),
+            fresh,
+            (usual,),
         )
-    else:
-        parts = (
-            ("loss_spike_share", "{p} of the epochs are leaps of the training loss"),
-            ("loss_autocorrelation", "its deviations last ({n} from epoch to epoch)"),
-            _UPDATE,
-            follow,
-        )
-    number = seen.number("learning_rate")
-    calmer = {} if number is None or math.isnan(number) else scaled(number, 0.1)
+    first, second = (usual, fresh) if seen.side == "too much momentum" else (fresh, usual)
     return cause_of(
         "optimizer",
         seen,
-        parts,
-        fresh,
         (
-            seen.changed(momentum=0.9, learning_rate=calmer)
-            if old == "sgd" and calmer
-            else seen.changed(warmup_epochs=_WARMUP_EPOCHS),
+            ("loss_spike_share", "{p} of the epochs are leaps of the training loss"),
+            ("loss_autocorrelation", "its deviations correlate by {n} from one epoch to the next"),
+            _UPDATE,
+            follow,
         ),
+        first,
+        (second, slower),
     )

@@ -100,7 +100,8 @@ def _of_gradients(run: Run, record: TrainingRecord) -> dict[str, float]:
     if known.any():
         # numerator and denominator are averaged apart: a mean of quotients has no mean
         noise = float((trace[known] / size[known]).mean())
-        found["noise_share"] = ratio(noise, float((norm[known] ** 2).mean()))
+        # the estimate of a trace scatters, but no share is above one
+        found["noise_share"] = min(ratio(noise, float((norm[known] ** 2).mean())), 1.0)
     known = np.isfinite(update) & np.isfinite(norm) & (update > 0) & (norm > 0)
     if known.sum() >= _LEAST_STEPS:
         found["steps_follow_gradients"] = _correlation(np.log(update[known]), np.log(norm[known]))

@@ -45,7 +45,7 @@ def _log_down(feature: str) -> Term:
     return Term(feature, -1, True)
 
 
-# (cause, side): its features
+# (cause, side): its features; one whose first was not measured is not named
 SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
     ("learning_rate", "too high"): (
         _log_up("update_ratio_peak"),
@@ -69,16 +69,16 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _up("train_accuracy"),
     ),
     ("batch_size", "too small"): (
-        _up("noise_share"),
         _log_up("grad_tail"),
+        _up("noise_share"),
         _log_up("loss_noise_relative"),
         _down("gradient_cosine"),
         _log_down("batch_noise_ratio"),
     ),
     ("batch_size", "too large"): (
+        _log_down("grad_tail"),
         _down("noise_share"),
         _down("loss_turning_points"),
-        _log_down("grad_tail"),
         _log_down("loss_noise_relative"),
         _down("train_accuracy"),
     ),
@@ -146,8 +146,8 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _log_down("noise_late_over_early"),
     ),
     ("weight_init", "slow start"): (
-        _up("late_start"),
         _up("saturated_forget_first"),
+        _up("late_start"),
         _log_down("first_gradient"),
         _log_up("tensor_spread"),
         _log_down("input_scale"),
@@ -167,15 +167,15 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _down("train_mode_gap"),
     ),
     ("regularization", "dropout too strong"): (
-        _up("train_mode_gap"),
         _log_up("dropout_share"),
+        _up("train_mode_gap"),
         _down("train_accuracy"),
         _log_up("loss_level"),
         _log_down("hidden_change"),
     ),
     ("regularization", "penalty too strong"): (
-        _up("gradient_cosine"),
         _log_down("hidden_change"),
+        _up("gradient_cosine"),
         _down("saturated_growth"),
         _log_up("tensor_spread"),
         _log_up("update_ratio"),
@@ -209,8 +209,8 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _down("steps_follow_gradients"),
     ),
     ("optimizer", "too much momentum"): (
-        _up("steps_follow_gradients"),
         _up("loss_autocorrelation"),
+        _up("steps_follow_gradients"),
         _up("overshoot_size"),
         _log_up("update_ratio"),
         _down("gradient_cosine"),
@@ -223,16 +223,16 @@ SIDES: dict[tuple[str, str], tuple[Term, ...]] = {
         _up("margin_bimodality"),
     ),
     ("small_validation_set", ""): (
-        _log_down("common_mode"),
         _log_up("val_accuracy_noise"),
+        _log_down("common_mode"),
         _log_down("loss_noise"),
         _log_down("val_noise_over_sampling"),
         _log_down("churn"),
     ),
     ("distribution_shift", ""): (
+        _up("accuracy_gap"),
         _log_up("group_spread"),
         _up("groups_failed"),
-        _up("accuracy_gap"),
         _log_up("loss_gap_first"),
         _up("val_wrong_depth"),
     ),
