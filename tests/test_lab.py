@@ -70,8 +70,11 @@ def test_an_unchanged_arm_is_the_run(options):
         )
 
 
-def test_an_arm_leaves_no_trace():
-    classifier, report, lab = fit()
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_an_arm_leaves_no_trace(engine):
+    classifier, report, lab = fit(engine=engine, ema_decay=0.9)
+    again = Arm("again", 3, start=1, seed=5)
+    first = lab.run([again])[0].fixed_loss
     before = {k: v.clone() for k, v in classifier.module_.state_dict().items()}
     states = [snapshot.state["module"] for snapshot in report.record.snapshots]
     kept = [{k: v.clone() for k, v in state.items()} for state in states]
@@ -81,6 +84,7 @@ def test_an_arm_leaves_no_trace():
     for state, copy in zip(states, kept, strict=True):
         assert all(torch.equal(copy[name], tensor) for name, tensor in state.items())
     assert torch.equal(torch_before, torch.get_rng_state())
+    assert np.array_equal(lab.run([again])[0].fixed_loss, first)
 
 
 def test_arms_of_a_seed_see_the_windows_in_one_order():

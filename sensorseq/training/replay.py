@@ -1,5 +1,6 @@
 """Start: go on from a snapshot of a run, unchanged or with one thing different."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -140,9 +141,10 @@ class Start:
             self.load_model(run.native.trainer, 0)
             return
         if self.keeps_optimizer:
-            run.optimizer.load_state_dict(_with_rates_of(run.optimizer, state["optimizer"]))
+            moments = copy.deepcopy(state["optimizer"])  # torch takes the tensors as they are
+            run.optimizer.load_state_dict(_with_rates_of(run.optimizer, moments))
             if run.average is not None:
-                run.average.load_state_dict(state["average"])
+                run.average.load_state_dict(copy.deepcopy(state["average"]))
 
     @torch.no_grad()
     def load_model(self, trainer: EpochTrainer, model: int) -> None:

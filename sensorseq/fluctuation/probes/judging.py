@@ -175,10 +175,10 @@ class Judge:
         one.raw_change = _mean_difference(changed, unchanged, "raw")
         one.averaged_change = _mean_difference(changed, unchanged, "averaged")
         prior = 2 * noise_level * math.sqrt(2 / self._n_level)
-        raw_sd = pair_sd([[part.raw for part in group] for group in groups], prior, 0.0)
+        raw_sd = pair_sd([_finite(group) for group in groups], prior, 0.0)
         level_sd = max(raw_sd, _LEAST_LEVEL_SD)
         level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
-        raw_b, raw_a = ([part.raw for part in group] for group in (changed, unchanged))
+        raw_b, raw_a = _finite(changed), _finite(unchanged)
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])
         if n_pairs >= LEAST_PAIRS and level_rule.excludes_effect(one.raw_change, level_sd * share):

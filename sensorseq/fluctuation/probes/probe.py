@@ -15,7 +15,7 @@ from sensorseq.fluctuation.probes.label_noise import label_noise_probe
 from sensorseq.fluctuation.probes.length import length_probe
 from sensorseq.fluctuation.probes.minimal import minimal_repair
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
-from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.self_test import self_test
@@ -129,28 +129,25 @@ def _find_repair(
     whole = purse.n_epochs
     purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
     findings.join(race(lab, purse, causes, report.verdict, say, report.history))
-    for name, what, probe in (
-        (
-            "label_noise",
+    probes: dict[str, tuple[str, Callable[[], Findings]]] = {
+        "label_noise": (
             "asking networks for the labels of windows that they have not seen",
             lambda: label_noise_probe(lab, purse),
         ),
-        (
-            "distribution_shift",
+        "distribution_shift": (
             "validating on windows of the training groups",
             lambda: shift_probe(lab, purse),
         ),
-        (
-            "sequence_length",
+        "sequence_length": (
             "training on windows of other lengths",
-            lambda: length_probe(lab, purse, make_windows),
+            lambda: length_probe(lab, purse, make_windows, tried=findings.trials),
         ),
-        (
-            "gradient_clipping",
+        "gradient_clipping": (
             "replaying the steps before leaps of the loss",
             lambda: spike_replay(lab, purse),
         ),
-    ):
+    }
+    for name, (what, probe) in probes.items():
         if name in suspected:
             say(what)
             findings.join(probe())

@@ -38,7 +38,7 @@ def recorded_arms(
         for name in ("loss", "val_loss", "val_accuracy")
     }
     rates = _rates(lab)
-    found = []
+    found: list[ArmResult] = []
     for begin in range(first, record.n_epochs - n_epochs + 1, n_epochs):
         if begin > first and rates[begin + n_epochs - 1] < STEADY_RATE * rates[first]:
             break
