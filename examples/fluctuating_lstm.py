@@ -203,11 +203,11 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     windows = draw_case(arguments.seed)
-    small = {**ASKED, "hidden_size": 48, "max_epochs": 60, "random_state": arguments.seed}
-    asked = dict(small)
+    small = {**ASKED, "hidden_size": 48, "max_epochs": 40, "random_state": arguments.seed}
+    asked = {**small, "max_epochs": 200}
     if not arguments.quick:
-        asked.update(hidden_size=N_UNITS, max_epochs=100)
-        small.update(hidden_size=64, max_epochs=100)
+        asked.update(hidden_size=N_UNITS, max_epochs=150)
+        small.update(hidden_size=64, max_epochs=200)
     budget = 1.0
     tell_the_case(windows, asked, arguments.output, budget)
 

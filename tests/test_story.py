@@ -96,3 +96,22 @@ def test_the_page_needs_no_network(told):
     assert page.startswith("<!DOCTYPE html>")
     assert "learning_rate" in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
+
+
+@pytest.mark.filterwarnings("ignore:.*returned unchanged")
+def test_the_page_of_docs_runs_as_it_is_printed(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    windows = example.draw_case()
+    names = windows.fitted_on
+    short = code.replace("hidden_size=48", "hidden_size=4").replace(
+        "max_epochs=200", "max_epochs=20"
+    )
+    exec(short, names)
+    assert names["better"].fluctuation_.n_epochs == 20
+    assert (tmp_path / "fluctuating_lstm.html").exists()
+
+
+def test_what_the_page_of_docs_shows_is_there():
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE.read_text("utf-8")):
+        assert (PAGE.parent / target).exists(), target
