@@ -19,6 +19,7 @@ import numpy as np
 from sensorseq import SensorLSTMClassifier
 
 N_STEPS = 100
+N_UNITS = 222  # over 200 000 parameters
 NOISE = 0.25  # standard deviation of what is added to waves of a standard deviation of about 0.7
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
@@ -51,11 +52,28 @@ class Windows(NamedTuple):
         return {"X": self.X, "y": self.y, "X_val": self.X_val, "y_val": self.y_val}
 
 
-def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw windows of six families of functions of time.
+def wave(family: int, phase: float, periods: float) -> np.ndarray:
+    """Return a family's function of time, (100,): `periods` of them, from a phase in radians on."""
+    t = np.arange(N_STEPS) / N_STEPS
+    angle = 2 * np.pi * periods * t + phase
+    if family == 0:
+        return np.cos(angle)
+    if family == 1:  # the straight lines between the turns of the first
+        return 1.22 * (1 - 2 / np.pi * np.arccos(np.cos(angle)))
+    if family == 2:
+        return 0.7 * np.sign(np.cos(angle))
+    if family == 3:
+        return 1.22 * (angle / np.pi % 2 - 1)
+    if family == 4:
+        return 1.6 * np.exp(-2 * t) * np.cos(angle)
+    return np.cos(angle * (0.4 + 1.2 * t))
 
-    The phase and the speed, 2.5 to 3.5 periods a window, are random, and so is the noise. The first
-    two families differ by less than the noise: a cosine, and the straight lines between its turns.
+
+def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw windows of six families of functions of time, as many of each.
+
+    The phase is random, the speed, 2.5 to 3.5 periods a window, too, and so is the noise. The first
+    two families differ by less than the noise.
 
     Parameters
     ----------
@@ -71,21 +89,11 @@ def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         One-hot.
     """
     rng = np.random.default_rng(seed)
-    family = rng.permutation(np.arange(n) % len(FAMILIES))
-    t = np.arange(N_STEPS) / N_STEPS
-    angle = 2 * np.pi * rng.uniform(2.5, 3.5, (n, 1)) * t + rng.uniform(0, 2 * np.pi, (n, 1))
-    waves = np.stack(
-        [
-            np.cos(angle),
-            1.22 * (2 / np.pi * np.arccos(np.cos(angle)) - 1),
-            0.7 * np.sign(np.cos(angle)),
-            1.22 * (angle / np.pi % 2 - 1),
-            1.6 * np.exp(-2 * t) * np.cos(angle),
-            np.cos(angle * (0.4 + 1.2 * t)),
-        ]
-    )
-    X = waves[family, np.arange(n)] + NOISE * rng.standard_normal((n, N_STEPS))
-    return X[:, :, None].astype(np.float32), np.eye(len(FAMILIES))[family]
+    families = rng.permutation(np.arange(n) % len(FAMILIES))
+    phases, periods = rng.uniform(0, 2 * np.pi, n), rng.uniform(2.5, 3.5, n)
+    X = np.stack([wave(*drawn) for drawn in zip(families, phases, periods, strict=True)])
+    X += NOISE * rng.standard_normal(X.shape)
+    return X[:, :, None].astype(np.float32), np.eye(len(FAMILIES))[families]
 
 
 def draw_case(seed: int = 0) -> Windows:
@@ -198,7 +206,7 @@ def main() -> None:
     small = {**ASKED, "hidden_size": 48, "max_epochs": 60, "random_state": arguments.seed}
     asked = dict(small)
     if not arguments.quick:
-        asked.update(hidden_size=222, max_epochs=100)
+        asked.update(hidden_size=N_UNITS, max_epochs=100)
         small.update(hidden_size=64, max_epochs=100)
     budget = 1.0
     tell_the_case(windows, asked, arguments.output, budget)
