@@ -14,6 +14,7 @@ from _fault_runs import load
 import sensorseq.fluctuation.report as report_module
 from sensorseq.fluctuation.causes import theory
 from sensorseq.fluctuation.causes.features import measure
+from sensorseq.fluctuation.causes.rank import ABNORMAL
 
 KINDS: dict[str, tuple[str, ...]] = {  # which side of its cause a kind of injection shows
     "rate too high": ("too high",),
@@ -72,7 +73,7 @@ class Case:
     @property
     def is_judged(self) -> bool:
         """Whether its causes would be ranked."""
-        return self.verdict in ("fluctuating", "diverged", "not_learning")
+        return self.verdict in ABNORMAL
 
     @property
     def right(self) -> list[int]:
@@ -109,6 +110,8 @@ def read_cases(folder: Path, kept: Path | None = None) -> list[Case]:
             # what is done to the curve alone leaves the model, and the oracle, as they are
             if came_true or plan["cause"] in OF_THE_CURVE:
                 causes = tuple(plan["cause"].split("+"))
+        if plan.get("cause") and not causes and held[name]["verdict"] in ABNORMAL:
+            continue  # it moves, though not by twice the twin's: what is right to say is not known
         features = {k: math.nan if v is None else v for k, v in held[name]["features"].items()}
         cases.append(
             Case(name, plan["data"], plan["kind"], causes, held[name]["verdict"], features)
