@@ -42,7 +42,7 @@ from _verdict_rivals import autotrainer
 from _verdict_runs import Evidence
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import DivergedError
+from sensorseq.errors import ArgumentError, DivergedError
 from sensorseq.fluctuation.report import FluctuationReport
 
 BUDGETS = {"full": 1.0, "quick": 0.3}
@@ -105,16 +105,21 @@ def told(report: FluctuationReport) -> dict[str, Any]:
 
 
 def probe(
-    plan: FaultPlan,
-    parts: Parts,
-    classifier: SensorLSTMClassifier,
-    budget: float,
+    parts: Parts, classifier: SensorLSTMClassifier, budget: float
 ) -> tuple[dict[str, Any], Any]:
-    """Probe a fitted run; return what came of it as plain values, and the proof."""
+    """Probe a fitted run; return what came of it as plain values, and the proof.
+
+    A fit that ended before there was anything to go on from cannot be probed: there is no proof
+    then, and the statistics stand.
+    """
     started = perf_counter()
-    proof = classifier.fluctuation_.probe(
-        parts.train.X, parts.train.y, **fit_keywords(parts), budget=budget, verbose=0
-    )
+    report = classifier.fluctuation_
+    try:
+        proof = report.probe(
+            parts.train.X, parts.train.y, **fit_keywords(parts), budget=budget, verbose=0
+        )
+    except ArgumentError as error:
+        return told(report) | {"budget": budget, "cost": None, "error": str(error)}, None
     wall_s = perf_counter() - started
     probes = proof.probes
     found = told(proof) | {"budget": budget, "wall_s": wall_s, "cost": None, "trials": []}
@@ -174,10 +179,11 @@ def repair_all(
     fit_s = perf_counter() - started
     report = classifier.fluctuation_
     found: dict[str, Any] = {"name": plan.name, "fit_s": fit_s, "before": told(report)}
-    found["probes"], repairs = {}, {}
+    repairs: dict[str, Any] = {OURS: {"change": {}, "outcomes": None}}
+    found["probes"] = {}
     for name, budget in BUDGETS.items():
-        found["probes"][name], proof = probe(plan, parts, classifier, budget)
-        if name == "full":
+        found["probes"][name], proof = probe(parts, classifier, budget)
+        if name == "full" and proof is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it says so where nothing was proved
                 better = proof.apply()

@@ -147,6 +147,17 @@ def test_lengths_change_as_asked_for(parts):
     assert {part.X.shape[1] for part in (short.train, short.validation, short.fresh)} == {15}
 
 
+def test_windows_of_several_lengths_stay_so_until_their_padding_is_mistaken(parts):
+    lengths = np.arange(len(parts.train)) % 50 + 10
+    padded = np.where(np.arange(60)[:, None] < lengths[:, None, None], parts.train.X, 0.0)
+    whole = replace(parts, train=replace(parts.train, X=padded, lengths=lengths))
+    longer = data.change_parts(whole, {"oversampled": 2}, rng()).train
+    np.testing.assert_array_equal(longer.lengths, 2 * lengths)
+    short = data.change_parts(whole, {"shortened": 0.25}, rng()).train
+    assert short.lengths.max() == short.X.shape[1] == 15
+    assert data.change_parts(whole, {"zero_tail": 2}, rng()).train.lengths is None
+
+
 @pytest.mark.parametrize("kind", ["flipped", "flipped_to_next"])
 def test_labels_are_flipped_in_that_share_and_never_in_the_fresh_part(kind):
     whole = draw("pulses", 5, 2000, 400)
@@ -512,6 +523,17 @@ def test_every_repair_is_fitted_anew_or_changes_nothing():
         assert (held["outcomes"] is None) == (not held["change"])
         for told in held["outcomes"] or []:
             assert oracle.Outcome.from_dict(told).n_fresh == 400
+
+
+def test_a_run_that_cannot_be_probed_keeps_its_answers():
+    planned = small("preprocessing")
+    classifier = runs.make_classifier(planned, 6)
+    classifier.fluctuation_ = report("diverged", ("learning_rate", "observed", 0.6))
+    found, proof = repair.probe(runs.draw_parts(planned), classifier, 1.0)
+    assert proof is None
+    assert found["answers"] == [("learning_rate", 0.6)]
+    assert found["cost"] is None
+    assert found["error"]
 
 
 def test_a_few_runs_are_trained_repaired_judged_and_not_written(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Whether a training curve fluctuates more than it should, and what that means.
 
-Names are loaded when first used: only `TorchMonitor` imports torch, and `KerasMonitor` imports
-keras when one is made.
+Names are loaded when first used: only `TorchMonitor` and `probe_module` import torch, and
+`KerasMonitor` imports keras when one is made.
 """
 
 import importlib
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sensorseq.fluctuation.keras_monitor import KerasMonitor
     from sensorseq.fluctuation.monitor import TorchMonitor
+    from sensorseq.fluctuation.probes.foreign import probe_module
     from sensorseq.fluctuation.report import FluctuationReport
 
 _HOME = {
     "FluctuationReport": "report",
     "KerasMonitor": "keras_monitor",
     "TorchMonitor": "monitor",
+    "probe_module": "probes.foreign",
 }
-__all__ = ["FluctuationReport", "KerasMonitor", "TorchMonitor"]
+__all__ = ["FluctuationReport", "KerasMonitor", "TorchMonitor", "probe_module"]
 
 
 def __getattr__(name: str) -> Any:

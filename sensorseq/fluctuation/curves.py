@@ -24,8 +24,14 @@ _KEYS = {
     "missing": '<path class="missing" d="M10 2l6 6m0-6l-6 6"/>',
     "trend": '<line class="trend" x1="0" x2="26" y1="5" y2="5"/>',
     "measured": '<line class="measured" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-same": '<line class="arm-same" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-other": '<line class="arm-other" x1="0" x2="26" y1="5" y2="5"/>',
+    "arm-changed": '<line class="arm-changed" x1="0" x2="26" y1="5" y2="5"/>',
     "limit": '<line class="limit" x1="0" x2="26" y1="5" y2="5"/>',
 }
+
+
+_LARGEST = 1e30
 
 
 def key(style: str, words: str) -> str:
@@ -223,6 +229,12 @@ def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
 def floats(values: Any) -> Floats:
     """Return a series of the evidence as numbers, NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def drawable(values: Any) -> Floats:
+    """Return a series as numbers; NaN for None and for what no axis could span."""
+    numbers = floats(values)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
 
 
 def _some(epochs: Floats, most: int = 60) -> Floats:

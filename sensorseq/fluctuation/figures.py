@@ -1,6 +1,6 @@
 """The pictures of a page: each a series of the evidence, and a caption that says what it shows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from html import escape
 from typing import Any
 
@@ -12,17 +12,21 @@ from sensorseq.fluctuation.evidence import MAX_POINTS
 from sensorseq.fluctuation.trend import local_trend
 from sensorseq.html.svg import Panel
 
-_WIDTH, _HEIGHT = 420, 230
+WIDTH, HEIGHT = 420, 230
+_NATS = "loss (nats)"
 
 
-def draw_evidence(evidence: Mapping[str, Any]) -> list[str]:
-    """Return a figure for each series of the evidence that can be drawn."""
-    figures = []
-    for name, draw in _FIGURES.items():
-        part = evidence.get(name)
-        if part and (figure := draw(part)):
-            figures.append(figure)
-    return figures
+def draw_evidence(evidence: Mapping[str, Any], without: Collection[str] = ()) -> list[str]:
+    """Return a figure for each series of the evidence that can be drawn, but for some."""
+    drawn = [draw_one(name, evidence) for name in _FIGURES if name not in without]
+    return [drawing for drawing in drawn if drawing]
+
+
+def draw_one(name: str, evidence: Mapping[str, Any]) -> str:
+    """Return the figure of one series; empty where it is not there or cannot be drawn."""
+    part = evidence.get(name)
+    draw = _FIGURES.get(name) or _CURVES.get(name)
+    return draw(part) if part and draw is not None else ""
 
 
 def _fixed_loss(part: Mapping[str, Any]) -> str:
@@ -35,14 +39,14 @@ def _fixed_loss(part: Mapping[str, Any]) -> str:
     if not np.isfinite(values).any():
         return ""
     low, high = band_of(part, "band")
-    panel = _panel(title, epochs, [values, low, high], "epoch", "loss (nats)")
+    panel = _panel(title, epochs, [values, low, high], "epoch", _NATS)
     panel.band(epochs, low, high, "trainband")
     outside = int(np.sum((values < low) | (values > high)))
     words += f" {outside} of {len(values)} epochs lie outside the band, to which 95 % of those of a"
     words += " healthy run keep."
     keys = [key("measured", "measured"), key("trainband", "a healthy run")]
     panel.line(epochs, values, "measured")
-    return _figure(panel, title, words, keys)
+    return figure(panel, title, words, keys)
 
 
 def _common_mode(part: Mapping[str, Any]) -> str:
@@ -54,12 +58,12 @@ def _common_mode(part: Mapping[str, Any]) -> str:
     title = f"Do the {by} jump together?"
     panel = Panel(
         title,
-        _padded(np.array([*null, observed])),
+        padded(np.array([*null, observed])),
         (0.0, 100.0),
         x_label="jumping together, 1 is not at all",
         y_label="shuffles below (%)",
-        width=_WIDTH,
-        height=_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
         x_whole=False,
     )
     panel.line(null, share, "measured")
@@ -73,7 +77,7 @@ def _common_mode(part: Mapping[str, Any]) -> str:
         " jumps."
     )
     keys = [key("measured", f"{by} for themselves"), key("limit", f"this run: {observed:.3g}")]
-    return _figure(panel, title, words, keys)
+    return figure(panel, title, words, keys)
 
 
 def _flips(part: Mapping[str, Any]) -> str:
@@ -88,8 +92,8 @@ def _flips(part: Mapping[str, Any]) -> str:
         (0.0, max(100 * float(rate.max()) * 1.08, 1.0)),
         x_label="validation windows, the most restless first (%)",
         y_label="epochs with a change (%)",
-        width=_WIDTH,
-        height=_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
     )
     panel.line(100 * (np.arange(len(rate)) + 0.5) / len(rate), 100 * rate, "measured")
     words = (
@@ -100,7 +104,7 @@ def _flips(part: Mapping[str, Any]) -> str:
         half = int(np.searchsorted(np.cumsum(rate), 0.5 * rate.sum())) + 1
         words += f"; {100 * half / len(rate):.0f} % make half of all changes"
     words += "."
-    return _figure(panel, title, words, [])
+    return figure(panel, title, words, [])
 
 
 def _grad_norm(part: Mapping[str, Any]) -> str:
@@ -115,8 +119,8 @@ def _grad_norm(part: Mapping[str, Any]) -> str:
         (float(shown.min()) / 1.3, float(shown.max()) * 1.3),
         x_label="step",
         y_label="gradient norm",
-        width=_WIDTH,
-        height=_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
         y_log=True,
     )
     panel.line(steps, values, "measured")
@@ -125,7 +129,7 @@ def _grad_norm(part: Mapping[str, Any]) -> str:
         f" points are below {np.median(shown):.3g}, the largest is {shown.max():.3g}:"
         f" {shown.max() / np.median(shown):.3g} times that."
     )
-    return _figure(panel, title, words, [])
+    return figure(panel, title, words, [])
 
 
 def _batch_loss(part: Mapping[str, Any]) -> str:
@@ -150,7 +154,7 @@ def _batch_loss(part: Mapping[str, Any]) -> str:
     if bounds is not None:
         panel.band(steps, *bounds, "band")
     panel.line(steps, values, "measured")
-    return _figure(panel, title, words, keys)
+    return figure(panel, title, words, keys)
 
 
 def _overshoot(part: Mapping[str, Any]) -> str:
@@ -169,7 +173,51 @@ def _overshoot(part: Mapping[str, Any]) -> str:
         f" made it worse (larger dots, above the line){_which(steps)}. With momentum, up to a third"
         " is ordinary."
     )
-    return _figure(panel, title, words, [])
+    return figure(panel, title, words, [])
+
+
+def _loss(part: Mapping[str, Any]) -> str:
+    epochs, values = floats(part["epoch"]), floats(part["value"])
+    if part.get("band") is None or not np.isfinite(values).any():
+        return ""
+    low, high = band_of(part, "band")
+    panel = _panel("What the training loss does", epochs, [values, low, high], "epoch", _NATS)
+    panel.band(epochs, low, high, "trainband")
+    panel.line(epochs, values, "measured")
+    outside = int(np.sum((values < low) | (values > high)))
+    words = (
+        f"Mean over each epoch, as it was drawn. {outside} of {len(values)} epochs lie outside the"
+        " band, to which 95 % of those of a healthy run keep."
+    )
+    keys = [key("measured", "measured"), key("trainband", "a healthy run")]
+    return figure(panel, panel.title, words, keys)
+
+
+def _val_accuracy(part: Mapping[str, Any]) -> str:
+    epochs, values = floats(part["epoch"]), 100 * floats(part["value"])
+    if not np.isfinite(values).any():
+        return ""
+    bands = []
+    for name, style, words in (
+        ("band_sampling", "band", "95 % of windows drawn anew"),
+        ("band_independent", "closeband", "95 % of these, changing sides one by one"),
+    ):
+        if part.get(name) is not None:
+            low, high = (np.clip(100 * bound, 0.0, 100.0) for bound in band_of(part, name))
+            bands.append((low, high, style, words))
+    title = "What its size alone does to the accuracy"
+    shown = [values, *(bound for low, high, *_ in bands for bound in (low, high))]
+    panel = _panel(title, epochs, shown, "epoch", "validation accuracy (%)")
+    for low, high, style, _ in bands:
+        panel.band(epochs, low, high, style)
+    panel.line(epochs, values, "measured")
+    words = "Accuracy of the validation windows after every epoch."
+    if bands:
+        low, high = bands[0][:2]
+        outside = int(np.sum((values < low) | (values > high)))
+        words += f" {outside} of {len(values)} epochs lie outside the widest band."
+    keys = [key("measured", "measured"), *(key(style, said) for *_, style, said in bands)]
+    return figure(panel, title, words, keys)
 
 
 _FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -180,6 +228,11 @@ _FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "batch_loss": _batch_loss,
     "overshoot": _overshoot,
 }
+# The curves of the page show these already; beside a cause they are drawn again, alone.
+_CURVES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "loss": _loss,
+    "val_accuracy": _val_accuracy,
+}
 
 
 def _which(steps: Floats) -> str:
@@ -188,7 +241,8 @@ def _which(steps: Floats) -> str:
     return "; of each stretch of steps the largest is drawn" if thinned else ""
 
 
-def _figure(panel: Panel, title: str, words: str, keys: list[str]) -> str:
+def figure(panel: Panel, title: str, words: str, keys: list[str]) -> str:
+    """Return a picture with its legend and what it shows, in words."""
     legend = f'<div class="legend">{"".join(keys)}</div>' if keys else ""
     return (
         f"<figure>{panel.render()}{legend}"
@@ -202,17 +256,20 @@ def _panel(title: str, x: Floats, shown: list[Floats], x_label: str, y_label: st
     return Panel(
         title,
         _ends(x),
-        _padded(values),
+        padded(values),
         x_label=x_label,
         y_label=y_label,
-        width=_WIDTH,
-        height=_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
     )
 
 
-def _padded(values: Floats) -> tuple[float, float]:
+def padded(values: Floats) -> tuple[float, float]:
+    """Return limits of an axis that leave some room about its values."""
     low, high = float(values.min()), float(values.max())
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    # of values that are equal up to rounding their size is all there is to go by
+    margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
 
 

@@ -6,14 +6,21 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from sensorseq.fluctuation.cause_cards import make_cards
+from sensorseq.fluctuation.cause_figures import choose_figures
+from sensorseq.fluctuation.cause_words import find_fix
 from sensorseq.fluctuation.curves import describe_band, draw_curves
 from sensorseq.fluctuation.figures import draw_evidence
+from sensorseq.fluctuation.fix_block import make_fix
+from sensorseq.fluctuation.probe_panels import make_not_tested, make_trials
+from sensorseq.fluctuation.suspect_figures import make_suspects
 from sensorseq.fluctuation.table import make_table
 from sensorseq.fluctuation.words import answer, banner_words, limits, remaining, sizes
+from sensorseq.html.code_block import code_block
 from sensorseq.html.style import STYLE, scoped
 
 if TYPE_CHECKING:
@@ -45,17 +52,19 @@ label();toggle.hidden=false;
 toggle.addEventListener("click",function(){root.dataset.theme=dark()?"light":"dark";label()});
 matchMedia("(prefers-color-scheme:dark)").addEventListener("change",label);
 var said=document.getElementById("said");
-function say(words){said.textContent="";setTimeout(function(){said.textContent=words},30)}
+function say(words,button){said.textContent="";setTimeout(function(){said.textContent=words},30);
+button.textContent=words;setTimeout(function(){button.textContent="copy"},2500)}
 function select(code){var range=document.createRange(),chosen=getSelection();
 range.selectNodeContents(code);chosen.removeAllRanges();chosen.addRange(range);
 try{return document.execCommand("copy")}catch(error){return false}}
-function fallBack(code){say(select(code)?"copied":"selected; copy with Ctrl+C")}
+function fallBack(code,button){
+say(select(code)?"copied":"selected; copy with Ctrl+C",button)}
 document.querySelectorAll("button[data-copies]").forEach(function(button){
 var code=document.getElementById(button.dataset.copies);button.hidden=false;
 button.addEventListener("click",function(){
-if(!navigator.clipboard){fallBack(code);return}
-navigator.clipboard.writeText(code.textContent).then(function(){say("copied")},
-function(){fallBack(code)})})});
+if(!navigator.clipboard){fallBack(code,button);return}
+navigator.clipboard.writeText(code.textContent).then(function(){say("copied",button)},
+function(){fallBack(code,button)})})});
 var closed=[];
 addEventListener("beforeprint",function(){
 closed=Array.from(document.querySelectorAll("details:not([open])"));
@@ -71,11 +80,14 @@ def make_page(report: "FluctuationReport") -> str:
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     title = f"Fluctuation report: {banner_words(report)}"
+    chosen = choose_figures(report.causes, report.evidence)
     sections = [
         _top(report),
-        _evidence(report),
+        _causes(report, [picture for _, picture in chosen]),
+        make_fix(report),
+        *_probes(report),
+        _evidence(report, {name for name, _ in chosen}),
         _statistics(report),
-        _causes(report),
         _limits(report),
         _code(report),
         _downloads(report),
@@ -98,7 +110,8 @@ def make_fragment(report: "FluctuationReport") -> str:
     """Return the top of the page for a notebook, with styles that stay inside of it."""
     return (
         f'<div class="sensorseq-report"><style>{scoped(".sensorseq-report")}</style>'
-        f'{_top(report)}{_limits(report)}<p class="small">All of it:'
+        f"{_top(report)}{_causes(report)}{make_fix(report, copied=False)}{_limits(report)}"
+        '<p class="small">All of it:'
         " <code>report.to_html(&quot;report.html&quot;)</code></p></div>"
     )
 
@@ -160,11 +173,28 @@ def _curves(report: "FluctuationReport") -> str:
     return figure + describe_band(report.n_val)
 
 
-def _evidence(report: "FluctuationReport") -> str:
-    figures = draw_evidence(report.evidence)
+def _causes(report: "FluctuationReport", pictures: list[str] | None = None) -> str:
+    fix = find_fix(report)
+    cards = make_cards(report.causes, pictures, fix.arguments if fix is not None else {})
+    return f"<section><h2>Causes</h2>{cards}</section>" if cards else ""
+
+
+def _probes(report: "FluctuationReport") -> list[str]:
+    if report.probes is None:
+        return []
+    return [
+        make_trials(report.probes),
+        make_suspects(report.probes.suspects),
+        make_not_tested(report.probes.not_tested),
+    ]
+
+
+def _evidence(report: "FluctuationReport", shown: Collection[str]) -> str:
+    figures = draw_evidence(report.evidence, shown)
     if not figures:
         return ""
-    return f'<section><h2>Evidence</h2><div class="figures">{"".join(figures)}</div></section>'
+    title = "More evidence" if any(shown) else "Evidence"
+    return f'<section><h2>{title}</h2><div class="figures">{"".join(figures)}</div></section>'
 
 
 def _statistics(report: "FluctuationReport") -> str:
@@ -187,23 +217,6 @@ def _statistics(report: "FluctuationReport") -> str:
         " the dot is the value, the bar its interval, the upright line what it is held against;"
         f" each row has its own scale.</p>{more}</section>"
     )
-
-
-def _causes(report: "FluctuationReport") -> str:
-    """Return the findings, most probable first; nothing where there are none."""
-    items = []
-    for cause in report.causes:
-        facts = cause if isinstance(cause, dict) else vars(cause)
-        head = " ".join(str(facts[name]) for name in ("name", "grade") if facts.get(name))
-        rest = "".join(
-            f"<p>{escape(str(facts[name]))}</p>"
-            for name in ("evidence", "recommendation")
-            if facts.get(name)
-        )
-        sure = facts.get("confidence")
-        sure = f" {sure:.0%}" if isinstance(sure, float) else ""
-        items.append(f"<li><strong>{escape(head)}</strong>{sure}{rest}</li>")
-    return f"<section><h2>Causes</h2><ol>{''.join(items)}</ol></section>" if items else ""
 
 
 def _limits(report: "FluctuationReport") -> str:
@@ -229,17 +242,10 @@ def _code(report: "FluctuationReport") -> str:
     )
     return (
         "<section><h2>Make this report</h2><p>Of a fitted classifier:</p>"
-        f"{_copied('fitted', fitted)}<p>Of the history alone, whoever trained;"
+        f"{code_block(fitted, 'fitted')}<p>Of the history alone, whoever trained;"
         " the file is below:</p>"
-        f'{_copied("foreign", foreign)}<p class="small" id="said" role="status"'
+        f'{code_block(foreign, "foreign")}<p class="heard" id="said" role="status"'
         ' aria-live="polite"></p></section>'
-    )
-
-
-def _copied(name: str, code: str) -> str:
-    return (
-        f'<pre tabindex="0"><code id="code-{name}">{escape(code)}</code></pre><div class="tools">'
-        f'<button type="button" data-copies="code-{name}" hidden>copy</button></div>'
     )
 
 
@@ -316,7 +322,7 @@ def _appendix(report: "FluctuationReport") -> str:
     facts = {
         name: value
         for name, value in report.to_dict().items()
-        if name not in ("history", "evidence", "explanation", "causes")
+        if name not in ("history", "evidence", "explanation", "causes", "probes")
     }
     return (
         "<section><details><summary>Appendix: all numbers</summary>"

@@ -284,7 +284,10 @@ class FluctuationReport:
         return self.origin.repaired(self.probes.repair)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
+        """Return everything as plain values that `json.dumps` takes.
+
+        NaN and infinity become None, keys of arguments text, functions their names.
+        """
         return {
             "format": "sensorseq.fluctuation",
             "version": 3,
@@ -358,7 +361,7 @@ class FluctuationReport:
         return make_fragment(self)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page with the verdict, its reasons, the curves and every figure behind them.
+        """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
 
         One file that needs nothing but itself: no network, no scripts to be read, light or dark as
         the reader's system is, and it prints.

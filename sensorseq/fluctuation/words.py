@@ -133,7 +133,23 @@ def limits(report: "FluctuationReport") -> list[str]:
             " and augmentation are in it, beside what the model does. A fit of this package also"
             " follows the loss of fixed windows."
         )
-    if not report.causes and report.verdict in ("fluctuating", "diverged", "not_learning"):
-        told.append("What the cause is: this report describes, it has tried nothing.")
+    told += _unproved(report)
     told.append("Whether another seed, or another split, would look the same: this is one run.")
     return told
+
+
+def _unproved(report: "FluctuationReport") -> list[str]:
+    """Return what there is to say of the cause, where none is proved."""
+    if report.verdict not in ("fluctuating", "diverged", "not_learning"):
+        return []
+    if any(cause.grade in ("proved", "repaired") for cause in report.causes):
+        return []
+    if report.probes is not None:
+        n_trials = plural(len(report.probes.trials), "trial")
+        return [f"What the cause is: {n_trials} by controlled re-runs proved none."]
+    if not report.causes:
+        return ["What the cause is: this report describes, it has tried nothing."]
+    return [
+        "Whether the first of the causes is the true one: they are told from figures, nothing was"
+        " tried. report.probe(X, y) of a fitted classifier tries them by controlled re-runs."
+    ]

@@ -20,7 +20,8 @@ h1{font-size:1.7rem;margin:.2em 0 .6em;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2.2em 0 .5em}
 h3{font-size:1rem;margin:1.2em 0 .3em;overflow-wrap:anywhere}
 p{margin:.5em 0}.small{font-size:.85rem;color:var(--soft)}
-code{font-size:.9em;background:var(--card);padding:.1em .3em;border-radius:4px}
+code{font-size:.9em;background:var(--card);padding:.1em .3em;border-radius:4px;
+overflow-wrap:anywhere}
 .verdict{border-left:5px solid var(--soft);background:var(--card);padding:.6em 1em;
 border-radius:6px;overflow-wrap:anywhere}
 .verdict.good{border-color:var(--good)}.verdict.wait{border-color:var(--wait)}
@@ -72,6 +73,12 @@ circle.train{fill:var(--train)}circle.validation{fill:var(--validation)}
 .trend{stroke:var(--fg);stroke-width:1.4;visibility:hidden}
 .curves:has(.overlay:checked) .trend{visibility:visible}
 .limit{stroke:var(--validation);stroke-dasharray:7 4;stroke-width:1.5}
+.arm-same{stroke:var(--train);stroke-width:1.3}
+.arm-other{stroke:var(--train);stroke-width:1.3;stroke-dasharray:2 3}
+.arm-changed{stroke:var(--validation);stroke-width:2;stroke-dasharray:9 3}
+circle.arm-same,circle.arm-other{fill:var(--train)}circle.arm-changed{fill:var(--validation)}
+.bound-yes{stroke:var(--good);stroke-width:1.5;stroke-dasharray:7 4}
+.bound-no{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 3}
 .kept{stroke:var(--fg);stroke-dasharray:2 3;stroke-width:1.3}
 .best{stroke:var(--soft);stroke-dasharray:8 4;stroke-width:1.3}
 .spike{fill:var(--bad)}.missing{stroke:var(--bad);stroke-width:1.8;fill:none}
@@ -83,17 +90,36 @@ circle.train{fill:var(--train)}circle.validation{fill:var(--validation)}
 .key{width:26px;height:10px;flex:none}.key line{stroke-width:2}.key .trend{visibility:visible}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}
 .c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}
+.causes{list-style:none;padding:0;margin:.6em 0}
+.cause,.trial{border:1px solid var(--line);border-left:4px solid var(--soft);border-radius:8px;
+padding:.7em 1em;margin:.8em 0;overflow-wrap:anywhere}
+.cause.good,.trial.good{border-left-color:var(--good)}
+.cause.wait,.trial.wait{border-left-color:var(--wait)}.cause,.trial{color:var(--fg)}
+.cause h3,.trial h3,.tried h3{margin:.1em 0 .2em}
+.told{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));
+gap:8px 24px}
+.tried{padding-left:1.2em}.tried li{overflow-wrap:anywhere}
+.grade{display:flex;flex-wrap:wrap;gap:.2em .9em;align-items:center}
+.mark{display:inline-flex;align-items:center;gap:.35em;font-weight:600;text-transform:uppercase;
+font-size:.85rem;letter-spacing:.03em;vertical-align:bottom}
+.mark.neutral{color:var(--soft)}
+.icon{width:1.25em;height:1.25em;flex:none;fill:none;stroke:currentColor;stroke-width:1.5;
+stroke-linecap:round;stroke-linejoin:round}
+.chance{font-variant-numeric:tabular-nums}
+.trial .figures{grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:12px 20px}
+.change{width:auto}.change td{text-align:left}
 .examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:14px}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,380px),1fr));
 gap:24px 20px}
 figure{margin:0}.spark{background:var(--card);border-radius:6px}.spark polyline{stroke-width:1.3}
 figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}
-.figures figcaption{font-size:.88rem}.figures figcaption strong{color:var(--fg);display:block}
+.figures figcaption,.told figcaption{font-size:.88rem}
+.figures figcaption strong,.told figcaption strong{color:var(--fg);display:block}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1.2em;font-size:.92rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 pre{background:var(--card);padding:.8em 1em;border-radius:6px;overflow-x:auto;font-size:.85rem;
 margin:.4em 0}
-pre code{padding:0;background:none;font-size:inherit}
+pre code{padding:0;background:none;font-size:inherit;overflow-wrap:normal}
 a{color:var(--train)}
 button,.button{font:inherit;font-size:.85rem;color:var(--fg);background:var(--card);
 border:1px solid var(--soft);border-radius:6px;padding:.25em .8em;cursor:pointer;
@@ -101,6 +127,7 @@ text-decoration:none;display:inline-block}
 button[hidden]{display:none}
 :focus-visible{outline:3px solid var(--train);outline-offset:2px}
 summary{cursor:pointer;font-weight:600;padding:.3em 0}
+.heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .tools{display:flex;flex-wrap:wrap;gap:8px 12px;align-items:center;margin:.5em 0}
 .top{display:flex;justify-content:space-between;align-items:flex-start;gap:12px}
 """
@@ -108,7 +135,7 @@ NARROW = """@media (max-width:560px){main{padding:14px 12px 40px}
 .curves .scroll svg{min-width:540px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5em}}
 """
 PRINT = f"""@media print{{:root,:root[data-theme]{{{LIGHT}}}
-figure,table tr,.verdict{{break-inside:avoid}}h2{{break-after:avoid}}
+figure,table tr,.verdict,.cause{{break-inside:avoid}}h2{{break-after:avoid}}
 button,.noprint,.legend .noprint{{display:none}}
 .scroll,pre{{overflow:visible}}pre{{white-space:pre-wrap}}
 td,td.words{{white-space:normal;min-width:0}}main{{max-width:none;padding:0}}

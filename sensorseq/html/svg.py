@@ -78,11 +78,17 @@ class Panel:
             points = [*self._points(x[run], low[run]), *self._points(x[run], high[run])[::-1]]
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
-    def horizontal(self, y: float, style: str) -> None:
-        """Draw a line from left to right."""
-        at = _short(self._y(np.array([y]))[0])
+    def horizontal(self, y: float, style: str, words: str = "", *, above: bool = True) -> None:
+        """Draw a line from left to right, with words at its beginning above or below it."""
+        height = self._y(np.array([y]))[0]
+        at = _short(height)
         left, right = MARGIN_LEFT, self.width - MARGIN_RIGHT
         self._parts.append(f'<line class="{style}" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
+        if words:
+            self._parts.append(
+                f'<text class="tick note" x="{left + 6}"'
+                f' y="{_short(height + (-6 if above else 15))}">{escape(words)}</text>'
+            )
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
         """Draw a triangle above a point that points down at it, with words for who hovers there."""
@@ -179,7 +185,7 @@ def sparkline(
     Parameters
     ----------
     channels : sequence of ndarray of shape (t,)
-        Comparable values, scaled.
+        Comparable values, scaled; what is not a number is a gap.
     limits : pair of float
         What the height spans.
     title : str
@@ -188,10 +194,14 @@ def sparkline(
     width, (low, high) = 240, limits
     lines = []
     for number, values in enumerate(channels):
-        y = height - (np.clip(values, low, high) - low) / (high - low) * (height - 4) - 2
+        inside = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
+        y = height - (inside - low) / (high - low) * (height - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
-        points = " ".join(f"{_short(a)},{_short(b)}" for a, b in zip(x, y, strict=True))
-        lines.append(f'<polyline class="c{number}" points="{points}"/>')
+        for run in _finite_runs(y):
+            points = " ".join(
+                f"{_short(a)},{_short(b)}" for a, b in zip(x[run], y[run], strict=True)
+            )
+            lines.append(f'<polyline class="c{number}" points="{points}"/>')
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" role="img"'
         f' aria-label="{escape(title)}">{"".join(lines)}</svg>'

@@ -29,6 +29,7 @@ from sensorseq.training.identity import make_identity
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
 from sensorseq.training.objective import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.own_optimizer import OwnOptimizer, OwnRates
 from sensorseq.training.randomness import (
     CounterDropout,
     deterministic_algorithms,
@@ -104,6 +105,7 @@ def train_network(
     checkpoint: Checkpoint | None = None,
     recorder: Recorder | None = None,
     start: Start | None = None,
+    own: OwnOptimizer | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -141,6 +143,9 @@ def train_network(
         learned is the same.
     start : Start, optional
         A state of another run to begin from; what `module` held is lost.
+    own : OwnOptimizer, optional
+        What takes the steps in place of the optimizer and the schedule of `config`; by autograd
+        alone.
 
     Returns
     -------
@@ -179,7 +184,7 @@ def train_network(
         if start is not None:
             start.load_module(module)
         run = Run(
-            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder
+            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder, own
         )
         if choice.name == "native":
             run.take_steps_natively(integer_seed(dropout_seed))
@@ -271,6 +276,7 @@ class Run:
         refresh: Callable[[int], Any] | None = None,
         ranks: Ranks | None = None,
         recorder: Recorder | None = None,
+        own: OwnOptimizer | None = None,
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
@@ -282,7 +288,10 @@ class Run:
             None if self.validation is None else Objective(config, self.validation.target)
         )
         self.parameters = list(module.parameters())
-        self.optimizer = make_optimizer(self.parameters, config)
+        if own is None:
+            self.optimizer = make_optimizer(self.parameters, config)
+        else:
+            self.optimizer = own.make_optimizer(self.parameters)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
@@ -292,7 +301,11 @@ class Run:
             minimum_size=_minimum_batch(module, len(train), config.batch_size),
         )
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule: Schedule | ReplayedRates = Schedule(config, self.batches.n_batches)
+        self.schedule: Schedule | ReplayedRates | OwnRates = Schedule(
+            config, self.batches.n_batches
+        )
+        if own is not None:
+            self.schedule = OwnRates(own.table, self.batches.n_batches)
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
         self.best = BestEpoch(config, has_validation=validation is not None)
         self.history = History()
@@ -544,8 +557,12 @@ class Run:
         if self.config.max_timesteps is not None and self.config.crop == "random":
             cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
             batch = replace(batch, X=cropped[0], lengths=cropped[1])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(self.n_steps)
+        if isinstance(self.schedule, OwnRates):
+            rates = self.schedule.of_groups(self.n_steps)
+        else:
+            rates = [self.schedule.learning_rate(self.n_steps)] * len(self.optimizer.param_groups)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         details = self.recorder if self.recorder and self.recorder.measures(self.n_steps) else None
         if details is not None:

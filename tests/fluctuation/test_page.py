@@ -4,54 +4,22 @@ import io
 import json
 import math
 import re
-from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_reader import Reader
+from sample_reports import restless
 
 from sensorseq.errors import OutputError
+from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
 from sensorseq.fluctuation.page import make_fragment, make_page
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.fluctuation.run import Statistic
 from sensorseq.html.style import scoped
 
-VOID = {"meta", "br", "input"}
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and text; checks that what is opened is closed."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.texts = [], [], [], []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
 
 
 def make_history(kind, n_epochs=40):
@@ -139,37 +107,48 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
 
 
 def test_the_sections_come_in_the_order_they_matter():
-    report = FluctuationReport(
-        **vars(make_report("hot")) | {"evidence": EVIDENCE, "causes": CAUSES}
-    )
-    headings = re.findall("<h2>([^<]+)</h2>", make_page(report))
+    headings = re.findall("<h2>([^<]+)</h2>", make_page(restless()))
     assert headings == [
         "Every epoch as it was",
-        "Evidence",
-        "What was measured",
         "Causes",
+        "What to change",
+        "Probes",
+        "Windows whose labels look wrong",
+        "Not tested, and why",
+        "More evidence",
+        "What was measured",
         "What this report cannot tell",
         "Make this report",
         "The history",
     ]
 
 
-CAUSES = (
-    SimpleNamespace(
-        name="learning_rate",
-        grade="observed",
-        confidence=0.91,
-        evidence="noise x0.3",
-        recommendation="lr_schedule='cosine'",
-    ),
-)
-
-
 def test_causes_are_told_only_where_there_are_some():
-    report = make_report("hot")
-    assert "Causes" not in make_page(report)
-    text = Reader(make_page(FluctuationReport(**vars(report) | {"causes": CAUSES}))).text
-    assert "learning_rate observed 91% noise x0.3 lr_schedule='cosine'" in text
+    assert "Causes" not in make_page(make_report("hot"))
+    assert "<h2>Causes</h2>" in make_page(restless())
+
+
+def hostile_cause():
+    arguments = {HOSTILE: HOSTILE}
+    return Cause(
+        HOSTILE, HOSTILE, 0.5, HOSTILE, HOSTILE, arguments, (arguments,), HOSTILE, (HOSTILE,)
+    )
+
+
+def hostile_probes():
+    curves = {name: [[1.0, 2.0]] for name in ("A", "A'", "B", HOSTILE)}
+    more = {"curves": curves, "evidence_ratio": (1.0,), "bounds": (-2.0, 2.0)}
+    facts = (HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, HOSTILE, HOSTILE)
+    return Probes(
+        1.0,
+        self_test=HOSTILE,
+        trials=(Trial(*facts, **more), Trial(*facts)),
+        not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
+        suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, 1.0, [[1.0, 2.0]]),),
+        repair={HOSTILE: HOSTILE},
+        previous={HOSTILE: HOSTILE},
+        note=HOSTILE,
+    )
 
 
 def test_names_are_text_whatever_they_hold():
@@ -180,14 +159,15 @@ def test_names_are_text_whatever_they_hold():
         | {
             "explanation": (HOSTILE, *report.explanation),
             "statistics": {HOSTILE: Statistic(1.0, HOSTILE, 2.0, HOSTILE, 0.5, 1.5, 0.03)},
-            "causes": ({"name": HOSTILE, "grade": HOSTILE},),
+            "causes": (hostile_cause(),),
+            "probes": hostile_probes(),
         }
     )
     for page, n_scripts in ((make_page(report), 1), (make_fragment(report), 0)):
         read = Reader(page)
         assert read.tags.count("script") == n_scripts
         assert "img" not in read.tags
-        assert any(HOSTILE in text for text in read.texts)
+        assert sum(HOSTILE in text for text in read.texts) > 8
 
 
 def test_only_the_page_s_own_script_may_run():

@@ -4,9 +4,11 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sample_reports import restless
 
 from sensorseq.fluctuation.report import FluctuationReport
 
@@ -34,6 +36,15 @@ def make_report():
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     make_report().to_html(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "findings.html"
+    report = restless(9)
+    long = replace(report.causes[1], finding="a_long_word_" * 9, evidence="x" * 400)
+    replace(report, causes=(report.causes[0], long, *report.causes[2:])).to_html(path)
     return path
 
 
@@ -193,8 +204,7 @@ def test_the_trend_is_an_overlay_that_one_asks_for(browser):
     assert browser.execute_script(raw) == "visible"
 
 
-@pytest.mark.parametrize("width", [320, 360, 768])
-def test_a_narrow_screen_need_not_be_scrolled_sideways(browser, width):
+def assert_no_wider(browser, width):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True},
@@ -204,27 +214,32 @@ def test_a_narrow_screen_need_not_be_scrolled_sideways(browser, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [320, 360, 768])
+def test_a_narrow_screen_need_not_be_scrolled_sideways(browser, width):
+    assert_no_wider(browser, width)
+
+
+OVERLAPS = """
+const found = [];
+for (const svg of document.querySelectorAll("svg[role=img]")) {
+  const texts = [...svg.querySelectorAll("text")].filter(t => t.textContent);
+  const boxes = texts.map(t => t.getBoundingClientRect());
+  const frame = svg.getBoundingClientRect();
+  boxes.forEach((a, i) => {
+    if (a.left < frame.left - 1 || a.right > frame.right + 1)
+      found.push(texts[i].textContent);
+    boxes.slice(i + 1).forEach((b, j) => {
+      if (a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
+        found.push([texts[i].textContent, texts[i + 1 + j].textContent]);
+    });
+  });
+}
+return found;
+"""
+
+
 def test_no_labels_of_a_picture_overlap(browser):
-    overlaps = browser.execute_script(
-        """
-        const found = [];
-        for (const svg of document.querySelectorAll("svg[role=img]")) {
-          const texts = [...svg.querySelectorAll("text")].filter(t => t.textContent);
-          const boxes = texts.map(t => t.getBoundingClientRect());
-          const frame = svg.getBoundingClientRect();
-          boxes.forEach((a, i) => {
-            if (a.left < frame.left - 1 || a.right > frame.right + 1)
-              found.push(texts[i].textContent);
-            boxes.slice(i + 1).forEach((b, j) => {
-              if (a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
-                found.push([texts[i].textContent, texts[i + 1 + j].textContent]);
-            });
-          });
-        }
-        return found;
-        """
-    )
-    assert overlaps == []
+    assert browser.execute_script(OVERLAPS) == []
 
 
 def count_printed_pages(browser):
@@ -264,12 +279,68 @@ def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
     assert count_printed_pages(browser) == unfolded  # the style sheet alone opens what is folded
 
 
+# --- causes and probes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_findings_can_be_read(browser, findings, system):
+    browser.get(findings.as_uri())
+    emulate(browser, system)
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert_readable(browser)
+    assert browser.execute_script(OVERLAPS) == []
+
+
+@pytest.mark.parametrize("width", [320, 360, 800])
+def test_findings_fit_a_narrow_screen(browser, findings, width):
+    browser.get(findings.as_uri())
+    assert_no_wider(browser, width)
+
+
+def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
+    browser.get(findings.as_uri())
+    names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
+    browser.find_element("css selector", "[data-copies=code-repair]").click()
+    wait_for(browser, COPIED, "copied")
+    label = "return document.querySelector('[data-copies=code-repair]').textContent"
+    assert browser.execute_script(label) == "copied"
+    copied = browser.execute_async_script(
+        "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(`${e}`))"
+    )
+    assert copied == 'clf.set_params(\n    lr_schedule="cosine",\n    learning_rate=0.003,\n)'
+    wait_for(browser, label, "copy")
+
+
+def test_rejected_causes_unfold_by_keyboard_and_in_print(browser, findings):
+    from selenium.webdriver import Keys
+
+    browser.get(findings.as_uri())
+    rejected = browser.find_element("css selector", "ul.causes")
+    assert not rejected.is_displayed()
+    browser.find_element("css selector", "details > summary").send_keys(Keys.ENTER)
+    assert rejected.is_displayed()
+    assert "gradient_clipping" in rejected.text
+    folded = count_printed_pages(browser)
+    browser.refresh()
+    assert count_printed_pages(browser) == folded  # what is folded is printed, too
+
+
+def test_grades_differ_without_their_colour(browser, findings):
+    browser.get(findings.as_uri())
+    icons = browser.execute_script(
+        "return [...document.querySelectorAll('.causes .mark')].map(e => [e.textContent,"
+        " e.querySelector('path').getAttribute('d')])"
+    )
+    assert len({word for word, _ in icons}) == len({path for _, path in icons}) == 4
+
+
 def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
     notebook = tmp_path / "notebook.html"
     notebook.write_text(
         "<!DOCTYPE html><html><head><meta charset='utf-8'></head><body data-jp-theme-light='false'>"
         "<h2>mine</h2><table><tr><td>1</td></tr></table><p class='verdict'>x</p>"
-        f"{make_report()._repr_html_()}{make_report()._repr_html_()}</body></html>"
+        f"{make_report()._repr_html_()}{restless()._repr_html_()}</body></html>"
     )
     styles = "return [...document.querySelectorAll('body, body > h2, body > table td, body > p')]"
     styles += ".map(e => JSON.stringify([...getComputedStyle(e)].map(n => [n,"

@@ -84,6 +84,11 @@ def test_a_plateau_is_acquitted(options):
     assert outcomes(60, **options).count("confirmed") <= 3
 
 
+def test_a_calm_plateau_is_surely_none_and_a_noisy_one_is_left_open():
+    assert outcomes(20).count("rejected") >= 18
+    assert outcomes(20, noise=0.3).count("undecided") >= 5
+
+
 def test_one_unlucky_last_epoch_is_no_overtraining():
     record, history = a_run(np.random.default_rng(0))
     record.val_predicted[-1, :60] = 0

@@ -1,14 +1,21 @@
-"""Candidate: one change that may calm a run; which ones are worth a trial from a snapshot."""
+"""Which changes are worth a trial from a snapshot of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.probes.arm import Arm, Lab
+from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.probes.candidate import (
+    Candidate,
+    confidences,
+    differs,
+    ranked,
+    rounded,
+    scaled_rate,
+)
 from sensorseq.fluctuation.probes.readings import (
     clip_norm,
     input_scale,
@@ -17,70 +24,10 @@ from sensorseq.fluctuation.probes.readings import (
     rate_falls,
 )
 
-LEAST_CONFIDENCE = 0.1  # of a cause, for a trial of it
-MOST_CANDIDATES = 6
+_COMMONEST = 0.2  # of the learning rate, where the statistics name no cause
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One change, how a re-run has it, and what follows if it passes.
-
-    Parameters
-    ----------
-    cause : str
-        What it speaks for.
-    name : str
-        The change in words.
-    change : dict
-        Arguments that make it in a whole fit; empty where what they are now is not known.
-    finding : str
-        Which side of the cause it speaks for.
-    arm : dict
-        Fields of `Arm` that make it in a re-run.
-    kind : str, default "snapshot"
-        ``"snapshot"`` or ``"init"``.
-    judged_by : str, default "noise"
-        ``"noise"``: it has to halve that, at no higher loss. ``"price"``: that, at a lower loss.
-        ``"either"``: the first, or a loss that is lower by far. ``"level"``: the loss alone.
-        ``"validation"``: it has to halve the noise, at no higher validation loss. ``"accuracy"``:
-        noise and level of the accuracy.
-    weight : float
-        Confidence of the cause, less for a change that is tried only beside another one.
-    alternatives : tuple of dict
-        Other arguments that do the same.
-    follows : str
-        Name of a weaker form of the same change that is tried first; this one is only where that
-        one proved nothing against it. "" for none.
-    price_is_schedule : bool
-        Whether a calm that costs progress speaks for a missing schedule.
-    """
-
-    cause: str
-    name: str
-    change: Mapping[str, Any]
-    finding: str = ""
-    arm: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = "snapshot"
-    judged_by: str = "noise"
-    weight: float = 0.0
-    alternatives: tuple[Mapping[str, Any], ...] = ()
-    follows: str = ""
-    price_is_schedule: bool = False
-
-    @property
-    def restarts(self) -> bool:
-        """Whether the unchanged re-run beside it has to forget the optimizer's moments as well."""
-        return bool(self.arm.get("restarts_optimizer", False))
-
-    def make_arm(self, start: int | None, seed: int, n_epochs: int) -> Arm:
-        """Return a re-run with the change."""
-        return Arm(name=self.name, n_epochs=n_epochs, start=start, seed=seed, **self.arm)
-
-    def make_unchanged(self, start: int | None, seed: int, n_epochs: int) -> Arm:
-        """Return the re-run to hold it against."""
-        restarts = self.restarts
-        name = "unchanged, optimizer restarted" if restarts else "unchanged"
-        return Arm(name, n_epochs, start=start, seed=seed, restarts_optimizer=restarts)
+ALWAYS_RATE = 0.25  # the least weight of a lower and of a falling learning rate
 
 
 def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[Candidate]:
@@ -91,11 +38,12 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
     lab : Lab
         Of the run.
     causes : sequence of Cause
-        What the statistics say; only those above 0.1 are tried.
+        What the statistics say; only those above 0.1 are tried. Where none of them is, the
+        learning rate is, as the commonest.
     start : int
         Which snapshot.
     """
-    confidence = confidences(causes)
+    confidence = confidences(causes) or {"learning_rate": _COMMONEST}
     found = [
         *_rate_and_batch(lab, confidence),
         *_batches(lab, confidence.get("batch_size", 0.0)),
@@ -108,47 +56,15 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
     return ranked(found)
 
 
-def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those above 0.1, the likeliest first; of equals the first named."""
-    worth = [part for part in candidates if part.weight > LEAST_CONFIDENCE * 0.5]
-    return sorted(worth, key=lambda part: -part.weight)
-
-
-def confidences(causes: Sequence[Cause]) -> dict[str, float]:
-    """Return the confidence of every cause above 0.1 that is not already rejected."""
-    return {
-        cause.name: cause.confidence
-        for cause in causes
-        if cause.confidence > LEAST_CONFIDENCE and cause.grade != "rejected"
-    }
-
-
-def differs(lab: Lab, change: Mapping[str, Any]) -> bool:
-    """Whether a change can be made here and the run did not have it."""
-    possible = all(name in lab.changeable for name in change)
-    return possible and any(lab.arguments.get(name, ()) != change[name] for name in change)
-
-
-def scaled_rate(lab: Lab, factor: float) -> dict[str, Any]:
-    """Return the learning rate times a factor as an argument, where the estimator's is known."""
-    rate = lab.arguments.get("learning_rate")
-    if not isinstance(rate, int | float):
-        return {}
-    return {"learning_rate": rounded(rate * factor)}
-
-
-def rounded(value: float) -> float:
-    """Return a number in three significant digits."""
-    return float(f"{value:.3g}")
-
-
 def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate]:
     """Return the 2x2: while noise dominates, a lower rate and a larger batch do the same."""
     rate, batch = confidence.get("learning_rate", 0.0), confidence.get("batch_size", 0.0)
-    either = max(rate, batch)
+    # the commonest cause, and what every other repair has to be better than
+    rate, either = max(rate, ALWAYS_RATE), max(rate, batch, ALWAYS_RATE)
     size = lab.arguments.get("batch_size")
     size = size if isinstance(size, int) else 0
-    larger = {"batch_size": 4 * size} if size else {}
+    # Half of the windows at most: larger batches leave no steps to compare.
+    larger = {"batch_size": 4 * size} if 0 < 4 * size <= len(lab.train.X) // 2 else {}
     found = [
         Candidate(
             "learning_rate",
@@ -156,6 +72,7 @@ def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate
             scaled_rate(lab, 1 / factor),
             "too high",
             {"rate_factor": 1 / factor},
+            judged_by="either",
             weight=share * (rate if factor > 4 else either),
             alternatives=(larger,) if larger and factor == 4 else (),
             follows=follows,
@@ -172,11 +89,10 @@ def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate
                 "schedule missing",
                 {"decays": True},
                 judged_by="price",
-                weight=0.9 * rate,
+                weight=0.99 * either,
             )
         )
-    # A quarter of the windows at least: larger batches leave no step to compare.
-    if larger and differs(lab, larger) and 4 * size <= max(len(lab.train.X) // 2, 1):
+    if larger and differs(lab, larger):
         found.append(
             Candidate(
                 "batch_size",
@@ -326,7 +242,7 @@ def _scaling(lab: Lab, weight: float) -> list[Candidate]:
 
 def _loss(lab: Lab, weight: float) -> list[Candidate]:
     change = {"loss": "cross_entropy"}
-    if weight <= 0 or not differs(lab, change):
+    if weight <= 0 or not differs(lab, change) or lab.n_classes < 2:
         return []
     return [
         Candidate(

@@ -83,6 +83,9 @@ def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
     return list(joined.values())
 
 
+_UNSTABLE_POWER = 1.3  # of the rate, over a factor of 16
+
+
 class _Quartet:
     """Lower rates, a larger batch and a decay, which are read together."""
 
@@ -132,7 +135,7 @@ class _Quartet:
         others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
         if self.decay is not None and self.decay.outcome == "confirmed":
             others.append(self.decay.candidate.change)
-        words = [describe(one) for one in passed]
+        words = [describe(one) for one in passed] + self._dose()
         if is_batch and why_batch:
             words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
         elif not is_batch and not batch_failed:
@@ -147,6 +150,22 @@ class _Quartet:
             float(best.candidate.arm.get("rate_factor", 1.0)),
         )
         return best.raw_change, proof
+
+    def _dose(self) -> list[str]:
+        """Tell noise from instability by how fast the noise falls with the rate.
+
+        Noise of the batches is proportional to the rate; a step that is too long for the curvature
+        loses far more than that.
+        """
+        lowest = [one for one in self.rates if one.candidate.follows and one.outcome != "rejected"]
+        if self.lower_rate is None or not lowest:
+            return []
+        one = lowest[0]
+        power = one.log_ratio / np.log(float(one.candidate.arm["rate_factor"]))
+        words = f"Down to {one.candidate.name} the noise falls with the rate to the power"
+        if power > _UNSTABLE_POWER:
+            return [f"{words} {power:.1f}: the steps are too long for the curvature."]
+        return [f"{words} {power:.1f}, as that of the batches does."]
 
     def _schedule_missing(self) -> tuple[float, Proof] | None:
         """Find the noise to be the price of progress: a right rate that has to fall."""

@@ -1,6 +1,6 @@
 """stopping_probe: did the run go on for too long? No training: what it noted decides."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.purse import Findings
 from sensorseq.fluctuation.run import plural, points
 from sensorseq.fluctuation.series import Floats
-from sensorseq.fluctuation.thresholds import MIN_GROUPS
+from sensorseq.fluctuation.thresholds import MIN_GROUPS, OVERFITTING_RISE_NATS
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
 
@@ -17,10 +17,19 @@ CAUSE = "early_stopping"
 LEAST_EPOCHS = 6  # in the last third: below, the rank interval of a slope is nearly everything
 LEAST_RISE_NATS = 0.02  # over the last third: less is nothing to act on
 LEAST_GAIN = 0.01  # of accuracy
+MATTERS = 0.05  # of accuracy: a gain that is surely smaller is none to speak of
 SLOPE_Z = 2.33  # one-sided 1 %
 STANDARD_ERRORS = 2.0
 LEAST_PATIENCE, CORRELATION_TIMES = 10, 3
 KEPT_WITHIN = 0.05  # nats above the lowest validation loss that a kept epoch may have
+
+
+class _Witness(NamedTuple):
+    """Whether something says that the run went on for too long, or excludes it, and how."""
+
+    holds: bool
+    excludes: bool
+    sentence: str
 
 
 def stopping_probe(
@@ -48,7 +57,9 @@ def stopping_probe(
     Returns
     -------
     Findings
-        One trial, or what is missing.
+        One trial, or what is missing. Confirmed where one of the two holds; rejected where the loss
+        does not rise over the last third, or surely by less than 0.1 nats, or the training loss
+        surely rises too, and the gain is surely below 5 points beyond luck; else undecided.
     """
     val_loss, loss = _column(history, "val_loss"), _training_loss(record, history)
     followed = _followed(record, len(history))
@@ -64,10 +75,12 @@ def stopping_probe(
             f" {MIN_GROUPS} windows or groups"
         )
         return Findings(not_tested=[NotTested(CAUSE, why, "more epochs or more groups")])
-    said = [part[1] for part in (rise, gain) if part is not None]
-    holds = any(part[0] for part in (rise, gain) if part is not None)
-    outcome = "confirmed" if holds else "rejected"
-    if holds and _kept_is_good(best_epoch, val_loss, len(history)):
+    witnesses = [witness for witness in (rise, gain) if witness is not None]
+    said = [witness.sentence for witness in witnesses]
+    outcome = "rejected" if all(witness.excludes for witness in witnesses) else "undecided"
+    if any(witness.holds for witness in witnesses):
+        outcome = "confirmed"
+    if outcome == "confirmed" and _kept_is_good(best_epoch, val_loss, len(history)):
         outcome = "rejected"
         said.append(
             f"The weights of epoch {best_epoch} of {len(history)} were kept, so the model does not"
@@ -109,21 +122,25 @@ def _followed(record: TrainingRecord | None, n_epochs: int) -> TrainingRecord | 
     return record if n_units >= MIN_GROUPS else None
 
 
-def _rise(val_loss: Floats, loss: Floats) -> tuple[bool, str] | None:
-    """Return whether validation gets worse while training gets better, and a sentence."""
+def _rise(val_loss: Floats, loss: Floats) -> _Witness | None:
+    """Return whether validation gets worse while training gets better."""
     n = len(val_loss) // 3
     late, training = val_loss[len(val_loss) - n :], loss[len(loss) - n :]
     if n < LEAST_EPOCHS or not (np.isfinite(late).all() and np.isfinite(training).all()):
         return None
     slope, of_training = metrics.theil_sen_slope(late), metrics.theil_sen_slope(training)
     low, high = metrics.slope_interval(late, z=SLOPE_Z * _widening(late))
-    falls = metrics.slope_interval(training, z=SLOPE_Z * _widening(training))[1] < 0
-    holds = low > 0 and falls and slope * n > LEAST_RISE_NATS
+    best, worst = metrics.slope_interval(training, z=SLOPE_Z * _widening(training))
+    holds = low > 0 and worst < 0 and slope * n > LEAST_RISE_NATS
     first = len(val_loss) - n + 1
-    return holds, (
+    # where training gets worse as well it is no overtraining
+    excludes = slope <= 0 or high * n < OVERFITTING_RISE_NATS or best > 0
+    return _Witness(
+        holds,
+        excludes,
         f"From epoch {first} to {len(val_loss)} the validation loss changed by {10 * slope:+.3f}"
         f" nats in ten epochs (98 % interval {10 * low:+.3f} to {10 * high:+.3f}) and the training"
-        f" loss by {10 * of_training:+.3f}"
+        f" loss by {10 * of_training:+.3f}",
     )
 
 
@@ -148,7 +165,7 @@ def _widening(series: Floats) -> float:
     return float(np.sqrt((1 + rho) / (1 - rho)))
 
 
-def _gain(record: TrainingRecord) -> tuple[bool, str]:
+def _gain(record: TrainingRecord) -> _Witness:
     """Return whether another epoch than the last is better on windows that did not choose it."""
     correct = record.val_correct.astype(np.float64)
     margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
@@ -167,11 +184,13 @@ def _gain(record: TrainingRecord) -> tuple[bool, str]:
         for fit, limit in zip((last, stretch), limits, strict=True)
     )
     units = "windows" if record.val_groups is None else "groups"
-    return holds, (
+    return _Witness(
+        holds,
+        stretch.gain + STANDARD_ERRORS * stretch.gain_error < MATTERS + limits[1],
         f"The best epoch by one half of the validation {units} gets {points(last.accuracy)} % on"
         f" the other half, {100 * last.gain:+.1f} points against the last epoch (standard error"
         f" {points(last.gain_error)}); the best stretch of {plural(late, 'epoch')} gets"
-        f" {100 * stretch.gain:+.1f} against the last stretch ({points(stretch.gain_error)})"
+        f" {100 * stretch.gain:+.1f} against the last stretch ({points(stretch.gain_error)})",
     )
 
 

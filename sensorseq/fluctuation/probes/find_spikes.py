@@ -66,17 +66,18 @@ def find_spikes(
     list of Spike
         The highest first, each at least half a stretch from every other.
     """
-    loss, n_steps = np.asarray(steps["loss"], np.float64), len(steps["loss"])
+    loss, n_steps = bounded(steps["loss"], steps["loss"]), len(steps["loss"])
     per_epoch = int(np.diff(epoch_steps).max(initial=0))
     n_before = min(max(per_epoch, LEAST_BEFORE), MOST_BEFORE)
     first = max(n_before, n_steps // 10, per_epoch)
-    if n_steps < first + REACH + 1 or not np.isfinite(loss).all():
+    if n_steps < first + REACH + 1:
         return []
     level, height, scale = heights(loss, n_before)
     leaps = height > np.maximum(MEDIAN_ERROR * SCALES * scale / np.sqrt(REACH), LEAST_HEIGHT_NATS)
     at = np.arange(len(level)) + n_before - 1  # the last step of each stretch before
     rate = np.asarray(steps["learning_rate"], np.float64)
-    leaps &= (at >= first) & ~(rate[at] > RATE_RISE * rate[at - n_before + 1])
+    highest = sliding_window_view(rate, REACH + 1).max(axis=1)[at]  # of the step and those after it
+    leaps &= (at >= first) & ~(highest > RATE_RISE * rate[at - n_before + 1])
     norm = np.nan_to_num(np.asarray(steps["grad_norm"], np.float64))
     found: list[Spike] = []
     for place in np.flatnonzero(leaps)[np.argsort(-height[leaps], kind="stable")]:
@@ -89,6 +90,13 @@ def find_spikes(
         if len(found) == most:
             break
     return found
+
+
+def bounded(loss: Floats, of_run: Floats) -> Floats:
+    """Return a loss in which what is not a number or infinite is twice the worst of the run."""
+    known = np.asarray(of_run, np.float64)
+    worst = 2 * float(np.abs(known[np.isfinite(known)]).max(initial=1.0))
+    return np.nan_to_num(np.asarray(loss, np.float64), nan=worst, posinf=worst, neginf=worst)
 
 
 def heights(loss: Floats, n_before: int) -> tuple[Floats, Floats, Floats]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.arm import Lab
-from sensorseq.fluctuation.probes.candidates import (
+from sensorseq.fluctuation.probes.candidate import (
     Candidate,
     confidences,
     differs,

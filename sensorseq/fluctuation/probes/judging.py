@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sensorseq.fluctuation.probes.arm import ArmResult
-from sensorseq.fluctuation.probes.candidates import Candidate
+from sensorseq.fluctuation.probes.candidate import Candidate
 from sensorseq.fluctuation.probes.noise_of_arms import (
     FIRST_SHARE,
     ArmNumbers,
@@ -18,11 +18,18 @@ from sensorseq.fluctuation.probes.noise_of_arms import (
 from sensorseq.fluctuation.probes.progress_guard import (
     MARGIN_ACCURACY,
     MARGIN_NATS,
+    SETTLED_PAIRS,
     SLOWER_Z,
-    SURE_Z,
     weigh_levels,
 )
-from sensorseq.fluctuation.probes.stop_rule import LEAST_LOG_SD, StopRule, clipped, pair_sd
+from sensorseq.fluctuation.probes.stop_rule import (
+    LEAST_LOG_SD,
+    LEAST_PAIRS,
+    SURE_Z,
+    StopRule,
+    clipped,
+    pair_sd,
+)
 
 LOWER_NATS = -0.1  # a loss that is lower by far, where the level alone is to prove something
 _LEAST_LEVEL_SD = 0.05  # nats, of a paired difference of levels
@@ -43,29 +50,47 @@ class Tried:
         Its re-runs, one for each pair.
     unchanged : list of ArmResult
         All unchanged re-runs beside it; the first ones are those of its pairs.
-    evidence : list of float
-        Log-likelihood ratio after each pair.
+    noise_evidence, level_evidence : list of float
+        Log-likelihood ratio after each pair, of the noise and of the loss.
     outcome : str
         As in `Trial`; "" while it is open.
     reading : str
         What decided: ``"both"``, ``"price"`` or ``"slower"`` of `weigh_levels`; ``"noise"``: it is
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
-        there is no noise to halve; ``"no gain"``: the loss did not fall.
+        there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
+        ``"settled"``: another one was proved, and little spoke for this one.
+    bounds : (float, float) or None
+        Of the stop rule.
+    log_ratio, log_error : float
+        Logarithm of the noise with the change over that without, and its standard error.
+    raw_change, averaged_change : float
+        Losses with the change less those without, in nats.
+    n_calmer : int
+        Pairs in which the changed re-run is the calmer one.
+    unchanged_nats : float
+        Noise of the unchanged re-runs, in nats.
     """
 
     candidate: Candidate
     results: list[ArmResult] = field(default_factory=list)
     unchanged: list[ArmResult] = field(default_factory=list)
-    evidence: list[float] = field(default_factory=list)
+    noise_evidence: list[float] = field(default_factory=list)
+    level_evidence: list[float] = field(default_factory=list)
     outcome: str = ""
     reading: str = ""
     bounds: tuple[float, float] | None = None
     log_ratio: float = math.nan
+    log_error: float = math.nan
     raw_change: float = math.nan
     averaged_change: float = math.nan
     n_calmer: int = 0
-    n_lower: int = 0
     unchanged_nats: float = math.nan
+
+    @property
+    def evidence(self) -> list[float]:
+        """What was decided on."""
+        by_level = self.candidate.judged_by == "level" or self.reading == "lower"
+        return self.level_evidence if by_level else self.noise_evidence
 
 
 class Judge:
@@ -81,12 +106,20 @@ class Judge:
         ln K.
     first_share : float
         Of each re-run, left out.
+    least_pairs : int, default 2
+        Before nothing is decided.
     """
 
     def __init__(
-        self, n_arms: int, n_epochs: int, log_classes: float, first_share: float = FIRST_SHARE
+        self,
+        n_arms: int,
+        n_epochs: int,
+        log_classes: float,
+        first_share: float = FIRST_SHARE,
+        least_pairs: int = LEAST_PAIRS,
     ) -> None:
         self.n_arms = n_arms
+        self.least_pairs = least_pairs
         self.log_classes = log_classes
         self.first_share = first_share
         n_points = n_judged(n_epochs, first_share)
@@ -96,7 +129,7 @@ class Judge:
     def judge(self, tried: Sequence[Tried]) -> None:
         """Weigh every candidate that is open and has a new pair."""
         for one in tried:
-            if not one.outcome and len(one.results) > len(one.evidence):
+            if not one.outcome and len(one.results) > len(one.noise_evidence):
                 self._judge(one, tried)
 
     def measure(self, by: str, results: Sequence[ArmResult]) -> list[ArmNumbers]:
@@ -104,89 +137,94 @@ class Judge:
         return [measure_by(by, result, self.log_classes, self.first_share) for result in results]
 
     def _judge(self, one: Tried, tried: Sequence[Tried]) -> None:
+        """Measure a candidate anew, and let the rules decide."""
         by, n_pairs = one.candidate.judged_by, len(one.results)
         changed, unchanged = self.measure(by, one.results), self.measure(by, one.unchanged)
+        pairs = list(zip(changed, unchanged, strict=False))
+        one.n_calmer = sum(b.log_noise < a.log_noise for b, a in pairs)
+        unchanged = _without_mishaps(unchanged)
         alike = [
             self.measure(by, other.results)
             for other in tried
             if other.candidate.judged_by != "accuracy" or by == "accuracy"
         ]
-        groups = [unchanged, *alike]
+        groups = [[part for part in group if not part.failed] for group in (unchanged, *alike)]
+        share = math.sqrt((1 / n_pairs + 1 / len(unchanged)) / 2)  # of s, for a difference of means
+        noise_level = _geometric_mean(groups[0] or [part for group in groups for part in group])
+        one.unchanged_nats = _geometric_mean(unchanged)
+        rules = 2 if by == "either" else 1  # two ways to pass share what one has
+
         middle = [part.log_noise for part in unchanged]
         noise_a = clipped(middle, middle)
         noise_b = clipped([part.log_noise for part in changed], middle)
-        sound = [[part for part in group if not part.failed] for group in groups]
         sd = pair_sd(
-            [[part.log_noise for part in group] for group in sound], self._log_sd, LEAST_LOG_SD
+            [[part.log_noise for part in group] for group in groups], self._log_sd, LEAST_LOG_SD
         )
+        noise_rule = StopRule(self.n_arms * rules, least_pairs=self.least_pairs)
         one.log_ratio = float(np.mean(noise_b) - np.mean(noise_a))
-        one.unchanged_nats = float(
-            np.exp(np.mean([math.log(max(part.noise_nats, 1e-6)) for part in unchanged]))
-        )
-        pairs = list(zip(changed, unchanged, strict=False))
-        one.n_calmer = sum(b.log_noise < a.log_noise for b, a in pairs)
-        one.n_lower = sum(b.raw < a.raw for b, a in pairs)
+        one.log_error = sd * share
+        one.bounds = noise_rule.bounds
+        one.noise_evidence.append(noise_rule.evidence(noise_b, noise_a, sd))
+        noise = noise_rule.decide(n_pairs, one.noise_evidence[-1])
+        if n_pairs >= LEAST_PAIRS and noise_rule.excludes_effect(one.log_ratio, one.log_error):
+            noise = "rejected"
+
         one.raw_change = _mean_difference(changed, unchanged, "raw")
         one.averaged_change = _mean_difference(changed, unchanged, "averaged")
-        share = 1 / n_pairs + 1 / len(unchanged)
-        prior = 2 * one.unchanged_nats * math.sqrt(2 / self._n_level)
-        raw_sd = pair_sd([[part.raw for part in group] for group in sound], prior, 0.0)
-        raw_error = max(raw_sd * math.sqrt(share / 2), _LEAST_LEVEL_ERROR)
-        rules = 2 if by == "either" else 1
-        noise_rule = StopRule(self.n_arms * rules)
-        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS)
-        level_evidence = level_rule.evidence(
-            [part.raw for part in changed],
-            [part.raw for part in unchanged],
-            max(raw_sd, _LEAST_LEVEL_SD),
-        )
-        noise_evidence = noise_rule.evidence(noise_b, noise_a, sd)
-        one.bounds = noise_rule.bounds
-        one.evidence.append(level_evidence if by == "level" else noise_evidence)
-        if all(part.failed for part in changed) and n_pairs >= 2:
+        prior = 2 * noise_level * math.sqrt(2 / self._n_level)
+        raw_sd = pair_sd([[part.raw for part in group] for group in groups], prior, 0.0)
+        level_sd = max(raw_sd, _LEAST_LEVEL_SD)
+        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
+        raw_b, raw_a = ([part.raw for part in group] for group in (changed, unchanged))
+        one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
+        level = level_rule.decide(n_pairs, one.level_evidence[-1])
+        if n_pairs >= LEAST_PAIRS and level_rule.excludes_effect(one.raw_change, level_sd * share):
+            level = "rejected"
+
+        raw_error = max(raw_sd * share, _LEAST_LEVEL_ERROR)
+        averages = [[part.averaged for part in group] for group in groups]
+        averages = [[value for value in group if math.isfinite(value)] for group in averages]
+        averaged_error = max(pair_sd(averages, prior / 2, 0.0) * share, _LEAST_LEVEL_ERROR)
+        self._decide(one, noise, level, raw_error, averaged_error)
+
+    def _decide(
+        self, one: Tried, noise: str, level: str, raw_error: float, averaged_error: float
+    ) -> None:
+        by, n_pairs = one.candidate.judged_by, len(one.results)
+        margin = MARGIN_ACCURACY if by == "accuracy" else MARGIN_NATS
+        if n_pairs < LEAST_PAIRS:
+            return
+        if all(result.failed for result in one.results):
             one.outcome, one.reading = "rejected", "failed"
             return
-        level = level_rule.decide(n_pairs, level_evidence)
-        if by in ("level", "either") and level == "confirmed" and self._is_sound(one, by):
-            one.evidence[-1] = level_evidence
-            one.outcome, one.reading = "confirmed", "lower"
-            return
+        if by in ("level", "either") and level == "confirmed":
+            if self._is_sound(one, by):
+                one.outcome, one.reading = "confirmed", "lower"
+                return
+            level = "rejected"
         if by == "level":
-            one.outcome = "rejected" if level == "confirmed" else level
-            one.reading = "noisier" if level == "confirmed" else "no gain"
+            one.outcome, one.reading = level, "no gain" if level == "rejected" else ""
             return
-        noise = noise_rule.decide(n_pairs, noise_evidence)
-        margin = MARGIN_ACCURACY if by == "accuracy" else MARGIN_NATS
         if by == "either" and noise == "rejected" and level != "rejected":
-            noise = level
-        if n_pairs >= 2 and one.raw_change - margin > SLOWER_Z * raw_error:
+            noise = level  # as yet open, or undecided
+        if one.raw_change - margin > SLOWER_Z * raw_error:
             one.outcome, one.reading = "rejected", "slower"
         elif noise == "confirmed":
-            self._weigh(one, groups, raw_error, margin)
+            self._weigh(one, raw_error, averaged_error, margin)
         elif noise:
             one.outcome, one.reading = noise, "noise"
 
-    def _weigh(
-        self, one: Tried, groups: Sequence[Sequence[ArmNumbers]], raw_error: float, margin: float
-    ) -> None:
+    def _weigh(self, one: Tried, raw_error: float, averaged_error: float, margin: float) -> None:
         """Decide a candidate that halved the noise by the losses."""
         n_pairs = len(one.results)
         if one.candidate.judged_by == "price":
             excess = one.raw_change + margin
-            if n_pairs >= 3 or abs(excess) > SURE_Z * raw_error:
+            if n_pairs >= SETTLED_PAIRS or abs(excess) > SURE_Z * raw_error:
                 one.outcome = "confirmed" if excess < 0 else "rejected"
                 one.reading = "both" if excess < 0 else "no gain"
             return
-        averages = [
-            [part.averaged for part in group if not part.failed and math.isfinite(part.averaged)]
-            for group in groups
-        ]
-        prior = one.unchanged_nats * math.sqrt(2 / self._n_level)
-        sd = pair_sd(averages, prior, 0.0)
-        share = 1 / n_pairs + 1 / len(one.unchanged)
-        error = max(sd * math.sqrt(share / 2), _LEAST_LEVEL_ERROR)
         reading = weigh_levels(
-            one.raw_change, raw_error, one.averaged_change, error, n_pairs, margin
+            one.raw_change, raw_error, one.averaged_change, averaged_error, n_pairs, margin
         )
         if reading != "open":
             one.outcome = "confirmed" if reading == "both" else "rejected"
@@ -194,11 +232,23 @@ class Judge:
 
     @staticmethod
     def _is_sound(one: Tried, by: str) -> bool:
-        """Whether a lower loss is a gain: of the averaged weights as well, and no noisier."""
+        """Whether a lower loss is a gain: of the averaged weights as well, not surely noisier."""
         if by == "level" and one.candidate.cause != "model_complexity":
             return True
         is_lower = not one.averaged_change > -MARGIN_NATS
-        return is_lower and one.log_ratio <= _NO_NOISIER
+        return is_lower and one.log_ratio - SURE_Z * one.log_error <= _NO_NOISIER
+
+
+def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:
+    """Leave out unchanged re-runs that broke off, unless most did: one says nothing of a change."""
+    sound = [part for part in unchanged if not part.failed]
+    return sound if 2 * len(sound) >= len(unchanged) else unchanged
+
+
+def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
+    """Return the mean noise in nats."""
+    noise = [math.log(max(part.noise_nats, 1e-6)) for part in numbers]
+    return math.exp(sum(noise) / len(noise)) if noise else 0.1
 
 
 def _mean_difference(

@@ -5,11 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.probes.arm import ArmResult, Floats
+from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
 
 FIRST_SHARE = 0.2  # of a re-run is left out: what the change itself sets off
+FALLEN_SHARE = 0.5  # of one in which the learning rate falls
 FIRST_SHARE_ANEW = 1 / 3  # of one from first weights, which descends before it has a noise
-_LEAST_NOISE = 1e-6  # nats; a loss that stands still has a logarithm of its noise all the same
+# Nats, added before the logarithm: half the edge of a calm run. Quieter than healthy is no more
+# evidence, and what happened to be still for a few epochs is none.
+NOISE_FLOOR = 0.5 * FIXED_LOSS_NOISE_NATS
 _FAILED = 10.0  # times the loss of guessing: what a run that diverged is taken to have come to
 
 
@@ -19,11 +24,13 @@ class ArmNumbers(NamedTuple):
     Parameters
     ----------
     log_noise : float
-        Mean of the logarithms of the noise on two scales, nats and softened logarithm. The first
-        alone favours whoever is slow to learn, the second whoever learns nothing.
+        Mean of the logarithms of the noise on two scales, nats and softened logarithm, each with
+        `NOISE_FLOOR` added. The first alone favours whoever is slow to learn, the second whoever
+        learns nothing.
     noise_nats : float
-        Root mean square second difference over the square root of 6. White noise has this as its
-        standard deviation, whatever line it lies on.
+        From the mean absolute second difference, as in the verdict: a single leap counts, and does
+        not count for everything. White noise has this as its standard deviation, whatever line it
+        lies on.
     raw : float
         Mean loss of the fixed windows over the second half, in nats.
     averaged : float
@@ -60,15 +67,17 @@ def measure_arm(
         Share of its epochs that is left out.
     """
     loss = np.asarray(result.fixed_loss, np.float64)
+    if result.arm.decays:  # at first the rate is what it was
+        first_share = max(first_share, FALLEN_SHARE)
     judged = loss[len(loss) - n_judged(len(loss), first_share) :]
     complete = not result.failed and len(loss) >= result.arm.n_epochs and len(judged) >= 3
     if not complete or not np.isfinite(loss).all():
         worst = _FAILED * log_classes
         return ArmNumbers(math.log(worst), worst, worst, worst, True)
-    nats = rms_noise(judged)
-    relative = rms_noise(np.log(np.maximum(judged, 0.0) + 0.1 * log_classes))
+    nats = metrics.mean_noise(judged)
+    relative = metrics.mean_noise(metrics.softened_log(judged, log_classes))
     scale = 1.1 * log_classes  # so that both logarithms are alike at the loss of guessing
-    both = math.log(max(nats, _LEAST_NOISE)) + math.log(max(relative * scale, _LEAST_NOISE))
+    both = math.log(nats + NOISE_FLOOR) + math.log(relative * scale + NOISE_FLOOR)
     raw = float(loss[len(loss) // 2 :].mean())
     return ArmNumbers(both / 2, nats, raw, float(result.averaged_loss), False)
 

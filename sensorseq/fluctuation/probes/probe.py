@@ -7,21 +7,28 @@ from typing import Any
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
-from sensorseq.fluctuation.probes.minimal import Repair, minimal_repair, verify
+from sensorseq.fluctuation.probes.first_weights import Repair
+from sensorseq.fluctuation.probes.label_noise import label_noise_probe
+from sensorseq.fluctuation.probes.length import length_probe
+from sensorseq.fluctuation.probes.minimal import minimal_repair
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.probes.shift import shift_probe
 from sensorseq.fluctuation.probes.spikes import spike_replay
+from sensorseq.fluctuation.probes.verify import verify
 from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 
-PURSE_SHARE = 0.8  # of the budget: making the lab, and reading what came of an arm, take time, too
-REPAIR_SHARE = 0.3  # of the purse, kept for finding the smallest repair
+PURSE_SHARE = 1.15  # of the budget: making the lab, and reading what came of an arm, take time, too
+REPAIR_SHARE = 0.15  # of the purse, kept for finding the smallest repair
+LEAST_CALMING = 0.7  # noise with clipping over that without, where replays are to count as a proof
 SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
 
 
@@ -68,7 +75,10 @@ def probe_lab(
         return fit_s > 0 and clock() - started > budget * fit_s
 
     purse = Purse(lab, PURSE_SHARE * budget * lab.n_epochs, is_over)
-    findings, facts = RaceFindings(), list[Cause]()
+    findings, facts = (
+        RaceFindings(),
+        check_data(lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments),
+    )
     repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
     try:
         findings.join(zero_test(lab))
@@ -114,11 +124,38 @@ def _find_repair(
 ) -> Repair:
     """Run the probes that a troubled run calls for, likeliest first, and find what repairs it."""
     causes = (*facts, *report.causes)
+    suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
     findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
-    findings.join(spike_replay(lab, purse))
     whole = purse.n_epochs
     purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
-    findings.join(race(lab, purse, causes, report.verdict, say))
+    findings.join(race(lab, purse, causes, report.verdict, say, report.history))
+    for name, what, probe in (
+        (
+            "label_noise",
+            "asking networks for the labels of windows that they have not seen",
+            lambda: label_noise_probe(lab, purse),
+        ),
+        (
+            "distribution_shift",
+            "validating on windows of the training groups",
+            lambda: shift_probe(lab, purse),
+        ),
+        (
+            "sequence_length",
+            "training on windows of other lengths",
+            lambda: length_probe(lab, purse, make_windows),
+        ),
+        (
+            "gradient_clipping",
+            "replaying the steps before leaps of the loss",
+            lambda: spike_replay(lab, purse),
+        ),
+    ):
+        if name in suspected:
+            say(what)
+            findings.join(probe())
+        elif not any(trial.cause == name for trial in findings.trials):
+            findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
     purse.n_epochs = whole
     proofs = _ordered(findings)
     repair = minimal_repair(lab, purse, proofs, say)
@@ -128,12 +165,25 @@ def _find_repair(
 def _ordered(findings: RaceFindings) -> list[Proof]:
     """Return what is proved: by the race first, then by the probes beside it."""
     raced = {proof.cause for proof in findings.proofs}
+    if any(_speaks_against_clipping(trial) for trial in findings.trials):
+        raced.add("gradient_clipping")
     beside = [
         Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
         for trial in confirmed(findings.trials)
         if trial.kind in ("replay", "inference") and trial.cause not in raced
     ]
     return [*findings.proofs, *beside]
+
+
+def _speaks_against_clipping(trial: Trial) -> bool:
+    """Whether clipping calmed no run as a whole, whatever it did to single leaps.
+
+    The path of a restless run hangs on the least detail: with any change a leap comes elsewhere.
+    """
+    if trial.cause != "gradient_clipping" or trial.kind == "replay":
+        return False
+    ratio = trial.noise_ratio
+    return trial.outcome == "rejected" or ratio is None or ratio > LEAST_CALMING
 
 
 def _history(report: FluctuationReport) -> History:

@@ -2,11 +2,12 @@
 
 import math
 
+from sensorseq.fluctuation.probes.stop_rule import SURE_Z
+
 MARGIN_NATS = 0.02  # a loss that is higher by less is not worse
 MARGIN_ACCURACY = 0.01
-SURE_Z = 1.28  # one-sided 90 % point of the normal distribution
 SLOWER_Z = 1.645  # one-sided 95 %
-_SETTLED_PAIRS = 3  # from here on the means decide, however near to the margin
+SETTLED_PAIRS = 3  # from here on the means decide, however near to the margin
 
 
 def weigh_levels(
@@ -52,6 +53,6 @@ def weigh_levels(
 
 
 def _side(excess: float, error: float, n_pairs: int) -> str:
-    if n_pairs < _SETTLED_PAIRS and abs(excess) < SURE_Z * error:
+    if n_pairs < SETTLED_PAIRS and abs(excess) < SURE_Z * error:
         return "open"
     return "worse" if excess > 0 else "not worse"

@@ -129,7 +129,7 @@ def _ending(one: Tried) -> str:
         "noise": "." if one.outcome == "undecided" else ": the noise is not halved.",
         "lower": ", stop rule passed on the loss.",
         "no gain": ": the loss gains nothing by it.",
-        "noisier": ": at more noise.",
+        "settled": ": given up, as another change was proved and little spoke for this one.",
         "budget": ": not decided within the budget.",
     }.get(one.reading, ".")
 

@@ -1,19 +1,22 @@
 """race: re-runs that tell which change calms a run, or brings it to learn, and which does not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested
 from sensorseq.fluctuation.probes.arm import Lab
-from sensorseq.fluctuation.probes.candidates import (
+from sensorseq.fluctuation.probes.candidate import (
     LEAST_CONFIDENCE,
+    RACED,
     Candidate,
-    snapshot_candidates,
 )
+from sensorseq.fluctuation.probes.candidates import snapshot_candidates
 from sensorseq.fluctuation.probes.conclude import conclude
 from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_candidates
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import RaceFindings, make_trial
 from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.recorded import recorded_arms
 from sensorseq.fluctuation.probes.rounds import (
     LEAST_EPOCHS,
     USUAL_EPOCHS,
@@ -21,23 +24,11 @@ from sensorseq.fluctuation.probes.rounds import (
     Rounds,
     arm_length,
     most_arms,
+    most_recorded,
+    recorded_length,
 )
-from sensorseq.fluctuation.probes.start import choose_snapshot
+from sensorseq.fluctuation.probes.start import choose_snapshot, earliest_snapshot
 
-# Causes that re-runs with one changed argument can prove or exclude.
-RACED = (
-    "learning_rate",
-    "batch_size",
-    "gradient_clipping",
-    "preprocessing",
-    "weight_init",
-    "model_complexity",
-    "sequence_length",
-    "regularization",
-    "dropout_noise",
-    "optimizer",
-    "loss",
-)
 _MOST_EPOCHS_ANEW = 15
 
 
@@ -47,6 +38,7 @@ def race(
     causes: Sequence[Cause],
     verdict: str = "fluctuating",
     progress: Progress | None = None,
+    history: Mapping[str, Sequence[Any]] | None = None,
 ) -> RaceFindings:
     """Try the changes that the likeliest causes call for, beside unchanged re-runs.
 
@@ -63,6 +55,8 @@ def race(
         judged by the loss that it comes to.
     progress : callable, optional
         Is given a sentence before each round.
+    history : mapping, optional
+        The run's columns, for its validation.
 
     Returns
     -------
@@ -81,7 +75,7 @@ def race(
     findings = RaceFindings()
     for kind, candidates in stages:
         if candidates:
-            findings.join(_run_stage(lab, purse, candidates, kind, progress))
+            findings.join(_run_stage(lab, purse, candidates, kind, progress, history))
     findings.not_tested += _not_tested(
         causes, findings, [part for _, candidates in stages for part in candidates]
     )
@@ -94,21 +88,13 @@ def _run_stage(
     candidates: Sequence[Candidate],
     kind: str,
     progress: Progress | None,
+    history: Mapping[str, Sequence[Any]] | None,
 ) -> RaceFindings:
-    first_share = FIRST_SHARE if kind == "snapshot" else FIRST_SHARE_ANEW
-    start = None
-    anew = min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
-    n_epochs = arm_length(purse, candidates[0], start, anew)
-    if kind == "snapshot":
-        start = _start(lab)
-        if start is None:
-            return RaceFindings()
-        room = lab.n_epochs - lab.record.snapshots[start].epoch
-        n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
-    n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0
-    if not n_arms:
+    rounds = _beside_the_run(lab, purse, candidates, progress, history)
+    if kind != "snapshot" or rounds is None:
+        rounds = _beside_re_runs(lab, purse, candidates, kind, progress)
+    if rounds is None:
         return RaceFindings()
-    rounds = Rounds(purse, candidates[:n_arms], start, n_epochs, first_share, progress)
     tried = [one for one in rounds.run() if one.results]
     unchanged = {id(result): result for one in tried for result in one.unchanged}
     shared = sum(lab.cost_of(result.arm) for result in unchanged.values()) / max(len(tried), 1)
@@ -117,6 +103,49 @@ def _run_stage(
         for one in tried
     ]
     return conclude(lab, rounds.judge, tried, trials)
+
+
+def _beside_the_run(
+    lab: Lab,
+    purse: Purse,
+    candidates: Sequence[Candidate],
+    progress: Progress | None,
+    history: Mapping[str, Sequence[Any]] | None,
+) -> Rounds | None:
+    """Return a race against stretches of the run itself; None where it has none long enough."""
+    n_epochs = recorded_length(lab.n_epochs)
+    start = earliest_snapshot(lab, n_epochs)
+    if start is None:
+        return None
+    recorded = recorded_arms(lab, start, n_epochs, history)
+    n_arms = most_recorded(purse, candidates, start, n_epochs)
+    if not (recorded and n_arms):
+        return None
+    return Rounds(purse, candidates[:n_arms], start, n_epochs, progress=progress, recorded=recorded)
+
+
+def _beside_re_runs(
+    lab: Lab,
+    purse: Purse,
+    candidates: Sequence[Candidate],
+    kind: str,
+    progress: Progress | None,
+) -> Rounds | None:
+    """Return a race against unchanged re-runs alone; None where the purse is too small."""
+    first_share = FIRST_SHARE if kind == "snapshot" else FIRST_SHARE_ANEW
+    start = None
+    anew = min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
+    n_epochs = arm_length(purse, candidates[0], start, anew)
+    if kind == "snapshot":
+        start = _start(lab)
+        if start is None:
+            return None
+        room = lab.n_epochs - lab.record.snapshots[start].epoch
+        n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
+    n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0
+    if not n_arms:
+        return None
+    return Rounds(purse, candidates[:n_arms], start, n_epochs, first_share, progress)
 
 
 def _start(lab: Lab) -> int | None:

@@ -9,7 +9,14 @@ import numpy as np
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.batch_rows import rows_of_steps, windows_of_spikes
-from sensorseq.fluctuation.probes.find_spikes import LOOK_BACK, REACH, Spike, find_spikes, heights
+from sensorseq.fluctuation.probes.find_spikes import (
+    LOOK_BACK,
+    REACH,
+    Spike,
+    bounded,
+    find_spikes,
+    heights,
+)
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.run import plural
 
@@ -27,29 +34,34 @@ MOST_LISTED = 6  # windows in a sentence
 
 @dataclass(frozen=True)
 class _Replayed:
-    """A spike as the arms from one snapshot had it: heights in nats."""
+    """A spike as the clipped arm from the snapshot before it had it: heights in nats."""
 
+    start: int
     spike: Spike
-    unchanged: float
-    clipped: float
-    clipped_largest: float  # anywhere on the clipped path
-    nudged_largest: float
+    height: float
+    largest: float  # anywhere on the clipped path
     change_after: float  # of the loss of the fixed training windows, over the epochs after it
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has shrunk, and has not come back elsewhere."""
+        limits = (1 - SHRUNK) * self.spike.height, COMPARABLE * self.spike.height
+        return self.height < limits[0] and self.largest < limits[1]
 
-def spike_replay(lab: Lab, purse: Purse) -> Findings:
+
+def spike_replay(lab: Lab, purse: Purse, *, share: float = 1.0) -> Findings:
     """Replay the largest leaps of the loss as they were, clipped, and on a path nudged a little.
 
-    From the snapshot before each spike the same batches are gone through three times: unchanged,
-    which must give the spike again; with ``max_grad_norm`` at the third quartile of the gradient
-    norms before the spikes; and with a learning rate that is lower by a thousandth. Where the
-    nudged path has no spike half as high anywhere, the spike hung on the least detail, and that it
-    is gone says nothing of clipping.
+    From the snapshot before each spike the same batches are gone through with ``max_grad_norm`` at
+    the third quartile of the gradient norms before the spikes. Where spikes are gone, twice more:
+    unchanged, which must give them again; and with a learning rate that is lower by a thousandth.
+    Where this nudged path has no spike half as high anywhere, the spike hung on the least detail,
+    and that it is gone says nothing of clipping.
 
     Confirmed when at least two of at most three spikes lose over 80 % of their height, without one
     half as high elsewhere on the clipped path, and the loss of the fixed training windows over the
-    two epochs after them is no worse than 0.02 nats;
-    rejected when no spike does.
+    two epochs after them is no worse than 0.02 nats; rejected when no spike does. That an unchanged
+    arm is the run has to be known from `self_test`.
 
     Parameters
     ----------
@@ -57,6 +69,8 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
         The run.
     purse : Purse
         Pays for three arms from each snapshot; spikes that it does not pay for are left out.
+    share : float, default 1
+        Of what is left in it that may be spent here.
     """
     record = lab.record
     if "loss" not in record.steps or not len(record.steps["loss"]):
@@ -82,33 +96,35 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
     change: dict[str, Any] = {"max_grad_norm": limit}
     if lab.arguments.get("clip_by", "norm") != "norm" and "clip_by" in lab.changeable:
         change["clip_by"] = "norm"
-    chosen = _affordable(lab, purse, spikes, change)
+    budget = share * purse.left
+    chosen = _affordable(lab, purse, budget, spikes, change)
     if sum(map(len, chosen.values())) < LEAST_SPIKES:
         return _not_tested(
             f"{count}, and fewer than {LEAST_SPIKES} can be replayed: no state of the run lies"
-            f" close enough before them for the budget of {purse.left:.1f} epochs.{data}",
+            f" close enough before them for the budget of {budget:.1f} epochs.{data}",
             "a larger budget",
         )
     spent = purse.spent
-    trios = {start: _arms(lab, start, of, change) for start, of in chosen.items()}
-    results = purse.run([arm for arms in trios.values() for arm in arms])
-    replayed, lost = list[_Replayed](), 0
-    curves: dict[str, list[list[float]]] = {"A": [], "A'": [], "B": []}
-    for n, (start, of) in enumerate(chosen.items()):
-        trio = results[3 * n : 3 * n + 3]
-        for name, result in zip(("A", "B", "A'"), trio, strict=True):
-            curves[name].append([float(value) for value in result.fixed_loss])
-        for spike in of:
-            seen = _measure(lab, start, spike, trio)
-            if seen is None:
-                lost += 1
-            else:
-                replayed.append(seen)
-    if len(replayed) < LEAST_SPIKES:
-        return _not_tested(
-            f"{count}, but unchanged replays gave {lost} of {lost + len(replayed)} not again.{data}"
-        )
+    arms = [_arms(lab, start, of, change) for start, of in chosen.items()]
+    results = purse.run([clipped for clipped, _, _ in arms])
+    replayed = [
+        _measure(lab, start, spike, result)
+        for (start, of), result in zip(chosen.items(), results, strict=True)
+        for spike in of
+    ]
     outcome, sentence = _judge(replayed, limit)
+    curves = {"A": [_noted(lab, result) for result in results], "B": _losses(results)}
+    if outcome == "confirmed":
+        controls = [arm for _, *both in arms for arm in both]
+        if not purse.affords(controls):
+            outcome = "undecided"
+            sentence += " There was no time left to see whether they go away by less."
+        else:
+            of_controls = purse.run(controls)
+            unchanged, nudged = of_controls[::2], of_controls[1::2]
+            outcome, more = _control(lab, list(chosen), replayed, unchanged, nudged)
+            sentence += more
+            curves |= {"A": _losses(unchanged), "A'": _losses(nudged)}
     trial = Trial(
         CAUSE,
         f"max_grad_norm = {limit:.3g}",
@@ -117,7 +133,7 @@ def spike_replay(lab: Lab, purse: Purse) -> Findings:
         outcome,
         sentence + data,
         n_pairs=len(replayed),
-        raw_change=float(np.mean([seen.change_after for seen in replayed])),
+        raw_change=max(seen.change_after for seen in replayed),
         curves=curves,
         cost_epochs=purse.spent - spent,
     )
@@ -140,7 +156,7 @@ def _limit(norms: Floats, spikes: Sequence[Spike]) -> float:
 
 
 def _affordable(
-    lab: Lab, purse: Purse, spikes: Sequence[Spike], change: dict[str, Any]
+    lab: Lab, purse: Purse, budget: float, spikes: Sequence[Spike], change: dict[str, Any]
 ) -> dict[int, list[Spike]]:
     """Return up to three of the largest spikes that can be paid for, by the snapshot before."""
     chosen: dict[int, list[Spike]] = {}
@@ -150,7 +166,7 @@ def _affordable(
             continue
         more = {**chosen, start: [*chosen.get(start, []), spike]}
         arms = [arm for key, of in more.items() for arm in _arms(lab, key, of, change)]
-        if purse.affords(arms):
+        if purse.cost_of(arms) <= budget:
             chosen = more
     return chosen
 
@@ -165,13 +181,13 @@ def _snapshot_before(lab: Lab, spike: Spike) -> int | None:
 
 
 def _arms(lab: Lab, start: int, spikes: Sequence[Spike], change: dict[str, Any]) -> list[Arm]:
-    """Return the unchanged, the clipped and the nudged arm, to two epochs after the last spike."""
+    """Return the clipped, the unchanged and the nudged arm, to two epochs after the last spike."""
     begin = lab.record.snapshots[start].epoch
     last = max(_epoch_of(lab, spike) for spike in spikes) + 1 + EPOCHS_AFTER
     n_epochs = min(last, lab.record.n_epochs) - begin
     return [
-        Arm("unchanged", n_epochs, start, seed=None),
         Arm(f"max_grad_norm = {change['max_grad_norm']}", n_epochs, start, None, change),
+        Arm("unchanged", n_epochs, start, seed=None),
         Arm("learning_rate x 0.999", n_epochs, start, None, rate_factor=NUDGE),
     ]
 
@@ -182,68 +198,106 @@ def _epoch_of(lab: Lab, spike: Spike) -> int:
     return int(np.searchsorted(lab.record.epoch_steps, last, side="right")) - 1
 
 
-def _measure(lab: Lab, start: int, spike: Spike, trio: Sequence[ArmResult]) -> _Replayed | None:
-    """Return a spike as the three arms had it; None where the unchanged one did not give it."""
-    snapshot = lab.record.snapshots[start]
-    losses = [np.zeros(0) if r.record is None else r.record.steps["loss"] for r in trio]
-    at, end = spike.step + 1 - snapshot.step, spike.step + 1 + REACH - snapshot.step
-    if any(len(loss) < at for loss in losses) or len(losses[0]) < end:
-        return None
-    unchanged = losses[0]
-    seen = []
-    for loss in losses[:2]:
-        # its level is that of the run, and by how much the same batches before were better or worse
-        before = slice(max(0, at - spike.n_before), at)
-        shift = float(np.median(loss[before] - unchanged[before])) if at else 0.0
-        seen.append(float(np.median(loss[at:end])) - spike.level - shift if len(loss) > at else 0.0)
-    if not abs(seen[0] - spike.height) <= REPRODUCED * spike.height:
-        return None
-    past = lab.record.steps["loss"][: snapshot.step][-spike.n_before :]
-    largest = [_largest(np.concatenate([past, loss]), spike.n_before) for loss in losses[1:]]
-    first = _epoch_of(lab, spike) - snapshot.epoch
-    after = [result.fixed_loss[first : first + 1 + EPOCHS_AFTER] for result in trio[:2]]
-    if not len(after[0]) or not np.isfinite(after[0]).all():
-        after = [result.loss[first : first + 1 + EPOCHS_AFTER] for result in trio[:2]]
-    same = len(after[0]) == len(after[1]) and np.isfinite(after[1]).all()
-    change = float(np.mean(after[1]) - np.mean(after[0])) if same else np.inf
-    return _Replayed(spike, seen[0], seen[1], largest[0], largest[1], change)
+def _losses(results: Sequence[ArmResult]) -> list[list[float]]:
+    return [[float(value) for value in result.fixed_loss] for result in results]
 
 
-def _largest(loss: Floats, n_before: int) -> float:
-    """Return the largest height of a path; infinite where its loss is."""
-    if not np.isfinite(loss).all():
+def _noted(lab: Lab, result: ArmResult) -> list[float]:
+    """Return what the run noted over the epochs of an arm."""
+    assert result.arm.start is not None
+    first = lab.record.snapshots[result.arm.start].epoch
+    return [float(value) for value in lab.record.fixed_loss[first : first + result.arm.n_epochs]]
+
+
+def _path(lab: Lab, start: int, result: ArmResult) -> Floats:
+    """Return the loss of every step of the run with those of an arm in their place."""
+    own = lab.record.steps["loss"]
+    begin = lab.record.snapshots[start].step
+    of_arm = np.zeros(0) if result.record is None else result.record.steps["loss"]
+    return bounded(np.concatenate([own[:begin], of_arm]), own)
+
+
+def _height_at(path: Floats, spike: Spike) -> float:
+    """Return the height of a spike on a path; infinite where it ends before."""
+    end = spike.step + 1 + REACH
+    if len(path) < end:
         return np.inf
-    return float(heights(loss, n_before)[1].max(initial=-np.inf))
+    level = float(np.median(path[spike.step + 1 - spike.n_before : spike.step + 1]))
+    return float(np.median(path[spike.step + 1 : end])) - level
+
+
+def _largest(lab: Lab, start: int, path: Floats, n_before: int) -> float:
+    """Return the largest height on the part of a path that is an arm's."""
+    first = max(0, lab.record.snapshots[start].step - n_before)
+    return float(heights(path[first:], n_before)[1].max(initial=-np.inf))
+
+
+def _measure(lab: Lab, start: int, spike: Spike, result: ArmResult) -> _Replayed:
+    """Return a spike as the clipped arm had it."""
+    path = _path(lab, start, result)
+    first = _epoch_of(lab, spike)
+    offset = lab.record.snapshots[start].epoch
+    after = slice(first - offset, first - offset + 1 + EPOCHS_AFTER)
+    now = np.asarray(result.fixed_loss[after], np.float64)
+    was = np.asarray(lab.record.fixed_loss[offset:][after], np.float64)
+    was_finite, is_finite = (len(part) > 0 and np.isfinite(part).all() for part in (was, now))
+    change = float(now.mean() - was.mean()) if was_finite and is_finite else np.inf
+    if is_finite and not was_finite:
+        change = -np.inf
+    return _Replayed(
+        start, spike, _height_at(path, spike), _largest(lab, start, path, spike.n_before), change
+    )
 
 
 def _judge(replayed: Sequence[_Replayed], limit: float) -> tuple[str, str]:
-    """Return the outcome, and a sentence."""
-    n = len(replayed)
-    gone = [
-        seen
-        for seen in replayed
-        if seen.clipped < (1 - SHRUNK) * seen.unchanged
-        and seen.clipped_largest < COMPARABLE * seen.unchanged
-    ]
-    by_nudge = [seen for seen in gone if seen.nudged_largest < COMPARABLE * seen.unchanged]
-    proved = [seen for seen in gone if seen not in by_nudge]
+    """Return what the clipped arms alone say, and a sentence."""
+    n_gone = sum(seen.is_gone for seen in replayed)
     worst = max(seen.change_after for seen in replayed)
-    pairs = ", ".join(f"{seen.unchanged:.2f} to {seen.clipped:.2f}" for seen in replayed)
+    became = f"changed by {worst:+.3f} nats at worst"
+    if np.isinf(worst):
+        became = "stayed finite, as it had not" if worst < 0 else "did not stay finite"
+    pairs = ", ".join(f"{seen.spike.height:.2f} to {seen.height:.2f}" for seen in replayed)
     where = ", ".join(str(seen.spike.step + 1) for seen in replayed)
     sentence = (
         f"Replayed from states before them with gradients clipped at {limit:.3g}, the leaps of the"
-        f" loss after steps {where} went from {pairs} nats; {len(gone)} of {n} lost over"
+        f" loss after steps {where} went from {pairs} nats; {n_gone} of {len(replayed)} lost over"
         f" {100 * SHRUNK:.0f} % without one half as high elsewhere, and the loss of the fixed"
-        f" training windows over the epochs after changed by {worst:+.3f} nats at worst."
+        f" training windows over the epochs after {became}."
     )
-    if by_nudge:
-        sentence += (
-            f" For {len(by_nudge)} of them a learning rate lower by a thousandth does the same:"
-            " they hang on the least detail."
-        )
-    if len(proved) >= LEAST_SPIKES and worst <= MARGIN_NATS:
+    if n_gone >= LEAST_SPIKES and worst <= MARGIN_NATS:
         return "confirmed", sentence
-    return ("rejected" if not gone else "undecided"), sentence
+    return ("undecided" if n_gone else "rejected"), sentence
+
+
+def _control(
+    lab: Lab,
+    starts: Sequence[int],
+    replayed: Sequence[_Replayed],
+    unchanged: Sequence[ArmResult],
+    nudged: Sequence[ArmResult],
+) -> tuple[str, str]:
+    """Return the outcome in the light of the arms that are not clipped, and what to add."""
+    n_lost, n_nudged, n_proved = 0, 0, 0
+    for seen in replayed:
+        at, height = starts.index(seen.start), seen.spike.height
+        again = _height_at(_path(lab, seen.start, unchanged[at]), seen.spike)
+        path = _path(lab, seen.start, nudged[at])
+        of_nudge = _largest(lab, seen.start, path, seen.spike.n_before)
+        if not abs(again - height) <= REPRODUCED * height:
+            n_lost += 1
+        elif seen.is_gone and of_nudge < COMPARABLE * height:
+            n_nudged += 1
+        else:
+            n_proved += seen.is_gone
+    said = ""
+    if n_lost:
+        said += f" Unchanged replays gave {n_lost} of {len(replayed)} not again."
+    if n_nudged:
+        said += (
+            f" For {n_nudged} of them a learning rate lower by a thousandth does the same: they"
+            " hang on the least detail."
+        )
+    return ("confirmed" if n_proved >= LEAST_SPIKES else "undecided"), said
 
 
 def _suspicious_windows(lab: Lab, spikes: Sequence[Spike]) -> str:

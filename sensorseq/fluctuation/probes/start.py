@@ -33,6 +33,17 @@ def choose_snapshot(lab: Lab, n_epochs: int) -> int | None:
     return eligible[-1] if eligible else None
 
 
+def earliest_snapshot(lab: Lab, n_epochs: int) -> int | None:
+    """Return the first snapshot after the first weights with so many epochs after it.
+
+    So most of the run is there to hold a re-run against.
+    """
+    for number, snapshot in enumerate(lab.record.snapshots):
+        if snapshot.epoch > 0 and snapshot.epoch + n_epochs <= lab.n_epochs:
+            return number
+    return None
+
+
 def _is_restless_early(lab: Lab) -> bool:
     loss = np.asarray(lab.record.fixed_loss, np.float64)
     first, second = loss[int(_DESCENT * len(loss)) : len(loss) // 2], loss[len(loss) // 2 :]

@@ -11,6 +11,7 @@ ALPHA, BETA = 0.05, 0.10
 LEAST_PAIRS, MOST_PAIRS = 2, 6
 # Unchanged re-runs of a pilot differed in log noise by 0.4 to 1.0; a lucky few say nothing else.
 LEAST_LOG_SD = 0.4
+SURE_Z = 1.28  # one-sided 90 % point of the normal distribution
 _PRIOR_WEIGHT = 6.0  # re-runs that what is known beforehand of their scatter counts for
 _FARTHEST = 3.0  # of a log noise from the middle of the unchanged: one run alone is no proof
 
@@ -67,6 +68,13 @@ class StopRule:
         difference = float(np.mean(changed) - np.mean(unchanged))
         variance = sd**2 / 2 * (1 / len(changed) + 1 / len(unchanged))
         return self.effect / variance * (difference - self.effect / 2)
+
+    def excludes_effect(self, difference: float, error: float) -> bool:
+        """Whether a difference is surely less of an effect than H1 has, with 1 - beta = 90 %.
+
+        Then a change is given up before it reaches the lower bound: others may use what it costs.
+        """
+        return difference - SURE_Z * error > self.effect
 
     def decide(self, n_pairs: int, evidence: float) -> str:
         """Return ``"confirmed"``, ``"rejected"``, ``"undecided"`` at the end, or "" to go on."""

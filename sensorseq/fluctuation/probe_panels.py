@@ -1,0 +1,70 @@
+"""The probes on a page: what was tried and how its re-runs went, and what was not tried."""
+
+from html import escape
+
+from sensorseq.fluctuation.arm_figures import draw_arms, draw_evidence_ratio
+from sensorseq.fluctuation.cause_words import KINDS, cost_words
+from sensorseq.fluctuation.causes.cause import NotTested, Probes, Trial
+from sensorseq.fluctuation.marks import colour_of, mark
+from sensorseq.fluctuation.run import plural
+
+MOST = 16  # trials with pictures; the others are told in words
+
+
+def make_trials(probes: Probes) -> str:
+    """Return the section of what was tried, in the order in which it was."""
+    drawn: list[str] = []
+    told: list[str] = []
+    for trial in probes.trials:
+        pictures = [draw_arms(trial), draw_evidence_ratio(trial)] if len(drawn) < MOST else []
+        pictures = [picture for picture in pictures if picture]
+        if pictures:
+            drawn.append(
+                f'<article class="trial {colour_of(trial.outcome)}">{_told(trial)}'
+                f'<div class="figures">{"".join(pictures)}</div></article>'
+            )
+        else:
+            told.append(f"<li>{_told(trial)}</li>")
+    others = f'<h3>Tried without a curve</h3><ul class="tried">{"".join(told)}</ul>' if told else ""
+    intro = (
+        "Parts of this fit were run again, with one change (B) and without (A, A'). The re-runs"
+        f" took {cost_words(probes)}. {probes.self_test}"
+    )
+    return (
+        f"<section><h2>Probes</h2><p>{escape(intro.strip())}</p>{''.join(drawn)}{others}</section>"
+    )
+
+
+def _told(trial: Trial) -> str:
+    sentence = escape(trial.sentence.replace("+-", "±"))
+    return (
+        f"<h3>{escape(trial.name)}</h3>"
+        f'<div class="grade">{mark(trial.outcome)}<span class="small">for {escape(trial.cause)};'
+        f" {escape(_facts(trial))}</span></div><p>{sentence}</p>"
+    )
+
+
+def _facts(trial: Trial) -> str:
+    facts = [KINDS.get(trial.kind, trial.kind)]
+    if trial.n_pairs:
+        facts.append(plural(trial.n_pairs, "pair"))
+    if trial.noise_ratio is not None:
+        facts.append(f"noise x{trial.noise_ratio:.2g}")
+    for name, change in (("loss", trial.raw_change), ("averaged weights", trial.averaged_change)):
+        if change is not None:
+            facts.append(f"{name} {change:+.3f} nats")
+    facts.append(f"cost {trial.cost_epochs:.3g} epochs")
+    return ", ".join(facts)
+
+
+def make_not_tested(parts: tuple[NotTested, ...]) -> str:
+    """Return the section of what was not; nothing where all was."""
+    if not parts:
+        return ""
+    items = "".join(
+        f"<li><strong>{escape(part.cause)}</strong>: {escape(part.reason)}"
+        + (f". What would settle it: {escape(part.would_settle)}" if part.would_settle else "")
+        + "</li>"
+        for part in parts
+    )
+    return f'<section><h2>Not tested, and why</h2><ul class="reasons">{items}</ul></section>'

@@ -1,0 +1,70 @@
+"""recorded_arms: stretches of the run itself, as unchanged re-runs that cost nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
+
+STEADY_RATE = 0.8  # of the rate at the start, below which a later stretch is no re-run of it
+
+
+def recorded_arms(
+    lab: Lab, start: int, n_epochs: int, history: Mapping[str, Sequence[Any]] | None = None
+) -> list[ArmResult]:
+    """Return the run from a snapshot on, cut into stretches of the length of a re-run.
+
+    The first is the replay in the recorded order. Those after it serve where the learning rate was
+    still about the same: how they differ is what chance does over so many epochs.
+
+    Parameters
+    ----------
+    lab : Lab
+        Of the run.
+    start : int
+        Which snapshot.
+    n_epochs : int
+        Of a re-run.
+    history : mapping, optional
+        The run's columns, for its validation.
+    """
+    record = lab.record
+    first = record.snapshots[start].epoch
+    columns = {
+        name: _column(history, name, record.n_epochs)
+        for name in ("loss", "val_loss", "val_accuracy")
+    }
+    rates = _rates(lab)
+    found = []
+    for begin in range(first, record.n_epochs - n_epochs + 1, n_epochs):
+        if begin > first and rates[begin + n_epochs - 1] < STEADY_RATE * rates[first]:
+            break
+        stretch = slice(begin, begin + n_epochs)
+        found.append(
+            ArmResult(
+                Arm("the run itself", n_epochs, start=start, seed=None),
+                np.asarray(record.fixed_loss[stretch], np.float64),
+                columns["loss"][stretch],
+                columns["val_loss"][stretch],
+                columns["val_accuracy"][stretch],
+                np.nan,
+            )
+        )
+    return found
+
+
+def _column(history: Mapping[str, Sequence[Any]] | None, name: str, n_epochs: int) -> Floats:
+    values = [] if history is None else history.get(name, [])
+    if len(values) != n_epochs:
+        return np.zeros(0)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _rates(lab: Lab) -> Floats:
+    """Return the learning rate at the end of each epoch; ones where it was not noted."""
+    record = lab.record
+    steps = record.steps.get("learning_rate")
+    if steps is None or not len(steps):
+        return np.ones(record.n_epochs)
+    return np.asarray(steps[np.maximum(record.epoch_steps[1:] - 1, 0)], np.float64)

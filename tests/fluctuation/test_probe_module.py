@@ -1,0 +1,546 @@
+"""A module of one's own: trained as by a plain loop, and run again from its snapshots."""
+
+import random
+import sys
+from dataclasses import replace
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.optim.lr_scheduler import (
+    ExponentialLR,
+    LambdaLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+)
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.fluctuation import probe_module
+from sensorseq.fluctuation.causes.cause import Cause, Probes
+from sensorseq.fluctuation.probes.absorb import absorb_scaling, scale_windows
+from sensorseq.fluctuation.probes.arm import Arm
+from sensorseq.fluctuation.probes.foreign_module import ModuleCall
+from sensorseq.fluctuation.probes.module_words import in_words, say_change
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.training.batches import BatchSampler
+
+N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 60, 12, 2, 3
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, dropout, and a head on the last state."""
+
+    def __init__(self, kind=nn.LSTM, dropout=0.0, hidden_size=6, **more):
+        super().__init__()
+        self.rnn = kind(N_CHANNELS, hidden_size, batch_first=True, **more)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden_size * (2 if more.get("bidirectional") else 1), N_CLASSES)
+        self.double()
+
+    def forward(self, X):
+        return self.head(self.drop(self.rnn(X)[0][:, -1]))
+
+
+class Packed(Recurrent):
+    def forward(self, X, lengths):
+        packed = pack_padded_sequence(X, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return self.head(self.rnn(packed)[1][0][-1])
+
+
+class Convolution(nn.Module):
+    def __init__(self, padding=0):
+        super().__init__()
+        self.convolution = nn.Conv1d(N_CHANNELS, 5, 3, padding=padding)
+        self.norm = nn.BatchNorm1d(5)
+        self.head = nn.Linear(5, N_CLASSES)
+        self.double()
+
+    def forward(self, X):
+        return self.head(torch.relu(self.norm(self.convolution(X.transpose(1, 2)))).mean(dim=2))
+
+
+class Flat(nn.Module):
+    def __init__(self, bias=True):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(N_TIMESTEPS * N_CHANNELS, 8, bias=bias),
+            nn.Tanh(),
+            nn.Linear(8, N_CLASSES),
+        )
+        self.double()
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def make_data(seed=0, n_windows=N_WINDOWS):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_windows) % N_CLASSES
+    X = rng.normal(size=(n_windows, N_TIMESTEPS, N_CHANNELS)) + 0.8 * y[:, None, None]
+    return X, y
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=0.02)
+
+
+def two_groups(parameters):
+    parameters = list(parameters)
+    halves = [{"params": parameters[:2]}, {"params": parameters[2:], "lr": 0.003}]
+    return torch.optim.AdamW(halves, lr=0.01, weight_decay=0.01)
+
+
+def report_of(make_model=Recurrent, make_optimizer=adam, **arguments):
+    X, y = make_data()
+    arguments = {"max_epochs": 8, "batch_size": 16, "budget": 0, "random_state": 3, **arguments}
+    return probe_module(make_model, make_optimizer, X, y, **arguments)
+
+
+@cache
+def usual_lab():
+    """Return a lab that tests only run arms in."""
+    return report_of().origin.lab
+
+
+@pytest.mark.parametrize(
+    ("make_model", "make_optimizer", "make_scheduler", "max_grad_norm"),
+    [
+        (Recurrent, adam, None, None),
+        (Recurrent, two_groups, lambda optimizer: ExponentialLR(optimizer, 0.9), 0.5),
+        (
+            Convolution,
+            lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3, alpha=0.9),
+            lambda optimizer: LambdaLR(optimizer, lambda epoch: (epoch + 1) / 8),
+            None,
+        ),
+    ],
+    ids=["adam", "groups, schedule, clipping", "batch norm, warm-up"],
+)
+def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_scheduler, max_grad_norm):
+    report = report_of(
+        make_model, make_optimizer, make_scheduler=make_scheduler, max_grad_norm=max_grad_norm
+    )
+    lab = report.origin.lab
+    train = lab.train
+    X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
+    model = make_model()
+    prefix = "module."
+    first = lab.record.snapshots[0].state["module"]
+    model.load_state_dict({name.removeprefix(prefix): part for name, part in first.items()})
+    optimizer = make_optimizer(model.parameters())
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+    order_seed = lab.fit.seeds[2].spawn(3)[0]
+    batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(order_seed))
+    losses, rates = [], []
+    model.train()
+    for _ in range(8):
+        total = 0.0
+        for rows in batches:
+            loss = cross_entropy(model(X[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            optimizer.step()
+            total += loss.item() * len(rows)
+        losses.append(total / len(X))
+        rates.append(optimizer.param_groups[0]["lr"])
+        if scheduler is not None:
+            scheduler.step()
+    assert report.history["loss"] == pytest.approx(losses, rel=1e-12)
+    assert report.history["learning_rate"] == pytest.approx(rates, rel=1e-15)
+    trained = dict(report.origin.module.named_parameters())
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter, trained[name], rtol=1e-10, atol=1e-12), name
+
+
+@pytest.mark.parametrize(
+    ("make_model", "make_optimizer", "scheduled"),
+    [
+        (lambda: Recurrent(dropout=0.4), adam, False),
+        (lambda: Recurrent(nn.GRU, dropout=0.2), two_groups, True),
+        (Convolution, adam, True),
+        (Flat, lambda parameters: torch.optim.NAdam(parameters, lr=0.01), False),
+    ],
+    ids=["dropout", "groups", "batch norm", "state beside the moments"],
+)
+def test_a_replay_has_the_bits_of_the_run(make_model, make_optimizer, scheduled):
+    scheduler = (lambda optimizer: ExponentialLR(optimizer, 0.9)) if scheduled else None
+    report = report_of(make_model, make_optimizer, make_scheduler=scheduler)
+    lab, record = report.origin.lab, report.record
+    loss = np.array(report.history["loss"])
+    for start, snapshot in enumerate(record.snapshots):
+        n_epochs = record.n_epochs - snapshot.epoch
+        if not n_epochs:
+            continue
+        (result,) = lab.run([Arm("again", n_epochs, start, seed=None)])
+        assert not result.failed
+        assert (result.fixed_loss == record.fixed_loss[snapshot.epoch :]).all()
+        assert (result.loss == loss[snapshot.epoch :]).all()
+    (anew,) = lab.run([Arm("made anew", record.n_epochs)])
+    assert (anew.fixed_loss == record.fixed_loss).all()
+    assert anew.val_accuracy.tolist() == report.history["val_accuracy"]
+
+
+def test_another_order_and_other_first_weights_differ():
+    lab = usual_lab()
+    arms = [
+        Arm("again", 3, 1, seed=None),
+        Arm("order 1", 3, 1, seed=1),
+        Arm("order 1 again", 3, 1, seed=1),
+        Arm("order 2", 3, 1, seed=2),
+        Arm("weights 0", 3),
+        Arm("weights 1", 3, seed=1),
+        Arm("weights 1 again", 3, seed=1),
+    ]
+    again, one, same, two, first, other, other_again = [
+        result.fixed_loss.tolist() for result in lab.run(arms)
+    ]
+    assert one == same
+    assert other == other_again
+    assert len({tuple(losses) for losses in (again, one, two, first, other)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"batch_size": 8}, lambda steps: steps["n_windows"].max() == 8),
+        ({"batch_size": None}, lambda steps: len(steps["n_windows"]) == 2),
+        ({"last_batch": "drop"}, lambda steps: (steps["n_windows"] == 16).all()),
+        ({"learning_rate": 0.005}, lambda steps: np.allclose(steps["learning_rate"], 0.005)),
+        (
+            {"lr_schedule": "cosine"},
+            lambda steps: (np.diff(steps["learning_rate"]) < 0).all(),
+        ),
+    ],
+    ids=str,
+)
+def test_an_arm_changes_what_it_says(change, check):
+    lab = usual_lab()
+    assert set(change) <= lab.changeable
+    (result,) = lab.run([Arm("changed", 2, 2, change=change)])
+    assert not result.failed
+    assert check(result.record.steps), result.record.steps
+
+
+def test_clipping_and_weight_decay_reach_the_step():
+    lab = report_of(
+        make_optimizer=lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.0)
+    ).origin.lab
+    plain, clipped, decayed = lab.run(
+        [
+            Arm("plain", 2, 0, seed=None),
+            Arm("clipped", 2, 0, seed=None, change={"max_grad_norm": 1e-9}),
+            Arm("decayed", 2, 0, seed=None, change={"weight_decay": 0.5}),
+        ]
+    )
+    first = lab.record.fixed_loss
+    assert (plain.fixed_loss == first[:2]).all()
+    assert np.ptp(clipped.fixed_loss) < 1e-6
+    assert (decayed.fixed_loss != plain.fixed_loss).all()
+
+
+def test_rate_factor_and_decay_are_those_of_the_arm():
+    lab = report_of(
+        make_optimizer=two_groups, make_scheduler=lambda optimizer: ExponentialLR(optimizer, 0.5)
+    ).origin.lab
+    start = len(lab.record.snapshots) - 2
+    epoch = lab.record.snapshots[start].epoch
+    results = lab.run(
+        [Arm("lower", 1, start, rate_factor=0.25), Arm("falling", 2, start, decays=True)]
+    )
+    lower, falling = (result.record.steps["learning_rate"] for result in results)
+    assert np.allclose(lower, 0.25 * 0.01 * 0.5**epoch)
+    assert falling[0] == pytest.approx(0.01 * 0.5**epoch)
+    assert falling[-1] < 0.3 * 0.01 * 0.5 ** (epoch + 1)
+
+
+def test_arms_train_and_predict_the_rows_that_they_name():
+    lab = usual_lab()
+    rows = np.arange(0, len(lab.train.target), 2)
+    arm = Arm("half", 1, 0, train_rows=rows, predict_rows=np.array([3, 1]))
+    (result,) = lab.run([arm])
+    assert result.record.steps["n_windows"].sum() == len(rows)
+    assert result.outputs.shape == (2, N_CLASSES)
+    assert lab.cost_of(arm) == pytest.approx(len(rows) / len(lab.train.target))
+    assert len(result.fixed_loss) == 1
+
+
+def test_module_at_a_snapshot_gives_the_loss_that_the_record_has():
+    report = report_of(lambda: Recurrent(dropout=0.5))
+    lab, record = report.origin.lab, report.record
+    for start, snapshot in enumerate(record.snapshots[1:], start=1):
+        module = lab.module_at(start)
+        assert not module.training
+        rows = record.fixed_rows
+        with torch.no_grad():
+            outputs = module(torch.from_numpy(lab.train.X[rows]), None)
+        loss = cross_entropy(outputs, torch.from_numpy(lab.train.target[rows])).item()
+        assert loss == pytest.approx(record.fixed_loss[snapshot.epoch - 1], rel=1e-12)
+
+
+SCALED = [
+    Recurrent,
+    lambda: Recurrent(nn.GRU, bidirectional=True),
+    lambda: Recurrent(nn.RNN, num_layers=2),
+    Packed,
+    Convolution,
+    Flat,
+]
+
+
+@pytest.mark.parametrize("make_model", SCALED)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_a_scaling_in_the_weights_keeps_the_outputs(make_model, seed):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    module = ModuleCall(make_model()).eval()
+    X = torch.from_numpy(rng.normal(size=(5, N_TIMESTEPS, N_CHANNELS)))
+    lengths = torch.tensor([12, 3, 7, 12, 1]) if make_model is Packed else None
+    mean, sd = rng.normal(size=N_CHANNELS), np.exp(rng.normal(size=N_CHANNELS))
+    with torch.no_grad():
+        before = module(X, lengths)
+        absorb_scaling(module, mean, sd, X, lengths)
+        after = module(scale_windows(X, lengths, mean, sd), lengths)
+        unscaled = module(X, lengths)
+    assert torch.allclose(before, after, atol=1e-10)
+    assert not torch.allclose(before, unscaled, atol=1e-3)
+
+
+def test_an_arm_with_a_scaling_begins_where_the_run_was():
+    scale = np.array([0.5, -1.0]), np.array([2.0, 0.1])
+    lab = usual_lab()
+    arm = Arm("scaled", 1, 1, rescale=scale, rate_factor=1e-12, restarts_optimizer=True)
+    (result,) = lab.run([arm])
+    epoch = lab.record.snapshots[1].epoch
+    assert result.fixed_loss[0] == pytest.approx(lab.record.fixed_loss[epoch - 1], rel=1e-8)
+    assert result.val_loss[0] == pytest.approx(float(lab_history(lab, epoch)), rel=1e-8)
+
+
+def lab_history(lab, epoch):
+    module = lab.module_at(1)
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(lab.validation.X), None)
+    return cross_entropy(outputs, torch.from_numpy(lab.validation.target))
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [lambda: Convolution(padding=1), lambda: Flat(bias=False)],
+    ids=["zeros around the windows", "no bias"],
+)
+def test_a_scaling_that_no_weight_can_make_up_for_fails_and_says_so(make_model):
+    lab = report_of(make_model).origin.lab
+    arm = Arm("scaled", 1, 1, rescale=(np.ones(2), np.full(2, 2.0)))
+    (result,) = lab.run([arm])
+    assert "make up for" in result.failed
+    assert not len(result.fixed_loss)
+
+
+def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
+    first, second = (report_of(lambda: Recurrent(dropout=0.3)) for _ in range(2))
+    first.origin.lab.run([Arm("one", 2, 1), Arm("anew", 2, seed=4)])
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert (before[2] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert first.history["loss"] == second.history["loss"]
+    other = report_of(lambda: Recurrent(dropout=0.3), random_state=4)
+    assert first.history["loss"] != other.history["loss"]
+
+
+def test_whole_groups_are_held_out_and_kept():
+    X, y = make_data()
+    groups = np.repeat([f"run {i}" for i in range(10)], 6)
+    report = probe_module(
+        Recurrent, adam, X, y, groups=groups, max_epochs=2, budget=0, random_state=0
+    )
+    lab = report.origin.lab
+    assert not set(lab.train.groups) & set(lab.validation.groups)
+    rows = np.concatenate([lab.train.rows, lab.validation.rows])
+    assert sorted(rows) == list(range(len(y)))
+    assert (groups[lab.validation.rows] == lab.validation.groups).all()
+    assert (y[lab.train.rows] == lab.train.target).all()
+    assert len(report.record.val_groups) == len(lab.validation.target)
+    assert report.n_val == len(lab.validation.target)
+
+
+def test_lengths_reach_a_module_that_takes_them_and_padding_does_not():
+    X, y = make_data()
+    lengths = np.random.default_rng(0).integers(3, N_TIMESTEPS + 1, len(X))
+    for step in range(N_TIMESTEPS):
+        X[lengths <= step, step] = np.nan
+    report = probe_module(
+        Packed, adam, X, y, lengths=lengths, max_epochs=3, budget=0, random_state=0
+    )
+    assert np.isfinite(report.history["loss"]).all()
+    sequences = [window[:n] for window, n in zip(X, lengths, strict=True)]
+    same = probe_module(Packed, adam, sequences, y, max_epochs=3, budget=0, random_state=0)
+    assert same.history["loss"] == report.history["loss"]
+
+
+def test_names_of_classes_and_a_smoothed_loss_are_read():
+    X, y = make_data()
+    names = np.array(["asphalt", "grass", "sand"])[y]
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.2)
+    report = probe_module(
+        Recurrent, adam, X, names, loss=smoothed, max_epochs=2, budget=0, random_state=0
+    )
+    lab = report.origin.lab
+    assert list(lab.classes) == ["asphalt", "grass", "sand"]
+    assert lab.arguments["label_smoothing"] == 0.2
+    assert (lab.train.target == y[lab.train.rows]).all()
+
+
+SHARED = Recurrent()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"make_model": lambda: SHARED}, "same module"),
+        ({"make_model": lambda: nn.Sequential(SHARED)}, "same parameters"),
+        ({"make_model": lambda: None}, "make_model returned NoneType"),
+        ({"make_model": nn.Identity}, "without a parameter"),
+        ({"make_model": lambda: nn.LSTM(2, 3, batch_first=True).double()}, "tuple"),
+        ({"make_model": lambda: nn.Linear(2, 3).double()}, r"\(2, 12, 3\)"),
+        ({"make_optimizer": lambda p: None}, "make_optimizer returned NoneType"),
+        (
+            {"make_optimizer": lambda p: torch.optim.SGD(Recurrent().parameters(), lr=0.1)},
+            "other parameters",
+        ),
+        ({"make_optimizer": torch.optim.LBFGS}, "closure"),
+        ({"make_scheduler": ReduceLROnPlateau}, "known beforehand"),
+        (
+            {"make_scheduler": lambda o: OneCycleLR(o, 0.1, total_steps=50)},
+            "cycle_momentum=False",
+        ),
+        ({"loss": nn.MSELoss()}, "cross-entropy"),
+        ({"loss": nn.CrossEntropyLoss(weight=torch.ones(3))}, "weights"),
+        ({"budget": -1}, "budget"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused_with_the_reason(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        report_of(**{"make_model": Recurrent, **arguments})
+
+
+def test_labels_that_do_not_fit_are_refused():
+    X, y = make_data()
+    with pytest.raises(ArgumentError, match="3 logits, and y has 5 classes"):
+        probe_module(Recurrent, adam, X, np.arange(len(y)) % 5, budget=0)
+    with pytest.raises(InputError, match="y has shape"):
+        probe_module(Recurrent, adam, X, y[:-1], budget=0)
+    with pytest.raises(InputError, match="floating-point"):
+        probe_module(Recurrent, adam, X, y + 0.5, budget=0)
+
+
+def test_an_arm_that_breaks_says_why_and_the_others_go_on():
+    class Breaking(Recurrent):
+        def forward(self, X):
+            if len(X) == 7:
+                raise RuntimeError("seven windows are too many")
+            return super().forward(X)
+
+    lab = report_of(Breaking).origin.lab
+    broken, whole = lab.run([Arm("sevens", 1, 0, change={"batch_size": 7}), Arm("as it was", 1, 0)])
+    assert broken.failed == "seven windows are too many"
+    assert not whole.failed
+
+
+def test_an_arm_may_not_change_what_is_not_known_here():
+    lab = usual_lab()
+    assert "hidden_size" not in lab.changeable
+    with pytest.raises(ArgumentError, match="hidden_size"):
+        lab.run([Arm("larger", 1, change={"hidden_size": 8})])
+
+
+def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
+    met = {}
+
+    def probe_lab(lab, report, budget, fit_s):
+        met.update(lab=lab, budget=budget, fit_s=fit_s)
+        causes = (
+            Cause("learning_rate", "proved", 0.9, "", recommendation={"learning_rate": 0.005}),
+            Cause("batch_size", "observed", 0.1, "", recommendation={"batch_size": 64}),
+        )
+        probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
+        return replace(report, causes=causes, probes=probes)
+
+    module = ModuleType("probe")
+    module.probe_lab = probe_lab
+    monkeypatch.setitem(sys.modules, "sensorseq.fluctuation.probes.probe", module)
+    report = report_of(budget=0.5)
+    assert met["budget"] == 0.5
+    assert met["fit_s"] > 0
+    assert met["lab"] is report.origin.lab
+    rate, batch = report.causes
+    assert (rate.recommendation, rate.advice) == ({}, "Take lr=0.005 in the optimizer.")
+    assert (batch.recommendation, batch.advice) == ({}, "Take batches of 64 windows.")
+    assert report.probes.note == "It was proved. Take lr=0.005 in the optimizer."
+    assert report.probes.repair == {}
+    assert report.origin.repair == {"learning_rate": 0.005}
+    with (
+        pytest.warns(UserWarning, match=r"lr=0.005"),
+        pytest.raises(ArgumentError, match=r"lr=0.005"),
+    ):
+        report.apply()
+    assert "clf" not in str(report)
+
+
+def test_every_change_has_words():
+    assert "CosineAnnealingLR" in say_change({"lr_schedule": "cosine"})
+    assert "clip_grad_norm_(parameters, 0.5)" in say_change({"max_grad_norm": 0.5})
+    assert say_change({"something": [1]}) == "something=[1]"
+    assert say_change({"learning_rate": "low"}) == "learning_rate='low'"
+    assert say_change({"head_norm": "none"}) == "no normalization before the last layer"
+    cause = Cause(
+        "loss",
+        "observed",
+        0.2,
+        "",
+        recommendation={"label_smoothing": 0.1, "batch_size": 8},
+        alternatives=({"weight_decay": 0.01}, {"batch_size": 4}),
+        advice="Look at the labels.",
+    )
+    report = FluctuationReport("fluctuating", "mild", (), causes=(cause,))
+    (said,) = in_words(report).causes
+    assert not said.recommendation
+    assert not said.alternatives
+    assert said.advice == (
+        "Take torch.nn.CrossEntropyLoss(label_smoothing=0.1), batches of 8 windows. Or take"
+        " weight_decay=0.01 in the optimizer; or batches of 4 windows. Look at the labels."
+    )
+
+
+def test_the_parts_of_the_race_run_on_it():
+    report = report_of(
+        make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1), max_epochs=16
+    )
+    lab = report.origin.lab
+    is_same, sentence = self_test(lab, Purse(lab, 3.0))
+    assert is_same, sentence
+    purse = Purse(lab, 60.0)
+    findings = race(lab, purse, [Cause("learning_rate", "observed", 0.9, "")])
+    assert purse.spent <= 60
+    rate = next(trial for trial in findings.trials if trial.name == "learning_rate / 4")
+    assert rate.n_pairs >= 2
+    assert rate.change == {"learning_rate": 0.025}
+    assert "diverged" not in rate.sentence

@@ -1,0 +1,77 @@
+"""The probes that need no race, on the lab of a real fit."""
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.fluctuation.causes.data_checks import check_data
+from sensorseq.fluctuation.probes.batch_rows import rows_of_steps
+from sensorseq.fluctuation.probes.early_stopping import stopping_probe
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.probes.shift import shift_probe
+from sensorseq.fluctuation.probes.spikes import spike_replay
+from sensorseq.fluctuation.probes.zero_test import zero_test
+
+N_WINDOWS = 120
+OPTIONS = {
+    "plain": {},
+    "autograd": {"engine": "autograd"},
+    "dropout": {"dropout": 0.4, "recurrent_dropout": 0.2},
+    "average": {"ema_decay": 0.9},
+    "average by autograd": {"ema_decay": 0.9, "engine": "autograd"},
+    "normalized head": {"head_norm": "batch", "batch_size": 7},
+    "random crops": {"max_timesteps": 7, "crop": "random"},
+    "crops": {"max_timesteps": 7, "crop": "tail"},
+    "augmented": {"augment": {"jitter": 0.1}},
+    "balanced": {"sampler": "balanced"},
+    "weighted": {"class_weight": "balanced", "last_batch": "merge", "label_smoothing": 0.1},
+    "lengths": {"lengths": np.random.default_rng(1).integers(3, 13, N_WINDOWS)},
+    "focal": {"loss": "focal"},
+}
+
+
+def fit(**options):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(N_WINDOWS) % 3)
+    X = rng.normal(size=(N_WINDOWS, 12, 2)) + y[:, None, None]
+    keywords = {"groups": np.arange(N_WINDOWS) // 6}
+    if "lengths" in options:
+        keywords["lengths"] = options.pop("lengths")
+    defaults = {"hidden_size": 6, "max_epochs": 10, "early_stopping": False, "random_state": 4}
+    classifier = SensorLSTMClassifier(**{**defaults, **options}).fit(X, y, **keywords)
+    report = classifier.fluctuation_
+    return classifier, report.origin.open(report.record, X, y, **keywords)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_sound_fit_passes_every_test(options):
+    classifier, lab = fit(**options)
+    (trial,) = zero_test(lab).trials
+    assert trial.outcome == "rejected", trial.sentence
+    passed, sentence = self_test(lab, Purse(lab, 10))
+    assert passed, sentence
+    steps = rows_of_steps(lab)
+    assert [len(rows) for rows in steps] == lab.record.steps["n_windows"].tolist()
+    assert check_data(lab.train, lab.validation, arguments=lab.arguments) == []
+    stopping = stopping_probe(lab.record, classifier.history_)
+    assert not any(trial.outcome == "confirmed" for trial in stopping.trials)
+    for probe in (spike_replay, shift_probe):
+        found = probe(lab, Purse(lab, 8))
+        assert not any(trial.outcome == "confirmed" for trial in found.trials)
+        assert found.trials or found.not_tested
+
+
+def test_unscaled_input_is_found_and_the_recommendation_is_one_that_fit_takes():
+    rng = np.random.default_rng(0)
+    y = np.arange(N_WINDOWS) % 3
+    X = 100 + 30 * (rng.normal(size=(N_WINDOWS, 12, 2)) + y[:, None, None])
+    classifier = SensorLSTMClassifier(hidden_size=4, max_epochs=2, scale=None, random_state=0)
+    report = classifier.fit(X, y).fluctuation_
+    lab = report.origin.open(report.record, X, y)
+    (cause,) = check_data(lab.train, lab.validation, arguments=lab.arguments, classes=lab.classes)
+    assert cause.finding == "not scaled"
+    classifier.set_params(**cause.recommendation)
+    report = classifier.fit(X, y).fluctuation_
+    lab = report.origin.open(report.record, X, y)
+    assert check_data(lab.train, lab.validation, arguments=lab.arguments) == []
