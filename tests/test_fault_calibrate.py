@@ -12,8 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import _fault_calibrate as calibrate  # noqa: E402
+import _fault_fit as model_fit  # noqa: E402
+from _fault_cases import SIDES, Case  # noqa: E402
 
 from sensorseq.fluctuation.causes import theory, weights  # noqa: E402
+from sensorseq.fluctuation.causes.score import scale_name  # noqa: E402
 
 PLANTED = {  # cause: what it does to a feature, beside noise
     "preprocessing": {"input_scale": 60.0},
@@ -30,7 +33,7 @@ def typical(rng):
     )
     for terms in (*theory.SIDES.values(), theory.POSITION):
         for term in terms:
-            middle, sd = weights.SCALES[calibrate.scale_name(term)]
+            middle, sd = weights.SCALES[scale_name(term)]
             value = middle + 0.5 * sd * rng.normal()
             found[term.feature] = 10**value if term.is_log else value
     # what signatures look at beside them
@@ -48,21 +51,21 @@ def cases():
         name, data = f"run {index}", ("one", "two", "three")[index % 3]
         causes = (cause,) if cause else ()
         verdict = "fluctuating" if cause else "normal"
-        made.append(calibrate.Case(name, data, "a kind", causes, verdict, found))
+        made.append(Case(name, data, "a kind", causes, verdict, found))
     return made
 
 
 def test_what_was_planted_is_found_on_data_that_was_left_out(cases):
-    shares = calibrate.out_of_data(cases)
+    shares = model_fit.out_of_data(cases)
     assert np.all(shares >= 0)
     assert np.all(shares.sum(axis=1) <= 1 + 1e-9)
-    names, of = calibrate.cause_shares(shares)
+    names, of = model_fit.cause_shares(shares)
     sick = [i for i, case in enumerate(cases) if case.causes]
     right = [names[of[i].argmax()] in cases[i].causes for i in sick]
     assert np.mean(right) > 0.9
     well = [i for i, case in enumerate(cases) if not case.causes]
     assert np.median(of[well].max(axis=1)) < 0.5
-    knots = calibrate.fit_calibration(cases, shares)
+    knots = model_fit.fit_calibration(cases, shares)
     x, y = zip(*knots, strict=True)
     assert list(x) == sorted(x)
     assert list(y) == sorted(y)
@@ -75,15 +78,15 @@ def test_a_weight_never_turns_the_sign_of_theory(cases):
         features = dict(case.features)
         if case.causes == ("preprocessing",):
             features["input_scale"] = 0.01
-        turned.append(calibrate.Case(case.name, case.data, "", case.causes, "", features))
-    model = calibrate.fit(turned)
-    place = calibrate.SIDES.index(("preprocessing", "scale of the inputs"))
+        turned.append(Case(case.name, case.data, "", case.causes, "", features))
+    model = model_fit.fit(turned)
+    place = SIDES.index(("preprocessing", "scale of the inputs"))
     assert model.factors.min() >= 0
     assert model.factors[place, 0] < 0.1
 
 
 def test_weights_are_written_as_they_are_read(cases, tmp_path):
-    model, knots = calibrate.fit(cases), ((0.0, 0.0), (1.0, 0.9))
+    model, knots = model_fit.fit(cases), ((0.0, 0.0), (1.0, 0.9))
     path = tmp_path / "weights.py"
     calibrate.write_weights(path, weights.SCALES, model, knots, "From runs made up.")
     read = runpy.run_path(str(path))
@@ -91,7 +94,7 @@ def test_weights_are_written_as_they_are_read(cases, tmp_path):
     assert read["SCALES"] == weights.SCALES
     assert set(read["WEIGHTS"]) == set(theory.SIDES)
     for side, (intercept, factors) in read["WEIGHTS"].items():
-        place = calibrate.SIDES.index(side)
+        place = SIDES.index(side)
         assert intercept == pytest.approx(model.intercepts[place], abs=1e-3)
         assert factors == pytest.approx(tuple(model.factors[place]), abs=1e-3)
     assert read["CALIBRATION"] == knots

@@ -11,7 +11,7 @@ from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
 from sensorseq.fluctuation.probes.readings import small_batch
-from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS
+from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS, FIXED_LOSS_NOISE_NATS
 
 
 def conclude(
@@ -131,6 +131,7 @@ class _Quartet:
             key=lambda one: one.candidate.cause != ("batch_size" if is_batch else "learning_rate")
         )
         best = passed[0]
+        repair = self._with_decay(best)
         others = [one.candidate.change for one in passed[1:]]
         others += [change for change in best.candidate.alternatives if not batch_failed]
         others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
@@ -144,10 +145,10 @@ class _Quartet:
         proof = Proof(
             "batch_size" if is_batch else "learning_rate",
             "too small" if is_batch else "too high",
-            dict(best.candidate.change),
+            repair,
             " ".join(words),
             tuple(one.candidate.name for one in passed),
-            _distinct(others, best.candidate.change),
+            _distinct(others, repair),
             float(best.candidate.arm.get("rate_factor", 1.0)),
         )
         return best.raw_change, proof
@@ -167,6 +168,17 @@ class _Quartet:
         if power > _UNSTABLE_POWER:
             return [f"{words} {power:.1f}: the steps are too long for the curvature."]
         return [f"{words} {power:.1f}, as that of the batches does."]
+
+    def _with_decay(self, best: Tried) -> dict[str, Any]:
+        """Return the change, with a rate that falls where it leaves more noise than a calm run."""
+        change = dict(best.candidate.change)
+        left = best.noise_ratio * best.unchanged_nats
+        decay = self.decay
+        if decay is None or decay.outcome == "rejected" or not change:
+            return change
+        if left > FIXED_LOSS_NOISE_NATS or decay.raw_change < best.raw_change:
+            change |= decay.candidate.change
+        return change
 
     def _schedule_missing(self) -> tuple[float, Proof] | None:
         """Find the noise to be the price of progress: a right rate that has to fall."""

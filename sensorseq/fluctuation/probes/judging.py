@@ -121,6 +121,8 @@ class Judge:
     ) -> None:
         self.n_arms = n_arms
         self.least_pairs = least_pairs
+        # beside stretches of the run, which make the unchanged side sure
+        self._settled = SETTLED_PAIRS if least_pairs >= LEAST_PAIRS else LEAST_PAIRS
         self.log_classes = log_classes
         self.first_share = first_share
         n_points = n_judged(n_epochs, first_share)
@@ -222,12 +224,19 @@ class Judge:
         n_pairs = len(one.results)
         if one.candidate.judged_by == "price":
             excess = one.raw_change + margin
-            if n_pairs >= SETTLED_PAIRS or abs(excess) > SURE_Z * raw_error:
-                one.outcome = "confirmed" if excess < 0 else "rejected"
-                one.reading = "both" if excess < 0 else "no gain"
+            is_gain = excess < -0.5 * raw_error if n_pairs < SETTLED_PAIRS else excess < 0
+            if n_pairs >= self._settled or abs(excess) > SURE_Z * raw_error:
+                one.outcome = "confirmed" if is_gain else "rejected"
+                one.reading = "both" if is_gain else "no gain"
             return
         reading = weigh_levels(
-            one.raw_change, raw_error, one.averaged_change, averaged_error, n_pairs, margin
+            one.raw_change,
+            raw_error,
+            one.averaged_change,
+            averaged_error,
+            n_pairs,
+            margin,
+            self._settled,
         )
         if reading != "open":
             one.outcome = "confirmed" if reading == "both" else "rejected"

@@ -1,5 +1,6 @@
 """probe_lab: the probes of a run in their order, and the report that comes of them."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 
-PURSE_SHARE = 1.15  # of the budget: making the lab, and reading what came of an arm, take time, too
+PURSE_SHARE = 1.4  # of the budget: making the lab, and reading what came of an arm, take time, too
 REPAIR_SHARE = 0.15  # of the purse, kept for finding the smallest repair
 LEAST_CALMING = 0.7  # noise with clipping over that without, where replays are to count as a proof
 SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
@@ -71,10 +72,14 @@ def probe_lab(
     """
     started = clock() if began_s is None else began_s
 
-    def is_over() -> bool:
-        return fit_s > 0 and clock() - started > budget * fit_s
-
-    purse = Purse(lab, PURSE_SHARE * budget * lab.n_epochs, is_over)
+    purse = Purse(
+        lab,
+        PURSE_SHARE * budget * lab.n_epochs,
+        budget * fit_s if fit_s > 0 else math.inf,
+        fit_s / max(1, lab.n_epochs),
+        clock=clock,
+        began_s=started,
+    )
     findings, facts = (
         RaceFindings(),
         check_data(lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments),

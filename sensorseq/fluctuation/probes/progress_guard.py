@@ -17,6 +17,7 @@ def weigh_levels(
     averaged_error: float,
     n_pairs: int,
     margin: float = MARGIN_NATS,
+    settled_pairs: int = SETTLED_PAIRS,
 ) -> str:
     """Return what the losses of a calmer re-run say about its change.
 
@@ -35,6 +36,8 @@ def weigh_levels(
         Pairs of re-runs. Two say something only where it is sure at 90 %.
     margin : float
         What is not worse.
+    settled_pairs : int, default 3
+        From so many pairs on the means decide.
 
     Returns
     -------
@@ -43,16 +46,16 @@ def weigh_levels(
         worse; the noise was the price of progress. ``"slower"``: the loss is worse. ``"open"``: not
         to be told yet.
     """
-    raw_side = _side(raw - margin, raw_error, n_pairs)
+    raw_side = _side(raw - margin, raw_error, n_pairs < settled_pairs)
     if raw_side != "not worse":
         return {"worse": "slower", "open": "open"}[raw_side]
     if math.isnan(averaged):
         return "both"
-    averaged_side = _side(averaged - margin, averaged_error, n_pairs)
+    averaged_side = _side(averaged - margin, averaged_error, n_pairs < settled_pairs)
     return {"worse": "price", "open": "open", "not worse": "both"}[averaged_side]
 
 
-def _side(excess: float, error: float, n_pairs: int) -> str:
-    if n_pairs < SETTLED_PAIRS and abs(excess) < SURE_Z * error:
+def _side(excess: float, error: float, must_be_sure: bool) -> str:
+    if must_be_sure and abs(excess) < SURE_Z * error:
         return "open"
     return "worse" if excess > 0 else "not worse"

@@ -1,5 +1,7 @@
 """Purse and Findings: what probes may spend, and what each brings back."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -33,7 +35,10 @@ class Findings:
 
 
 class Purse:
-    """The epochs of training that probes may still spend; counted, so that none depends on a clock.
+    """What probes may still spend: epochs of training, counted, and the time beside them.
+
+    The count decides what is tried, so that the same run gives the same proofs. The clock only
+    stops what would take longer than was announced.
 
     Parameters
     ----------
@@ -41,22 +46,43 @@ class Purse:
         Knows what an arm costs, and runs it.
     n_epochs : float
         Epochs of the fit, in all.
-    is_over : callable, optional
-        Whether to stop in spite of what is left: the clock ran out.
+    seconds : float
+        Time, in all; infinity for no clock.
+    epoch_s : float
+        What an epoch of the fit took; that of the arms takes its place.
+    clock : callable, optional
+        Seconds since something.
+    began_s : float, optional
+        What the clock showed when the time began; now, if not given.
     """
 
     def __init__(
-        self, lab: Lab, n_epochs: float, is_over: Callable[[], bool] = lambda: False
+        self,
+        lab: Lab,
+        n_epochs: float,
+        seconds: float = math.inf,
+        epoch_s: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        began_s: float | None = None,
     ) -> None:
         self.lab = lab
         self.n_epochs = n_epochs
         self.spent = 0.0
-        self._is_over = is_over
+        self._seconds, self._epoch_s = seconds, epoch_s
+        self._clock = clock
+        self._began_s = clock() if began_s is None else began_s
+        self._running_s = 0.0
 
     @property
     def left(self) -> float:
-        """Epochs that are left."""
-        return 0.0 if self._is_over() else max(0.0, self.n_epochs - self.spent)
+        """Epochs that are left, as many as the time is thought to reach for."""
+        left = max(0.0, self.n_epochs - self.spent)
+        if math.isinf(self._seconds):
+            return left
+        seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
+        pace = self._running_s / self.spent if self.spent else self._epoch_s
+        return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def affords(self, arms: Sequence[Arm]) -> bool:
         """Whether these can be run."""
@@ -69,4 +95,7 @@ class Purse:
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Pay for arms and run them; who calls has asked `affords`."""
         self.spent += self.cost_of(arms)
-        return self.lab.run(arms)
+        started = self._clock()
+        results = self.lab.run(arms)
+        self._running_s += self._clock() - started
+        return results

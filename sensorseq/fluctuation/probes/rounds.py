@@ -38,16 +38,14 @@ def recorded_length(n_epochs: int) -> int:
 
 
 def most_recorded(purse: Purse, candidates: Sequence[Candidate], start: int, n_epochs: int) -> int:
-    """Return how many candidates can have a pair, with a re-run left for the closest of them."""
-    arms = [candidates[0].make_unchanged(start, 1, n_epochs)]
-    n_reserved = 1
+    """Return how many candidates can have two pairs beside the run itself."""
+    arms: list[Arm] = []
     for number, candidate in enumerate(candidates[:MOST_CANDIDATES]):
-        arm = candidate.make_arm(start, 1, n_epochs)
-        if candidate.restarts:
-            n_reserved += 2
-        if not purse.affords([*arms, *[arm] * (1 + n_reserved)]):
-            return max(number, int(purse.affords([*arms, arm])))
-        arms.append(arm)
+        n_unchanged = 2 if candidate.restarts else int(not arms)
+        arms += [candidate.make_unchanged(start, 1, n_epochs)] * n_unchanged
+        arms += [candidate.make_arm(start, seed, n_epochs) for seed in (1, 2)]
+        if not purse.affords(arms):
+            return number
     return min(len(candidates), MOST_CANDIDATES)
 
 
@@ -243,8 +241,8 @@ class Rounds:
         n_unchanged: dict[bool, int] = {}
         for rank, one in enumerate(chosen):
             pairs = LEAST_PAIRS if rank == 0 or one.results else _PLANNED_PAIRS
-            if self._n_recorded[one.candidate.restarts]:
-                pairs = 1
+            if self._n_recorded[False]:
+                pairs = LEAST_PAIRS
             done = len(one.results) + 1
             future += [self._changed(one, pair) for pair in range(done, pairs)]
             restarts = one.candidate.restarts

@@ -1,0 +1,182 @@
+"""From a fit that jumps about to the proof of its cause, and to an estimator without it."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sensorseq import FluctuationReport, SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, DivergedError
+from sensorseq.fluctuation.probes.probe import probe_lab
+
+N_TIMESTEPS = 24
+
+
+def make_data(seed, n_windows):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 4, n_windows)
+    time = np.arange(N_TIMESTEPS)
+    phase = rng.uniform(0, 2 * np.pi, n_windows)
+    X = np.sin((0.3 + 0.2 * y)[:, None] * time + phase[:, None])
+    return X + 0.5 * rng.normal(size=X.shape), y
+
+
+X, Y = make_data(0, 200)
+HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 60}
+
+
+def classifier(**options):
+    defaults = {"hidden_size": 12, "early_stopping": False, "random_state": 1}
+    return SensorLSTMClassifier(**{**defaults, **options})
+
+
+@pytest.fixture(scope="module")
+def hot():
+    return classifier(**HOT).fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def proof(hot):
+    return hot.fluctuation_.probe(X, Y, budget=3.0, verbose=0)
+
+
+def test_a_rate_far_too_high_is_proved(hot, proof):
+    report = hot.fluctuation_
+    assert report.verdict == proof.verdict == "fluctuating"
+    first = proof.causes[0]
+    assert (first.name, first.grade) == ("learning_rate", "proved")
+    assert not any(cause.grade == "proved" for cause in report.causes)
+    assert report.probes is None
+    assert "same bits" in proof.probes.self_test
+    trial = next(trial for trial in proof.probes.trials if trial.name == "learning_rate / 4")
+    assert trial.outcome == "confirmed"
+    assert trial.noise_ratio < 0.5
+    assert trial.evidence_ratio[-1] > trial.bounds[1] or trial.raw_change < -0.1
+
+
+def test_what_is_applied_is_calmer_and_as_accurate(hot, proof):
+    better = proof.apply()
+    assert better.get_params() == {**hot.get_params(), **proof.probes.repair}
+    assert not hasattr(better, "module_")
+    assert proof.probes.previous == {name: hot.get_params()[name] for name in proof.probes.repair}
+    before = hot.fluctuation_.statistics["fixed_loss_noise"].value
+    after = better.fit(X, Y).fluctuation_.statistics["fixed_loss_noise"].value
+    assert after < before / 2
+    fresh = make_data(9, 400)
+    assert better.score(*fresh) > hot.score(*fresh) - 0.05
+
+
+def test_it_survives_json_and_print(proof):
+    again = FluctuationReport.from_dict(proof.to_dict())
+    assert again.probes.repair == proof.probes.repair
+    assert again.causes == proof.causes
+    text = str(proof)
+    assert "PROVED" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_same_probe_finds_the_same(hot, proof):
+    again = hot.fluctuation_.probe(X, Y, budget=3.0, verbose=0)
+    assert [t.sentence for t in again.probes.trials] == [t.sentence for t in proof.probes.trials]
+    assert again.probes.repair == proof.probes.repair
+
+
+def test_a_calm_run_is_left_alone(capsys):
+    calm = classifier(learning_rate=2e-3, max_epochs=40, hidden_size=8).fit(X, Y)
+    assert calm.fluctuation_.verdict == "normal"
+    proof = calm.fluctuation_.probe(X, Y)
+    assert not proof.probes.repair
+    assert all(trial.kind == "inference" for trial in proof.probes.trials)
+    assert "at most 1x the fit" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="unchanged"):
+        same = proof.apply()
+    assert same.get_params() == calm.get_params()
+
+
+def test_other_data_prove_nothing(hot):
+    other = X[:, ::-1].copy()
+    proof = hot.fluctuation_.probe(other, Y, verbose=0)
+    assert "other data" in proof.probes.self_test
+    assert not proof.probes.repair
+    assert not any(trial.kind in ("snapshot", "init") for trial in proof.probes.trials)
+    assert any("replay" in part.reason for part in proof.probes.not_tested)
+
+
+def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):
+    report = hot.fluctuation_
+    lab = report.origin.open(report.record, X, Y)
+    calls = []
+
+    def run(arms):
+        calls.append(len(arms))
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return type(lab).run(lab, arms)
+
+    monkeypatch.setattr(lab, "run", run)
+    proof = probe_lab(lab, report)
+    assert "interrupted" in proof.probes.note
+    assert proof.probes.trials
+    assert not proof.probes.repair
+
+
+def test_a_budget_that_is_none(hot):
+    for budget in (0, -1, "1", None, float("nan")):
+        with pytest.raises(ArgumentError, match="budget"):
+            hot.fluctuation_.probe(X, Y, budget=budget)
+
+
+def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
+    hot.save(tmp_path / "hot.safetensors")
+    loaded = SensorLSTMClassifier.load(tmp_path / "hot.safetensors")
+    with pytest.raises(ArgumentError, match="Fit in this process"):
+        loaded.fluctuation_.probe(X, Y)
+    with pytest.raises(ArgumentError, match="probe"):
+        hot.fluctuation_.apply()
+
+
+def test_evidence_is_not_the_configuration():
+    """What would do harm elsewhere is no cause where nothing happened."""
+    odd = classifier(max_grad_norm=None, batch_size=4, learning_rate=5e-4, max_epochs=30).fit(X, Y)
+    assert odd.fluctuation_.verdict == "normal"
+    assert not odd.fluctuation_.probe(X, Y, verbose=0).probes.repair
+
+
+# auto_repair
+
+
+def test_a_fit_repairs_itself(hot):
+    repaired = classifier(**HOT, auto_repair=True).fit(X, Y)
+    assert repaired.get_params()["learning_rate"] == HOT["learning_rate"]
+    report = repaired.fluctuation_
+    assert report.probes is not None
+    if repaired.repair_:
+        assert any(cause.grade == "repaired" for cause in report.causes)
+        before = hot.fluctuation_.statistics["fixed_loss_noise"].value
+        assert report.statistics["fixed_loss_noise"].value < before
+    else:
+        assert "the first fit is kept" in report.probes.note or not report.probes.repair
+    assert repaired.predict(X).shape == Y.shape
+
+
+def test_a_calm_fit_repairs_nothing():
+    options = {"learning_rate": 2e-3, "max_epochs": 30, "hidden_size": 8}
+    plain = classifier(**options).fit(X, Y)
+    repaired = classifier(**options, auto_repair=True).fit(X, Y)
+    assert repaired.repair_ == {}
+    assert repaired.fluctuation_.probes is None
+    assert np.array_equal(plain.predict_proba(X), repaired.predict_proba(X))
+
+
+def test_a_fit_that_diverges_at_once_is_still_an_error():
+    options = {"optimizer": "sgd", "learning_rate": 1e38, "max_grad_norm": None, "max_epochs": 20}
+    with warnings.catch_warnings(), pytest.raises(DivergedError):
+        warnings.simplefilter("ignore")
+        classifier(**options, momentum=0.0, auto_repair=False).fit(1e30 * X, Y)
+
+
+@pytest.mark.parametrize("options", [{"checkpoint": "run.ckpt"}, {"warm_start": True}])
+def test_what_a_repair_cannot_go_with(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=f"auto_repair=True .*{next(iter(options))}"):
+        classifier(auto_repair=True, **options).fit(X, Y)
