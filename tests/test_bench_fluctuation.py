@@ -70,7 +70,7 @@ def test_calibration_and_test_share_neither_data_nor_seeds_nor_strengths():
     calibration, test = (plan.make_plans(part) for part in PARTS)
     assert not {p.data for p in calibration} & {p.data for p in test}
     assert not {p.seed for p in calibration} & {p.seed for p in test}
-    for injection in (*injections.INJECTIONS, *injections.MIXTURES):
+    for injection in (*injections.INJECTIONS, *injections.MIXTURES, *injections.HOT):
         assert len(injection.calibration) == len(injection.test) == 4, injection.kind
         both = [{json.dumps(s) for s in lot} for lot in (injection.calibration, injection.test)]
         assert not both[0] & both[1], injection.kind
@@ -393,6 +393,16 @@ def test_rates_count_what_was_answered_and_repaired():
     said = words.format_rows(rows, facts)
     assert "1 of    2" in said
     json.dumps([rows, facts], allow_nan=False)
+
+
+def test_nothing_is_counted_of_a_rate_that_does_not_fall():
+    held = some_runs()
+    constant = {**held["twin"].plan["arguments"], "lr_schedule": "constant"}
+    held["c"].plan["arguments"] = constant
+    rows, facts = rates.judge(held, {}, {})
+    assert row_of(rows, table.NOTHING, table.STATISTICS)["runs"] == 1
+    assert row_of(rows, table.NOTHING, table.STATISTICS, "at a constant rate")["runs"] == 1
+    assert facts["confusion"][table.STATISTICS]["normal"] == {"normal": 1}
 
 
 def test_the_same_configuration_is_told_apart_or_not():
