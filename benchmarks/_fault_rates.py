@@ -26,7 +26,7 @@ from _fault_rows import (
     rate_row,
     rates_of,
 )
-from _fault_seen import Seen, is_nothing, is_single, settle
+from _fault_seen import Seen, is_nothing, is_single, is_undecided, settle
 
 
 def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
