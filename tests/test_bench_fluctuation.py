@@ -289,6 +289,9 @@ def test_answers_leave_out_what_is_rejected_and_say_normal_first():
         (["normal"], "small_validation_set", "", 1, True),
         (["small_validation_set"], "small_validation_set", "", 1, True),
         (["learning_rate"], "small_validation_set", "", 1, False),
+        (["normal"], "dropout_noise", "less accurate", 1, True),
+        (["normal"], "dropout_noise", "volatile", 1, False),
+        (["normal"], "weight_init", "less accurate", 1, False),
         (["normal"], "", "", 1, True),
     ],
 )
