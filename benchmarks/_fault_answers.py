@@ -14,8 +14,8 @@ from sensorseq.training.config import CLASSIFICATION
 
 NORMAL, UNKNOWN = "normal", "unknown"
 # Seen in the validation or training curve alone: the model is as calm as the twin's, and either it
-# is said that nothing is wrong, or what makes the curve rough. Dropout may cost some accuracy, which
-# without the twin nobody can see.
+# is said that nothing is wrong, or what makes the curve rough. Dropout may cost some accuracy,
+# which nobody can see without the twin.
 OF_THE_CURVE = ("small_validation_set", "distribution_shift", "dropout_noise")
 # Where noise dominates only learning rate over batch size can be told; a network that learns its
 # windows by heart is stopped by fewer weights, by a penalty, or in time; a step too long is too
