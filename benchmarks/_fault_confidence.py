@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from _fault_answers import NORMAL, is_right, names_of
 from _fault_plan import causes_of
-from _fault_seen import Seen, is_nothing, is_single
+from _fault_seen import Seen, is_nothing, is_single, is_undecided
 from _verdict_rates import wilson
 
 BIN_EDGES = np.linspace(0.0, 1.0, 11)
@@ -23,7 +23,10 @@ def reliability(runs: Sequence[Seen], judge: str) -> dict[str, Any]:
     first = [
         (run.by[judge][0][1], is_right(names_of(run.by[judge]), run.right, 1))
         for run in runs
-        if judge in run.by and run.by[judge][0][0] != NORMAL and len(causes_of(run.plan)) < 2
+        if judge in run.by
+        and run.by[judge][0][0] != NORMAL
+        and len(causes_of(run.plan)) < 2
+        and not is_undecided(run)
     ]
     sure = np.array([confidence for confidence, _ in first])
     hits = np.array([hit for _, hit in first], bool)
@@ -53,7 +56,8 @@ def confusion(runs: Sequence[Seen], judge: str) -> dict[str, dict[str, int]]:
     """Count first answers by what is there: the injected cause, or normal."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for run in runs:
-        if judge in run.by and (is_single(run) or is_nothing(run)):
+        nothing = is_nothing(run) and not is_undecided(run)
+        if judge in run.by and (is_single(run) or nothing):
             there = run.plan["cause"] if is_single(run) else NORMAL
             counts[there][run.by[judge][0][0]] += 1
     return {there: dict(sorted(given.items())) for there, given in sorted(counts.items())}

@@ -25,7 +25,8 @@ class Injection:
     kind : str
         What is done, in words.
     base : str
-        From which healthy runs: ``"plain"``, ``"constant"``, ``"few"`` or ``"bursts"``.
+        From which healthy runs: ``"plain"``, ``"constant"``, ``"few"`` or ``"bursts"``; ``"short"``
+        are the plain ones of at most 200 windows.
     calibration, test : tuple
         Four strengths for each part, mild to strong.
     make : callable
@@ -474,5 +475,25 @@ MIXTURES = (
         ((0.15, 4), (0.25, 5), (0.3, 6), (0.4, 8)),
         ((0.2, 4.5), (0.25, 5.5), (0.35, 7), (0.4, 9)),
         _both(_data("flipped"), _arguments(hidden_size=_wider)),
+    ),
+)
+
+# Hotter: at a rate that does not fall, beside a healthy run whose rate falls.
+HOT = (
+    Injection(
+        "batch_size",
+        "small batch, constant rate",
+        "short",
+        (8, 5, 3, 2),
+        (7, 6, 4, 1),
+        _arguments(batch_size=_strength, lr_schedule="constant", warmup_epochs=0),
+    ),
+    Injection(
+        "learning_rate",
+        "rate too high and constant",
+        "short",
+        (6, 15, 30, 60),
+        (10, 20, 40, 80),
+        _arguments(learning_rate=_times_rate, lr_schedule="constant", warmup_epochs=0),
     ),
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from _fault_injections import INJECTIONS, MIXTURES, Injection
+from _fault_injections import HOT, INJECTIONS, MIXTURES, Injection
 from _verdict_plan import SETTINGS, SIZES, UNBALANCED, Plan
 
 CALIBRATION_DATA = ("surfaces", "sinusoids", "autoregressive")
@@ -28,8 +28,9 @@ N_GROUPS = {
 N_EACH = {"calibration": 20, "test": 12}  # runs of each cause at its own base
 # Of causes that are also injected into a rate that does not fall: at their own base, and there.
 N_MOVED = {"calibration": (20, 6), "test": (7, 7)}
+N_HOT = {"calibration": 8, "test": 6}  # more of each of two causes, see `HOT`
 N_MIXTURES = {"calibration": 5, "test": 6}  # runs of each mixture
-N_CONTROLS = {"calibration": 5, "test": 6}  # runs of each kind of control
+N_CONTROLS = {"calibration": 5, "test": 5}  # runs of each kind of control
 N_REPEATS = 3  # seeds of each pair in the test, the first of them judged
 N_CYCLES = 3
 N_SAME_CONFIGURATION = 8  # of each of two causes, in the test
@@ -220,6 +221,15 @@ def _injected(part: str, groups: list[_Group]) -> Iterator[FaultPlan]:
         if moved:
             yield from _spread(groups, moved, N_MOVED[part][1], 5 * number + 2, taken)
 
+    for number, injection in enumerate(HOT):
+        yield from _spread(groups, [injection], N_HOT[part], 4 * number, taken)
+
+
+def _serves(group: _Group, base: str) -> bool:
+    if base == "short":
+        return group.base == "plain" and group.healthy.n_train <= 200
+    return group.base == base
+
 
 def _spread(
     groups: list[_Group], kinds: list[Injection], n: int, first: int, taken: set[str]
@@ -228,7 +238,7 @@ def _spread(
     for index in range(n):
         injection = kinds[index % len(kinds)]
         turn = index // len(kinds)
-        own = [group for group in groups if group.base == injection.base]
+        own = [group for group in groups if _serves(group, injection.base)]
         step = 7 if len(own) % 7 else 11
         place = first + step * turn + 3 * (index % len(kinds))
         strength = 1 + (turn + index % len(kinds)) % 4

@@ -23,9 +23,10 @@ from _fault_rows import (
     STATISTICS,
     TOP_1,
     TOP_2,
+    rate_row,
     rates_of,
 )
-from _fault_seen import Seen, is_nothing, is_single, settle
+from _fault_seen import Seen, is_nothing, is_single, is_undecided, settle
 
 
 def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
@@ -35,10 +36,15 @@ def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
         return lambda run: is_right(names_of(run.by[judge]), run.right, n)
 
     named = [run for run in answered if is_single(run)]
+    nothing = [run for run in answered if is_nothing(run)]
+    undecided = [run for run in nothing if is_undecided(run)]
+    nothing = [run for run in nothing if not is_undecided(run)]
+    hits, clusters = [first(1)(run) for run in undecided], [run.cluster for run in undecided]
     return [
         *rates_of(TOP_1, judge, named, first(1)),
         *rates_of(TOP_2, judge, named, first(2)),
-        *rates_of(NOTHING, judge, [run for run in answered if is_nothing(run)], first(1)),
+        *rates_of(NOTHING, judge, nothing, first(1)),
+        *([rate_row(NOTHING, judge, "at a constant rate", hits, clusters)] if hits else []),
         *rates_of(
             MIXED,
             judge,

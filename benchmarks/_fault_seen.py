@@ -120,3 +120,11 @@ def is_single(run: Seen) -> bool:
 def is_nothing(run: Seen) -> bool:
     """Tell whether normal alone is right."""
     return run.right == {NORMAL}
+
+
+def is_undecided(run: Seen) -> bool:
+    """Tell whether nothing was injected, or to no effect, into a rate that does not fall.
+
+    Whether that rate is too high is what a report is to tell; no twin settles it.
+    """
+    return is_nothing(run) and run.plan["arguments"].get("lr_schedule") == "constant"

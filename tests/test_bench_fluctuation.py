@@ -70,7 +70,7 @@ def test_calibration_and_test_share_neither_data_nor_seeds_nor_strengths():
     calibration, test = (plan.make_plans(part) for part in PARTS)
     assert not {p.data for p in calibration} & {p.data for p in test}
     assert not {p.seed for p in calibration} & {p.seed for p in test}
-    for injection in (*injections.INJECTIONS, *injections.MIXTURES):
+    for injection in (*injections.INJECTIONS, *injections.MIXTURES, *injections.HOT):
         assert len(injection.calibration) == len(injection.test) == 4, injection.kind
         both = [{json.dumps(s) for s in lot} for lot in (injection.calibration, injection.test)]
         assert not both[0] & both[1], injection.kind
@@ -289,6 +289,9 @@ def test_answers_leave_out_what_is_rejected_and_say_normal_first():
         (["normal"], "small_validation_set", "", 1, True),
         (["small_validation_set"], "small_validation_set", "", 1, True),
         (["learning_rate"], "small_validation_set", "", 1, False),
+        (["normal"], "dropout_noise", "less accurate", 1, True),
+        (["normal"], "dropout_noise", "volatile", 1, False),
+        (["normal"], "weight_init", "less accurate", 1, False),
         (["normal"], "", "", 1, True),
     ],
 )
@@ -393,6 +396,16 @@ def test_rates_count_what_was_answered_and_repaired():
     said = words.format_rows(rows, facts)
     assert "1 of    2" in said
     json.dumps([rows, facts], allow_nan=False)
+
+
+def test_nothing_is_counted_of_a_rate_that_does_not_fall():
+    held = some_runs()
+    constant = {**held["twin"].plan["arguments"], "lr_schedule": "constant"}
+    held["c"].plan["arguments"] = constant
+    rows, facts = rates.judge(held, {}, {})
+    assert row_of(rows, table.NOTHING, table.STATISTICS)["runs"] == 1
+    assert row_of(rows, table.NOTHING, table.STATISTICS, "at a constant rate")["runs"] == 1
+    assert facts["confusion"][table.STATISTICS]["normal"] == {"normal": 1}
 
 
 def test_the_same_configuration_is_told_apart_or_not():
