@@ -45,7 +45,7 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
     """
     confidence = confidences(causes) or {"learning_rate": _COMMONEST}
     found = [
-        *_rate_and_batch(lab, confidence),
+        *_rate_and_batch(lab, confidence, is_decay_first=_misses_a_schedule(causes)),
         *_batches(lab, confidence.get("batch_size", 0.0)),
         *_clipping(lab, confidence.get("gradient_clipping", 0.0), start),
         *_regularization(lab, confidence),
@@ -56,7 +56,15 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
     return ranked(found)
 
 
-def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate]:
+def _misses_a_schedule(causes: Sequence[Cause]) -> bool:
+    """Whether the statistics say that it is not the rate that is wrong, but that it does not fall."""
+    of_rate = next((cause for cause in causes if cause.name == "learning_rate"), None)
+    return of_rate is not None and of_rate.finding == "schedule missing"
+
+
+def _rate_and_batch(
+    lab: Lab, confidence: Mapping[str, float], *, is_decay_first: bool = False
+) -> list[Candidate]:
     """Return the 2x2: while noise dominates, a lower rate and a larger batch do the same."""
     rate, batch = confidence.get("learning_rate", 0.0), confidence.get("batch_size", 0.0)
     # the commonest cause, and what every other repair has to be better than
@@ -89,7 +97,7 @@ def _rate_and_batch(lab: Lab, confidence: Mapping[str, float]) -> list[Candidate
                 "schedule missing",
                 {"decays": True},
                 judged_by="price",
-                weight=0.99 * either,
+                weight=(1.01 if is_decay_first else 0.99) * either,
             )
         )
     if larger and differs(lab, larger):

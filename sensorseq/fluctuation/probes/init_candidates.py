@@ -69,6 +69,7 @@ def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Ca
     ]
     for cause, change, name in (
         ("optimizer", {"optimizer": "adam"}, "Adam"),
+        ("loss", {"class_weight": None}, "no class weights"),
         ("regularization", _no_regularization(lab), "no dropout, no weight decay"),
     ):
         if change and differs(lab, change):

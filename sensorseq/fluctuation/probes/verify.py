@@ -21,6 +21,7 @@ from sensorseq.fluctuation.probes.rounds import Progress
 from sensorseq.fluctuation.run import plural
 from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
 
+_RESTLESS_RATIO = 0.8  # of the unchanged noise, from where a repair repairs nothing
 _CALM_RATIO = 0.5  # of the unchanged noise, from where a repair counts as calm
 
 
@@ -49,7 +50,8 @@ def verify(
     Returns
     -------
     Repair
-        Empty where every strength costs accuracy by more than one standard error.
+        Empty where every strength costs accuracy by more than one standard error, or leaves the
+        noise as it is.
     """
     if not repair.change:
         return repair
@@ -85,12 +87,13 @@ def verify(
         note = "From first weights it costs accuracy by more than one standard error; not applied."
         return Repair({}, f"{repair.note} {note}")
     after = numbers[chosen]
+    if not good and _leaves_it_restless(after, before):
+        note = f"From first weights the noise stays: {_nats(before)} -> {_nats(after)} nats."
+        return Repair({}, f"{repair.note} {note} Not applied.")
     figures = (
         f"From first weights over {plural(ready[0].n_epochs, 'epoch')}: noise"
         f" {_nats(before)} -> {_nats(after)} nats, loss {before.raw:.2f} -> {after.raw:.2f}."
     )
-    if not good:
-        figures += " Over so few epochs that is not yet calm at no worse loss."
     return Repair(dict(variants[chosen]), f"{repair.note} {figures}")
 
 
@@ -131,6 +134,12 @@ def _rate(lab: Lab, change: Mapping[str, Any]) -> float:
 def _is_calm(after: ArmNumbers, before: ArmNumbers) -> bool:
     limit = max(FIXED_LOSS_NOISE_NATS, _CALM_RATIO * before.noise_nats)
     return not after.failed and after.noise_nats <= limit
+
+
+def _leaves_it_restless(after: ArmNumbers, before: ArmNumbers) -> bool:
+    """Whether there was a noise to take, and it is still there."""
+    is_restless = before.noise_nats > FIXED_LOSS_NOISE_NATS
+    return is_restless and after.noise_nats > _RESTLESS_RATIO * before.noise_nats
 
 
 def _is_as_low(after: ArmNumbers, before: ArmNumbers) -> bool:
