@@ -110,7 +110,9 @@ def write_weights(path: Path, scales: Any, model: Model, knots: Any, note: str) 
         "}",
         f"POSITION: tuple[float, tuple[float, ...]] = ({position[0]}, {tuple(position[1:])!r})",
         "# from a probability as it is scored to how often it was right",
-        f"CALIBRATION: tuple[tuple[float, float], ...] = {knots!r}",
+        "CALIBRATION: tuple[tuple[float, float], ...] = (",
+        *(f"    {knot!r}," for knot in knots),
+        ")",
     ]
     path.write_text("\n".join(text) + "\n")
 

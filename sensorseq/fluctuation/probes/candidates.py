@@ -57,7 +57,7 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
 
 
 def _misses_a_schedule(causes: Sequence[Cause]) -> bool:
-    """Whether the statistics say that it is not the rate that is wrong, but that it does not fall."""
+    """Whether the statistics say that the rate is right and only ought to fall."""
     of_rate = next((cause for cause in causes if cause.name == "learning_rate"), None)
     return of_rate is not None and of_rate.finding == "schedule missing"
 

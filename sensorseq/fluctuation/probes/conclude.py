@@ -9,6 +9,7 @@ import numpy as np
 from sensorseq.fluctuation.causes.cause import Trial
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.judging import Judge, Tried
+from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
 from sensorseq.fluctuation.probes.readings import small_batch
 from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS, FIXED_LOSS_NOISE_NATS
@@ -108,9 +109,19 @@ class _Quartet:
 
     def proof(self) -> tuple[float, Proof] | None:
         batch_passed = self.batch is not None and self.batch.outcome == "confirmed"
-        if self.lower_rate is not None or batch_passed:
+        if (self.lower_rate is not None or batch_passed) and not self._falling_does_it():
             return self._setting_wrong()
         return self._schedule_missing()
+
+    def _falling_does_it(self) -> bool:
+        """Whether a rate that falls in the end is as good as one that is lower throughout.
+
+        It is then the smaller change: a fit keeps the rate that it learns with at first.
+        """
+        decay, lower = self.decay, self.lower_rate
+        if decay is None or decay.outcome != "confirmed" or lower is None:
+            return False
+        return decay.raw_change <= lower.raw_change + MARGIN_NATS
 
     def _setting_wrong(self) -> tuple[float, Proof]:
         """Name the rate or the batch size: by position, where the dynamics do not tell."""
@@ -187,9 +198,11 @@ class _Quartet:
             for one in (*self.rates, self.batch)
             if one is not None and one.reading == "price" and one.candidate.price_is_schedule
         ]
-        decay = self.decay
+        decay, others = self.decay, tuple[dict[str, Any], ...]()
         if decay is not None and decay.outcome == "confirmed":
-            words = [describe(decay), *(describe(one) for one in priced)]
+            lower = [one for one in self.rates if one.outcome == "confirmed"]
+            words = [describe(one) for one in (decay, *priced, *lower)]
+            others = tuple(dict(one.candidate.change) for one in lower)
             gain = decay.raw_change
             names = (decay.candidate.name, *(one.candidate.name for one in priced))
         elif priced and (decay is None or decay.outcome != "rejected"):
@@ -208,7 +221,8 @@ class _Quartet:
         else:
             return None
         repair = {"lr_schedule": "cosine"}
-        return gain, Proof("learning_rate", "schedule missing", repair, " ".join(words), names)
+        finding, evidence = "schedule missing", " ".join(words)
+        return gain, Proof("learning_rate", finding, repair, evidence, names, others)
 
     def _excess(self, one: Tried) -> float:
         """Return what the noise costs the unchanged re-runs, in nats."""
