@@ -274,10 +274,13 @@ class Rounds:
                 one.outcome, one.reading = "undecided", "settled"
 
     def unchanged_noise(self, restarts: bool = False) -> float:
-        """Return the noise of the unchanged re-runs, in nats: geometric mean; NaN without one."""
+        """Return the mean noise of the unchanged re-runs, in nats; NaN without one.
+
+        Where the noise is bursts, most stretches of a restless run are calm.
+        """
         results = self._unchanged.get(restarts, ())
         noise = [
             measure_arm(result, self.log_classes, self._first_share).noise_nats
             for result in results
         ]
-        return float(np.exp(np.mean(np.log(np.maximum(noise, 1e-6))))) if noise else math.nan
+        return float(np.mean(noise)) if noise else math.nan
