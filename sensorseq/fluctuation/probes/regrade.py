@@ -43,7 +43,10 @@ def regrade(
         known.setdefault(cause.name, cause)
     unknown = known.pop(UNKNOWN, None)
     for name in (*of_name, *proved):
-        if name not in known:
+        is_undecided = name not in proved and any(
+            trial.outcome != "rejected" for trial in of_name[name]
+        )
+        if name not in known and not is_undecided:
             known[name] = Cause(name, "observed", NEW_CONFIDENCE, "")
     weighed = [
         _weigh(cause, of_name.get(name, []), proved.get(name)) for name, cause in known.items()
