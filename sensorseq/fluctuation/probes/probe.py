@@ -153,7 +153,9 @@ def _find_repair(
         ),
     }
     for name, (what, probe) in probes.items():
-        if name in suspected or name == "label_noise":  # whose first look is free
+        # the margins of a run that fluctuates are a free first look at its labels
+        is_free = name == "label_noise" and report.verdict == "fluctuating"
+        if name in suspected or is_free:
             say(what)
             findings.join(probe())
         elif not any(trial.cause == name for trial in findings.trials):

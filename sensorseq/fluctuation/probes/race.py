@@ -16,7 +16,7 @@ from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import RaceFindings, make_trial
 from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.probes.recorded import RECORDED, recorded_arms
+from sensorseq.fluctuation.probes.recorded import RECORDED, recorded_arms, recorded_beginning
 from sensorseq.fluctuation.probes.rounds import (
     LEAST_EPOCHS,
     USUAL_EPOCHS,
@@ -65,7 +65,7 @@ def race(
     """
     if verdict in ("not_learning", "diverged"):
         stages: list[tuple[str, list[Candidate]]] = [
-            ("level", level_candidates(lab, causes, verdict))
+            (verdict, level_candidates(lab, causes, verdict))
         ]
     else:
         start = _start(lab)
@@ -149,10 +149,16 @@ def _beside_re_runs(
             return None
         room = lab.n_epochs - lab.record.snapshots[start].epoch
         n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
-    n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0
+    recorded = recorded_beginning(lab, n_epochs) if kind == "not_learning" and n_epochs else []
+    if recorded:  # a run that learns nothing does so under any schedule
+        n_arms = most_recorded(purse, candidates, start, n_epochs)
+    else:
+        n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0
     if not n_arms:
         return None
-    return Rounds(purse, candidates[:n_arms], start, n_epochs, first_share, progress)
+    return Rounds(
+        purse, candidates[:n_arms], start, n_epochs, first_share, progress, recorded=recorded
+    )
 
 
 def _start(lab: Lab) -> int | None:

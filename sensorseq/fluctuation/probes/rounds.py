@@ -37,11 +37,13 @@ def recorded_length(n_epochs: int) -> int:
     return int(np.clip(round(n_epochs / 5), _LEAST_RECORDED, _MOST_RECORDED))
 
 
-def most_recorded(purse: Purse, candidates: Sequence[Candidate], start: int, n_epochs: int) -> int:
+def most_recorded(
+    purse: Purse, candidates: Sequence[Candidate], start: int | None, n_epochs: int
+) -> int:
     """Return how many candidates can have two pairs beside the run itself."""
     arms: list[Arm] = []
     for number, candidate in enumerate(candidates[:MOST_CANDIDATES]):
-        n_unchanged = 2 if candidate.restarts else int(not arms)
+        n_unchanged = 2 if candidate.restarts else int(not arms and start is not None)
         arms += [candidate.make_unchanged(start, 1, n_epochs)] * n_unchanged
         arms += [candidate.make_arm(start, seed, n_epochs) for seed in (1, 2)]
         if not purse.affords(arms):
@@ -224,6 +226,8 @@ class Rounds:
         from the third on, for what was not noted of the run.
         """
         n_recorded = self._n_recorded[restarts]
+        if n_recorded and self.start is None:  # held against the loss it came to, which is there
+            return n_recorded
         if n_recorded:
             return n_recorded + (1 if n_pairs < _SECOND_UNCHANGED else 2)
         return max(2, n_pairs)
