@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.candidate import (
@@ -17,6 +19,7 @@ from sensorseq.fluctuation.probes.candidate import (
 from sensorseq.fluctuation.probes.readings import clip_norm, input_scale
 
 _LEAST_HIDDEN = 4
+_USUAL_STEP = 2e-3  # of the weights' norm, each step; 1e-3 to 1e-2 in calm runs that learn
 _LEAST_STEPS = 8  # of a sequence, after it is halved
 _USUAL_INIT = {"weight_init": "xavier", "recurrent_init": "orthogonal", "forget_bias": 1.0}
 
@@ -51,7 +54,8 @@ def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Ca
     rate = max(confidence.get("learning_rate", 0.0), 0.2)
     factor, words, finding = (0.1, "/ 10", "too high")
     if verdict != "diverged":
-        factor, words, finding = (10.0, "x 10", "too low")
+        factor = _raise_of(lab)
+        words, finding = f"x {factor:g}", "too low"
     found = [
         _anew(
             "learning_rate",
@@ -88,6 +92,15 @@ def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Ca
             )
         )
     return ranked(found)
+
+
+def _raise_of(lab: Lab) -> float:
+    """Return how many times as high a rate would make steps of the usual length: 10, 100 or 1000."""
+    ratio = lab.record.steps.get("update_ratio", np.zeros(0))
+    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if not len(ratio):
+        return 10.0
+    return float(10 ** np.clip(np.round(np.log10(_USUAL_STEP / np.median(ratio))), 1, 3))
 
 
 def _anew(

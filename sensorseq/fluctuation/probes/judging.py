@@ -31,6 +31,7 @@ from sensorseq.fluctuation.probes.stop_rule import (
     pair_sd,
 )
 
+MOST_LOSS = 1.5  # times that of guessing, from where losses count alike
 LOWER_NATS = -0.1  # a loss that is lower by far, where the level alone is to prove something
 _LEAST_LEVEL_SD = 0.05  # nats, of a paired difference of levels
 _LEAST_LEVEL_ERROR = 0.005
@@ -177,10 +178,11 @@ class Judge:
         one.raw_change = _mean_difference(changed, unchanged, "raw")
         one.averaged_change = _mean_difference(changed, unchanged, "averaged")
         prior = 2 * noise_level * math.sqrt(2 / self._n_level)
-        raw_sd = pair_sd([_finite(group) for group in groups], prior, 0.0)
+        cap = math.inf if by == "accuracy" else MOST_LOSS * self.log_classes
+        raw_sd = pair_sd([_finite(group, cap) for group in groups], min(prior, cap), 0.0)
         level_sd = max(raw_sd, _LEAST_LEVEL_SD)
         level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
-        raw_b, raw_a = _finite(changed), _finite(unchanged)
+        raw_b, raw_a = _finite(changed, cap), _finite(unchanged, cap)
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])
         if n_pairs >= LEAST_PAIRS and level_rule.excludes_effect(one.raw_change, level_sd * share):
@@ -263,9 +265,9 @@ def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
     return math.exp(sum(noise) / len(noise)) if noise else 0.1
 
 
-def _finite(numbers: Sequence[ArmNumbers]) -> list[float]:
-    """Return the losses that can be compared."""
-    return [part.raw for part in numbers if math.isfinite(part.raw)]
+def _finite(numbers: Sequence[ArmNumbers], cap: float) -> list[float]:
+    """Return the losses that can be compared; above `cap` nothing is known, however much above."""
+    return [min(part.raw, cap) for part in numbers if math.isfinite(part.raw)]
 
 
 def _mean_noise(numbers: Sequence[ArmNumbers]) -> float:
