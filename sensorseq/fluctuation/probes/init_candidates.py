@@ -95,7 +95,7 @@ def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Ca
 
 
 def _raise_of(lab: Lab) -> float:
-    """Return how many times as high a rate would make steps of the usual length: 10, 100 or 1000."""
+    """Return 10, 100 or 1000: a rate so many times as high makes steps of the usual length."""
     ratio = lab.record.steps.get("update_ratio", np.zeros(0))
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
     if not len(ratio):
