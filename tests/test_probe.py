@@ -1,10 +1,14 @@
 """From a fit that jumps about to the proof of its cause, and to an estimator without it."""
 
+import time
+
 import numpy as np
 import pytest
+import torch
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, DivergedError
+from sensorseq.estimator.lab import FitLab
 from sensorseq.fluctuation.probes.probe import probe_lab
 
 N_TIMESTEPS = 24
@@ -157,6 +161,54 @@ def test_a_fit_repairs_itself(hot):
     assert repaired.predict(X).shape == Y.shape
 
 
+def test_a_repair_that_cannot_be_looked_for_leaves_the_fit():
+    def own_loss(logits, target):
+        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+    options = {"loss": own_loss, "max_epochs": 20, "learning_rate": 1e-9}
+    with pytest.warns(UserWarning, match="could not look for a cause"):
+        fitted = classifier(**options, auto_repair=True).fit(X, Y)
+    assert fitted.repair_ == {}
+    assert fitted.fluctuation_.verdict == "not_learning"
+    fitted.set_params(auto_repair=False).fit(X, Y)
+    assert not hasattr(fitted, "repair_")
+
+
+def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sensorseq.estimator.lab.FitOrigin.open", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        fitted = classifier(**HOT, auto_repair=True).fit(X, Y)
+    assert fitted.repair_ == {}
+    assert fitted.predict(X).shape == Y.shape
+
+
+def test_the_repair_does_not_hang_on_the_clock(monkeypatch):
+    def run(self, arms):
+        time.sleep(0.05)
+        return plain(self, arms)
+
+    quick = classifier(**HOT, auto_repair=True).fit(X, Y)
+    plain = FitLab.run
+    monkeypatch.setattr(FitLab, "run", run)
+    slow = classifier(**HOT, auto_repair=True).fit(X, Y)
+    assert slow.repair_ == quick.repair_
+    assert np.array_equal(slow.predict_proba(X), quick.predict_proba(X))
+
+
+def test_what_is_applied_has_generators_of_its_own():
+    generator = np.random.RandomState(3)
+    fitted = classifier(**{**HOT, "max_epochs": 20}, random_state=generator).fit(X, Y)
+    report = fitted.fluctuation_
+    lab = report.origin.open(report.record, X, Y)
+    assert lab.n_epochs == 20
+    applied = report.origin.repaired({"batch_size": 16})
+    assert applied.random_state is not generator
+    assert applied.batch_size == 16
+
+
 def test_a_calm_fit_repairs_nothing():
     options = {"learning_rate": 2e-3, "max_epochs": 30, "hidden_size": 8}
     plain = classifier(**options).fit(X, Y)
@@ -182,7 +234,9 @@ def test_a_fit_that_diverges_at_once_is_an_error_unless_a_repair_helps():
         assert np.isfinite(wild.predict_proba(X)).all()
 
 
-@pytest.mark.parametrize("options", [{"checkpoint": "run.ckpt"}, {"warm_start": True}])
+@pytest.mark.parametrize(
+    "options", [{"checkpoint": "run.ckpt"}, {"warm_start": True}, {"n_models": 2}]
+)
 def test_what_a_repair_cannot_go_with(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentError, match=f"auto_repair=True .*{next(iter(options))}"):

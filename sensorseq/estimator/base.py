@@ -16,8 +16,14 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.doctor import Diagnosis, check_training
-from sensorseq.errors import ArgumentError, DivergedError, InputError, ModelFileError
-from sensorseq.estimator.lab import FitOrigin
+from sensorseq.errors import (
+    ArgumentError,
+    DivergedError,
+    InputError,
+    ModelFileError,
+    warn_caller,
+)
+from sensorseq.estimator.lab import FitOrigin, copied
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
 from sensorseq.estimator.padding_warning import warn_of_padding
@@ -43,7 +49,7 @@ from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.devices import check_device, resolve_device
-from sensorseq.training.distributed import agree_on, own_device
+from sensorseq.training.distributed import agree_on, current_ranks, own_device
 from sensorseq.training.engine import result_kept_by
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.input_dropout import InputDropout
@@ -284,6 +290,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If windows on both sides of the validation split hold the same samples, or no groups
             are given and each window goes on where the one before it ended.
         """
+        if self.auto_repair and current_ranks() is not None:
+            raise ArgumentError(
+                "auto_repair=True runs in one process, and this is one of several; leave"
+                " auto_repair=False."
+            )
         started, is_whole = time.perf_counter(), not self._continues
         given = {
             "sample_weight": sample_weight,
@@ -311,7 +322,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         except DivergedError as error:
             failed = error
         self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
-        if self.auto_repair:
+        if self.auto_repair and results[0].ended_by != "interrupted":
             failed = self._repair(failed, X, y, **given)
         if failed is not None:
             raise failed
@@ -329,7 +340,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             return estimator.fit(X, y, **given)
 
         said = {name: value for name, value in given.items() if value is not None}
-        repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
+        self.repair_ = {}
+        try:
+            repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
+        except KeyboardInterrupt:
+            warn_caller("the repair was interrupted; the fit is kept as it was.")
+            return failed
         self.repair_ = dict(repair.changes)
         if repair.fitted is not None:
             own = vars(repair.fitted)
@@ -359,6 +375,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         checkpoint = self._open_checkpoint()
         seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
+        self.__dict__.pop("repair_", None)
         X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
         X_val = self._open(X_val, "X_val")
         windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
@@ -948,8 +965,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
         """Let the report run this fit again."""
-        arguments = type(self)(**self.get_params(deep=False))
-        origin = FitOrigin(arguments, prepared.entropy, fit_s, is_whole)
+        origin = FitOrigin(copied(self), prepared.entropy, fit_s, is_whole)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:

@@ -170,8 +170,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         When the fit fluctuates, diverges or learns nothing, find out why by re-runs (at most as
         long as the fit itself) and fit again with what was proved. The second fit is kept when it
         is calmer and as accurate; `repair_` says what it changed, `fluctuation_` how it was found.
-        The arguments themselves stay as they are. Needs ``checkpoint=None`` and
-        ``warm_start=False``.
+        The arguments themselves stay as they are; callbacks see both fits. Needs
+        ``checkpoint=None``, ``warm_start=False`` and ``n_models=1``.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.

@@ -109,10 +109,10 @@ class FitOrigin:
 
     def repaired(self, changes: Mapping[str, Any]) -> Any:
         """Return an unfitted estimator with some arguments changed."""
-        return _copied(self.estimator).set_params(**changes)
+        return copied(self.estimator).set_params(**changes)
 
     def _bare(self) -> Any:
-        estimator = _copied(self.estimator).set_params(**self._known(_PLAIN))
+        estimator = copied(self.estimator).set_params(**self._known(_PLAIN))
         estimator._replayed = (self.entropy, 0)
         return estimator
 
@@ -302,7 +302,7 @@ class FitLab:
             change["learning_rate"] = self.arguments["learning_rate"] * arm.rate_factor
         if arm.decays:
             change["lr_schedule"] = "cosine"
-        estimator = _copied(self._estimator).set_params(**change, max_epochs=arm.n_epochs)
+        estimator = copied(self._estimator).set_params(**change, max_epochs=arm.n_epochs)
         if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
             warmup = min(self.arguments["warmup_epochs"], arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
@@ -341,8 +341,13 @@ class FitLab:
         )
 
 
-def _copied(estimator: "SensorLSTM") -> Any:
-    return type(estimator)(**estimator.get_params(deep=False))
+def copied(estimator: "SensorLSTM") -> Any:
+    """Return an unfitted estimator with the same arguments, those that may change copied."""
+    arguments = {
+        name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    return type(estimator)(**arguments)
 
 
 def _column(history: Any, name: str) -> NDArray[np.float64]:

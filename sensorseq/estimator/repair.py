@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
+from sensorseq.fluctuation.probes.session import probe_fit
 from sensorseq.fluctuation.report import FluctuationReport
 
 # What predicting, saving and going on read from the arguments: a fit cannot change these.
@@ -75,7 +77,11 @@ def repair_fit(
     """
     if report.verdict not in TROUBLED:
         return Repair(report)
-    proof = report.probe(X, y, **given, verbose=verbose)
+    try:
+        proof = probe_fit(report, X, y, given, verbose=verbose, is_clocked=False)
+    except ArgumentError as error:  # a fit that cannot be run again is a fit all the same
+        warn_caller(f"auto_repair=True could not look for a cause: {error}")
+        return Repair(report)
     assert proof.probes is not None
     changes = {name: v for name, v in proof.probes.repair.items() if name not in NOT_ADOPTED}
     if len(changes) < len(proof.probes.repair):

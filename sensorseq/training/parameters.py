@@ -90,11 +90,12 @@ def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
             "auto_repair=True is for classifiers: of a regression the report does not judge the"
             " loss. Leave auto_repair=False."
         )
-    for name, served in {"checkpoint": None, "warm_start": False}.items():
+    for name, served in {"checkpoint": None, "warm_start": False, "n_models": 1}.items():
         if p[name] != served:
             raise ArgumentError(
-                f"auto_repair=True may fit twice, which {name}={p[name]!r} does not allow; leave"
-                f" {name}={served!r}, or probe the report yourself."
+                f"auto_repair=True runs parts of the fit again and may fit twice, which"
+                f" {name}={p[name]!r} does not allow; leave {name}={served!r}, or probe the report"
+                " of such a fit yourself."
             )
 
 

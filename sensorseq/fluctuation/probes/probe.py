@@ -43,6 +43,7 @@ def probe_lab(
     say: Callable[[str], Any] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
     began_s: float | None = None,
+    is_clocked: bool = True,
 ) -> FluctuationReport:
     """Probe a run and return a report with what came of it.
 
@@ -64,6 +65,8 @@ def probe_lab(
         Seconds.
     began_s : float, optional
         When the work began on this clock, where that was before the call.
+    is_clocked : bool, default=True
+        Whether the clock may end the probes; otherwise only the epochs are counted.
 
     Returns
     -------
@@ -74,8 +77,8 @@ def probe_lab(
 
     purse = Purse(
         lab,
-        PURSE_SHARE * budget * lab.n_epochs,
-        budget * fit_s if fit_s > 0 else math.inf,
+        (PURSE_SHARE if is_clocked else 1.0) * budget * lab.n_epochs,
+        budget * fit_s if fit_s > 0 and is_clocked else math.inf,
         fit_s / max(1, lab.n_epochs),
         clock=clock,
         began_s=started,

@@ -37,8 +37,8 @@ class Findings:
 class Purse:
     """What probes may still spend: epochs of training, counted, and the time beside them.
 
-    The count decides what is tried, so that the same run gives the same proofs. The clock only
-    stops what would take longer than was announced.
+    The count decides what is tried, so that the same run gives the same proofs; the clock, where
+    there is one, leaves out what would take longer than was announced, on a busy machine more.
 
     Parameters
     ----------

@@ -21,8 +21,13 @@ def probe_fit(
     recordings: Any = None,
     budget: float = 1.0,
     verbose: int = 1,
+    is_clocked: bool = True,
 ) -> "FluctuationReport":
-    """Do what `FluctuationReport.probe` says."""
+    """Do what `FluctuationReport.probe` says.
+
+    Without a clock the count of epochs alone ends the probes: the same fit then has the same
+    proofs on a machine that is busy.
+    """
     began_s = time.perf_counter()
     budget = check_budget(budget)
     if report.origin is None or report.record is None:
@@ -36,7 +41,7 @@ def probe_fit(
     say: Callable[[str], Any] = _say if verbose else _say_nothing
     say(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
-        f" {budget * origin.fit_s:.1f} s"
+        f" {budget * origin.fit_s:.1f} s, beside checks of the data"
     )
     keywords = {name: value for name, value in given.items() if value is not None}
     lab = origin.open(report.record, X, y, **keywords)
@@ -51,6 +56,7 @@ def probe_fit(
         make_windows=make_windows,
         say=say,
         began_s=began_s,
+        is_clocked=is_clocked,
     )
 
 
