@@ -104,6 +104,15 @@ def test_a_decay_that_gains_nothing_proves_no_missing_schedule():
     assert not findings.proofs
 
 
+def test_of_a_falling_and_a_lower_rate_that_do_alike_the_falling_one_is_named():
+    lab = FakeLab({DECAY: Effect(0.1, -0.03, -0.03), RATE: Effect(0.1, -0.01, -0.01)})
+    findings = run(lab, 400)
+    if outcomes(findings)[RATE] == outcomes(findings)[DECAY] == "confirmed":
+        assert ("learning_rate", "schedule missing") in proved(findings)
+    trial = next(trial for trial in findings.trials if trial.name == DECAY)
+    assert ("gains nothing" in trial.sentence) == (trial.outcome == "rejected")
+
+
 def test_calmer_but_slower_is_rejected():
     findings = run(FakeLab({RATE: SLOWER, BATCH: SLOWER}), 300)
     assert outcomes(findings)[RATE] == outcomes(findings)[BATCH] == "rejected"

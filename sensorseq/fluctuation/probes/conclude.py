@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def conclude(
     """
     findings = RaceFindings(trials=list(trials))
     quartet = _Quartet(lab, judge, tried)
+    for number, one in enumerate(tried):
+        if one.outcome != trials[number].outcome:
+            findings.trials[number] = replace(
+                trials[number], outcome=one.outcome, sentence=describe(one)
+            )
     of_rate = quartet.proof()
     proofs: list[tuple[float, Proof]] = []
     if of_rate is not None:
@@ -106,6 +112,19 @@ class _Quartet:
         self.decay = _first(one for one in tried if one.candidate.arm.get("decays"))
         self.members = [*self.rates, *(one for one in (self.batch, self.decay) if one is not None)]
         self.lower_rate = _first(one for one in self.rates if one.outcome == "confirmed")
+        self._hold_decay_against_lower_rate()
+
+    def _hold_decay_against_lower_rate(self) -> None:
+        """Let a falling rate pass that alone gained too little, and is no worse than a lower one.
+
+        Over a re-run a lower rate throughout looks as good; in a whole fit it is slower.
+        """
+        decay, lower = self.decay, self.lower_rate
+        if decay is None or lower is None or decay.reading != "no gain":
+            return
+        is_as_low = decay.raw_change <= lower.raw_change
+        if is_as_low and not decay.averaged_change > lower.averaged_change:
+            decay.outcome, decay.reading = "confirmed", "both"
 
     def proof(self) -> tuple[float, Proof] | None:
         batch_passed = self.batch is not None and self.batch.outcome == "confirmed"
