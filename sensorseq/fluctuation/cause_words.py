@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GRADES = {
     "observed": "the figures speak for it, nothing was tried",
     "supported": "its own signature is there, and that of its rivals is not",
-    "proved": "controlled re-runs with its repair were calmer, by their stop rule",
+    "proved": "controlled re-runs with its repair passed their stop rule",
     "repaired": "a whole fit with its repair is calm, and as accurate",
     "rejected": "re-runs excluded it",
 }
@@ -125,6 +125,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
         return Fix(status="nothing is proved to repair it", note=note) if note else None
     if first.name == "unknown":
         return Fix(status="the cause is not identified", note=note or first.advice)
+    if not first.recommendation and first.grade in ("proved", "repaired"):
+        return Fix(status=_proof(report), note=note or first.advice)
     if not first.recommendation:
         return Fix(status="no argument of the classifier repairs it", note=first.advice)
     return Fix(first.recommendation, {}, False, "not proved", note or first.advice)

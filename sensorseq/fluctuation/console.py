@@ -109,7 +109,7 @@ def _remedy(report: "FluctuationReport") -> list[str]:
         lines += _block("Fix", f"{fix.status}. {fix.note}", most=2)
     elif advice := next((cause.advice for cause in not_rejected(report)), ""):
         lines += _block("Advice", advice, most=2)
-    if fix is not None and not fix.is_proved and probes is None:
+    if fix is not None and probes is None and report.origin is not None:
         lines += _block("", "report.probe(X, y, groups=groups) tries it by re-runs", most=1)
     if probes is not None:
         lines += _block("Cost", f"probes {cost_words(probes)}", most=1)

@@ -42,7 +42,7 @@ def make_fix(report: "FluctuationReport", copied: bool = True) -> str:
         by_hand = f"clf.set_params(\n    {lines},\n)"
         parts.append(code_block(by_hand, "repair" * copied))
         parts.append(_alternatives(report, fix.arguments))
-    if report.probes is None:
+    if report.probes is None and report.origin is not None:
         parts.append("<p>Which cause it is, and what repairs it, re-runs of the fit tell:</p>")
         parts.append(code_block(PROBE, "probe" * copied))
     return f'<section class="fix"><h2>What to change</h2>{"".join(parts)}</section>'

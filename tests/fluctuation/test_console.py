@@ -80,9 +80,10 @@ def test_a_proved_repair_is_the_call_that_makes_it():
 
 def test_what_is_not_proved_is_said_to_be_so():
     assert 'Fix not proved: clf.set_params(lr_schedule="cosine")' in said(unproved())
-    bare = replace(unproved(), probes=None)
+    bare = replace(unproved(), probes=None, origin="a fit of this process")
     assert "Fix not proved: " in said(bare)
     assert "report.probe(X, y, groups=groups) tries it" in said(bare)
+    assert "tries it" not in said(replace(bare, origin=None))
     assert "proved by" not in said(bare)
 
 
@@ -90,7 +91,7 @@ def test_a_cause_that_is_not_known_is_not_repaired():
     unknown = Cause("unknown", "observed", 0.4, "x.", advice="Probes would tell them apart.")
     report = replace(unproved(), causes=(unknown, *unproved().causes))
     assert "Fix the cause is not identified. No change passed its stop rule." in said(report)
-    bare = said(replace(report, probes=None))
+    bare = said(replace(report, probes=None, origin="a fit of this process"))
     assert "Fix the cause is not identified. Probes would tell them apart." in bare
     assert "report.probe(X, y, groups=groups) tries it" in bare
 

@@ -19,7 +19,9 @@ from sensorseq.fluctuation.causes.features import measure
 from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
 from sensorseq.fluctuation.causes.score import UNKNOWN, of_causes, score_sides
 from sensorseq.fluctuation.causes.seen import Seen
+from sensorseq.fluctuation.causes.theory import SIDES
 from sensorseq.fluctuation.run import Run
+from sensorseq.fluctuation.thresholds import LOSS_NOISE_NATS
 
 DESCRIBERS: dict[str, Callable[[Seen], Cause | None]] = {
     "learning_rate": step_causes.learning_rate,
@@ -86,7 +88,10 @@ def describe(name: str, seen: Seen, side: str, confidence: float) -> Cause | Non
 
 
 def _ranked(seen: Seen) -> tuple[Cause, ...]:
-    sides = score_sides(seen.features)
+    excluded = _excluded(seen)
+    sides = {
+        side: share for side, share in score_sides(seen.features).items() if side not in excluded
+    }
     causes = of_causes(sides)
     found = []
     for name in sorted(causes, key=lambda name: -causes[name])[:MOST_CANDIDATES]:
@@ -100,6 +105,28 @@ def _ranked(seen: Seen) -> tuple[Cause, ...]:
         return tuple(found)
     rest = max(1.0 - math.fsum(cause.confidence for cause in found), 0.0)
     return (_unknown(rest, found), *found)
+
+
+def _excluded(seen: Seen) -> set[tuple[str, str]]:
+    """Return the sides that cannot be: what makes a calm run look rough, and what was not there.
+
+    An argument may exclude a cause; it never names one.
+    """
+    excluded = set()
+    if seen.above("loss_noise", LOSS_NOISE_NATS):  # the training moves as well
+        excluded |= {side for side in SIDES if side[0] in ("small_validation_set", "dropout_noise")}
+
+    def is_off(*names: str) -> bool:
+        return all(seen.arguments.get(name, ...) in (0, None) for name in names)
+
+    if seen.arguments.get("head_norm", "batch") != "batch":
+        excluded.add(("regularization", "normalization by batches"))
+    if is_off("weight_decay", "l1"):
+        excluded.add(("regularization", "penalty too strong"))
+    if is_off("dropout", "recurrent_dropout", "input_dropout"):
+        excluded.add(("regularization", "dropout too strong"))
+        excluded |= {side for side in SIDES if side[0] == "dropout_noise"}
+    return excluded
 
 
 def _unknown(confidence: float, candidates: list[Cause]) -> Cause:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.seen import Seen
 
+LEAST_SHARE = 0.0005  # of a fraction that is worth words
+
 
 def percent(share: float) -> str:
     """Return a fraction in per cent."""
@@ -32,6 +34,8 @@ def tell(seen: Seen, *parts: tuple[str, str]) -> tuple[str, tuple[str, ...]]:
         if not seen.knows(feature):
             continue
         value = seen[feature]
+        if value < LEAST_SHARE and ("{p}" in words or "{points}" in words):
+            continue  # nothing, or the other way round
         said.append(
             words.format(
                 n=figure(value),

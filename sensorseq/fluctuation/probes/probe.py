@@ -96,8 +96,9 @@ def probe_lab(
             if is_same:
                 repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
             else:
-                repair = Repair({}, "Nothing could be proved: the replay did not give the run.")
+                repair = Repair({}, f"Nothing could be proved. {sentence}")
                 findings.not_tested += _unreplayed(report.causes)
+                facts = []  # of data that may be another's
         else:
             verdict = report.verdict.replace("_", " ")
             repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
@@ -112,7 +113,7 @@ def probe_lab(
         probes_s=elapsed,
         self_test=sentence,
         trials=tuple(findings.trials),
-        not_tested=tuple(findings.not_tested),
+        not_tested=_once(findings),
         suspects=tuple(findings.suspects),
         repair=repair.change,
         previous={name: lab.arguments.get(name) for name in repair.change},
@@ -202,10 +203,16 @@ def _history(report: FluctuationReport) -> History:
     return History(rows)
 
 
+def _once(findings: Findings) -> tuple[NotTested, ...]:
+    """Return what was not tested, one reason for each cause that has no trial."""
+    tried = {trial.cause for trial in findings.trials}
+    reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
+    return tuple(reasons.values())
+
+
 def _unreplayed(causes: Sequence[Cause]) -> list[NotTested]:
-    reason = "the replay did not reproduce the run"
-    settle = "the X, y and keywords that fit was given"
-    return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
+    reason = "nothing is proved without a replay of the run, see there"
+    return [NotTested(cause.name, reason) for cause in causes if cause.name != "unknown"]
 
 
 def check_budget(budget: Any) -> float:

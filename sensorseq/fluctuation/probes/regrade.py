@@ -67,12 +67,21 @@ def regrade(
     )
     if unknown is not None and not is_known:
         rest = max(0.0, 1.0 - sum(cause.confidence for cause in weighed))
-        weighed.insert(0, replace(unknown, confidence=rest))
+        left = [cause for cause in weighed if cause.grade != "rejected"]
+        evidence = "Abnormal, and no cause was proved"
+        if left and trials:
+            first = left[0]
+            evidence += f": the likeliest that is left, {first.title}, has"
+            evidence += f" {100 * first.confidence:.0f} %"
+        advice = "A larger budget lets more be tried." if trials else unknown.advice
+        weighed.insert(0, replace(unknown, confidence=rest, evidence=f"{evidence}.", advice=advice))
     return tuple(weighed)
 
 
 def _weigh(cause: Cause, trials: Sequence[Trial], proof: Proof | None) -> Cause:
     if proof is not None:
+        if proof.finding and proof.finding != cause.finding:
+            cause = replace(cause, advice="", statistics=())  # they are of the other side
         return replace(
             cause,
             grade="proved",
