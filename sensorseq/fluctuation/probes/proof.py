@@ -98,15 +98,10 @@ def describe(one: Tried) -> str:
         return f"{name}: the re-runs diverged ({plural(n_pairs, 'pair')})."
     what = "error rate" if one.candidate.judged_by == "accuracy" else "loss"
     what = "validation loss" if one.candidate.judged_by == "validation" else what
-    is_level = one.candidate.judged_by == "level"  # a run that learned nothing has no noise
-    figures = (
-        []
-        if is_level
-        else [
-            f"noise x{one.noise_ratio:.2f} ({one.n_calmer} of {plural(n_pairs, 'pair')}{_passed(one)})",
-            f"{what} {_worse_or_better(one.raw_change)}",
-        ]
-    )
+    figures = [f"{what} {_worse_or_better(one.raw_change)}"]
+    if one.candidate.judged_by != "level":  # a run that learned nothing has no noise to speak of
+        calmer = f"{one.n_calmer} of {plural(n_pairs, 'pair')}{_passed(one)}"
+        figures.insert(0, f"noise x{one.noise_ratio:.2f} ({calmer})")
     if np.isfinite(one.averaged_change):
         figures.append(f"that of averaged weights {_worse_or_better(one.averaged_change)}")
     return f"{name}: {', '.join(figures)}{_ending(one)}"
