@@ -28,7 +28,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes import score, weights
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.rank import DESCRIBERS, describe, find_causes
+from sensorseq.fluctuation.causes.rank import DESCRIBERS, _excluded, describe, find_causes
 from sensorseq.fluctuation.causes.score import batch_share, of_causes, score_sides
 from sensorseq.fluctuation.causes.seen import KEEP, Seen
 from sensorseq.fluctuation.causes.signatures import RIVALS, SIGNATURES, is_supported
@@ -443,3 +443,61 @@ def test_one_configuration_on_healthy_and_on_sick_data_gives_different_causes():
     assert raw.verdict != "normal"
     named = [cause.name for cause in raw.causes if cause.name != "unknown"]
     assert named[0] == "preprocessing"
+
+
+# --- repairs that go the right way --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["", "unbounded steps"])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("decay", [0.0, 1e-4])
+def test_adam_is_slowed_first(name, side, decay):
+    asked = {**DEFAULTS, "optimizer": name, "weight_decay": decay, "learning_rate": 0.04}
+    cause = describe("optimizer", Seen(HEALTHY | STEPS, asked), side, 0.5)
+    assert cause.recommendation == {"learning_rate": 0.01}
+    decoupled = any("optimizer" in change for change in cause.alternatives)
+    assert decoupled == (name == "adam" and decay > 0)
+
+
+STEPS = {"update_ratio": 0.1, "steps_per_epoch": 1.0, "loss_gap": 0.5, "train_accuracy": 0.9}
+STEPS |= {"first_loss_excess": 2.0, "stuck_share": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "asked"),
+    [
+        ("batch_size", "too large", {"batch_size": 2}),
+        ("model_complexity", "too large", {"hidden_size": 3}),
+        ("regularization", "missing", {"dropout": 0.5}),
+        ("label_noise", "", {"label_smoothing": 0.3}),
+        ("weight_init", "", {"warmup_epochs": 0, "lr_schedule": "one_cycle"}),
+    ],
+)
+def test_no_change_goes_the_wrong_way(name, side, asked):
+    cause = describe(name, Seen(HEALTHY | STEPS, {**DEFAULTS, **asked}), side, 0.5)
+    assert not any(
+        argument in change
+        for argument in asked
+        for change in (cause.recommendation, *cause.alternatives)
+        if argument != "lr_schedule"
+    )
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "model_complexity", "regularization"])
+def test_stopping_early_holds_windows_out(name):
+    side = "missing" if name == "regularization" else ""
+    seen = Seen(HEALTHY | STEPS, {**DEFAULTS, "early_stopping": False, "validation_fraction": 0})
+    cause = describe(name, seen, side, 0.5)
+    stops = [c for c in (cause.recommendation, *cause.alternatives) if c.get("early_stopping")]
+    assert stops
+    assert all(change["validation_fraction"] == 0.2 for change in stops)
+
+
+def test_noise_of_augmentation_is_not_excluded():
+    assert not [s for s in _excluded(Seen(HEALTHY, {**DEFAULTS, **MASKED})) if s in DROPOUT]
+    without = _excluded(Seen(HEALTHY, {**DEFAULTS, **MASKED, "augment": None}))
+    assert set(DROPOUT) <= without
+
+
+MASKED = {"dropout": 0.0, "recurrent_dropout": 0.0, "input_dropout": 0.0, "augment": "standard"}
+DROPOUT = [("regularization", "dropout too strong")]

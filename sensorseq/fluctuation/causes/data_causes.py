@@ -16,7 +16,7 @@ def label_noise(seen: Seen) -> Cause | None:
             ("fitted_late_share", "{p} came to fit in the last third of the epochs only"),
             ("val_stubborn_of_errors", "{p} of the validation errors are always the same windows"),
         ),
-        seen.changed(label_smoothing=0.1),
+        seen.raised(label_smoothing=0.1),
         advice=(
             "Look at the windows that never fit, and correct labels by hand; leave the validation"
             " labels to the same check."

@@ -14,7 +14,6 @@ _GAP = ("loss_gap", "it is {nats} nats above the training loss")
 
 def early_stopping(seen: Seen) -> Cause | None:
     """Tell of epochs after the best one, which made the model worse."""
-    without = seen.number("validation_fraction") == 0
     return cause_of(
         "early_stopping",
         seen,
@@ -23,12 +22,9 @@ def early_stopping(seen: Seen) -> Cause | None:
             ("val_loss_lowest_at", "reached after {p} of the epochs"),
             ("best_epoch_gain", "the best epoch is {points} points more accurate than the last"),
         ),
-        seen.changed(
-            early_stopping=True,
-            restore_best=True,
+        seen.stopped_early(
             monitor="val_loss",
             patience=_PATIENCE if (seen.number("patience") or 0) > _PATIENCE else KEEP,
-            validation_fraction=0.2 if without else KEEP,
         ),
         (seen.changed(hidden_size=counted(seen.number("hidden_size"), 0.25, 4)),),
     )
@@ -59,10 +55,10 @@ def regularization(seen: Seen) -> Cause | None:
                 _GAP,
                 ("val_loss_noise", "validation loss moves by +-{nats} nats per epoch"),
             ),
-            seen.changed(dropout=0.3, weight_decay=1e-4),
+            seen.raised(dropout=0.3, weight_decay=1e-4),
             (
                 seen.changed(hidden_size=counted(seen.number("hidden_size"), 0.25, 4)),
-                seen.changed(early_stopping=True, restore_best=True),
+                seen.stopped_early(),
             ),
         )
     if seen.side == "penalty too strong":

@@ -49,6 +49,10 @@ def preprocessing(seen: Seen) -> Cause | None:
 
 def weight_init(seen: Seen) -> Cause | None:
     """Tell of first weights from which training starts badly."""
+    # one_cycle warms up by itself
+    warmer = (
+        {} if seen.arguments.get("lr_schedule") == "one_cycle" else seen.raised(warmup_epochs=5)
+    )
     return cause_of(
         "weight_init",
         seen,
@@ -60,7 +64,7 @@ def weight_init(seen: Seen) -> Cause | None:
             ("input_scale", "with inputs of size {n}"),
         ),
         seen.changed(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1.0),
-        (seen.changed(warmup_epochs=5),),
+        (warmer,),
     )
 
 
@@ -117,6 +121,6 @@ def model_complexity(seen: Seen) -> Cause | None:
             hidden_size=counted(units, _LESS, _LEAST_UNITS),
             num_layers=KEEP if layers is None else 1,
         ),
-        (seen.changed(**_REGULAR), seen.changed(early_stopping=True, restore_best=True)),
+        (seen.raised(**_REGULAR), seen.stopped_early()),
         "Fewer hidden units, or more windows to learn from.",
     )

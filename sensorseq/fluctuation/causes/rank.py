@@ -123,7 +123,7 @@ def _excluded(seen: Seen) -> set[tuple[str, str]]:
         excluded.add(("regularization", "normalization by batches"))
     if is_off("weight_decay", "l1"):
         excluded.add(("regularization", "penalty too strong"))
-    if is_off("dropout", "recurrent_dropout", "input_dropout"):
+    if is_off("dropout", "recurrent_dropout", "input_dropout", "augment"):
         excluded.add(("regularization", "dropout too strong"))
         excluded |= {side for side in SIDES if side[0] == "dropout_noise"}
     return excluded

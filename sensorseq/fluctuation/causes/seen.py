@@ -60,6 +60,22 @@ class Seen:
             if value is not KEEP and self._differs(self.arguments.get(name, _NOTHING), value)
         }
 
+    def raised(self, **new: float) -> dict[str, Any]:
+        """Return the arguments that are below their new value, or not known."""
+        return self.changed(
+            **{
+                name: KEEP if (self.number(name) or 0) >= value else value
+                for name, value in new.items()
+            }
+        )
+
+    def stopped_early(self, **new: Any) -> dict[str, Any]:
+        """Return what makes it stop at its best epoch; windows are held out where none are."""
+        fraction = 0.2 if self.number("validation_fraction") == 0 else KEEP
+        return self.changed(
+            early_stopping=True, restore_best=True, validation_fraction=fraction, **new
+        )
+
     @staticmethod
     def _differs(old: Any, new: Any) -> bool:
         if isinstance(old, int | float) and isinstance(new, int | float):
@@ -73,5 +89,11 @@ def scaled(value: float | None, factor: float) -> Any:
 
 
 def counted(value: float | None, factor: float, least: int = 1) -> Any:
-    """Return a count times a factor, rounded, not below `least`; `KEEP` of None."""
-    return KEEP if value is None else max(round(value * factor), least)
+    """Return a count times a factor, rounded, not below `least`; `KEEP` of None.
+
+    `KEEP` as well where fewer are asked for and `least` is not fewer.
+    """
+    if value is None:
+        return KEEP
+    new = max(round(value * factor), least)
+    return KEEP if factor < 1 and new >= value else new

@@ -126,8 +126,10 @@ def gradient_clipping(seen: Seen) -> Cause | None:
 def optimizer(seen: Seen) -> Cause | None:
     """Tell of plain steps in a narrow valley, or of unbounded ones after a calm."""
     old, rate = seen.arguments.get("optimizer"), seen.number("learning_rate")
-    if old == "adam":
-        fresh = seen.changed(optimizer_params=None) or seen.changed(optimizer="adamw")
+    if old in ("adam", "adamw"):
+        fresh = seen.changed(optimizer_params=None)
+        if not fresh and old == "adam" and (seen.number("weight_decay") or 0) > 0:
+            fresh = seen.changed(optimizer="adamw")  # without a penalty both are the same
     else:
         # further parameters are those of the old one, and its rate means other steps
         others = seen.arguments.get("optimizer_params")
@@ -149,10 +151,11 @@ def optimizer(seen: Seen) -> Cause | None:
                 ("tensor_spread", "the gradients of its parameters differ up to {n} times"),
                 ("still_falling", "the loss still falls by {p} in ten epochs"),
             ),
-            fresh,
-            (usual,),
+            slower if old in ("adam", "adamw") else fresh,
+            (fresh, usual),
         )
     first, second = (usual, fresh) if seen.side == "too much momentum" else (fresh, usual)
+    offered = (slower, first, second) if old in ("adam", "adamw") else (first, second, slower)
     return cause_of(
         "optimizer",
         seen,
@@ -162,6 +165,6 @@ def optimizer(seen: Seen) -> Cause | None:
             _UPDATE,
             follow,
         ),
-        first,
-        (second, slower),
+        offered[0],
+        offered[1:],
     )
