@@ -19,7 +19,7 @@ from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
-from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.probes.self_test import ENSEMBLE, is_of_ensemble, self_test
 from sensorseq.fluctuation.probes.shift import shift_probe
 from sensorseq.fluctuation.probes.spikes import spike_replay
 from sensorseq.fluctuation.probes.verify import verify
@@ -93,8 +93,8 @@ def probe_lab(
             if is_same:
                 repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
             else:
-                repair = Repair({}, "Nothing could be proved: the replay did not give the run.")
-                findings.not_tested += _unreplayed(report.causes)
+                repair = Repair({}, f"Nothing could be proved: {_why_unreplayed(lab)[0]}.")
+                findings.not_tested += _unreplayed(lab, report.causes)
         else:
             verdict = report.verdict.replace("_", " ")
             repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
@@ -109,7 +109,7 @@ def probe_lab(
         probes_s=elapsed,
         self_test=sentence,
         trials=tuple(findings.trials),
-        not_tested=tuple(findings.not_tested),
+        not_tested=_once_each(findings),
         suspects=tuple(findings.suspects),
         repair=repair.change,
         previous={name: lab.arguments.get(name) for name in repair.change},
@@ -158,7 +158,7 @@ def _find_repair(
         if name in suspected or is_free:
             say(what)
             findings.join(probe())
-        elif not any(trial.cause == name for trial in findings.trials):
+        elif name not in {part.cause for part in findings.not_tested}:  # the race's reason stays
             findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
     purse.n_epochs = whole
     proofs = _ordered(findings)
@@ -199,9 +199,22 @@ def _history(report: FluctuationReport) -> History:
     return History(rows)
 
 
-def _unreplayed(causes: Sequence[Cause]) -> list[NotTested]:
-    reason = "the replay did not reproduce the run"
-    settle = "the X, y and keywords that fit was given"
+def _once_each(findings: Findings) -> tuple[NotTested, ...]:
+    """Return one reason for each cause without a trial: that of its own probe, which came last."""
+    tried = {trial.cause for trial in findings.trials}
+    last = {part.cause: part for part in findings.not_tested}
+    return tuple(part for name, part in last.items() if name not in tried)
+
+
+def _why_unreplayed(lab: Lab) -> tuple[str, str]:
+    """Return why a run was not replayed, and what would settle it."""
+    if is_of_ensemble(lab):
+        return ENSEMBLE, "a fit with n_models=1"
+    return "the replay did not reproduce the run", "the X, y and keywords that fit was given"
+
+
+def _unreplayed(lab: Lab, causes: Sequence[Cause]) -> list[NotTested]:
+    reason, settle = _why_unreplayed(lab)
     return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
 
 

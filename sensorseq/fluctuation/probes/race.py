@@ -182,7 +182,7 @@ def _not_tested(
         if sure <= LEAST_CONFIDENCE:
             left.append(NotTested(name, f"the statistics hardly speak for it ({sure:.2f})"))
         elif name in wanted:
-            why = "the budget did not reach to two pairs of re-runs"
+            why = "the epochs of the budget did not reach to two pairs of re-runs"
             left.append(NotTested(name, why, "report.probe with a larger budget"))
         else:
             left.append(NotTested(name, "no argument that differs from the run's could be tried"))
