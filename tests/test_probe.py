@@ -1,6 +1,7 @@
 """From a fit that jumps about to the proof of its cause, and to an estimator without it."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,24 @@ def test_other_data_prove_nothing(hot):
     assert not proof.probes.repair
     assert not any(trial.kind in ("snapshot", "init") for trial in proof.probes.trials)
     assert any("replay" in part.reason for part in proof.probes.not_tested)
+
+
+def test_a_cause_is_either_tried_or_left_out_for_one_reason(proof):
+    left = [part.cause for part in proof.probes.not_tested]
+    assert len(set(left)) == len(left)
+    assert not set(left) & {trial.cause for trial in proof.probes.trials}
+    assert all(trial.sentence[:1].isupper() for trial in proof.probes.trials if trial.n_pairs)
+
+
+def test_an_ensemble_is_not_told_that_its_data_are_others(hot):
+    report = hot.fluctuation_
+    lab = report.origin.open(report.record, X, Y)
+    lab.arguments = {**lab.arguments, "n_models": 2}
+    lab.record = replace(lab.record, snapshots=[])
+    proof = probe_lab(lab, report)
+    assert "probe a fit with n_models=1" in proof.probes.self_test
+    assert "other data" not in proof.probes.self_test
+    assert any(part.would_settle == "a fit with n_models=1" for part in proof.probes.not_tested)
 
 
 def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):

@@ -121,6 +121,10 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
         return Fix(probes.repair, probes.previous, True, _proof(report), probes.note)
     note = probes.note if probes is not None else ""
     first = next(iter(not_rejected(report)), None)
+    if first is not None and first.grade in ("proved", "repaired") and not first.recommendation:
+        words = " ".join(part for part in (first.advice, note) if part)
+        if report.verdict != "normal" and words:
+            return Fix(is_proved=True, status=_proof(report), note=words)
     if report.verdict == "normal" or first is None or not (first.recommendation or first.advice):
         return Fix(status="nothing is proved to repair it", note=note) if note else None
     if first.name == "unknown":
@@ -130,6 +134,11 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     if not first.recommendation:
         return Fix(status="no argument of the classifier repairs it", note=first.advice)
     return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
+
+
+def can_probe(report: "FluctuationReport") -> bool:
+    """Whether `report.probe` can try what was not tried: the fit is at hand."""
+    return report.origin is not None and report.probes is None
 
 
 def _proof(report: "FluctuationReport") -> str:

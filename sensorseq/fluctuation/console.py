@@ -3,7 +3,14 @@
 import textwrap
 from typing import TYPE_CHECKING
 
-from sensorseq.fluctuation.cause_words import call, cost_words, find_fix, likely, not_rejected
+from sensorseq.fluctuation.cause_words import (
+    call,
+    can_probe,
+    cost_words,
+    find_fix,
+    likely,
+    not_rejected,
+)
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
 
@@ -12,6 +19,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
+_PROBE = "report.probe(X, y, groups=groups) tries it by re-runs"
+_ELSE = "SensorLSTMClassifier and probe_module try it by re-runs"
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
 
@@ -106,11 +115,11 @@ def _remedy(report: "FluctuationReport") -> list[str]:
     elif fix is not None and fix.arguments:
         lines += _block("Fix", f"{fix.status}: {call(fix.arguments)}", most=3)
     elif fix is not None:
-        lines += _block("Fix", f"{fix.status}. {fix.note}", most=2)
+        lines += _block("Fix", f"{fix.status}. {fix.note}", most=3 if fix.is_proved else 2)
     elif advice := next((cause.advice for cause in not_rejected(report)), ""):
         lines += _block("Advice", advice, most=2)
-    if fix is not None and probes is None and report.origin is not None:
-        lines += _block("", "report.probe(X, y, groups=groups) tries it by re-runs", most=1)
+    if fix is not None and not fix.is_proved and probes is None:
+        lines += _block("", _PROBE if can_probe(report) else _ELSE, most=1)
     if probes is not None:
         lines += _block("Cost", f"probes {cost_words(probes)}", most=1)
         if probes.not_tested:

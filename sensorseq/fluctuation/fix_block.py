@@ -5,7 +5,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sensorseq.fluctuation.cause_cards import as_well
-from sensorseq.fluctuation.cause_words import Fix, find_fix, keywords, literal, not_rejected
+from sensorseq.fluctuation.cause_words import (
+    Fix,
+    can_probe,
+    find_fix,
+    keywords,
+    literal,
+    not_rejected,
+)
 from sensorseq.fluctuation.marks import mark
 from sensorseq.html.code_block import code_block
 
@@ -14,6 +21,11 @@ if TYPE_CHECKING:
 
 APPLY = "better = proof.apply()\nbetter.fit(X, y, groups=groups)"
 PROBE = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
+ELSE = (
+    "<p>Re-runs tell which cause it is, and what repairs it: fit with"
+    " <code>SensorLSTMClassifier</code> and probe its report, or give your own network to"
+    " <code>probe_module</code>.</p>"
+)
 
 
 def make_fix(report: "FluctuationReport", copied: bool = True) -> str:
@@ -42,9 +54,11 @@ def make_fix(report: "FluctuationReport", copied: bool = True) -> str:
         by_hand = f"clf.set_params(\n    {lines},\n)"
         parts.append(code_block(by_hand, "repair" * copied))
         parts.append(_alternatives(report, fix.arguments))
-    if report.probes is None and report.origin is not None:
+    if can_probe(report):
         parts.append("<p>Which cause it is, and what repairs it, re-runs of the fit tell:</p>")
         parts.append(code_block(PROBE, "probe" * copied))
+    elif report.probes is None:
+        parts.append(ELSE)
     return f'<section class="fix"><h2>What to change</h2>{"".join(parts)}</section>'
 
 

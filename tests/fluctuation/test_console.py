@@ -10,6 +10,7 @@ from sample_reports import SAMPLES, expected_roughness, restless, unproved
 
 from sensorseq.fluctuation.cause_words import likely, literal
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
+from sensorseq.fluctuation.fix_block import make_fix
 from sensorseq.fluctuation.report import FluctuationReport
 
 
@@ -80,10 +81,12 @@ def test_a_proved_repair_is_the_call_that_makes_it():
 
 def test_what_is_not_proved_is_said_to_be_so():
     assert 'Fix not proved: clf.set_params(lr_schedule="cosine")' in said(unproved())
-    bare = replace(unproved(), probes=None, origin="a fit of this process")
+    bare = replace(unproved(), probes=None, origin=object())
     assert "Fix not proved: " in said(bare)
     assert "report.probe(X, y, groups=groups) tries it" in said(bare)
-    assert "tries it" not in said(replace(bare, origin=None))
+    foreign = said(replace(bare, origin=None))
+    assert "report.probe(" not in foreign
+    assert "SensorLSTMClassifier and probe_module try it by re-runs" in foreign
     assert "proved by" not in said(bare)
 
 
@@ -91,7 +94,7 @@ def test_a_cause_that_is_not_known_is_not_repaired():
     unknown = Cause("unknown", "observed", 0.4, "x.", advice="Probes would tell them apart.")
     report = replace(unproved(), causes=(unknown, *unproved().causes))
     assert "Fix the cause is not identified. No change passed its stop rule." in said(report)
-    bare = said(replace(report, probes=None, origin="a fit of this process"))
+    bare = said(replace(report, probes=None, origin=object()))
     assert "Fix the cause is not identified. Probes would tell them apart." in bare
     assert "report.probe(X, y, groups=groups) tries it" in bare
 
@@ -101,6 +104,24 @@ def test_a_repair_that_a_whole_fit_has_shown_is_said_to_be():
     first = replace(report.causes[0], grade="repaired")
     report = replace(report, causes=(first, *report.causes[1:]))
     assert "repaired: a whole fit with its repair is calm, and as accurate" in said(report)
+
+
+def test_a_proof_without_arguments_is_told_in_words():
+    report = restless()
+    first = replace(report.causes[0], recommendation={}, advice="Take lr=0.003 in the optimizer.")
+    probes = replace(report.probes, repair={}, previous={})
+    report = replace(report, causes=(first, *report.causes[1:]), probes=probes)
+    text = said(report)
+    assert "Fix proved by 4 paired re-runs. Take lr=0.003 in the optimizer." in text
+    assert "no argument of the classifier" not in text
+    assert "Take lr=0.003 in the optimizer." in make_fix(report)
+
+
+def test_a_page_offers_probes_only_where_the_fit_is_at_hand():
+    bare = replace(unproved(), probes=None)
+    assert "report.probe(" not in make_fix(bare)
+    assert "probe_module" in make_fix(bare)
+    assert "report.probe(" in make_fix(replace(bare, origin=object()))
 
 
 def test_a_normal_run_is_told_nothing_to_repair_and_stays_short():

@@ -283,7 +283,7 @@ def test_a_foreign_network_is_raced_without_its_arguments():
 def test_sentence_and_figures_agree():
     lab = FakeLab({RATE: CALMER})
     trial = run(lab, 60).trials[0]
-    assert trial.sentence.startswith(f"{RATE}: noise x{trial.noise_ratio:.2f} (")
+    assert trial.sentence.startswith(f"With {RATE}: noise x{trial.noise_ratio:.2f} (")
     assert f"better by {-trial.raw_change:.2f}" in trial.sentence
     assert trial.noise_ratio == pytest.approx(0.15, rel=0.6)
     assert trial.evidence_ratio[-1] >= trial.bounds[1]

@@ -45,6 +45,26 @@ def test_without_a_proof_what_is_unknown_stays_unknown():
     assert [part.confidence for part in rest] == [0.3, 0.2]
 
 
+def test_what_is_unknown_is_told_by_what_is_left():
+    first, *_ = regrade(RANKED, [trial("learning_rate", "rejected")], [])
+    assert first.evidence == (
+        "Abnormal, and no cause was proved: the likeliest left, batch_size, has 20 %."
+    )
+    assert "larger budget" in first.advice
+    trials = [trial("learning_rate", "rejected"), trial("batch_size", "rejected")]
+    first, *_ = regrade(RANKED, trials, [])
+    assert (first.evidence, first.advice) == ("Abnormal, and no cause was proved.", "")
+
+
+def test_what_was_said_of_the_other_side_is_not_kept():
+    said = {"advice": "raise it", "statistics": ("noise",)}
+    for finding, kept in (("too low", False), ("too high", True)):
+        ranked = Cause("learning_rate", "observed", 0.3, "seen", finding, **said)
+        trials = [trial("learning_rate", "confirmed")]
+        (first,) = regrade([ranked], trials, [proof("learning_rate")])
+        assert (first.advice == "raise it", first.statistics == ("noise",)) == (kept, kept)
+
+
 def test_a_trial_that_decides_nothing_names_no_cause():
     found = regrade(RANKED, [trial("label_noise", "undecided")], [])
     assert "label_noise" not in {part.name for part in found}

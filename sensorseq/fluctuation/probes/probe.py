@@ -19,7 +19,7 @@ from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
-from sensorseq.fluctuation.probes.self_test import self_test
+from sensorseq.fluctuation.probes.self_test import is_of_ensemble, self_test
 from sensorseq.fluctuation.probes.shift import shift_probe
 from sensorseq.fluctuation.probes.spikes import spike_replay
 from sensorseq.fluctuation.probes.verify import verify
@@ -97,7 +97,7 @@ def probe_lab(
                 repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
             else:
                 repair = Repair({}, f"Nothing could be proved. {sentence}")
-                findings.not_tested += _unreplayed(report.causes)
+                findings.not_tested += _unreplayed(lab, report.causes)
                 facts = []  # of data that may be another's
         else:
             verdict = report.verdict.replace("_", " ")
@@ -210,9 +210,10 @@ def _once(findings: Findings) -> tuple[NotTested, ...]:
     return tuple(reasons.values())
 
 
-def _unreplayed(causes: Sequence[Cause]) -> list[NotTested]:
+def _unreplayed(lab: Lab, causes: Sequence[Cause]) -> list[NotTested]:
     reason = "nothing is proved without a replay of the run, see there"
-    return [NotTested(cause.name, reason) for cause in causes if cause.name != "unknown"]
+    settle = "a fit with n_models=1" if is_of_ensemble(lab) else ""
+    return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
 
 
 def check_budget(budget: Any) -> float:

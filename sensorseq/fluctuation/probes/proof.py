@@ -91,11 +91,11 @@ def describe(one: Tried) -> str:
     name, n_pairs = one.candidate.name, len(one.results)
     if one.reading == "calm":
         return (
-            f"{name}: not judged, as the unchanged re-runs are calm"
+            f"With {name}: not judged, as the unchanged re-runs are calm"
             f" (+-{one.unchanged_nats:.3f} nats per epoch)."
         )
     if one.reading == "failed":
-        return f"{name}: the re-runs diverged ({plural(n_pairs, 'pair')})."
+        return f"With {name}: the re-runs diverged ({plural(n_pairs, 'pair')})."
     what = "error rate" if one.candidate.judged_by == "accuracy" else "loss"
     what = "validation loss" if one.candidate.judged_by == "validation" else what
     figures = [f"{what} {_worse_or_better(one.raw_change)}"]
@@ -104,7 +104,7 @@ def describe(one: Tried) -> str:
         figures.insert(0, f"noise x{one.noise_ratio:.2f} ({calmer})")
     if np.isfinite(one.averaged_change):
         figures.append(f"that of averaged weights {_worse_or_better(one.averaged_change)}")
-    return f"{name}: {', '.join(figures)}{_ending(one)}"
+    return f"With {name}: {', '.join(figures)}{_ending(one)}"
 
 
 def _passed(one: Tried) -> str:

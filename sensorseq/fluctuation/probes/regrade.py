@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sensorseq.fluctuation.cause_words import likely
 from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.causes.rank import IDENTIFIED
 from sensorseq.fluctuation.causes.score import UNKNOWN
@@ -67,27 +68,31 @@ def regrade(
     )
     if unknown is not None and not is_known:
         rest = max(0.0, 1.0 - sum(cause.confidence for cause in weighed))
-        left = [cause for cause in weighed if cause.grade != "rejected"]
-        evidence = "Abnormal, and no cause was proved"
-        if left and trials:
-            first = left[0]
-            evidence += f": the likeliest that is left, {first.title}, has"
-            evidence += f" {100 * first.confidence:.0f} %"
-        advice = "A larger budget lets more be tried." if trials else unknown.advice
-        weighed.insert(0, replace(unknown, confidence=rest, evidence=f"{evidence}.", advice=advice))
+        weighed.insert(0, _still_unknown(rest, weighed, bool(trials)))
     return tuple(weighed)
+
+
+def _still_unknown(confidence: float, weighed: Sequence[Cause], is_tried: bool) -> Cause:
+    """Return the cause that is not known, told by what the trials left."""
+    left = [cause for cause in weighed if cause.grade != "rejected"]
+    evidence, advice = "Abnormal, and no cause was proved", ""
+    if left:
+        evidence += f": the likeliest left, {left[0].title}, has {likely(left[0].confidence)}"
+        if is_tried:
+            advice = "Probes with a larger budget may settle it."
+    return Cause(UNKNOWN, "observed", confidence, f"{evidence}.", advice=advice)
 
 
 def _weigh(cause: Cause, trials: Sequence[Trial], proof: Proof | None) -> Cause:
     if proof is not None:
-        if proof.finding and proof.finding != cause.finding:
-            cause = replace(cause, advice="", statistics=())  # they are of the other side
+        finding = proof.finding or cause.finding
+        if finding != cause.finding:  # what was said of the other side does not hold
+            cause = replace(cause, finding=finding, advice="", statistics=())
         return replace(
             cause,
             grade="proved",
             confidence=_updated(cause.confidence, CONFIRMED_RATIO),
             evidence=proof.sentence,
-            finding=proof.finding or cause.finding,
             recommendation=dict(proof.repair),
             alternatives=tuple(proof.alternatives),
         )

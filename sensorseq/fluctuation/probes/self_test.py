@@ -15,6 +15,14 @@ _MEANING = (
     " nothing can be proved"
 )
 
+# Members are trained side by side; what re-runs a fit trains one alone.
+ENSEMBLE = "members of an ensemble keep no states to go on from"
+
+
+def is_of_ensemble(lab: Lab) -> bool:
+    """Whether the run is that of a member of an ensemble, trained beside the others."""
+    return int(lab.arguments.get("n_models") or 1) > 1 and not lab.record.snapshots
+
 
 def self_test(lab: Lab, purse: Purse) -> tuple[bool, str]:
     """Replay the run from its last snapshot with epochs after it, and compare bit for bit.
@@ -38,6 +46,8 @@ def self_test(lab: Lab, purse: Purse) -> tuple[bool, str]:
         What was compared, what differed, and what that means.
     """
     record = lab.record
+    if is_of_ensemble(lab):
+        return False, f"{ENSEMBLE.capitalize()}; probe a fit with n_models=1."
     labels = lab.train.target
     if len(record.train_rows) and (
         record.train_rows.max() >= len(labels)
