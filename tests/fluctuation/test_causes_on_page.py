@@ -151,7 +151,11 @@ def test_what_is_not_proved_says_so_beside_its_code():
     assert "not proved ; it is what the likeliest cause asks for." in text_of(block)
     assert "proof.apply" not in block
     assert "report.probe(" not in block
-    assert "report.probe(X, y, groups=groups" in make_fix(replace(report, probes=None))
+    bare = replace(report, probes=None, origin="a fit of this process")
+    assert "report.probe(X, y, groups=groups" in make_fix(bare)
+    foreign = make_fix(replace(bare, origin=None))
+    assert "report.probe(" not in foreign
+    assert "probe_module" in foreign
 
 
 def test_a_repair_shown_by_a_whole_fit_is_called_repaired():
