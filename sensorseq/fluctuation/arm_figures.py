@@ -110,8 +110,8 @@ def draw_evidence_ratio(trial: Trial) -> str:
 
 def _end(trial: Trial) -> str:
     """Return how it ended, and what else it took where that is not what the bounds say."""
-    low, high = trial.bounds or (-math.inf, math.inf)
-    last = trial.evidence_ratio[-1]
+    low, high = map(float, trial.bounds or (-math.inf, math.inf))
+    last = float(trial.evidence_ratio[-1])
     said = "confirmed" if last >= high else "rejected" if last <= low else "undecided"
     if trial.outcome == said:
         return "Here none was." if said == "undecided" else f"Here it ended as {said}."
