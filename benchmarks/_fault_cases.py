@@ -13,8 +13,8 @@ from _fault_runs import load
 
 import sensorseq.fluctuation.report as report_module
 from sensorseq.fluctuation.causes import theory
+from sensorseq.fluctuation.causes.cause import TROUBLED
 from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.rank import ABNORMAL
 
 KINDS: dict[str, tuple[str, ...]] = {  # which side of its cause a kind of injection shows
     "rate too high": ("too high",),
@@ -73,7 +73,7 @@ class Case:
     @property
     def is_judged(self) -> bool:
         """Whether its causes would be ranked."""
-        return self.verdict in ABNORMAL
+        return self.verdict in TROUBLED
 
     @property
     def right(self) -> list[int]:
@@ -110,7 +110,7 @@ def read_cases(folder: Path, kept: Path | None = None) -> list[Case]:
             # what is done to the curve alone leaves the model, and the oracle, as they are
             if came_true or plan["cause"] in OF_THE_CURVE:
                 causes = tuple(plan["cause"].split("+"))
-        if plan.get("cause") and not causes and held[name]["verdict"] in ABNORMAL:
+        if plan.get("cause") and not causes and held[name]["verdict"] in TROUBLED:
             continue  # it moves, though not by twice the twin's: what is right to say is not known
         features = {k: math.nan if v is None else v for k, v in held[name]["features"].items()}
         cases.append(

@@ -1,5 +1,6 @@
 """The protocol against cuDNN, run on the CPU against torch: what it compares, times and says."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -79,6 +80,9 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         return right(problem, kind)
 
     monkeypatch.setattr(Problem, "ours", wrong)
+    # of lengths drawn anew all may be one, and a window of one step has no recurrence to get wrong
+    seeded = functools.partial(Problem, seed=3)
+    monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
     monkeypatch.setattr(benchmark_cuda, "alternate", None)
     with pytest.raises(EnvironmentProblemError, match=f"the {kind} results for 3x7x2x5"):
         measure(kind, "fp32")

@@ -15,8 +15,8 @@ from sensorseq.fluctuation.probes.arm import Arm, ArmResult, LabWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.crop import crop_tensor
 from sensorseq.training.inference import predict_outputs
+from sensorseq.training.recorder import centre_windows
 from sensorseq.training.replay import Start, absorb_scaling, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
 from sensorseq.training_record import TrainingRecord
@@ -252,7 +252,7 @@ class FitLab:
             own = train.take(torch.from_numpy(arm.train_rows), train.X.device)
             refresh = _of_rows(refresh, arm.train_rows)
         fixed_rows = torch.from_numpy(self.record.fixed_rows)
-        fixed = _centred(train.take(fixed_rows, train.X.device), config)
+        fixed = centre_windows(train.take(fixed_rows, train.X.device), config)
         job = TrainingJob(
             module,
             own,
@@ -325,7 +325,7 @@ class FitLab:
         outputs = None
         if arm.predict_rows is not None:
             data = everything.take(torch.from_numpy(arm.predict_rows), everything.X.device)
-            data = _centred(data, job.config)
+            data = centre_windows(data, job.config)
             outputs = predict_outputs(job.module, data.X, data.lengths).numpy().astype(np.float64)
         diverged = result.ended_by == "diverged"
         return ArmResult(
@@ -358,14 +358,6 @@ def _column(history: Any, name: str) -> NDArray[np.float64]:
 def _as_windows(data: TrainingData, groups: Any, rows: Any) -> LabWindows:
     lengths = None if data.lengths is None else data.lengths.cpu().numpy()
     return LabWindows(data.X.cpu().numpy(), lengths, data.target.cpu().numpy(), groups, rows)
-
-
-def _centred(data: TrainingData, config: TrainingConfig) -> TrainingData:
-    """Crop as validation windows are, where the steps are taken on random crops."""
-    if config.crop != "random" or config.max_timesteps is None:
-        return data
-    X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)
-    return replace(data, X=X, lengths=lengths)
 
 
 def _rescaled(

@@ -156,7 +156,9 @@ class Recorder:
             n = len(train)
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
             self._fixed_rows = spread_rows(n, size)
-            self.fixed = _centre(train.take(torch.from_numpy(self._fixed_rows), run.device), config)
+            self.fixed = centre_windows(
+                train.take(torch.from_numpy(self._fixed_rows), run.device), config
+            )
         measures = is_alone and not is_shared and not is_own_loss
         self._details = StepDetails(run.module, run.objective) if measures else None
         takes_autograd = measures and run.native is None
@@ -583,7 +585,7 @@ def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any
     return np.stack(rows) if rows else np.zeros((n_epochs, 0), dtype)
 
 
-def _centre(data: TrainingData, config: Any) -> TrainingData:
+def centre_windows(data: TrainingData, config: Any) -> TrainingData:
     """Crop as validation windows are where the steps are taken on random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data

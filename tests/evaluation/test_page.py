@@ -1,44 +1,16 @@
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_reader import Reader
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.evaluate import evaluate_test
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.windows import WindowSet
 
-VOID = {"meta", "br", "input"}
 HOSTILE = "<script>alert(1)</script>&\"'"
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and text; checks that what is opened is closed."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.texts = [], [], [], []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 def make_windows(n_classes=3, n_channels=2, n_recordings=4, prefix=""):

@@ -14,7 +14,7 @@ from sensorseq.fluctuation.causes import (
     signatures,
     step_causes,
 )
-from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
 from sensorseq.fluctuation.causes.features import measure
 from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
 from sensorseq.fluctuation.causes.score import UNKNOWN, of_causes, score_sides
@@ -40,7 +40,6 @@ DESCRIBERS: dict[str, Callable[[Seen], Cause | None]] = {
     "distribution_shift": data_causes.distribution_shift,
     "dropout_noise": data_causes.dropout_noise,
 }
-ABNORMAL = ("fluctuating", "diverged", "not_learning")
 IDENTIFIED = 0.5  # below, no cause is named first
 LEAST_CONFIDENCE = 0.03  # of a candidate that is worth a line
 MOST_CANDIDATES = 6
@@ -70,7 +69,7 @@ def find_causes(
         The likeliest first. Where none has a confidence of a half the first is ``"unknown"``, and
         the candidates come after it. Confidences sum to one at most.
     """
-    if verdict != "normal" and verdict not in ABNORMAL:
+    if verdict != "normal" and verdict not in TROUBLED:
         return ()
     seen = Seen(measure(run), dict(arguments or {}), clip_at=_usual_gradient(run))
     return _explained(seen) if verdict == "normal" else _ranked(seen)

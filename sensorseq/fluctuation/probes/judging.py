@@ -108,8 +108,8 @@ class Judge:
         ln K.
     first_share : float
         Of each re-run, left out.
-    least_pairs : int, default 2
-        Before nothing is decided.
+    settled_pairs : int, default 3
+        From so many on the means of the losses decide.
     """
 
     def __init__(
@@ -118,12 +118,10 @@ class Judge:
         n_epochs: int,
         log_classes: float,
         first_share: float = FIRST_SHARE,
-        least_pairs: int = LEAST_PAIRS,
+        settled_pairs: int = SETTLED_PAIRS,
     ) -> None:
         self.n_arms = n_arms
-        self.least_pairs = least_pairs
-        # beside stretches of the run, which make the unchanged side sure
-        self._settled = SETTLED_PAIRS if least_pairs >= LEAST_PAIRS else LEAST_PAIRS
+        self._settled = settled_pairs
         self.log_classes = log_classes
         self.first_share = first_share
         n_points = n_judged(n_epochs, first_share)
@@ -164,10 +162,9 @@ class Judge:
         sd = pair_sd(
             [[part.log_noise for part in group] for group in groups], self._log_sd, LEAST_LOG_SD
         )
-        noise_rule = StopRule(self.n_arms * rules, least_pairs=self.least_pairs)
-        one.unchanged_nats = _mean_noise(unchanged)
+        noise_rule = StopRule(self.n_arms * rules)
         one.log_ratio = float(np.mean(noise_b) - np.mean(noise_a))
-        one.noise_ratio = _mean_noise(changed) / one.unchanged_nats
+        one.noise_ratio = _geometric_mean(changed) / one.unchanged_nats
         one.log_error = sd * share
         one.bounds = noise_rule.bounds
         one.noise_evidence.append(noise_rule.evidence(noise_b, noise_a, sd))
@@ -181,7 +178,7 @@ class Judge:
         cap = math.inf if by == "accuracy" else MOST_LOSS * self.log_classes
         raw_sd = pair_sd([_finite(group, cap) for group in groups], min(prior, cap), 0.0)
         level_sd = max(raw_sd, _LEAST_LEVEL_SD)
-        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS, least_pairs=self.least_pairs)
+        level_rule = StopRule(self.n_arms * rules, effect=LOWER_NATS)
         raw_b, raw_a = _finite(changed, cap), _finite(unchanged, cap)
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])
@@ -268,11 +265,6 @@ def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
 def _finite(numbers: Sequence[ArmNumbers], cap: float) -> list[float]:
     """Return the losses that can be compared; above `cap` nothing is known, however much above."""
     return [min(part.raw, cap) for part in numbers if math.isfinite(part.raw)]
-
-
-def _mean_noise(numbers: Sequence[ArmNumbers]) -> float:
-    """Return the geometric mean of the noise, in nats."""
-    return float(np.exp(np.mean([math.log(max(part.noise_nats, 1e-6)) for part in numbers])))
 
 
 def _mean_difference(

@@ -9,6 +9,7 @@ from sensorseq.fluctuation.probes.arm import Arm, ArmResult
 from sensorseq.fluctuation.probes.candidate import MOST_CANDIDATES, Candidate
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, measure_arm
+from sensorseq.fluctuation.probes.progress_guard import SETTLED_PAIRS
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.stop_rule import LEAST_PAIRS
 from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
@@ -109,7 +110,7 @@ class Rounds:
         Is given a sentence before each round.
     recorded : sequence of ArmResult
         Stretches of the run itself, which are unchanged re-runs that are there already. With them
-        one pair may decide.
+        the means of two pairs decide.
     """
 
     def __init__(
@@ -127,8 +128,10 @@ class Rounds:
         self.n_epochs = n_epochs
         self.tried = [Tried(candidate) for candidate in candidates]
         self.log_classes = math.log(max(purse.lab.n_classes, 2))
-        least = LEAST_PAIRS if len(recorded) < 1 else 1
-        self.judge = Judge(max(len(candidates), 1), n_epochs, self.log_classes, first_share, least)
+        # stretches of the run itself make the unchanged side sure
+        settled = LEAST_PAIRS if recorded else SETTLED_PAIRS
+        n_arms = max(len(candidates), 1)
+        self.judge = Judge(n_arms, n_epochs, self.log_classes, first_share, settled)
         self._first_share = first_share
         self._unchanged: dict[bool, list[ArmResult]] = {False: list(recorded)}
         self._n_recorded = {False: len(recorded), True: 0}
