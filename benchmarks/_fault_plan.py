@@ -31,6 +31,8 @@ N_MOVED = {"calibration": (20, 6), "test": (7, 7)}
 N_HOT = {"calibration": 8, "test": 6}  # more of each of two causes, see `HOT`
 N_MIXTURES = {"calibration": 5, "test": 6}  # runs of each mixture
 N_CONTROLS = {"calibration": 5, "test": 5}  # runs of each kind of control
+N_DRAWS = {"calibration": 2, "test": 1}  # of all of the above, from other seeds
+SEEDS_OF_A_DRAW = 100_000
 N_REPEATS = 3  # seeds of each pair in the test, the first of them judged
 N_CYCLES = 3
 N_SAME_CONFIGURATION = 8  # of each of two causes, in the test
@@ -154,8 +156,8 @@ def _drawn(part: str, base: str, seed: int, data: str) -> tuple[str, int, int, A
     return setting, n_train, n_val, arguments
 
 
-def _groups(part: str) -> Iterator[_Group]:
-    seed = 41000 if part == "calibration" else 61000
+def _groups(part: str, draw: int) -> Iterator[_Group]:
+    seed = (41000 if part == "calibration" else 61000) + SEEDS_OF_A_DRAW * draw
     for base, n in N_GROUPS[part].items():
         for index in range(n):
             seed += 1
@@ -250,8 +252,8 @@ def _spread(
         yield plan
 
 
-def _controls(part: str) -> Iterator[FaultPlan]:
-    seed = 51000 if part == "calibration" else 71000
+def _controls(part: str, draw: int) -> Iterator[FaultPlan]:
+    seed = (51000 if part == "calibration" else 71000) + SEEDS_OF_A_DRAW * draw
     for repeat in range(N_CONTROLS[part]):
         for number, kind in enumerate(CONTROLS):
             seed += 1
@@ -329,15 +331,15 @@ def make_plans(part: str, *, quick: bool = False) -> list[FaultPlan]:
     quick : bool, default=False
         A few of each role on generated sets.
     """
-    groups = list(_groups(part))
-    injected = list(_injected(part, groups))
-    made: dict[str, list[FaultPlan]] = {}
-    for plan in injected:
-        made.setdefault(plan.twin, []).append(plan)
     plans = []
-    for group in groups:
-        plans += [group.healthy, *made.get(group.healthy.name, [])]
-    plans += _controls(part)
+    for draw in range(N_DRAWS[part]):
+        groups = list(_groups(part, draw))
+        made: dict[str, list[FaultPlan]] = {}
+        for plan in _injected(part, groups):
+            made.setdefault(plan.twin, []).append(plan)
+        for group in groups:
+            plans += [group.healthy, *made.get(group.healthy.name, [])]
+        plans += _controls(part, draw)
     if part == "test":
         plans += _same_configuration(plans)
     return _quick(plans, part) if quick else plans

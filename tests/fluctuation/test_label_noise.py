@@ -202,6 +202,17 @@ def test_without_money_nothing_is_run():
     assert "12 epochs at least, and 5 are left" in findings.not_tested[0].reason
 
 
+def test_for_nothing_only_the_margins_are_looked_at():
+    lab, _ = make_lab(share=0.2)
+    findings = label_noise_probe(lab, Purse(lab, 1000.0), is_free=True)
+    assert not lab.arms
+    assert not findings.trials
+    assert "another class" in findings.not_tested[0].reason
+    lab, _ = make_lab(share=0.0, noise=0.3)
+    findings = label_noise_probe(lab, Purse(lab, 1000.0), is_free=True)
+    assert [trial.outcome for trial in findings.trials] == ["rejected"]
+
+
 @pytest.mark.parametrize("n_epochs", [13.0, 16.5, 60.0, 80.0])
 def test_arms_are_shorter_where_there_is_less_money(n_epochs):
     lab, _ = make_lab(share=0.2)

@@ -204,6 +204,22 @@ def test_a_repaired_run_that_fails_is_not_applied():
     assert verify(lab, Purse(lab, 2000), PROOFS[1:2], Repair(dict(CLIP), "")).change == {}
 
 
+def test_a_run_that_learns_at_last_may_move():
+    class Learning(RepairLab):
+        def effect_of(self, arm):
+            return Effect(1.5, -0.5, -0.5) if arm.change else Effect()
+
+    lab = Learning()
+    assert verify(lab, Purse(lab, 2000), PROOFS[1:2], Repair(dict(CLIP), "")).change == CLIP
+
+
+def test_a_repair_that_leaves_the_noise_is_not_applied():
+    lab = RepairLab([{"max_grad_norm": 99.0}])  # something else
+    repair = verify(lab, Purse(lab, 2000), PROOFS[1:2], Repair(dict(CLIP), ""))
+    assert repair.change == {}
+    assert "the noise stays" in repair.note
+
+
 def test_figures_of_the_note_are_those_of_the_runs():
     lab = RepairLab([RATE])
     note = verify(lab, Purse(lab, 2000), PROOFS[:1], Repair(dict(RATE), "Found.")).note

@@ -48,23 +48,46 @@ def simulate(true_ratio, sd, rule, n_runs=1000):
 # --- the test itself ----------------------------------------------------------------------------
 
 
-def test_bounds_are_those_of_wald():
-    assert StopRule().bounds == pytest.approx((-2.25, 2.89), abs=0.005)
+def test_bounds_are_those_of_wald_the_lower_with_half_the_prior():
+    low, high = StopRule().bounds
+    assert low + math.log(2) == pytest.approx(-2.25, abs=0.005)
+    assert high == pytest.approx(2.89, abs=0.005)
 
 
-@given(differences=some_logs, sd=st.floats(0.4, 2))
-def test_with_equal_numbers_evidence_is_the_sum_of_the_increments(differences, sd):
-    # Against the increment of the sequential test, pair by pair.
-    half = math.log(0.5)
-    increments = sum(half / sd**2 * (d - half / 2) for d in differences)
+@given(differences=some_logs, sd=st.floats(0.1, 4))
+def test_evidence_is_the_mean_likelihood_ratio_of_effects_up_to_three_deviations(differences, sd):
+    # Against the densities themselves, pair by pair.
+    half, variance = math.log(0.5), sd**2
+    effects = [half] + [half * 2**k for k in range(1, 9) if 2**k * -half <= 3 * sd]
+
+    def likelihood(effect):
+        return math.exp(sum(-((d - effect) ** 2) / 2 / variance for d in differences))
+
+    larger = [likelihood(effect) for effect in effects[1:]]
+    mixed = likelihood(half)
+    if larger:
+        mixed = (mixed + sum(larger) / len(larger)) / 2
     zeros = [0.0] * len(differences)
-    assert StopRule().evidence(differences, zeros, sd) == pytest.approx(increments, abs=1e-9)
+    found = StopRule().evidence(differences, zeros, sd)
+    if likelihood(0.0) > 1e-280 and mixed > 1e-280:
+        assert found == pytest.approx(math.log(mixed / likelihood(0.0)), abs=1e-6)
 
 
-@pytest.mark.parametrize("sd", [0.4, 0.6, 1.0])
+@given(differences=some_logs, sd=st.floats(0.1, 4))
+def test_what_is_rejected_would_be_by_the_least_effect_alone(differences, sd):
+    half = math.log(0.5)
+    alone = sum(half / sd**2 * (d - half / 2) for d in differences)
+    rule = StopRule(most_pairs=7)
+    evidence = rule.evidence(differences, [0.0] * len(differences), sd)
+    if len(differences) > 1 and rule.decide(len(differences), evidence) == "rejected":
+        assert alone <= math.log(rule.beta / (1 - rule.alpha)) + 1e-9
+
+
+@pytest.mark.parametrize("sd", [0.4, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("n_arms", [1, 4])
-def test_no_more_false_confirmations_than_alpha(sd, n_arms):
-    shares, _ = simulate(1.0, sd, StopRule(n_arms))
+@pytest.mark.parametrize("effect", [math.log(0.5), -0.1])
+def test_no_more_false_confirmations_than_alpha(sd, n_arms, effect):
+    shares, _ = simulate(1.0, sd, StopRule(n_arms, effect))
     limit = 0.05 / n_arms
     assert shares.get("confirmed", 0) <= limit + 3 * math.sqrt(limit / 1000)
 
@@ -73,6 +96,13 @@ def test_a_noise_of_a_quarter_is_found_in_two_or_three_pairs():
     shares, n_pairs = simulate(0.25, 0.6, StopRule())
     assert shares["confirmed"] > 0.95
     assert 2 <= n_pairs < 3
+
+
+def test_a_large_effect_is_found_where_the_scatter_is_large():
+    # A noise of a twentieth between re-runs that differ by a factor of six.
+    shares, n_pairs = simulate(0.05, 1.8, StopRule())
+    assert shares["confirmed"] > 0.9
+    assert n_pairs < 4
 
 
 def test_a_halved_noise_is_seldom_rejected():

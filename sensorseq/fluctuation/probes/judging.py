@@ -10,6 +10,7 @@ from sensorseq.fluctuation.probes.arm import ArmResult
 from sensorseq.fluctuation.probes.candidate import Candidate
 from sensorseq.fluctuation.probes.noise_of_arms import (
     FIRST_SHARE,
+    MOST_LOSS,
     ArmNumbers,
     measure_by,
     n_judged,
@@ -31,7 +32,6 @@ from sensorseq.fluctuation.probes.stop_rule import (
     pair_sd,
 )
 
-MOST_LOSS = 1.5  # times that of guessing, from where losses count alike
 LOWER_NATS = -0.1  # a loss that is lower by far, where the level alone is to prove something
 _LEAST_LEVEL_SD = 0.05  # nats, of a paired difference of levels
 _LEAST_LEVEL_ERROR = 0.005
@@ -152,7 +152,6 @@ class Judge:
         ]
         groups = [[part for part in group if not part.failed] for group in (unchanged, *alike)]
         share = math.sqrt((1 / n_pairs + 1 / len(unchanged)) / 2)  # of s, for a difference of means
-        noise_level = _geometric_mean(groups[0] or [part for group in groups for part in group])
         one.unchanged_nats = _geometric_mean(unchanged)
         rules = 2 if by == "either" else 1  # two ways to pass share what one has
 
@@ -174,6 +173,9 @@ class Judge:
 
         one.raw_change = _mean_difference(changed, unchanged, "raw")
         one.averaged_change = _mean_difference(changed, unchanged, "averaged")
+        noise_level = _geometric_mean(
+            groups[0] or [part for group in groups for part in group], "level_nats"
+        )
         prior = 2 * noise_level * math.sqrt(2 / self._n_level)
         cap = math.inf if by == "accuracy" else MOST_LOSS * self.log_classes
         raw_sd = pair_sd([_finite(group, cap) for group in groups], min(prior, cap), 0.0)
@@ -222,9 +224,8 @@ class Judge:
         """Decide a candidate that halved the noise by the losses."""
         n_pairs = len(one.results)
         if one.candidate.judged_by == "price":
-            excess = one.raw_change + margin
-            is_gain = excess < -0.5 * raw_error if n_pairs < SETTLED_PAIRS else excess < 0
-            if n_pairs >= self._settled or abs(excess) > SURE_Z * raw_error:
+            is_gain = one.raw_change < (-0.5 * raw_error if n_pairs < SETTLED_PAIRS else 0.0)
+            if n_pairs >= self._settled or abs(one.raw_change) > SURE_Z * raw_error:
                 one.outcome = "confirmed" if is_gain else "rejected"
                 one.reading = "both" if is_gain else "no gain"
             return
@@ -256,9 +257,9 @@ def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:
     return sound if 2 * len(sound) >= len(unchanged) else unchanged
 
 
-def _geometric_mean(numbers: Sequence[ArmNumbers]) -> float:
+def _geometric_mean(numbers: Sequence[ArmNumbers], name: str = "noise_nats") -> float:
     """Return the mean noise in nats."""
-    noise = [math.log(max(part.noise_nats, 1e-6)) for part in numbers]
+    noise = [math.log(max(getattr(part, name), 1e-6)) for part in numbers]
     return math.exp(sum(noise) / len(noise)) if noise else 0.1
 
 

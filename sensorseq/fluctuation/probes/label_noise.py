@@ -34,7 +34,9 @@ DRAWN_POINTS = 200  # of a channel of a suspect
 _CAUSE = "label_noise"
 
 
-def label_noise_probe(lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0) -> Findings:
+def label_noise_probe(
+    lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0, is_free: bool = False
+) -> Findings:
     """Look for wrong labels among the training windows, in three stages that cost ever more.
 
     1. Without a step: windows that the run itself kept taking for another class while it learned,
@@ -63,6 +65,8 @@ def label_noise_probe(lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0
         Folds.
     seed : int, default=0
         Of the folds and of the random windows.
+    is_free : bool, default=False
+        Only the first stage.
 
     Returns
     -------
@@ -88,6 +92,11 @@ def label_noise_probe(lab: Lab, purse: Purse, *, n_folds: int = 3, seed: int = 0
     margins = _Margins(lab)
     if margins.are_known and margins.n_negative < _least_suspects(len(margins.is_negative)):
         return Findings(trials=[_trial("rejected", f"{margins.sentence()}.", "inference", 0.0)])
+    if is_free:
+        return _not_tested(
+            f"the statistics hardly speak for it, and another cause is proved.{margins.aside()}",
+            "probing the repaired fit",
+        )
     fold = assign_folds(train.target, train.groups, n_folds, rng)
     arms = _affordable(purse, _fold_arms(lab, fold, n_folds))
     if not purse.affords(arms):
@@ -137,6 +146,9 @@ class _Margins:
     @property
     def n_negative(self) -> int:
         return int(self.is_negative.sum())
+
+    def aside(self) -> str:
+        return f" {self.sentence()}" if self.are_known else ""
 
     def sentence(self) -> str:
         n_known = int(np.isfinite(self.mean).sum())

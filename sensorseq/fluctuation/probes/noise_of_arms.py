@@ -16,6 +16,7 @@ FIRST_SHARE_ANEW = 1 / 3  # of one from first weights, which descends before it 
 # Nats, added before the logarithm: half the edge of a calm run. Quieter than healthy is no more
 # evidence, and what happened to be still for a few epochs is none.
 NOISE_FLOOR = 0.5 * FIXED_LOSS_NOISE_NATS
+MOST_LOSS = 1.5  # times that of guessing, from where losses count alike
 _FAILED = 10.0  # times the loss of guessing: what a run that diverged is taken to have come to
 
 
@@ -37,6 +38,8 @@ class ArmNumbers(NamedTuple):
         run, which has come further by then.
     averaged : float
         Their loss under the mean of the weights over that half; NaN where it was not measured.
+    level_nats : float
+        Noise of the loss where it counts: what is above `MOST_LOSS` drawn down to that.
     failed : bool
         Whether the run broke off, or came to no number. Its noise and losses are then ten times the
         loss of guessing, so that no unbroken run is worse.
@@ -46,6 +49,7 @@ class ArmNumbers(NamedTuple):
     noise_nats: float
     raw: float
     averaged: float
+    level_nats: float
     failed: bool
 
 
@@ -75,13 +79,14 @@ def measure_arm(
     complete = not result.failed and len(loss) >= result.arm.n_epochs and len(judged) >= 3
     if not complete or not np.isfinite(loss).all():
         worst = _FAILED * log_classes
-        return ArmNumbers(math.log(worst), worst, worst, worst, True)
+        return ArmNumbers(math.log(worst), worst, worst, worst, 0.0, True)
     nats = metrics.mean_noise(judged)
     relative = metrics.mean_noise(metrics.softened_log(np.maximum(judged, 0.0), log_classes))
     scale = 1.1 * log_classes  # so that both logarithms are alike at the loss of guessing
     both = math.log(nats + NOISE_FLOOR) + math.log(relative * scale + NOISE_FLOOR)
     raw = math.nan if result.arm.name == LATER else float(loss[len(loss) // 2 :].mean())
-    return ArmNumbers(both / 2, nats, raw, float(result.averaged_loss), False)
+    level_nats = metrics.mean_noise(np.minimum(judged, MOST_LOSS * log_classes))
+    return ArmNumbers(both / 2, nats, raw, float(result.averaged_loss), level_nats, False)
 
 
 def measure_by(
@@ -110,11 +115,11 @@ def measure_accuracy(result: ArmResult) -> ArmNumbers:
         accuracy = np.asarray(result.record.fixed_accuracy, np.float64)
     judged = accuracy[len(accuracy) - n_judged(len(accuracy)) :]
     if result.failed or len(judged) < 3 or not np.isfinite(accuracy).all():
-        return ArmNumbers(0.0, 1.0, 1.0, math.nan, True)
+        return ArmNumbers(0.0, 1.0, 1.0, math.nan, 1.0, True)
     noise = rms_noise(judged)
     raw = 1.0 - float(accuracy[len(accuracy) // 2 :].mean())
     # Below a point of accuracy a curve is calm, however much calmer another one is.
-    return ArmNumbers(math.log(max(noise, 0.01)), noise, raw, math.nan, False)
+    return ArmNumbers(math.log(max(noise, 0.01)), noise, raw, math.nan, noise, False)
 
 
 def rms_noise(values: Floats) -> float:

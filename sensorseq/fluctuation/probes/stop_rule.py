@@ -13,6 +13,7 @@ LEAST_PAIRS, MOST_PAIRS = 2, 6
 LEAST_LOG_SD = 0.4
 SURE_Z = 1.28  # one-sided 90 % point of the normal distribution
 _PRIOR_WEIGHT = 6.0  # re-runs that what is known beforehand of their scatter counts for
+_LARGEST_EFFECT = 3.0  # in standard deviations of a pair
 _FARTHEST = 3.0  # of a log noise from the middle of the unchanged: one run alone is no proof
 
 
@@ -20,11 +21,15 @@ _FARTHEST = 3.0  # of a log noise from the middle of the unchanged: one run alon
 class StopRule:
     r"""Wald's sequential test of a difference of means, changed less unchanged.
 
-    H0: it is 0. H1: it is `effect`. With n re-runs of each, whose paired differences D have
-    standard deviation s, the log-likelihood ratio is the sum of
-    ``(effect / s^2) (D - effect / 2)``. Where the unchanged re-runs are more, as they serve several
-    changes, the difference of the means has variance ``s^2 / 2 (1 / n + 1 / n_unchanged)`` and the
-    ratio follows from that; for equal numbers both are the same.
+    H0: it is 0. H1: it is `effect`, or twice, four times ... as large, up to three standard
+    deviations of a pair: half of the prior is on the first, the others share the rest. With n
+    re-runs of each, whose paired differences D have standard deviation s, the log-likelihood ratio
+    for one effect is the sum of ``(effect / s^2) (D - effect / 2)``. Where the unchanged re-runs
+    are more, as they serve several changes, the difference of the means has variance
+    ``s^2 / 2 (1 / n + 1 / n_unchanged)`` and the ratio follows from that; for equal numbers both
+    are the same. A mixture of likelihood ratios keeps the level of a single one [2]_, and large
+    effects, which scatter more, too, need fewer pairs: with s three times `effect`, six times the
+    effect needs 3 pairs where the single ratio needs 5.
 
     Parameters
     ----------
@@ -40,6 +45,7 @@ class StopRule:
     References
     ----------
     .. [1] A. Wald, *Sequential tests of statistical hypotheses*, 1945.
+    .. [2] H. Robbins, *Statistical methods related to the law of the iterated logarithm*, 1970.
     """
 
     n_arms: int = 1
@@ -51,9 +57,12 @@ class StopRule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Rejected at or below the first, confirmed at or above the second."""
+        """Rejected at or below the first, confirmed at or above the second.
+
+        Half the prior is on the least effect: where it is true, the ratio is at least half its own.
+        """
         alpha = self.alpha / self.n_arms
-        return math.log(self.beta / (1 - alpha)), math.log((1 - self.beta) / alpha)
+        return math.log(0.5 * self.beta / (1 - alpha)), math.log((1 - self.beta) / alpha)
 
     def evidence(self, changed: Sequence[float], unchanged: Sequence[float], sd: float) -> float:
         """Return the log-likelihood ratio of H1 to H0.
@@ -67,7 +76,12 @@ class StopRule:
         """
         difference = float(np.mean(changed) - np.mean(unchanged))
         variance = sd**2 / 2 * (1 / len(changed) + 1 / len(unchanged))
-        return self.effect / variance * (difference - self.effect / 2)
+        n_larger = max(0, math.floor(math.log2(max(_LARGEST_EFFECT * sd / abs(self.effect), 1.0))))
+        effects = self.effect * 2.0 ** np.arange(n_larger + 1)
+        ratios = effects / variance * (difference - effects / 2)
+        weights = np.full(n_larger + 1, 0.5 / max(n_larger, 1))
+        weights[0] = 0.5 if n_larger else 1.0
+        return float(np.logaddexp.reduce(ratios + np.log(weights)))
 
     def excludes_effect(self, difference: float, error: float) -> bool:
         """Whether a difference is surely less of an effect than H1 has, with 1 - beta = 90 %.

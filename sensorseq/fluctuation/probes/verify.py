@@ -13,6 +13,7 @@ from sensorseq.fluctuation.probes.first_weights import (
     measure_anew,
     repair_arm,
 )
+from sensorseq.fluctuation.probes.judging import LOWER_NATS
 from sensorseq.fluctuation.probes.noise_of_arms import ArmNumbers
 from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
 from sensorseq.fluctuation.probes.proof import Proof
@@ -137,8 +138,13 @@ def _is_calm(after: ArmNumbers, before: ArmNumbers) -> bool:
 
 
 def _leaves_it_restless(after: ArmNumbers, before: ArmNumbers) -> bool:
-    """Whether there was a noise to take, and it is still there."""
+    """Whether there was a noise to take, and it is still there, with nothing else won.
+
+    A run that learned nothing was calm at that; one that learns moves.
+    """
     is_restless = before.noise_nats > FIXED_LOSS_NOISE_NATS
+    if not after.failed and after.raw - before.raw < LOWER_NATS:
+        return False
     return is_restless and after.noise_nats > _RESTLESS_RATIO * before.noise_nats
 
 
