@@ -155,13 +155,20 @@ def test_the_judges_of_the_pictures_are_those_of_the_table():
     assert pictures.ENDS == (NORMAL, UNKNOWN)
 
 
-def test_a_page_holds_a_table_only_where_there_are_results(tmp_path):
-    page = "a\n<!-- bench:fluctuation -->\n{}<!-- /bench -->\nb\n"
+@pytest.mark.parametrize(
+    ("marker", "say"),
+    [
+        ("fluctuation", shown.fluctuation_table),
+        ("fluctuation_details", shown.fluctuation_details),
+    ],
+)
+def test_a_page_holds_a_table_only_where_there_are_results(tmp_path, marker, say):
+    page = f"a\n<!-- bench:{marker} -->\n{{}}<!-- /bench -->\nb\n"
     stale = page.format("| 99 % |\n")
     assert readme_table.with_tables(stale, tmp_path) == page.format("")
     (tmp_path / "fluctuation.json").write_text(json.dumps(made_up()))
     full = readme_table.with_tables(stale, tmp_path)
-    assert full == page.format(shown.fluctuation_table(made_up()) + "\n")
+    assert full == page.format(say(made_up()) + "\n")
     assert readme_table.with_tables(full, tmp_path) == full
 
 
