@@ -1,6 +1,7 @@
-"""Write the figures of `results/*.json` into the README, between its `bench` markers.
+"""Write the figures of `results/*.json` into README and docs, between their `bench` markers.
 
-`python benchmarks/readme_table.py` rewrites; a test holds the README to the files.
+`python benchmarks/readme_table.py` rewrites; a test holds the pages to the files. Where a file is
+not there yet, nothing stands between the markers.
 """
 
 import json
@@ -8,7 +9,11 @@ import re
 import statistics
 from pathlib import Path
 
+from _fault_shown import fluctuation_details, fluctuation_table
+
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "docs/fluctuation.md")
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
@@ -156,19 +161,25 @@ TABLES = {
     "preprocessing": preprocessing_table,
     "estimator": estimator_table,
     "verdict": verdict_table,
+    "fluctuation": fluctuation_table,
+    "fluctuation_details": fluctuation_details,
 }
+FILES = {"fluctuation_details": "fluctuation"}  # where the name is not the marker's
 
 
-def with_tables(readme: str) -> str:
-    """Return the README's text with the tables renewed."""
+def with_tables(page: str, folder: Path = RESULTS) -> str:
+    """Return the text of a page with the tables renewed from the results of a folder."""
 
     def renew(match: re.Match) -> str:
-        path = ROOT / "benchmarks" / "results" / f"{match[2]}.json"
+        path = folder / f"{FILES.get(match[2], match[2])}.json"
+        if not path.exists():
+            return f"{match[1]}{match[3]}"
         return f"{match[1]}{TABLES[match[2]](json.loads(path.read_text()))}\n{match[3]}"
 
-    return MARKED.sub(renew, readme)
+    return MARKED.sub(renew, page)
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(with_tables(path.read_text()))
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(with_tables(path.read_text()))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ ENVIRONMENT = {"processor": "P", "cores": 2, "isa": "avx9", "torch": "2.99"}
 @pytest.fixture(scope="module")
 def tables():
     path = ROOT / "benchmarks" / "readme_table.py"
+    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("readme_table", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
