@@ -67,9 +67,14 @@ def right_answers(plan: dict[str, Any], fault: str) -> frozenset[str]:
     return of_the_curve | {NORMAL}
 
 
+def without_unknown(answers: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Leave out ``"unknown"``, which says that what follows is not sure, where something does."""
+    return [answer for answer in answers if answer[0] != UNKNOWN] or list(answers)
+
+
 def names_of(answers: Sequence[tuple[str, float]]) -> list[str]:
-    """Return answers without their confidences."""
-    return [name for name, _ in answers]
+    """Return what is answered, the likeliest first, without confidences."""
+    return [name for name, _ in without_unknown(answers)]
 
 
 def is_right(answers: Sequence[str], right: frozenset[str], n_first: int) -> bool:

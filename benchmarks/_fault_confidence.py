@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _fault_answers import NORMAL, is_right, names_of
+from _fault_answers import NORMAL, is_right, names_of, without_unknown
 from _fault_plan import causes_of
 from _fault_seen import Seen, is_nothing, is_single, is_undecided
 from _verdict_rates import wilson
@@ -16,12 +16,12 @@ BIN_EDGES = np.linspace(0.0, 1.0, 11)
 def reliability(runs: Sequence[Seen], judge: str) -> dict[str, Any]:
     """Return how often first answers of some confidence are right, and the expected error.
 
-    Of runs on which a cause is answered. The error is the mean over them of the distance between
-    confidence and rate of their bin (M. P. Naeini et al., *Obtaining Well Calibrated Probabilities
-    Using Bayesian Binning*, 2015), ten bins of equal width.
+    Of runs on which a cause is answered, if only below ``"unknown"``. The error is the mean over
+    them of the distance between confidence and rate of their bin (M. P. Naeini et al., *Obtaining
+    Well Calibrated Probabilities Using Bayesian Binning*, 2015), ten bins of equal width.
     """
     first = [
-        (run.by[judge][0][1], is_right(names_of(run.by[judge]), run.right, 1))
+        (without_unknown(run.by[judge])[0][1], is_right(names_of(run.by[judge]), run.right, 1))
         for run in runs
         if judge in run.by
         and run.by[judge][0][0] != NORMAL

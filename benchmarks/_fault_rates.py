@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from _fault_answers import NORMAL, is_right, names_of
+from _fault_answers import NORMAL, UNKNOWN, is_right, names_of
 from _fault_confidence import confusion, reliability
 from _fault_configuration import guess_from_configuration
 from _fault_plan import causes_of
@@ -15,6 +15,8 @@ from _fault_rows import (
     CONFIGURATION,
     FLAGGED,
     MIXED,
+    NAMED,
+    NAMED_RIGHT,
     NOTHING,
     PROBED,
     QUICK,
@@ -30,12 +32,19 @@ from _fault_seen import Seen, is_nothing, is_single, is_undecided, settle
 
 
 def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
+    """Return how often the likeliest causes are right, and normal where nothing is wrong.
+
+    ``"unknown"`` is no cause: below it the likeliest counts. How often it stands there is told
+    beside, of the faults that came true and were not called normal.
+    """
     answered = [run for run in runs if judge in run.by]
 
     def first(n: int) -> Callable[[Seen], bool]:
         return lambda run: is_right(names_of(run.by[judge]), run.right, n)
 
     named = [run for run in answered if is_single(run)]
+    open_ones = [run for run in named if run.fault and run.verdict != NORMAL]
+    sure = [run for run in open_ones if run.by[judge][0][0] != UNKNOWN]
     nothing = [run for run in answered if is_nothing(run)]
     undecided = [run for run in nothing if is_undecided(run)]
     nothing = [run for run in nothing if not is_undecided(run)]
@@ -43,6 +52,8 @@ def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
     return [
         *rates_of(TOP_1, judge, named, first(1)),
         *rates_of(TOP_2, judge, named, first(2)),
+        *rates_of(NAMED, judge, open_ones, lambda run: run.by[judge][0][0] != UNKNOWN),
+        *rates_of(NAMED_RIGHT, judge, sure, first(1)),
         *rates_of(NOTHING, judge, nothing, first(1)),
         *([rate_row(NOTHING, judge, "at a constant rate", hits, clusters)] if hits else []),
         *rates_of(

@@ -236,4 +236,4 @@ def test_results_in_which_nothing_was_answered_are_drawn_as_well(tmp_path):
     results["environment"] |= {"reliability": [], "confusion": {}}
     results["rows"] = []
     pictures.draw_all(results, tmp_path)
-    assert shown.fluctuation_table(results).count(shown.NOT_MEASURED) == 13
+    assert shown.fluctuation_table(results).count(shown.NOT_MEASURED) == 17
