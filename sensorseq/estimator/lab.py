@@ -23,6 +23,7 @@ from sensorseq.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit, SensorLSTM
+    from sensorseq.fluctuation.report import FluctuationReport
 
 # What an arm runs without: it neither shows, keeps nor repairs anything of its own.
 _PLAIN = {
@@ -110,6 +111,14 @@ class FitOrigin:
     def repaired(self, changes: Mapping[str, Any]) -> Any:
         """Return an unfitted estimator with some arguments changed."""
         return copied(self.estimator).set_params(**changes)
+
+    def in_arguments(self, report: "FluctuationReport") -> "FluctuationReport":
+        """Return a report as the probes take it: it recommends arguments."""
+        return report
+
+    def in_words(self, report: "FluctuationReport") -> "FluctuationReport":
+        """Return a report as it is read: the same, for arguments are an estimator's words."""
+        return report
 
     def _bare(self) -> Any:
         estimator = copied(self.estimator).set_params(**self._known(_PLAIN))

@@ -123,6 +123,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     first = next(iter(not_rejected(report)), None)
     if first is not None and first.grade in ("proved", "repaired") and not first.recommendation:
         words = " ".join(part for part in (first.advice, note) if part)
+        if report.of_module and note.startswith("Take "):
+            words = note  # the advice of a cause would take the same once more
         if report.verdict != "normal" and words:
             return Fix(is_proved=True, status=_proof(report), note=words)
     if report.verdict == "normal" or first is None or not (first.recommendation or first.advice):
@@ -132,7 +134,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     if not first.recommendation and first.grade in ("proved", "repaired"):
         return Fix(status=_proof(report), note=note or first.advice)
     if not first.recommendation:
-        return Fix(status="no argument of the classifier repairs it", note=first.advice)
+        status = "not proved" if report.of_module else "no argument of the classifier repairs it"
+        return Fix(status=status, note=first.advice)
     return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
 
 

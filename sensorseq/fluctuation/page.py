@@ -234,14 +234,16 @@ def _code(report: "FluctuationReport") -> str:
         )
         if value is not None
     )
-    fitted = 'clf.fluctuation_.to_html("report.html")'
+    which, fitted = "Of a fitted classifier", 'clf.fluctuation_.to_html("report.html")'
+    if report.of_module:
+        which, fitted = "Of this run", 'report.to_html("report.html")'
     foreign = (
         "from sensorseq import FluctuationReport\n\n"
         f'report = FluctuationReport.from_history(\n    "history.csv"{given},\n)\n'
         'report.to_html("report.html")'
     )
     return (
-        "<section><h2>Make this report</h2><p>Of a fitted classifier:</p>"
+        f"<section><h2>Make this report</h2><p>{which}:</p>"
         f"{code_block(fitted, 'fitted')}<p>Of the history alone, whoever trained;"
         " the file is below:</p>"
         f'{code_block(foreign, "foreign")}<p class="heard" id="said" role="status"'

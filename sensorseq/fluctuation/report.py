@@ -7,6 +7,7 @@ from typing import Any
 
 from sensorseq.atomic import write_whole
 from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.fluctuation.cause_words import call
 from sensorseq.fluctuation.causes.cause import Cause, Probes
 from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.columns import (
@@ -59,13 +60,16 @@ class FluctuationReport:
         `sensorseq.fluctuation.evidence.collect_evidence`.
     record : TrainingRecord or None
         What the run noted beside its history. It stays in this process: neither `to_dict` nor a
-        saved or pickled estimator has it.
+        pickle has it, of this report or of its estimator.
     columns_read : dict of str to str
         What was recognised as what: our name to that of the log. Not part of `to_dict`.
     probes : Probes or None
         What controlled re-runs came to, in a report that `probe` made.
     origin : object or None
         The fit this is the report of, for `probe`. It stays in this process like `record`.
+    of_module : bool
+        Whether it is of a module of one's own, see `probe_module`: what to change is then told in
+        words, and no argument is recommended.
     """
 
     verdict: str
@@ -84,6 +88,11 @@ class FluctuationReport:
     columns_read: Mapping[str, str] = field(default_factory=dict)
     probes: Probes | None = None
     origin: Any = None
+    of_module: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # with them a pickle would hold snapshots of weights and, of a module, the training windows
+        return {**self.__dict__, "record": None, "origin": None}
 
     @classmethod
     def from_history(
@@ -274,12 +283,17 @@ class FluctuationReport:
         UserWarning
             When nothing was proved: the estimator is an unchanged one.
         """
+        if self.origin is None and self.probes is not None and self.probes.repair:
+            raise ArgumentError(
+                "apply takes a report of a fit in this process, and this one was saved or pickled."
+                f" Apply it by hand: {call(self.probes.repair)}."
+            )
         if self.probes is None or self.origin is None:
             raise ArgumentError(
                 "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
                 " as given to fit."
             )
-        if not self.probes.repair:
+        if not self.probes.repair and not self.of_module:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
         return self.origin.repaired(self.probes.repair)
 
@@ -304,6 +318,7 @@ class FluctuationReport:
             "history": plain(self.history),
             "evidence": plain(self.evidence),
             "probes": None if self.probes is None else self.probes.to_dict(),
+            "of_module": self.of_module,
         }
 
     @classmethod
@@ -339,6 +354,7 @@ class FluctuationReport:
                 history=dict(description["history"]),
                 evidence=dict(description["evidence"]),
                 probes=None if probes is None else Probes.from_dict(probes),
+                of_module=bool(description.get("of_module", False)),  # older ones have none
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error

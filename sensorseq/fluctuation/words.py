@@ -149,7 +149,12 @@ def _unproved(report: "FluctuationReport") -> list[str]:
         return [f"What the cause is: {n_trials} by controlled re-runs proved none."]
     if not report.causes:
         return ["What the cause is: this report describes, it has tried nothing."]
+    who = (
+        "probe_module with a budget"
+        if report.of_module
+        else "report.probe(X, y) of a fitted classifier"
+    )
     return [
         "Whether the first of the causes is the true one: they are told from figures, nothing was"
-        " tried. report.probe(X, y) of a fitted classifier tries them by controlled re-runs."
+        f" tried. {who} tries them by controlled re-runs."
     ]

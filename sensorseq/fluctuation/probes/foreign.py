@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from sensorseq.fluctuation.probes.foreign_module import (
     rates_of,
 )
 from sensorseq.fluctuation.probes.module_lab import ModuleFit, ModuleLab, ModuleOrigin
-from sensorseq.fluctuation.probes.module_words import in_words
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
@@ -216,9 +214,7 @@ def probe_module(
         from sensorseq.fluctuation.probes.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
-    repair = {} if report.probes is None else report.probes.repair
-    origin = ModuleOrigin(lab, module.module, fit_s, repair)
-    return replace(in_words(report), origin=origin)
+    return ModuleOrigin(lab, module.module, fit_s).in_words(report)
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

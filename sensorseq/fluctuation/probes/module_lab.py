@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.absorb import absorb_scaling, scale_windows
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab, LabWindows
 from sensorseq.fluctuation.probes.foreign_module import (
@@ -20,7 +21,8 @@ from sensorseq.fluctuation.probes.foreign_module import (
     isolated_generators,
     make_module,
 )
-from sensorseq.fluctuation.probes.module_words import say_change
+from sensorseq.fluctuation.probes.module_words import in_words, say_change
+from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import TrainingData
 from sensorseq.training.engine import TrainingResult, train_network
@@ -33,6 +35,9 @@ from sensorseq.training_record import TrainingRecord
 
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
 _OF_RATES = ("learning_rate", "lr_schedule")
+_OF_OPTIMIZER = ("weight_decay", "momentum")  # of its options, those that causes speak of
+# What an estimator of ours may have and a loop with a plain cross-entropy has not.
+_NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
 STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 _COMPARED = 8  # windows that a scaling in the weights is compared on
 
@@ -139,7 +144,8 @@ class ModuleLab:
             "loss": config.loss,
             "max_epochs": config.max_epochs,
             "optimizer": type(optimizer).__name__.lower(),
-            **({"weight_decay": group["weight_decay"]} if "weight_decay" in group else {}),
+            **{name: group[name] for name in _OF_OPTIMIZER if name in group},
+            **_NONE,
         }
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
@@ -278,12 +284,15 @@ class ModuleOrigin:
         Seconds it took.
     repair : dict
         The smallest set of changes that was proved, as arguments that `lab` knows.
+    causes : tuple of Cause
+        Those of the report, before what they recommend was put in words.
     """
 
     lab: Lab
     module: Any
     fit_s: float
     repair: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
 
     def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
         """Return what runs it again, on the windows that `probe_module` was given."""
@@ -298,6 +307,16 @@ class ModuleOrigin:
             Always.
         """
         raise ArgumentError("recordings are for estimators; give probe_module other windows.")
+
+    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as the probes take it: it recommends arguments that `lab` knows."""
+        return replace(report, causes=self.causes)
+
+    def in_words(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as it is read, which recommends nothing but in words."""
+        repair = {} if report.probes is None else report.probes.repair
+        origin = replace(self, repair=repair, causes=report.causes)
+        return replace(in_words(report), origin=origin)
 
     def repaired(self, changes: Mapping[str, Any]) -> Any:
         """Raise, for the module is not ours to change; say what to change.

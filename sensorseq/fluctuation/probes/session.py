@@ -33,8 +33,8 @@ def probe_fit(
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe re-runs a fit from the snapshots of its record, and this report has none: it is"
-            " of a history alone, of a saved model, or of partial_fit. Fit in this process and take"
-            " fluctuation_ of that estimator; for a module of your own take"
+            " of a history alone, of partial_fit, or it was saved or pickled. Fit in this process"
+            " and take fluctuation_ of that estimator; for a module of your own take"
             " sensorseq.fluctuation.probe_module."
         )
     origin = report.origin
@@ -48,9 +48,9 @@ def probe_fit(
     make_windows = None
     if recordings is not None:
         make_windows = origin.window_maker(lab, recordings)
-    return probe_lab(
+    proof = probe_lab(
         lab,
-        report,
+        origin.in_arguments(report),
         budget,
         origin.fit_s,
         make_windows=make_windows,
@@ -58,6 +58,8 @@ def probe_fit(
         began_s=began_s,
         is_clocked=is_clocked,
     )
+    told: FluctuationReport = origin.in_words(proof)
+    return told
 
 
 def _say(line: str) -> None:
