@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensorseq.fluctuation.causes import windows_of_a_part
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.causes.duplicate_windows import window_keys
@@ -337,3 +338,33 @@ def test_many_windows_take_seconds():
     began = time.perf_counter()
     assert check_data(many) == []
     assert time.perf_counter() - began < 10  # about 0.5 s alone
+
+
+def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
+    train = clean(n=6000, t=10)
+    monkeypatch.setattr(windows_of_a_part, "BLOCK_VALUES", 40 * train.X[0].size)
+    X = train.X.copy()
+    X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)  # 0.8 % have none, among them the first block
+    assert ("data_bug", "a clock among the channels") in found(changed(train, X=X))
+    X[50:150, :, 0] = train.X[50:150, :, 0]  # 2.5 %
+    assert ("data_bug", "a clock among the channels") not in found(changed(train, X=X))
+
+
+@pytest.mark.parametrize("with_lengths", [False, True])
+def test_moments_are_those_of_the_valid_steps_in_every_block(with_lengths, monkeypatch):
+    windows = clean(n=50, t=9, c=3, with_lengths=with_lengths)
+    X = 7 + 3 * windows.X
+    lengths = np.full(50, 9) if windows.lengths is None else windows.lengths
+    monkeypatch.setattr(windows_of_a_part, "BLOCK_VALUES", 4 * 27 + 1)
+    part = Part(X, windows.lengths, windows.target)
+    inside = [window[:n].astype(np.float64) for window, n in zip(X, lengths, strict=True)]
+    for of_part, function in (
+        (part.window_mean, np.mean),
+        (part.window_sd, np.std),
+        (part.window_range[0], np.min),
+        (part.window_range[1], np.max),
+    ):
+        np.testing.assert_allclose(of_part, [function(w, axis=0) for w in inside], rtol=1e-9)
+    every = np.concatenate(inside)
+    np.testing.assert_allclose(part.mean, every.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(part.sd, every.std(axis=0), rtol=1e-9)

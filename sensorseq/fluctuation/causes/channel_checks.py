@@ -81,14 +81,15 @@ def _still(train: Part, constant: NDArray[np.int64], names: Names) -> list[Cause
 
 def _is_clock(train: Part, channel: int) -> bool:
     """Whether a channel is a straight line of one slope in nearly every window."""
-    slopes, straight = [], []
+    slopes, straight, n_bent = [], [], 0
     for where, values, _ in train.blocks():
         of_block, is_straight = _lines(
             np.asarray(values[:, :, channel], np.float64), train.steps[where]
         )
         slopes.append(of_block)
         straight.append(is_straight)
-        if not where.start and is_straight.sum() <= CLOCK_SHARE / 2 * len(is_straight):
+        n_bent += int((~is_straight).sum())
+        if n_bent > (1 - CLOCK_SHARE) * len(train):
             return False  # the usual case, seen from the first windows
     every, are_straight = np.concatenate(slopes), np.concatenate(straight)
     if len(every) < CLOCK_LEAST_WINDOWS:

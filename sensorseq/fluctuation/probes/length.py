@@ -150,7 +150,7 @@ def _try_longer(lab: Lab, purse: Purse, longer: Lab) -> Findings:
         why = f"windows twice as long cost {cost:.0f} epochs, and {purse.left:.0f} are left"
         return Findings(not_tested=[NotTested(_CAUSE, why, "a larger budget")])
     without = _late_accuracies(purse.run(own))
-    purse.spent += of_twice
+    purse.charge(of_twice)
     with_change = _late_accuracies(longer.run(twice))
     outcome, sentence = _weigh_accuracies(with_change, without, _n_windows(longer), _n_windows(lab))
     trial = Trial(

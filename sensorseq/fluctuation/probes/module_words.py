@@ -62,7 +62,7 @@ _MEANT: dict[tuple[str, Any], str] = {
     ),
     ("pooling", "mean"): "the mean over all time steps before the last layer of make_model",
     ("pooling", "meanmax"): (
-        "mean and maximum over all time steps before the last layer of make_model"
+        "the mean and the maximum over all time steps before the last layer of make_model"
     ),
     ("head_norm", "none"): "no normalization before the last layer of make_model",
     ("head_norm", "layer"): "torch.nn.LayerNorm before the last layer of make_model",
@@ -133,7 +133,8 @@ def _say_optimizer(rest: dict[str, Any]) -> str:
     ]
     if kind is not None:
         name = _CLASSES.get(kind, kind) if isinstance(kind, str) else repr(kind)
-        return f"torch.optim.{name}({', '.join(['parameters', *said])}) in make_optimizer"
+        given = f"({', '.join(['parameters', *said])})" if said else ""
+        return f"torch.optim.{name}{given} in make_optimizer"
     return f"{_joined(said)} in make_optimizer" if said else ""
 
 
@@ -187,7 +188,8 @@ def _probes_in_words(probes: Probes, changes: Sequence[Mapping[str, Any]]) -> Pr
         note = f"Take {say_change(probes.repair)}. {note}".strip()
     for change in sorted(filter(None, changes), key=len, reverse=True):
         call = re.escape(first_weights.in_words(change))
-        note = re.sub(rf"(?<!\w){call}(?![\w.]*\d)", say_change(change).replace("\\", ""), note)
+        words = say_change(change)
+        note = re.sub(rf"(?<!\w){call}(?![\w.]*\d)", words.replace("\\", r"\\"), note)
     return replace(
         probes,
         repair={},

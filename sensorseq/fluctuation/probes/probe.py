@@ -90,7 +90,9 @@ def probe_lab(
     )
     repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
     try:
-        findings.join(zero_test(lab))
+        passes = zero_test(lab)
+        purse.charge(sum(trial.cost_epochs for trial in passes.trials))
+        findings.join(passes)
         if report.verdict in TROUBLED:
             say("replaying a part of the run as it was")
             is_same, sentence = self_test(lab, purse)

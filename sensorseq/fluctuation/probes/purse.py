@@ -69,6 +69,7 @@ class Purse:
         self.lab = lab
         self.n_epochs = n_epochs
         self.spent = 0.0
+        self._charged = 0.0
         self._seconds, self._epoch_s = seconds, epoch_s
         self._clock = clock
         self._began_s = clock() if began_s is None else began_s
@@ -81,7 +82,8 @@ class Purse:
         if math.isinf(self._seconds):
             return left
         seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
-        pace = self._running_s / self.spent if self.spent else self._epoch_s
+        run = self.spent - self._charged
+        pace = self._running_s / run if run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def affords(self, arms: Sequence[Arm]) -> bool:
@@ -91,6 +93,11 @@ class Purse:
     def cost_of(self, arms: Sequence[Arm]) -> float:
         """Return what arms cost together."""
         return sum(self.lab.cost_of(arm) for arm in arms)
+
+    def charge(self, n_epochs: float) -> None:
+        """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
+        self.spent += n_epochs
+        self._charged += n_epochs
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Pay for arms and run them; who calls has asked `affords`."""
