@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from _fault_answers import NORMAL, UNKNOWN, is_right, names_of
+from _fault_answers import NORMAL, UNKNOWN, is_equivalent, is_right, names_of
 from _fault_confidence import confusion, reliability
 from _fault_configuration import guess_from_configuration
 from _fault_plan import causes_of
 from _fault_repair_rows import cost_rows, repair_rows
 from _fault_rows import (
+    ALIKE,
     CONFIGURATION,
     FLAGGED,
     MIXED,
@@ -42,6 +43,10 @@ def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
     def first(n: int) -> Callable[[Seen], bool]:
         return lambda run: is_right(names_of(run.by[judge]), run.right, n)
 
+    def alike(run: Seen) -> bool:
+        answer = names_of(run.by[judge])[0]
+        return answer in run.right or is_equivalent(answer, causes_of(run.plan))
+
     named = [run for run in answered if is_single(run)]
     open_ones = [run for run in named if run.fault and run.verdict != NORMAL]
     sure = [run for run in open_ones if run.by[judge][0][0] != UNKNOWN]
@@ -52,6 +57,7 @@ def _answer_rows(runs: list[Seen], judge: str) -> list[dict[str, Any]]:
     return [
         *rates_of(TOP_1, judge, named, first(1)),
         *rates_of(TOP_2, judge, named, first(2)),
+        *rates_of(ALIKE, judge, named, alike),
         *rates_of(NAMED, judge, open_ones, lambda run: run.by[judge][0][0] != UNKNOWN),
         *rates_of(NAMED_RIGHT, judge, sure, first(1)),
         *rates_of(NOTHING, judge, nothing, first(1)),

@@ -15,6 +15,7 @@ from _verdict_rates import N_RESAMPLES, cluster_interval, wilson
 STATISTICS, PROBED, QUICK = "ours, statistics", "ours, probes", "ours, quick probes"
 CONFIGURATION = "configuration alone"
 TOP_1, TOP_2 = "first answer right", "one of the first two right"
+ALIKE = "first answer right, or its repair as good"
 NAMED, NAMED_RIGHT = "named, not called unknown", "right where it is named"
 NOTHING = "normal answered where nothing is wrong"
 FLAGGED = "fault flagged"

@@ -10,6 +10,7 @@ from typing import Any
 
 from _fault_repair import OURS, OURS_UNPROVED
 from _fault_rows import (
+    ALIKE,
     CONFIGURATION,
     COST,
     HARMED,
@@ -47,7 +48,7 @@ NAMES = {
     (REPEATED, STATISTICS): "same first answer from every seed",
 }
 COST_NAMES = {PROBED: "cost of the probes", QUICK: "cost of the quick probes"}
-BESIDE = (TOP_1, TOP_2, NAMED, NAMED_RIGHT, NOTHING, SAME_ARGUMENTS)
+BESIDE = (TOP_1, ALIKE, TOP_2, NAMED, NAMED_RIGHT, NOTHING, SAME_ARGUMENTS)
 OF_REPAIRS = (
     ("strictly repaired, where an argument can", REPAIRED, "all"),
     ("of all", REPAIRED, "also where no argument can"),
