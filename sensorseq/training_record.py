@@ -112,6 +112,9 @@ class TrainingRecord:
         The first of before training, then up to four of every so many epochs.
     duration_s : float
         What recording cost, as far as it can be told apart.
+    loss_unit : str
+        ``"nats"``, which is said of losses above; ``""`` in the report of a fit that minimised
+        another loss than cross-entropy: they are then in a unit of their own.
     """
 
     epoch_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -137,11 +140,17 @@ class TrainingRecord:
     train_margin: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
     snapshots: list[Snapshot] = field(default_factory=list)
     duration_s: float = 0.0
+    loss_unit: str = "nats"
 
     @property
     def n_epochs(self) -> int:
         """Epochs that were recorded."""
         return len(self.epoch_steps) - 1
+
+    @property
+    def is_in_nats(self) -> bool:
+        """Whether its losses can be held against edges in nats."""
+        return self.loss_unit == "nats"
 
     @property
     def val_correct(self) -> NDArray[np.bool_]:

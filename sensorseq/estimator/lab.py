@@ -14,8 +14,9 @@ from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, LabWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.config import CLASSIFICATION, LOSSES
 from sensorseq.training.inference import predict_outputs
+from sensorseq.training.losses import nats_per_unit
 from sensorseq.training.recorder import centre_windows
 from sensorseq.training.replay import Start, absorb_scaling, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
@@ -91,11 +92,16 @@ class FitOrigin:
         estimator = self._bare()
         if estimator._task != CLASSIFICATION:
             raise ArgumentError("probe re-runs fits of classifiers; this is a regression.")
+        if callable(estimator.loss):
+            raise ArgumentError(
+                "probe cannot re-run a fit with a loss of your own: a function may count its calls"
+                " or draw numbers, so that no re-run could be held against the fit; fit with"
+                f" loss={' or '.join(map(repr, LOSSES[CLASSIFICATION]))} to probe it."
+            )
         if not len(record.fixed_rows):
             raise ArgumentError(
                 "probe needs the loss of fixed training windows, which is not measured while"
-                " windows are streamed from their file or with a loss of your own. Fit on windows"
-                " that are held, with loss='cross_entropy'."
+                " windows are streamed from their file. Fit on windows that are held."
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fit has said it
@@ -133,6 +139,9 @@ class FitOrigin:
 class FitLab:
     """Re-runs of one fit: see `sensorseq.fluctuation.probes.arm.Lab`, which this is one of.
 
+    Losses of the fixed training windows, of its record and of its arms, are in nats, or where
+    another loss is minimised in units in which a guess costs as much as it does in nats.
+
     Parameters
     ----------
     origin : FitOrigin
@@ -155,7 +164,7 @@ class FitLab:
         prepared: "PreparedFit",
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
-        self.origin, self.record = origin, record
+        self.origin = origin
         self._estimator, self._prepared, self._data = estimator, prepared, data
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         own = set(self.arguments)
@@ -165,6 +174,14 @@ class FitLab:
         self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
         self.classes: Sequence[str] = [str(label) for label in estimator.classes_]
         self.n_classes = len(self.classes)
+        scale = self._nats_per_unit({})
+        self.record = record
+        if not record.is_in_nats:
+            self.record = replace(
+                record,
+                fixed_loss=scale * record.fixed_loss,
+                averaged_loss=scale * record.averaged_loss,
+            )
         if not isinstance(prepared.train, TrainingData):
             raise ArgumentError("probe cannot re-run a fit on windows that are streamed.")
         self._train: TrainingData = prepared.train
@@ -202,6 +219,12 @@ class FitLab:
         share = n_windows / len(self._train)
         work = self._products(arguments) / self._products(own)
         return arm.n_epochs * share * work * of_step(arguments) / of_step(own)
+
+    def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
+        arguments = {**self.arguments, **change}
+        return nats_per_unit(
+            arguments["loss"], self.n_classes, arguments.get("label_smoothing", 0.0)
+        )
 
     def _products(self, arguments: Mapping[str, Any]) -> float:
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
@@ -337,13 +360,14 @@ class FitLab:
             data = centre_windows(data, job.config)
             outputs = predict_outputs(job.module, data.X, data.lengths).numpy().astype(np.float64)
         diverged = result.ended_by == "diverged"
+        scale = self._nats_per_unit(arm.change)
         return ArmResult(
             arm,
-            np.zeros(0) if record is None else record.fixed_loss,
+            np.zeros(0) if record is None else scale * record.fixed_loss,
             columns["loss"],
             columns["val_loss"],
             columns["val_accuracy"],
-            np.nan if record is None else record.averaged_loss,
+            np.nan if record is None else scale * record.averaged_loss,
             record,
             outputs,
             "a loss or gradient is not finite" if diverged else "",

@@ -29,6 +29,11 @@ NOT_ADOPTED = frozenset(
 LEAST_CALMING = 1.5  # times less noise than before
 MOST_LOST = 0.02  # of validation accuracy, or its standard error where that is more
 LATE_SHARE = 3  # the last third of the epochs is compared
+_NOISES = {  # statistics, with what they are of and their unit
+    "fixed_loss_noise": ("the training loss", " nats"),
+    "train_loss_noise": ("the training loss", " nats"),
+    "val_accuracy_noise": ("the validation accuracy", ""),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,8 @@ def repair_fit(
 
 def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
     """Say whether a second fit is calmer and as accurate, and in words by how much."""
-    noise = [_noise(report) for report in (before, after)]
+    name = _shared_noise(before, after)
+    noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
     accuracy = [_late_accuracy(report) for report in (before, after)]
     is_calmer = after.verdict == "normal" or (
         after.verdict == before.verdict and noise[0] > LEAST_CALMING * noise[1]
@@ -114,8 +120,8 @@ def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool
     lost = accuracy[0] - accuracy[1]
     is_as_good = not lost > max(MOST_LOST, error)
     sentence = (
-        f"Fitted again with it: {after.verdict.replace('_', ' ')}, the training loss moves by"
-        f" {noise[1]:.3f} nats per epoch (before {noise[0]:.3f})"
+        f"Fitted again with it: {after.verdict.replace('_', ' ')}, {moves} moves by"
+        f" {noise[1]:.3f}{unit} per epoch (before {noise[0]:.3f})"
     )
     if all(math.isfinite(value) for value in accuracy):
         sentence += f", validation accuracy {accuracy[1]:.3f} (before {accuracy[0]:.3f})"
@@ -123,10 +129,18 @@ def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool
     return is_calmer and is_as_good, sentence + kept
 
 
-def _noise(report: FluctuationReport) -> float:
-    for name in ("fixed_loss_noise", "train_loss_noise"):
-        if name in report.statistics:
-            return report.statistics[name].value
+def _shared_noise(before: FluctuationReport, after: FluctuationReport) -> str:
+    """Return the noise that both were measured by: where a loss is not in nats, the accuracy's."""
+    measured = [report for report in (before, after) if report.verdict != "diverged"]
+    return next(
+        (name for name in _NOISES if all(name in report.statistics for report in measured)),
+        next(iter(_NOISES)),
+    )
+
+
+def _noise(report: FluctuationReport, name: str) -> float:
+    if name in report.statistics:
+        return report.statistics[name].value
     return math.inf if report.verdict == "diverged" else math.nan
 
 

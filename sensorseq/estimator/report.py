@@ -21,7 +21,8 @@ def make_report(
 ) -> FluctuationReport:
     """Judge a history; of a loss that is not in nats only the values that are not finite.
 
-    A report on such a loss holds the record as it is, unjudged.
+    Of the record of a classifier on such a loss all is looked at that is not in nats either: what
+    each window was taken for, margins, gradients, and how losses compare with each other.
     """
     if not len(history) and facts.get("best_epoch") is None:
         return FluctuationReport(
@@ -31,6 +32,8 @@ def make_report(
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
+    if record is not None:  # one that was saved may not say it itself
+        record = replace(record, loss_unit="")
     rows = [
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
         for row in history.to_rows()
@@ -55,7 +58,8 @@ def make_report(
                 if name not in ("majority_fraction", "arguments")
             },
         )
-    report = FluctuationReport.from_history(rows, **facts)
+    judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
+    report = FluctuationReport.from_history(rows, record=judged, **facts)
     return replace(report, explanation=(*report.explanation, note), record=record)
 
 

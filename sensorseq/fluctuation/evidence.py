@@ -31,7 +31,8 @@ def collect_evidence(
     - ``flips``: ``rate``, flips per epoch of each window, rising.
     - ``grad_norm``: ``step`` (from 0), ``value``; ``batch_loss``: the same and ``floor``, the
       standard deviation that sampling alone gives it.
-    - ``overshoot``: ``step`` and ``change`` of the batch's own loss by its step, in nats.
+    - ``overshoot``: ``step`` and ``change`` of the batch's own loss by its step, in nats. Where
+      another loss than cross-entropy was minimised, both have its ``unit``, which is empty.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     - ``thirds``: noise of the training loss in three equal parts of the second half, in ``nats``.
     """
@@ -92,6 +93,9 @@ def _of_steps(run: Run) -> dict[str, Any]:
                 "step": record.detail_steps[at].tolist(),
                 "change": change[at].tolist(),
             }
+    if not record.is_in_nats:
+        for name in {"batch_loss", "overshoot"} & set(evidence):
+            evidence[name]["unit"] = record.loss_unit
     return evidence
 
 

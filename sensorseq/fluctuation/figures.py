@@ -150,11 +150,16 @@ def _batch_loss(part: Mapping[str, Any]) -> str:
             " wild curve is only different batches."
         )
         keys.append(key("band", "drawing of windows alone"))
-    panel = _panel(title, steps, shown, "step", "loss of the batch (nats)")
+    panel = _panel(title, steps, shown, "step", f"loss of the batch{_unit(part)}")
     if bounds is not None:
         panel.band(steps, *bounds, "band")
     panel.line(steps, values, "measured")
     return figure(panel, title, words, keys)
+
+
+def _unit(part: Mapping[str, Any]) -> str:
+    unit = part.get("unit", "nats")
+    return f" ({unit})" if unit else ""
 
 
 def _overshoot(part: Mapping[str, Any]) -> str:
@@ -163,7 +168,7 @@ def _overshoot(part: Mapping[str, Any]) -> str:
     if not known.any():
         return ""
     title = "Do the steps go too far?"
-    panel = _panel(title, steps, [change, np.zeros(1)], "step", "change of the loss (nats)")
+    panel = _panel(title, steps, [change, np.zeros(1)], "step", f"change of the loss{_unit(part)}")
     panel.horizontal(0.0, "axis")
     panel.dots(steps[known & (change <= 0)], change[known & (change <= 0)], "measured")
     panel.dots(steps[known & (change > 0)], change[known & (change > 0)], "above", 3.0)

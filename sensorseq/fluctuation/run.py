@@ -69,7 +69,8 @@ class Run:
         self.best_epoch = best_epoch
         self.record = record if record is not None and record.n_epochs == n_epochs else None
         self.has_foreign_record = record is not self.record
-        if self.record is not None and len(self.record.fixed_loss) == n_epochs:
+        self.is_in_nats = self.record is None or self.record.is_in_nats
+        if self.record is not None and self.is_in_nats and len(self.record.fixed_loss) == n_epochs:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
         self.after_rise = _epochs_after_rise(learning_rate, n_epochs)

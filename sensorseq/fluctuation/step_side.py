@@ -20,7 +20,7 @@ def describe_steps(run: Run) -> None:
         noise = metrics.batch_noise(
             steps["loss"], steps["loss_variance"], steps["n_windows"], bounds
         )
-        if math.isfinite(noise.floor):
+        if math.isfinite(noise.floor) and run.is_in_nats:
             run.add("batch_loss_sampling_noise", math.sqrt(noise.floor), "nats")
         if math.isfinite(noise.ratio):
             known = math.isfinite(noise.low)

@@ -1,8 +1,10 @@
 """Losses: one number for each window, so that weights and averages are the engine's business."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,6 +51,18 @@ def make_loss(
         return reference.window_losses(logits, class_index, loss, label_smoothing)
 
     return named
+
+
+def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
+    """Return what a classification loss is multiplied by, so that a guess costs ln K nats.
+
+    Of cross-entropy 1. So differences of other losses can be held against margins in nats.
+    """
+    if loss == "cross_entropy" or n_classes < 2:
+        return 1.0
+    guess = torch.zeros(1, n_classes, dtype=torch.float64)
+    own = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
+    return math.log(n_classes) / float(own)
 
 
 def _mse(outputs: Tensor, target: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def measure_start(run: Run) -> dict[str, float]:
     if record is None or int(record.epoch_steps[-1]) == 0:
         return found
     loss, norm = step_column(record, "loss"), step_column(record, "grad_norm")
-    if math.isfinite(loss[0]):
+    if math.isfinite(loss[0]) and run.is_in_nats:  # ln K is what a guess costs in nats alone
         found["first_loss_excess"] = float(loss[0]) - run.log_classes
     found["first_gradient"] = float(norm[0])
     first, late = [], []

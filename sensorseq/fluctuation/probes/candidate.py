@@ -1,7 +1,7 @@
 """Candidate: one change that may calm a run, how it is tried, and what follows if it passes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
@@ -85,6 +85,20 @@ class Candidate:
         restarts = self.restarts
         name = "unchanged, optimizer restarted" if restarts else "unchanged"
         return Arm(name, n_epochs, start=start, seed=seed, restarts_optimizer=restarts)
+
+
+def judged_for(lab: Lab, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates as they are judged in a lab: by the accuracy where no loss is in nats.
+
+    How calm a run is and what it costs has no other measure there. Those that are judged by the
+    level of the loss alone stay so: a run that learns nothing has no noise to be halved.
+    """
+    if lab.record.is_in_nats:
+        return list(candidates)
+    return [
+        one if one.judged_by == "level" else replace(one, judged_by="accuracy")
+        for one in candidates
+    ]
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:

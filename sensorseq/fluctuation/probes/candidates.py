@@ -12,6 +12,7 @@ from sensorseq.fluctuation.probes.candidate import (
     Candidate,
     confidences,
     differs,
+    judged_for,
     ranked,
     rounded,
     scaled_rate,
@@ -56,7 +57,7 @@ def snapshot_candidates(lab: Lab, causes: Sequence[Cause], start: int) -> list[C
         *_scaling(lab, confidence.get("preprocessing", 0.0)),
         *_loss(lab, confidence.get("loss", 0.0)),
     ]
-    return ranked(found)
+    return ranked(judged_for(lab, found))
 
 
 def _misses_a_schedule(causes: Sequence[Cause]) -> bool:

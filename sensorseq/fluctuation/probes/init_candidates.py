@@ -12,6 +12,7 @@ from sensorseq.fluctuation.probes.candidate import (
     Candidate,
     confidences,
     differs,
+    judged_for,
     ranked,
     rounded,
     scaled_rate,
@@ -27,14 +28,13 @@ _USUAL_INIT = {"weight_init": "xavier", "recurrent_init": "orthogonal", "forget_
 def init_candidates(lab: Lab, causes: Sequence[Cause]) -> list[Candidate]:
     """Return what a fluctuating run is tried with from first weights, the likeliest first."""
     confidence = confidences(causes)
-    return ranked(
-        [
-            *_scale(lab, confidence.get("preprocessing", 0.0), "noise"),
-            *_weights(lab, confidence.get("weight_init", 0.0), "noise"),
-            *_sizes(lab, confidence.get("model_complexity", 0.0), "noise"),
-            *_length(lab, confidence.get("sequence_length", 0.0), "noise"),
-        ]
-    )
+    found = [
+        *_scale(lab, confidence.get("preprocessing", 0.0), "noise"),
+        *_weights(lab, confidence.get("weight_init", 0.0), "noise"),
+        *_sizes(lab, confidence.get("model_complexity", 0.0), "noise"),
+        *_length(lab, confidence.get("sequence_length", 0.0), "noise"),
+    ]
+    return ranked(judged_for(lab, found))
 
 
 def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Candidate]:

@@ -100,8 +100,9 @@ def _compare(lab: Lab, result: ArmResult, epoch: int) -> tuple[bool, str]:
     is_same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
     at = int(np.flatnonzero(~is_same)[0])
     apart = abs(float(got[at]) - float(wanted[at]))
+    nats = " nats" if record.is_in_nats else ""
     likely = " By its size it is the order of the sums." if apart <= ROUNDING * wanted[at] else ""
     return False, (
         f"Replayed unchanged from epoch {epoch}, {what} was {got[at]:.9g} in {unit} {first + at}"
-        f" where the run had {wanted[at]:.9g} nats: {_MEANING}.{likely}"
+        f" where the run had {wanted[at]:.9g}{nats}: {_MEANING}.{likely}"
     )

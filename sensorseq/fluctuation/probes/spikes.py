@@ -112,7 +112,7 @@ def spike_replay(lab: Lab, purse: Purse, *, share: float = 1.0) -> Findings:
         for (start, of), result in zip(chosen.items(), results, strict=True)
         for spike in of
     ]
-    outcome, sentence = _judge(replayed, limit)
+    outcome, sentence = _judge(replayed, limit, " nats" if record.is_in_nats else "")
     curves = {"A": [_noted(lab, result) for result in results], "B": _losses(results)}
     if outcome == "confirmed":
         controls = [arm for _, *both in arms for arm in both]
@@ -249,18 +249,18 @@ def _measure(lab: Lab, start: int, spike: Spike, result: ArmResult) -> _Replayed
     )
 
 
-def _judge(replayed: Sequence[_Replayed], limit: float) -> tuple[str, str]:
+def _judge(replayed: Sequence[_Replayed], limit: float, unit: str) -> tuple[str, str]:
     """Return what the clipped arms alone say, and a sentence."""
     n_gone = sum(seen.is_gone for seen in replayed)
     worst = max(seen.change_after for seen in replayed)
-    became = f"changed by {worst:+.3f} nats at worst"
+    became = f"changed by {worst:+.3f}{unit} at worst"
     if np.isinf(worst):
         became = "stayed finite, as it had not" if worst < 0 else "did not stay finite"
     pairs = ", ".join(f"{seen.spike.height:.2f} to {seen.height:.2f}" for seen in replayed)
     where = ", ".join(str(seen.spike.step + 1) for seen in replayed)
     sentence = (
         f"Replayed from states before them with gradients clipped at {limit:.3g}, the leaps of the"
-        f" loss after steps {where} went from {pairs} nats; {n_gone} of {len(replayed)} lost over"
+        f" loss after steps {where} went from {pairs}{unit}; {n_gone} of {len(replayed)} lost over"
         f" {100 * SHRUNK:.0f} % without one half as high elsewhere, and the loss of the fixed"
         f" training windows over the epochs after {became}."
     )

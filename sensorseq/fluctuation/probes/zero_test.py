@@ -19,6 +19,7 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.evaluation import evaluate
+from sensorseq.training.losses import nats_per_unit
 from sensorseq.training.objective import Objective
 from sensorseq.training.recorder import margins_of
 from sensorseq.training.state import rng_state, set_rng_state
@@ -263,7 +264,8 @@ def _against_record(lab: Lab, module: nn.Module, outputs: NDArray[Any], epoch: i
     loss = _fixed_loss(lab, module)
     if loss is not None and loss != record.fixed_loss[epoch - 1]:
         was = record.fixed_loss[epoch - 1]
-        said.append(f"the loss of the fixed training windows is {loss:.9g}, not {was:.9g} nats")
+        nats = " nats" if record.is_in_nats else ""
+        said.append(f"the loss of the fixed training windows is {loss:.9g}, not {was:.9g}{nats}")
     if not said:
         return ""
     return (
@@ -289,4 +291,5 @@ def _fixed_loss(lab: Lab, module: nn.Module) -> float | None:
         fixed = TrainingData(X, valid, fixed.target)
     smoothing = lab.arguments.get("label_smoothing", 0.0)
     config = TrainingConfig(lab.n_classes, loss=loss, label_smoothing=smoothing)
-    return evaluate(module, fixed, Objective(config, fixed.target))[0]
+    scale = 1.0 if lab.record.is_in_nats else nats_per_unit(loss, lab.n_classes, smoothing)
+    return scale * evaluate(module, fixed, Objective(config, fixed.target))[0]

@@ -1,0 +1,220 @@
+"""Fits on another loss than cross-entropy: recorded, told apart, and probed like any other."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fake_lab import Effect, FakeLab
+from torch.nn import functional
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError
+from sensorseq.estimator.repair import is_better
+from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.page import make_page
+from sensorseq.fluctuation.probes.arm import Arm
+from sensorseq.fluctuation.probes.candidates import snapshot_candidates
+from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_candidates
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.session import probe_fit
+from sensorseq.training.losses import nats_per_unit
+
+N_CLASSES = 4
+NAMED = ("focal", "mse")
+
+
+def make_data(n_windows=600):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, N_CLASSES, n_windows)
+    phase = rng.uniform(0, 2 * np.pi, n_windows)
+    X = np.sin((0.3 + 0.2 * y)[:, None] * np.arange(24) + phase[:, None])
+    return X + 0.5 * rng.normal(size=X.shape), y
+
+
+X, Y = make_data()
+
+
+def fit(loss, **options):
+    defaults = {
+        "hidden_size": 16,
+        "max_epochs": 40,
+        "learning_rate": 0.2,
+        "lr_schedule": "constant",
+        "early_stopping": False,
+        "validation_fraction": 0.4,
+        "random_state": 1,
+    }
+    return SensorLSTMClassifier(**{**defaults, "loss": loss, **options}).fit(X, Y)
+
+
+def softmax_twice(outputs, target):
+    return functional.cross_entropy(outputs.softmax(1), target, reduction="none")
+
+
+@pytest.fixture(scope="module", params=NAMED)
+def restless(request):
+    return fit(request.param).fluctuation_
+
+
+@pytest.fixture(scope="module")
+def lab(restless):
+    return restless.origin.open(restless.record, X, Y)
+
+
+def test_a_report_on_another_loss_has_its_record_and_causes_by_it(restless):
+    assert restless.verdict == "fluctuating"
+    record = restless.record
+    assert record.n_epochs == 40
+    assert len(record.fixed_loss) == 40
+    assert not record.is_in_nats
+    named = [cause for cause in restless.causes if cause.name != "unknown"]
+    assert named
+    assert sum(cause.confidence for cause in restless.causes) <= 1 + 1e-9
+    assert "From a history alone" not in " ".join(restless.explanation)
+
+
+def test_nothing_of_another_loss_is_said_in_nats(restless):
+    in_nats = {name for name, part in restless.statistics.items() if part.unit == "nats"}
+    assert in_nats <= {"val_prediction_entropy"}  # of answers, not of a loss
+    assert not {"fixed_loss", "loss"} & set(restless.evidence)
+    page = make_page(restless)
+    assert "(nats)" not in page
+    assert "loss of the batch" in page
+    assert "loss of the batch (nats)" in make_page(fit("cross_entropy").fluctuation_)
+
+
+def test_a_loss_far_above_that_of_a_guess_is_no_first_weight_far_from_it():
+    def hundredfold(outputs, target):
+        return 100 * functional.cross_entropy(outputs, target, reduction="none")
+
+    report = fit(hundredfold).fluctuation_
+    assert report.verdict == "fluctuating"
+    assert report.record.steps["loss"][0] > 100
+    assert not [cause for cause in report.causes if cause.finding == "far from a guess"]
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05])
+def test_a_softmax_that_is_taken_twice_is_the_loss(rate):
+    report = fit(softmax_twice, learning_rate=rate).fluctuation_
+    assert report.verdict == "fluctuating"
+    first = report.causes[0]
+    assert (first.name, first.finding, first.grade) == ("loss", "not cross-entropy", "supported")
+    assert first.recommendation == {"loss": "cross_entropy"}
+
+
+def test_a_function_that_is_cross_entropy_is_not_taken_for_another_loss():
+    def own(outputs, target):
+        return functional.cross_entropy(outputs, target, reduction="none")
+
+    report = fit(own).fluctuation_
+    assert report.verdict == "fluctuating"
+    assert not [cause for cause in report.causes if cause.finding == "not cross-entropy"]
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_guess_costs_the_same_in_any_loss(n_classes):
+    others = 1 - 1 / n_classes
+    focal = others**2 * math.log(n_classes)
+    brier = (others**2 + (n_classes - 1) / n_classes**2) / n_classes
+    for loss, guess in (("cross_entropy", math.log(n_classes)), ("focal", focal), ("mse", brier)):
+        assert nats_per_unit(loss, n_classes) * guess == pytest.approx(math.log(n_classes))
+
+
+def test_a_lab_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restless, lab):
+    own, scaled = restless.record, lab.record
+    scale = nats_per_unit(lab.arguments["loss"], N_CLASSES)
+    assert scale > 1.1
+    assert np.array_equal(scaled.fixed_loss, scale * own.fixed_loss)
+    assert scaled.averaged_loss == scale * own.averaged_loss
+    number = len(scaled.snapshots) - 1
+    epoch = scaled.snapshots[number].epoch
+    still = {"start": number, "rate_factor": 1e-12, "restarts_optimizer": True}
+    unchanged, in_nats = lab.run(
+        [Arm("as it was", 1, **still), Arm("nats", 1, change={"loss": "cross_entropy"}, **still)]
+    )
+    assert unchanged.fixed_loss[0] == pytest.approx(scaled.fixed_loss[epoch - 1], rel=1e-4)
+    rows = scaled.fixed_rows
+    with torch.no_grad():
+        outputs = lab.module_at(number)(torch.from_numpy(lab.train.X[rows]))
+    target = torch.from_numpy(lab.train.target[rows])
+    wanted = functional.cross_entropy(outputs, target).item()
+    assert in_nats.fixed_loss[0] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_changes_are_judged_by_the_accuracy_where_the_loss_is_not_in_nats(lab):
+    causes = [
+        Cause(name, "observed", 0.2, "")
+        for name in ("learning_rate", "batch_size", "loss", "regularization", "model_complexity")
+    ]
+    found = snapshot_candidates(lab, causes, 1) + init_candidates(lab, causes)
+    assert {"loss", "learning_rate", "batch_size", "model_complexity"} <= {
+        part.cause for part in found
+    }
+    assert {part.judged_by for part in found} == {"accuracy", "level"}
+    # a run that learns nothing has no noise to be halved
+    learns = level_candidates(lab, causes, "not_learning")
+    assert {part.judged_by for part in learns} == {"level"}
+    plain = fit("cross_entropy", max_epochs=12).fluctuation_
+    of_plain = snapshot_candidates(plain.origin.open(plain.record, X, Y), causes, 1)
+    assert "accuracy" not in {part.judged_by for part in of_plain}
+
+
+def test_a_fit_on_another_loss_is_probed(restless):
+    proof = probe_fit(restless, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
+    assert "same bits" in proof.probes.self_test
+    trials = [trial for trial in proof.probes.trials if trial.noise_ratio is not None]
+    assert {"loss", "learning_rate"} <= {trial.cause for trial in trials}
+    assert all(trial.n_pairs >= 2 for trial in trials)
+    assert all("error rate" in trial.sentence for trial in trials)
+    assert "nats" not in " ".join(trial.sentence for trial in proof.probes.trials)
+
+
+def race_by_accuracy(effects, seed):
+    """Race on a lab whose losses are in no unit, beside a run of the same noisy accuracy."""
+    lab = FakeLab(effects, noise=0.4, seed=seed, scatter=0.1, arguments={"loss": "mse"})
+    lab.record.loss_unit = ""
+    rng = np.random.default_rng(seed)
+    history = {"val_accuracy": 0.7 + rng.normal(0, 0.12, lab.n_epochs)}
+    causes = [Cause("learning_rate", "observed", 0.6, "")]
+    return race(lab, Purse(lab, 400.0), causes, history=history)
+
+
+def test_a_calm_and_lost_accuracy_are_told_apart():
+    rate = "learning_rate / 4"
+    outcomes = {"calmer": 0, "calmer, less accurate": 0, "the same": 0}
+    for seed in range(10):
+        for name, effect in (
+            ("calmer", Effect(0.15)),
+            ("calmer, less accurate", Effect(0.15, raw=0.6)),  # by 18 points
+            ("the same", Effect()),
+        ):
+            trials = race_by_accuracy({rate: effect}, seed).trials
+            outcomes[name] += next(t for t in trials if t.name == rate).outcome == "confirmed"
+    assert outcomes["calmer"] >= 8
+    assert outcomes["calmer, less accurate"] == 0
+    assert outcomes["the same"] <= 1
+
+
+def test_a_function_cannot_be_probed_and_one_sentence_says_why():
+    report = fit(softmax_twice, max_epochs=20).fluctuation_
+    with pytest.raises(ArgumentError) as caught:
+        report.probe(X, Y, verbose=0)
+    said = str(caught.value)
+    assert "a loss of your own" in said
+    assert "'cross_entropy' or 'focal' or 'mse'" in said
+    assert said.count(". ") == 0
+
+
+def test_a_repair_is_weighed_by_what_both_fits_were_measured_by(restless):
+    plain = fit("cross_entropy", learning_rate=2e-3).fluctuation_
+    assert "fixed_loss_noise" in plain.statistics
+    is_calmer, said = is_better(restless, plain)
+    noise = [report.statistics["val_accuracy_noise"].value for report in (plain, restless)]
+    assert is_calmer
+    assert f"validation accuracy moves by {noise[0]:.3f} per epoch (before {noise[1]:.3f})" in said
+    kept, said = is_better(restless, replace(restless, verdict="normal"))
+    assert kept
+    assert "nan" not in said
