@@ -28,13 +28,20 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes import score, weights
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.rank import DESCRIBERS, _excluded, describe, find_causes
+from sensorseq.fluctuation.causes.rank import (
+    DESCRIBERS,
+    _excluded,
+    describe,
+    find_causes,
+    look_at,
+)
 from sensorseq.fluctuation.causes.score import batch_share, of_causes, score_sides
 from sensorseq.fluctuation.causes.seen import KEEP, Seen
 from sensorseq.fluctuation.causes.signatures import RIVALS, SIGNATURES, is_supported
 from sensorseq.fluctuation.causes.theory import MAX_TERMS, POSITION, POSITION_FEATURES, SIDES
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.fluctuation.run import Run
+from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS, LOSS_NOISE_NATS
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.parameters import check_parameters
 
@@ -491,6 +498,26 @@ def test_stopping_early_holds_windows_out(name):
     stops = [c for c in (cause.recommendation, *cause.alternatives) if c.get("early_stopping")]
     assert stops
     assert all(change["validation_fraction"] == 0.2 for change in stops)
+
+
+@pytest.mark.parametrize(
+    ("of_fixed", "edge"), [(True, FIXED_LOSS_NOISE_NATS), (False, LOSS_NOISE_NATS)]
+)
+def test_the_training_is_calm_up_to_the_edge_of_the_loss_that_was_measured(of_fixed, edge):
+    """A rough validation curve is excluded as its own cause where the training moves as well."""
+    calm = {("small_validation_set", ""), ("dropout_noise", "")}
+    for factor in (0.95, 1.05):
+        record = healthy_record()
+        history = history_of(record)
+        # a zig-zag a, -a has second differences of 4 a: the noise of white noise with this mean
+        height = factor * edge / (4 * math.sqrt(math.pi / 12))
+        zigzag = 0.5 + height * (-1.0) ** np.arange(N_EPOCHS)
+        record.fixed_loss = zigzag if of_fixed else np.zeros(0)
+        history["loss"] = history["loss"] if of_fixed else zigzag
+        run, _ = judged_run(record, history)
+        seen = look_at(run, {"dropout": 0.5})
+        assert seen["loss_noise"] == pytest.approx(factor * edge)
+        assert calm & _excluded(seen) == (calm if factor > 1 else set())
 
 
 def test_noise_of_augmentation_is_not_excluded():

@@ -22,11 +22,15 @@ _FIRST_EPOCHS = 0.1  # of a run, in which a difference of the parts cannot be ov
 _SMOOTHED = 5  # epochs of the running median by which the lowest validation loss is found
 
 
+def training_loss(run: Run) -> str:
+    """Return the column of the training side: of the fixed windows, or the running mean."""
+    return "fixed_loss" if np.isfinite(column(run, "fixed_loss")).sum() > 2 else "loss"
+
+
 def measure_curves(run: Run) -> dict[str, float]:
     """Return the features of the history and of the fixed training windows."""
     running, validation = column(run, "loss"), column(run, "val_loss")
-    fixed = column(run, "fixed_loss")
-    train = fixed if np.isfinite(fixed).sum() > 2 else running
+    fixed, train = column(run, "fixed_loss"), column(run, training_loss(run))
     late = late_epochs(run)
     scale = 0.1 * run.log_classes
     n_first = max(math.ceil(_FIRST_EPOCHS * run.n_epochs), 2)

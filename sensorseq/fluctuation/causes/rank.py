@@ -15,13 +15,14 @@ from sensorseq.fluctuation.causes import (
     step_causes,
 )
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
+from sensorseq.fluctuation.causes.curve_features import training_loss
 from sensorseq.fluctuation.causes.features import measure
 from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
 from sensorseq.fluctuation.causes.score import UNKNOWN, of_causes, score_sides
 from sensorseq.fluctuation.causes.seen import Seen
 from sensorseq.fluctuation.causes.theory import SIDES
 from sensorseq.fluctuation.run import Run
-from sensorseq.fluctuation.thresholds import LOSS_NOISE_NATS
+from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS, LOSS_NOISE_NATS
 
 DESCRIBERS: dict[str, Callable[[Seen], Cause | None]] = {
     "learning_rate": step_causes.learning_rate,
@@ -71,8 +72,19 @@ def find_causes(
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return ()
-    seen = Seen(measure(run), dict(arguments or {}), clip_at=_usual_gradient(run))
+    seen = look_at(run, arguments)
     return _explained(seen) if verdict == "normal" else _ranked(seen)
+
+
+def look_at(run: Run, arguments: Mapping[str, Any] | None = None) -> Seen:
+    """Measure a run, and put what was asked for beside it."""
+    of_fixed = training_loss(run) == "fixed_loss"
+    return Seen(
+        measure(run),
+        dict(arguments or {}),
+        clip_at=_usual_gradient(run),
+        noise_edge=FIXED_LOSS_NOISE_NATS if of_fixed else LOSS_NOISE_NATS,
+    )
 
 
 def describe(name: str, seen: Seen, side: str, confidence: float) -> Cause | None:
@@ -112,7 +124,7 @@ def _excluded(seen: Seen) -> set[tuple[str, str]]:
     An argument may exclude a cause; it never names one.
     """
     excluded = set()
-    if seen.above("loss_noise", LOSS_NOISE_NATS):  # the training moves as well
+    if seen.above("loss_noise", seen.noise_edge):  # the training moves as well
         excluded |= {side for side in SIDES if side[0] in ("small_validation_set", "dropout_noise")}
 
     def is_off(*names: str) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
+
 KEEP: Any = object()  # in place of a new value: leave that argument alone
 _NOTHING = object()
 
@@ -23,12 +25,15 @@ class Seen:
         Which side of a cause is looked at, see `theory.SIDES`.
     clip_at : float
         75 % quantile of the late gradient norms, NaN where they were not recorded.
+    noise_edge : float
+        What ``loss_noise`` of a calm run stays below: it depends on which training loss that is of.
     """
 
     features: Mapping[str, float]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     side: str = ""
     clip_at: float = math.nan
+    noise_edge: float = FIXED_LOSS_NOISE_NATS
 
     def __getitem__(self, feature: str) -> float:
         return self.features[feature]
