@@ -6,6 +6,7 @@ from typing import Any
 
 from sensorseq.fluctuation.cause_words import GRADES, call, likely
 from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.score import UNKNOWN
 from sensorseq.fluctuation.marks import colour_of, mark
 from sensorseq.fluctuation.run import plural
 
@@ -30,12 +31,15 @@ def make_cards(
     pictures = pictures or [""] * len(causes)
     fix = fix or {}
     told: list[str] = []
+    n_ranked = 0
     excluded: list[str] = []
     for cause, picture in zip(causes, pictures, strict=True):
         if cause.grade == "rejected":
             excluded.append(_card(cause, "", "", fix))
         else:
-            told.append(_card(cause, f"{len(told) + 1}. ", picture, fix))
+            n_ranked += cause.name != UNKNOWN  # it is no candidate, but what they leave
+            rank = "" if cause.name == UNKNOWN else f"{n_ranked}. "
+            told.append(_card(cause, rank, picture, fix))
     parts = []
     if told:
         parts.append(f'<ol class="causes">{"".join(told)}</ol>')
@@ -53,8 +57,9 @@ def _card(cause: Cause, rank: str, picture: str, fix: Mapping[str, Any]) -> str:
     chance = ""
     if sure and cause.grade != "rejected":
         width = min(max(100 * cause.confidence, 0.0), 100.0)
+        what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
         chance = (
-            f'<span class="chance">{escape(sure)} likely</span>'
+            f'<span class="chance">{escape(sure)} {what}</span>'
             f'<span class="bar" aria-hidden="true"><span style="width:{width:.0f}%"></span></span>'
         )
     words = [f"<p>{escape(cause.evidence.replace('+-', '±'))}</p>" if cause.evidence else ""]

@@ -12,6 +12,7 @@ from sensorseq.fluctuation.cause_words import (
     not_rejected,
 )
 from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.score import UNKNOWN
 from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def _causes(causes: tuple[Cause, ...], room: int) -> list[str]:
     lines_of = _share_out([len(lines) for lines in evidence], room - n_shown - is_cut)
     lines, rank = [], 0
     for cause, most in zip(shown, lines_of, strict=True):
-        is_rejected = cause.grade == "rejected"
-        rank += not is_rejected
-        lines.append(_headline("-" if is_rejected else str(rank), cause))
+        mark = {cause.grade == "rejected": "-", cause.name == UNKNOWN: "?"}.get(True, "")
+        rank += not mark
+        lines.append(_headline(mark or str(rank), cause))
         if most:
             lines += _block("", cause.evidence, most=most, indent=_INDENT + 2)
     if is_cut:

@@ -232,6 +232,20 @@ def test_confidences_fall_and_sum_to_one_at_most(verdict, name):
     assert len({cause.name for cause in causes}) == len(causes)
 
 
+def test_unknown_is_what_the_others_leave_and_says_so():
+    n_unknown = 0
+    for name in KNOWN:
+        first, *rest = causes_of(KNOWN[name])
+        if first.name != "unknown":
+            continue
+        n_unknown += 1
+        left = 1 - math.fsum(cause.confidence for cause in rest)
+        assert first.confidence == pytest.approx(left)
+        assert f"has {100 * rest[0].confidence:.0f} %, less than a half" in first.evidence
+        assert f"{100 * left:.0f} % is left for what is not listed" in first.evidence
+    assert n_unknown >= 2
+
+
 def test_unknown_stands_first_where_nothing_was_measured():
     run = Run(
         {}, 1, n_val=None, n_train=None, n_classes=None, majority_fraction=None, best_epoch=None

@@ -11,6 +11,7 @@ from sample_reports import SAMPLES, expected_roughness, restless, unproved
 from sensorseq.fluctuation.cause_words import likely, literal
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.fluctuation.fix_block import make_fix
+from sensorseq.fluctuation.page import make_page
 from sensorseq.fluctuation.report import FluctuationReport
 
 
@@ -174,3 +175,30 @@ def test_values_are_typed_as_python_reads_them(value):
 def test_the_repr_names_the_first_cause():
     said = repr(restless())
     assert said.endswith("150 epochs, learning_rate: schedule missing proved)")
+
+
+def with_unknown():
+    """A report in which the likeliest cause is likelier than what none of them explains."""
+    rate = replace(unproved().causes[0], confidence=0.42, grade="observed")
+    batch = replace(rate, name="batch_size", finding="too small", confidence=0.28)
+    unknown = Cause("unknown", "observed", 0.30, "No cause reaches a half.")
+    return replace(unproved(), causes=(unknown, rate, batch), probes=None)
+
+
+def test_what_is_not_known_has_no_rank_among_the_causes():
+    lines = str(with_unknown()).splitlines()
+    heads = [line.split() for line in lines if "OBSERVED" in line]
+    assert heads[0][:3] == ["Cause", "?", "unknown"]
+    assert [(head[0], head[1].rstrip(":")) for head in heads[1:]] == [
+        ("1", "learning_rate"),
+        ("2", "batch_size"),
+    ]
+    page = make_page(with_unknown())
+    cards = [card.split("</h3>")[0] for card in page.split("<h3>")[1:]]
+    assert [card.split(":")[0] for card in cards[:3]] == [
+        "unknown",
+        "1. learning_rate",
+        "2. batch_size",
+    ]
+    assert "30 % likely to be none of those listed<" in page
+    assert "42 % likely<" in page

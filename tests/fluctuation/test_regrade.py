@@ -46,9 +46,12 @@ def test_without_a_proof_what_is_unknown_stays_unknown():
 
 
 def test_what_is_unknown_is_told_by_what_is_left():
-    first, *_ = regrade(RANKED, [trial("learning_rate", "rejected")], [])
+    first, *rest = regrade(RANKED, [trial("learning_rate", "rejected")], [])
+    left = 1 - sum(part.confidence for part in rest)
+    assert first.confidence == pytest.approx(left)
     assert first.evidence == (
-        "Abnormal, and no cause was proved: the likeliest left, batch_size, has 20 %."
+        "Abnormal, and no cause was proved: the likeliest left, batch_size, has 20 %, less than a"
+        f" half, and {100 * left:.0f} % is left for what is not listed."
     )
     assert "larger budget" in first.advice
     trials = [trial("learning_rate", "rejected"), trial("batch_size", "rejected")]

@@ -68,7 +68,8 @@ def find_causes(
     -------
     tuple of Cause
         The likeliest first. Where none has a confidence of a half the first is ``"unknown"``, and
-        the candidates come after it. Confidences sum to one at most.
+        the candidates come after it; its confidence is what they leave, which may be less than that
+        of one of them. Confidences sum to one at most.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return ()
@@ -144,7 +145,10 @@ def _unknown(confidence: float, candidates: list[Cause]) -> Cause:
     evidence = "Abnormal, but its cause cannot be told from what was recorded"
     if candidates:
         first = candidates[0]
-        evidence += f": the likeliest, {first.title}, has {100 * first.confidence:.0f} %"
+        evidence += (
+            f": the likeliest, {first.title}, has {100 * first.confidence:.0f} %, less than a half,"
+            f" and {100 * confidence:.0f} % is left for what is not listed"
+        )
     return Cause(
         UNKNOWN,
         "observed",

@@ -77,7 +77,10 @@ def _still_unknown(confidence: float, weighed: Sequence[Cause], is_tried: bool) 
     left = [cause for cause in weighed if cause.grade != "rejected"]
     evidence, advice = "Abnormal, and no cause was proved", ""
     if left:
-        evidence += f": the likeliest left, {left[0].title}, has {likely(left[0].confidence)}"
+        evidence += (
+            f": the likeliest left, {left[0].title}, has {likely(left[0].confidence)}, less than a"
+            f" half, and {likely(confidence)} is left for what is not listed"
+        )
         if is_tried:
             advice = "Probes with a larger budget may settle it."
     return Cause(UNKNOWN, "observed", confidence, f"{evidence}.", advice=advice)
