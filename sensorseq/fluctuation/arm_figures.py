@@ -34,10 +34,14 @@ def draw_arms(trial: Trial) -> str:
         )
     ]
     # The other order may be one of those that all changes are held against: it is drawn once.
-    others = list(trial.curves.get("A'", ()))
-    same = [curve for curve in trial.curves.get("A", ()) if curve not in others]
+    others = [drawable(curve) for curve in trial.curves.get("A'", ())]
+    same = [
+        curve
+        for curve in map(drawable, trial.curves.get("A", ()))
+        if not any(np.array_equal(curve, other, equal_nan=True) for other in others)
+    ]
     if same:
-        arms[1] = (*arms[1][:3], [drawable(curve) for curve in same[:_CURVES]])
+        arms[1] = (*arms[1][:3], same[:_CURVES])
     values = np.concatenate([_NONE, *(curve for *_, curves in arms for curve in curves)])
     values = values[np.isfinite(values)]
     if not values.size:
