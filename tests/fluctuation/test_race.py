@@ -78,6 +78,17 @@ def test_a_calm_run_confirms_nothing():
 # --- the branches of the rule -------------------------------------------------------------------
 
 
+def test_of_another_loss_a_calm_accuracy_confirms_nothing():
+    lab = FakeLab({RATE: CALMER}, noise=0.01)
+    lab.record.loss_unit = ""
+    lab.record.fixed_accuracy = 0.7 + 0.3 * (lab.record.fixed_loss - lab.level)
+    findings = run(lab, 300)
+    assert set(outcomes(findings).values()) == {"undecided"}
+    for trial in findings.trials:
+        assert "not judged" in trial.sentence
+        assert "of the accuracy per epoch" in trial.sentence
+
+
 def test_calmer_and_lower_proves_the_rate_with_the_batch_as_equivalent():
     findings = run(FakeLab({RATE: CALMER, BATCH: CALMER}), 300)
     assert outcomes(findings)[RATE] == "confirmed"

@@ -17,6 +17,7 @@ FIRST_SHARE_ANEW = 1 / 3  # of one from first weights, which descends before it 
 # evidence, and what happened to be still for a few epochs is none.
 NOISE_FLOOR = 0.5 * FIXED_LOSS_NOISE_NATS
 MOST_LOSS = 1.5  # times that of guessing, from where losses count alike
+CALM_ACCURACY = 0.01  # noise, below which an accuracy is calm, however much calmer another one is
 _FAILED = 10.0  # times the loss of guessing: what a run that diverged is taken to have come to
 
 
@@ -118,8 +119,7 @@ def measure_accuracy(result: ArmResult) -> ArmNumbers:
         return ArmNumbers(0.0, 1.0, 1.0, math.nan, 1.0, True)
     noise = rms_noise(judged)
     raw = 1.0 - float(accuracy[len(accuracy) // 2 :].mean())
-    # Below a point of accuracy a curve is calm, however much calmer another one is.
-    return ArmNumbers(math.log(max(noise, 0.01)), noise, raw, math.nan, noise, False)
+    return ArmNumbers(math.log(max(noise, CALM_ACCURACY)), noise, raw, math.nan, noise, False)
 
 
 def rms_noise(values: Floats) -> float:

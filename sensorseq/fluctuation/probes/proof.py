@@ -90,9 +90,10 @@ def describe(one: Tried) -> str:
     """Return what came of a candidate, in a sentence with its figures."""
     name, n_pairs = one.candidate.name, len(one.results)
     if one.reading == "calm":
+        unit = " of the accuracy" if one.candidate.judged_by == "accuracy" else " nats"
         return (
             f"With {name}: not judged, as the unchanged re-runs are calm"
-            f" (+-{one.unchanged_nats:.3f} nats per epoch)."
+            f" (+-{one.unchanged_nats:.3f}{unit} per epoch)."
         )
     if one.reading == "failed":
         return f"With {name}: the re-runs diverged ({plural(n_pairs, 'pair')})."

@@ -29,7 +29,8 @@ def recorded_arms(
     n_epochs : int
         Of a re-run.
     history : mapping, optional
-        The run's columns, for its validation.
+        The run's columns, for its validation. Without one the accuracy is that of the fixed
+        windows, as it is of re-runs then.
     """
     record = lab.record
     first = record.snapshots[start].epoch
@@ -37,6 +38,8 @@ def recorded_arms(
         name: _column(history, name, record.n_epochs)
         for name in ("loss", "val_loss", "val_accuracy")
     }
+    if not len(columns["val_accuracy"]) and len(record.fixed_accuracy) == record.n_epochs:
+        columns["val_accuracy"] = np.asarray(record.fixed_accuracy, np.float64)
     rates = _rates(lab)
     found: list[ArmResult] = []
     for begin in range(first, record.n_epochs - n_epochs + 1, n_epochs):

@@ -8,7 +8,7 @@ import numpy as np
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult
 from sensorseq.fluctuation.probes.candidate import MOST_CANDIDATES, Candidate
 from sensorseq.fluctuation.probes.judging import Judge, Tried
-from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, measure_arm
+from sensorseq.fluctuation.probes.noise_of_arms import CALM_ACCURACY, FIRST_SHARE, measure_by
 from sensorseq.fluctuation.probes.progress_guard import SETTLED_PAIRS
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.stop_rule import LEAST_PAIRS
@@ -265,11 +265,13 @@ class Rounds:
     def _close_if_calm(self) -> None:
         """Stop where there is no noise to halve: whatever slows a run down would look good."""
         for one in self.tried:
-            if one.outcome or not one.results or one.candidate.judged_by in ("level", "accuracy"):
+            by = one.candidate.judged_by
+            if one.outcome or not one.results or by == "level":
                 continue
-            if self.unchanged_noise(one.candidate.restarts) < FIXED_LOSS_NOISE_NATS:
+            noise = self.unchanged_noise(one.candidate.restarts, by)
+            if noise < (CALM_ACCURACY if by == "accuracy" else FIXED_LOSS_NOISE_NATS):
                 one.outcome, one.reading = "undecided", "calm"
-                one.unchanged_nats = self.unchanged_noise(one.candidate.restarts)
+                one.unchanged_nats = noise
 
     def _close_if_settled(self) -> None:
         """Once a change is proved, give up those that their pairs speak against so far."""
@@ -280,14 +282,14 @@ class Rounds:
             if is_weighed and max(one.noise_evidence[-1], one.level_evidence[-1]) < 0:
                 one.outcome, one.reading = "undecided", "settled"
 
-    def unchanged_noise(self, restarts: bool = False) -> float:
-        """Return the mean noise of the unchanged re-runs, in nats; NaN without one.
+    def unchanged_noise(self, restarts: bool = False, by: str = "noise") -> float:
+        """Return the mean noise of the unchanged re-runs, in nats, or of the accuracy; or NaN.
 
         Where the noise is bursts, most stretches of a restless run are calm.
         """
         results = self._unchanged.get(restarts, ())
         noise = [
-            measure_arm(result, self.log_classes, self._first_share).noise_nats
+            measure_by(by, result, self.log_classes, self._first_share).noise_nats
             for result in results
         ]
         return float(np.mean(noise)) if noise else math.nan

@@ -87,13 +87,13 @@ def verify(
     if not good and costs_accuracy(lab, repaired[0], unchanged):
         note = "From first weights it costs accuracy by more than one standard error; not applied."
         return Repair({}, f"{repair.note} {note}")
-    after = numbers[chosen]
+    after, nats = numbers[chosen], " nats" if lab.record.is_in_nats else ""
     if not good and _leaves_it_restless(after, before):
-        note = f"From first weights the noise stays: {_nats(before)} -> {_nats(after)} nats."
+        note = f"From first weights the noise stays: {_said(before)} -> {_said(after)}{nats}."
         return Repair({}, f"{repair.note} {note} Not applied.")
     figures = (
         f"From first weights over {plural(ready[0].n_epochs, 'epoch')}: noise"
-        f" {_nats(before)} -> {_nats(after)} nats, loss {before.raw:.2f} -> {after.raw:.2f}."
+        f" {_said(before)} -> {_said(after)}{nats}, loss {before.raw:.2f} -> {after.raw:.2f}."
     )
     return Repair(dict(variants[chosen]), f"{repair.note} {figures}")
 
@@ -155,5 +155,5 @@ def _is_as_low(after: ArmNumbers, before: ArmNumbers) -> bool:
     )
 
 
-def _nats(numbers: ArmNumbers) -> str:
+def _said(numbers: ArmNumbers) -> str:
     return "without end" if numbers.failed else f"{numbers.noise_nats:.3f}"
