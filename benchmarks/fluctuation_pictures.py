@@ -27,16 +27,7 @@ COLOUR, FAINT = "#0b6bcb", "#9aa5b1"
 OURS = ("ours, statistics", "ours, probes")  # the confusion of the others tells nothing of us
 NORMAL = "normal"
 ENDS = (NORMAL, "unknown")  # behind all causes
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 100,
-}
+STYLE = ROOT / "docs" / "pictures.mplstyle"
 
 Facts = Mapping[str, Any]
 
@@ -138,7 +129,7 @@ def draw_all(results: Mapping[str, Any], folder: Path) -> None:
     """Write every picture into a folder."""
     facts = results["environment"]
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with plt.style.context(STYLE):
         for name, (key, draw) in PICTURES.items():
             figure = draw(facts)
             path = folder / f"{name}.png"

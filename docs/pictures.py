@@ -36,16 +36,7 @@ from matplotlib import pyplot as plt
 IMAGES = Path(__file__).resolve().parent / "images" / "preprocessing"
 BEFORE, AFTER, THIRD = "#9aa5b1", "#0b6bcb", "#d9480f"
 SURFACES = plt.get_cmap("tab10").colors
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 110,
-}
+STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 110}]
 
 
 class Real:
@@ -458,7 +449,7 @@ def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) ->
     left = []
     for name in names:
         try:
-            with mpl.rc_context(STYLE):
+            with plt.style.context(STYLE):
                 figure = PICTURES[name](real)
                 figure.savefig(folder / f"{name}.png", metadata={"Software": None})
                 plt.close(figure)

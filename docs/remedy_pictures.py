@@ -33,16 +33,7 @@ from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).resolve().parent / "images" / "remedies"
 COLOURS = ("#9aa5b1", "#0b6bcb", "#d9480f", "#2b8a3e")
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 90,
-}
+STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 90}]
 SEEDS = range(5)
 SMALL = {
     "hidden_size": 16,
@@ -574,7 +565,7 @@ def main() -> None:
     parser.add_argument("--only", choices=names, nargs="+", default=names)
     chosen = parser.parse_args().only
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with plt.style.context(STYLE):
         for name in chosen:
             started = time.perf_counter()
             print(name)

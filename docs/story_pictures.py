@@ -19,16 +19,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = HERE / "images"
 EXAMPLE = HERE.parent / "examples" / "fluctuating_lstm.py"
 BEFORE, AFTER, THIRD = "#9aa5b1", "#0b6bcb", "#d9480f"
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 100,
-}
+STYLE = HERE / "pictures.mplstyle"
 SIZE = {"hidden_size": 48, "max_epochs": 200}
 FITS = {
     "as asked": ({}, BEFORE),
@@ -83,7 +74,7 @@ def main() -> None:
     """Write them all."""
     example = load_example()
     for name, draw in PICTURES.items():
-        with mpl.rc_context(STYLE):
+        with plt.style.context(STYLE):
             figure = draw(example)
             figure.savefig(IMAGES / f"{name}.png", metadata={"Software": None})
             plt.close(figure)

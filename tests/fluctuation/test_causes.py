@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from fluctuation.cause_runs import (
     N_CLASSES,
     N_EPOCHS,
@@ -330,6 +331,7 @@ GIVEN = {
         "max_grad_norm": 0.01,
     },
     "adam": {**DEFAULTS, "optimizer_params": {"eps": 1e-12, "betas": (0.9, 0.5)}},
+    "own loss": {**DEFAULTS, "loss": torch.nn.functional.cross_entropy},
 }
 WILD = dict.fromkeys(HEALTHY, 0.7) | {"last_batch_gradient": 4.0}
 

@@ -7,6 +7,7 @@ from sensorseq.fluctuation.causes.wording import cause_of
 
 def label_noise(seen: Seen) -> Cause | None:
     """Tell of windows whose labels look wrong, for they fit another class."""
+    is_own_loss = callable(seen.arguments.get("loss"))  # which would have to smooth them itself
     return cause_of(
         "label_noise",
         seen,
@@ -16,7 +17,7 @@ def label_noise(seen: Seen) -> Cause | None:
             ("fitted_late_share", "{p} came to fit in the last third of the epochs only"),
             ("val_stubborn_of_errors", "{p} of the validation errors are always the same windows"),
         ),
-        seen.raised(label_smoothing=0.1),
+        {} if is_own_loss else seen.raised(label_smoothing=0.1),
         advice=(
             "Look at the windows that never fit, and correct labels by hand; leave the validation"
             " labels to the same check."
