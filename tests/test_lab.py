@@ -70,6 +70,28 @@ def test_an_unchanged_arm_is_the_run(options):
         )
 
 
+OF_WINDOWS = {
+    "input_dropout": ({"input_dropout": 0.3}, {"input_dropout": 0.0}),
+    "augment": ({"augment": {"jitter": 0.1}}, {"augment": None}),
+    "class_weight": ({"class_weight": {0: 1.0, 1: 5.0, 2: 1.0}}, {"class_weight": None}),
+    "crop": ({"max_timesteps": 7, "crop": "random"}, {"crop": "head"}),
+}
+
+
+@pytest.mark.parametrize(("own", "other"), OF_WINDOWS.values(), ids=OF_WINDOWS)
+def test_what_is_done_to_windows_may_change_from_a_snapshot_on(own, other):
+    _, report, lab = fit(**own)
+    epoch = report.record.snapshots[1].epoch
+    same, changed = lab.run(
+        [
+            Arm("the same once more", 2, start=1, seed=None, change=own),
+            Arm("changed", 2, start=1, seed=None, change=other),
+        ]
+    )
+    assert np.array_equal(same.fixed_loss, report.record.fixed_loss[epoch : epoch + 2])
+    assert not np.array_equal(changed.fixed_loss, same.fixed_loss)
+
+
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 def test_an_arm_leaves_no_trace(engine):
     classifier, report, lab = fit(engine=engine, ema_decay=0.9)

@@ -267,8 +267,12 @@ class FitLab:
             module = prepared.module
         else:
             prepared = self._prepared
-            training = {k: v for k, v in arm.change.items() if k not in _DROPOUTS}
+            of_windows = {k: v for k, v in arm.change.items() if k in _OF_WINDOWS}
+            others = {*_DROPOUTS, *of_windows}
+            training = {k: v for k, v in arm.change.items() if k not in others}
             config, module = replace(prepared.config, **training), copy.deepcopy(prepared.module)
+            if of_windows:  # made as the run made its own: with the same masks and noise
+                prepared = self._prepare(Arm(arm.name, arm.n_epochs, change=of_windows))
             for name in _DROPOUTS:
                 if name in arm.change:
                     setattr(module, name, arm.change[name])
