@@ -8,6 +8,8 @@ from _fault_runs import read_arguments
 from _verdict_runs import Evidence
 
 from sensorseq.estimator.report import make_report
+from sensorseq.fluctuation.causes.cause import hidden_cause
+from sensorseq.fluctuation.causes.rank import IDENTIFIED
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
@@ -47,14 +49,19 @@ def answers_of(report: FluctuationReport) -> list[tuple[str, float]]:
     """Return what is answered, likeliest first, with confidences: causes, or that all is normal.
 
     A cause that is rejected is no answer. A report that finds something wrong and names no cause
-    answers ``"unknown"``.
+    answers ``"unknown"``. One that calls a curve calm, and what costs it accuracy likelier than
+    not, answers that before ``"normal"``.
     """
     named: dict[str, float] = {}
     for cause in report.causes:  # one may be there with two findings: the likelier counts
         if cause.grade != "rejected":
             named.setdefault(cause.name, cause.confidence)
     if report.verdict == NORMAL:
-        return [(NORMAL, 1.0), *named.items()]
+        hidden = hidden_cause(report.verdict, report.causes)
+        if hidden is None or hidden.confidence < IDENTIFIED:
+            return [(NORMAL, 1.0), *named.items()]
+        sure = named.pop(hidden.name)
+        return [(hidden.name, sure), (NORMAL, 1 - sure), *named.items()]
     return list(named.items()) or [(UNKNOWN, 0.0)]
 
 

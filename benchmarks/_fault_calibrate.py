@@ -30,6 +30,7 @@ from _fault_fit import (
 )
 
 from sensorseq.fluctuation.causes import theory, weights
+from sensorseq.fluctuation.causes.cause import HIDDEN
 
 
 def describe(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
@@ -88,7 +89,31 @@ def describe(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
     return "\n".join(lines)
 
 
-def write_weights(path: Path, scales: Any, model: Model, knots: Any, note: str) -> None:
+def describe_calm(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
+    """Say how often a cause is named on a calm run, and is one."""
+    names, of = cause_shares(shares)
+    hidden = [place for place, name in enumerate(names) if name in HIDDEN]
+    calm = [i for i, case in enumerate(cases) if not case.is_judged]
+    x, y = np.array(knots).T
+    best = {i: hidden[int(of[i, hidden].argmax())] for i in calm}
+    named = [i for i in calm if np.interp(of[i, best[i]], x, y) >= 0.5]
+    right = sum(names[best[i]] in cases[i].causes for i in named)
+    wrong: dict[str, int] = {}
+    for i in named:
+        if names[best[i]] not in cases[i].causes:
+            key = f"{names[best[i]]} ({cases[i].kind})"
+            wrong[key] = wrong.get(key, 0) + 1
+    n_hidden = sum(bool(set(cases[i].causes) & HIDDEN) for i in calm)
+    listed = ", ".join(f"{k} {v}" for k, v in sorted(wrong.items(), key=lambda kv: -kv[1]))
+    return (
+        f"calm: {len(calm)} runs, {n_hidden} with a hidden cause; named {len(named)},"
+        f" right {right}; wrong: {listed}"
+    )
+
+
+def write_weights(
+    path: Path, scales: Any, model: Model, knots: Any, calm_knots: Any, note: str
+) -> None:
     """Write `weights.py` as plain literals."""
     text = [
         '"""Weights of the causes; written by benchmarks/_fault_calibrate.py, not by hand.\n',
@@ -113,6 +138,10 @@ def write_weights(path: Path, scales: Any, model: Model, knots: Any, note: str) 
         "CALIBRATION: tuple[tuple[float, float], ...] = (",
         *(f"    {knot!r}," for knot in knots),
         ")",
+        "# the same of calm runs",
+        "CALM_CALIBRATION: tuple[tuple[float, float], ...] = (",
+        *(f"    {knot!r}," for knot in calm_knots),
+        ")",
     ]
     path.write_text("\n".join(text) + "\n")
 
@@ -129,7 +158,9 @@ def main() -> None:
     weights.SCALES.update(fit_scales(cases))
     shares = out_of_data(cases)
     knots = fit_calibration(cases, shares)
+    calm_knots = fit_calibration(cases, shares, calm=True)
     print(describe(cases, shares, knots))
+    print(describe_calm(cases, shares, calm_knots))
     if arguments.write:
         names = "".join(sorted(case.name for case in cases)).encode()
         n_true = sum(bool(case.causes) for case in cases)
@@ -137,7 +168,7 @@ def main() -> None:
             f"From {len(cases)} runs on {', '.join(sorted({c.data for c in cases}))}, {n_true} of"
             f" them with a fault\nthat came true; runs {hashlib.sha256(names).hexdigest()[:12]}."
         )
-        write_weights(Path(weights.__file__), weights.SCALES, fit(cases), knots, note)
+        write_weights(Path(weights.__file__), weights.SCALES, fit(cases), knots, calm_knots, note)
 
 
 if __name__ == "__main__":

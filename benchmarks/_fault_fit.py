@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from sensorseq.fluctuation.causes import theory, weights
+from sensorseq.fluctuation.causes.cause import HIDDEN
 from sensorseq.fluctuation.causes.score import (
     can_tell,
     log_prior,
@@ -214,11 +215,19 @@ def cause_shares(shares: Floats) -> tuple[list[str], Floats]:
     return names, np.array(columns).T
 
 
-def fit_calibration(cases: Sequence[Case], shares: Floats) -> tuple[tuple[float, float], ...]:
-    """Return knots of a rising piecewise linear map from shares to frequencies of being right."""
+def fit_calibration(
+    cases: Sequence[Case], shares: Floats, *, calm: bool = False
+) -> tuple[tuple[float, float], ...]:
+    """Return knots of a rising piecewise linear map from shares to frequencies of being right.
+
+    Of runs that are judged abnormal; of calm ones, of the causes that a calm curve may hide.
+    """
     names, of = cause_shares(shares)
-    judged = np.array([case.is_judged for case in cases])
+    judged = np.array([case.is_judged is not calm for case in cases])
     hit = np.array([[name in case.causes for name in names] for case in cases])
+    if calm:
+        hidden = [name in HIDDEN for name in names]
+        of, hit = of[:, hidden], hit[:, hidden]
     x, y = of[judged].ravel(), hit[judged].ravel().astype(float)
     curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, y)
     grid = np.linspace(0, 1, N_KNOTS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import Cause, Probes
+from sensorseq.fluctuation.causes.cause import Cause, Probes, hidden_cause
 from sensorseq.fluctuation.run import plural
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
             words = note  # the advice of a cause would take the same once more
         if report.verdict != "normal" and words:
             return Fix(is_proved=True, status=_proof(report), note=words)
-    if report.verdict == "normal" or first is None or not (first.recommendation or first.advice):
+    is_calm = report.verdict == "normal" and hidden_cause("normal", report.causes) is None
+    if is_calm or first is None or not (first.recommendation or first.advice):
         return Fix(status="nothing is proved to repair it", note=note) if note else None
     if first.name == "unknown":
         return Fix(status="the cause is not identified", note=note or first.advice)

@@ -1,7 +1,7 @@
 """Cause, Trial, NotTested, Suspect: what is found out about why a run fluctuates."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,9 @@ CAUSE_NAMES = (
 # rule; a whole fit with the repair is calm and as accurate; a trial excluded it.
 GRADES = ("observed", "supported", "proved", "repaired", "rejected")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
+# What may cost a calm run accuracy and leaves a mark of its own, in inputs, weights or margins. Of
+# the others, noise is what shows them.
+HIDDEN = frozenset(("batch_size", "preprocessing", "regularization", "weight_init"))
 
 
 @dataclass(frozen=True)
@@ -283,3 +286,11 @@ def _suspect(fields: Mapping[str, Any]) -> Suspect:
             "values": [numbers(channel) for channel in fields["values"]],
         }
     )
+
+
+def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
+    """Return what may cost a calm run accuracy; None for other runs, and where nothing does."""
+    if verdict != "normal":
+        return None
+    found = (cause for cause in causes if cause.name in HIDDEN and cause.grade != "rejected")
+    return next(found, None)

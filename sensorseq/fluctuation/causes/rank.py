@@ -14,7 +14,7 @@ from sensorseq.fluctuation.causes import (
     signatures,
     step_causes,
 )
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
+from sensorseq.fluctuation.causes.cause import HIDDEN, TROUBLED, Cause
 from sensorseq.fluctuation.causes.curve_features import training_loss
 from sensorseq.fluctuation.causes.features import measure
 from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
@@ -74,7 +74,7 @@ def find_causes(
     if verdict != "normal" and verdict not in TROUBLED:
         return ()
     seen = look_at(run, arguments)
-    return _explained(seen) if verdict == "normal" else _ranked(seen)
+    return (*_hidden(seen), *_explained(seen)) if verdict == "normal" else _ranked(seen)
 
 
 def look_at(run: Run, arguments: Mapping[str, Any] | None = None) -> Seen:
@@ -156,6 +156,25 @@ def _unknown(confidence: float, candidates: list[Cause]) -> Cause:
         f"{evidence}.",
         advice="Probes on the data it was trained on would tell the candidates apart.",
     )
+
+
+def _hidden(seen: Seen) -> tuple[Cause, ...]:
+    """Return the cause that shows in a calm run by another mark than noise, if it is likely."""
+    excluded = _excluded(seen)
+    sides = {
+        side: share
+        for side, share in score_sides(seen.features, calm=True).items()
+        if side[0] in HIDDEN and side not in excluded
+    }
+    name, confidence = max(of_causes(sides).items(), key=lambda pair: pair[1], default=("", 0.0))
+    if confidence < IDENTIFIED:
+        return ()
+    _, side = max((key for key in sides if key[0] == name), key=lambda key: sides[key])
+    cause = describe(name, seen, side, min(confidence, 1.0))
+    if cause is None:
+        return ()
+    evidence = f"The curve is calm; what may cost accuracy all the same: {cause.evidence}"
+    return (replace(cause, evidence=evidence),)
 
 
 def _explained(seen: Seen) -> tuple[Cause, ...]:

@@ -1,7 +1,7 @@
 """score_sides: the probability of each side of each cause, from features and fitted weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -69,7 +69,9 @@ def can_tell(side: tuple[str, str], features: Mapping[str, float]) -> bool:
     return known[0] and sum(known) >= LEAST_FEATURES
 
 
-def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:
+def score_sides(
+    features: Mapping[str, float], *, calm: bool = False
+) -> dict[tuple[str, str], float]:
     """Return the probability of each side of each cause, calibrated; what is left is unknown.
 
     The scores of all sides compete in one logistic model against that of an unknown cause. Between
@@ -80,6 +82,8 @@ def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:
     ----------
     features : mapping of str to float
         Of `measure`.
+    calm : bool, default=False
+        Whether the curve is calm. Most of such runs have nothing: what is said is less sure.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def score_sides(features: Mapping[str, float]) -> dict[tuple[str, str], float]:
     pooled = sum(shares[side] for side in STEP_NOISE)
     of_batch = batch_share(features)
     shares[STEP_NOISE[0]], shares[STEP_NOISE[1]] = pooled * (1 - of_batch), pooled * of_batch
-    return _calibrated(shares)
+    return _calibrated(shares, weights.CALM_CALIBRATION if calm else weights.CALIBRATION)
 
 
 def batch_share(features: Mapping[str, float]) -> float:
@@ -124,9 +128,11 @@ def of_causes(sides: Mapping[tuple[str, str], float]) -> dict[str, float]:
     return found
 
 
-def _calibrated(shares: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def _calibrated(
+    shares: Mapping[tuple[str, str], float], knots: Sequence[tuple[float, float]]
+) -> dict[tuple[str, str], float]:
     causes = of_causes(shares)
-    x, y = np.array(weights.CALIBRATION).T
+    x, y = np.array(knots).T
     told: Floats = np.interp(list(causes.values()), x, y)
     told = told / max(float(told.sum()), 1.0)
     factor = {

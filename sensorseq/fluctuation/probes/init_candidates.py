@@ -37,6 +37,23 @@ def init_candidates(lab: Lab, causes: Sequence[Cause]) -> list[Candidate]:
     return ranked(judged_for(lab, found))
 
 
+def hidden_candidates(lab: Lab, cause: Cause) -> list[Candidate]:
+    """Return what a calm run is tried with for what may cost it accuracy."""
+    weight = cause.confidence
+    by_cause: dict[str, list[Candidate]] = {
+        "preprocessing": _scale(lab, weight, "level"),
+        "weight_init": _weights(lab, weight, "level"),
+        "batch_size": _more_steps(lab, weight),
+    }
+    change = _no_regularization(lab)
+    if change and differs(lab, change):
+        name = "no dropout, no weight decay"
+        by_cause["regularization"] = [
+            _anew("regularization", name, change, "", weight, "level", {"change": change})
+        ]
+    return ranked(by_cause.get(cause.name, []))
+
+
 def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Candidate]:
     """Return what a run that learned nothing or diverged is tried with, the likeliest first.
 
@@ -158,6 +175,16 @@ def _sizes(lab: Lab, weight: float, judged_by: str) -> list[Candidate]:
             )
         )
     return found
+
+
+def _more_steps(lab: Lab, weight: float) -> list[Candidate]:
+    size = lab.arguments.get("batch_size")
+    size = size if isinstance(size, int) else len(lab.train.X)
+    change = {"batch_size": max(min(size, len(lab.train.X)) // 8, 8)}
+    if change["batch_size"] >= size or not differs(lab, change):
+        return []
+    name = f"batch_size {size} -> {change['batch_size']}"
+    return [_anew("batch_size", name, change, "too large", weight, "level", {"change": change})]
 
 
 def _length(lab: Lab, weight: float, judged_by: str) -> list[Candidate]:

@@ -59,13 +59,16 @@ class Tried:
         What decided: ``"both"``, ``"price"`` or ``"slower"`` of `weigh_levels`; ``"noise"``: it is
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
         there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
-        ``"settled"``: another one was proved, and little spoke for this one.
+        ``"by heart"``: it is lower on the training windows alone; ``"settled"``: another one was
+        proved, and little spoke for this one.
     bounds : (float, float) or None
         Of the stop rule.
     log_ratio, log_error : float
         Logarithm of the noise with the change over that without, and its standard error.
     raw_change, averaged_change : float
         Losses with the change less those without, in nats.
+    val_change, error_change : float
+        The same of loss and error rate of the validation windows.
     n_calmer : int
         Pairs in which the changed re-run is the calmer one.
     unchanged_nats : float
@@ -85,6 +88,8 @@ class Tried:
     log_error: float = math.nan
     raw_change: float = math.nan
     averaged_change: float = math.nan
+    val_change: float = math.nan
+    error_change: float = math.nan
     n_calmer: int = 0
     unchanged_nats: float = math.nan
 
@@ -173,6 +178,8 @@ class Judge:
 
         one.raw_change = _mean_difference(changed, unchanged, "raw")
         one.averaged_change = _mean_difference(changed, unchanged, "averaged")
+        one.val_change = _mean_difference(changed, unchanged, "val_loss")
+        one.error_change = _mean_difference(changed, unchanged, "val_error")
         noise_level = _geometric_mean(
             groups[0] or [part for group in groups for part in group], "level_nats"
         )
@@ -205,7 +212,9 @@ class Judge:
             return
         if by in ("level", "either") and level == "confirmed":
             if self._is_sound(one, by):
-                one.outcome, one.reading = "confirmed", "lower"
+                is_real = _generalizes(one)
+                one.outcome = "confirmed" if is_real else "rejected"
+                one.reading = "lower" if is_real else "by heart"
                 return
             level = "rejected"
         if by == "level":
@@ -249,6 +258,17 @@ class Judge:
             return True
         is_lower = not one.averaged_change > -MARGIN_NATS
         return is_lower and one.log_ratio - SURE_Z * one.log_error <= _NO_NOISIER
+
+
+def _generalizes(one: Tried) -> bool:
+    """Whether the validation windows have a part in a lower training loss, where there are any.
+
+    A run whose validation is all that does not learn is not repaired by learning its windows by
+    heart.
+    """
+    known = [change for change in (one.val_change, one.error_change) if math.isfinite(change)]
+    better = one.val_change < -MARGIN_NATS or one.error_change < -MARGIN_ACCURACY
+    return not known or better
 
 
 def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:

@@ -41,6 +41,8 @@ class ArmNumbers(NamedTuple):
         Their loss under the mean of the weights over that half; NaN where it was not measured.
     level_nats : float
         Noise of the loss where it counts: what is above `MOST_LOSS` drawn down to that.
+    val_loss, val_error : float
+        Mean loss and error rate of the validation windows over the second half; NaN without any.
     failed : bool
         Whether the run broke off, or came to no number. Its noise and losses are then ten times the
         loss of guessing, so that no unbroken run is worse.
@@ -52,6 +54,8 @@ class ArmNumbers(NamedTuple):
     averaged: float
     level_nats: float
     failed: bool
+    val_loss: float = math.nan
+    val_error: float = math.nan
 
 
 def n_judged(n_epochs: int, first_share: float = FIRST_SHARE) -> int:
@@ -87,7 +91,22 @@ def measure_arm(
     both = math.log(nats + NOISE_FLOOR) + math.log(relative * scale + NOISE_FLOOR)
     raw = math.nan if result.arm.name == LATER else float(loss[len(loss) // 2 :].mean())
     level_nats = metrics.mean_noise(np.minimum(judged, MOST_LOSS * log_classes))
-    return ArmNumbers(both / 2, nats, raw, float(result.averaged_loss), level_nats, False)
+    later = result.arm.name == LATER
+    return ArmNumbers(
+        both / 2,
+        nats,
+        raw,
+        float(result.averaged_loss),
+        level_nats,
+        False,
+        math.nan if later else _late_mean(result.val_loss),
+        math.nan if later else 1 - _late_mean(result.val_accuracy),
+    )
+
+
+def _late_mean(values: Floats) -> float:
+    values = np.asarray(values, np.float64)
+    return float(values[len(values) // 2 :].mean()) if len(values) else math.nan
 
 
 def measure_by(

@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.cause import (
+    TROUBLED,
+    Cause,
+    NotTested,
+    Probes,
+    Trial,
+    hidden_cause,
+)
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
@@ -93,7 +100,8 @@ def probe_lab(
         passes = zero_test(lab)
         purse.charge(sum(trial.cost_epochs for trial in passes.trials))
         findings.join(passes)
-        if report.verdict in TROUBLED:
+        is_hidden = hidden_cause(report.verdict, report.causes) is not None
+        if report.verdict in TROUBLED or is_hidden:
             say("replaying a part of the run as it was")
             is_same, sentence = self_test(lab, purse)
             if is_same:
@@ -134,12 +142,32 @@ def _find_repair(
     say: Callable[[str], Any],
     make_windows: Callable[[float], Lab] | None,
 ) -> Repair:
-    """Run the probes that a troubled run calls for, likeliest first, and find what repairs it."""
+    """Run the probes that a run calls for, and find what repairs it."""
+    whole = purse.n_epochs
+    purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
+    if report.verdict in TROUBLED:
+        _probe_trouble(lab, purse, report, facts, findings, say, make_windows)
+    else:
+        findings.join(race(lab, purse, report.causes, report.verdict, say))
+    purse.n_epochs = whole
+    proofs = _ordered(findings)
+    repair = minimal_repair(lab, purse, proofs, say)
+    return verify(lab, purse, proofs, repair, say)
+
+
+def _probe_trouble(
+    lab: Lab,
+    purse: Purse,
+    report: FluctuationReport,
+    facts: Sequence[Cause],
+    findings: RaceFindings,
+    say: Callable[[str], Any],
+    make_windows: Callable[[float], Lab] | None,
+) -> None:
+    """Run the probes that a troubled run calls for, likeliest first."""
     causes = (*facts, *report.causes)
     suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
     findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
-    whole = purse.n_epochs
-    purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
     findings.join(race(lab, purse, causes, report.verdict, say, report.history))
     # Models for its labels cost a third of the fit: not where it is explained without them.
     is_explained = bool(findings.proofs) and "label_noise" not in suspected
@@ -169,10 +197,6 @@ def _find_repair(
             findings.join(probe())
         elif not any(trial.cause == name for trial in findings.trials):
             findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
-    purse.n_epochs = whole
-    proofs = _ordered(findings)
-    repair = minimal_repair(lab, purse, proofs, say)
-    return verify(lab, purse, proofs, repair, say)
 
 
 def _ordered(findings: RaceFindings) -> list[Proof]:

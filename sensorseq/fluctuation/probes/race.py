@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sensorseq.fluctuation.causes.cause import Cause, NotTested
+from sensorseq.fluctuation.causes.cause import Cause, NotTested, hidden_cause
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.candidate import (
     LEAST_CONFIDENCE,
@@ -12,7 +12,11 @@ from sensorseq.fluctuation.probes.candidate import (
 )
 from sensorseq.fluctuation.probes.candidates import snapshot_candidates
 from sensorseq.fluctuation.probes.conclude import conclude
-from sensorseq.fluctuation.probes.init_candidates import init_candidates, level_candidates
+from sensorseq.fluctuation.probes.init_candidates import (
+    hidden_candidates,
+    init_candidates,
+    level_candidates,
+)
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE, FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import RaceFindings, make_trial
 from sensorseq.fluctuation.probes.purse import Purse
@@ -52,7 +56,8 @@ def race(
         What the statistics say. Those of a confidence above 0.1 are tried, six changes at most.
     verdict : str, default "fluctuating"
         Of the run. One that is ``"not_learning"`` or ``"diverged"`` is tried from first weights and
-        judged by the loss that it comes to.
+        judged by the loss that it comes to. One that is ``"normal"``, too, for the cause that may
+        cost it accuracy.
     progress : callable, optional
         Is given a sentence before each round.
     history : mapping, optional
@@ -67,6 +72,9 @@ def race(
         stages: list[tuple[str, list[Candidate]]] = [
             (verdict, level_candidates(lab, causes, verdict))
         ]
+    elif verdict == "normal":
+        hidden = hidden_cause(verdict, causes)
+        stages = [("init", [] if hidden is None else hidden_candidates(lab, hidden))]
     else:
         start = _start(lab)
         changes = [] if start is None else snapshot_candidates(lab, causes, start)
@@ -94,7 +102,7 @@ def _run_stage(
     if kind == "snapshot":
         rounds = _beside_the_run(lab, purse, candidates, progress, history)
     if rounds is None:
-        rounds = _beside_re_runs(lab, purse, candidates, kind, progress)
+        rounds = _beside_re_runs(lab, purse, candidates, kind, progress, history)
     if rounds is None:
         return RaceFindings()
     tried = [one for one in rounds.run() if one.results]
@@ -137,6 +145,7 @@ def _beside_re_runs(
     candidates: Sequence[Candidate],
     kind: str,
     progress: Progress | None,
+    history: Mapping[str, Sequence[Any]] | None,
 ) -> Rounds | None:
     """Return a race against unchanged re-runs alone; None where the purse is too small."""
     first_share = FIRST_SHARE if kind == "snapshot" else FIRST_SHARE_ANEW
@@ -149,8 +158,10 @@ def _beside_re_runs(
             return None
         room = lab.n_epochs - lab.record.snapshots[start].epoch
         n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
-    recorded = recorded_beginning(lab, n_epochs) if kind == "not_learning" and n_epochs else []
-    if recorded:  # a run that learns nothing does so under any schedule
+    recorded = []
+    if kind == "not_learning" and n_epochs:  # a run that learns nothing does so under any schedule
+        recorded = recorded_beginning(lab, n_epochs, history)
+    if recorded:
         n_arms = most_recorded(purse, candidates, start, n_epochs)
     else:
         n_arms = most_arms(purse, candidates, start, n_epochs) if n_epochs else 0

@@ -59,15 +59,20 @@ def recorded_arms(
     return found
 
 
-def recorded_beginning(lab: Lab, n_epochs: int) -> list[ArmResult]:
+def recorded_beginning(
+    lab: Lab, n_epochs: int, history: Mapping[str, Sequence[Any]] | None = None
+) -> list[ArmResult]:
     """Return the first epochs of the run, as a re-run from its first weights."""
     record = lab.record
     if record.n_epochs < n_epochs or len(record.fixed_loss) < n_epochs:
         return []
     loss = np.asarray(record.fixed_loss[:n_epochs], np.float64)
-    nothing = np.zeros(0)
+    first, val_loss, val_accuracy = (
+        _column(history, name, record.n_epochs)[:n_epochs]
+        for name in ("loss", "val_loss", "val_accuracy")
+    )
     arm = Arm(RECORDED, n_epochs, start=None, seed=None)
-    return [ArmResult(arm, loss, nothing, nothing, nothing, np.nan)]
+    return [ArmResult(arm, loss, first, val_loss, val_accuracy, np.nan)]
 
 
 def _column(history: Mapping[str, Sequence[Any]] | None, name: str, n_epochs: int) -> Floats:
