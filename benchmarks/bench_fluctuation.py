@@ -98,7 +98,7 @@ def run(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None) -> int:
 
 
 def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int) -> int:
-    """Probe and repair every run that is sick or called so; return how many.
+    """Probe and repair every run that is sick, called so, or said to have a cause; return how many.
 
     Of runs that are not sick it is asked whether something is proved all the same, and whether
     what is done about it harms.
@@ -108,7 +108,7 @@ def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_re
     asked = {
         run.plan["name"]: bool(run.fault)
         for run in settled
-        if (run.fault or run.verdict != NORMAL) and "n_cycles" not in run.plan["change"]
+        if (run.fault or run.answers[0][0] != NORMAL) and "n_cycles" not in run.plan["change"]
     }
 
     def make(plan: FaultPlan, path: Path) -> None:

@@ -115,7 +115,12 @@ def probe_lab(
             repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
     except KeyboardInterrupt:
         repair = Repair({}, "The probes were interrupted; this is what they had come to.")
-    causes = regrade((*facts, *report.causes), findings.trials, _ordered(findings))
+    causes = regrade(
+        (*facts, *report.causes),
+        findings.trials,
+        _ordered(findings),
+        calm=report.verdict == "normal",
+    )
     elapsed = clock() - started
     probes = Probes(
         budget=budget,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sensorseq.fluctuation.cause_words import likely
-from sensorseq.fluctuation.causes.cause import Cause, Trial
+from sensorseq.fluctuation.causes.cause import HIDDEN, Cause, Trial
 from sensorseq.fluctuation.causes.rank import IDENTIFIED
 from sensorseq.fluctuation.causes.score import UNKNOWN
 from sensorseq.fluctuation.probes.proof import Proof
@@ -16,7 +16,7 @@ NEW_CONFIDENCE = 0.05  # of a cause that the statistics had not named, before it
 
 
 def regrade(
-    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof]
+    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof], *, calm: bool = False
 ) -> tuple[Cause, ...]:
     """Return the causes with the grades and confidences that trials give them, likeliest first.
 
@@ -28,6 +28,9 @@ def regrade(
         What was tried.
     proofs : sequence of Proof
         What the trials prove, the best first.
+    calm : bool, default=False
+        Whether the verdict is normal. What makes the curve rough then does not compete with what
+        costs accuracy.
 
     Returns
     -------
@@ -52,9 +55,12 @@ def regrade(
     weighed = [
         _weigh(cause, of_name.get(name, []), proved.get(name)) for name, cause in known.items()
     ]
-    total = sum(cause.confidence for cause in weighed)
-    if total > 1:
-        weighed = [replace(cause, confidence=cause.confidence / total) for cause in weighed]
+    rivals = {cause.name for cause in weighed if not calm or cause.name in HIDDEN}
+    total = max(1.0, sum(cause.confidence for cause in weighed if cause.name in rivals))
+    weighed = [
+        replace(cause, confidence=cause.confidence / (total if cause.name in rivals else 1.0))
+        for cause in weighed
+    ]
     place = {name: number for number, name in enumerate(dict.fromkeys(p.cause for p in proofs))}
     order = {"proved": 1, "rejected": 3}
 

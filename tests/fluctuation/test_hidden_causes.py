@@ -1,0 +1,118 @@
+"""What costs a run accuracy without a rough curve: named, tried, and not where nothing is wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_lab import Effect, FakeLab
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.fluctuation.cause_words import find_fix
+from sensorseq.fluctuation.causes.cause import Cause, hidden_cause
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.session import probe_fit
+
+
+def waves(seed, n, units):
+    """Return sines of three frequencies beside a channel of noise in other units."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    phase = rng.uniform(0, 2 * np.pi, (n, 1))
+    sine = np.sin(np.arange(30) * (0.3 + 0.3 * y[:, None]) + phase)
+    X = np.stack([sine + 0.2 * rng.normal(size=(n, 30)), units * rng.normal(size=(n, 30))], axis=2)
+    return X.astype(np.float32), y
+
+
+def fit(units, seed=0, scale=None):
+    X, y = waves(seed, 150, units)
+    X_val, y_val = waves(seed + 10, 90, units)
+    clf = SensorLSTMClassifier(
+        hidden_size=16,
+        learning_rate=3e-3,
+        max_epochs=40,
+        early_stopping=False,
+        scale=scale,
+        random_state=0,
+    )
+    return clf.fit(X, y, X_val=X_val, y_val=y_val), (X, y, {"X_val": X_val, "y_val": y_val})
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_units_that_cost_a_calm_run_accuracy_are_named(seed):
+    report = fit(100.0, seed)[0].fluctuation_
+    assert report.verdict == "normal"
+    cause = hidden_cause(report.verdict, report.causes)
+    assert cause is report.causes[0]
+    assert cause.name == "preprocessing"
+    assert cause.confidence >= 0.5
+    assert cause.evidence.startswith("The curve is calm; what may cost accuracy all the same: ")
+    fix = find_fix(report)
+    assert fix.arguments["scale"] == "standard"
+    assert not fix.is_proved
+
+
+@pytest.mark.parametrize(("units", "scale"), [(1.0, None), (100.0, "standard")])
+def test_nothing_is_named_where_nothing_is_wrong(units, scale):
+    report = fit(units, scale=scale)[0].fluctuation_
+    assert report.verdict == "normal"
+    assert hidden_cause(report.verdict, report.causes) is None
+    assert find_fix(report) is None
+
+
+def test_it_is_proved_by_re_runs_and_repaired():
+    clf, (X, y, given) = fit(100.0)
+    proof = probe_fit(clf.fluctuation_, X, y, given, verbose=0, is_clocked=False)
+    cause = hidden_cause(proof.verdict, proof.causes)
+    assert (cause.name, cause.grade) == ("preprocessing", "proved")
+    assert cause.confidence > 0.9
+    assert proof.probes.repair == {"scale": "standard"}
+    better = proof.apply().fit(X, y, **given)
+    assert better.score(given["X_val"], given["y_val"]) > 0.05 + clf.score(
+        given["X_val"], given["y_val"]
+    )
+
+
+def test_only_calm_runs_hide_a_cause_and_what_was_rejected_is_none():
+    causes = (
+        Cause("small_validation_set", "observed", 0.9, ""),
+        Cause("loss", "observed", 0.9, ""),
+    )
+    assert hidden_cause("normal", causes) is None
+    found = Cause("weight_init", "observed", 0.6, "")
+    assert hidden_cause("normal", (*causes, found)) is found
+    assert hidden_cause("fluctuating", (found,)) is None
+    assert hidden_cause("normal", (replace(found, grade="rejected"),)) is None
+
+
+SCALED = "input scaled"
+
+
+class ByHeart(FakeLab):
+    """The loss of the training windows falls with the input scaled, that of the others does not."""
+
+    def _run(self, arm):
+        result = super()._run(arm)
+        flat = 0.7 + 0 * result.val_accuracy
+        return replace(result, val_loss=0.9 + flat, val_accuracy=flat)
+
+
+@pytest.mark.parametrize(("lab", "outcome"), [(FakeLab, "confirmed"), (ByHeart, "rejected")])
+def test_a_lower_training_loss_has_to_serve_the_validation_windows(lab, outcome):
+    lab = lab({SCALED: Effect(1.0, -0.5, -0.5)}, noise=0.02)
+    purse = Purse(lab, 300)
+    findings = race(lab, purse, [Cause("preprocessing", "observed", 0.6, "")], "normal")
+    (trial,) = findings.trials
+    assert (trial.name, trial.outcome) == (SCALED, outcome)
+    assert bool(findings.proofs) == (outcome == "confirmed")
+    if outcome == "rejected":
+        assert "the validation windows gain nothing" in trial.sentence
+
+
+def test_a_batch_that_leaves_few_steps_is_tried_smaller():
+    lab = FakeLab(batch_size=600, noise=0.02)
+    causes = [Cause("batch_size", "observed", 0.6, "")]
+    (trial,) = race(lab, Purse(lab, 300), causes, "normal").trials
+    assert trial.change == {"batch_size": 75}
+    lab = FakeLab(batch_size=8, noise=0.02)
+    assert not race(lab, Purse(lab, 300), causes, "normal").trials
