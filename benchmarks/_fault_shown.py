@@ -85,8 +85,8 @@ def fluctuation_table(results: Results) -> str:
         f" on, {facts['runs_probed']} of them probed; {_left_out(facts)}. In brackets 95 %"
         " intervals, the outer ends of Wilson's and of a bootstrap over data sets and causes; bold"
         " where the whole interval says so. A fault that only costs accuracy, on a curve as calm as"
-        " its twin's, is one the run does not show: it counts in the first lines, not in those of"
-        " runs that fluctuate or fail.",
+        " its twin's, shows by no noise: it counts in the first lines, not in those of runs that"
+        " fluctuate or fail.",
     ]
     return "\n".join(lines)
 

@@ -359,6 +359,14 @@ def test_rates_count_what_was_answered_and_repaired():
             "answers": [["learning_rate", 0.8]],
             "causes": [{"name": "learning_rate", "grade": "proved"}],
             "cost": 0.6,
+            "trials": [["learning_rate", "learning_rate / 4", "snapshot", "confirmed", 20.0]],
+        }
+    }
+    checked = {
+        "full": {
+            **probes["full"],
+            "cost": 0.01,  # nothing was run again
+            "trials": [["early_stopping", "keep the best", "inference", "rejected", 0.0]],
         }
     }
     repairs = {
@@ -369,7 +377,7 @@ def test_rates_count_what_was_answered_and_repaired():
                 "cosine decay": {"change": {"lr_schedule": "cosine"}, "outcomes": [bad, bad]},
             },
         },
-        "b": {"probes": probes, "repairs": {"ours": {"change": {}, "outcomes": None}}},
+        "b": {"probes": checked, "repairs": {"ours": {"change": {}, "outcomes": None}}},
     }
     rows, facts = rates.judge(some_runs(), repairs, {})
     top = row_of(rows, table.TOP_1, table.STATISTICS)
