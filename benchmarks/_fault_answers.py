@@ -9,7 +9,6 @@ from _verdict_runs import Evidence
 
 from sensorseq.estimator.report import make_report
 from sensorseq.fluctuation.causes.cause import hidden_cause
-from sensorseq.fluctuation.causes.rank import IDENTIFIED
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
@@ -58,7 +57,7 @@ def answers_of(report: FluctuationReport) -> list[tuple[str, float]]:
             named.setdefault(cause.name, cause.confidence)
     if report.verdict == NORMAL:
         hidden = hidden_cause(report.verdict, report.causes)
-        if hidden is None or hidden.confidence < IDENTIFIED:
+        if hidden is None:
             return [(NORMAL, 1.0), *named.items()]
         sure = named.pop(hidden.name)
         return [(hidden.name, sure), (NORMAL, 1 - sure), *named.items()]

@@ -1,6 +1,7 @@
 """FitOrigin and FitLab: the fit behind a report, and its re-runs."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -208,7 +209,12 @@ class FitLab:
         return _as_windows(data, self._prepared.validation_groups, self._prepared.validation_rows)
 
     def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+        """Return what an arm costs, in epochs of the fit, from its sizes alone.
+
+        Infinity for one from first weights, where the fit went on from another: it has none.
+        """
+        if arm.start is None and not self.origin.is_whole:
+            return math.inf
         n_windows = len(self._train) if arm.train_rows is None else len(arm.train_rows)
         own, arguments = self.arguments, {**self.arguments, **arm.change}
 
@@ -272,7 +278,7 @@ class FitLab:
             training = {k: v for k, v in arm.change.items() if k not in others}
             config, module = replace(prepared.config, **training), copy.deepcopy(prepared.module)
             if of_windows:  # made as the run made its own: with the same masks and noise
-                prepared = self._prepare(Arm(arm.name, arm.n_epochs, change=of_windows))
+                prepared = self._prepare(Arm(arm.name, arm.n_epochs, change=of_windows), False)
             for name in _DROPOUTS:
                 if name in arm.change:
                     setattr(module, name, arm.change[name])
@@ -327,9 +333,9 @@ class FitLab:
             n_decay_epochs=arm.n_epochs if arm.decays else 0,
         )
 
-    def _prepare(self, arm: Arm) -> Any:
-        """Prepare a fit anew with the changes of an arm."""
-        if not self.origin.is_whole:
+    def _prepare(self, arm: Arm, begins: bool = True) -> Any:
+        """Prepare a fit anew with the changes of an arm, to begin it or for its windows alone."""
+        if begins and not self.origin.is_whole:
             raise ArgumentError(
                 "a fit that went on from another has no first weights to go back to."
             )
@@ -369,7 +375,7 @@ class FitLab:
             arm,
             np.zeros(0) if record is None else scale * record.fixed_loss,
             columns["loss"],
-            columns["val_loss"],
+            scale * columns["val_loss"],
             columns["val_accuracy"],
             np.nan if record is None else scale * record.averaged_loss,
             record,

@@ -120,14 +120,15 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     if probes is not None and probes.repair:
         return Fix(probes.repair, probes.previous, True, _proof(report), probes.note)
     note = probes.note if probes is not None else ""
-    first = next(iter(not_rejected(report)), None)
+    hidden = hidden_cause(report.verdict, report.causes)
+    first = hidden or next(iter(not_rejected(report)), None)
+    is_calm = report.verdict == "normal" and hidden is None
     if first is not None and first.grade in ("proved", "repaired") and not first.recommendation:
         words = " ".join(part for part in (first.advice, note) if part)
         if report.of_module and note.startswith("Take "):
             words = note  # the advice of a cause would take the same once more
-        if report.verdict != "normal" and words:
+        if not is_calm and words:
             return Fix(is_proved=True, status=_proof(report), note=words)
-    is_calm = report.verdict == "normal" and hidden_cause("normal", report.causes) is None
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Fix(status="nothing is proved to repair it", note=note) if note else None
     if first.name == "unknown":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sensorseq.fluctuation.causes.cause import TROUBLED, hidden_cause
 from sensorseq.fluctuation.run import plural
 from sensorseq.fluctuation.thresholds import (
     MIN_EPOCHS,
@@ -140,7 +141,8 @@ def limits(report: "FluctuationReport") -> list[str]:
 
 def _unproved(report: "FluctuationReport") -> list[str]:
     """Return what there is to say of the cause, where none is proved."""
-    if report.verdict not in ("fluctuating", "diverged", "not_learning"):
+    hidden = hidden_cause(report.verdict, report.causes)
+    if report.verdict not in TROUBLED and hidden is None:
         return []
     if any(cause.grade in ("proved", "repaired") for cause in report.causes):
         return []

@@ -9,9 +9,12 @@ from fake_lab import Effect, FakeLab
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.cause_words import find_fix
 from sensorseq.fluctuation.causes.cause import Cause, hidden_cause
+from sensorseq.fluctuation.probes.first_weights import Repair
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.session import probe_fit
+from sensorseq.fluctuation.probes.verify import verify
 
 
 def waves(seed, n, units):
@@ -85,6 +88,42 @@ def test_only_calm_runs_hide_a_cause_and_what_was_rejected_is_none():
     assert hidden_cause("normal", (replace(found, grade="rejected"),)) is None
 
 
+def test_a_check_of_the_data_alone_says_not_that_it_costs_accuracy():
+    fact = Cause("preprocessing", "observed", 0.25, "Channel 2 is 100 times as large.")
+    assert hidden_cause("normal", (fact,)) is None
+    told = Cause("preprocessing", "observed", 0.66, "The gates are saturated.", "scale")
+    (joined,) = regrade((fact, told), [], [], calm=True)
+    assert (joined.confidence, joined.finding) == (0.66, "scale")
+    assert joined.evidence == "The gates are saturated. Channel 2 is 100 times as large."
+
+
+def test_what_costs_accuracy_stands_before_what_makes_the_curve_rough():
+    rough = Cause("small_validation_set", "observed", 1.0, "", advice="Hold out more.")
+    found = Cause("weight_init", "observed", 0.6, "", recommendation={"forget_bias": 1.0})
+    assert regrade((rough, found), [], [], calm=True)[0].name == found.name
+    assert regrade((rough, found), [], [])[0].name == rough.name
+
+
+def test_a_fit_that_went_on_from_another_is_told_to_have_no_first_weights():
+    X, y = waves(0, 150, 100.0)
+    X_val, y_val = waves(10, 90, 100.0)
+    given = {"X_val": X_val, "y_val": y_val}
+    clf = SensorLSTMClassifier(
+        hidden_size=16,
+        learning_rate=3e-3,
+        max_epochs=3,
+        early_stopping=False,
+        scale=None,
+        warm_start=True,
+        random_state=0,
+    )
+    clf.fit(X, y, **given).set_params(max_epochs=40).fit(X, y, **given)
+    assert hidden_cause("normal", clf.fluctuation_.causes) is not None
+    proof = probe_fit(clf.fluctuation_, X, y, given, verbose=0, is_clocked=False)
+    (left,) = [part for part in proof.probes.not_tested if part.cause == "preprocessing"]
+    assert "no first weights" in left.reason
+
+
 SCALED = "input scaled"
 
 
@@ -107,6 +146,37 @@ def test_a_lower_training_loss_has_to_serve_the_validation_windows(lab, outcome)
     assert bool(findings.proofs) == (outcome == "confirmed")
     if outcome == "rejected":
         assert "the validation windows gain nothing" in trial.sentence
+
+
+class Costly(FakeLab):
+    """The loss falls with the input scaled, and so does the accuracy."""
+
+    def _run(self, arm):
+        result = super()._run(arm)
+        lost = 0.15 + 0.3 * 0.3 if arm.change else 0.0  # 0.3 is what the lab gains by the loss
+        return replace(result, val_accuracy=result.val_accuracy - lost)
+
+
+def test_a_repair_for_accuracy_may_not_cost_any():
+    lab = Costly({"scale='standard'": Effect(1.0, -0.3, -0.3)}, noise=0.01)
+    repair = verify(lab, Purse(lab, 500), [], Repair({"scale": "standard"}, "Found."))
+    assert repair.change == {}
+    assert "costs accuracy" in repair.note
+
+
+def test_a_repair_for_accuracy_may_not_make_the_run_restless():
+    lab = FakeLab({"scale='standard'": Effect(30.0, -0.3, -0.3)}, noise=0.01)
+    repair = verify(lab, Purse(lab, 500), [], Repair({"scale": "standard"}, "Found."))
+    assert repair.change == {}
+    assert "makes a calm run move" in repair.note
+
+
+def test_a_smaller_batch_that_is_proved_is_not_called_a_rate_too_high():
+    lab = FakeLab({"batch_size 600 -> 75": Effect(1.0, -0.4, -0.4)}, batch_size=600, noise=0.02)
+    causes = [Cause("batch_size", "observed", 0.6, "")]
+    (proof,) = race(lab, Purse(lab, 300), causes, "normal").proofs
+    assert (proof.cause, proof.finding) == ("batch_size", "too large")
+    assert proof.repair == {"batch_size": 75}
 
 
 def test_a_batch_that_leaves_few_steps_is_tried_smaller():

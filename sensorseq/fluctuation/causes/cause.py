@@ -33,6 +33,7 @@ GRADES = ("observed", "supported", "proved", "repaired", "rejected")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
 # What may cost a calm run accuracy and leaves a mark of its own, in inputs, weights or margins. Of
 # the others, noise is what shows them.
+IDENTIFIED = 0.5  # confidence, below which no cause is named first
 HIDDEN = frozenset(("batch_size", "preprocessing", "regularization", "weight_init"))
 
 
@@ -289,8 +290,15 @@ def _suspect(fields: Mapping[str, Any]) -> Suspect:
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return what may cost a calm run accuracy; None for other runs, and where nothing does."""
+    """Return what costs a calm run accuracy, likelier than not; None of other runs, or if nothing.
+
+    Before re-runs or after them; a check of the data alone does not say that it costs any.
+    """
     if verdict != "normal":
         return None
-    found = (cause for cause in causes if cause.name in HIDDEN and cause.grade != "rejected")
-    return next(found, None)
+    return next((cause for cause in causes if cause.name in HIDDEN and _is_likely(cause)), None)
+
+
+def _is_likely(cause: Cause) -> bool:
+    is_sure = cause.confidence >= IDENTIFIED and cause.grade != "rejected"
+    return is_sure or cause.grade in ("proved", "repaired")

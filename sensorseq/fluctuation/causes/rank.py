@@ -14,7 +14,7 @@ from sensorseq.fluctuation.causes import (
     signatures,
     step_causes,
 )
-from sensorseq.fluctuation.causes.cause import HIDDEN, TROUBLED, Cause
+from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause
 from sensorseq.fluctuation.causes.curve_features import training_loss
 from sensorseq.fluctuation.causes.features import measure
 from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
@@ -41,7 +41,16 @@ DESCRIBERS: dict[str, Callable[[Seen], Cause | None]] = {
     "distribution_shift": data_causes.distribution_shift,
     "dropout_noise": data_causes.dropout_noise,
 }
-IDENTIFIED = 0.5  # below, no cause is named first
+_HIDDEN_SIDES = frozenset(
+    (
+        ("batch_size", "too large"),
+        ("preprocessing", "scale of the inputs"),
+        ("regularization", "dropout too strong"),
+        ("regularization", "penalty too strong"),
+        ("weight_init", "far from a guess"),
+        ("weight_init", "slow start"),
+    )
+)
 LEAST_CONFIDENCE = 0.03  # of a candidate that is worth a line
 MOST_CANDIDATES = 6
 _HEALTHY_QUANTILE = 0.75  # of the gradients, where a bound is set
@@ -164,7 +173,7 @@ def _hidden(seen: Seen) -> tuple[Cause, ...]:
     sides = {
         side: share
         for side, share in score_sides(seen.features, calm=True).items()
-        if side[0] in HIDDEN and side not in excluded
+        if side in _HIDDEN_SIDES and side not in excluded
     }
     name, confidence = max(of_causes(sides).items(), key=lambda pair: pair[1], default=("", 0.0))
     if confidence < IDENTIFIED:

@@ -107,7 +107,11 @@ class _Quartet:
             if one.candidate.cause == "learning_rate" and one.candidate.kind == "snapshot"
         ]
         self.batch = _first(
-            one for one in tried if one.candidate.cause == "batch_size" and _is_size(one)
+            one
+            for one in tried
+            if one.candidate.cause == "batch_size"
+            and one.candidate.kind == "snapshot"
+            and _is_size(one)
         )
         self.decay = _first(one for one in tried if one.candidate.arm.get("decays"))
         self.members = [*self.rates, *(one for one in (self.batch, self.decay) if one is not None)]

@@ -268,7 +268,7 @@ def _generalizes(one: Tried) -> bool:
     """
     known = [change for change in (one.val_change, one.error_change) if math.isfinite(change)]
     better = one.val_change < -MARGIN_NATS or one.error_change < -MARGIN_ACCURACY
-    return not known or better
+    return not known or (better and not one.error_change > MARGIN_ACCURACY)
 
 
 def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:

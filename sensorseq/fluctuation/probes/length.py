@@ -7,7 +7,7 @@ import numpy as np
 
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
-from sensorseq.fluctuation.probes.candidate import Candidate, differs
+from sensorseq.fluctuation.probes.candidate import Candidate, differs, judged_for
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, make_trial, rejected_for
@@ -80,11 +80,12 @@ def _shorter(lab: Lab, tried: set[str]) -> list[Candidate]:
         found.append((f"sequences cut to {n_steps} steps", cut))
     if lab.arguments.get("pooling") not in ("mean", "meanmax"):
         found.append(("mean over all steps in the head", {"pooling": "mean"}))
-    return [
+    candidates = [
         Candidate(_CAUSE, name, change, "too long", {"change": change}, "init", weight=_WEIGHT)
         for name, change in found
         if name not in tried and all(part in lab.changeable for part in change)
     ]
+    return judged_for(lab, candidates)
 
 
 def reads_the_end(lab: Lab) -> bool:

@@ -1,10 +1,11 @@
 """race: re-runs that tell which change calms a run, or brings it to learn, and which does not."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, hidden_cause
-from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.probes.arm import Arm, Lab
 from sensorseq.fluctuation.probes.candidate import (
     LEAST_CONFIDENCE,
     RACED,
@@ -84,9 +85,9 @@ def race(
     for kind, candidates in stages:
         if candidates:
             findings.join(_run_stage(lab, purse, candidates, kind, progress, history))
-    findings.not_tested += _not_tested(
-        causes, findings, [part for _, candidates in stages for part in candidates]
-    )
+    wanted = [part for _, candidates in stages for part in candidates]
+    anew = lab.cost_of(Arm("unchanged", 1, start=None))
+    findings.not_tested += _not_tested(causes, findings, wanted, anew)
     return findings
 
 
@@ -179,9 +180,9 @@ def _start(lab: Lab) -> int | None:
 
 
 def _not_tested(
-    causes: Sequence[Cause], findings: RaceFindings, candidates: Sequence[Candidate]
+    causes: Sequence[Cause], findings: RaceFindings, candidates: Sequence[Candidate], anew: float
 ) -> list[NotTested]:
-    """Say of every cause without a trial why it has none."""
+    """Say of every cause without a trial why it has none; `anew` is what an epoch anew costs."""
     confidence = {cause.name: cause.confidence for cause in causes}
     tried = {trial.cause for trial in findings.trials}
     wanted = {candidate.cause for candidate in candidates}
@@ -192,6 +193,9 @@ def _not_tested(
         sure = confidence.get(name, 0.0)
         if sure <= LEAST_CONFIDENCE:
             left.append(NotTested(name, f"the statistics hardly speak for it ({sure:.2f})"))
+        elif name in wanted and math.isinf(anew):
+            why = "the fit went on from another and has no first weights to go back to"
+            left.append(NotTested(name, why, "a fit in one go"))
         elif name in wanted:
             why = "the epochs of the budget did not reach to two pairs of re-runs"
             left.append(NotTested(name, why, "report.probe with a larger budget"))

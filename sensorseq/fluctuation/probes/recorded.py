@@ -35,7 +35,7 @@ def recorded_arms(
     record = lab.record
     first = record.snapshots[start].epoch
     columns = {
-        name: _column(history, name, record.n_epochs)
+        name: _column(history, name, record.n_epochs, record.is_in_nats)
         for name in ("loss", "val_loss", "val_accuracy")
     }
     if not len(columns["val_accuracy"]) and len(record.fixed_accuracy) == record.n_epochs:
@@ -68,16 +68,19 @@ def recorded_beginning(
         return []
     loss = np.asarray(record.fixed_loss[:n_epochs], np.float64)
     first, val_loss, val_accuracy = (
-        _column(history, name, record.n_epochs)[:n_epochs]
+        _column(history, name, record.n_epochs, record.is_in_nats)[:n_epochs]
         for name in ("loss", "val_loss", "val_accuracy")
     )
     arm = Arm(RECORDED, n_epochs, start=None, seed=None)
     return [ArmResult(arm, loss, first, val_loss, val_accuracy, np.nan)]
 
 
-def _column(history: Mapping[str, Sequence[Any]] | None, name: str, n_epochs: int) -> Floats:
+def _column(
+    history: Mapping[str, Sequence[Any]] | None, name: str, n_epochs: int, in_nats: bool
+) -> Floats:
+    """Return a column of the history; losses in other units are left out, as arms are in nats."""
     values = [] if history is None else history.get(name, [])
-    if len(values) != n_epochs:
+    if len(values) != n_epochs or ("loss" in name and not in_nats):
         return np.zeros(0)
     return np.array([np.nan if value is None else value for value in values], np.float64)
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sensorseq.fluctuation.cause_words import likely
-from sensorseq.fluctuation.causes.cause import HIDDEN, Cause, Trial
-from sensorseq.fluctuation.causes.rank import IDENTIFIED
+from sensorseq.fluctuation.causes.cause import HIDDEN, IDENTIFIED, Cause, Trial
 from sensorseq.fluctuation.causes.score import UNKNOWN
 from sensorseq.fluctuation.probes.proof import Proof
 
@@ -23,7 +22,8 @@ def regrade(
     Parameters
     ----------
     causes : sequence of Cause
-        As the statistics ranked them; of two with one name the first counts.
+        As the statistics ranked them, checks of the data before. Of two with one name the surer
+        counts, and says what the other says as well.
     trials : sequence of Trial
         What was tried.
     proofs : sequence of Proof
@@ -44,7 +44,7 @@ def regrade(
     proved = {proof.cause: proof for proof in reversed(proofs)}
     known: dict[str, Cause] = {}
     for cause in causes:
-        known.setdefault(cause.name, cause)
+        known[cause.name] = _joined(known.get(cause.name), cause)
     unknown = known.pop(UNKNOWN, None)
     for name in (*of_name, *proved):
         is_undecided = name not in proved and any(
@@ -65,7 +65,9 @@ def regrade(
     order = {"proved": 1, "rejected": 3}
 
     def key(cause: Cause) -> tuple[float, float, float]:
-        return order.get(cause.grade, 2), place.get(cause.name, 0), -cause.confidence
+        # what makes a calm curve rough comes after what costs accuracy
+        open_place = 2.5 if calm and cause.name not in HIDDEN else 2.0
+        return order.get(cause.grade, open_place), place.get(cause.name, 0), -cause.confidence
 
     weighed.sort(key=key)
     first = weighed[0] if weighed else None
@@ -76,6 +78,15 @@ def regrade(
         rest = max(0.0, 1.0 - sum(cause.confidence for cause in weighed))
         weighed.insert(0, _still_unknown(rest, weighed, bool(trials)))
     return tuple(weighed)
+
+
+def _joined(one: Cause | None, other: Cause) -> Cause:
+    if one is None:
+        return other
+    surer, less = (other, one) if other.confidence > one.confidence else (one, other)
+    if not less.evidence or less.evidence in surer.evidence:
+        return surer
+    return replace(surer, evidence=f"{surer.evidence} {less.evidence}".strip())
 
 
 def _still_unknown(confidence: float, weighed: Sequence[Cause], is_tried: bool) -> Cause:

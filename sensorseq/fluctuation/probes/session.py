@@ -33,8 +33,8 @@ def probe_fit(
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe re-runs a fit from the snapshots of its record, and this report has none: it is"
-            " of a history alone, of partial_fit, or it was saved or pickled. Fit in this process"
-            " and take fluctuation_ of that estimator; for a module of your own take"
+            " of a history alone, of partial_fit, or it was copied, saved or pickled. Fit in this"
+            " process and take fluctuation_ of that estimator; for a module of your own take"
             " sensorseq.fluctuation.probe_module."
         )
     origin = report.origin

@@ -1,5 +1,6 @@
 """verify: a repair from first weights beside the unchanged run, and which strength of it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from sensorseq.fluctuation.run import plural
 from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
 
 _RESTLESS_RATIO = 0.8  # of the unchanged noise, from where a repair repairs nothing
+_RESTLESS_TIMES = 4.0  # the edge of a calm run: of a third of a fit, which still descends
+_LEARNED_SHARE = 0.75  # of the loss of guessing, below which a run has learned
 _CALM_RATIO = 0.5  # of the unchanged noise, from where a repair counts as calm
 
 
@@ -79,7 +82,9 @@ def verify(
     good = [
         number
         for number, part in enumerate(numbers)
-        if _is_calm(part, before) and _is_as_low(part, before)
+        if _is_calm(part, before)
+        and _is_as_low(part, before)
+        and not costs_accuracy(lab, repaired[number], unchanged)
     ]
     # Of equal rates the one that keeps the schedule it had: the smaller change.
     good.sort(key=lambda number: -_rate(lab, variants[number]))
@@ -87,6 +92,10 @@ def verify(
     if not good and costs_accuracy(lab, repaired[0], unchanged):
         note = "From first weights it costs accuracy by more than one standard error; not applied."
         return Repair({}, f"{repair.note} {note}")
+    has_learned = before.raw < _LEARNED_SHARE * math.log(max(lab.n_classes, 2))
+    if not good and has_learned and _makes_it_restless(numbers[0], before):
+        note = f"From first weights it makes a calm run move, by {_said(numbers[0])} per epoch"
+        return Repair({}, f"{repair.note} {note}; not applied.")
     after, nats = numbers[chosen], " nats" if lab.record.is_in_nats else ""
     if not good and _leaves_it_restless(after, before):
         note = f"From first weights the noise stays: {_said(before)} -> {_said(after)}{nats}."
@@ -146,6 +155,12 @@ def _leaves_it_restless(after: ArmNumbers, before: ArmNumbers) -> bool:
     if not after.failed and after.raw - before.raw < LOWER_NATS:
         return False
     return is_restless and after.noise_nats > _RESTLESS_RATIO * before.noise_nats
+
+
+def _makes_it_restless(after: ArmNumbers, before: ArmNumbers) -> bool:
+    """Whether a run that was calm is no longer."""
+    was_calm = before.noise_nats <= FIXED_LOSS_NOISE_NATS and not before.failed
+    return was_calm and after.noise_nats > _RESTLESS_TIMES * FIXED_LOSS_NOISE_NATS
 
 
 def _is_as_low(after: ArmNumbers, before: ArmNumbers) -> bool:
