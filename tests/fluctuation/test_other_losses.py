@@ -163,7 +163,9 @@ def test_changes_are_judged_by_the_accuracy_where_the_loss_is_not_in_nats(lab):
 
 
 def test_a_fit_on_another_loss_is_probed(restless):
-    proof = probe_fit(restless, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
+    suspected = tuple(Cause(name, "observed", 0.4, "") for name in ("loss", "learning_rate"))
+    report = replace(restless, causes=suspected)
+    proof = probe_fit(report, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
     assert "same bits" in proof.probes.self_test
     trials = [trial for trial in proof.probes.trials if trial.noise_ratio is not None]
     assert {"loss", "learning_rate"} <= {trial.cause for trial in trials}
