@@ -31,9 +31,9 @@ CAUSE_NAMES = (
 # rule; a whole fit with the repair is calm and as accurate; a trial excluded it.
 GRADES = ("observed", "supported", "proved", "repaired", "rejected")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
+IDENTIFIED = 0.5  # confidence, below which no cause is named first
 # What may cost a calm run accuracy and leaves a mark of its own, in inputs, weights or margins. Of
 # the others, noise is what shows them.
-IDENTIFIED = 0.5  # confidence, below which no cause is named first
 HIDDEN = frozenset(("batch_size", "preprocessing", "regularization", "weight_init"))
 
 
