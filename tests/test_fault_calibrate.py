@@ -3,6 +3,7 @@
 import math
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import _fault_fit as model_fit  # noqa: E402
 from _fault_cases import SIDES, Case  # noqa: E402
 
 from sensorseq.fluctuation.causes import theory, weights  # noqa: E402
+from sensorseq.fluctuation.causes.cause import HIDDEN  # noqa: E402
 from sensorseq.fluctuation.causes.score import scale_name  # noqa: E402
 
 PLANTED = {  # cause: what it does to a feature, beside noise
@@ -88,7 +90,8 @@ def test_a_weight_never_turns_the_sign_of_theory(cases):
 def test_weights_are_written_as_they_are_read(cases, tmp_path):
     model, knots = model_fit.fit(cases), ((0.0, 0.0), (1.0, 0.9))
     path = tmp_path / "weights.py"
-    calibrate.write_weights(path, weights.SCALES, model, knots, "From runs made up.")
+    calm_knots = ((0.0, 0.0), (1.0, 0.6))
+    calibrate.write_weights(path, weights.SCALES, model, knots, calm_knots, "From runs made up.")
     read = runpy.run_path(str(path))
     assert read["__doc__"].strip().endswith("From runs made up.")
     assert read["SCALES"] == weights.SCALES
@@ -98,3 +101,16 @@ def test_weights_are_written_as_they_are_read(cases, tmp_path):
         assert intercept == pytest.approx(model.intercepts[place], abs=1e-3)
         assert factors == pytest.approx(tuple(model.factors[place]), abs=1e-3)
     assert read["CALIBRATION"] == knots
+    assert read["CALM_CALIBRATION"] == calm_knots
+
+
+def test_calm_runs_have_a_calibration_of_their_own_causes(cases):
+    calm = [replace(case, verdict="normal") for case in cases]
+    shares = model_fit.out_of_data(calm)
+    knots = model_fit.fit_calibration(calm, shares, calm=True)
+    assert (knots[0], knots[-1][0]) == ((0.0, 0.0), 1.0)
+    assert [told for _, told in knots] == sorted(told for _, told in knots)
+    n_hidden = sum(bool(set(case.causes) & HIDDEN) for case in calm)
+    assert n_hidden > 5
+    said = calibrate.describe_calm(calm, shares, knots)
+    assert f"{len(calm)} runs, {n_hidden} with a hidden cause" in said
