@@ -30,7 +30,7 @@ from _fault_fit import (
 )
 
 from sensorseq.fluctuation.causes import theory, weights
-from sensorseq.fluctuation.causes.cause import HIDDEN
+from sensorseq.fluctuation.causes.cause import HIDDEN, IDENTIFIED
 
 
 def describe(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
@@ -52,7 +52,7 @@ def describe(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
             continue
         first = np.mean([names[order[i, 0]] in cases[i].causes for i in lot])
         two = np.mean([bool({names[j] for j in order[i, :2]} & set(cases[i].causes)) for i in lot])
-        sure = [i for i in lot if told[i].max() >= 0.5]
+        sure = [i for i in lot if told[i].max() >= IDENTIFIED]
         right = np.mean([names[order[i, 0]] in cases[i].causes for i in sure]) if sure else math.nan
         alike = np.mean([is_equivalent(names[order[i, 0]], cases[i].causes) for i in lot])
         lines.append(
@@ -96,7 +96,7 @@ def describe_calm(cases: Sequence[Case], shares: Floats, knots: Any) -> str:
     calm = [i for i, case in enumerate(cases) if not case.is_judged]
     x, y = np.array(knots).T
     best = {i: hidden[int(of[i, hidden].argmax())] for i in calm}
-    named = [i for i in calm if np.interp(of[i, best[i]], x, y) >= 0.5]
+    named = [i for i in calm if np.interp(of[i, best[i]], x, y) >= IDENTIFIED]
     right = sum(names[best[i]] in cases[i].causes for i in named)
     wrong: dict[str, int] = {}
     for i in named:

@@ -27,17 +27,11 @@ def waves(seed, n, units):
     return X.astype(np.float32), y
 
 
-def fit(units, seed=0, scale=None):
+def fit(units, seed=0, **options):
     X, y = waves(seed, 150, units)
     X_val, y_val = waves(seed + 10, 90, units)
-    clf = SensorLSTMClassifier(
-        hidden_size=16,
-        learning_rate=3e-3,
-        max_epochs=40,
-        early_stopping=False,
-        scale=scale,
-        random_state=0,
-    )
+    asked = {"hidden_size": 16, "learning_rate": 3e-3, "max_epochs": 40, "scale": None}
+    clf = SensorLSTMClassifier(**{**asked, "early_stopping": False, "random_state": 0, **options})
     return clf.fit(X, y, X_val=X_val, y_val=y_val), (X, y, {"X_val": X_val, "y_val": y_val})
 
 
@@ -105,19 +99,8 @@ def test_what_costs_accuracy_stands_before_what_makes_the_curve_rough():
 
 
 def test_a_fit_that_went_on_from_another_is_told_to_have_no_first_weights():
-    X, y = waves(0, 150, 100.0)
-    X_val, y_val = waves(10, 90, 100.0)
-    given = {"X_val": X_val, "y_val": y_val}
-    clf = SensorLSTMClassifier(
-        hidden_size=16,
-        learning_rate=3e-3,
-        max_epochs=3,
-        early_stopping=False,
-        scale=None,
-        warm_start=True,
-        random_state=0,
-    )
-    clf.fit(X, y, **given).set_params(max_epochs=40).fit(X, y, **given)
+    clf, (X, y, given) = fit(100.0, max_epochs=3, warm_start=True)
+    clf.set_params(max_epochs=40).fit(X, y, **given)
     assert hidden_cause("normal", clf.fluctuation_.causes) is not None
     proof = probe_fit(clf.fluctuation_, X, y, given, verbose=0, is_clocked=False)
     (left,) = [part for part in proof.probes.not_tested if part.cause == "preprocessing"]
