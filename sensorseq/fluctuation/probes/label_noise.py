@@ -223,7 +223,7 @@ class _Search:
             return "undecided", "A re-run without some windows gave no validation loss.", 0
         gains = losses[:, 1:] - losses[:, :1]  # over leaving out random, and hard ones
         mean, error = gains.mean(axis=0), gains.std(axis=0, ddof=1) / math.sqrt(N_SEEDS)
-        nats = " nats" if lab.record.is_in_nats else ""
+        nats = lab.record.unit_after
         said = (
             f"Without them the validation loss is {mean[0]:.3f} +- {error[0]:.3f}{nats} lower than"
             f" without as many random windows, and {mean[1]:.3f} +- {error[1]:.3f} lower than"

@@ -100,7 +100,7 @@ def _compare(lab: Lab, result: ArmResult, epoch: int) -> tuple[bool, str]:
     is_same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
     at = int(np.flatnonzero(~is_same)[0])
     apart = abs(float(got[at]) - float(wanted[at]))
-    nats = " nats" if record.is_in_nats else ""
+    nats = record.unit_after
     likely = " By its size it is the order of the sums." if apart <= ROUNDING * wanted[at] else ""
     return False, (
         f"Replayed unchanged from epoch {epoch}, {what} was {got[at]:.9g} in {unit} {first + at}"

@@ -112,7 +112,7 @@ def spike_replay(lab: Lab, purse: Purse, *, share: float = 1.0) -> Findings:
         for (start, of), result in zip(chosen.items(), results, strict=True)
         for spike in of
     ]
-    outcome, sentence = _judge(replayed, limit, " nats" if record.is_in_nats else "")
+    outcome, sentence = _judge(replayed, limit, record.unit_after)
     curves = {"A": [_noted(lab, result) for result in results], "B": _losses(results)}
     if outcome == "confirmed":
         controls = [arm for _, *both in arms for arm in both]

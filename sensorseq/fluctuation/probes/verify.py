@@ -96,7 +96,7 @@ def verify(
     if not good and has_learned and _makes_it_restless(numbers[0], before):
         note = f"From first weights it makes a calm run move, by {_said(numbers[0])} per epoch"
         return Repair({}, f"{repair.note} {note}; not applied.")
-    after, nats = numbers[chosen], " nats" if lab.record.is_in_nats else ""
+    after, nats = numbers[chosen], lab.record.unit_after
     if not good and _leaves_it_restless(after, before):
         note = f"From first weights the noise stays: {_said(before)} -> {_said(after)}{nats}."
         return Repair({}, f"{repair.note} {note} Not applied.")

@@ -264,7 +264,7 @@ def _against_record(lab: Lab, module: nn.Module, outputs: NDArray[Any], epoch: i
     loss = _fixed_loss(lab, module)
     if loss is not None and loss != record.fixed_loss[epoch - 1]:
         was = record.fixed_loss[epoch - 1]
-        nats = " nats" if record.is_in_nats else ""
+        nats = record.unit_after
         said.append(f"the loss of the fixed training windows is {loss:.9g}, not {was:.9g}{nats}")
     if not said:
         return ""
