@@ -17,7 +17,7 @@ NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.
 CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-peers native-test cuda lint format bench wheel build clean
+.PHONY: help demo test test-all fuzz test-peers native-test cuda lint format bench wheel build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -31,6 +31,9 @@ test: build ## the tests, without the slow ones
 
 test-all: build ## the slow tests too: other versions of torch, whole data sets
 	@$(BIN)/python -m pytest -m "not peers" $(PYTEST_ARGS)
+
+fuzz: build ## the tests of drawn inputs, drawn anew and more of them than `make test` does
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)

@@ -128,7 +128,7 @@ def judge(
     seen, calibration : mapping of str to Seen
         Runs of the part that is judged and of the other, by name.
     repairs : mapping of str to dict
-        What `repair_all` found, by name of the run.
+        What probes and simple rules came to, by name of the run.
     """
     runs, left_out = settle(seen)
     for run in runs:

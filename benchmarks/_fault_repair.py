@@ -1,4 +1,4 @@
-"""Repair runs, by our proofs and by simple rules, and fit anew from other seeds.
+"""Repair runs by what probes prove, and by our first advice unproved; fit anew from other seeds.
 
 Every repair is new arguments; the data stay as they are. Each is fitted from the seeds that the
 oracle's further pairs have, so that the sick run and the healthy twin from the same seeds are
@@ -6,7 +6,6 @@ there to hold it against.
 """
 
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,19 +25,7 @@ from _fault_runs import (
     make_classifier,
     repeated,
 )
-from _fault_simple_repairs import (
-    AUTOTRAINER,
-    COSINE,
-    RANDOM,
-    RATE_AND_CLIP,
-    UMLAUT,
-    autotrainer_fixes,
-    random_repair,
-    slower_and_clipped,
-    umlaut_repair,
-)
 from _verdict_data import Parts
-from _verdict_rivals import autotrainer
 from _verdict_runs import Evidence
 
 from sensorseq import SensorLSTMClassifier
@@ -75,21 +62,21 @@ def refit(classifier: Any, plan: FaultPlan, parts: Parts, n_repeats: int) -> lis
     return outcomes
 
 
-def _change_all(
-    plan: FaultPlan, parts: Parts, change: Arguments, n_repeats: int
-) -> list[dict[str, Any]]:
-    return [
-        find_outcome(train_with(plan, parts, change, repeat)).to_dict()
-        for repeat in _seeds(n_repeats)
-    ]
+def change(plan: FaultPlan, parts: Parts, made: Arguments, n_repeats: int) -> dict[str, Any]:
+    """Fit a run anew with other arguments from each further seed; return both as plain values.
 
-
-def _autotrainer(plan: FaultPlan, parts: Parts, run: Evidence, n_repeats: int) -> dict[str, Any]:
-    """Take the first fix on which AutoTrainer sees no problem any more, as it does itself."""
-    for change in autotrainer_fixes(plan, run):
-        if not autotrainer(train_with(plan, parts, change, 1)):
-            return {"change": change, "outcomes": _change_all(plan, parts, change, n_repeats)}
-    return {"change": {}, "outcomes": None}
+    Where nothing is changed there are no outcomes: they are those of the sick run.
+    """
+    given = make_classifier(plan, len(np.unique(parts.train.y))).get_params(deep=False)
+    made = {name: value for name, value in made.items() if given[name] != value}
+    outcomes = None
+    if made:
+        fits = (train_with(plan, parts, made, repeat) for repeat in _seeds(n_repeats))
+        outcomes = [find_outcome(run).to_dict() for run in fits]
+    return {
+        "change": {name: _readable(value) for name, value in made.items()},
+        "outcomes": outcomes,
+    }
 
 
 def told(report: FluctuationReport) -> dict[str, Any]:
@@ -140,28 +127,17 @@ def _readable(value: Any) -> Any:
     return value if isinstance(value, int | float | str | None) else repr(value)
 
 
-def repair_all(
-    plan: FaultPlan,
-    run: Evidence,
-    n_repeats: int,
-    borealtc: Path | None = None,
-    *,
-    with_rivals: bool = True,
-) -> dict[str, Any]:
-    """Probe a run, apply what was proved, and repair it by each simple rule as well.
+def repair(plan: FaultPlan, n_repeats: int, borealtc: Path | None = None) -> dict[str, Any]:
+    """Probe a run and apply what was proved; beside it, what the statistics advise first.
 
     Parameters
     ----------
     plan : FaultPlan
         The run; it is fitted again, as only a fit of this process can be probed.
-    run : Evidence
-        What it left, for the rules of others.
     n_repeats : int
         Seeds of each pair, with the one that is probed.
     borealtc : path, optional
         Folder of that set.
-    with_rivals : bool, default=True
-        Also repair by simple rules.
 
     Returns
     -------
@@ -187,27 +163,10 @@ def repair_all(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it says so where nothing was proved
                 better = proof.apply()
-            change = found["probes"][name].get("repair", {})
-            outcomes = refit(better, plan, parts, n_repeats) if change else None
-            repairs[OURS] = {"change": change, "outcomes": outcomes}
-    first = next((c for c in report.causes if c.recommendation), None)
-    change = {} if first is None or report.verdict == "normal" else dict(first.recommendation)
-    changes: dict[str, Callable[[], Arguments]] = {OURS_UNPROVED: lambda: change}
-    if with_rivals:
-        changes |= {
-            RATE_AND_CLIP: lambda: slower_and_clipped(plan),
-            COSINE: lambda: {"lr_schedule": "cosine"},
-            RANDOM: lambda: random_repair(plan),
-            UMLAUT: lambda: umlaut_repair(plan, run),
-        }
-    given = classifier.get_params(deep=False)
-    for name, make in changes.items():
-        made = {k: v for k, v in make().items() if given[k] != v}
-        outcomes = _change_all(plan, parts, made, n_repeats) if made else None
-        repairs[name] = {
-            "change": {k: _readable(v) for k, v in made.items()},
-            "outcomes": outcomes,
-        }
-    if with_rivals:
-        repairs[AUTOTRAINER] = _autotrainer(plan, parts, run, n_repeats)
+            proved = found["probes"][name].get("repair", {})
+            outcomes = refit(better, plan, parts, n_repeats) if proved else None
+            repairs[OURS] = {"change": proved, "outcomes": outcomes}
+    first = next((cause for cause in report.causes if cause.recommendation), None)
+    advised = {} if first is None or report.verdict == "normal" else dict(first.recommendation)
+    repairs[OURS_UNPROVED] = change(plan, parts, advised, n_repeats)
     return found | {"repairs": repairs}

@@ -38,7 +38,7 @@ class Seen:
     by : dict of str to list of (str, float)
         Answers of each judge.
     repair : dict or None
-        What `repair_all` found.
+        What probes and simple rules came to.
     """
 
     plan: dict[str, Any]

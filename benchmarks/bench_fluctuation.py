@@ -2,13 +2,15 @@
 
     bench_fluctuation.py run --borealtc FOLDER    # train calibration and test, twins and repeats
     bench_fluctuation.py repair --borealtc FOLDER # probe the test's sick runs, apply, fit anew
+    bench_fluctuation.py rivals --borealtc FOLDER # repair the same by simple rules
     bench_fluctuation.py judge                    # the test: results/fluctuation.json
     bench_fluctuation.py calibrate                # the other: results/fluctuation_calibration.json
-    bench_fluctuation.py --quick                  # all four on a few small runs, under 10 minutes
+    bench_fluctuation.py --quick                  # all five on a few small runs, under 10 minutes
 
-`run` and `repair` keep one file for each run and skip those they find: stop them at any time, start
-them again, or start several with ``--shard 1/2`` and ``--shard 2/2`` on one folder. `judge` and
-`calibrate` train nothing.
+`run`, `repair` and `rivals` keep one file for each run and skip those they find: stop them at any
+time, start them again, or start several with ``--shard 1/2`` and ``--shard 2/2`` on one folder. To
+probe again after a change, delete the ``*.repair.json``: simple rules come to the same without.
+`judge` and `calibrate` train nothing.
 """
 
 import argparse
@@ -25,7 +27,8 @@ import torch
 from _fault_answers import NORMAL
 from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
 from _fault_rates import judge
-from _fault_repair import repair_all
+from _fault_repair import repair
+from _fault_rivals import repair_simply
 from _fault_runs import load, repeated, save, train
 from _fault_seen import Seen, see, settle
 from _fault_table import format_rows
@@ -37,7 +40,7 @@ from sensorseq.benchmark import environment
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "fluctuation"
 PARTS = ("calibration", "test")
-STEPS = ("run", "repair", "calibrate", "judge")
+STEPS = ("run", "repair", "rivals", "calibrate", "judge")
 QUICK_REPEATS = 2
 
 
@@ -97,28 +100,56 @@ def run(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None) -> int:
     return _go_through(_served(plans, borealtc), lambda plan: folder / f"{plan.name}.npz", make)
 
 
-def repair(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int) -> int:
-    """Probe and repair every run that is sick, called so, or said to have a cause; return how many.
+def asked(
+    plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int
+) -> dict[str, tuple[FaultPlan, int, bool]]:
+    """Return what is to be probed: runs that are sick, called so, or said to have a cause.
 
     Of runs that are not sick it is asked whether something is proved all the same, and whether
     what is done about it harms.
+
+    Returns
+    -------
+    dict of str to (FaultPlan, int, bool)
+        By name: the run, from how many seeds there are pairs, whether it is sick.
     """
     seen = read(with_repeats(plans, n_repeats), folder)
     settled, _ = settle(seen)
-    asked = {
+    sick = {
         run.plan["name"]: bool(run.fault)
         for run in settled
         if (run.fault or run.answers[0][0] != NORMAL) and "n_cycles" not in run.plan["change"]
     }
+    return {
+        plan.name: (plan, n_repeats if f"{plan.name}@1" in seen else 1, sick[plan.name])
+        for plan in _served(plans, borealtc)
+        if plan.name in sick
+    }
+
+
+def repair_all(
+    plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int
+) -> int:
+    """Probe and repair what is asked for and not there yet; return how many."""
+    runs = asked(plans, folder, borealtc, n_repeats)
+
+    def make(plan: FaultPlan, path: Path) -> None:
+        _write(repair(plan, runs[plan.name][1], borealtc), path)
+
+    todo = [plan for plan, _, _ in runs.values()]
+    return _go_through(todo, lambda plan: folder / f"{plan.name}.repair.json", make)
+
+
+def rivals(plans: Sequence[FaultPlan], folder: Path, borealtc: Path | None, n_repeats: int) -> int:
+    """Repair what is sick, and not there yet, by simple rules; return how many."""
+    runs = asked(plans, folder, borealtc, n_repeats)
 
     def make(plan: FaultPlan, path: Path) -> None:
         evidence = load(folder / f"{plan.name}.npz")
-        n_seeds = n_repeats if f"{plan.name}@1" in seen else 1
-        is_sick = asked[plan.name]
-        _write(repair_all(plan, evidence, n_seeds, borealtc, with_rivals=is_sick), path)
+        _write(repair_simply(plan, evidence, runs[plan.name][1], borealtc), path)
 
-    todo = [plan for plan in _served(plans, borealtc) if plan.name in asked]
-    return _go_through(todo, lambda plan: folder / f"{plan.name}.repair.json", make)
+    todo = [plan for plan, _, is_sick in runs.values() if is_sick]
+    return _go_through(todo, lambda plan: folder / f"{plan.name}.rivals.json", make)
 
 
 def _write(found: dict[str, Any], path: Path) -> None:
@@ -137,9 +168,15 @@ def read(plans: Sequence[FaultPlan], folder: Path) -> dict[str, Seen]:
 
 
 def read_repairs(plans: Sequence[FaultPlan], folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what `repair` left, by name of the run."""
-    paths = {plan.name: folder / f"{plan.name}.repair.json" for plan in plans}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    """Return what `repair` and `rivals` left, by name of the run."""
+    repairs = {}
+    for plan in plans:
+        path, beside = (folder / f"{plan.name}.{kind}.json" for kind in ("repair", "rivals"))
+        if path.exists():
+            found = json.loads(path.read_text())
+            found["repairs"] |= json.loads(beside.read_text()) if beside.exists() else {}
+            repairs[plan.name] = found
+    return repairs
 
 
 def _facts(n_planned: int, n_read: int, n_repaired: int) -> dict[str, object]:
@@ -176,7 +213,9 @@ def main() -> int:
         if "run" in what:
             run(with_repeats(mine, n_repeats), folder / part, options.borealtc)
         if "repair" in what and part == "test":
-            repair(mine, folder / part, options.borealtc, n_repeats)
+            repair_all(mine, folder / part, options.borealtc, n_repeats)
+        if "rivals" in what and part == "test":
+            rivals(mine, folder / part, options.borealtc, n_repeats)
     for step, part in (("calibrate", "calibration"), ("judge", "test")):
         if step not in what:
             continue

@@ -6,11 +6,17 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 # scikit-learn's array-API checks run only where scipy was told so before its import
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # waiting threads sleep instead of spinning: machines that run tests are seldom idle
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A test says the same of the same tree each time; `make fuzz` draws anew, and more.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("fuzz", max_examples=1000, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_report_header():

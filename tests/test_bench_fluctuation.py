@@ -25,6 +25,7 @@ import _fault_oracle as oracle  # noqa: E402
 import _fault_plan as plan  # noqa: E402
 import _fault_rates as rates  # noqa: E402
 import _fault_repair as repair  # noqa: E402
+import _fault_rivals as rivals  # noqa: E402
 import _fault_rows as table  # noqa: E402
 import _fault_runs as runs  # noqa: E402
 import _fault_seen as seen  # noqa: E402
@@ -535,7 +536,8 @@ def test_a_repeat_has_the_data_and_other_first_weights():
 def test_every_repair_is_fitted_anew_or_changes_nothing():
     planned = small("preprocessing")
     planned = replace(planned, arguments={**planned.arguments, "max_epochs": 13})
-    found = repair.repair_all(planned, runs.train(planned), 2)
+    found = repair.repair(planned, 2)
+    found["repairs"] |= rivals.repair_simply(planned, runs.train(planned), 2)
     json.dumps(found)
     assert set(found["probes"]) == {"full", "quick"}
     assert found["probes"]["full"]["answers"]

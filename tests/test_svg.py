@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sensorseq.html.svg import (
@@ -36,6 +36,7 @@ def test_a_curve_breaks_where_there_is_no_number():
     assert np.isfinite([float(number) for text in drawn for number in re.split("[ ,]", text)]).all()
 
 
+@example(0.0, 1e-11)
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
 def test_ticks_are_few_even_and_inside(low, span):
     found = ticks(low, low + span)
@@ -46,6 +47,7 @@ def test_ticks_are_few_even_and_inside(low, span):
         np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
 
 
+@example(1.3e-11, 1.125)
 @given(st.floats(1e-12, 1e9), st.floats(1.01, 1e12))
 def test_logarithmic_ticks_are_few_and_inside(low, factor):
     found = log_ticks(low, low * factor)

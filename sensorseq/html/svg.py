@@ -213,11 +213,13 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     if not high > low:
         return [low]
     rough = (high - low) / 5
-    scale = 10.0 ** math.floor(math.log10(rough))
+    power = math.floor(math.log10(rough))
+    scale = 10.0**power
     step = next(m * scale for m in (1, 2, 5, 10) if m * scale >= rough * 0.999)
     step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    decimals = max(-power, 0)  # as many as the steps have: 0.3, not 0.30000000000000004
+    return [round(i * step, decimals) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
