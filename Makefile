@@ -32,7 +32,7 @@ test: build ## the tests, without the slow ones
 test-all: build ## the slow tests too: other versions of torch, whole data sets
 	@$(BIN)/python -m pytest -m "not peers" $(PYTEST_ARGS)
 
-fuzz: build ## the tests of drawn inputs, drawn anew and more of them than `make test` does
+fuzz: build ## the tests of drawn inputs, drawn anew; 1000 where a test sets no number
 	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 native-test: build ## the native core alone, under sanitizers

@@ -30,6 +30,7 @@ from _verdict_runs import Evidence
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, DivergedError
+from sensorseq.fluctuation.causes.cause import hidden_cause
 from sensorseq.fluctuation.report import FluctuationReport
 
 BUDGETS = {"full": 1.0, "quick": 0.3}
@@ -166,7 +167,11 @@ def repair(plan: FaultPlan, n_repeats: int, borealtc: Path | None = None) -> dic
             proved = found["probes"][name].get("repair", {})
             outcomes = refit(better, plan, parts, n_repeats) if proved else None
             repairs[OURS] = {"change": proved, "outcomes": outcomes}
-    first = next((cause for cause in report.causes if cause.recommendation), None)
-    advised = {} if first is None or report.verdict == "normal" else dict(first.recommendation)
+    causes = report.causes
+    if report.verdict == "normal":
+        hidden = hidden_cause(report.verdict, causes)
+        causes = () if hidden is None else (hidden,)
+    first = next((cause for cause in causes if cause.recommendation), None)
+    advised = {} if first is None else dict(first.recommendation)
     repairs[OURS_UNPROVED] = change(plan, parts, advised, n_repeats)
     return found | {"repairs": repairs}

@@ -76,6 +76,10 @@ def repair_rows(runs: list[Seen], seen: Mapping[str, Seen]) -> list[dict[str, An
             hits = [repaired(run, judge) for run in changed]
             clusters = [run.cluster for run in changed]
             rows.append(rate_row(REPAIRED, judge, "where something was changed", hits, clusters))
+        if whole:
+            hits = [harmed(run, judge) for run in whole]
+            clusters = [run.cluster for run in whole]
+            rows.append(rate_row(HARMED, judge, "where a fault came true", hits, clusters))
         open_to_harm = [run for run in with_seeds if judge in _repairs(run)]
         rows += rates_of(HARMED, judge, open_to_harm, lambda run, j=judge: harmed(run, j))
     proofs = [(run, name) for run in runs if run.repair is not None for name in proved_in(run)]

@@ -53,7 +53,7 @@ OF_REPAIRS = (
     ("strictly repaired, where an argument can", REPAIRED, "all"),
     ("of all", REPAIRED, "also where no argument can"),
     ("where it changed something", REPAIRED, "where something was changed"),
-    ("harmed", HARMED, "all"),
+    ("harmed, of all", HARMED, "where a fault came true"),
 )
 
 

@@ -374,7 +374,7 @@ class FitLab:
         return ArmResult(
             arm,
             np.zeros(0) if record is None else scale * record.fixed_loss,
-            columns["loss"],
+            scale * columns["loss"],
             scale * columns["val_loss"],
             columns["val_accuracy"],
             np.nan if record is None else scale * record.averaged_loss,

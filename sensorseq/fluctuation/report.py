@@ -45,7 +45,8 @@ class FluctuationReport:
         Sentences, most important first: also why a normal curve looks rough, and what this history
         cannot tell.
     causes : tuple of Cause
-        What may have made it so, the likeliest first; empty when nothing needs one.
+        What may have made it so, the likeliest first; empty when nothing needs one. Of a normal run
+        what may cost it accuracy first, then what makes its curve look rough.
     statistics : dict of str to Statistic
         What was measured, each with the floor it was compared with.
     n_epochs : int

@@ -61,7 +61,8 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did.
 
-    A normal run has none; where its curve looks rough all the same, what explains that is told.
+    A normal run has none that makes it move. What may cost it accuracy all the same comes first,
+    and after it what explains a curve that looks rough.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def find_causes(
     tuple of Cause
         The likeliest first. Where none has a confidence of a half the first is ``"unknown"``, and
         the candidates come after it; its confidence is what they leave, which may be less than that
-        of one of them. Confidences sum to one at most.
+        of one of them. Confidences sum to one at most, except of a normal run, where the first and
+        those after it answer different questions.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return ()

@@ -7,7 +7,7 @@ from sensorseq.fluctuation.causes.seen import KEEP, Seen, counted, scaled
 from sensorseq.fluctuation.causes.wording import cause_of
 
 _LESS, _MORE, _MUCH_MORE = 0.25, 4.0, 10.0  # steps by which a rate or a batch is changed
-_EMA_DECAY = 0.99
+EMA_DECAY = 0.99
 _MOMENTUM = 0.9
 _ADAM_RATE = 1e-3  # of its authors
 
@@ -42,7 +42,7 @@ def learning_rate(seen: Seen) -> Cause | None:
             ),
             seen.changed(lr_schedule="cosine"),
             (
-                seen.changed(ema_decay=_EMA_DECAY),
+                seen.changed(ema_decay=EMA_DECAY),
                 seen.changed(batch_size=counted(batch, _MORE)),
             ),
             "The rate itself may be right: let it fall towards the end.",

@@ -71,7 +71,7 @@ class ArmResult:
         Loss of the fixed training windows after each epoch, in evaluation mode, in nats. They are
         those of the run's record.
     loss, val_loss, val_accuracy : ndarray of shape (L,)
-        As in a history; empty without validation windows.
+        Of a history, losses in nats too; empty without validation windows.
     averaged_loss : float
         Loss of the fixed training windows under the mean of the weights over the second half.
     record : TrainingRecord or None

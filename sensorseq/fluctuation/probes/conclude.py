@@ -9,6 +9,7 @@ import numpy as np
 
 from sensorseq.fluctuation.causes.cause import Trial
 from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.probes.first_weights import AVERAGED, FALLING, may_average
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
@@ -91,6 +92,10 @@ def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
     return list(joined.values())
 
 
+# Of what a falling rate gains over a re-run, from where an average of the weights does instead:
+# over a whole fit a rate that falls costs accuracy where it ends a training that still gains by it.
+# 36 calibration runs that fluctuate: cosine alone repairs 18 and harms 11, the average 19 and none.
+_ENOUGH = 0.5
 _UNSTABLE_POWER = 1.3  # of the rate, over a factor of 16
 
 
@@ -204,9 +209,14 @@ class _Quartet:
         return [f"{words} {power:.1f}, as that of the batches does."]
 
     def _with_decay(self, best: Tried) -> dict[str, Any]:
-        """Return the change, with a rate that falls where it leaves more noise than a calm run."""
+        """Return the change, with what calms the noise it leaves where a calm run has less.
+
+        An average of the weights, or where it cannot be taken a rate that falls.
+        """
         change = dict(best.candidate.change)
         left = best.noise_ratio * best.unchanged_nats
+        if change and may_average(self._lab) and left > FIXED_LOSS_NOISE_NATS:
+            return change | AVERAGED
         decay = self.decay
         if decay is None or decay.outcome == "rejected" or not change:
             return change
@@ -228,6 +238,7 @@ class _Quartet:
             others = tuple(dict(one.candidate.change) for one in lower)
             gain = decay.raw_change
             names = (decay.candidate.name, *(one.candidate.name for one in priced))
+            excess = self._excess(decay)
         elif priced and (decay is None or decay.outcome != "rejected"):
             excess = self._excess(priced[0])
             if (
@@ -243,9 +254,21 @@ class _Quartet:
             names = tuple(one.candidate.name for one in priced)
         else:
             return None
-        repair = {"lr_schedule": "cosine"}
+        repair = FALLING
+        if may_average(self._lab) and excess > 0:
+            if excess >= -_ENOUGH * gain - MARGIN_NATS:
+                # It leaves the training as it is, which a rate that falls may end too soon.
+                repair = AVERAGED
+                words.append(
+                    f"An average of the weights gains {excess:.2f} nats of that, and leaves the"
+                    " training as it is."
+                )
+            else:
+                repair = {**FALLING, **AVERAGED}
+                words.append("An average of the weights calms it before the rate has fallen, too.")
+            others = (FALLING, *others)
         finding, evidence = "schedule missing", " ".join(words)
-        return gain, Proof("learning_rate", finding, repair, evidence, names, others)
+        return gain, Proof("learning_rate", finding, dict(repair), evidence, names, others)
 
     def _excess(self, one: Tried) -> float:
         """Return what the noise costs the unchanged re-runs, in nats."""

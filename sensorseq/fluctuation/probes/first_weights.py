@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sensorseq.fluctuation.causes.step_causes import EMA_DECAY
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Lab
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE_ANEW, ArmNumbers, measure_arm
 from sensorseq.fluctuation.probes.purse import Purse
@@ -30,10 +31,26 @@ class Repair(NamedTuple):
     note: str
 
 
+# Two repairs of noise at a rate that is right otherwise.
+FALLING: dict[str, Any] = {"lr_schedule": "cosine"}
+AVERAGED: dict[str, Any] = {"ema_decay": EMA_DECAY}
+NO_FIRST_WEIGHTS = "the fit went on from another and has no first weights to go back to"
+
+
+def has_first_weights(lab: Lab) -> bool:
+    """Whether the network can be made anew as it was made for the run."""
+    return math.isfinite(lab.cost_of(Arm("unchanged", 1, start=None)))
+
+
+def may_average(lab: Lab) -> bool:
+    """Whether the run can take an average of its weights, and did not."""
+    return "ema_decay" in lab.changeable and not lab.arguments.get("ema_decay")
+
+
 def can_make(lab: Lab, change: Mapping[str, Any]) -> bool:
     """Whether a run from first weights can have a change."""
     knows_rate = isinstance(lab.arguments.get("learning_rate"), int | float)
-    return all(
+    return has_first_weights(lab) and all(
         name in lab.changeable
         or (name == "learning_rate" and knows_rate)
         or (name == "lr_schedule" and value == "cosine")

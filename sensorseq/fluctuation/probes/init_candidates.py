@@ -1,7 +1,7 @@
 """Changes that act at first weights, and those that may bring a run to learn at all."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ from sensorseq.fluctuation.probes.readings import clip_norm, input_scale
 _LEAST_HIDDEN = 4
 _USUAL_STEP = 2e-3  # of the weights' norm, each step; 1e-3 to 1e-2 in calm runs that learn
 _LEAST_STEPS = 8  # of a sequence, after it is halved
+_REGULARIZATION = {
+    "input_dropout": "dropout",
+    "dropout": "dropout",
+    "recurrent_dropout": "dropout",
+    "weight_decay": "weight decay",
+    "l1": "penalty of the weights",
+}
 _USUAL_INIT = {"weight_init": "xavier", "recurrent_init": "orthogonal", "forget_bias": 1.0}
 
 
@@ -39,19 +46,13 @@ def init_candidates(lab: Lab, causes: Sequence[Cause]) -> list[Candidate]:
 
 def hidden_candidates(lab: Lab, cause: Cause) -> list[Candidate]:
     """Return what a calm run is tried with for what may cost it accuracy."""
-    weight = cause.confidence
-    by_cause: dict[str, list[Candidate]] = {
-        "preprocessing": _scale(lab, weight, "level"),
-        "weight_init": _weights(lab, weight, "level"),
-        "batch_size": _more_steps(lab, weight),
+    by_cause: dict[str, Callable[[], list[Candidate]]] = {
+        "preprocessing": lambda: _scale(lab, cause.confidence, "level"),
+        "weight_init": lambda: _weights(lab, cause.confidence, "level"),
+        "batch_size": lambda: _more_steps(lab, cause.confidence),
+        "regularization": lambda: _no_regularization(lab, cause.confidence),
     }
-    change = _no_regularization(lab)
-    if change and differs(lab, change):
-        name = "no dropout, no weight decay"
-        by_cause["regularization"] = [
-            _anew("regularization", name, change, "", weight, "level", {"change": change})
-        ]
-    return ranked(by_cause.get(cause.name, []))
+    return ranked(by_cause[cause.name]() if cause.name in by_cause else [])
 
 
 def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Candidate]:
@@ -87,11 +88,11 @@ def level_candidates(lab: Lab, causes: Sequence[Cause], verdict: str) -> list[Ca
         *_weights(lab, confidence.get("weight_init", 0.0), "level"),
         *_sizes(lab, confidence.get("model_complexity", 0.0), "level"),
         *_clipping(lab, confidence.get("gradient_clipping", 0.0)),
+        *_no_regularization(lab, confidence.get("regularization", 0.0)),
     ]
     for cause, change, name in (
         ("optimizer", {"optimizer": "adam"}, "Adam"),
         ("loss", {"class_weight": None}, "no class weights"),
-        ("regularization", _no_regularization(lab), "no dropout, no weight decay"),
     ):
         if change and differs(lab, change):
             weight = confidence.get(cause, 0.0)
@@ -209,6 +210,11 @@ def _clipping(lab: Lab, weight: float) -> list[Candidate]:
     return [_anew("gradient_clipping", name, change, finding, weight, "level", {"change": change})]
 
 
-def _no_regularization(lab: Lab) -> dict[str, float]:
-    names = ("input_dropout", "dropout", "recurrent_dropout", "weight_decay")
-    return {name: 0.0 for name in names if name in lab.changeable and lab.arguments.get(name)}
+def _no_regularization(lab: Lab, weight: float) -> list[Candidate]:
+    change = {
+        name: 0.0 for name in _REGULARIZATION if name in lab.changeable and lab.arguments.get(name)
+    }
+    if not (change and differs(lab, change)):
+        return []
+    name = f"no {' or '.join(dict.fromkeys(_REGULARIZATION[name] for name in change))}"
+    return [_anew("regularization", name, change, "", weight, "level", {"change": change})]

@@ -59,7 +59,8 @@ class Tried:
         What decided: ``"both"``, ``"price"`` or ``"slower"`` of `weigh_levels`; ``"noise"``: it is
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
         there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
-        ``"by heart"``: it is lower on the training windows alone; ``"settled"``: another one was
+        ``"by heart"``: it is lower on the training windows alone; ``"less accurate"``: it is lower,
+        but more validation windows are wrong; ``"settled"``: another one was
         proved, and little spoke for this one.
     bounds : (float, float) or None
         Of the stop rule.
@@ -211,12 +212,12 @@ class Judge:
             one.outcome, one.reading = "rejected", "failed"
             return
         if by in ("level", "either") and level == "confirmed":
-            if self._is_sound(one, by):
-                is_real = _generalizes(one)
+            is_sound, is_real = self._is_sound(one, by), _generalizes(one)
+            if is_sound and (is_real or by == "level"):
                 one.outcome = "confirmed" if is_real else "rejected"
-                one.reading = "lower" if is_real else "by heart"
+                one.reading = "lower" if is_real else _unreal(one)
                 return
-            level = "rejected"
+            level = "rejected"  # of a change that may pass by the noise
         if by == "level":
             one.outcome, one.reading = level, "no gain" if level == "rejected" else ""
             return
@@ -269,6 +270,11 @@ def _generalizes(one: Tried) -> bool:
     known = [change for change in (one.val_change, one.error_change) if math.isfinite(change)]
     better = one.val_change < -MARGIN_NATS or one.error_change < -MARGIN_ACCURACY
     return not known or (better and not one.error_change > MARGIN_ACCURACY)
+
+
+def _unreal(one: Tried) -> str:
+    """Return what is wrong with a lower training loss that serves no other windows."""
+    return "less accurate" if one.error_change > MARGIN_ACCURACY else "by heart"
 
 
 def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:

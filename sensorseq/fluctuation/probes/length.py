@@ -8,6 +8,7 @@ import numpy as np
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.candidate import Candidate, differs, judged_for
+from sensorseq.fluctuation.probes.first_weights import NO_FIRST_WEIGHTS, has_first_weights
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.noise_of_arms import FIRST_SHARE_ANEW
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, make_trial, rejected_for
@@ -53,6 +54,8 @@ def length_probe(
     RaceFindings
         A trial of each change, the proof where one is confirmed, and what was not tested.
     """
+    if not has_first_weights(lab):
+        return RaceFindings(not_tested=[NotTested(_CAUSE, NO_FIRST_WEIGHTS, "a fit in one go")])
     findings = RaceFindings()
     candidates = _shorter(lab, {trial.name for trial in tried})
     if candidates:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sensorseq.errors import ArgumentError
@@ -105,7 +105,8 @@ def probe_lab(
             say("replaying a part of the run as it was")
             is_same, sentence = self_test(lab, purse)
             if is_same:
-                repair = _find_repair(lab, purse, report, facts, findings, say, make_windows)
+                course = _Course(lab, purse, report, facts, findings, say, make_windows)
+                repair = course.find_repair()
             else:
                 repair = Repair({}, f"Nothing could be proved. {sentence}")
                 findings.not_tested += _unreplayed(lab, report.causes)
@@ -138,70 +139,68 @@ def probe_lab(
     return replace(report, causes=causes, probes=probes)
 
 
-def _find_repair(
-    lab: Lab,
-    purse: Purse,
-    report: FluctuationReport,
-    facts: Sequence[Cause],
-    findings: RaceFindings,
-    say: Callable[[str], Any],
-    make_windows: Callable[[float], Lab] | None,
-) -> Repair:
-    """Run the probes that a run calls for, and find what repairs it."""
-    whole = purse.n_epochs
-    purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
-    if report.verdict in TROUBLED:
-        _probe_trouble(lab, purse, report, facts, findings, say, make_windows)
-    else:
-        findings.join(race(lab, purse, report.causes, report.verdict, say))
-    purse.n_epochs = whole
-    proofs = _ordered(findings)
-    repair = minimal_repair(lab, purse, proofs, say)
-    return verify(lab, purse, proofs, repair, say)
+@dataclass(frozen=True)
+class _Course:
+    """What the probes of one run share."""
 
+    lab: Lab
+    purse: Purse
+    report: FluctuationReport
+    facts: Sequence[Cause]
+    findings: RaceFindings
+    say: Callable[[str], Any]
+    make_windows: Callable[[float], Lab] | None
 
-def _probe_trouble(
-    lab: Lab,
-    purse: Purse,
-    report: FluctuationReport,
-    facts: Sequence[Cause],
-    findings: RaceFindings,
-    say: Callable[[str], Any],
-    make_windows: Callable[[float], Lab] | None,
-) -> None:
-    """Run the probes that a troubled run calls for, likeliest first."""
-    causes = (*facts, *report.causes)
-    suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
-    findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
-    findings.join(race(lab, purse, causes, report.verdict, say, report.history))
-    # Models for its labels cost a third of the fit: not where it is explained without them.
-    is_explained = bool(findings.proofs) and "label_noise" not in suspected
-    probes: dict[str, tuple[str, Callable[[], Findings]]] = {
-        "label_noise": (
-            "asking networks for the labels of windows that they have not seen",
-            lambda: label_noise_probe(lab, purse, is_free=is_explained),
-        ),
-        "distribution_shift": (
-            "validating on windows of the training groups",
-            lambda: shift_probe(lab, purse),
-        ),
-        "sequence_length": (
-            "training on windows of other lengths",
-            lambda: length_probe(lab, purse, make_windows, tried=findings.trials),
-        ),
-        "gradient_clipping": (
-            "replaying the steps before leaps of the loss",
-            lambda: spike_replay(lab, purse),
-        ),
-    }
-    for name, (what, probe) in probes.items():
-        # the margins of a run that fluctuates are a free first look at its labels
-        is_free = name == "label_noise" and report.verdict == "fluctuating"
-        if name in suspected or is_free:
-            say(what)
-            findings.join(probe())
-        elif not any(trial.cause == name for trial in findings.trials):
-            findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
+    def find_repair(self) -> Repair:
+        """Run the probes that a run calls for, and find what repairs it."""
+        purse = self.purse
+        whole = purse.n_epochs
+        purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
+        if self.report.verdict in TROUBLED:
+            self._probe_trouble()
+        else:
+            causes, verdict = self.report.causes, self.report.verdict
+            self.findings.join(race(self.lab, purse, causes, verdict, self.say))
+        purse.n_epochs = whole
+        proofs = _ordered(self.findings)
+        repair = minimal_repair(self.lab, purse, proofs, self.say)
+        return verify(self.lab, purse, proofs, repair, self.say)
+
+    def _probe_trouble(self) -> None:
+        """Run the probes that a troubled run calls for, likeliest first."""
+        lab, purse, report, findings = self.lab, self.purse, self.report, self.findings
+        causes = (*self.facts, *report.causes)
+        suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
+        findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
+        findings.join(race(lab, purse, causes, report.verdict, self.say, report.history))
+        # Models for its labels cost a third of the fit: not where it is explained without them.
+        is_explained = bool(findings.proofs) and "label_noise" not in suspected
+        probes: dict[str, tuple[str, Callable[[], Findings]]] = {
+            "label_noise": (
+                "asking networks for the labels of windows that they have not seen",
+                lambda: label_noise_probe(lab, purse, is_free=is_explained),
+            ),
+            "distribution_shift": (
+                "validating on windows of the training groups",
+                lambda: shift_probe(lab, purse),
+            ),
+            "sequence_length": (
+                "training on windows of other lengths",
+                lambda: length_probe(lab, purse, self.make_windows, tried=findings.trials),
+            ),
+            "gradient_clipping": (
+                "replaying the steps before leaps of the loss",
+                lambda: spike_replay(lab, purse),
+            ),
+        }
+        for name, (what, probe) in probes.items():
+            # the margins of a run that fluctuates are a free first look at its labels
+            is_free = name == "label_noise" and report.verdict == "fluctuating"
+            if name in suspected or is_free:
+                self.say(what)
+                findings.join(probe())
+            elif not any(trial.cause == name for trial in findings.trials):
+                findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
 
 
 def _ordered(findings: RaceFindings) -> list[Proof]:

@@ -128,6 +128,7 @@ def _ending(one: Tried) -> str:
         "noise": "." if one.outcome == "undecided" else ": the noise is not halved.",
         "lower": ", stop rule passed on the loss.",
         "by heart": ": the validation windows gain nothing by it.",
+        "less accurate": ": it costs validation accuracy.",
         "no gain": ": the loss gains nothing by it.",
         "settled": ": given up, as another change was proved and little spoke for this one.",
         "budget": ": not decided within the budget.",

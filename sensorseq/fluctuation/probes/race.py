@@ -1,11 +1,10 @@
 """race: re-runs that tell which change calms a run, or brings it to learn, and which does not."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, hidden_cause
-from sensorseq.fluctuation.probes.arm import Arm, Lab
+from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.candidate import (
     LEAST_CONFIDENCE,
     RACED,
@@ -13,6 +12,7 @@ from sensorseq.fluctuation.probes.candidate import (
 )
 from sensorseq.fluctuation.probes.candidates import snapshot_candidates
 from sensorseq.fluctuation.probes.conclude import conclude
+from sensorseq.fluctuation.probes.first_weights import NO_FIRST_WEIGHTS, has_first_weights
 from sensorseq.fluctuation.probes.init_candidates import (
     hidden_candidates,
     init_candidates,
@@ -86,8 +86,9 @@ def race(
         if candidates:
             findings.join(_run_stage(lab, purse, candidates, kind, progress, history))
     wanted = [part for _, candidates in stages for part in candidates]
-    anew = lab.cost_of(Arm("unchanged", 1, start=None))
-    findings.not_tested += _not_tested(causes, findings, wanted, anew)
+    if not has_first_weights(lab):
+        findings.not_tested += _unmakable(findings, wanted)
+    findings.not_tested += _not_tested(causes, findings, wanted)
     return findings
 
 
@@ -150,15 +151,13 @@ def _beside_re_runs(
 ) -> Rounds | None:
     """Return a race against unchanged re-runs alone; None where the purse is too small."""
     first_share = FIRST_SHARE if kind == "snapshot" else FIRST_SHARE_ANEW
-    start = None
-    anew = min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
-    n_epochs = arm_length(purse, candidates[0], start, anew)
+    start, most = None, min(max(lab.n_epochs // 3, USUAL_EPOCHS), _MOST_EPOCHS_ANEW)
     if kind == "snapshot":
         start = _start(lab)
         if start is None:
             return None
-        room = lab.n_epochs - lab.record.snapshots[start].epoch
-        n_epochs = arm_length(purse, candidates[0], start, min(room, USUAL_EPOCHS))
+        most = min(lab.n_epochs - lab.record.snapshots[start].epoch, USUAL_EPOCHS)
+    n_epochs = arm_length(purse, candidates[0], start, most)
     recorded = []
     if kind == "not_learning" and n_epochs:  # a run that learns nothing does so under any schedule
         recorded = recorded_beginning(lab, n_epochs, history)
@@ -179,12 +178,23 @@ def _start(lab: Lab) -> int | None:
     return choose_snapshot(lab, LEAST_EPOCHS) if start is None else start
 
 
+def _unmakable(findings: RaceFindings, candidates: Sequence[Candidate]) -> list[NotTested]:
+    """Say of every cause without a trial that only runs from first weights could be one."""
+    others = {candidate.cause for candidate in candidates if candidate.kind != "init"}
+    others |= {trial.cause for trial in findings.trials}
+    names = dict.fromkeys(candidate.cause for candidate in candidates)
+    return [
+        NotTested(name, NO_FIRST_WEIGHTS, "a fit in one go") for name in names if name not in others
+    ]
+
+
 def _not_tested(
-    causes: Sequence[Cause], findings: RaceFindings, candidates: Sequence[Candidate], anew: float
+    causes: Sequence[Cause], findings: RaceFindings, candidates: Sequence[Candidate]
 ) -> list[NotTested]:
-    """Say of every cause without a trial why it has none; `anew` is what an epoch anew costs."""
+    """Say of every other cause without a trial why it has none."""
     confidence = {cause.name: cause.confidence for cause in causes}
     tried = {trial.cause for trial in findings.trials}
+    tried |= {part.cause for part in findings.not_tested}
     wanted = {candidate.cause for candidate in candidates}
     left = []
     for name in RACED:
@@ -193,9 +203,6 @@ def _not_tested(
         sure = confidence.get(name, 0.0)
         if sure <= LEAST_CONFIDENCE:
             left.append(NotTested(name, f"the statistics hardly speak for it ({sure:.2f})"))
-        elif name in wanted and math.isinf(anew):
-            why = "the fit went on from another and has no first weights to go back to"
-            left.append(NotTested(name, why, "a fit in one go"))
         elif name in wanted:
             why = "the epochs of the budget did not reach to two pairs of re-runs"
             left.append(NotTested(name, why, "report.probe with a larger budget"))

@@ -7,6 +7,8 @@ from typing import Any
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.candidate import rounded
 from sensorseq.fluctuation.probes.first_weights import (
+    AVERAGED,
+    FALLING,
     Repair,
     can_make,
     costs_accuracy,
@@ -40,7 +42,9 @@ def verify(
 
     A third of the epochs of the fit, schedules compressed into them. Where the learning rate is
     part of it, a quarter, a sixteenth and a quarter that decays are tried: the highest rate is
-    taken that is calm at no worse loss, of the weights as they are and of their mean.
+    taken that is calm at no worse loss, of the weights as they are and of their mean. Beside an
+    average of the weights a rate that falls as well is tried, and taken if it is more accurate by
+    one standard error.
 
     Parameters
     ----------
@@ -54,8 +58,8 @@ def verify(
     Returns
     -------
     Repair
-        Empty where every strength costs accuracy by more than one standard error, or leaves the
-        noise as it is.
+        Empty where no strength is good, and the first costs accuracy by more than one standard
+        error, leaves the noise as it is, or makes a calm run move.
     """
     if not repair.change:
         return repair
@@ -89,14 +93,20 @@ def verify(
     # Of equal rates the one that keeps the schedule it had: the smaller change.
     good.sort(key=lambda number: -_rate(lab, variants[number]))
     chosen = good[0] if good else 0
+    for other in good[1:]:
+        is_alike = _rate(lab, variants[other]) == _rate(lab, variants[chosen])
+        if is_alike and costs_accuracy(lab, repaired[chosen], repaired[other]):
+            chosen = other
     if not good and costs_accuracy(lab, repaired[0], unchanged):
         note = "From first weights it costs accuracy by more than one standard error; not applied."
         return Repair({}, f"{repair.note} {note}")
+    nats = lab.record.unit_after
     has_learned = before.raw < _LEARNED_SHARE * math.log(max(lab.n_classes, 2))
     if not good and has_learned and _makes_it_restless(numbers[0], before):
-        note = f"From first weights it makes a calm run move, by {_said(numbers[0])} per epoch"
-        return Repair({}, f"{repair.note} {note}; not applied.")
-    after, nats = numbers[chosen], lab.record.unit_after
+        moved = f"by {_said(numbers[0])}{nats} per epoch"
+        note = f"From first weights it makes a calm run move, {moved}; not applied."
+        return Repair({}, f"{repair.note} {note}")
+    after = numbers[chosen]
     if not good and _leaves_it_restless(after, before):
         note = f"From first weights the noise stays: {_said(before)} -> {_said(after)}{nats}."
         return Repair({}, f"{repair.note} {note} Not applied.")
@@ -112,6 +122,8 @@ def _strengths(
 ) -> list[dict[str, Any]]:
     """Return the repair, and the same with other learning rates where that is what it lowers."""
     variants = [dict(change)]
+    if change == AVERAGED:
+        variants.append({**AVERAGED, **FALLING})
     rate = lab.arguments.get("learning_rate")
     is_lowered = any(
         proof.cause in ("learning_rate", "batch_size") and proof.rate_factor < 1 for proof in proofs
