@@ -131,6 +131,49 @@ def test_a_lower_training_loss_has_to_serve_the_validation_windows(lab, outcome)
         assert "the validation windows gain nothing" in trial.sentence
 
 
+def test_a_change_that_calms_may_lower_the_training_loss_alone():
+    usual = "usual first weights"
+    for raw in (0.0, -0.5):
+        lab = ByHeart({usual: Effect(0.1, raw, raw)})
+        findings = race(lab, Purse(lab, 300), [Cause("weight_init", "observed", 0.6, "")])
+        assert {trial.name: trial.outcome for trial in findings.trials}[usual] == "confirmed"
+
+
+class LessAccurate(FakeLab):
+    """All losses fall with the input scaled, but more windows are wrong."""
+
+    def _run(self, arm):
+        result = super()._run(arm)
+        lost = 0.2 if arm.change else 0.0  # 0.15 is what the lab gains by the loss
+        return replace(result, val_accuracy=result.val_accuracy - lost)
+
+
+def test_a_lower_loss_that_costs_accuracy_is_told_so():
+    lab = LessAccurate({SCALED: Effect(1.0, -0.5, -0.5)}, noise=0.02)
+    causes = [Cause("preprocessing", "observed", 0.6, "")]
+    (trial,) = race(lab, Purse(lab, 300), causes, "normal").trials
+    assert trial.outcome == "rejected"
+    assert trial.sentence.endswith("it costs validation accuracy.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "change", "name"),
+    [
+        ({"l1": 1e-3}, {"l1": 0.0}, "no penalty of the weights"),
+        (
+            {"dropout": 0.5, "recurrent_dropout": 0.5, "weight_decay": 0.1},
+            {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
+            "no dropout or weight decay",
+        ),
+    ],
+)
+def test_what_regularizes_is_left_out_and_named(arguments, change, name):
+    lab = FakeLab(arguments={"dropout": 0.0, **arguments}, noise=0.02)
+    causes = [Cause("regularization", "observed", 0.6, "")]
+    (trial,) = race(lab, Purse(lab, 300), causes, "normal").trials
+    assert (trial.name, trial.change) == (name, change)
+
+
 class Costly(FakeLab):
     """The loss falls with the input scaled, and so does the accuracy."""
 
@@ -152,6 +195,7 @@ def test_a_repair_for_accuracy_may_not_make_the_run_restless():
     repair = verify(lab, Purse(lab, 500), [], Repair({"scale": "standard"}, "Found."))
     assert repair.change == {}
     assert "makes a calm run move" in repair.note
+    assert "nats per epoch" in repair.note
 
 
 def test_a_smaller_batch_that_is_proved_is_not_called_a_rate_too_high():

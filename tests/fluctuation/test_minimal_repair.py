@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq.fluctuation.probes.arm import ArmResult
 from sensorseq.fluctuation.probes.first_weights import Repair
+from sensorseq.fluctuation.probes.length import length_probe
 from sensorseq.fluctuation.probes.minimal import minimal_repair
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Purse
@@ -155,6 +157,40 @@ def test_a_decay_is_added_where_only_that_gets_on():
     lab = RepairLab([{"lr_schedule": "cosine"}])
     repair = verify(lab, Purse(lab, 2000), PROOFS, Repair(dict(RATE), ""))
     assert repair.change == {**RATE, "lr_schedule": "cosine"}
+
+
+AVERAGED = {"ema_decay": 0.99}
+BOTH = {**AVERAGED, "lr_schedule": "cosine"}
+
+
+@pytest.mark.parametrize(("gain", "change"), [(0.0, AVERAGED), (0.2, BOTH)])
+def test_a_rate_that_falls_beside_an_average_has_to_be_more_accurate(gain, change):
+    class Averaging(RepairLab):
+        def _run(self, arm):
+            result = super()._run(arm)
+            more = gain if arm.change == BOTH else 0.0
+            return replace(result, val_accuracy=result.val_accuracy + more)
+
+    lab = Averaging([AVERAGED], arguments={"ema_decay": None})
+    repair = verify(lab, Purse(lab, 2000), PROOFS[:1], Repair(dict(AVERAGED), ""))
+    assert repair.change == change
+
+
+def test_what_has_no_first_weights_is_not_called_too_dear():
+    class Continued(RepairLab):
+        def cost_of(self, arm):
+            return math.inf if arm.start is None else super().cost_of(arm)
+
+    lab = Continued([RATE])
+    repair = verify(lab, Purse(lab, 2000), PROOFS[:1], Repair(dict(RATE), "Found."))
+    assert repair.change == RATE
+    assert "cannot be made in a run from first weights" in repair.note
+    both = minimal_repair(lab, Purse(lab, 2000), PROOFS[:2])
+    assert both.change == {**RATE, **CLIP}
+    assert "budget" not in both.note
+    (left,) = length_probe(lab, Purse(lab, 1e6), make_windows=lambda times: lab).not_tested
+    assert "no first weights" in left.reason
+    assert not lab.calls
 
 
 def test_a_strength_that_is_slow_is_passed_over():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,66 @@ def test_calmer_at_the_price_of_progress_proves_that_a_schedule_is_missing():
     assert (proof.finding, proof.repair) == ("schedule missing", {"lr_schedule": "cosine"})
     rejected = next(trial for trial in findings.trials if trial.name == RATE)
     assert "price of progress" in rejected.sentence
+
+
+class Averaging(FakeLab):
+    """A run that can take an average of its weights, which is so many nats better than the last."""
+
+    def __init__(self, effects, gain=0.1, ema_decay=None):
+        super().__init__(effects, arguments={"ema_decay": ema_decay})
+        self.gain = gain
+
+    def _run(self, arm):
+        result = super()._run(arm)
+        return replace(result, averaged_loss=result.averaged_loss + 0.1 - self.gain)
+
+
+FALLING, AVERAGED = {"lr_schedule": "cosine"}, {"ema_decay": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("gain_of_decay", "options", "repair"),
+    [
+        (0.15, {}, AVERAGED),
+        (0.5, {}, FALLING | AVERAGED),
+        (0.15, {"gain": -0.05}, FALLING),
+        (0.15, {"ema_decay": 0.9}, FALLING),
+    ],
+)
+def test_noise_is_averaged_away_before_the_rate_is_touched(gain_of_decay, options, repair):
+    effects = {RATE: PRICE, BATCH: PRICE, DECAY: Effect(0.1, -gain_of_decay, 0.03)}
+    (proof,) = run(Averaging(effects, **options), 400).proofs
+    assert (proof.cause, proof.finding) == ("learning_rate", "schedule missing")
+    assert proof.repair == repair
+    assert (FALLING in proof.alternatives) == (repair != FALLING)
+    assert ("average of the weights" in proof.sentence) == (repair != FALLING)
+
+
+@pytest.mark.parametrize(("left", "added"), [(0.4, AVERAGED), (0.1, {})])
+def test_what_noise_a_lower_rate_leaves_is_averaged_away(left, added):
+    lower = Effect(left, -0.1, -0.1)
+    lab = Averaging({RATE: lower, BATCH: lower, "learning_rate / 16": Effect(left, 0.3, 0.3)})
+    (proof,) = run(lab, 300).proofs
+    assert proof.repair == {"learning_rate": 0.0025} | added
+
+
+class Continued(FakeLab):
+    """A fit that went on from another: none of its runs can begin where it began."""
+
+    def cost_of(self, arm):
+        return math.inf if arm.start is None else super().cost_of(arm)
+
+
+def test_only_what_needs_first_weights_is_said_to_miss_them():
+    causes = {"learning_rate": 0.6, "weight_init": 0.5}
+    for budget, why in ((3, "budget"), (300, "")):
+        findings = run(Continued({RATE: CALMER, BATCH: CALMER}), budget, **causes)
+        left = {part.cause: part.reason for part in findings.not_tested}
+        assert "no first weights" in left["weight_init"]
+        assert why in left.get("learning_rate", "")
+        assert not [
+            name for name, why in left.items() if name != "weight_init" and "first w" in why
+        ]
 
 
 def test_a_decay_that_gains_nothing_proves_no_missing_schedule():
