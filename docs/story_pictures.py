@@ -24,7 +24,7 @@ SIZE = {"hidden_size": 48, "max_epochs": 200}
 FITS = {
     "as asked": ({}, BEFORE),
     "gradients clipped at 1": ({"max_grad_norm": 1.0}, THIRD),
-    "a rate that falls": ({"lr_schedule": "cosine"}, AFTER),
+    "an average of the weights": ({"ema_decay": 0.99}, AFTER),
 }
 
 
@@ -53,13 +53,13 @@ def windows(example: ModuleType) -> plt.Figure:
 def curves(example: ModuleType) -> plt.Figure:
     """Draw the loss of fixed training windows and the validation accuracy of whole fits."""
     case = example.draw_case()
-    figure, axes = plt.subplots(2, 3, figsize=(8.4, 3.8), sharex=True, sharey="row")
+    figure, axes = plt.subplots(2, 3, figsize=(8.4, 4.0), sharex=True, sharey="row")
     for (name, (change, colour)), (above, below) in zip(FITS.items(), axes.T, strict=True):
         clf = SensorLSTMClassifier(**{**example.ASKED, **SIZE, **change}).fit(**case.fitted_on)
         outcome = example.measure(clf, case)
-        print(f"{name:24}{example.line(outcome)}")
+        print(f"{name:28}{example.line(outcome)}")
         above.plot(clf.fluctuation_.record.fixed_loss, color=colour, lw=0.9)
-        above.set_title(f"{name}: +-{outcome.noise:.3f} nats per epoch")
+        above.set_title(f"{name}\n+-{outcome.noise:.3f} nats per epoch")
         below.plot([row["val_accuracy"] for row in clf.history_], color=colour, lw=0.9)
         below.set_xlabel("epoch")
     axes[0, 0].set_ylabel("training loss")

@@ -6,6 +6,7 @@ from typing import Any
 
 from sensorseq.fluctuation.probes.arm import ArmResult, Lab
 from sensorseq.fluctuation.probes.first_weights import (
+    AVERAGED,
     Repair,
     can_make,
     costs_accuracy,
@@ -78,6 +79,8 @@ def minimal_repair(
             break
         kept.remove(needless[-1])
     note = f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved."
+    if any(AVERAGED.items() <= one.repair.items() for one in kept):
+        note = f"{_named(kept)} {'repairs' if len(kept) == 1 else 'repair'} what was proved."
     if len(usable) > 1:
         dropped = [one for one in usable if one not in kept]
         note = f"Of {plural(len(usable), 'proved change')} each was left out in turn: "
