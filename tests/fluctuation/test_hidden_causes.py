@@ -156,6 +156,15 @@ def test_a_lower_loss_that_costs_accuracy_is_told_so():
     assert trial.sentence.endswith("it costs validation accuracy.")
 
 
+def test_a_calmer_run_that_costs_accuracy_is_no_repair():
+    usual = "usual first weights"
+    lab = LessAccurate({usual: Effect(0.1, -0.5, -0.5)})
+    findings = race(lab, Purse(lab, 300), [Cause("weight_init", "observed", 0.6, "")])
+    (trial,) = [trial for trial in findings.trials if trial.name == usual]
+    assert trial.outcome == "rejected"
+    assert trial.sentence.endswith("it costs validation accuracy.")
+
+
 @pytest.mark.parametrize(
     ("arguments", "change", "name"),
     [

@@ -11,6 +11,7 @@ from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.candidate import RACED
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.race import race
+from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.start import choose_snapshot
 
 CALMER = Effect(0.15, -0.1, -0.1)
@@ -141,6 +142,19 @@ def test_noise_is_averaged_away_before_the_rate_is_touched(gain_of_decay, option
     assert proof.repair == repair
     assert (FALLING in proof.alternatives) == (repair != FALLING)
     assert ("average of the weights" in proof.sentence) == (repair != FALLING)
+    cause = Cause("learning_rate", "observed", 0.6, "", "schedule missing", FALLING, advice="Fall.")
+    (told,) = [one for one in regrade([cause], [], [proof]) if one.name == cause.name]
+    assert told.recommendation == repair
+    assert told.advice == ("Fall." if repair == FALLING else "")
+
+
+def test_on_another_loss_nothing_is_weighed_in_nats():
+    lab = Averaging({DECAY: Effect(0.1, -0.3, -0.3)})
+    lab.record.loss_unit = ""
+    lab.record.fixed_accuracy = 0.7 - 0.3 * (lab.record.fixed_loss - lab.level)
+    (proof,) = run(lab, 400).proofs
+    assert proof.repair == FALLING
+    assert "nats" not in proof.sentence
 
 
 @pytest.mark.parametrize(("left", "added"), [(0.4, AVERAGED), (0.1, {})])
@@ -164,6 +178,7 @@ def test_only_what_needs_first_weights_is_said_to_miss_them():
         findings = run(Continued({RATE: CALMER, BATCH: CALMER}), budget, **causes)
         left = {part.cause: part.reason for part in findings.not_tested}
         assert "no first weights" in left["weight_init"]
+        assert ("learning_rate" in left) == bool(why)
         assert why in left.get("learning_rate", "")
         assert not [
             name for name, why in left.items() if name != "weight_init" and "first w" in why

@@ -11,6 +11,7 @@ from sensorseq.fluctuation.causes.cause import Trial
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.first_weights import AVERAGED, FALLING, may_average
 from sensorseq.fluctuation.probes.judging import Judge, Tried
+from sensorseq.fluctuation.probes.noise_of_arms import CALM_ACCURACY
 from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
 from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
 from sensorseq.fluctuation.probes.readings import small_batch
@@ -215,12 +216,14 @@ class _Quartet:
         """
         change = dict(best.candidate.change)
         left = best.noise_ratio * best.unchanged_nats
-        if change and may_average(self._lab) and left > FIXED_LOSS_NOISE_NATS:
+        by_accuracy = best.candidate.judged_by == "accuracy"
+        is_restless = left > (CALM_ACCURACY if by_accuracy else FIXED_LOSS_NOISE_NATS)
+        if change and is_restless and may_average(self._lab):
             return change | AVERAGED
         decay = self.decay
         if decay is None or decay.outcome == "rejected" or not change:
             return change
-        if left > FIXED_LOSS_NOISE_NATS or decay.raw_change < best.raw_change:
+        if is_restless or decay.raw_change < best.raw_change:
             change |= decay.candidate.change
         return change
 
@@ -239,6 +242,8 @@ class _Quartet:
             gain = decay.raw_change
             names = (decay.candidate.name, *(one.candidate.name for one in priced))
             excess = self._excess(decay)
+            if may_average(self._lab) and excess > 0:
+                words.append(_better_averaged(excess))
         elif priced and (decay is None or decay.outcome != "rejected"):
             excess = self._excess(priced[0])
             if (
@@ -248,7 +253,7 @@ class _Quartet:
                 return None
             words = [
                 *(describe(one) for one in priced),
-                f"Averaged weights are better than the last ones by {excess:.2f} nats.",
+                _better_averaged(excess),
             ]
             gain = -excess
             names = tuple(one.candidate.name for one in priced)
@@ -259,14 +264,11 @@ class _Quartet:
             if excess >= -_ENOUGH * gain - MARGIN_NATS:
                 # It leaves the training as it is, which a rate that falls may end too soon.
                 repair = AVERAGED
-                words.append(
-                    f"An average of the weights gains {excess:.2f} nats of that, and leaves the"
-                    " training as it is."
-                )
+                words.append("An average of the weights leaves the training as it is.")
             else:
                 repair = {**FALLING, **AVERAGED}
                 words.append("An average of the weights calms it before the rate has fallen, too.")
-            others = (FALLING, *others)
+            others = (dict(FALLING), *others)
         finding, evidence = "schedule missing", " ".join(words)
         return gain, Proof("learning_rate", finding, dict(repair), evidence, names, others)
 
@@ -276,6 +278,10 @@ class _Quartet:
         excess = [part.raw - part.averaged for part in numbers if not part.failed]
         excess = [value for value in excess if np.isfinite(value)]
         return float(np.mean(excess)) if excess else math.nan
+
+
+def _better_averaged(excess: float) -> str:
+    return f"Averaged weights are better than the last ones by {excess:.2f} nats."
 
 
 def _first(found: Any) -> Tried | None:

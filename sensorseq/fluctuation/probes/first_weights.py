@@ -43,8 +43,12 @@ def has_first_weights(lab: Lab) -> bool:
 
 
 def may_average(lab: Lab) -> bool:
-    """Whether the run can take an average of its weights, and did not."""
-    return "ema_decay" in lab.changeable and not lab.arguments.get("ema_decay")
+    """Whether the run can take an average of its weights, and did not.
+
+    Not of other losses than cross-entropy: what it gains there was not calibrated.
+    """
+    is_open = "ema_decay" in lab.changeable and not lab.arguments.get("ema_decay")
+    return is_open and lab.record.is_in_nats
 
 
 def can_make(lab: Lab, change: Mapping[str, Any]) -> bool:

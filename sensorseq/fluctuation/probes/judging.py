@@ -212,10 +212,11 @@ class Judge:
             one.outcome, one.reading = "rejected", "failed"
             return
         if by in ("level", "either") and level == "confirmed":
-            is_sound, is_real = self._is_sound(one, by), _generalizes(one)
-            if is_sound and (is_real or by == "level"):
-                one.outcome = "confirmed" if is_real else "rejected"
-                one.reading = "lower" if is_real else _unreal(one)
+            reading = _reading_of_lower(one)
+            may_calm = by == "either" and reading == "by heart"
+            if self._is_sound(one, by) and not may_calm:
+                one.outcome = "confirmed" if reading == "lower" else "rejected"
+                one.reading = reading
                 return
             level = "rejected"  # of a change that may pass by the noise
         if by == "level":
@@ -261,20 +262,17 @@ class Judge:
         return is_lower and one.log_ratio - SURE_Z * one.log_error <= _NO_NOISIER
 
 
-def _generalizes(one: Tried) -> bool:
-    """Whether the validation windows have a part in a lower training loss, where there are any.
+def _reading_of_lower(one: Tried) -> str:
+    """Return what a lower training loss is worth to the validation windows, where there are any.
 
     A run whose validation is all that does not learn is not repaired by learning its windows by
     heart.
     """
+    if one.error_change > MARGIN_ACCURACY:
+        return "less accurate"
     known = [change for change in (one.val_change, one.error_change) if math.isfinite(change)]
     better = one.val_change < -MARGIN_NATS or one.error_change < -MARGIN_ACCURACY
-    return not known or (better and not one.error_change > MARGIN_ACCURACY)
-
-
-def _unreal(one: Tried) -> str:
-    """Return what is wrong with a lower training loss that serves no other windows."""
-    return "less accurate" if one.error_change > MARGIN_ACCURACY else "by heart"
+    return "lower" if better or not known else "by heart"
 
 
 def _without_mishaps(unchanged: list[ArmNumbers]) -> list[ArmNumbers]:

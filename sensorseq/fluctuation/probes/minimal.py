@@ -61,11 +61,10 @@ def minimal_repair(
         is_possible = can_make(lab, _union(kept))
         ready = fit_to_purse(purse, list(arms.values())) if is_possible else None
         if ready is None:
-            names = _named(kept)
             why = "the budget did not reach to telling which of them is not needed"
             if not is_possible:
                 why = "not all can be made here, to tell which of them is not needed"
-            return Repair(_union(kept), f"{names} were proved; {why}.")
+            return Repair(_union(kept), f"{_proved(kept)}; {why}.")
         if progress is not None and ready:
             progress(f"{plural(len(ready), 're-run')} from first weights: each repair left out")
         results.update(zip(arms, purse.run(ready), strict=True))
@@ -78,9 +77,7 @@ def minimal_repair(
         if not needless:
             break
         kept.remove(needless[-1])
-    note = f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved."
-    if any(AVERAGED.items() <= one.repair.items() for one in kept):
-        note = f"{_named(kept)} {'repairs' if len(kept) == 1 else 'repair'} what was proved."
+    note = f"{_proved(kept)}."
     if len(usable) > 1:
         dropped = [one for one in usable if one not in kept]
         note = f"Of {plural(len(usable), 'proved change')} each was left out in turn: "
@@ -103,6 +100,13 @@ def _is_worse(lab: Lab, without: ArmResult, whole: ArmResult) -> bool:
 
 def _named(proofs: Sequence[Proof]) -> str:
     return " and ".join(in_words(proof.repair) for proof in proofs)
+
+
+def _proved(kept: Sequence[Proof]) -> str:
+    """Say what was proved; what stands for it was not run itself."""
+    if any(AVERAGED.items() <= one.repair.items() for one in kept):
+        return f"{_named(kept)} {'is' if len(kept) == 1 else 'are'} taken for what was proved"
+    return f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved"
 
 
 def _nothing(proofs: Sequence[Proof]) -> str:

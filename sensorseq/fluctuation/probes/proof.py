@@ -22,7 +22,8 @@ class Proof:
     cause, finding : str
         As in `Cause`.
     repair : dict
-        Arguments that were tried and passed.
+        Arguments that were tried and passed; where it is the noise of steps that did, an average of
+        the weights may stand for them.
     sentence : str
         The evidence.
     trials : tuple of str

@@ -108,6 +108,8 @@ def _weigh(cause: Cause, trials: Sequence[Trial], proof: Proof | None) -> Cause:
         finding = proof.finding or cause.finding
         if finding != cause.finding:  # what was said of the other side does not hold
             cause = replace(cause, finding=finding, advice="", statistics=())
+        elif dict(proof.repair) != dict(cause.recommendation):  # nor what goes with another repair
+            cause = replace(cause, advice="")
         return replace(
             cause,
             grade="proved",

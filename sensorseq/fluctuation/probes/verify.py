@@ -44,7 +44,7 @@ def verify(
     part of it, a quarter, a sixteenth and a quarter that decays are tried: the highest rate is
     taken that is calm at no worse loss, of the weights as they are and of their mean. Beside an
     average of the weights a rate that falls as well is tried, and taken if it is more accurate by
-    one standard error.
+    one standard error, or if the average alone is not good.
 
     Parameters
     ----------
