@@ -67,19 +67,16 @@ def repair_rows(runs: list[Seen], seen: Mapping[str, Seen]) -> list[dict[str, An
         served = [run for run in by_arguments if judge in _repairs(run)]
         rows += rates_of(REPAIRED, judge, served, lambda run, j=judge: repaired(run, j))
         whole = [run for run in sick if judge in _repairs(run)]
-        if whole:
-            hits = [repaired(run, judge) for run in whole]
-            clusters = [run.cluster for run in whole]
-            rows.append(rate_row(REPAIRED, judge, "also where no argument can", hits, clusters))
         changed = [run for run in whole if _outcomes(run, judge) is not None]
-        if changed:
-            hits = [repaired(run, judge) for run in changed]
-            clusters = [run.cluster for run in changed]
-            rows.append(rate_row(REPAIRED, judge, "where something was changed", hits, clusters))
-        if whole:
-            hits = [harmed(run, judge) for run in whole]
-            clusters = [run.cluster for run in whole]
-            rows.append(rate_row(HARMED, judge, "where a fault came true", hits, clusters))
+        for row, kind, counted, is_hit in (
+            (REPAIRED, "also where no argument can", whole, repaired),
+            (REPAIRED, "where something was changed", changed, repaired),
+            (HARMED, "where a fault came true", whole, harmed),
+        ):
+            if counted:
+                hits = [is_hit(run, judge) for run in counted]
+                clusters = [run.cluster for run in counted]
+                rows.append(rate_row(row, judge, kind, hits, clusters))
         open_to_harm = [run for run in with_seeds if judge in _repairs(run)]
         rows += rates_of(HARMED, judge, open_to_harm, lambda run, j=judge: harmed(run, j))
     proofs = [(run, name) for run in runs if run.repair is not None for name in proved_in(run)]

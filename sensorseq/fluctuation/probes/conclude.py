@@ -171,7 +171,7 @@ class _Quartet:
             key=lambda one: one.candidate.cause != ("batch_size" if is_batch else "learning_rate")
         )
         best = passed[0]
-        repair = self._with_decay(best)
+        repair = self._calmed(best)
         others = [one.candidate.change for one in passed[1:]]
         others += [change for change in best.candidate.alternatives if not batch_failed]
         others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
@@ -209,7 +209,7 @@ class _Quartet:
             return [f"{words} {power:.1f}: the steps are too long for the curvature."]
         return [f"{words} {power:.1f}, as that of the batches does."]
 
-    def _with_decay(self, best: Tried) -> dict[str, Any]:
+    def _calmed(self, best: Tried) -> dict[str, Any]:
         """Return the change, with what calms the noise it leaves where a calm run has less.
 
         An average of the weights, or where it cannot be taken a rate that falls.

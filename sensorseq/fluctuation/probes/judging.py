@@ -60,8 +60,8 @@ class Tried:
         not halved; ``"lower"``: the loss is lower by far; ``"failed"``: it diverged; ``"calm"``:
         there is no noise to halve; ``"no gain"``: the loss did not fall; ``"budget"``: it ran out;
         ``"by heart"``: it is lower on the training windows alone; ``"less accurate"``: it is lower,
-        but more validation windows are wrong; ``"settled"``: another one was
-        proved, and little spoke for this one.
+        but more validation windows are wrong; ``"settled"``: another one was proved, and little
+        spoke for this one.
     bounds : (float, float) or None
         Of the stop rule.
     log_ratio, log_error : float

@@ -134,7 +134,7 @@ def _strengths(
     for other in (
         {"learning_rate": quarter},
         {"learning_rate": sixteenth},
-        {"learning_rate": quarter, "lr_schedule": "cosine"},
+        {"learning_rate": quarter, **FALLING},
     ):
         variant = {**change, **other}
         if variant not in variants and _differs_from_run(lab, variant, change):
