@@ -124,6 +124,25 @@ def test_arms_of_a_seed_see_the_windows_in_one_order():
     assert np.ptp(slower.fixed_loss) < 1e-6 < np.ptp(plain.fixed_loss)
 
 
+def test_an_average_of_the_weights_begins_at_the_snapshot_and_leaves_every_step_as_it_is():
+    averaged = {}
+    for engine in ("native", "autograd"):
+        _, _, lab = fit(engine=engine, dtype="float64", batch_size=8, learning_rate=0.05)
+        plain, average = lab.run(
+            [
+                Arm("as it was", 3, start=2, seed=1),
+                Arm("average", 3, start=2, seed=1, change={"ema_decay": 0.9}),
+            ]
+        )
+        assert np.array_equal(average.loss, plain.loss)
+        averaged[engine] = average.fixed_loss
+        assert not np.array_equal(averaged[engine], plain.fixed_loss)
+        still = Arm("still", 1, start=2, change={"ema_decay": 0.9}, rate_factor=1e-9)
+        before = lab.record.fixed_loss[lab.record.snapshots[2].epoch - 1]
+        assert lab.run([still])[0].fixed_loss[0] == pytest.approx(before, abs=1e-6)
+    assert averaged["native"] == pytest.approx(averaged["autograd"], rel=1e-9)
+
+
 @pytest.mark.parametrize("lengths", [None, np.random.default_rng(1).integers(3, 13, 60)])
 def test_rescaling_keeps_the_function(lengths):
     _, report, lab = fit(lengths=lengths, bidirectional=True, dtype="float64")

@@ -144,7 +144,10 @@ class Start:
             moments = copy.deepcopy(state["optimizer"])  # torch takes the tensors as they are
             run.optimizer.load_state_dict(_with_rates_of(run.optimizer, moments))
             if run.average is not None:
-                run.average.load_state_dict(copy.deepcopy(state["average"]))
+                # one that the run did not take begins with the weights of the snapshot
+                weights = [part.detach() for part in run.module.parameters()]
+                begun = {"n_steps": self.snapshot.step, "average": weights}
+                run.average.load_state_dict(copy.deepcopy(state["average"] or begun))
 
     @torch.no_grad()
     def load_model(self, trainer: EpochTrainer, model: int) -> None:
@@ -155,7 +158,7 @@ class Start:
         for row, values in native["optimizer"].items():
             trainer.state[model, row].copy_(values)
         trainer.step_count[model] = native["step_count"].reshape(-1)[0]
-        if trainer.average is not None:
+        if trainer.average is not None and "average" in native:  # else it begins with the weights
             trainer.parameters[model].copy_(native["parameters"][0])
             trainer.average[model].copy_(native["average"][0])
 

@@ -65,6 +65,16 @@ def test_nothing_is_left_where_nothing_can_be_changed():
     assert not init_candidates(lab, ALL)
 
 
+def test_an_average_of_the_weights_comes_first_where_one_can_be_taken():
+    lab = FakeLab(arguments={"ema_decay": None})
+    first = snapshot_candidates(lab, ALL, 4)[0]
+    assert first.change == first.arm["change"] == {"ema_decay": 0.99}
+    for options, unit in (({"ema_decay": 0.9}, "nats"), ({}, "nats"), ({"ema_decay": None}, "")):
+        lab = FakeLab(arguments=options)
+        lab.record.loss_unit = unit
+        assert not any("ema_decay" in one.change for one in snapshot_candidates(lab, ALL, 4))
+
+
 def test_a_falling_rate_needs_no_schedule():
     lab = FakeLab()
     n_steps = len(lab.record.steps["learning_rate"])

@@ -18,6 +18,7 @@ CALMER = Effect(0.15, -0.1, -0.1)
 PRICE = Effect(0.15, -0.02, 0.12)
 SLOWER = Effect(0.15, 0.3, 0.3)
 RATE, BATCH, DECAY = "learning_rate / 4", "batch_size 32 -> 128", "a decaying learning rate"
+AVERAGING = "an average of the weights"
 
 
 def causes_of(**confidence):
@@ -114,8 +115,11 @@ def test_calmer_at_the_price_of_progress_proves_that_a_schedule_is_missing():
 class Averaging(FakeLab):
     """A run that can take an average of its weights, which is so many nats better than the last."""
 
-    def __init__(self, effects, gain=0.1, ema_decay=None):
-        super().__init__(effects, arguments={"ema_decay": ema_decay})
+    def __init__(self, effects, gain=0.1, ema_decay=None, left=0.1, **options):
+        arguments = {"ema_decay": ema_decay}
+        # over the second half of a re-run, the mean of averages lags behind that of the weights
+        effects = {AVERAGING: Effect(left, -gain, 0.1)} | effects
+        super().__init__(effects, arguments=arguments, **options)
         self.gain = gain
 
     def _run(self, arm):
@@ -159,10 +163,41 @@ def test_on_another_loss_nothing_is_weighed_in_nats():
 
 @pytest.mark.parametrize(("left", "added"), [(0.4, AVERAGED), (0.1, {})])
 def test_what_noise_a_lower_rate_leaves_is_averaged_away(left, added):
-    lower = Effect(left, -0.1, -0.1)
+    lower = Effect(left, -0.2, -0.2)
     lab = Averaging({RATE: lower, BATCH: lower, "learning_rate / 16": Effect(left, 0.3, 0.3)})
     (proof,) = run(lab, 300).proofs
     assert proof.repair == {"learning_rate": 0.0025} | added
+    assert AVERAGED in proof.alternatives
+
+
+def test_an_average_that_gains_as_much_is_the_smaller_change():
+    (proof,) = run(Averaging({RATE: CALMER, BATCH: CALMER, DECAY: CALMER}), 400).proofs
+    assert (proof.cause, proof.finding) == ("learning_rate", "schedule missing")
+    assert proof.repair == AVERAGED
+    assert {"learning_rate": 0.0025} in proof.alternatives
+    assert AVERAGING in proof.trials
+    assert "every step as it was" in proof.sentence
+
+
+def test_an_average_alone_proves_the_noise_of_the_steps():
+    (proof,) = run(Averaging({}), 300).proofs
+    assert (proof.cause, proof.repair) == ("learning_rate", AVERAGED)
+    (proof,) = run(Averaging({"batch_size 2 -> 8": CALMER}, batch_size=2), 300).proofs
+    assert (proof.cause, proof.finding, proof.repair) == ("batch_size", "too small", AVERAGED)
+    assert "batches of 2 are small" in proof.sentence
+
+
+def test_an_average_that_leaves_the_noise_or_costs_loss_is_not_in_any_repair():
+    worse = Effect(0.4, -0.2, -0.2)
+    lab = Averaging({RATE: worse, BATCH: worse}, left=1.0, scatter=0.0)
+    findings = run(lab, 400)
+    assert outcomes(findings)[AVERAGING] == "rejected"
+    (proof,) = findings.proofs
+    assert proof.repair == {"learning_rate": 0.0025}
+    findings = run(Averaging({}, gain=-0.3), 300)
+    assert outcomes(findings)[AVERAGING] == "rejected"
+    assert "merely slower" in findings.trials[0].sentence
+    assert not findings.proofs
 
 
 class Continued(FakeLab):

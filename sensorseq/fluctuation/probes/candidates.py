@@ -17,6 +17,7 @@ from sensorseq.fluctuation.probes.candidate import (
     rounded,
     scaled_rate,
 )
+from sensorseq.fluctuation.probes.first_weights import AVERAGED, AVERAGING, may_average
 from sensorseq.fluctuation.probes.readings import (
     clip_norm,
     input_scale,
@@ -69,7 +70,10 @@ def _misses_a_schedule(causes: Sequence[Cause]) -> bool:
 def _rate_and_batch(
     lab: Lab, confidence: Mapping[str, float], *, is_decay_first: bool = False
 ) -> list[Candidate]:
-    """Return the 2x2: while noise dominates, a lower rate and a larger batch do the same."""
+    """Return the 2x2: while noise dominates, a lower rate and a larger batch do the same.
+
+    Before them comes an average of the weights, which takes that noise and changes no step.
+    """
     rate, batch = confidence.get("learning_rate", 0.0), confidence.get("batch_size", 0.0)
     # the commonest cause, and what every other repair has to be better than
     rate, either = max(rate, ALWAYS_RATE), max(rate, batch, ALWAYS_RATE)
@@ -92,6 +96,18 @@ def _rate_and_batch(
         )
         for factor, share, follows in ((4, 1.0, ""), (16, 0.6, "learning_rate / 4"))
     ]
+    if may_average(lab):  # first: it tells the noise of the steps from any other
+        found.append(
+            Candidate(
+                "learning_rate",
+                AVERAGING,
+                AVERAGED,
+                "schedule missing",
+                {"change": AVERAGED},
+                judged_by="weights",
+                weight=1.02 * either,
+            )
+        )
     if lab.arguments.get("lr_schedule", "constant") != "cosine" and not rate_falls(lab.record):
         found.append(
             Candidate(

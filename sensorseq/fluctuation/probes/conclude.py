@@ -101,7 +101,7 @@ _UNSTABLE_POWER = 1.3  # of the rate, over a factor of 16
 
 
 class _Quartet:
-    """Lower rates, a larger batch and a decay, which are read together."""
+    """Lower rates, a larger batch, a decay and an average of the weights, read together."""
 
     def __init__(self, lab: Lab, judge: Judge, tried: Sequence[Tried]) -> None:
         self._lab = lab
@@ -120,7 +120,9 @@ class _Quartet:
             and _is_size(one)
         )
         self.decay = _first(one for one in tried if one.candidate.arm.get("decays"))
-        self.members = [*self.rates, *(one for one in (self.batch, self.decay) if one is not None)]
+        self.average = _first(one for one in tried if one.candidate.change == AVERAGED)
+        others = (self.batch, self.decay, self.average)
+        self.members = [*self.rates, *(one for one in others if one is not None)]
         self.lower_rate = _first(one for one in self.rates if one.outcome == "confirmed")
         self._hold_decay_against_lower_rate()
 
@@ -137,6 +139,8 @@ class _Quartet:
             decay.outcome, decay.reading = "confirmed", "both"
 
     def proof(self) -> tuple[float, Proof] | None:
+        if self._average_does_it():
+            return self._steps_too_noisy()
         batch_passed = self.batch is not None and self.batch.outcome == "confirmed"
         if (self.lower_rate is not None or batch_passed) and not self._falling_does_it():
             return self._setting_wrong()
@@ -151,6 +155,45 @@ class _Quartet:
         if decay is None or decay.outcome != "confirmed" or lower is None:
             return False
         return decay.raw_change <= lower.raw_change + MARGIN_NATS
+
+    def _average_does_it(self) -> bool:
+        """Whether an average of the weights gains about what the other changes do that passed.
+
+        It is then the smallest change: the training stays as it is.
+        """
+        average, decay = self.average, self.decay
+        if average is None or average.outcome != "confirmed":
+            return False
+        if decay is not None and decay.outcome == "confirmed":
+            if not _is_enough(-average.raw_change, -decay.raw_change):
+                return False
+        passed = [one for one in (*self.rates, self.batch) if one is not None]
+        return all(
+            average.raw_change <= one.raw_change + MARGIN_NATS
+            for one in passed
+            if one.outcome == "confirmed"
+        )
+
+    def _steps_too_noisy(self) -> tuple[float, Proof]:
+        """Name the rate or the batch size for a noise that an average of the weights takes."""
+        average, batch = self.average, self.batch
+        assert average is not None
+        passed = [one for one in self.members if one.outcome == "confirmed" and one is not average]
+        why_batch = small_batch(self._lab)
+        is_batch = bool(why_batch) and not (batch is not None and batch.outcome == "rejected")
+        words = [describe(one) for one in (average, *passed)]
+        words.append("It leaves every step as it was, so that the noise is that of the steps.")
+        if is_batch:
+            words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
+        proof = Proof(
+            "batch_size" if is_batch else "learning_rate",
+            "too small" if is_batch else "schedule missing",
+            dict(AVERAGED),
+            " ".join(words),
+            tuple(one.candidate.name for one in (average, *passed)),
+            _distinct([one.candidate.change for one in passed], AVERAGED),
+        )
+        return average.raw_change, proof
 
     def _setting_wrong(self) -> tuple[float, Proof]:
         """Name the rate or the batch size: by position, where the dynamics do not tell."""
@@ -175,8 +218,11 @@ class _Quartet:
         others = [one.candidate.change for one in passed[1:]]
         others += [change for change in best.candidate.alternatives if not batch_failed]
         others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
-        if self.decay is not None and self.decay.outcome == "confirmed":
-            others.append(self.decay.candidate.change)
+        others += [
+            one.candidate.change
+            for one in (self.decay, self.average)
+            if one is not None and one.outcome == "confirmed"
+        ]
         words = [describe(one) for one in passed] + self._dose()
         if is_batch and why_batch:
             words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
@@ -218,7 +264,7 @@ class _Quartet:
         left = best.noise_ratio * best.unchanged_nats
         by_accuracy = best.candidate.judged_by == "accuracy"
         is_restless = left > (CALM_ACCURACY if by_accuracy else FIXED_LOSS_NOISE_NATS)
-        if change and is_restless and may_average(self._lab):
+        if change and is_restless and self._may_average():
             return change | AVERAGED
         decay = self.decay
         if decay is None or decay.outcome == "rejected" or not change:
@@ -242,7 +288,7 @@ class _Quartet:
             gain = decay.raw_change
             names = (decay.candidate.name, *(one.candidate.name for one in priced))
             excess = self._excess(decay)
-            if may_average(self._lab) and excess > 0:
+            if self._may_average() and excess > 0:
                 words.append(_better_averaged(excess))
         elif priced and (decay is None or decay.outcome != "rejected"):
             excess = self._excess(priced[0])
@@ -260,8 +306,8 @@ class _Quartet:
         else:
             return None
         repair = FALLING
-        if may_average(self._lab) and excess > 0:
-            if excess >= -_ENOUGH * gain - MARGIN_NATS:
+        if self._may_average() and excess > 0:
+            if _is_enough(excess, -gain):
                 # It leaves the training as it is, which a rate that falls may end too soon.
                 repair = AVERAGED
                 words.append("An average of the weights leaves the training as it is.")
@@ -272,12 +318,24 @@ class _Quartet:
         finding, evidence = "schedule missing", " ".join(words)
         return gain, Proof("learning_rate", finding, dict(repair), evidence, names, others)
 
+    def _may_average(self) -> bool:
+        """Whether an average of the weights can be taken, and none was tried in vain."""
+        was_in_vain = self.average is not None and self.average.outcome == "rejected"
+        return may_average(self._lab) and not was_in_vain
+
     def _excess(self, one: Tried) -> float:
-        """Return what the noise costs the unchanged re-runs, in nats."""
+        """Return what the noise costs the unchanged re-runs, in nats: what an average takes."""
+        if self.average is not None and self.average.outcome == "confirmed":
+            return -self.average.raw_change
         numbers = self._judge.measure("noise", one.unchanged)
         excess = [part.raw - part.averaged for part in numbers if not part.failed]
         excess = [value for value in excess if np.isfinite(value)]
         return float(np.mean(excess)) if excess else math.nan
+
+
+def _is_enough(averaged: float, falling: float) -> bool:
+    """Whether what an average of the weights gains stands for what a falling rate gains."""
+    return averaged >= _ENOUGH * falling - MARGIN_NATS
 
 
 def _better_averaged(excess: float) -> str:

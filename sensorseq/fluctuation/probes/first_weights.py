@@ -34,6 +34,7 @@ class Repair(NamedTuple):
 # Two repairs of noise at a rate that is right otherwise.
 FALLING: dict[str, Any] = {"lr_schedule": "cosine"}
 AVERAGED: dict[str, Any] = {"ema_decay": EMA_DECAY}
+AVERAGING = "an average of the weights"
 NO_FIRST_WEIGHTS = "the fit went on from another and has no first weights to go back to"
 
 

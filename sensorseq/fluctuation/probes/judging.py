@@ -243,7 +243,7 @@ class Judge:
         reading = weigh_levels(
             one.raw_change,
             raw_error,
-            one.averaged_change,
+            math.nan if one.candidate.judged_by == "weights" else one.averaged_change,
             averaged_error,
             n_pairs,
             margin,

@@ -7,6 +7,7 @@ from typing import Any
 from sensorseq.fluctuation.probes.arm import ArmResult, Lab
 from sensorseq.fluctuation.probes.first_weights import (
     AVERAGED,
+    AVERAGING,
     Repair,
     can_make,
     costs_accuracy,
@@ -104,7 +105,7 @@ def _named(proofs: Sequence[Proof]) -> str:
 
 def _proved(kept: Sequence[Proof]) -> str:
     """Say what was proved; what stands for it was not run itself."""
-    if any(AVERAGED.items() <= one.repair.items() for one in kept):
+    if any(AVERAGED.items() <= one.repair.items() and AVERAGING not in one.trials for one in kept):
         return f"{_named(kept)} {'is' if len(kept) == 1 else 'are'} taken for what was proved"
     return f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved"
 
