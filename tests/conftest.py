@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 # scikit-learn's array-API checks run only where scipy was told so before its import
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -17,6 +18,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("fuzz", derandomize=False, max_examples=1000, deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config):
+    """Keep literals of the code out of what is drawn: each change of one would draw anew."""
+    if config.getoption("--hypothesis-profile") != "fuzz":
+        none = providers.Constants()
+        providers._get_local_constants = lambda: none
 
 
 def pytest_report_header():

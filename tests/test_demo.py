@@ -16,7 +16,7 @@ def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_belo
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1800,
     )
     assert finished.returncode == 0, finished.stderr
     shares = re.findall(r"([\d.]+)%  (always|ridge|gradient boosting|the LSTM)", finished.stdout)

@@ -541,6 +541,7 @@ def test_a_second_interrupt_ends_a_search(monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         cross_validate(small(callbacks=[Interrupt()]), X, Y, cv=3)
 

@@ -45,7 +45,7 @@ def interrupt_in_epoch(epoch, command):
             pytest.fail(f"it ended by itself: {''.join(said)}")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        output, rest = process.communicate(timeout=60)
+        output, rest = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()

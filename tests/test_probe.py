@@ -104,7 +104,7 @@ def test_a_calm_run_is_left_alone(capsys):
 
 def test_other_data_prove_nothing(hot):
     other = X[:, ::-1].copy()
-    proof = hot.fluctuation_.probe(other, Y, verbose=0)
+    proof = probe_fit(hot.fluctuation_, other, Y, {}, verbose=0, is_clocked=False)
     assert "other data" in proof.probes.self_test
     assert not proof.probes.repair
     assert not any(trial.kind in ("snapshot", "init") for trial in proof.probes.trials)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,11 @@ def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_reference
     bindings += [f"-isystem{path}" for path in cpp_extension.include_paths()]
     sources = {HERE / "bindings_on_cpu.cpp": bindings, **{p: ["-O0"] for p in core}}
     jobs = [
-        subprocess.Popen([*command, *flags, "-c", str(p), "-o", str(tmp_path / f"{p.stem}.o")])
+        [*command, *flags, "-c", str(p), "-o", str(tmp_path / f"{p.stem}.o")]
         for p, flags in sources.items()
     ]
-    assert [job.wait() for job in jobs] == [0] * len(jobs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assert list(pool.map(subprocess.call, jobs)) == [0] * len(jobs)
     link = [COMPILER, "-shared", *map(str, tmp_path.glob("*.o")), "-o", str(library)]
     link += ["-Wl,-Bsymbolic", *(f"-L{path}" for path in cpp_extension.library_paths())]
     subprocess.run([*link, "-ltorch", "-ltorch_cpu", "-lc10", "-pthread"], check=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,11 @@ def test_emulated_steps_are_those_of_the_cpu(tmp_path):
     command = [COMPILER, *FLAGS, *(f"-I{folder}" for folder in folders)]
     core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.startswith("bindings")]
     jobs = [
-        subprocess.Popen([*command, "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")])
+        [*command, "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")]
         for path in (TEST, TEST.with_name("emulator.cpp"), *core)
     ]
-    assert [job.wait() for job in jobs] == [0] * len(jobs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assert list(pool.map(subprocess.call, jobs)) == [0] * len(jobs)
     objects = map(str, tmp_path.glob("*.o"))
     subprocess.run(
         [COMPILER, *FLAGS, *objects, "-pthread", "-o", str(tmp_path / "test")], check=True

@@ -335,9 +335,9 @@ def test_many_windows_take_seconds():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 100, 1)).astype(np.float32)
     many = LabWindows(X, None, np.arange(n) % 3, np.arange(n) // 50, np.arange(n))
-    began = time.perf_counter()
+    began = time.process_time()
     assert check_data(many) == []
-    assert time.perf_counter() - began < 10  # about 0.5 s alone
+    assert time.process_time() - began < 10  # about 0.5 s
 
 
 def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
