@@ -46,9 +46,9 @@ class Candidate:
     judged_by : str, default "noise"
         ``"noise"``: it has to halve that, at no higher loss. ``"price"``: that, at a lower loss.
         ``"either"``: the first, or a loss that is lower by far. ``"level"``: the loss alone.
-        ``"validation"``: it has to halve the noise, at no higher validation loss. ``"weights"``: the
-        noise, at no higher loss; the steps are the same, so that no progress is at stake.
-        ``"accuracy"``: noise and level of the accuracy.
+        ``"validation"``: it has to halve the noise, at no higher validation loss.
+        ``"weights"``: the noise, at no higher loss; the steps are the same, so that no progress is
+        at stake. ``"accuracy"``: noise and level of the accuracy.
     weight : float
         Confidence of the cause, less for a change that is tried only beside another one.
     alternatives : tuple of dict

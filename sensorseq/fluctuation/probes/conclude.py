@@ -124,6 +124,8 @@ class _Quartet:
         others = (self.batch, self.decay, self.average)
         self.members = [*self.rates, *(one for one in others if one is not None)]
         self.lower_rate = _first(one for one in self.rates if one.outcome == "confirmed")
+        confirmed = self.average is not None and self.average.outcome == "confirmed"
+        self.averaged = [self.average] if self.average is not None and confirmed else []
         self._hold_decay_against_lower_rate()
 
     def _hold_decay_against_lower_rate(self) -> None:
@@ -161,23 +163,22 @@ class _Quartet:
 
         It is then the smallest change: the training stays as it is.
         """
-        average, decay = self.average, self.decay
-        if average is None or average.outcome != "confirmed":
+        if not self.averaged:
             return False
-        if decay is not None and decay.outcome == "confirmed":
-            if not _is_enough(-average.raw_change, -decay.raw_change):
-                return False
-        passed = [one for one in (*self.rates, self.batch) if one is not None]
-        return all(
+        (average,), decay = self.averaged, self.decay
+        lasting = [one for one in (*self.rates, self.batch) if one is not None]
+        as_good = all(
             average.raw_change <= one.raw_change + MARGIN_NATS
-            for one in passed
+            for one in lasting
             if one.outcome == "confirmed"
         )
+        if decay is None or decay.outcome != "confirmed":
+            return as_good
+        return as_good and _is_enough(-average.raw_change, -decay.raw_change)
 
     def _steps_too_noisy(self) -> tuple[float, Proof]:
         """Name the rate or the batch size for a noise that an average of the weights takes."""
-        average, batch = self.average, self.batch
-        assert average is not None
+        (average,), batch = self.averaged, self.batch
         passed = [one for one in self.members if one.outcome == "confirmed" and one is not average]
         why_batch = small_batch(self._lab)
         is_batch = bool(why_batch) and not (batch is not None and batch.outcome == "rejected")
@@ -218,11 +219,10 @@ class _Quartet:
         others = [one.candidate.change for one in passed[1:]]
         others += [change for change in best.candidate.alternatives if not batch_failed]
         others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
-        others += [
-            one.candidate.change
-            for one in (self.decay, self.average)
-            if one is not None and one.outcome == "confirmed"
-        ]
+        if self.decay is not None and self.decay.outcome == "confirmed":
+            others.append(self.decay.candidate.change)
+        others += [one.candidate.change for one in self.averaged]
+        passed += self.averaged
         words = [describe(one) for one in passed] + self._dose()
         if is_batch and why_batch:
             words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
@@ -258,13 +258,14 @@ class _Quartet:
     def _calmed(self, best: Tried) -> dict[str, Any]:
         """Return the change, with what calms the noise it leaves where a calm run has less.
 
-        An average of the weights, or where it cannot be taken a rate that falls.
+        An average of the weights, or where it cannot be taken a rate that falls. One that passed
+        comes with it in any case: a run is not everywhere as calm as near its end.
         """
         change = dict(best.candidate.change)
         left = best.noise_ratio * best.unchanged_nats
         by_accuracy = best.candidate.judged_by == "accuracy"
         is_restless = left > (CALM_ACCURACY if by_accuracy else FIXED_LOSS_NOISE_NATS)
-        if change and is_restless and self._may_average():
+        if change and (self.averaged or (is_restless and self._may_average())):
             return change | AVERAGED
         decay = self.decay
         if decay is None or decay.outcome == "rejected" or not change:
@@ -283,12 +284,13 @@ class _Quartet:
         decay, others = self.decay, tuple[dict[str, Any], ...]()
         if decay is not None and decay.outcome == "confirmed":
             lower = [one for one in self.rates if one.outcome == "confirmed"]
-            words = [describe(one) for one in (decay, *priced, *lower)]
+            words = [describe(one) for one in (decay, *self.averaged, *priced, *lower)]
             others = tuple(dict(one.candidate.change) for one in lower)
             gain = decay.raw_change
-            names = (decay.candidate.name, *(one.candidate.name for one in priced))
+            tried = (decay, *self.averaged, *priced)
+            names = tuple(one.candidate.name for one in tried)
             excess = self._excess(decay)
-            if self._may_average() and excess > 0:
+            if not self.averaged and self._may_average() and excess > 0:
                 words.append(_better_averaged(excess))
         elif priced and (decay is None or decay.outcome != "rejected"):
             excess = self._excess(priced[0])
@@ -306,7 +308,10 @@ class _Quartet:
         else:
             return None
         repair = FALLING
-        if self._may_average() and excess > 0:
+        if self.averaged:
+            repair = {**FALLING, **AVERAGED}
+            others = (dict(FALLING), dict(AVERAGED), *others)
+        elif self._may_average() and excess > 0:
             if _is_enough(excess, -gain):
                 # It leaves the training as it is, which a rate that falls may end too soon.
                 repair = AVERAGED
@@ -324,9 +329,7 @@ class _Quartet:
         return may_average(self._lab) and not was_in_vain
 
     def _excess(self, one: Tried) -> float:
-        """Return what the noise costs the unchanged re-runs, in nats: what an average takes."""
-        if self.average is not None and self.average.outcome == "confirmed":
-            return -self.average.raw_change
+        """Return what the noise costs the unchanged re-runs, in nats."""
         numbers = self._judge.measure("noise", one.unchanged)
         excess = [part.raw - part.averaged for part in numbers if not part.failed]
         excess = [value for value in excess if np.isfinite(value)]

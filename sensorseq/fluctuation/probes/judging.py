@@ -157,7 +157,7 @@ class Judge:
             if other.candidate.judged_by != "accuracy" or by == "accuracy"
         ]
         groups = [[part for part in group if not part.failed] for group in (unchanged, *alike)]
-        share = math.sqrt((1 / n_pairs + 1 / len(unchanged)) / 2)  # of s, for a difference of means
+        share = _share(n_pairs, len(unchanged))
         one.unchanged_nats = _geometric_mean(unchanged)
         rules = 2 if by == "either" else 1  # two ways to pass share what one has
 
@@ -192,13 +192,15 @@ class Judge:
         raw_b, raw_a = _finite(changed, cap), _finite(unchanged, cap)
         one.level_evidence.append(level_rule.evidence(raw_b, raw_a, level_sd))
         level = level_rule.decide(n_pairs, one.level_evidence[-1])
-        if n_pairs >= LEAST_PAIRS and level_rule.excludes_effect(one.raw_change, level_sd * share):
+        of_raw = _share(n_pairs, max(len(raw_a), 1))  # later stretches of the run have none
+        if n_pairs >= LEAST_PAIRS and level_rule.excludes_effect(one.raw_change, level_sd * of_raw):
             level = "rejected"
 
-        raw_error = max(raw_sd * share, _LEAST_LEVEL_ERROR)
+        raw_error = max(raw_sd * of_raw, _LEAST_LEVEL_ERROR)
         averages = [[part.averaged for part in group] for group in groups]
         averages = [[value for value in group if math.isfinite(value)] for group in averages]
-        averaged_error = max(pair_sd(averages, prior / 2, 0.0) * share, _LEAST_LEVEL_ERROR)
+        of_averages = _share(n_pairs, max(len(averages[0]), 1))  # of re-runs alone
+        averaged_error = max(pair_sd(averages, prior / 2, 0.0) * of_averages, _LEAST_LEVEL_ERROR)
         self._decide(one, noise, level, raw_error, averaged_error)
 
     def _decide(
@@ -260,6 +262,11 @@ class Judge:
             return True
         is_lower = not one.averaged_change > -MARGIN_NATS
         return is_lower and one.log_ratio - SURE_Z * one.log_error <= _NO_NOISIER
+
+
+def _share(n_changed: int, n_unchanged: int) -> float:
+    """Return the standard error of a difference of means over that of a pair."""
+    return math.sqrt((1 / n_changed + 1 / n_unchanged) / 2)
 
 
 def _reading_of_lower(one: Tried) -> str:
