@@ -188,6 +188,19 @@ def test_an_average_alone_proves_the_noise_of_the_steps():
     assert "batches of 2 are small" in proof.sentence
 
 
+def test_an_average_of_a_noise_that_costs_nothing_repairs_and_names_no_cause():
+    findings = run(Averaging({}, gain=0.01, wobble=0.0), 300)
+    (proof,) = findings.proofs
+    assert proof.repair == AVERAGED
+    assert not proof.names_cause
+    assert "names no cause" in findings.trials[0].sentence
+    (costly,) = run(Averaging({}, wobble=0.0), 300).proofs
+    assert costly.names_cause
+    assert "names no cause" not in costly.sentence
+    (beside,) = run(Averaging({RATE: Effect(0.1, -0.02, -0.02)}, 0.01, wobble=0.0), 400).proofs
+    assert beside.names_cause == (RATE in beside.trials)
+
+
 def test_an_average_that_leaves_the_noise_or_costs_loss_is_not_in_any_repair():
     worse = Effect(0.4, -0.2, -0.2)
     lab = Averaging({RATE: worse, BATCH: worse}, left=1.0, scatter=0.0)

@@ -13,7 +13,13 @@ from sensorseq.fluctuation.probes.first_weights import AVERAGED, FALLING, may_av
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.noise_of_arms import CALM_ACCURACY
 from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
-from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
+from sensorseq.fluctuation.probes.proof import (
+    Proof,
+    RaceFindings,
+    describe,
+    is_costly,
+    rejected_for,
+)
 from sensorseq.fluctuation.probes.readings import small_batch
 from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS, FIXED_LOSS_NOISE_NATS
 
@@ -89,6 +95,7 @@ def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
             first.trials + proof.trials,
             (*first.alternatives, proof.repair),
             first.rate_factor,
+            first.names_cause or proof.names_cause,
         )
     return list(joined.values())
 
@@ -193,6 +200,7 @@ class _Quartet:
             " ".join(words),
             tuple(one.candidate.name for one in (average, *passed)),
             _distinct([one.candidate.change for one in passed], AVERAGED),
+            names_cause=bool(passed) or is_costly(average),
         )
         return average.raw_change, proof
 

@@ -119,7 +119,7 @@ def probe_lab(
     causes = regrade(
         (*facts, *report.causes),
         findings.trials,
-        _ordered(findings),
+        [proof for proof in _ordered(findings) if proof.names_cause],
         calm=report.verdict == "normal",
     )
     elapsed = clock() - started
@@ -174,7 +174,8 @@ class _Course:
         findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
         findings.join(race(lab, purse, causes, report.verdict, self.say, report.history))
         # Models for its labels cost a third of the fit: not where it is explained without them.
-        is_explained = bool(findings.proofs) and "label_noise" not in suspected
+        is_explained = any(proof.names_cause for proof in findings.proofs)
+        is_explained = is_explained and "label_noise" not in suspected
         probes: dict[str, tuple[str, Callable[[], Findings]]] = {
             "label_noise": (
                 "asking networks for the labels of windows that they have not seen",

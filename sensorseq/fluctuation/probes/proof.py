@@ -11,6 +11,7 @@ from sensorseq.fluctuation.probes.arm import ArmResult
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.purse import Findings
 from sensorseq.fluctuation.run import plural
+from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Proof:
         Arguments that repair it as well, in this order.
     rate_factor : float
         On the learning rate, for a network whose own rate is not known; 1 where `repair` says all.
+    names_cause : bool
+        Whether it proves the cause, too. An average of the weights calms healthy runs as well:
+        where their noise costs no loss, it repairs, and proves no cause.
     """
 
     cause: str
@@ -41,6 +45,7 @@ class Proof:
     trials: tuple[str, ...]
     alternatives: tuple[Mapping[str, Any], ...] = ()
     rate_factor: float = 1.0
+    names_cause: bool = True
 
 
 @dataclass
@@ -123,6 +128,8 @@ def _worse_or_better(change: float) -> str:
 
 def _ending(one: Tried) -> str:
     """Return what the figures mean, where they do not say it themselves."""
+    if one.reading == "both" and one.candidate.judged_by == "weights" and not is_costly(one):
+        return ": the noise costs little loss, so that this names no cause."
     return {
         "price": ": the noise is the price of progress, which a lasting change would give up.",
         "slower": ": merely slower.",
@@ -134,6 +141,11 @@ def _ending(one: Tried) -> str:
         "settled": ": given up, as another change was proved and little spoke for this one.",
         "budget": ": not decided within the budget.",
     }.get(one.reading, ".")
+
+
+def is_costly(average: Tried) -> bool:
+    """Whether the noise that an average of the weights takes costs loss, as in no healthy run."""
+    return -average.raw_change > EXCESS_PLATEAU_NATS
 
 
 def _known(value: float) -> float | None:
