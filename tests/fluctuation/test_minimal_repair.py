@@ -182,7 +182,11 @@ def test_a_rate_that_falls_beside_an_average_has_to_be_more_accurate(gain, chang
 def test_only_what_was_run_itself_is_said_to_be_proved(tried, words):
     lab = RepairLab([AVERAGED], arguments={"ema_decay": None})
     one = replace(proof("learning_rate", AVERAGED), trials=(tried,))
-    assert words in minimal_repair(lab, Purse(lab, 500), [one]).note
+    note = minimal_repair(lab, Purse(lab, 500), [one]).note
+    assert words in note
+    assert "names no cause" not in note
+    one = replace(one, trials=("an average of the weights",), names_cause=False)
+    assert "calm it, which names no cause" in minimal_repair(lab, Purse(lab, 500), [one]).note
 
 
 def test_what_has_no_first_weights_is_not_called_too_dear():

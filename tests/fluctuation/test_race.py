@@ -193,7 +193,7 @@ def test_an_average_of_a_noise_that_costs_nothing_repairs_and_names_no_cause():
     (proof,) = findings.proofs
     assert proof.repair == AVERAGED
     assert not proof.names_cause
-    assert "names no cause" in findings.trials[0].sentence
+    assert "alone names no cause" in findings.trials[0].sentence
     (costly,) = run(Averaging({}, wobble=0.0), 300).proofs
     assert costly.names_cause
     assert "names no cause" not in costly.sentence

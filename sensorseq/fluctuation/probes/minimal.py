@@ -107,7 +107,9 @@ def _proved(kept: Sequence[Proof]) -> str:
     """Say what was proved; what stands for it was not run itself."""
     if any(AVERAGED.items() <= one.repair.items() and AVERAGING not in one.trials for one in kept):
         return f"{_named(kept)} {'is' if len(kept) == 1 else 'are'} taken for what was proved"
-    return f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved"
+    words = f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved"
+    names_cause = any(one.names_cause for one in kept)
+    return words if names_cause else f"{words} to calm it, which names no cause"
 
 
 def _nothing(proofs: Sequence[Proof]) -> str:

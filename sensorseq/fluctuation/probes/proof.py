@@ -129,7 +129,7 @@ def _worse_or_better(change: float) -> str:
 def _ending(one: Tried) -> str:
     """Return what the figures mean, where they do not say it themselves."""
     if one.reading == "both" and one.candidate.judged_by == "weights" and not is_costly(one):
-        return ": the noise costs little loss, so that this names no cause."
+        return ": the noise costs little loss, so that this alone names no cause."
     return {
         "price": ": the noise is the price of progress, which a lasting change would give up.",
         "slower": ": merely slower.",
