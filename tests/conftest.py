@@ -23,6 +23,7 @@ settings.load_profile("repeatable")
 def pytest_configure(config):
     """Keep literals of the code out of what is drawn: each change of one would draw anew."""
     if config.getoption("--hypothesis-profile") != "fuzz":
+        assert hasattr(providers, "_get_local_constants"), "hypothesis has it under another name"
         none = providers.Constants()
         providers._get_local_constants = lambda: none
 

@@ -100,8 +100,12 @@ def repair_fit(
     probes = replace(proof.probes, note=f"{proof.probes.note} {sentence}")
     if not better:
         return Repair(replace(proof, probes=probes))
-    causes = tuple(_repaired(cause, sentence) for cause in proof.causes)
     after = fitted.fluctuation_
+    causes = tuple(
+        _repaired(cause, sentence)
+        for cause in proof.causes
+        if not (cause.name == "unknown" and after.verdict == "normal")
+    )
     merged = replace(after, causes=causes, probes=probes)
     return Repair(merged, changes, fitted)
 

@@ -231,8 +231,10 @@ class FluctuationReport:
 
         Parts of the fit are run again from its snapshots: as they were, in other orders, and with
         one thing changed. A change that calms the run surely, and costs no progress, proves its
-        cause; of a run that learned nothing, diverged, or is calm and may be more accurate, one
-        with a lower loss, from first weights. The fit itself is left as it is.
+        cause (an average of the weights, which calms any run, only where the noise costs loss, or
+        another change passes as well); of a run that learned nothing, diverged, or is calm and may
+        be more accurate, one with a lower loss, from first weights. The fit itself is left as it
+        is.
 
         Parameters
         ----------

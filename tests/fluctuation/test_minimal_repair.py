@@ -187,6 +187,8 @@ def test_only_what_was_run_itself_is_said_to_be_proved(tried, words):
     assert "names no cause" not in note
     one = replace(one, trials=("an average of the weights",), names_cause=False)
     assert "calm it, which names no cause" in minimal_repair(lab, Purse(lab, 500), [one]).note
+    both = replace(one, repair=BOTH, names_cause=True)
+    assert "proved, each change by itself" in minimal_repair(lab, Purse(lab, 500), [both]).note
 
 
 def test_what_has_no_first_weights_is_not_called_too_dear():

@@ -177,7 +177,9 @@ def test_an_average_that_gains_as_much_is_the_smaller_change():
     assert proof.repair == AVERAGED
     assert {"learning_rate": 0.0025} in proof.alternatives
     assert AVERAGING in proof.trials
-    assert "every step as it was" in proof.sentence
+    of_average = proof.sentence.split("It leaves every step as it was")[0]
+    assert of_average.startswith(f"With {AVERAGING}")
+    assert of_average.count("With ") == 1
 
 
 def test_an_average_alone_proves_the_noise_of_the_steps():
@@ -193,12 +195,47 @@ def test_an_average_of_a_noise_that_costs_nothing_repairs_and_names_no_cause():
     (proof,) = findings.proofs
     assert proof.repair == AVERAGED
     assert not proof.names_cause
-    assert "alone names no cause" in findings.trials[0].sentence
-    (costly,) = run(Averaging({}, wobble=0.0), 300).proofs
-    assert costly.names_cause
-    assert "names no cause" not in costly.sentence
-    (beside,) = run(Averaging({RATE: Effect(0.1, -0.02, -0.02)}, 0.01, wobble=0.0), 400).proofs
-    assert beside.names_cause == (RATE in beside.trials)
+    assert "names no cause" in findings.trials[0].sentence
+    costly = run(Averaging({}, wobble=0.0), 300)
+    assert costly.proofs[0].names_cause
+    assert "names no cause" not in costly.trials[0].sentence
+
+
+LOWER = Effect(0.1, -0.02, -0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        (RATE, ("learning_rate", "too high")),
+        (DECAY, ("learning_rate", "schedule missing")),
+        (BATCH, ("batch_size", "too small")),
+    ],
+)
+def test_beside_an_average_the_cause_is_that_of_what_else_passed(name, named):
+    lab = Averaging({name: LOWER}, 0.01, wobble=0.0, scatter=0.0)
+    (proof,) = run(lab, 900, learning_rate=0.5, batch_size=0.5).proofs
+    assert name in proof.trials
+    assert (proof.cause, proof.finding) == named
+    assert proof.names_cause
+    assert proof.repair == AVERAGED
+
+
+def test_an_average_that_names_no_cause_stands_by_none():
+    slower = {RATE: SLOWER, BATCH: SLOWER, DECAY: SLOWER}
+    findings = run(Averaging(slower, 0.01, wobble=0.0, scatter=0.0), 900)
+    assert outcomes(findings)[AVERAGING] == "confirmed"
+    causes = regrade(causes_of(learning_rate=0.6), findings.trials, findings.proofs)
+    assert {cause.name: cause.grade for cause in causes}["learning_rate"] == "rejected"
+
+
+def test_what_names_no_cause_is_not_joined_to_what_does():
+    balanced = {"sampler": "balanced"}
+    effects = {"class-balanced batches": CALMER}
+    lab = Averaging(effects, 0.01, batch_size=6, n_train=44, wobble=0.0, scatter=0.0)
+    proofs = run(lab, 900, batch_size=0.6).proofs
+    assert [proof.repair for proof in proofs if proof.names_cause] == [balanced]
+    assert [proof.repair for proof in proofs if not proof.names_cause] == [AVERAGED]
 
 
 def test_an_average_that_leaves_the_noise_or_costs_loss_is_not_in_any_repair():
@@ -210,7 +247,7 @@ def test_an_average_that_leaves_the_noise_or_costs_loss_is_not_in_any_repair():
     assert proof.repair == {"learning_rate": 0.0025}
     findings = run(Averaging({}, gain=-0.3), 300)
     assert outcomes(findings)[AVERAGING] == "rejected"
-    assert "merely slower" in findings.trials[0].sentence
+    assert "lags behind" in findings.trials[0].sentence
     assert not findings.proofs
 
 

@@ -13,13 +13,7 @@ from sensorseq.fluctuation.probes.first_weights import AVERAGED, FALLING, may_av
 from sensorseq.fluctuation.probes.judging import Judge, Tried
 from sensorseq.fluctuation.probes.noise_of_arms import CALM_ACCURACY
 from sensorseq.fluctuation.probes.progress_guard import MARGIN_NATS
-from sensorseq.fluctuation.probes.proof import (
-    Proof,
-    RaceFindings,
-    describe,
-    is_costly,
-    rejected_for,
-)
+from sensorseq.fluctuation.probes.proof import Proof, RaceFindings, describe, rejected_for
 from sensorseq.fluctuation.probes.readings import small_batch
 from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS, FIXED_LOSS_NOISE_NATS
 
@@ -63,6 +57,11 @@ def conclude(
     # Unscaled input looks like a rate too high; of the others, who gains most comes first.
     proofs.sort(key=lambda pair: pair[0])
     findings.proofs = _one_a_cause([proof for _, proof in proofs])
+    if of_rate is not None and not of_rate[1].names_cause:
+        number = tried.index(quartet.averaged[0])
+        trial = findings.trials[number]
+        words = f"{trial.sentence} The noise costs little loss: it names no cause."
+        findings.trials[number] = replace(trial, sentence=words)
     return findings
 
 
@@ -81,13 +80,14 @@ def _plain_proof(one: Tried, trial: Trial) -> Proof:
 
 def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
     """Join proofs of one cause: the first one's repair, those of the others as alternatives."""
-    joined: dict[str, Proof] = {}
+    joined: dict[tuple[str, bool], Proof] = {}
     for proof in proofs:
-        first = joined.get(proof.cause)
+        key = proof.cause, proof.names_cause
+        first = joined.get(key)
         if first is None:
-            joined[proof.cause] = proof
+            joined[key] = proof
             continue
-        joined[proof.cause] = Proof(
+        joined[key] = Proof(
             first.cause,
             first.finding,
             first.repair,
@@ -95,7 +95,7 @@ def _one_a_cause(proofs: Sequence[Proof]) -> list[Proof]:
             first.trials + proof.trials,
             (*first.alternatives, proof.repair),
             first.rate_factor,
-            first.names_cause or proof.names_cause,
+            first.names_cause,
         )
     return list(joined.values())
 
@@ -185,22 +185,27 @@ class _Quartet:
 
     def _steps_too_noisy(self) -> tuple[float, Proof]:
         """Name the rate or the batch size for a noise that an average of the weights takes."""
-        (average,), batch = self.averaged, self.batch
+        (average,), batch, decay = self.averaged, self.batch, self.decay
         passed = [one for one in self.members if one.outcome == "confirmed" and one is not average]
         why_batch = small_batch(self._lab)
         is_batch = bool(why_batch) and not (batch is not None and batch.outcome == "rejected")
-        words = [describe(one) for one in (average, *passed)]
-        words.append("It leaves every step as it was, so that the noise is that of the steps.")
-        if is_batch:
+        is_batch |= passed == [batch]
+        is_high = self.lower_rate is not None and decay is not None and decay.outcome == "rejected"
+        words = [describe(average), "It leaves every step as it was: the noise is of the steps."]
+        excess = self._excess(average)
+        if np.isfinite(excess):
+            words.append(_better_averaged(excess))
+        words += [describe(one) for one in passed]
+        if is_batch and why_batch:
             words.append(f"Rate and batch size cannot be told apart by this; {why_batch}.")
         proof = Proof(
             "batch_size" if is_batch else "learning_rate",
-            "too small" if is_batch else "schedule missing",
+            "too small" if is_batch else "too high" if is_high else "schedule missing",
             dict(AVERAGED),
             " ".join(words),
             tuple(one.candidate.name for one in (average, *passed)),
             _distinct([one.candidate.change for one in passed], AVERAGED),
-            names_cause=bool(passed) or is_costly(average),
+            names_cause=bool(passed) or excess > EXCESS_PLATEAU_NATS,
         )
         return average.raw_change, proof
 

@@ -178,7 +178,9 @@ class Judge:
             noise = "rejected"
 
         one.raw_change = _mean_difference(changed, unchanged, "raw")
-        one.averaged_change = _mean_difference(changed, unchanged, "averaged")
+        # the mean of averages says nothing of the progress, which is the same
+        averaged = _mean_difference(changed, unchanged, "averaged")
+        one.averaged_change = math.nan if by == "weights" else averaged
         one.val_change = _mean_difference(changed, unchanged, "val_loss")
         one.error_change = _mean_difference(changed, unchanged, "val_error")
         noise_level = _geometric_mean(
@@ -245,7 +247,7 @@ class Judge:
         reading = weigh_levels(
             one.raw_change,
             raw_error,
-            math.nan if one.candidate.judged_by == "weights" else one.averaged_change,
+            one.averaged_change,
             averaged_error,
             n_pairs,
             margin,

@@ -105,9 +105,12 @@ def _named(proofs: Sequence[Proof]) -> str:
 
 def _proved(kept: Sequence[Proof]) -> str:
     """Say what was proved; what stands for it was not run itself."""
-    if any(AVERAGED.items() <= one.repair.items() and AVERAGING not in one.trials for one in kept):
+    averaged = [one for one in kept if AVERAGED.items() <= one.repair.items()]
+    if any(AVERAGING not in one.trials for one in averaged):
         return f"{_named(kept)} {'is' if len(kept) == 1 else 'are'} taken for what was proved"
     words = f"{_named(kept)} {'was' if len(kept) == 1 else 'were'} proved"
+    if any(one.repair != AVERAGED for one in averaged):
+        words += ", each change by itself"
     names_cause = any(one.names_cause for one in kept)
     return words if names_cause else f"{words} to calm it, which names no cause"
 

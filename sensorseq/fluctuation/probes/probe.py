@@ -119,7 +119,7 @@ def probe_lab(
     causes = regrade(
         (*facts, *report.causes),
         findings.trials,
-        [proof for proof in _ordered(findings) if proof.names_cause],
+        _ordered(findings),
         calm=report.verdict == "normal",
     )
     elapsed = clock() - started

@@ -11,7 +11,6 @@ from sensorseq.fluctuation.probes.arm import ArmResult
 from sensorseq.fluctuation.probes.judging import Tried
 from sensorseq.fluctuation.probes.purse import Findings
 from sensorseq.fluctuation.run import plural
-from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def _worse_or_better(change: float) -> str:
 
 def _ending(one: Tried) -> str:
     """Return what the figures mean, where they do not say it themselves."""
-    if one.reading == "both" and one.candidate.judged_by == "weights" and not is_costly(one):
-        return ": the noise costs little loss, so that this alone names no cause."
+    if one.reading == "slower" and one.candidate.judged_by == "weights":
+        return ": it lags behind the weights."
     return {
         "price": ": the noise is the price of progress, which a lasting change would give up.",
         "slower": ": merely slower.",
@@ -141,11 +140,6 @@ def _ending(one: Tried) -> str:
         "settled": ": given up, as another change was proved and little spoke for this one.",
         "budget": ": not decided within the budget.",
     }.get(one.reading, ".")
-
-
-def is_costly(average: Tried) -> bool:
-    """Whether the noise that an average of the weights takes costs loss, as in no healthy run."""
-    return -average.raw_change > EXCESS_PLATEAU_NATS
 
 
 def _known(value: float) -> float | None:

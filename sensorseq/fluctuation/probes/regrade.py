@@ -27,7 +27,8 @@ def regrade(
     trials : sequence of Trial
         What was tried.
     proofs : sequence of Proof
-        What the trials prove, the best first.
+        What the trials prove, the best first. One that names no cause grades none, nor do its
+        trials.
     calm : bool, default=False
         Whether the verdict is normal. What makes the curve rough then does not compete with what
         costs accuracy.
@@ -38,6 +39,9 @@ def regrade(
         What is proved comes first, in the order of `proofs`. Those that only had trials that failed
         are ``"rejected"`` and come last.
     """
+    silent = {name for proof in proofs if not proof.names_cause for name in proof.trials}
+    trials = [trial for trial in trials if trial.name not in silent]
+    proofs = [proof for proof in proofs if proof.names_cause]
     of_name: dict[str, list[Trial]] = {}
     for trial in trials:
         of_name.setdefault(trial.cause, []).append(trial)

@@ -12,7 +12,7 @@ from sensorseq.fluctuation.probes.noise_of_arms import CALM_ACCURACY, FIRST_SHAR
 from sensorseq.fluctuation.probes.progress_guard import SETTLED_PAIRS
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.stop_rule import LEAST_PAIRS
-from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS
+from sensorseq.fluctuation.thresholds import EXCESS_PLATEAU_NATS, FIXED_LOSS_NOISE_NATS
 
 Progress = Callable[[str], None]
 
@@ -275,7 +275,7 @@ class Rounds:
 
     def _close_if_settled(self) -> None:
         """Once a change is proved, give up those that their pairs speak against so far."""
-        if not any(one.outcome == "confirmed" for one in self.tried):
+        if not any(one.outcome == "confirmed" and _settles(one) for one in self.tried):
             return
         for one in self.tried:
             is_weighed = not one.outcome and len(one.results) >= LEAST_PAIRS
@@ -293,3 +293,8 @@ class Rounds:
             for result in results
         ]
         return float(np.mean(noise)) if noise else math.nan
+
+
+def _settles(one: Tried) -> bool:
+    """Whether a change that passed may be the cause: an average calms healthy runs as well."""
+    return one.candidate.judged_by != "weights" or -one.raw_change > EXCESS_PLATEAU_NATS
