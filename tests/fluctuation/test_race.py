@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.candidate import RACED
+from sensorseq.fluctuation.probes.probe import without_trial
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
@@ -188,6 +189,15 @@ def test_an_average_alone_proves_the_noise_of_the_steps():
     (proof,) = run(Averaging({"batch_size 2 -> 8": CALMER}, batch_size=2), 300).proofs
     assert (proof.cause, proof.finding, proof.repair) == ("batch_size", "too small", AVERAGED)
     assert "batches of 2 are small" in proof.sentence
+
+
+def test_what_is_proved_is_not_said_to_be_untested():
+    lab = Averaging({RATE: CALMER}, batch_size=2)
+    lab.changeable -= {"batch_size"}  # so that no re-run has another
+    findings = run(lab, 300)
+    assert findings.proofs[0].cause == "batch_size"
+    assert "batch_size" in {part.cause for part in findings.not_tested}
+    assert "batch_size" not in {part.cause for part in without_trial(findings)}
 
 
 def test_an_average_of_a_noise_that_costs_nothing_repairs_and_names_no_cause():

@@ -130,7 +130,7 @@ def probe_lab(
         probes_s=elapsed,
         self_test=sentence,
         trials=tuple(findings.trials),
-        not_tested=_once(findings),
+        not_tested=without_trial(findings),
         suspects=tuple(findings.suspects),
         repair=repair.change,
         previous={name: lab.arguments.get(name) for name in repair.change},
@@ -237,9 +237,13 @@ def _history(report: FluctuationReport) -> History:
     return History(rows)
 
 
-def _once(findings: Findings) -> tuple[NotTested, ...]:
-    """Return what was not tested, one reason for each cause that has no trial."""
+def without_trial(findings: RaceFindings) -> tuple[NotTested, ...]:
+    """Return what was not tested, one reason for each cause that has no trial nor a proof.
+
+    A batch size may be proved by re-runs at another rate, which do the same.
+    """
     tried = {trial.cause for trial in findings.trials}
+    tried |= {proof.cause for proof in findings.proofs}
     reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
     return tuple(reasons.values())
 
