@@ -83,9 +83,7 @@ def test_as_asked_the_run_fluctuates_and_what_is_proved_is_the_rate(told):
     assert re.search(r"Verdict +FLUCTUATING", case)
     confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
     assert confirmed <= {"learning_rate", "batch_size"}  # equivalent, where noise is what it is
-    tried = re.search(r"learning_rate / |decaying|average of the weights", case)
-    # of a busy machine, or another's sums
-    assert confirmed or "undecided" in case or (not tried and "budget" in case)
+    assert confirmed or "undecided" in case  # of a busy machine, or another's sums
 
 
 def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):

@@ -337,7 +337,6 @@ class Interrupter:
 
 def test_an_interrupt_ends_every_run_with_its_best_weights(monkeypatch):
     monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
-    monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
     data, validation = make_data(1), make_data(2, 11)
     watcher = Interrupter(at=3)
     jobs = [make_job(0, data, validation), make_job(1, data, validation, callbacks=(watcher,))]

@@ -131,8 +131,7 @@ class _Quartet:
         others = (self.batch, self.decay, self.average)
         self.members = [*self.rates, *(one for one in others if one is not None)]
         self.lower_rate = _first(one for one in self.rates if one.outcome == "confirmed")
-        confirmed = self.average is not None and self.average.outcome == "confirmed"
-        self.averaged = [self.average] if self.average is not None and confirmed else []
+        self.averaged = _passed(self.average)
         self._hold_decay_against_lower_rate()
 
     def _hold_decay_against_lower_rate(self) -> None:
@@ -173,20 +172,15 @@ class _Quartet:
         if not self.averaged:
             return False
         (average,), decay = self.averaged, self.decay
-        lasting = [one for one in (*self.rates, self.batch) if one is not None]
-        as_good = all(
+        return all(
             average.raw_change <= one.raw_change + MARGIN_NATS
-            for one in lasting
-            if one.outcome == "confirmed"
-        )
-        if decay is None or decay.outcome != "confirmed":
-            return as_good
-        return as_good and _is_enough(-average.raw_change, -decay.raw_change)
+            for one in _passed(*self.rates, self.batch)
+        ) and all(_is_enough(-average.raw_change, -one.raw_change) for one in _passed(decay))
 
     def _steps_too_noisy(self) -> tuple[float, Proof]:
         """Name the rate or the batch size for a noise that an average of the weights takes."""
         (average,), batch, decay = self.averaged, self.batch, self.decay
-        passed = [one for one in self.members if one.outcome == "confirmed" and one is not average]
+        passed = [one for one in _passed(*self.members) if one is not average]
         why_batch = small_batch(self._lab)
         is_batch = bool(why_batch) and not (batch is not None and batch.outcome == "rejected")
         is_batch |= passed == [batch]
@@ -219,11 +213,7 @@ class _Quartet:
         why_batch = small_batch(self._lab)
         is_batch = self.lower_rate is None and rate_failed
         is_batch = is_batch or bool(why_batch and not batch_failed)
-        passed = [
-            one
-            for one in (self.lower_rate, batch)
-            if one is not None and one.outcome == "confirmed"
-        ]
+        passed = _passed(self.lower_rate, batch)
         passed.sort(
             key=lambda one: one.candidate.cause != ("batch_size" if is_batch else "learning_rate")
         )
@@ -231,10 +221,8 @@ class _Quartet:
         repair = self._calmed(best)
         others = [one.candidate.change for one in passed[1:]]
         others += [change for change in best.candidate.alternatives if not batch_failed]
-        others += [one.candidate.change for one in self.rates if one.outcome == "confirmed"]
-        if self.decay is not None and self.decay.outcome == "confirmed":
-            others.append(self.decay.candidate.change)
-        others += [one.candidate.change for one in self.averaged]
+        also = _passed(*self.rates, self.decay, self.average)
+        others += [one.candidate.change for one in also]
         passed += self.averaged
         words = [describe(one) for one in passed] + self._dose()
         if is_batch and why_batch:
@@ -356,6 +344,11 @@ def _is_enough(averaged: float, falling: float) -> bool:
 
 def _better_averaged(excess: float) -> str:
     return f"Averaged weights are better than the last ones by {excess:.2f} nats."
+
+
+def _passed(*tried: Tried | None) -> list[Tried]:
+    """Return those that there are and that were confirmed."""
+    return [one for one in tried if one is not None and one.outcome == "confirmed"]
 
 
 def _first(found: Any) -> Tried | None:
