@@ -69,7 +69,7 @@ wheel: build ## sdist and wheel, then installed and exercised in a clean environ
 	@echo "installing the wheel in a clean environment"
 	@$(PYTHON) -m venv build/wheel-check
 	@build/wheel-check/bin/python $(INSTALL) --constraint requirements/core.txt dist/*.whl
-	@cd build/wheel-check && bin/python ../../tests/exercise_wheel.py
+	@cd build/wheel-check && bin/python ../../tests/support/exercise_wheel.py
 	@ls -l dist
 
 build: $(VENV)/.built

@@ -23,7 +23,7 @@ import argparse
 import statistics
 
 import torch
-from _results import write_results
+from common.results_file import write_results
 
 from sensorseq.benchmark import (
     HEADER,

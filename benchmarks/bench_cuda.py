@@ -27,8 +27,8 @@ import time
 from pathlib import Path
 
 import torch
-from _models_side_by_side import models_side_by_side
-from _results import RESULTS, commit, write_results
+from common.results_file import RESULTS, commit, write_results
+from cuda.models_side_by_side import models_side_by_side
 
 from sensorseq.benchmark import Shape
 from sensorseq.benchmark_cuda import (

@@ -1,27 +1,27 @@
 """The estimator around its kernels: searches, streamed files, checkpoints, single predictions.
 
 Each section compares two ways to the same result, which is checked before any timing, in turns in
-one process; what a row compares is said where it is made, in the `_estimator_*.py` beside this.
+one process; what a row compares is said where it is made, in the files of `estimator/`.
 """
 
 import argparse
 import os
 
-import _estimator_checkpoint
-import _estimator_predict
-import _estimator_search
-import _estimator_streamed
 import numpy as np
 import sklearn
-from _results import write_results
+from common.results_file import write_results
+from estimator import checkpoint as estimator_checkpoint
+from estimator import predict as estimator_predict
+from estimator import search as estimator_search
+from estimator import streamed as estimator_streamed
 
 from sensorseq.benchmark import environment
 
 SECTIONS = {
-    "search": _estimator_search,
-    "streamed": _estimator_streamed,
-    "checkpoint": _estimator_checkpoint,
-    "predict": _estimator_predict,
+    "search": estimator_search,
+    "streamed": estimator_streamed,
+    "checkpoint": estimator_checkpoint,
+    "predict": estimator_predict,
 }
 HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
 

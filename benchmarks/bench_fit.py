@@ -27,7 +27,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import numpy as np
 import torch
-from _results import write_results
+from common.results_file import write_results
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier

@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from _fault_answers import NORMAL
-from _fault_plan import N_REPEATS, FaultPlan, make_plans, shard_of
-from _fault_rates import judge
-from _fault_repair import repair
-from _fault_rivals import repair_simply
-from _fault_runs import load, repeated, save, train
-from _fault_seen import Seen, see, settle
-from _fault_table import format_rows
-from _results import write_results
-from _verdict_data import available
 from bench_verdict import read_shard
+from common.results_file import write_results
+from fluctuation.answers import NORMAL
+from fluctuation.plan import N_REPEATS, FaultPlan, make_plans, shard_of
+from fluctuation.rates import judge
+from fluctuation.repair import repair
+from fluctuation.rivals import repair_simply
+from fluctuation.runs import load, repeated, save, train
+from fluctuation.seen import Seen, see, settle
+from fluctuation.table import format_rows
+from verdict.data import available
 
 from sensorseq.benchmark import environment
 

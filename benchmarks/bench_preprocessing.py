@@ -2,20 +2,20 @@
 
 Same input and dtype on both sides; results are compared before any timing, and the sides are timed
 in turns in one process. What each row compares is said where its section is made:
-`_preprocessing_resample.py`, `_preprocessing_windows.py` and `_preprocessing_steps.py`.
+`preprocessing_resample.py`, `preprocessing_windows.py` and `preprocessing_steps.py`.
 """
 
 import argparse
 import os
 from functools import partial
 
-import _preprocessing_resample
-import _preprocessing_steps
-import _preprocessing_windows
 import numpy as np
 import scipy
 import soxr
-from _results import write_results
+from common.results_file import write_results
+from preprocessing import resample as preprocessing_resample
+from preprocessing import steps as preprocessing_steps
+from preprocessing import windows as preprocessing_windows
 
 from sensorseq.benchmark import environment
 
@@ -26,8 +26,8 @@ HEADER = f"{'':40} {'samples x ch.':>13} dtype   {'against':8} theirs ms   ours 
 
 def resampling_rows():
     """Yield what rows are called and the function that measures them, given the rounds."""
-    for what, make in _preprocessing_resample.cases():
-        yield what, lambda rounds, make=make: _preprocessing_resample.measure(make(), rounds)
+    for what, make in preprocessing_resample.cases():
+        yield what, lambda rounds, make=make: preprocessing_resample.measure(make(), rounds)
 
 
 def window_rows():
@@ -36,10 +36,10 @@ def window_rows():
     def measured(shape, make, rounds):
         n_samples = shape["bytes"] // shape["channels"] // np.dtype(shape["dtype"]).itemsize
         facts = {"shape": [n_samples, shape["channels"]], "dtype": shape["dtype"]}
-        row = facts | {"against": "numpy"} | _preprocessing_windows.measure(make(), rounds=rounds)
+        row = facts | {"against": "numpy"} | preprocessing_windows.measure(make(), rounds=rounds)
         return [row]
 
-    for what, shape, make in _preprocessing_windows.cases(WINDOWS_BYTES):
+    for what, shape, make in preprocessing_windows.cases(WINDOWS_BYTES):
         yield what, partial(measured, shape, make)
 
 
@@ -48,9 +48,9 @@ def step_rows():
 
     def measured(against, shape, make, rounds):
         facts = {"shape": list(shape), "dtype": "float64", "against": against}
-        return [facts | _preprocessing_windows.measure(make(), rounds=rounds)]
+        return [facts | preprocessing_windows.measure(make(), rounds=rounds)]
 
-    for what, against, shape, make in _preprocessing_steps.cases():
+    for what, against, shape, make in preprocessing_steps.cases():
         yield what, partial(measured, against, shape, make)
 
 
@@ -95,7 +95,7 @@ def main():
                     rows.append({"what": what} | row)
                     print(format_row(rows[-1]), flush=True)
     if not partial_run:
-        facts["peak_memory"] = _preprocessing_windows.peak_memory(MEMORY_BYTES)
+        facts["peak_memory"] = preprocessing_windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")
     write_results("preprocessing", rows, partial=partial_run, facts=facts)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import write_results
+from common.results_file import write_results
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier

@@ -14,14 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-import _verdict_calibrate
-import _verdict_rates
 import numpy as np
 import torch
-from _results import write_results
-from _verdict_data import available
-from _verdict_plan import make_plans, shard_of
-from _verdict_runs import Evidence, Plan, load, save, train
+from common.results_file import write_results
+from verdict import calibrate as verdict_calibrate
+from verdict import rates as verdict_rates
+from verdict.data import available
+from verdict.plan import make_plans, shard_of
+from verdict.runs import Evidence, Plan, load, save, train
 
 from sensorseq.benchmark import environment
 
@@ -107,8 +107,8 @@ def main() -> int:
         run([p for part in parts for p in plans[part]], folder, options.shard, options.borealtc)
     if "calibrate" in what:
         evidence = read(plans["calibration"], folder)
-        rows, facts = _verdict_calibrate.calibrate(evidence)
-        print(_verdict_calibrate.format_rows(rows, facts))
+        rows, facts = verdict_calibrate.calibrate(evidence)
+        print(verdict_calibrate.format_rows(rows, facts))
         write_results(
             "verdict_calibration",
             rows,
@@ -121,8 +121,8 @@ def main() -> int:
         # are worth a look, no more.
         part = "calibration" if options.part == "calibration" else "test"
         evidence = read(plans[part], folder)
-        rows, facts = _verdict_rates.judge(evidence)
-        print(_verdict_rates.format_rows(rows, facts))
+        rows, facts = verdict_rates.judge(evidence)
+        print(verdict_rates.format_rows(rows, facts))
         write_results(
             "verdict",
             rows,

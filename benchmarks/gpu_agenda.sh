@@ -116,7 +116,7 @@ measurements() {
   if [[ -z $DRY ]]; then
     for name in "${names[@]}"; do
       [[ -x $folder/$name ]] || continue
-      step 60 "measure $name" "$PYTHON" benchmarks/_keep_json.py "$OUT/first.json" "$folder/$name"
+      step 60 "measure $name" "$PYTHON" benchmarks/cuda/keep_json.py "$OUT/first.json" "$folder/$name"
     done
   fi
   rm -rf "$folder"

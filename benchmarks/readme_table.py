@@ -9,7 +9,7 @@ import re
 import statistics
 from pathlib import Path
 
-from _fault_shown import fluctuation_details, fluctuation_table
+from fluctuation.shown import fluctuation_details, fluctuation_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -224,20 +224,20 @@ def test_without_a_gpu_the_script_measures_nothing(tmp_path):
 def test_the_commit_is_read_where_there_is_no_git(tmp_path, monkeypatch):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import _results
+        from common import results_file
     finally:
         sys.path.pop(0)
     (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
-    assert _results.commit_in(tmp_path) == ""
+    assert results_file.commit_in(tmp_path) == ""
     (tmp_path / "packed-refs").write_text("# pack-refs\n" + "ab12cd34" * 5 + " refs/heads/main\n")
-    assert _results.commit_in(tmp_path) == "ab12cd3"
+    assert results_file.commit_in(tmp_path) == "ab12cd3"
     (tmp_path / "refs/heads").mkdir(parents=True)
     (tmp_path / "refs/heads/main").write_text("0123456789\n")
-    assert _results.commit_in(tmp_path) == "0123456"
+    assert results_file.commit_in(tmp_path) == "0123456"
     (tmp_path / "HEAD").write_text("fedcba98\n")
-    assert _results.commit_in(tmp_path) == "fedcba9"
+    assert results_file.commit_in(tmp_path) == "fedcba9"
     monkeypatch.setenv("SENSORSEQ_COMMIT", "said")
-    assert _results.commit() == "said"
+    assert results_file.commit() == "said"
     monkeypatch.delenv("SENSORSEQ_COMMIT")
     monkeypatch.setenv("PATH", "")
-    assert _results.commit() not in ("", "unknown", "said")
+    assert results_file.commit() not in ("", "unknown", "said")

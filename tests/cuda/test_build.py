@@ -49,7 +49,7 @@ def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(said
     assert missing == {}
     if FACTS["nvcc"] != table["nvcc"]:
         pytest.skip(f"the table is of nvcc {table['nvcc']}, the build of {FACTS['nvcc']}")
-    assert kernels == table["kernels"], "if this is meant: python tests/ptxas.py --update"
+    assert kernels == table["kernels"], "if this is meant: python tests/support/ptxas.py --update"
 
 
 @needs_build

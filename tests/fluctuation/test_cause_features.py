@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from fluctuation.cause_runs import (
+from cause_runs import (
     N_CLASSES,
     N_EPOCHS,
     N_STEPS,

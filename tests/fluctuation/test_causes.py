@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from fluctuation.cause_runs import (
+from cause_runs import (
     N_CLASSES,
     N_EPOCHS,
     N_STEPS,

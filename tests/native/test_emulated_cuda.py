@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from native.cuda.mutants import FEW, MUTANTS
+from cuda_mutants import FEW, MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "native" / "cuda"

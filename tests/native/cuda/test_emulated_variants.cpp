@@ -1,7 +1,8 @@
 // The CUDA kernels in the emulator against the double reference, for every class of hidden size and
-// both precisions. What is allowed, of each array over all cases of a size (as in tests/budget.py):
-// in fp16x3 twice the error of the same reference in float, in fp16 twice the rounding of a half,
-// 2^-11. Of one case, and of one element of it, more: a wrong index is off by far more.
+// both precisions. What is allowed, of each array over all cases of a size (as in
+// tests/support/budget.py): in fp16x3 twice the error of the same reference in float, in fp16 twice
+// the rounding of a half, 2^-11. Of one case, and of one element of it, more: a wrong index is off
+// by far more.
 #include <map>
 #include <string_view>
 

@@ -1,0 +1,68 @@
+"""Where results go: `results/<table>.json`, with the environment and the commit."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sensorseq.benchmark import environment
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def write_results(
+    table: str,
+    rows: list[dict[str, Any]],
+    *,
+    partial: bool,
+    folder: Path = RESULTS,
+    facts: dict[str, Any] | None = None,
+    quiet: bool = False,
+    **more: Any,
+) -> None:
+    """Write one table, unless it is only part of it, which must not replace the whole."""
+    if partial:
+        print(f"a part only: results/{table}.json is left as it was")
+        return
+    facts = {**(environment() if facts is None else facts), **more, "commit": commit()}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{table}.json"
+    beside = path.with_suffix(".part")  # a run that is stopped leaves a whole file
+    beside.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+    beside.replace(path)
+    if not quiet:
+        print(f"wrote {folder.name}/{path.name}, {len(rows)} rows")
+
+
+def commit() -> str:
+    """Name the commit: SENSORSEQ_COMMIT, else what git says, else what its files say."""
+    named = os.environ.get("SENSORSEQ_COMMIT")
+    if named:
+        return named
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=RESULTS.parent,
+        ).stdout.strip()
+    except OSError:
+        said = ""
+    return said or commit_in(RESULTS.parents[1] / ".git") or "unknown"
+
+
+def commit_in(folder: Path) -> str:
+    """Read the checked-out commit from git's files, empty where there is none."""
+    try:
+        head = (folder / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head[:7]
+        name = head.removeprefix("ref: ")
+        if (folder / name).exists():
+            return (folder / name).read_text().strip()[:7]
+        packed = (folder / "packed-refs").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split()[0][:7] for line in packed if line.endswith(f" {name}")), "")

@@ -1,0 +1,103 @@
+"""Steps on a whole recording against pandas, scipy and aeon, for bench_preprocessing.py.
+
+One process, one thread, float64. What each row compares:
+
+- moving deviation, moving range: of the last second at 100 Hz, six channels. pandas' side is
+  `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` less `min()`.
+- moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
+  those are left out of the comparison. aeon is in the environment of the peers alone.
+- uneven stamps to an even grid: pandas' side is what its users write: `reindex` to the union of
+  stamps and grid, `interpolate("index")`, the grid. Ours interpolates by the same straight lines
+  only across holes; the results are compared within what the curvature of the signal allows.
+- band-pass: scipy's side is `upfirdn` with our taps on the padded signal.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from preprocessing.windows import Sides
+from scipy.signal import upfirdn
+
+from sensorseq import _signal
+from sensorseq.preprocessing.regrid import regrid
+from sensorseq.preprocessing.steps import Moving
+from sensorseq.recording import Recording
+
+RATE_HZ, WINDOW = 100.0, 100
+
+
+def cases(
+    n_samples: int = 200_000,
+) -> Iterator[tuple[str, str, tuple[int, int], Callable[[], Sides]]]:
+    """Yield what a row is called, the peer, its shape, and what makes the two sides."""
+    shape = (n_samples, 6)
+    yield "moving deviation, 1 s", "pandas", shape, lambda: _moving(shape, "std")
+    yield "moving range, 1 s", "pandas", shape, lambda: _moving(shape, "range")
+    if find_spec("aeon") is not None:
+        yield "moving mean, 1 s", "aeon", shape, lambda: _moving_mean(shape)
+    yield "uneven stamps to an even grid", "pandas", shape, lambda: _even_grid(shape)
+    yield "band-pass of 401 taps", "scipy", shape, lambda: _fir(shape)
+
+
+def make_recording(shape: tuple[int, int]) -> Recording:
+    """Return smooth noise at 100 Hz."""
+    values = np.cumsum(np.random.default_rng(0).normal(size=shape), axis=0) / 10
+    names = tuple(f"channel_{i}" for i in range(shape[1]))
+    return Recording.evenly_sampled(values, RATE_HZ, names, "drive")
+
+
+def _moving(shape: tuple[int, int], statistic: str) -> Sides:
+    recording = make_recording(shape)
+    frame = pd.DataFrame(recording.values)
+    step = Moving(window_s=WINDOW / RATE_HZ, statistic=statistic, keep=False)
+
+    def theirs() -> NDArray[np.float64]:
+        rolling = frame.rolling(WINDOW, min_periods=1)
+        made = rolling.std(ddof=0) if statistic == "std" else rolling.max() - rolling.min()
+        return made.to_numpy()
+
+    # pandas adds and takes away, and so gathers rounding over the recording
+    return Sides(theirs, lambda: step.apply(recording).values, 1e-4)
+
+
+def _moving_mean(shape: tuple[int, int]) -> Sides:
+    from aeon.transformations.series.smoothing import MovingAverage
+
+    recording = make_recording(shape)
+    step = Moving(window_s=WINDOW / RATE_HZ, statistic="mean", keep=False)
+    series = np.ascontiguousarray(recording.values.T)
+    smooth = MovingAverage(window_size=WINDOW)
+    return Sides(
+        lambda: smooth.fit_transform(series).T,
+        lambda: step.apply(recording).values[WINDOW - 1 :],
+        1e-6,
+    )
+
+
+def _even_grid(shape: tuple[int, int]) -> Sides:
+    rng = np.random.default_rng(1)
+    stamps = np.sort(np.arange(shape[0]) + rng.uniform(-0.3, 0.3, shape[0])) / RATE_HZ
+    wave = np.sin(2 * np.pi * np.linspace(0.2, 0.7, shape[1]) * stamps[:, np.newaxis])
+    grid = stamps[0] + np.arange(int((stamps[-1] - stamps[0]) * RATE_HZ + 1e-9) + 1) / RATE_HZ
+    frame = pd.DataFrame(wave, index=stamps)
+
+    def theirs() -> NDArray[np.float64]:
+        union = np.union1d(stamps, grid)
+        return frame.reindex(union).interpolate("index").reindex(grid).to_numpy()
+
+    return Sides(theirs, lambda: regrid(stamps, wave, RATE_HZ)[0][1], 1e-3)
+
+
+def _fir(shape: tuple[int, int]) -> Sides:
+    values = make_recording(shape).values
+    taps = np.hanning(403)[1:-1] / np.hanning(403).sum()
+    padded = np.pad(values, ((200, 200), (0, 0)), mode="reflect")
+
+    def ours() -> NDArray[np.float64]:
+        one = _signal.PolyphaseFilter(taps, 1, 1, shape[1])
+        return np.concatenate([one.push(values), one.flush()])
+
+    return Sides(lambda: upfirdn(taps, padded, axis=0)[400:-400], ours, 1e-9)

@@ -1,0 +1,196 @@
+"""What healthy runs do: quantiles of every statistic that the verdict holds against a threshold.
+
+Healthy here are the plain runs and the noisy but normal controls of the calibration part that have
+clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: with few
+runs it lies high, and comes down with more. The share of faulty runs above it says what it costs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from verdict.oracle import find_truth, is_faulty
+from verdict.rates import report_of
+from verdict.runs import Evidence
+
+from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.thresholds import MIN_EPOCHS
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+EDGE_QUANTILE = 0.99
+N_RESAMPLES = 2000
+
+
+def statistics_of(run: Evidence) -> dict[str, float]:
+    """Return every number that a threshold is about, of one run.
+
+    The report's own statistics that it holds against something; and beside them the noise of three
+    losses on two scales, over the epochs after the initial descent and over the second half, by
+    the median of second differences and by their mean, so that edges of any of them can be chosen.
+    """
+    report = report_of(run)
+    found = {
+        f"report: {name}": float(statistic.value)
+        for name, statistic in report.statistics.items()
+        if math.isfinite(statistic.value) and statistic.floor is not None
+    }
+    log_classes = math.log(max(run.facts["n_classes"], 2))
+    series = {
+        "running loss": np.array([row["loss"] for row in run.rows]),
+        "validation loss": np.array([row["val_loss"] for row in run.rows]),
+    }
+    if run.record is not None and len(run.record.fixed_loss):
+        series["fixed-subset loss"] = np.asarray(run.record.fixed_loss, np.float64)
+    for name, loss in series.items():
+        if not np.isfinite(loss).all():
+            continue
+        relative = metrics.softened_log(loss, log_classes)
+        first = {"settled": metrics.burn_in(relative), "second half": len(loss) // 2}
+        for epochs, start in first.items():
+            if len(loss) - start < MIN_EPOCHS:
+                continue
+            for scale, values in (("nats", loss), ("relative", relative)):
+                for estimator, estimate in ESTIMATORS.items():
+                    key = f"{name}, {epochs}, {estimator}: {scale}"
+                    found[key] = estimate(values[start:])
+    return found
+
+
+def mean_noise(values: NDArray[np.float64]) -> float:
+    """Return the noise by the mean of absolute second differences; white noise gives its own sd."""
+    return float(math.sqrt(math.pi / 2) * np.abs(np.diff(values, 2)).mean() / math.sqrt(6))
+
+
+ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "median": metrics.high_frequency_noise,
+    "mean": mean_noise,
+}
+
+
+def quantile_limit(values: ArrayLike, quantile: float = EDGE_QUANTILE) -> float:
+    """Return the upper 95 % limit of a quantile, by the bootstrap over runs."""
+    held = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(0).integers(len(held), size=(N_RESAMPLES, len(held)))
+    return float(np.percentile(np.quantile(held[drawn], quantile, axis=1), 95))
+
+
+def calibrate(runs: Sequence[Evidence]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return one row for each statistic, and a summary of the runs."""
+    truths = {run.plan["name"]: find_truth(run) for run in runs}
+    healthy, controls, faulty = [], [], []
+    n_left_out = 0
+    for run in runs:
+        truth, role = truths[run.plan["name"]], run.plan["role"]
+        if role == "volatile":
+            twin = truths.get(run.plan["twin"])
+            fault = is_faulty(truth, twin) if twin is not None else ""
+            if fault == "volatile":
+                faulty.append(run)
+            else:
+                n_left_out += 1
+        elif not truth.clearly_learned:
+            n_left_out += 1
+        else:
+            (healthy if role == "healthy" else controls).append(run)
+    lots = {"healthy": healthy, "controls": controls, "faulty": faulty}
+    measured = {lot: [statistics_of(run) for run in runs] for lot, runs in lots.items()}
+    names = sorted({name for run in measured["healthy"] for name in run})
+    rows = []
+    for name in names:
+        by_lot = {
+            lot: np.array([run[name] for run in runs if name in run])
+            for lot, runs in measured.items()
+        }
+        normal = np.concatenate([by_lot["healthy"], by_lot["controls"]])
+        edge = quantile_limit(normal)
+        row: dict[str, Any] = {"statistic": name, "healthy_runs": len(normal), "edge": edge}
+        for lot in ("healthy", "controls"):
+            if len(by_lot[lot]):
+                values = np.quantile(by_lot[lot], QUANTILES)
+                row[lot] = {f"{q:g}": float(v) for q, v in zip(QUANTILES, values, strict=True)}
+        if len(by_lot["faulty"]):
+            row["faulty_runs"] = len(by_lot["faulty"])
+            row["faulty_above_edge"] = float((by_lot["faulty"] > edge).mean())
+            row["faulty_median"] = float(np.median(by_lot["faulty"]))
+        rows.append(row)
+    return rows, {
+        "edge_is": "upper 95 % limit of the 99 % quantile over healthy runs and controls",
+        "data_sets": sorted({run.plan["data"] for run in runs}),
+        "healthy": len(healthy),
+        "controls": len(controls),
+        "volatile": len(faulty),
+        "left_out": n_left_out,
+        "recorded": sum(run.record is not None for run in runs),
+        "n_train": _range(runs, "n_train"),
+        "n_val": _range(runs, "n_val"),
+        "joint": _joint(measured),
+    }
+
+
+def _range(runs: Sequence[Evidence], name: str) -> list[int]:
+    values = [run.facts[name] for run in runs]
+    return [min(values), max(values)] if values else []
+
+
+def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """Return what a pair of edges, both to be passed, costs and finds, on each loss.
+
+    One number scales both edges at the ratio of their 95 % quantiles; it is set where one healthy
+    run in a hundred passes both.
+    """
+    rows = []
+    losses = ("running loss", "fixed-subset loss", "validation loss")
+    for loss, epochs, estimator in product(losses, ("settled", "second half"), ESTIMATORS):
+        name = f"{loss}, {epochs}, {estimator}"
+        keys = f"{name}: nats", f"{name}: relative"
+        lots = {
+            lot: np.array([[run[key] for key in keys] for run in runs if keys[0] in run])
+            for lot, runs in measured.items()
+        }
+        normal = np.concatenate(
+            [lots[lot] for lot in ("healthy", "controls") if len(lots[lot])] or [np.zeros((0, 2))]
+        )
+        if not len(normal):
+            continue
+        unit = np.quantile(normal, 0.95, axis=0)
+        scale = float(np.quantile((normal / unit).min(axis=1), EDGE_QUANTILE))
+        nats_edge, relative_edge = (float(edge) for edge in scale * unit)
+        row = {"noise": name, "nats_edge": nats_edge, "relative_edge": relative_edge}
+        for lot, values in lots.items():
+            if len(values):
+                above = (values[:, 0] > nats_edge) & (values[:, 1] > relative_edge)
+                row[f"{lot}_above_both"] = float(above.mean())
+        rows.append(row)
+    return rows
+
+
+def format_rows(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Say the quantiles in a table."""
+    head = (
+        f"\n{'statistic':48} {'50 %':>8} {'90 %':>8} {'99 %':>8} {'controls 99 %':>14} {'edge':>8}"
+    )
+    lines = [
+        f"\ncalibration: {facts['healthy']} healthy runs, {facts['controls']} controls,"
+        f" {facts['volatile']} volatile, {facts['left_out']} left out,"
+        f" {facts['recorded']} recorded",
+        f"{head}  volatile above",
+    ]
+    for row in rows:
+        healthy, controls = row.get("healthy", {}), row.get("controls", {})
+        above = row.get("faulty_above_edge")
+        lines.append(
+            f"{row['statistic']:48}"
+            + "".join(f" {healthy.get(q, math.nan):8.4f}" for q in ("0.5", "0.9", "0.99"))
+            + f" {controls.get('0.99', math.nan):14.4f} {row['edge']:8.4f}"
+            + (f"  {100 * above:5.0f} %" if above is not None else "")
+        )
+    lines.append("both edges to be passed, set where one healthy run in a hundred passes")
+    lines += [
+        f"  {row['noise']:38} {row['nats_edge']:.4f} nats, {row['relative_edge']:.4f} relative"
+        f"  volatile above {100 * row.get('faulty_above_both', math.nan):.0f} %"
+        for row in facts["joint"]
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""What a run really did: told by a fresh part that neither our rules nor the rivals' see.
+
+After every epoch the fresh part, windows of groups that neither training nor validation has, is
+predicted. How much the model moves is read from two of its figures, the accuracy and the mean
+probability of the true class. Both are bounded, so a loss that explodes or vanishes distorts
+neither; the windows stay the same, so what moves is the model. Movement is
+
+    sqrt(mean((a_{t+1} - a_t)^2) / 2)
+
+over the last half of the epochs: the standard deviation of white noise, from successive
+differences (J. von Neumann et al., *The mean square successive difference*, 1941), and no statistic
+of our verdict, which takes medians of second differences and residuals of a local trend.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from verdict.runs import Evidence
+
+VOLATILE_RATIO = 2.0  # of both figures, over the healthy twin
+LEAST_MOVEMENT = 0.01  # of accuracy: twice nearly nothing is nearly nothing
+CLEARLY_LEARNED = 0.15  # of balanced accuracy above guessing
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the fresh part shows of one run.
+
+    Parameters
+    ----------
+    movement : float
+        Of the accuracy, a fraction.
+    probability_movement : float
+        Of the mean probability of the true class.
+    above_chance : float
+        Balanced accuracy (each class counts alike) less that of guessing, 1 / K; the median over
+        the last third of the epochs.
+    beats_guessing : bool
+        Whether that is more than luck, with 95 % confidence.
+    diverged : bool
+        Whether a training loss was not finite.
+    """
+
+    movement: float
+    probability_movement: float
+    above_chance: float
+    beats_guessing: bool
+    diverged: bool
+
+    @property
+    def clearly_learned(self) -> bool:
+        """Whether a run without a fault of its own has something to be healthy with."""
+        return self.beats_guessing and self.above_chance >= CLEARLY_LEARNED
+
+
+def find_truth(evidence: Evidence) -> Truth:
+    """Read the fresh part's figures of one run."""
+    balanced = evidence.fresh["balanced"]
+    counts = evidence.fresh["counts"][evidence.fresh["counts"] > 0]
+    chance = 1 / len(counts)
+    sd = math.sqrt(float((chance * (1 - chance) / counts).sum())) / len(counts)
+    level = float(np.median(balanced[-max(len(balanced) // 3, 1) :])) if len(balanced) else 0.0
+    return Truth(
+        movement=_movement(evidence.fresh["accuracy"]),
+        probability_movement=_movement(evidence.fresh["probability"]),
+        above_chance=level - chance,
+        beats_guessing=level > chance + 1.645 * sd,
+        diverged=not all(math.isfinite(row["loss"]) for row in evidence.rows),
+    )
+
+
+def _movement(series: NDArray[np.float64]) -> float:
+    settled = series[len(series) // 2 :]
+    settled = settled[np.isfinite(settled)]
+    if len(settled) < 2:
+        return 0.0
+    return float(np.sqrt(np.mean(np.diff(settled) ** 2) / 2))
+
+
+def is_faulty(run: Truth, twin: Truth) -> str:
+    """Return how a run is worse than its healthy twin: diverged, not learning, volatile, or ""."""
+    if run.diverged:
+        return "diverged"
+    if not run.beats_guessing and twin.clearly_learned:
+        return "not learning"
+    moved = run.movement >= max(VOLATILE_RATIO * twin.movement, LEAST_MOVEMENT)
+    surely = run.probability_movement >= VOLATILE_RATIO * twin.probability_movement
+    return "volatile" if moved and surely else ""

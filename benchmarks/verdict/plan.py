@@ -1,0 +1,270 @@
+"""The runs of the verdict's benchmark: which settings, on which data, with which seeds.
+
+Calibration and test share neither a data set nor a strength of injection. Calibration has
+simulated surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of
+a question from Stack Overflow, and measured sets: watch movements, vowels, exercises, terrains.
+
+Healthy are settings a sensible user has: a rate that falls, clipping, scaled input. A constant rate
+is none of them, however common: whether it is too high is what is to be told.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from verdict.runs import Plan
+
+CALIBRATION_DATA = ("surfaces", "sinusoids", "autoregressive")
+TEST_DATA = ("chirps", "pulses", "replica", "motions", "vowels", "watch", "borealtc")
+CONTROLS = (
+    "small_validation",
+    "small_batch",
+    "dropout",
+    "hard_classes",
+    "warm_restarts",
+    "imbalance",
+)
+UNBALANCED = {"calibration": ("surfaces", "sinusoids"), "test": ("chirps", "pulses", "watch")}
+N_CYCLES = 3
+
+# name: arguments; epochs, batch and width are drawn besides
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adam 1e-3 cosine": {"learning_rate": 1e-3},
+    "adam 3e-3 cosine": {"learning_rate": 3e-3},
+    "adam 3e-3 warm-up cosine": {"learning_rate": 3e-3, "warmup_epochs": 5},
+    "rmsprop 1e-3 cosine": {"optimizer": "rmsprop", "learning_rate": 1e-3},
+    "adamw 2e-3 cosine decay": {
+        "optimizer": "adamw",
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-2,
+    },
+    "adam 2e-3 one cycle": {"learning_rate": 2e-3, "lr_schedule": "one_cycle"},
+}
+SIZES = {
+    "calibration": ((100, 25), (150, 40), (200, 80), (300, 120), (500, 250), (900, 600)),
+    "test": ((98, 42), (120, 20), (200, 50), (300, 100), (400, 200), (700, 400), (1000, 1000)),
+}
+
+
+def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return name: (changed arguments, changes of the data), at the strengths of that part."""
+    test = part == "test"
+    constant = {"lr_schedule": "constant", "warmup_epochs": 0}
+    low, middle, high = (10, 30, 100) if test else (6, 20, 60)
+    return {
+        f"rate x{low} constant": ({**constant, "learning_rate": low * base}, {}),
+        f"rate x{middle} constant": ({**constant, "learning_rate": middle * base}, {}),
+        f"rate x{high} constant": ({**constant, "learning_rate": high * base}, {}),
+        f"batch {2 if test else 3} constant": (
+            {**constant, "batch_size": 2 if test else 3, "learning_rate": 3e-3},
+            {},
+        ),
+        f"batch {1 if test else 4} constant": (
+            {**constant, "batch_size": 1 if test else 4, "learning_rate": 3e-3},
+            {},
+        ),
+        "rmsprop high, no clip": (
+            {
+                **constant,
+                "optimizer": "rmsprop",
+                "learning_rate": 1e-2 if test else 2e-2,
+                "max_grad_norm": None,
+            },
+            {},
+        ),
+        "sgd momentum high, no clip": (
+            {
+                **constant,
+                "optimizer": "sgd",
+                "learning_rate": 1.0 if test else 0.6,
+                "max_grad_norm": None,
+            },
+            {},
+        ),
+        "bursts, no clip": (
+            {
+                **constant,
+                "optimizer": "rmsprop",
+                "learning_rate": 5e-3 if test else 4e-3,
+                "max_grad_norm": None,
+            },
+            {"burst_share": 0.02 if test else 0.01},
+        ),
+        "raw input": (
+            {**constant, "learning_rate": 1e-2},
+            {"factor": 30.0, "offset": 100.0} if test else {"factor": 20.0, "offset": 40.0},
+        ),
+        "normal first weights": (
+            {**constant, "weight_init": "normal", "learning_rate": 1e-2 if test else 2e-2},
+            {},
+        ),
+        "recurrent gain": (
+            {**constant, "recurrent_init": 2.5 if test else 2.0, "learning_rate": 1e-2},
+            {},
+        ),
+        "rate near zero": ({"learning_rate": 1e-7 if test else 3e-7}, {}),
+        "shuffled labels": ({}, {"shuffled": True}),
+    }
+
+
+N_INJECTIONS = len(_injections(1e-3, "test"))
+
+
+def _epochs(n_train: int) -> int:
+    """Return enough epochs that a small set is learned, and no more than time allows."""
+    return 80 if n_train <= 150 else 60 if n_train <= 400 else 40
+
+
+def _drawn(part: str, index: int, data: str) -> tuple[str, int, int, dict[str, Any]]:
+    """Return setting, sizes and arguments of the index-th run of a part."""
+    rng = np.random.default_rng([index, sum(part.encode()), 7])
+    setting = list(SETTINGS)[int(rng.integers(len(SETTINGS)))]
+    n_train, n_val = SIZES[part][int(rng.integers(len(SIZES[part])))]
+    if data == "replica":
+        n_train, n_val = 98, 42
+    if data == "motions":
+        n_train, n_val = 48, 20
+    arguments = {
+        "hidden_size": int(rng.choice([16, 24, 32, 48])),
+        "batch_size": int(rng.choice([16, 32, 64] if n_train > 150 else [16, 32])),
+        "max_epochs": _epochs(n_train),
+        **SETTINGS[setting],
+    }
+    return setting, n_train, n_val, arguments
+
+
+def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
+    """Return every run of a part, in order; twins before what is held against them.
+
+    Parameters
+    ----------
+    part : str
+        ``"calibration"`` or ``"test"``.
+    quick : bool, default=False
+        A few of each role, to see that it works.
+    """
+    plans = list(_make(part))
+    if not quick:
+        return plans
+    kept = [plan for plan in plans if plan.n_train <= 200]
+    healthy = [plan for plan in kept if plan.role == "healthy" and plan.data in _generated(part)]
+    twins = {plan.name for plan in healthy[:8]}
+    return [
+        *healthy[:8],
+        *[plan for plan in kept if plan.role == "control" and plan.data in _generated(part)][:8],
+        *[plan for plan in kept if plan.twin in twins][:8],
+    ]
+
+
+def shard_of(plans: list[Plan], index: int, count: int) -> list[Plan]:
+    """Return the index-th of count lots, counted from 1; a run and its twin are in one lot."""
+    order = {
+        name: place for place, name in enumerate(dict.fromkeys(p.twin or p.name for p in plans))
+    }
+    return [plan for plan in plans if order[plan.twin or plan.name] % count == index - 1]
+
+
+def _generated(part: str) -> tuple[str, ...]:
+    return ("sinusoids", "autoregressive") if part == "calibration" else ("chirps", "pulses")
+
+
+def _make(part: str) -> Iterator[Plan]:
+    sets = CALIBRATION_DATA if part == "calibration" else TEST_DATA
+    n_each = {"calibration": 36, "test": 30}[part]  # healthy runs of each set
+    n_with_injections = {"calibration": 18, "test": 7}[part]
+    seed = 1000 if part == "calibration" else 15000
+    injection = 0
+    for repeat in range(n_each):
+        for data in sets:
+            seed += 1
+            setting, n_train, n_val, arguments = _drawn(part, seed, data)
+            name = f"{part}-{seed}-{data}"
+            common = {"part": part, "data": data, "seed": seed, "n_train": n_train, "n_val": n_val}
+            yield Plan(
+                name=name, role="healthy", kind=setting, arguments=arguments, change={}, **common
+            )
+            if repeat >= n_with_injections or data == "motions":  # its fresh part is too small
+                continue
+            kinds = _injections(float(arguments["learning_rate"]), part)
+            for _ in range(4):
+                kind = list(kinds)[injection % len(kinds)]
+                injection += 1
+                changed, change = kinds[kind]
+                yield Plan(
+                    name=f"{name}-{kind.replace(' ', '_').replace(',', '')}",
+                    role="volatile",
+                    kind=kind,
+                    arguments={**arguments, **changed},
+                    change=change,
+                    twin=name,
+                    **common,
+                )
+        if part == "test" and repeat < n_with_injections:
+            yield from _as_asked(seed, sets)
+    yield from _controls(part, sets)
+
+
+def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
+    """Return the training of the question itself, beside the replica's healthy run."""
+    own = seed - len(sets) + 1 + sets.index("replica")
+    yield Plan(
+        name=f"test-{own}-replica-as_asked",
+        part="test",
+        role="volatile",
+        kind="as asked",
+        data="replica",
+        seed=own,
+        n_train=98,
+        n_val=42,
+        arguments={
+            "hidden_size": 96,
+            "batch_size": 32,
+            "max_epochs": 80,
+            "optimizer": "rmsprop",
+            "learning_rate": 1e-3,
+            "lr_schedule": "constant",
+            "max_grad_norm": None,
+            "optimizer_params": {"alpha": 0.9},
+        },
+        change={},
+        twin=f"test-{own}-replica",
+    )
+
+
+def _controls(part: str, sets: tuple[str, ...]) -> Iterator[Plan]:
+    n_each = {"calibration": 24, "test": 26}[part]  # runs of each kind
+    seed = 3000 if part == "calibration" else 18000
+    for repeat in range(n_each):
+        for kind in CONTROLS:
+            seed += 1
+            served = UNBALANCED[part] if kind == "imbalance" else sets
+            data = served[repeat % len(served)]
+            _, n_train, n_val, arguments = _drawn(part, seed, data)
+            change: dict[str, Any] = {}
+            if kind == "small_validation":
+                n_val = 10 + seed % 11
+            elif kind == "small_batch":
+                arguments |= {"batch_size": 4 if repeat % 2 else 8, "learning_rate": 1e-3}
+            elif kind == "dropout":
+                arguments |= {"dropout": 0.5, "recurrent_dropout": 0.5 if repeat % 2 else 0.0}
+            elif kind == "hard_classes":
+                change = {"hard": True}
+            elif kind == "warm_restarts":
+                change = {"n_cycles": N_CYCLES}
+                arguments |= {"lr_schedule": "cosine", "max_epochs": 20}
+            else:
+                change = {"imbalance": 10}
+                n_train = max(n_train, 300)
+                arguments |= {"class_weight": "balanced"} if repeat % 2 else {}
+            yield Plan(
+                name=f"{part}-{seed}-{data}-{kind}",
+                part=part,
+                role="control",
+                kind=kind,
+                data=data,
+                seed=seed,
+                n_train=n_train,
+                n_val=n_val,
+                arguments=arguments,
+                change=change,
+            )

@@ -1,0 +1,232 @@
+"""Judge every run that was kept, by our verdict and by the rivals' rules, and count the errors.
+
+Three rows of interest: alarms on plain healthy runs, alarms on noisy but normal ones, and runs made
+volatile or unable to learn that are flagged. An alarm is any verdict but ``"normal"``. Which
+planned faults came true is said by the oracle, not by the plan: one that did no harm is counted as
+benign and judged in neither row. A healthy run that has not clearly learned has nothing to be
+healthy with and is counted too; the row that ends in "or barely" has it in.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from verdict.oracle import find_truth, is_faulty
+from verdict.rivals import RIVALS
+from verdict.runs import Evidence
+
+from sensorseq.fluctuation.report import FluctuationReport
+
+PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
+OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
+TARGETS = {PLAIN: ("at most", 0.03), CONTROL: ("at most", 0.08), FAULTY: ("at least", 0.95)}
+LOUD = 0.03  # of fresh accuracy from epoch to epoch: what nobody overlooks
+Z_95 = 1.96
+N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One run in one row: what it is, and who raised an alarm.
+
+    Parameters
+    ----------
+    name, data, kind : str
+        As planned.
+    row : str
+        `PLAIN`, `CONTROL` or `FAULTY`.
+    fault : str
+        What the oracle calls a faulty one.
+    counts : bool
+        Whether it is in the row itself, not only in "or barely".
+    verdict : str
+        Ours.
+    alarms : dict of str to bool
+        By judge.
+    movement : float
+        Of the fresh accuracy, a fraction.
+    """
+
+    name: str
+    data: str
+    kind: str
+    row: str
+    fault: str
+    counts: bool
+    verdict: str
+    alarms: dict[str, bool]
+    movement: float
+
+
+def wilson(n_alarms: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate (E. B. Wilson, 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    rate, square = n_alarms / n, Z_95**2 / n
+    centre = (rate + square / 2) / (1 + square)
+    half = Z_95 * math.sqrt(rate * (1 - rate) / n + square / (4 * n)) / (1 + square)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[float, float]:
+    """Return the 95 % interval of a rate when whole clusters are drawn anew.
+
+    Runs on one data set under one setting fail together; a run is less than one observation. Where
+    no run fails, or all do, resampling has nothing to vary and the interval is a point.
+    """
+    held: dict[Any, list[bool]] = defaultdict(list)
+    for alarm, cluster in zip(alarms, clusters, strict=True):
+        held[cluster].append(alarm)
+    if not held:
+        return 0.0, 1.0
+    sums = np.array([sum(values) for values in held.values()])
+    sizes = np.array([len(values) for values in held.values()])
+    drawn = np.random.default_rng(0).integers(len(sums), size=(N_RESAMPLES, len(sums)))
+    rates = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def report_of(run: Evidence, *, curve_only: bool = False) -> FluctuationReport:
+    """Judge a run again as its classifier did, or from its history alone."""
+    record = None if curve_only else run.record
+    return FluctuationReport.from_history(run.rows, record=record, **run.facts)
+
+
+def judge_runs(runs: Sequence[Evidence]) -> tuple[list[Judged], Counter[str]]:
+    """Judge every run; count those that belong in no row."""
+    truths = {run.plan["name"]: find_truth(run) for run in runs}
+    judged, left_out = [], Counter[str]()
+    for run in runs:
+        plan, truth = run.plan, truths[run.plan["name"]]
+        fault, counts = "", truth.clearly_learned
+        row = CONTROL if plan["role"] == "control" else PLAIN
+        if plan["role"] == "volatile":
+            twin = truths.get(plan["twin"])
+            fault = is_faulty(truth, twin) if twin is not None else ""
+            if not fault:
+                left_out[f"benign: {plan['kind']}" if twin else "no twin"] += 1
+                continue
+            row, counts = FAULTY, True
+        elif not truth.beats_guessing:
+            left_out[f"{row}: did not learn"] += 1
+            continue
+        elif not counts:
+            left_out[f"{row}: barely learned"] += 1
+        report = report_of(run)
+        alarms = {
+            OURS: report.verdict != "normal",
+            CURVE_ONLY: report_of(run, curve_only=True).verdict != "normal",
+            **{name: bool(rule(run)) for name, rule in RIVALS.items()},
+        }
+        judged.append(
+            Judged(
+                plan["name"],
+                plan["data"],
+                plan["kind"],
+                row,
+                fault,
+                counts,
+                report.verdict,
+                alarms,
+                truth.movement,
+            )
+        )
+    return judged, left_out
+
+
+def _row(runs: list[Judged], judge: str, row: str, kind: str) -> dict[str, Any]:
+    alarms = [run.alarms[judge] for run in runs]
+    low, high = wilson(sum(alarms), len(alarms))
+    cluster_low, cluster_high = cluster_interval(alarms, [(run.data, run.kind) for run in runs])
+    return {
+        "row": row,
+        "kind": kind,
+        "judge": judge,
+        "runs": len(runs),
+        "data_sets": len({run.data for run in runs}),
+        "alarms": sum(alarms),
+        "rate": sum(alarms) / len(alarms),
+        "wilson": [low, high],
+        "cluster_bootstrap": [cluster_low, cluster_high],
+    }
+
+
+def judge(runs: Sequence[Evidence]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rates, rows of each judge and each kind, and the runs ours was wrong on."""
+    judged, left_out = judge_runs(runs)
+    rows = []
+    for row in (PLAIN, CONTROL, FAULTY):
+        inside = [run for run in judged if run.row == row and run.counts]
+        lots = {"all": inside}
+        lots |= {kind: [r for r in inside if r.kind == kind] for kind in _sorted(inside, "kind")}
+        lots |= {
+            f"on {name}": [r for r in inside if r.data == name] for name in _sorted(inside, "data")
+        }
+        if row == FAULTY:
+            loud = [r for r in inside if r.movement >= LOUD]
+            lots[f"moves by {100 * LOUD:.0f} points or more"] = loud
+            lots |= {
+                f"is {name}": [r for r in inside if r.fault == name]
+                for name in _sorted(inside, "fault")
+            }
+        else:
+            lots["all, or barely"] = [run for run in judged if run.row == row]
+        for kind, lot in lots.items():
+            rows += [_row(lot, name, row, kind) for name in (OURS, CURVE_ONLY, *RIVALS) if lot]
+    wrong = [
+        {
+            "row": run.row,
+            "name": run.name,
+            "kind": run.kind,
+            "data": run.data,
+            "verdict": run.verdict,
+            "fault": run.fault,
+            "fresh_accuracy_movement": run.movement,
+        }
+        for run in judged
+        if run.counts and run.alarms[OURS] == (run.row != FAULTY)
+    ]
+    recorded = sum(run.record is not None for run in runs)
+    return rows, {"recorded": recorded, "left_out": dict(sorted(left_out.items())), "wrong": wrong}
+
+
+def _sorted(runs: list[Judged], name: str) -> list[str]:
+    return sorted({getattr(run, name) for run in runs})
+
+
+def format_rows(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Say the rates in a table, then what ours was wrong on."""
+    lines = []
+    for row, (words, target) in TARGETS.items():
+        lines.append(f"\n{row}, flagged; wanted {words} {100 * target:.0f} %")
+        lines += [_line(r, r["judge"]) for r in rows if r["row"] == row and r["kind"] == "all"]
+        lines.append("  ours by kind, by data set")
+        lines += [
+            _line(r, r["kind"])
+            for r in rows
+            if r["row"] == row and r["kind"] != "all" and r["judge"] == OURS
+        ]
+    lines.append("\nleft out")
+    lines += [f"  {count:4d}  {what}" for what, count in facts["left_out"].items()]
+    lines.append("\nours was wrong on")
+    lines += [
+        f"  {run['name']} ({run['row']}): {run['verdict']}"
+        f"{', is ' + run['fault'] if run['fault'] else ''};"
+        f" fresh accuracy moves by {100 * run['fresh_accuracy_movement']:.1f} points"
+        for run in facts["wrong"]
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any], name: str) -> str:
+    low, high = row["wilson"]
+    cluster_low, cluster_high = row["cluster_bootstrap"]
+    return (
+        f"  {name:32} {row['alarms']:4d} of {row['runs']:4d} {100 * row['rate']:6.1f} %"
+        f"  [{100 * low:.1f}, {100 * high:.1f}]"
+        f"  by cluster [{100 * cluster_low:.1f}, {100 * cluster_high:.1f}]"
+    )

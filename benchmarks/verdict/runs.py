@@ -1,0 +1,363 @@
+"""One run of the verdict's benchmark: train it, keep its evidence in one file, read it back.
+
+What is kept lets every rule be judged again without training: the history, what the classifier
+told its report, the TrainingRecord without snapshots, what the rivals' rules look at, and the
+figures of the fresh part after each epoch, which the oracle alone sees.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+from verdict.data import Parts, Windows, draw
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import DivergedError
+from sensorseq.training_record import TrainingRecord
+
+GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
+EPOCH_ARRAYS = ("fixed_loss", "fixed_accuracy", "val_predicted", "val_margin", "train_margin")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to make.
+
+    Parameters
+    ----------
+    name : str
+        Its own; the file's as well.
+    part : str
+        ``"calibration"`` or ``"test"``.
+    role : str
+        ``"healthy"``, ``"control"`` or ``"volatile"``.
+    kind : str
+        Setting, control or injection.
+    data : str
+        Name of the data set.
+    seed : int
+        Of data, split, first weights and order.
+    n_train, n_val : int
+        Windows wanted.
+    arguments : dict
+        Of the classifier; `weight_init` may be ``"normal"`` and `recurrent_init` a gain.
+    change : dict
+        Of the data: hard, imbalance, factor, offset, burst_share, shuffled, n_cycles.
+    twin : str
+        Name of the healthy run a volatile one is held against.
+    """
+
+    name: str
+    part: str
+    role: str
+    kind: str
+    data: str
+    seed: int
+    n_train: int
+    n_val: int
+    arguments: Mapping[str, Any]
+    change: Mapping[str, Any]
+    twin: str = ""
+
+
+@dataclass(eq=False)
+class Evidence:
+    """What one run left.
+
+    Parameters
+    ----------
+    plan : dict
+        The plan's fields.
+    rows : list of dict
+        The history.
+    facts : dict
+        n_val, n_train, n_classes, majority_fraction and best_epoch, as the classifier knows them.
+    record : TrainingRecord or None
+        Without snapshots.
+    fresh : dict of str to ndarray of shape (E,)
+        `accuracy`, `balanced` accuracy, mean `probability` of the true class, `loss` in nats; and
+        `counts` of the classes.
+    gradients : dict of str to ndarray of shape (D,)
+        Norm of each parameter's gradient on the first training batch, every third epoch.
+    input_range : (float, float)
+        Least and greatest training value that the network saw.
+    """
+
+    plan: dict[str, Any]
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+    record: TrainingRecord | None
+    fresh: dict[str, NDArray[np.float64]]
+    gradients: dict[str, NDArray[np.float64]]
+    input_range: tuple[float, float]
+
+
+class _Watch:
+    """Measure the fresh part after each epoch, and gradients of the first batch now and then."""
+
+    def __init__(self, fresh: Windows, train: Windows, n_first: int) -> None:
+        self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
+        self.figures: dict[str, list[float]] = {
+            "accuracy": [],
+            "balanced": [],
+            "probability": [],
+            "loss": [],
+        }
+        self.gradients: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, module: Any, history: Any) -> None:
+        x, lengths, y = self.fresh
+        with torch.no_grad():
+            log_probability = torch.log_softmax(module(x, lengths), 1).double()
+        own = log_probability[torch.arange(len(y)), y]
+        right = (log_probability.argmax(1) == y).double()
+        per_class = [float(right[y == k].mean()) for k in y.unique()]
+        self.figures["accuracy"].append(float(right.mean()))
+        self.figures["balanced"].append(float(np.mean(per_class)))
+        self.figures["probability"].append(float(own.exp().mean()))
+        self.figures["loss"].append(float(-own.mean()))
+        if len(history) % GRADIENTS_EVERY == 0:
+            self._measure_gradients(module)
+
+    def _measure_gradients(self, module: Any) -> None:
+        x, lengths, y = self.first
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        loss = cross_entropy(module(x, lengths), y)
+        found = torch.autograd.grad(loss, [p for _, p in named])  # leaves no .grad behind
+        for (name, _), gradient in zip(named, found, strict=True):
+            self.gradients.setdefault(name, []).append(float(gradient.norm()))
+
+
+def _tensors(windows: Windows) -> tuple[Any, Any, Any]:
+    lengths = None if windows.lengths is None else torch.from_numpy(windows.lengths)
+    return torch.from_numpy(windows.X), lengths, torch.from_numpy(windows.y)
+
+
+def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
+    """Train one planned run and gather its evidence."""
+    change = dict(plan.change)
+    parts = draw(
+        plan.data,
+        plan.seed,
+        plan.n_train,
+        plan.n_val,
+        hard=bool(change.get("hard", False)),
+        imbalance=int(change.get("imbalance", 1)),
+        borealtc=borealtc,
+    )
+    parts = _changed(parts, change, np.random.default_rng([plan.seed, 99]))
+    arguments = dict(plan.arguments)
+    n_cycles = int(change.get("n_cycles", 1))
+    if arguments.get("weight_init") == "normal":
+        arguments["weight_init"] = arguments["recurrent_init"] = _standard_normal
+    elif isinstance(arguments.get("recurrent_init"), float):
+        arguments["recurrent_init"] = _Gain(arguments["recurrent_init"])
+    watch = _Watch(parts.fresh, parts.train, arguments.get("batch_size") or 32)
+    classifier = SensorLSTMClassifier(
+        **arguments,
+        scale=None,  # done here, on the training part, so that the input the rules see is known
+        early_stopping=False,
+        restore_best=True,
+        warm_start=n_cycles > 1,
+        device="cpu",
+        callbacks=[watch],
+        random_state=plan.seed,
+    )
+    runs = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is planned to go wrong does
+        for _ in range(n_cycles):
+            # A loss that is not finite in the first epoch raises; history and report are there.
+            with suppress(DivergedError):
+                classifier.fit(
+                    parts.train.X,
+                    parts.train.y,
+                    groups=parts.train.groups,
+                    lengths=parts.train.lengths,
+                    X_val=parts.validation.X,
+                    y_val=parts.validation.y,
+                    groups_val=parts.validation.groups,
+                    lengths_val=parts.validation.lengths,
+                )
+            runs.append((classifier.history_.to_rows(), classifier.fluctuation_))
+    n_classes = len(np.unique(parts.train.y))
+    counts = np.bincount(parts.validation.y)
+    told = runs[-1][1]
+    return Evidence(
+        plan={field.name: _plain(getattr(plan, field.name)) for field in fields(plan)},
+        rows=_joined([rows for rows, _ in runs]),
+        facts={
+            "n_val": told.n_val,
+            "n_train": told.n_train,
+            "n_classes": n_classes,
+            "majority_fraction": float(counts.max() / counts.sum()),
+            "best_epoch": told.best_epoch if n_cycles == 1 else None,
+        },
+        record=_joined_record([report.record for _, report in runs]),
+        fresh={
+            **{name: np.array(values) for name, values in watch.figures.items()},
+            "counts": np.bincount(parts.fresh.y),
+        },
+        gradients={name: np.array(values) for name, values in watch.gradients.items()},
+        input_range=(float(parts.train.X.min()), float(parts.train.X.max())),
+    )
+
+
+def _changed(parts: Parts, change: Mapping[str, Any], rng: np.random.Generator) -> Parts:
+    """Scale as `scale="standard"` does, then spoil what is to be spoiled."""
+    mean = parts.train.X.mean(axis=(0, 1), dtype=np.float64)
+    sd = parts.train.X.std(axis=(0, 1), dtype=np.float64)
+    factor, offset = float(change.get("factor", 1.0)), float(change.get("offset", 0.0))
+    sets = []
+    for windows in (parts.train, parts.validation, parts.fresh):
+        X = factor * (windows.X - mean) / np.where(sd > 0, sd, 1.0) + offset
+        sets.append(Windows(np.asarray(X, np.float32), windows.y, windows.groups, windows.lengths))
+    train, validation, fresh = sets
+    if change.get("burst_share"):
+        struck = rng.random(len(train)) < change["burst_share"]
+        struck[rng.integers(len(train))] = True
+        train.X[struck] += 20.0 * rng.choice([-1.0, 1.0], (int(struck.sum()), 1, train.X.shape[2]))
+    if change.get("shuffled"):
+        train = Windows(train.X, rng.permutation(train.y), train.groups, train.lengths)
+        shuffled = rng.permutation(validation.y)
+        validation = Windows(validation.X, shuffled, validation.groups, validation.lengths)
+    return Parts(train, validation, fresh)
+
+
+def _standard_normal(name: str, tensor: Any, generator: Any) -> None:
+    tensor.normal_(generator=generator)
+
+
+class _Gain:
+    """Fill recurrent weights with N(0, gain / sqrt(H))."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        tensor.normal_(0.0, self.gain / tensor.shape[-1] ** 0.5, generator=generator)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    rows = [row for run in runs for row in run]
+    return [{**row, "epoch": epoch} for epoch, row in enumerate(rows, 1)]
+
+
+def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
+    """Join the records of fits that went on from each other: what there is per epoch and step."""
+    first = records[0]
+    if first is None or any(record is None for record in records):
+        return None
+    held = [record for record in records if record is not None]
+    if len(held) == 1:
+        return first
+    joined = TrainingRecord(
+        **{
+            f.name: getattr(held[-1], f.name)
+            for f in fields(TrainingRecord)
+            if f.name != "snapshots"
+        }
+    )
+    starts = np.cumsum([0, *[record.epoch_steps[-1] for record in held[:-1]]])
+    steps = [record.epoch_steps[1:] + start for record, start in zip(held, starts, strict=True)]
+    joined.epoch_steps = np.concatenate([[0], *steps])
+    joined.steps = {
+        name: np.concatenate([record.steps[name] for record in held]) for name in first.steps
+    }
+    if first.class_counts is not None:
+        joined.class_counts = np.concatenate([record.class_counts for record in held])
+    for name in EPOCH_ARRAYS:
+        setattr(joined, name, np.concatenate([getattr(record, name) for record in held]))
+    joined.detail_steps = np.concatenate(
+        [record.detail_steps + start for record, start in zip(held, starts, strict=True)]
+    )
+    joined.details = {
+        name: np.concatenate([record.details[name] for record in held]) for name in first.details
+    }
+    joined.tensor_grad_norms = {
+        name: np.concatenate([record.tensor_grad_norms[name] for record in held])
+        for name in first.tensor_grad_norms
+    }
+    for name in ("time_profile", "hidden_norm"):
+        setattr(joined, name, np.concatenate([getattr(record, name) for record in held]))
+    return joined
+
+
+def save(evidence: Evidence, path: Path) -> None:
+    """Write one file, whole."""
+    told = {
+        "plan": evidence.plan,
+        "rows": evidence.rows,
+        "facts": evidence.facts,
+        "input_range": evidence.input_range,
+        "record": None,
+    }
+    arrays = {f"fresh.{name}": values for name, values in evidence.fresh.items()}
+    arrays |= {f"gradients.{name}": values for name, values in evidence.gradients.items()}
+    if evidence.record is not None:
+        told["record"] = {}
+        for field in fields(TrainingRecord):
+            value = getattr(evidence.record, field.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"record.{field.name}"] = value
+            elif isinstance(value, dict):
+                for name, values in value.items():
+                    arrays[f"record.{field.name}.{name}"] = values
+            elif field.name != "snapshots" and value is not None:
+                told["record"][field.name] = value
+    arrays["told"] = np.array(json.dumps(told))
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Evidence:
+    """Read what `save` wrote."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    told = json.loads(str(arrays.pop("told")))
+    record = None
+    if told["record"] is not None:
+        values: dict[str, Any] = dict(told["record"])
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            field, _, inner = rest.partition(".")
+            if kind == "record" and inner:
+                values.setdefault(field, {})[inner] = array
+            elif kind == "record":
+                values[field] = array
+        record = TrainingRecord(**values)
+    return Evidence(
+        plan=told["plan"],
+        rows=told["rows"],
+        facts=told["facts"],
+        record=record,
+        fresh=_named(arrays, "fresh"),
+        gradients=_named(arrays, "gradients"),
+        input_range=tuple(told["input_range"]),
+    )
+
+
+def _named(arrays: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(f"{kind}."): values
+        for name, values in arrays.items()
+        if name.startswith(f"{kind}.")
+    }

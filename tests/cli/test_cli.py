@@ -1,0 +1,700 @@
+import contextlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.cli import run
+from sensorseq.errors import RecordingError
+from sensorseq.storage.prepared import read_windows
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = (
+    "simulate",
+    "inspect",
+    "prepare",
+    "train",
+    "evaluate",
+    "predict",
+    "diagnose",
+    "doctor",
+    "bench",
+    "info",
+)
+FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
+
+
+def write_recordings(root, n=5, seed=0, labels=("calm", "rough"), seconds=12.0):
+    """CSV files at 20 Hz, a folder for each class; what is rough vibrates faster."""
+    rng = np.random.default_rng(seed)
+    for number, label in enumerate(labels):
+        (root / label).mkdir(parents=True)
+        for i in range(n):
+            t = np.arange(0, seconds, 0.05)
+            current = np.sin(2 * np.pi * (0.5 + 2.5 * number) * t + rng.uniform(0, 6))
+            values = np.stack([t, current + 0.1 * rng.normal(size=len(t)), 0.1 * t], axis=1)
+            lines = ["time,current,speed", *(",".join(f"{v:.4f}" for v in row) for row in values)]
+            (root / label / f"run_{i}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("robot logs") / "Läufe")
+
+
+@pytest.fixture(scope="module")
+def prepared(logs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("prepared") / "windows.h5"
+    assert run(["prepare", str(logs), "--window-s", "1", "-o", str(path), "-q"]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(prepared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    assert run(["train", str(prepared), "-o", str(path), *FAST]) == 0
+    return path
+
+
+def refused(arguments, code, capsys):
+    """Run a command that must fail; return its one message."""
+    capsys.readouterr()
+    assert run([str(argument) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    errors = [line for line in captured.err.splitlines() if line.startswith(("error:", "Error:"))]
+    assert len(errors) == 1, captured.err
+    return errors[0]
+
+
+def answer(arguments, capsys):
+    """Run a command with --json; return the object."""
+    capsys.readouterr()
+    assert run([*(str(argument) for argument in arguments), "--json", "-q"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# The walk through.
+
+
+def test_prepare_train_evaluate_predict(logs, prepared, model, capsys):
+    found = answer(["evaluate", model, prepared], capsys)
+    assert {"accuracy", "balanced_accuracy", "macro_f1", "confusion_matrix", "classes"} <= set(
+        found
+    )
+    assert found["classes"] == ["calm", "rough"]
+    assert found["accuracy"] > 0.9
+    assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting"}
+    windows = read_windows(prepared)
+    assert np.sum(found["confusion_matrix"]) == (windows.split == "test").sum()
+
+    predicted = answer(["predict", model, logs / "rough" / "run_1.csv", logs / "calm"], capsys)
+    first, *others = predicted["recordings"]
+    assert (first["label"], first["n_windows"]) == ("rough", 12)
+    assert [one["label"] for one in others] == ["calm"] * 5
+    assert len(first["windows"]) == 12
+    assert sum(first["probability"].values()) == pytest.approx(1)
+
+
+def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model, capsys):
+    """The windows of a raw recording get the very probabilities of the prepared ones."""
+    windows = read_windows(prepared)
+    own = windows.take(windows.recording_id == "rough/run_1")
+    expected = SensorLSTMClassifier.load(model).predict_proba(own)
+    (found,) = answer(["predict", model, logs / "rough" / "run_1.csv"], capsys)["recordings"]
+    np.testing.assert_allclose([w["start_s"] for w in found["windows"]], own.start_s)
+    np.testing.assert_array_equal(
+        [[w["probability"][name] for name in ("calm", "rough")] for w in found["windows"]], expected
+    )
+    assert found["seen_in_training"] == (own.split[0] != "test")
+
+
+def test_scores_of_the_command_are_those_of_the_model(prepared, model, capsys):
+    found = answer(["evaluate", model, prepared, "--no-baselines"], capsys)
+    test = read_windows(prepared).part("test")
+    assert found["accuracy"] == SensorLSTMClassifier.load(model).score(test)
+
+
+def test_folds_cover_every_window(prepared, model, capsys):
+    found = answer(["evaluate", model, prepared, "--folds", "3", "--no-baselines"], capsys)
+    assert np.sum(found["confusion_matrix"]) == len(read_windows(prepared))
+    assert len(found["fold_accuracy"]) == 3
+
+
+def test_text_for_people_fits_eighty_columns(logs, prepared, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for source, name in ((prepared, "w.h5"), (model, "m.safetensors")):
+        Path(name).write_bytes(source.read_bytes())
+    (tmp_path / "logs").symlink_to(logs)
+    for arguments in (
+        ["evaluate", "m.safetensors", "w.h5"],
+        ["predict", "m.safetensors", "logs/calm/run_0.csv"],
+        ["predict", "m.safetensors", "logs/calm/run_0.csv", "--windows"],
+        ["info", "m.safetensors"],
+        ["info", "w.h5"],
+        ["info"],
+        ["inspect", "logs"],
+        ["prepare", "logs", "--window-s", "1", "-o", "again.h5"],
+        ["train", "w.h5", "-o", "n.safetensors", *FAST],
+    ):
+        assert run(arguments) == 0
+        captured = capsys.readouterr()
+        assert captured.out
+        long = [line for line in captured.out.splitlines() if len(line) > 80]
+        assert not long, (arguments, long)
+
+
+@pytest.mark.parametrize(
+    ("capability", "served"),
+    [((9, 0), ["native", "framework"]), ((12, 0), ["framework"]), (None, ["framework"])],
+)
+def test_info_lists_what_is_served_by_what(capability, served, capsys, monkeypatch):
+    from sensorseq.ops import choice
+
+    monkeypatch.setattr(choice, "_capability", lambda index: capability)
+    monkeypatch.setattr(choice, "_is_built", lambda: True)
+    monkeypatch.setattr(choice, "allows_tf32", lambda: False)
+    assert run(["info", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["served"]
+    on_cpu = [(row["dtype"], row["served_by"]) for row in rows if row["device"] == "cpu"]
+    assert on_cpu == [("float32", "native"), ("float64", "native"), ("half", "framework")]
+    of_float32 = [r for r in rows if r["device"] != "cpu" and r["dtype"] == "float32"]
+    assert [row["served_by"] for row in of_float32] == served
+    assert run(["info"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    for row in rows:
+        assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
+
+
+def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
+    again = tmp_path / "again.h5"
+    assert run(["prepare", str(logs), "--window-s", "1", "-o", str(again), "--jobs", "1"]) == 0
+    assert again.read_bytes() == prepared.read_bytes()
+    models = []
+    for name in ("one", "two"):
+        assert run(["train", str(again), "-o", str(tmp_path / name), *FAST]) == 0
+        models.append(SensorLSTMClassifier.load(tmp_path / name))
+    windows = read_windows(again)
+    np.testing.assert_array_equal(*(one.predict_proba(windows) for one in models))
+
+
+def test_training_never_reads_the_test_part(prepared, tmp_path, capsys):
+    from dataclasses import replace
+
+    from sensorseq.storage.prepared import write_windows
+
+    windows = read_windows(prepared)
+    X = windows.X.copy()
+    X[windows.split == "test"] = np.nan
+    write_windows(tmp_path / "spoilt.h5", replace(windows, X=X))
+    write_windows(tmp_path / "clean.h5", windows)
+    for name in ("spoilt", "clean"):
+        out = tmp_path / f"{name}.model"
+        assert run(["train", str(tmp_path / f"{name}.h5"), "-o", str(out), *FAST]) == 0
+    first, second = (
+        SensorLSTMClassifier.load(tmp_path / f"{n}.model") for n in ("spoilt", "clean")
+    )
+    np.testing.assert_array_equal(first.predict_proba(windows), second.predict_proba(windows))
+
+
+def test_settings_reach_the_classifier(prepared, tmp_path, capsys):
+    path = tmp_path / "m"
+    arguments = ["--set", "pooling=last", "--set", "dropout=0.25", "--set", "bidirectional=true"]
+    assert run(["train", str(prepared), "-o", str(path), *FAST, *arguments, "--set",
+                "batch_size=none", "--set", "optimizer_params={eps=1e-6}"]) == 0  # fmt: skip
+    got = SensorLSTMClassifier.load(path).get_params()
+    assert (got["pooling"], got["dropout"], got["bidirectional"]) == ("last", 0.25, True)
+    assert (got["batch_size"], got["optimizer_params"]) == (None, {"eps": 1e-6})
+    assert got["random_state"] == 0
+
+
+def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys):
+    import sensorseq.prepare
+
+    given = {}
+
+    def fake(source, output, **arguments):
+        given.update(arguments, source=source, output=output)
+        raise RecordingError("that was all")
+
+    monkeypatch.setattr(sensorseq.prepare, "prepare", fake)
+    line = (
+        "--time-column clock --files pro_*.csv --files imu_*.csv --labels A,B --labels C"
+        " --exclude D,E --channels x,y --sample-rate-hz 6.5 --window-s 5 --hop-s 2.5"
+        " --max-gap-s 0.4 --split 0.5,0.2,0.3 --jobs 3 --resume --on-error skip"
+        " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
+        " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
+        " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group -o out.h5"
+    )
+    assert "that was all" in refused(["prepare", logs, *line.split()], 3, capsys)
+    assert callable(given.pop("progress"))
+    assert given == {
+        "source": logs,
+        "output": Path("out.h5"),
+        "time_column": "clock",
+        "files": ["pro_*.csv", "imu_*.csv"],
+        "labels": ["A", "B", "C"],
+        "exclude": ["D", "E"],
+        "channels": ["x", "y"],
+        "sample_rate_hz": 6.5,
+        "window_s": 5.0,
+        "hop_s": 2.5,
+        "max_gap_s": 0.4,
+        "split": [0.5, 0.2, 0.3],
+        "jobs": 3,
+        "resume": True,
+        "on_error": "skip",
+        "config": Path("file.toml"),
+        "pair": "{sensor}_{recording}.*",
+        "scale": "robust",
+        "balance": "undersample",
+        "random_state": 7,
+        "train_hop_s": 0.5,
+        "short": "pad",
+        "repair_stamps": True,
+        "label_column": "ground",
+        "label_rule": "majority",
+        "min_purity": 0.8,
+        "split_by": "recording",
+        "scale_per": "group",
+    }
+
+
+def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path, capsys):
+    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, also in predict."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "logs"
+    for number, label in enumerate(("calm", "rough")):
+        (root / label).mkdir(parents=True)
+        for i in range(3):
+            for sensor, rate, name in (("pro", 20, "current"), ("imu", 50, "shake")):
+                t = np.arange(0, 6, 1 / rate)
+                values = np.sin(t * (2 + 9 * number)) + 0.05 * rng.normal(size=len(t))
+                rows = [f"{a:.3f},{b:.4f}" for a, b in zip(t, values, strict=True)]
+                text = "\n".join([f"time,{name}", *rows]) + "\n"
+                (root / label / f"{sensor}_{i}.csv").write_text(text)
+    windows, model = tmp_path / "w.h5", tmp_path / "m"
+    how = ["--files", "pro_*.csv", "--files", "imu_*.csv", "--pair", "{sensor}_{recording}.*"]
+    arguments = ["prepare", str(root), *how, "--window-s", "1", "-o", str(windows)]
+    assert run(arguments) == 0
+    assert run(["train", str(windows), "-o", str(model), *FAST]) == 0
+    one = answer(["predict", model, root / "rough" / "pro_1.csv"], capsys)["recordings"]
+    other = answer(["predict", model, root / "rough" / "imu_1.csv"], capsys)["recordings"]
+    assert one == other
+    assert len(one) == 1
+    assert [Path(path).name for path in one[0]["paths"]] == ["pro_1.csv", "imu_1.csv"]
+    stored = read_windows(windows)
+    own = stored.take(stored.recording_id == "rough/1")
+    expected = SensorLSTMClassifier.load(model).predict_proba(own)
+    got = [[w["probability"][c] for c in ("calm", "rough")] for w in one[0]["windows"]]
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_simulated_recordings_are_prepared_as_they_are(tmp_path, capsys):
+    folder = tmp_path / "simulated"
+    common = ["--robots", "3", "--recordings", "1", "--duration-s", "4", "--surfaces"]
+    assert run(["simulate", str(folder), *common, "carpet,gravel"]) == 0
+    assert run(["simulate", str(tmp_path / "twin"), *common, "carpet,gravel"]) == 0
+    for file in sorted(folder.rglob("*.*")):
+        twin = tmp_path / "twin" / file.relative_to(folder)
+        assert file.read_bytes() == twin.read_bytes()
+    out = tmp_path / "simulated.h5"
+    assert run(["prepare", str(folder), "--window-s", "1", "-o", str(out)]) == 0
+    windows = read_windows(out)
+    assert set(windows.groups.tolist()) == {"robot_00", "robot_01", "robot_02"}
+    assert "already" in refused(["simulate", folder, *common, "carpet"], 2, capsys)
+    assert "Did you mean 'gravel'" in refused(
+        ["simulate", tmp_path / "x", *common, "gravle"], 2, capsys
+    )
+
+
+def test_the_page_is_written(prepared, model, tmp_path, capsys):
+    page = tmp_path / "fit.html"
+    out = tmp_path / "m"
+    assert run(["train", str(prepared), "-o", str(out), *FAST, "--report", str(page)]) == 0
+    assert page.read_text("utf-8").startswith("<!doctype html>")
+    page = tmp_path / "folds.html"
+    folds = ["evaluate", str(model), str(prepared), "--folds", "2", "--no-baselines"]
+    assert run([*folds, "--report", str(page), "-q"]) == 0
+    assert "2 folds of whole groups" in page.read_text("utf-8")
+    page = tmp_path / "evaluation.html"
+    assert run(["evaluate", str(model), str(prepared), "--report", str(page), "-q"]) == 0
+    assert "gradient boosting" in page.read_text("utf-8")
+
+
+# What cannot be done.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "{model}"], "Missing argument"),
+        (["train", "{prepared}"], "Missing option"),
+        (["train", "{prepared}", "-o", "{out}", "--set", "poolin=last"], "Did you mean pooling"),
+        (["train", "{prepared}", "-o", "{out}", "--set", "pooling"], "give NAME=VALUE"),
+        (["train", "{prepared}", "-o", "{out}", "--set", "pooling=lest"], "Did you mean 'last'"),
+        (["train", "{prepared}", "-o", "{out}", "--learning-rate", "-1"], "learning_rate=-1"),
+        (["train", "{prepared}", "-o", "{out}", "--set", "n_models=0"], "n_models=0"),
+        (["train", "{prepared}", "-o", "{prepared}"], "would be overwritten"),
+        (["prepare", "{logs}", "-o", "{out}"], "window_s is not given"),
+        (["prepare", "{logs}", "-o", "{out}", "--window-s", "1", "--split", "a,b"], "0.6,0.2,0.2"),
+        (["prepare", "{logs}", "-o", "{out}", "--window-s", "1", "--exclude", "clam"], "'calm'"),
+        (["prepare", "{logs}", "-o", "{out}", "--window-s", "one"], "--window-s"),
+        (["evaluate", "{model}", "{prepared}", "--folds", "1"], "--folds"),
+        (["no-such-command"], "No such command"),
+    ],
+)
+def test_a_command_line_without_sense_is_code_2(
+    arguments, message, logs, prepared, model, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    known = {"logs": logs, "prepared": prepared, "model": model, "out": out}
+    before = prepared.read_bytes()
+    assert message in refused([a.format(**known) for a in arguments], 2, capsys)
+    assert prepared.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "foreign", "folder"])
+@pytest.mark.parametrize("which", ["model", "prepared"])
+def test_a_file_that_cannot_be_read_is_named(which, damage, prepared, model, tmp_path, capsys):
+    files = {"model": model, "prepared": prepared}
+    bad = tmp_path / "schlechte Datei.bin"
+    content = files[which].read_bytes()
+    if damage == "folder":
+        bad.mkdir()
+    elif damage != "missing":
+        bad.write_bytes(
+            {"empty": b"", "truncated": content[: len(content) // 2], "foreign": b"PNG" * 99}[
+                damage
+            ]
+        )
+    files[which] = bad
+    assert str(bad) in refused(["evaluate", files["model"], files["prepared"], "-q"], 3, capsys)
+    if which == "prepared":
+        arguments = ["train", bad, "-o", tmp_path / "m", "-q"]
+        assert str(bad) in refused(arguments, 3, capsys)
+        assert not (tmp_path / "m").exists()
+    assert str(bad) in refused(["info", bad], 3, capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,current,speed\n0,1,2\n0.05,oops,2\n", "oops"),
+        ("time,current,speed\n0,1,2\n0.05,1,2\n0.05,1,2\n", "repeats"),
+        ("time,current,speed\n0,1,2\n0.05,1,2\n0.01,1,2\n", "goes back"),
+        ("time,current,speed\n", "no sample"),
+        ("", "empty"),
+        ("clock,current,speed\n0,1,2\n", "time"),
+        ("time,current\n0,1\n0.05,1\n", "'speed'"),
+        ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "no window of 1 s"),
+        ("time,current,speed\n0,,2\n0.05,,2\n0.1,,2\n", "current"),
+    ],
+)
+def test_a_recording_that_cannot_be_predicted_is_named(text, message, model, tmp_path, capsys):
+    file = tmp_path / "neue Fahrt ü.csv"
+    file.write_text(text)
+    error = refused(["predict", model, file, "-q"], 3, capsys)
+    assert str(file) in error
+    assert message in error
+
+
+def test_files_of_the_wrong_kind_are_recognised(prepared, model, tmp_path, capsys):
+    assert "order is MODEL" in refused(["evaluate", prepared, model], 3, capsys)
+    assert "order is MODEL" in refused(["predict", prepared, model], 3, capsys)
+    assert "sensorseq evaluate" in refused(["predict", model, prepared], 3, capsys)
+    assert "sensorseq info" in refused(["inspect", prepared], 3, capsys)
+    out = tmp_path / "m"
+    assert "not an HDF5 file" in refused(["train", model, "-o", out], 3, capsys)
+
+
+def test_a_model_of_arrays_predicts_no_recordings(logs, prepared, tmp_path, capsys):
+    windows = read_windows(prepared)
+    path = tmp_path / "m"
+    classifier = SensorLSTMClassifier(hidden_size=4, max_epochs=1, device="cpu")
+    classifier.fit(windows.X, windows.y, groups=windows.groups).save(path)
+    assert "trained on arrays" in refused(["predict", path, logs / "calm/run_0.csv"], 3, capsys)
+
+
+def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path, capsys):
+    windows = read_windows(prepared)
+    seen = str(windows.part("train").recording_id[0])
+    (found,) = answer(["predict", model, logs / f"{seen}.csv"], capsys)["recordings"]
+    assert found["notes"] == ["the model has learned from this very recording."]
+    lines = (logs / f"{seen}.csv").read_text().splitlines()
+    slow = tmp_path / "slow.csv"
+    slow.write_text("\n".join([lines[0], *lines[1::4]]) + "\n")
+    (found,) = answer(["predict", model, slow], capsys)["recordings"]
+    assert "recorded at 5 Hz, below the 20 Hz" in found["notes"][0]
+
+
+def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path, capsys):
+    """Prepared again under other names and another seed: still recognised."""
+    copy = tmp_path / "copy"
+    for file in logs.rglob("*.csv"):
+        target = copy / file.parent.name / f"renamed_{file.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    again = tmp_path / "again.h5"
+    assert run(["prepare", str(copy), "--window-s", "1", "-o", str(again), "--split", "none"]) == 0
+    capsys.readouterr()
+    error = refused(["evaluate", model, again, "-q"], 3, capsys)
+    assert "learned from" in error
+    assert "renamed_run" in error
+    found = answer(["evaluate", model, again, "--include-seen"], capsys)
+    assert len(found["seen_recordings"]) > 0
+
+
+def test_windows_of_other_channels_are_refused(prepared, model, logs, tmp_path, capsys):
+    other = tmp_path / "other.h5"
+    arguments = ["prepare", str(logs), "--window-s", "1", "--channels", "speed,current"]
+    assert run([*arguments, "-o", str(other)]) == 0
+    capsys.readouterr()
+    error = refused(["evaluate", model, other, "--include-seen", "-q"], 3, capsys)
+    assert "The order differs" in error
+
+
+@pytest.mark.parametrize("where", ["no such folder/m", "{folder}", "/proc/m"])
+def test_an_output_with_no_place_to_go_is_found_out_before_training(
+    where, prepared, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(SensorLSTMClassifier, "fit", lambda *_: pytest.fail("it trained"))
+    out = tmp_path / where.format(folder=".")
+    assert str(out) in refused(["train", prepared, "-o", out, "-q"], 3, capsys)
+    page = ["train", prepared, "-o", tmp_path / "m", "--report", out, "-q"]
+    assert str(out) in refused(page, 3, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def limited(arguments, size_bytes):
+    """Run in a process whose files may not grow beyond a size, as on a full disk."""
+    command = [sys.executable, "-m", "sensorseq.cli", *(str(a) for a in arguments)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes)),
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "simulate"])
+def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model, tmp_path):
+    out = tmp_path / "neue Datei"
+    arguments = {
+        "prepare": ["prepare", logs, "--window-s", "1", "-o", out],
+        "train": ["train", prepared, "-o", out, *FAST],
+        "evaluate": ["evaluate", model, prepared, "--no-baselines", "--report", out],
+        "simulate": ["simulate", out, "--duration-s", "30", "--surfaces", "carpet"],
+    }[command]
+    done = limited(arguments, 2000)
+    assert done.returncode == 3, done.stderr
+    assert str(out) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == (["neue Datei.parts"] if command == "prepare" and left else [])
+
+
+def test_what_was_there_survives_a_failed_run(prepared, tmp_path, capsys):
+    out = tmp_path / "m"
+    out.write_bytes(b"an older model")
+    refused(["train", tmp_path / "missing.h5", "-o", out, "-q"], 3, capsys)
+    assert out.read_bytes() == b"an older model"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_inspect_lists_what_cannot_be_read(tmp_path, capsys):
+    root = write_recordings(tmp_path / "logs", n=2)
+    (root / "calm" / "run_9.csv").write_text("time,current,speed\n0,1,2\n0.05,x,2\n")
+    assert run(["inspect", str(root), "--json", "-q"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_errors"] == 1
+    (bad,) = [row for row in found["recordings"] if "error" in row]
+    assert "run_9.csv" in bad["error"]
+    good = next(row for row in found["recordings"] if "error" not in row)
+    assert good["sample_rate_hz"] == pytest.approx(20)
+    assert [channel["name"] for channel in good["channels"]] == ["current", "speed"]
+
+
+# The process.
+
+
+def python(code, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *(str(a) for a in arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_bench_says_ratios_and_the_peak(monkeypatch, capsys):
+    from sensorseq import benchmark
+
+    monkeypatch.setattr(benchmark, "SHORT", (benchmark.Shape(2, 5, 1, 4),))
+    found = answer(["bench", "--threads", 1], capsys)
+    assert found["threads"] == 1
+    assert found["environment"]["isa"]
+    assert [row["what"] for row in found["rows"]] == list(benchmark.KINDS)
+    for row in found["rows"]:
+        assert row["ratio_p10"] <= row["ratio"] <= row["ratio_p90"]
+        assert 0 < row["ours_of_peak"] < 2
+    assert run(["bench"]) == 0
+    assert "multiply-add peak" in capsys.readouterr().out
+
+
+def test_help_and_prepare_never_import_torch(logs, tmp_path):
+    code = (
+        "import sys; from sensorseq.cli import run; code = run(sys.argv[1:]);"
+        "heavy = [m for m in ('torch', 'sklearn', 'pyarrow', 'rich') if m in sys.modules];"
+        "print(code, *heavy, file=sys.stderr)"
+    )
+    for command in ((), *((name,) for name in COMMANDS)):
+        assert python(code, *command, "--help").stderr.strip() == "0", command
+    done = python(code, "prepare", logs, "--window-s", "1", "-o", tmp_path / "w.h5", "--jobs", "2")
+    assert done.stderr.strip().splitlines()[-1].split()[0] == "0"
+    assert "torch" not in done.stderr
+    assert (tmp_path / "w.h5").exists()
+
+
+def test_the_version_is_said_and_no_command_is_help(capsys):
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"sensorseq \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert run([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_fits_eighty_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"sensorseq {command}" in text.split("Example:")[1]
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_the_module_is_the_command_and_stdout_is_one_object(prepared, model):
+    command = [sys.executable, "-m", "sensorseq.cli"]
+    done = subprocess.run(
+        [*command, "info", str(model), "--json"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kind"] == "model"
+    done = subprocess.run(
+        [*command, "info", str(model) + "x"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_a_reader_that_leaves_is_no_error(prepared, model, logs):
+    command = f"{sys.executable} -m sensorseq.cli predict '{model}' '{logs}' --windows -q | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("how", "kind"), [("robust", "robust"), ("none", "standard")])
+def test_training_scales_as_the_file_was_prepared(tmp_path, capsys, how, kind):
+    folder, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m"
+    write_recordings(folder)
+    assert run(["prepare", str(folder), "--window-s", "2", "--scale", how, "-o", str(windows)]) == 0
+    assert run(["train", str(windows), "-o", str(model), *FAST]) == 0
+    assert SensorLSTMClassifier.load(model).scaler_.kind == kind
+    with (
+        pytest.warns(UserWarning, match="prepared with scale='robust'")
+        if how == "robust"
+        else (contextlib.nullcontext())
+    ):
+        SensorLSTMClassifier(max_epochs=1, hidden_size=2).fit(windows)
+
+
+# What new users type.
+
+
+def test_python_m_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "sensorseq", "--version"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.startswith("sensorseq ")
+
+
+def test_prepare_refuses_a_file_that_is_prepared_already(prepared, tmp_path, capsys):
+    message = refused(["prepare", prepared, "--window-s", "2", "-o", tmp_path / "x.h5"], 3, capsys)
+    assert "holds prepared windows; give the recordings it was made from" in message
+
+
+def test_a_file_of_another_kind_names_what_makes_prepared_ones(model, tmp_path, capsys):
+    for given in (model, tmp_path):
+        message = refused(["train", given, "-o", tmp_path / "m"], 3, capsys)
+        assert message.endswith(
+            "not a prepared file; `sensorseq prepare` makes one from recordings."
+        )
+
+
+@pytest.mark.parametrize("written", ["-o", "--report"])
+def test_a_model_never_takes_the_place_of_its_checkpoint(prepared, tmp_path, capsys, written):
+    file = tmp_path / "run"
+    files = {"-o": tmp_path / "m", written: file}
+    said = [text for pair in files.items() for text in pair]
+    message = refused(["train", prepared, *said, "--set", f"checkpoint={file}"], 2, capsys)
+    assert "give it a name of its own" in message
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("seed", ["abc", "-1", "1.5"])
+def test_a_random_state_that_is_none_is_refused(prepared, tmp_path, capsys, seed):
+    command = ["train", prepared, "-o", tmp_path / "m", "--set", f"random_state={seed}"]
+    assert "must be an integer of 0 or more" in refused(command, 2, capsys)
+
+
+def test_doctor_blames_an_argument_on_no_file(prepared, capsys):
+    message = refused(["doctor", prepared, "--set", "hidden_size=0"], 2, capsys)
+    assert message == "error: hidden_size=0 must be at least 1."
+
+
+def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
+    out = tmp_path / "m"
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from sensorseq.cli import main; sys.exit(main())"
+    command = ["train", str(prepared), "-o", str(out), "--max-epochs", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=write,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, out.is_file()) == (0, True)
+
+
+def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path, capsys):
+    named = ["--files", "run_*.csv", "--window-s", "1"]
+    assert run(["prepare", str(logs), *named, "-o", str(tmp_path / "w.h5"), "-q"]) == 0
+    assert run(["train", str(tmp_path / "w.h5"), "-o", str(tmp_path / "m"), *FAST]) == 0
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "drive.csv").write_bytes((logs / "calm" / "run_0.csv").read_bytes())
+    message = refused(["predict", tmp_path / "m", tmp_path / "new"], 3, capsys)
+    assert "Give the files themselves, not their folder" in message
+    assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0

@@ -1,0 +1,128 @@
+"""The walk-through of the README on real recordings, as written there.
+
+BorealTC is a public set (CC0) of a wheeled robot on five terrains: folders ASPHALT, FLOORING, ICE,
+SANDY_LOAM, SNOW with ``pro_NN.csv`` (motor currents and wheel speeds), and MIXED. Say where it lies
+with SENSORSEQ_BOREALTC.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq.storage.prepared import read_windows
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
+TERRAINS = ["ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FOLDER / "ICE" / "pro_01.csv").is_file(),
+        reason=f"BorealTC is not in {FOLDER}; set SENSORSEQ_BOREALTC to its folder",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("walk")
+
+
+def sensorseq(folder, line, *more):
+    """Run a command of the README in a process of its own; return what it wrote to stdout."""
+    words = [word.replace("PATH", str(FOLDER.parent)) for word in line.split()]
+    words = [word.strip("'") for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "sensorseq.cli", *words, *more],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PREPARE = (
+    f"prepare PATH/{FOLDER.name} --exclude MIXED --files 'pro_*.csv' --time-column time"
+    " --window-s 5 --hop-s 2.5 -o terrain.h5"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    sensorseq(folder, PREPARE)
+    sensorseq(folder, "train terrain.h5 -o terrain.safetensors")
+    return folder
+
+
+def test_recordings_stay_whole_and_every_class_is_in_every_part(trained):
+    windows = read_windows(trained / "terrain.h5")
+    assert windows.channels == ("curL", "curR", "velL", "velR")
+    assert windows.sample_rate_hz == pytest.approx(6.5, rel=1e-3)
+    assert windows.n_timesteps == 32
+    assert len(np.unique(windows.recording_id)) == 71
+    for name in np.unique(windows.recording_id):
+        assert len(np.unique(windows.split[windows.recording_id == name])) == 1
+    for part in ("train", "validation", "test"):
+        assert np.unique(windows.part(part).y).tolist() == TERRAINS
+
+
+def test_prepared_twice_has_the_same_bytes(trained, tmp_path):
+    sensorseq(tmp_path, PREPARE, "--jobs", "2")
+    assert (tmp_path / "terrain.h5").read_bytes() == (trained / "terrain.h5").read_bytes()
+
+
+def test_evaluate_measures_recordings_never_trained_on(trained):
+    found = json.loads(sensorseq(trained, "evaluate terrain.safetensors terrain.h5", "--json"))
+    windows = read_windows(trained / "terrain.h5")
+    assert found["classes"] == TERRAINS
+    assert np.sum(found["confusion_matrix"]) == (windows.split == "test").sum()
+    own = {row["recording_id"] for row in found["recordings"]}
+    assert own == set(windows.part("test").recording_id.tolist())
+    assert found["accuracy"] == pytest.approx(
+        np.trace(found["confusion_matrix"]) / np.sum(found["confusion_matrix"])
+    )
+    majority = found["baselines"]["majority"]
+    assert found["accuracy"] > majority["accuracy"] + 0.15
+    # What accuracy anchors say of trees on these recordings: well above 0.75 on new ones.
+    assert found["baselines"]["gradient_boosting"]["accuracy"] > 0.75
+    text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
+    assert "recordings the model never saw" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
+    line = f"predict terrain.safetensors PATH/{FOLDER.name}/ICE/pro_01.csv"
+    found = json.loads(sensorseq(trained, line, "--json"))
+    (recording,) = found["recordings"]
+    windows = read_windows(trained / "terrain.h5")
+    own = windows.take(windows.recording_id == "ICE/pro_01")
+    np.testing.assert_allclose([w["start_s"] for w in recording["windows"]], own.start_s)
+    assert recording["seen_in_training"] == (own.split[0] != "test")
+    assert recording["label"] in TERRAINS
+    assert recording["label"] in sensorseq(trained, line)
+
+
+def test_shuffled_terrains_fall_to_chance(trained):
+    """Whole recordings get the terrain of another: nothing is left to find in new ones."""
+    from dataclasses import replace
+
+    from sensorseq import SensorLSTMClassifier
+    from sensorseq.evaluation.evaluate import evaluate_folds
+
+    windows = read_windows(trained / "terrain.h5")
+    names, index = np.unique(windows.recording_id, return_inverse=True)
+    label = np.array([name.split("/")[0] for name in names])
+    shuffled = replace(windows, y=np.random.default_rng(0).permutation(label)[index], split=None)
+    classifier = SensorLSTMClassifier(max_epochs=15, random_state=0)
+    found = evaluate_folds(classifier, shuffled, 4, baselines=("gradient_boosting",))
+    for scored in (found.model, found.baselines["gradient_boosting"]):
+        assert scored.scores["balanced_accuracy"] < 0.35  # a guess gives 0.2

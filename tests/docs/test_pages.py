@@ -1,0 +1,169 @@
+"""The pages of docs say what the code does, and show pictures that exist."""
+
+import ast
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.preprocessing.configuration import make_configuration
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "preprocessing").glob("*.md"))
+PICTURES = ROOT / "docs" / "images" / "preprocessing"
+REMEDIES = sorted((ROOT / "docs" / "remedies").glob("*.md"))
+ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
+REMEDY_PICTURES = ROOT / "docs" / "images" / "remedies"
+ESTIMATORS = {c.__name__: c for c in (SensorLSTMClassifier, SensorLSTMRegressor)}
+# how and where a fit runs, not what its curve is mended with
+NO_REMEDIES = {
+    *("device", "dtype", "deterministic", "engine", "callbacks", "verbose", "random_state"),
+    *("warm_start", "auto_repair", "max_epochs", "validation_fraction"),
+}
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.S)
+
+
+def calls_in(text):
+    """Yield the name and the keywords of every call."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            yield name, {keyword.arg for keyword in node.keywords}
+
+
+def drawn():
+    """Names of the functions that the script makes pictures with."""
+    tree = ast.parse((ROOT / "docs" / "pictures.py").read_text("utf-8"))
+    table = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "PICTURES"
+    )
+    names = {node.id for node in ast.walk(table) if isinstance(node, ast.Name)}
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} & names
+
+
+@pytest.mark.parametrize("page", PAGES + REMEDIES, ids=lambda page: page.stem)
+def test_links_and_pictures_of_a_page_are_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_step_has_a_page_and_every_page_a_picture_that_the_script_draws():
+    pages = {page.stem for page in PAGES} - {"README"}
+    assert pages == drawn() == {picture.stem for picture in PICTURES.glob("*.png")}
+    index = (ROOT / "docs" / "preprocessing" / "README.md").read_text("utf-8")
+    for page in pages:
+        assert f"({page}.md)" in index
+        assert f"/{page}.png" in (ROOT / "docs" / "preprocessing" / f"{page}.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_configurations_on_a_page_are_understood(page):
+    for text in blocks(page, "toml"):
+        said = tomllib.loads(text)
+        said["window"] = {"window_s": 5.0, **said.get("window", {})}
+        PreparePipeline.from_configuration(make_configuration(said))
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+def test_what_a_page_imports_is_there(page):
+    for text in blocks(page, "python"):
+        tree = ast.parse(text)
+        lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        for node in lines:
+            exec(ast.unparse(node), {})
+
+
+def remedies_drawn():
+    """Names of the pictures that the script of the remedies makes."""
+    tree = ast.parse((ROOT / "docs" / "remedy_pictures.py").read_text("utf-8"))
+    tables = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and node.target.id in ("STUDIES", "SPECIAL")
+    ]
+    return {key.value for table in tables for key in table.keys}
+
+
+def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draws():
+    pages = {page.stem for page in REMEDIES} - {"README"}
+    pictures = {picture.stem: picture for picture in REMEDY_PICTURES.glob("*.png")}
+    assert pages == remedies_drawn() == set(pictures)
+    index = (ROOT / "docs" / "remedies" / "README.md").read_text("utf-8")
+    for page in pages:
+        assert f"({page}.md)" in index
+        text = (ROOT / "docs" / "remedies" / f"{page}.md").read_text("utf-8")
+        assert f"/{page}.png" in text
+        assert "**Symptom.**" in text
+        assert pictures[page].stat().st_size < 60_000
+
+
+@pytest.mark.parametrize("page", REMEDIES, ids=lambda page: page.stem)
+def test_arguments_in_the_snippets_of_a_remedy_are_those_of_the_estimators(page):
+    texts = blocks(page, "python")
+    assert texts or page.stem == "README"
+    named = []
+    for text in texts:
+        for name, keywords in calls_in(text):
+            if name in ESTIMATORS:
+                assert keywords <= set(inspect.signature(ESTIMATORS[name]).parameters)
+                named += keywords
+            elif name in ("fit", "predict"):
+                method = getattr(SensorLSTMClassifier, name)
+                assert keywords <= set(inspect.signature(method).parameters)
+    assert named or page.stem == "README"
+
+
+def test_every_argument_that_is_a_remedy_is_in_the_index_and_on_a_page():
+    index, *pages = sorted(REMEDIES, key=lambda page: page.stem != "README")
+    listed = set(re.findall(r"`(\w+)`", index.read_text("utf-8")))
+    shown = {
+        keyword
+        for page in pages
+        for text in blocks(page, "python")
+        for _, keywords in calls_in(text)
+        for keyword in keywords
+    }
+    known = set(inspect.signature(SensorLSTMClassifier).parameters)
+    assert known - NO_REMEDIES - listed == set()
+    assert known - NO_REMEDIES - shown == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_example_configurations_are_understood(path):
+    PreparePipeline.from_toml(path)
+
+
+def test_the_streamed_example_says_what_the_offline_preparation_says(capsys):
+    recordings = [
+        Recording.evenly_sampled(
+            np.random.default_rng(seed).normal(size=(1500, 2)) * (1 + seed % 2),
+            50.0,
+            ("left", "right"),
+            f"drive {seed}",
+            label=("ice", "mud")[seed % 2],
+        )
+        for seed in range(6)
+    ]
+    offline, live = blocks(ROOT / "docs" / "preprocessing" / "streaming.md", "python")
+    chunks = np.array_split(recordings[3].values, 211)
+    names = {"recordings": recordings, "chunks": chunks}
+    exec(offline.replace("random_state=0", "max_epochs=2, patience=2, random_state=0"), names)
+    capsys.readouterr()
+    exec(live, names)
+    latency_s, *labels = capsys.readouterr().out.split()
+    assert f"print(resampler.latency_s + stream.latency_s)  # {float(latency_s):.2f}\n" in live
+    windows = names["pipeline"].windows_
+    own = windows.take(np.flatnonzero(windows.recording_id == "drive 3"))
+    expected = names["clf"].predict(own.X)
+    # the stream is not flushed, so windows that end within the latency are still to come
+    assert len(own) - 2 <= len(labels) < len(own)
+    np.testing.assert_array_equal(labels, expected[: len(labels)])

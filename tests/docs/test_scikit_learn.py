@@ -1,0 +1,23 @@
+"""Every block of docs/scikit_learn.md runs, one after another, and warns of nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+import sklearn
+
+pytest.importorskip("optuna")
+pytest.importorskip("skops")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scikit_learn.md"
+
+
+def test_the_page_runs_as_it_stands():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    assert len(blocks) >= 9
+    names = {}
+    with sklearn.config_context():  # what the page sets is put back
+        for block in blocks:
+            exec(compile(block, str(PAGE), "exec"), names)
+    assert names["search"].best_params_["learning_rate"] in (1e-3, 1e-2)
+    assert set(names["taken"].classes_) == {"ice", "mud", "sand"}
+    assert (PAGE.parents[1] / "examples" / "optuna_search.py").is_file()

@@ -1,0 +1,723 @@
+import functools
+import hashlib
+import math
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq.errors import (
+    ArgumentError,
+    DivergedError,
+    EnvironmentProblemError,
+    InputError,
+    ModelFileError,
+)
+from sensorseq.estimator import base
+from sensorseq.preprocessing.weights import class_weights
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.training import engine
+from sensorseq.training.parts import split_windows
+
+
+def small(**arguments):
+    settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
+    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+
+
+def make_windows(n=60, n_timesteps=20, n_channels=2, n_classes=3, seed=0):
+    """Sines whose frequency is the class, in random phase and a little noise."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    t = np.arange(n_timesteps)[None, :, None]
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, n_channels))
+    X = np.sin(t * (0.2 + 0.5 * y[:, None, None]) + phase)
+    return X + 0.1 * rng.normal(size=X.shape), y
+
+
+X, Y = make_windows()
+
+
+def weights(classifier):
+    return {
+        name: tensor.numpy().tobytes() for name, tensor in classifier.module_.state_dict().items()
+    }
+
+
+def without_durations(history):
+    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
+
+
+def assert_same_fit(first, second):
+    assert weights(first) == weights(second)
+    assert without_durations(first.history_) == without_durations(second.history_)
+
+
+EXPECTED_FAILED_CHECKS = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "a window of weight 2 fills one place of a mini-batch, two copies fill two; weight 0 is"
+        " removal exactly, which a test of its own shows"
+    ),
+}
+
+
+@parametrize_with_checks(
+    [
+        small(hidden_size=8, max_epochs=20),
+        small(hidden_size=8, max_epochs=20, dtype="float64", pooling="last", random_state=None),
+    ],
+    expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+# Learning.
+
+
+def test_the_classic_task_works_with_defaults_on_one_hot_labels():
+    rng = np.random.default_rng(0)
+    y = np.arange(98) % 6
+    X = np.sin(np.arange(100) * (0.1 + 0.15 * y[:, None]) + rng.uniform(0, 6, (98, 1)))[:, :, None]
+    classifier = SensorLSTMClassifier(random_state=0).fit(X, np.eye(6)[y])
+    assert classifier.score(X, np.eye(6)[y]) > 0.9
+    assert classifier.classes_.tolist() == list(range(6))
+    assert classifier.fluctuation_.verdict in {"normal", "fluctuating"}
+    assert classifier.history_[classifier.best_epoch_ - 1]["val_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"bidirectional": True, "num_layers": 2, "dropout": 0.1, "recurrent_dropout": 0.1},
+        {"pooling": "last", "head_norm": "batch"},
+        {"pooling": "max", "head_norm": "layer", "optimizer": "adamw", "weight_decay": 0.01},
+        {"loss": "focal", "sampler": "balanced", "lr_schedule": "one_cycle"},
+        {"loss": "mse", "optimizer": "rmsprop", "lr_schedule": "plateau", "learning_rate": 0.01},
+        {"optimizer": "sgd", "learning_rate": 0.3, "clip_by": "value", "max_grad_norm": 0.5},
+        {"weight_init": "he", "recurrent_init": "xavier", "ema_decay": 0.9, "warmup_epochs": 2},
+        {"scale": "robust", "label_smoothing": 0.1, "class_weight": "balanced", "l1": 1e-5},
+        {"scale": None, "max_timesteps": 15, "crop": "random", "last_batch": "merge"},
+        {"dtype": "float64", "batch_size": None, "learning_rate": 0.1, "max_grad_norm": None},
+        {"loss": torch.nn.CrossEntropyLoss(), "weight_init": "uniform", "last_batch": "drop"},
+    ],
+    ids=lambda arguments: "+".join(arguments) or "defaults",
+)
+def test_planted_frequencies_are_learned_with_every_choice(arguments):
+    settings = {"hidden_size": 16, "max_epochs": 30, "early_stopping": False}
+    classifier = small(**{**settings, **arguments}).fit(*make_windows(n=240))
+    assert classifier.score(*make_windows(n=240, seed=1)) > 0.9
+
+
+def test_probabilities_sum_to_one_and_agree_with_logits_and_labels():
+    classifier = small().fit(X, Y)
+    probability = classifier.predict_proba(X)
+    logits = classifier.decision_function(X)
+    assert probability.shape == logits.shape == (60, 3)
+    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(probability.argmax(1), logits.argmax(1))
+    np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[logits.argmax(1)])
+
+
+def test_two_classes_have_one_decision_value():
+    classifier = small().fit(X, Y == 0)
+    decision = classifier.decision_function(X)
+    assert decision.shape == (60,)
+    np.testing.assert_array_equal(classifier.predict(X), decision > 0)
+
+
+# One seed, one result.
+
+
+def test_the_seed_determines_the_result_bit_for_bit():
+    settings = {"dropout": 0.3, "recurrent_dropout": 0.2, "max_timesteps": 15, "crop": "random"}
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002  the global state is the point
+    first = small(**settings).fit(X, Y)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    before = torch.get_rng_state()
+    second = small(**settings).fit(X, Y)
+    assert torch.equal(before, torch.get_rng_state())
+    assert_same_fit(first, second)
+    assert weights(first) != weights(small(**settings, random_state=1).fit(X, Y))
+
+
+def digest(classifier):
+    return hashlib.sha256(b"".join(weights(classifier).values())).hexdigest()
+
+
+def test_the_seed_determines_the_result_in_another_process():
+    script = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r};"
+        "from test_classifier import X, Y, digest, small;"
+        "print(digest(small(dropout=0.3).fit(X, Y)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == digest(small(dropout=0.3).fit(X, Y))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+def test_the_number_of_threads_changes_no_bit(options):
+    before = torch.get_num_threads()
+    weights = []
+    windows, labels = make_windows(180)
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            clf = SensorLSTMClassifier(hidden_size=64, max_epochs=3, random_state=0, **options)
+            clf.fit(windows, labels)
+            weights.append(torch.cat([p.detach().flatten() for p in clf.module_.parameters()]))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_fits_in_threads_do_not_disturb_each_other():
+    alone = small(dropout=0.3).fit(X, Y)
+    before = torch.get_rng_state()
+    fitted = [small(dropout=0.3) for _ in range(4)]
+    threads = [threading.Thread(target=one.fit, args=(X, Y)) for one in fitted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in fitted:
+        assert_same_fit(alone, one)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_unused_choice_elsewhere_changes_no_first_weight():
+    plain, cropped = (small(max_epochs=1, crop=c).fit(X, Y) for c in ("head", "random"))
+    assert_same_fit(plain, cropped)
+
+
+# Data in.
+
+
+@pytest.mark.parametrize("dtype", [bool, int, np.float32])
+def test_one_hot_labels_are_labels(dtype):
+    one_hot = small().fit(X, np.eye(3)[Y].astype(dtype))
+    assert_same_fit(small().fit(X, Y), one_hot)
+    assert one_hot.score(X, np.eye(3)[Y]) == one_hot.score(X, Y)
+
+
+def test_one_hot_columns_stand_for_the_classes_fit_saw():
+    names = np.array(["ICE", "SAND", "SNOW"])
+    classifier = small().fit(X, names[Y], X_val=X, y_val=np.eye(3)[Y])
+    assert_same_fit(classifier, small().fit(X, names[Y], X_val=X, y_val=names[Y]))
+    assert classifier.score(X, np.eye(3)[Y]) == classifier.score(X, names[Y]) > 0.5
+
+
+def test_an_object_array_of_windows_is_their_list():
+    listed = [window[: 12 + i % 9] for i, window in enumerate(X)]
+    boxed = np.empty(len(X), object)
+    boxed[:] = listed
+    assert_same_fit(small().fit(listed, Y), small().fit(boxed, Y))
+
+
+def test_labels_of_any_type_are_the_classes():
+    names = np.array(["ICE", "SNOW", "SAND"])
+    classifier = small().fit(X, names[Y])
+    assert classifier.classes_.tolist() == ["ICE", "SAND", "SNOW"]
+    assert set(classifier.predict(X)) <= set(names)
+
+
+def test_one_channel_is_the_same_in_two_and_three_dimensions():
+    flat, deep = small().fit(X[:, :, 0], Y), small().fit(X[:, :, :1], Y)
+    assert_same_fit(flat, deep)
+    assert (flat.n_features_in_, deep.n_features_in_) == (20, 1)
+    np.testing.assert_array_equal(flat.predict_proba(X[:, :, :1]), deep.predict_proba(X[:, :, 0]))
+
+
+def test_three_dimensional_windows_may_have_any_length_and_flat_ones_not():
+    deep = small().fit(X, Y)
+    assert deep.predict(X[:, :7]).shape == (60,)
+    flat = small().fit(X[:, :, 0], Y)
+    with pytest.raises(ValueError, match=r"X has 7 features, but .* expecting 20"):
+        flat.predict(X[:, :7, 0])
+
+
+def test_what_lies_beyond_the_lengths_changes_nothing():
+    lengths = np.random.default_rng(0).integers(5, 21, len(X))
+    filled, hollow = X.copy(), X.copy()
+    for window, length in zip(hollow, lengths, strict=True):
+        window[length:] = np.nan
+    settings = {"bidirectional": True, "max_timesteps": 12, "crop": "tail"}
+    first = small(**settings).fit(filled, Y, lengths=lengths)
+    second = small(**settings).fit(hollow, Y, lengths=lengths)
+    assert_same_fit(first, second)
+    np.testing.assert_array_equal(
+        first.predict_proba(filled, lengths), first.predict_proba(hollow, lengths)
+    )
+    listed = [window[:length] for window, length in zip(X, lengths, strict=True)]
+    assert_same_fit(first, small(**settings).fit(listed, Y))
+    np.testing.assert_array_equal(first.predict(listed), first.predict(hollow, lengths))
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
+def test_a_window_is_classified_alike_alone_and_among_longer_ones(pooling):
+    classifier = small(pooling=pooling, bidirectional=True, dtype="float64").fit(X, Y)
+    lengths = np.full(len(X), 20)
+    lengths[0] = 6
+    among = classifier.predict_proba(X, lengths)[0]
+    np.testing.assert_allclose(classifier.predict_proba(X[:1, :6])[0], among, rtol=1e-9)
+
+
+def test_groups_are_never_on_both_sides(monkeypatch):
+    groups = np.repeat(np.arange(20), 3)
+    seen = []
+
+    def rows_of(part, windows):
+        flat = windows.sequences.X.reshape(len(groups), -1)
+        own = part.sequences.X.reshape(len(part.sequences), -1)
+        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
+
+    def spy(windows, *arguments):
+        parts = split_windows(windows, *arguments)
+        seen.append([set(groups[rows_of(part, windows)]) for part in parts])
+        return parts
+
+    monkeypatch.setattr(base, "split_windows", spy)
+    for seed in range(5):
+        small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
+    assert len(seen) == 5
+    for train, validation in seen:
+        assert validation
+        assert not train & validation
+        assert train | validation == set(range(20))
+
+
+def test_the_scaler_learns_from_the_training_part_alone():
+    X_val, y_val = make_windows(seed=1)
+    near = small().fit(X, Y, X_val=X_val, y_val=y_val)
+    far = small().fit(X, Y, X_val=1e3 + X_val, y_val=y_val)
+    np.testing.assert_array_equal(near.scaler_.channel_center, far.scaler_.channel_center)
+    np.testing.assert_allclose(near.scaler_.channel_center, X.mean((0, 1)), rtol=1e-6)
+    held_out = small(validation_fraction=0.4).fit(X * 3, Y)
+    assert not np.allclose(held_out.scaler_.channel_center, 3 * X.mean((0, 1)), rtol=1e-6)
+
+
+def test_a_window_set_that_is_split_is_used_as_split():
+    split = np.array(["train", "validation", "test"])[np.arange(60) // 3 % 3]
+    poisoned = X.copy()
+    poisoned[split == "test"] = 1e6
+    windows = WindowSet(poisoned.astype(np.float32), y=Y, split=split)
+    whole = small().fit(windows)
+    train, validation = windows.part("train"), windows.part("validation")
+    apart = small().fit(train.X, train.y, X_val=validation.X, y_val=validation.y)
+    assert_same_fit(whole, apart)
+    assert whole.score(windows.part("validation")) == apart.score(validation.X, validation.y)
+
+
+def test_windows_of_weight_zero_take_no_part():
+    weight = np.ones(len(X))
+    weight[[3, 10, 11]] = 0
+    spoiled = X.copy()
+    spoiled[3] = 1e9
+    left_out = small().fit(X[weight > 0], Y[weight > 0])
+    assert_same_fit(small().fit(spoiled, Y, sample_weight=weight), left_out)
+
+
+def test_the_unit_of_sample_weights_does_not_matter():
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    first, second = (small(dtype="float64").fit(X, Y, weight * unit) for unit in (1.0, 64.0))
+    np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-9)
+
+
+def test_a_heavier_class_is_predicted_more_often():
+    noise = np.random.default_rng(0).normal(size=(90, 5, 1))
+    y = np.arange(90) % 3
+    counts = [
+        (small(class_weight=weight, max_epochs=15).fit(noise, y).predict(noise) == 2).sum()
+        for weight in (None, {2: 20.0})
+    ]
+    assert counts[1] > counts[0] + 20
+
+
+def test_named_class_weights_are_those_of_preprocessing():
+    y = np.repeat([0, 1], [45, 15])
+    windows, _ = make_windows(n_classes=2)
+    X_val, y_val = make_windows(n_classes=2, seed=1)
+    fit = functools.partial(SensorLSTMClassifier.fit, X=windows, y=y, X_val=X_val, y_val=y_val)
+    balanced = fit(small(class_weight="balanced"))
+    assert_same_fit(balanced, fit(small(class_weight={0: 60 / 90, 1: 60 / 30})))
+    effective = fit(small(class_weight="effective_number"))
+    assert_same_fit(effective, fit(small(class_weight=class_weights(y, "effective_number"))))
+
+
+def test_warm_start_goes_on_from_the_weights_and_the_scaling():
+    classifier = small(warm_start=True, max_epochs=40).fit(X, Y)
+    loss = classifier.best_score_
+    center = classifier.scaler_.channel_center
+    classifier.fit(X + 0.1, Y)
+    assert classifier.history_[0]["val_loss"] < 2 * loss + 0.2
+    assert classifier.history_[0]["val_loss"] < small().fit(X, Y).history_[0]["val_loss"]
+    np.testing.assert_array_equal(classifier.scaler_.channel_center, center)
+
+
+def test_without_warm_start_a_second_fit_is_a_first():
+    twice = small().fit(X * 5, (Y + 1) % 3).fit(X, Y)
+    assert_same_fit(twice, small().fit(X, Y))
+
+
+# How a fit ends.
+
+
+def test_divergence_keeps_the_best_weights_and_says_so():
+    calls = []
+
+    def sick(logits, target):
+        calls.append(0)
+        losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        return losses * float("inf") if len(calls) > 20 else losses
+
+    classifier = small(loss=sick, batch_size=None, max_epochs=50)
+    with pytest.warns(ConvergenceWarning, match="training diverged in epoch 11"):
+        classifier.fit(X, Y)
+    assert classifier.fluctuation_.verdict == "diverged"
+    assert classifier.best_epoch_ == 10
+    assert np.isfinite(classifier.predict_proba(X)).all()
+
+
+def test_divergence_in_the_first_epoch_is_an_error_with_a_report():
+    classifier = small(loss=lambda logits, target: logits.sum(1) * float("nan"))
+    with pytest.raises(DivergedError, match=r"first epoch: .* learning_rate"):
+        classifier.fit(X, Y)
+    assert classifier.fluctuation_.verdict == "diverged"
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+
+
+@pytest.mark.parametrize("loss", ["mse", "focal", torch.nn.CrossEntropyLoss()], ids=str)
+def test_only_cross_entropy_is_judged_in_nats(loss):
+    report = small(loss=loss, max_epochs=40, early_stopping=False).fit(X, Y).fluctuation_
+    assert "nats" not in " ".join(report.explanation[:-1])
+    assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
+    in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
+    assert in_nats <= {"val_prediction_entropy"}  # of the answers, not of a loss
+    alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
+    report = alone.fit(X, Y).fluctuation_
+    assert report.verdict == "too_short_to_tell"
+    assert "was not judged" in str(report)
+
+
+def test_an_interrupt_leaves_a_classifier_that_can_be_used(monkeypatch):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            if len(history) == 4:
+                raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match=r"interrupted after epoch 4 of 6; .* can be used\.$"):
+        classifier = small(callbacks=[Interrupt()]).fit(X, Y)
+    assert classifier.n_iter_ == 4
+    assert classifier.best_score_ == classifier.history_["val_loss"].min()
+    assert classifier.predict(X).shape == (60,)
+
+
+def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise KeyboardInterrupt
+
+    file = tmp_path / "run.checkpoint"
+    said = re.escape(f"With resume=True fit goes on from {file}.")
+    with pytest.warns(UserWarning, match=said):
+        small(callbacks=[Interrupt()], checkpoint=file).fit(X, Y)
+    assert small(checkpoint=file, resume=True).fit(X, Y).n_iter_ == 6
+
+
+def test_a_failed_fit_leaves_nothing_of_the_fit_before():
+    classifier = small().fit(X, Y)
+    with pytest.raises(InputError):
+        classifier.fit(X, np.zeros(len(X)))
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+
+
+def test_verbose_shows_progress_on_stderr(capsys):
+    small(verbose=1).fit(X, Y)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "epoch 6/6  loss" in shown.err
+
+
+def test_history_can_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    classifier = small().fit(X, Y)
+    classifier.plot_history(tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size > 1000
+
+
+def test_the_engine_says_why_it_ran():
+    assert small().fit(X, Y).engine_.name == "native"
+    assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (asked for)"
+    own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
+    assert own.name == "autograd"
+    assert "loss is a callable" in own.reason
+    with pytest.raises(ArgumentError, match="engine='native' cannot serve this training: loss"):
+        small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
+
+
+def test_both_engines_take_the_same_trajectory():
+    options = {"dtype": "float64", "early_stopping": False, "ema_decay": 0.9, "random_state": 3}
+    native = small(engine="native", **options).fit(X, Y)
+    autograd = small(engine="autograd", **options).fit(X, Y)
+    for ours, theirs in zip(native.history_, autograd.history_, strict=True):
+        for name in set(ours) - {"duration_s"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
+    np.testing.assert_allclose(native.predict_proba(X), autograd.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_a_clear_error():
+    with pytest.raises(EnvironmentProblemError, match="device='cuda' is not there"):
+        small(device="cuda").fit(X, Y)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_fit_repeats_and_predicts_without_one(tmp_path):
+    settings = {"device": "cuda", "dropout": 0.3}
+    first, second = small(**settings).fit(X, Y), small(**settings).fit(X, Y)
+    assert first.module_.linear.weight.is_cuda
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    first.save(tmp_path / "model")
+    on_cpu = SensorLSTMClassifier.load(tmp_path / "model", device="cpu")
+    np.testing.assert_allclose(on_cpu.predict_proba(X), first.predict_proba(X), atol=1e-5)
+    assert not pickle.loads(pickle.dumps(first)).module_.linear.weight.is_cuda
+
+
+# With scikit-learn.
+
+
+def test_a_clone_of_a_fitted_classifier_fits_alike():
+    classifier = small(optimizer_params={"eps": 1e-6}, class_weight={0: 2.0}).fit(X, Y)
+    twin = clone(classifier)
+    assert not hasattr(twin, "module_")
+    assert_same_fit(classifier, twin.fit(X, Y))
+
+
+def test_a_pickle_predicts_alike():
+    classifier = small().fit(X, Y)
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    assert again.history_ == classifier.history_
+
+
+def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
+    pipeline = make_pipeline(FunctionTransformer(np.abs), small())
+    search = GridSearchCV(
+        pipeline, {"sensorlstmclassifier__hidden_size": [2, 6]}, cv=2, error_score="raise"
+    )
+    search.fit(X, Y)
+    assert search.predict(X).shape == (60,)
+    assert search.best_params_["sensorlstmclassifier__hidden_size"] in (2, 6)
+
+
+def test_a_second_interrupt_ends_a_search(monkeypatch):
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        cross_validate(small(callbacks=[Interrupt()]), X, Y, cv=3)
+
+
+def test_groups_and_lengths_are_routed_to_each_fold_by_default():
+    groups, lengths = np.repeat(np.arange(12), 5), np.arange(60) % 10 + 11
+    seen = []
+
+    class Spy(SensorLSTMClassifier):
+        def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None, **rest):
+            seen.append((len(X), set(groups), len(lengths)))
+            return super().fit(X, y, sample_weight, groups=groups, lengths=lengths, **rest)
+
+        def predict(self, X, lengths=None):
+            seen.append((len(X), len(lengths)))
+            return super().predict(X, lengths)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        cross_validate(
+            Spy(hidden_size=2, max_epochs=1, random_state=0),
+            X,
+            Y,
+            cv=GroupKFold(3),
+            params={"groups": groups, "lengths": lengths},
+            error_score="raise",
+        )
+    assert seen[::2] == [(40, fitted, 40) for _, fitted, _ in seen[::2]]
+    assert all(len(fitted) == 8 for _, fitted, _ in seen[::2])
+    assert seen[1::2] == [(20, 20)] * 3
+
+
+# The model file.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"head_norm": "batch", "bidirectional": True, "num_layers": 2, "scale": "quantile"},
+        {"scale": None, "dtype": "float64", "optimizer_params": {"betas": (0.8, 0.99)}},
+        {"class_weight": {0: 2.0, 1: 1.0}, "max_timesteps": 15, "crop": "tail"},
+    ],
+    ids=lambda arguments: "+".join(arguments) or "defaults",
+)
+def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
+    classifier = small(**arguments).fit(X, Y)
+    classifier.save(tmp_path / "model.safetensors")
+    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    assert weights(again) == weights(classifier)
+    assert again.get_params() == classifier.get_params()
+    assert again.history_ == classifier.history_
+    assert again.fluctuation_.to_dict() == classifier.fluctuation_.to_dict()
+    for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
+        assert getattr(again, name) == getattr(classifier, name)
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["b", "a", "c"]),
+        np.array(["b", "a", "c"], dtype=object),
+        np.array([-3, 10, 4]),
+        np.array([1.0, 2.0, 7.0]),
+        np.array([True, False, True]),
+    ],
+    ids=lambda labels: labels.dtype.str,
+)
+def test_saved_labels_keep_their_type(labels, tmp_path):
+    classifier = small(max_epochs=1).fit(X, labels[Y])
+    classifier.save(tmp_path / "model")
+    predicted = SensorLSTMClassifier.load(tmp_path / "model").predict(X)
+    assert predicted.dtype == classifier.predict(X).dtype == labels.dtype
+    np.testing.assert_array_equal(predicted, classifier.predict(X))
+
+
+def test_equal_fits_give_equal_files_but_for_durations(tmp_path):
+    contents = []
+    for name in ("first", "second"):
+        classifier = small().fit(X, Y)
+        classifier.history_ = type(classifier.history_)(without_durations(classifier.history_))
+        classifier.save(tmp_path / name)
+        contents.append((tmp_path / name).read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("loss", torch.nn.CrossEntropyLoss()),
+        ("weight_init", lambda name, tensor, generator: tensor.fill_(0.1)),
+        ("callbacks", [type("Quiet", (), {"on_fit_end": lambda *_: None})()]),
+        ("random_state", np.random.RandomState(0)),
+    ],
+)
+def test_an_argument_that_only_code_can_restore_is_not_saved(argument, value, tmp_path):
+    classifier = small(**{argument: value}).fit(X, Y)
+    with pytest.raises(InputError, match=f"^{argument}=.* cannot be saved"):
+        classifier.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    plain = SensorLSTMClassifier().get_params()[argument]
+    classifier.set_params(**{argument: plain}).save(tmp_path / "model")
+
+
+def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
+    with pytest.raises(NotFittedError):
+        small().save(tmp_path / "model")
+
+
+def rename(description, old, new):
+    return {new if key == old else key: value for key, value in description.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a, d: (a, {**d, "parameters": {**d["parameters"], "hidden_sizes": 3}}),
+        lambda a, d: (a, rename(d, "classes", "class")),
+        lambda a, d: (a, {**d, "classes": {"dtype": "V8", "values": []}}),
+        lambda a, d: (a, {**d, "n_channels": 5}),
+        lambda a, d: (a, {**d, "n_channels": "2"}),
+        lambda a, d: (a, {**d, "dtype": "float16"}),
+        lambda a, d: (a, {**d, "dtype": "set_default_device"}),
+        lambda a, d: (a, {**d, "history": []}),
+        lambda a, d: (a, {**d, "history": ["x"]}),
+        lambda a, d: (a, {**d, "engine": [1, 2, 3]}),
+        lambda a, d: (a, {**d, "architecture": {**d["architecture"], "pooling": "sum"}}),
+        lambda a, d: (a, {**d, "architecture": {}}),
+        lambda a, d: (a, {**d, "flat_timesteps": "x"}),
+        lambda a, d: (a, {**d, "report_facts": {"n_val": -1}}),
+        lambda a, d: ({k: v for k, v in a.items() if k != "module.linear.bias"}, d),
+        lambda a, d: ({**a, "module.linear.bias": np.zeros(4, np.float32)}, d),
+        lambda a, d: ({**a, "module.extra": np.zeros(4, np.float32)}, d),
+        lambda a, d: ({**a, "unknown": np.zeros(4, np.float32)}, d),
+        lambda a, d: ({**a, "scaler.channel_center": np.zeros(7)}, d),
+        lambda a, d: ({k: v for k, v in a.items() if k != "scaler.kind"}, d),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_refused_with_its_path(change, tmp_path):
+    path = tmp_path / "model"
+    small(max_epochs=1).fit(X, Y).save(path)
+    write_model(path, *change(*read_model(path)))
+    with pytest.raises(ModelFileError, match=str(path)):
+        SensorLSTMClassifier.load(path)
+
+
+def test_a_damaged_model_is_refused_or_was_not_damaged(tmp_path):
+    path = tmp_path / "model"
+    classifier = small(max_epochs=1).fit(X, Y)
+    classifier.save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for trial in range(150):
+        content = bytearray(whole)
+        if trial % 3:
+            for position in rng.integers(0, len(whole), rng.integers(1, 4)):
+                content[position] = rng.integers(256)
+        else:
+            del content[rng.integers(len(whole)) :]
+        path.write_bytes(content)
+        try:
+            again = SensorLSTMClassifier.load(path)
+        except ModelFileError:
+            continue
+        assert weights(again) == weights(classifier)
+        assert again.history_ == classifier.history_
+
+
+def test_loading_does_not_touch_the_global_generator(tmp_path):
+    small(max_epochs=1).fit(X, Y).save(tmp_path / "model")
+    before = torch.get_rng_state()
+    SensorLSTMClassifier.load(tmp_path / "model")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_no_warning_leaves_an_ordinary_fit():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small().fit(X, Y).predict(X)

@@ -1,0 +1,29 @@
+"""The demonstration keeps what it promises, on the embedded simulated recordings."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from sensorseq import SensorLSTMClassifier
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
+
+
+def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_below(tmp_path):
+    finished = subprocess.run(
+        [sys.executable, str(DEMO), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+    assert finished.returncode == 0, finished.stderr
+    shares = re.findall(r"([\d.]+)%  (always|ridge|gradient boosting|the LSTM)", finished.stdout)
+    accuracy = {name: float(share) for share, name in shares}
+    assert 75.0 <= accuracy["the LSTM"] <= 95.0, finished.stdout
+    assert accuracy["always"] < accuracy["ridge"] < accuracy["the LSTM"] - 8.0, finished.stdout
+    assert "SIMULATED" in finished.stdout
+    assert re.search(r"Verdict\s+(NORMAL|FLUCTUATING)", finished.stdout)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert SensorLSTMClassifier.load(tmp_path / "surfaces.safetensors").classes_.size == 6

@@ -1,0 +1,62 @@
+"""The Optuna example searches, prunes and tests on robots of their own."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "optuna_search.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("optuna_search", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_small_search_prints_its_best(example, monkeypatch, capsys):
+    words = ["optuna_search.py", "--trials", "2", "--epochs", "2", "--surfaces", "ice,sand"]
+    monkeypatch.setattr(sys, "argv", words)
+    example.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 trials, 0 of them pruned")
+    for name in ("learning_rate", "hidden_size", "dropout"):
+        assert re.search(rf"{name} +[\d.e-]+\n", printed)
+    assert re.search(r"test accuracy  [01]\.\d{3}", printed)
+
+
+def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example):
+    epochs = []
+
+    class Impatient(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            epochs.append(trial.last_step)
+            return trial.number == 1 and trial.last_step == 2
+
+    windows = example.make_windows(["ice", "sand"])
+    study = optuna.create_study(pruner=Impatient())
+
+    def objective(trial):
+        callbacks = [example.PruneByValidationLoss(trial)]
+        return example.make_classifier({"hidden_size": 4}, 4, callbacks).fit(windows).best_score_
+
+    study.optimize(objective, n_trials=2)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
+    assert epochs == [1, 2, 3, 4, 1, 2]
+    reported = list(study.trials[0].intermediate_values.values())
+    assert study.trials[0].value == min(reported)
+
+
+def test_robots_of_the_test_part_are_in_no_other(example):
+    windows = example.make_windows(["ice", "sand"])
+    parts = {name: set(windows.part(name).groups) for name in ("train", "validation", "test")}
+    assert all(parts.values())
+    assert not parts["test"] & (parts["train"] | parts["validation"])
+    assert np.isin(windows.y, ["ice", "sand"]).all()

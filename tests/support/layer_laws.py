@@ -1,0 +1,367 @@
+"""What the layer promises on any device, as checks that take the device.
+
+The tests in tests/gpu call them on the CPU, so that they themselves are tested everywhere, and on
+the GPU, where there is one. Only public names are used.
+"""
+
+import contextlib
+import functools
+import itertools
+import random
+import warnings
+from dataclasses import dataclass, fields, replace
+
+import torch
+from budget import assert_within_budget
+from torch import nn
+
+from sensorseq import ops
+from sensorseq.ops import reference
+
+FACTORS = {
+    "hidden_size": (1, 5, 32, 50, 64, 100, 128, 223, 256, 512),
+    "n_channels": (1, 3, 16, 17),
+    "n_directions": (1, 2),
+    "n_models": (1, 3),
+    "pooling": ops.POOLINGS,
+    "lengths": (None, "mixed", "zero"),
+    "states": (False, True),
+    "mask": (False, True),
+    "n_windows": (1, 8, 21),  # a tile of the kernels is 8 rows
+    "n_timesteps": (1, 2, 19),
+}
+# float32 is IEEE here, tf32 is float32 where torch may use TF32
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One choice of every factor."""
+
+    hidden_size: int = 32
+    n_channels: int = 3
+    n_directions: int = 1
+    n_models: int = 1
+    pooling: str = "last"
+    lengths: str | None = None
+    states: bool = False
+    mask: bool = False
+    n_windows: int = 21
+    n_timesteps: int = 19
+
+    def __str__(self):
+        flags = [name for name in ("states", "mask") if getattr(self, name)]
+        return (
+            f"H{self.hidden_size}-C{self.n_channels}-D{self.n_directions}-M{self.n_models}"
+            f"-{self.pooling}-{self.lengths or 'full'}-N{self.n_windows}-T{self.n_timesteps}"
+            + "".join(f"-{flag}" for flag in flags)
+        )
+
+
+def pairs_of(variant):
+    """Every two factors' values that stand together in a variant."""
+    values = [(field.name, getattr(variant, field.name)) for field in fields(variant)]
+    return set(itertools.combinations(values, 2))
+
+
+def covering_variants():
+    """Few variants in which every value of a factor meets every value of every other."""
+    draw = random.Random(0)
+    missing = {
+        pair
+        for (a, of_a), (b, of_b) in itertools.combinations(FACTORS.items(), 2)
+        for pair in itertools.product(((a, v) for v in of_a), ((b, v) for v in of_b))
+    }
+    chosen = []
+    while missing:
+        (a, value_a), (b, value_b) = min(missing, key=repr)
+        candidates = [
+            Variant(**{name: draw.choice(values) for name, values in FACTORS.items()})
+            for _ in range(30)
+        ]
+        candidates = [replace(variant, **{a: value_a, b: value_b}) for variant in candidates]
+        best = max(candidates, key=lambda variant: len(pairs_of(variant) & missing))
+        chosen.append(best)
+        missing -= pairs_of(best)
+    return chosen
+
+
+VARIANTS = covering_variants()
+
+
+@contextlib.contextmanager
+def torch_precision(precision):
+    """Set what torch may use for float32, in RNNs and products; set back what was set."""
+    places = [torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
+
+
+def dtype_of(precision):
+    return torch.float32 if precision == "tf32" else getattr(torch, precision)
+
+
+class Problem:
+    """Random arguments of a variant in float64 on the CPU; each run casts and moves them."""
+
+    def __init__(self, variant, seed=0, n_classes=3, scale=0.4):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            # as a half has it, so that no precision begins with an error of its own
+            values = torch.randn(*shape, generator=generator)
+            return values.bfloat16().double()
+
+        v = self.variant = variant
+        M, N, T, C = v.n_models, v.n_windows, v.n_timesteps, v.n_channels
+        H, D = v.hidden_size, v.n_directions
+        width = ops.pooled_size(v.pooling, H, D)
+        rounded = {
+            "x": draw(1 if seed % 2 else M, N, T, C),
+            "weight_ih": draw(M, D, 4 * H, C) * scale / C**0.5,
+            "weight_hh": draw(M, D, 4 * H, H) * scale / H**0.5,
+            "bias": draw(M, D, 4 * H) * scale,
+            "weight_out": draw(M, n_classes, width) / width**0.5,
+            "bias_out": draw(M, n_classes),
+        }
+        if v.states:
+            rounded |= {"h_0": draw(M, N, D, H) * 0.5, "c_0": draw(M, N, D, H)}
+        self.leaves = {name: value.bfloat16().double() for name, value in rounded.items()}
+        self.mask = (draw(M, N, D, H) > -0.5).double() * 1.5 if v.mask else None
+        self.lengths = {
+            None: None,
+            "zero": torch.zeros(N, dtype=torch.int64),
+            "mixed": torch.randint(0, T + 1, (N,), generator=generator),
+        }[v.lengths]
+        self.grad_logits = draw(M, N, n_classes)
+        self.grad_states = [draw(M, N, D, H), draw(M, N, D, H)]
+        self.grad_hidden = draw(M, N, T, D * H)
+
+    def arguments(self, device, dtype, grad=True):
+        """Leaves, lengths and mask on a device."""
+        found = {
+            name: value.to(device, dtype, copy=True).requires_grad_(grad)
+            for name, value in self.leaves.items()
+        }
+        found["lengths"] = None if self.lengths is None else self.lengths.to(device)
+        found["recurrent_mask"] = None if self.mask is None else self.mask.to(device, dtype)
+        return found
+
+    def run(self, function, device, dtype, head=True, **changes):
+        """Outputs and gradients of all leaves, by name, of ops.lstm_linear or what computes it."""
+        arguments = {**self.arguments(device, dtype), **changes}
+        grads = [self.grad_logits if head else self.grad_hidden, *self.grad_states]
+        if head:
+            arguments["pooling"] = self.variant.pooling
+        else:
+            arguments = {k: v for k, v in arguments.items() if not k.endswith("_out")}
+        outputs = function(**arguments)
+        torch.autograd.backward(
+            list(outputs), [g.to(o.device, o.dtype) for g, o in zip(grads, outputs, strict=True)]
+        )
+        names = ("logits" if head else "hidden", "h_n", "c_n")
+        found = {name: o.detach() for name, o in zip(names, outputs, strict=True)}
+        for name in self.leaves:
+            leaf = arguments.get(name)
+            if leaf is not None:
+                found[f"grad_{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return found
+
+
+def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_0=None, c_0=None):
+    """ops.lstm by torch.nn.LSTM: packed, model by model; a mask only the reference knows."""
+    if recurrent_mask is not None:
+        return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
+    n_models, n_directions, _, hidden_size = weight_hh.shape
+    n_windows, n_timesteps = x.shape[1:3]
+    found = []
+    for model in range(n_models):
+        of_x = x[model if len(x) > 1 else 0]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        parts = {}
+        for direction, suffix in enumerate(("", "_reverse")[:n_directions]):
+            values = [w[model, direction] for w in (weight_ih, weight_hh, bias)]
+            for name, value in zip(names, (*values, torch.zeros_like(values[2])), strict=True):
+                parts[f"{name}_l0{suffix}"] = value
+        layer = nn.LSTM(
+            x.shape[3],
+            hidden_size,
+            batch_first=True,
+            bidirectional=n_directions == 2,
+            device=x.device,
+            dtype=x.dtype,
+        )
+        zeros = x.new_zeros(n_directions, n_windows, hidden_size)
+        first = [zeros if s is None else s[model].transpose(0, 1).contiguous() for s in (h_0, c_0)]
+        given = of_x
+        if lengths is not None:
+            # torch packs no empty row: a row of one step, whose results are then not used
+            given = nn.utils.rnn.pack_padded_sequence(
+                of_x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+            )
+        with warnings.catch_warnings():
+            # cuDNN would rather have the weights in one chunk
+            warnings.filterwarnings("ignore", "RNN module weights are not part of")
+            hidden, last = torch.func.functional_call(layer, parts, (given, tuple(first)))
+        if lengths is not None:
+            hidden, _ = nn.utils.rnn.pad_packed_sequence(
+                hidden, batch_first=True, total_length=n_timesteps
+            )
+            some = lengths > 0
+            hidden = torch.where(some[:, None, None], hidden, hidden.new_zeros(()))
+            last = [
+                torch.where(some[None, :, None], s, f) for s, f in zip(last, first, strict=True)
+            ]
+        found.append([hidden, *(s.transpose(0, 1) for s in last)])
+    return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
+
+
+def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
+    """ops.lstm_linear by torch.nn.LSTM, pooling and a product."""
+    hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
+    pooled = reference.pool(hidden, h_n, lengths, pooling)
+    return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
+
+
+@functools.lru_cache(maxsize=2)
+def exact_runs(variant, head):
+    """Problems of a variant and what they are in float64; small ones more often, against chance."""
+    values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
+    problems = [Problem(variant, seed) for seed in range(max(2, min(16, 4096 // values)))]
+    function = reference.lstm_linear if head else reference.lstm
+    return [(problem, problem.run(function, "cpu", torch.float64, head)) for problem in problems]
+
+
+def check_error(device, variant, precision, head=True):
+    """Error against float64 is at most twice the framework's in the same precision.
+
+    Of outputs and gradients alike, and of all seeds together: where one number is all there is, its
+    share can be anything. tests/support/budget.py says what is compared.
+    """
+    ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
+    runs, dtype = [], dtype_of(precision)
+    with torch_precision(precision):
+        for problem, exact in exact_runs(variant, head):
+            found = [problem.run(side, device, dtype, head) for side in (ours, theirs)]
+            assert found[0].keys() == found[1].keys() == exact.keys()
+            for key, value in found[0].items():
+                assert value.device.type == torch.device(device).type, key
+                assert value.dtype == dtype, key
+                assert value.shape == exact[key].shape, key
+            runs.append((*found, exact))
+    for key in runs[0][0]:
+        sides = [
+            torch.cat([one[key].cpu().flatten() for one in side])
+            for side in zip(*runs, strict=True)
+        ]
+        assert_within_budget([tuple(sides)], dtype, key)
+
+
+def assert_same_bits(found, wanted, where=""):
+    """Two dicts of tensors, or two sequences, bit for bit; a NaN is never right."""
+    names = found.keys() if isinstance(found, dict) else range(len(found))
+    assert len(found) == len(wanted)
+    for name in names:
+        a, b = found[name], wanted[name]
+        assert not a.isnan().any(), f"{name} {where}"
+        assert torch.equal(a, b), f"{name} {where}: {(a != b).sum()} of {a.numel()} differ"
+
+
+def infer(problem, device, dtype, rows=slice(None), models=slice(None), **changes):
+    """ops.lstm_linear on some rows and models, without gradients."""
+    given = problem.arguments(device, dtype, grad=False)
+    for name in ("h_0", "c_0", "recurrent_mask"):
+        if given.get(name) is not None:
+            given[name] = given[name][models, rows]
+    for name in ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out"):
+        given[name] = given[name][models]
+    x = given["x"]
+    given["x"] = x[:, rows] if len(x) == 1 else x[models, rows]
+    given["lengths"] = None if given["lengths"] is None else given["lengths"][rows]
+    with torch.no_grad():
+        return ops.lstm_linear(**{**given, "pooling": problem.variant.pooling, **changes})
+
+
+def check_same_bits_twice(device, variant, precision):
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        first, second = (problem.run(ops.lstm_linear, device, dtype) for _ in range(2))
+    assert_same_bits(first, second)
+
+
+def check_batch_invariance(device, variant, precision):
+    """A row has the same bits alone, in a part of the batch and in the whole."""
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        whole = infer(problem, device, dtype)
+        for rows in (slice(0, 1), slice(3, 4), slice(5, 14), slice(9, None)):
+            part = infer(problem, device, dtype, rows=rows)
+            assert_same_bits(part, [w[:, rows] for w in whole], f"rows {rows}")
+
+
+def check_model_invariance(device, variant, precision):
+    """A model has the same bits alone and beside others."""
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        whole = infer(problem, device, dtype)
+        for model in range(variant.n_models):
+            models = slice(model, model + 1)
+            alone = infer(problem, device, dtype, models=models)
+            assert_same_bits(alone, [w[models] for w in whole], f"model {model}")
+
+
+def check_chunks(device, variant, precision):
+    """Chunks of a sequence, the state carried, give the bits of the whole."""
+    assert variant.pooling == "last"
+    assert variant.n_directions == 1
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        x = problem.arguments(device, dtype, grad=False)["x"]
+        whole = infer(problem, device, dtype)
+        for cuts in ([1], [variant.n_timesteps // 2], [2, 3, 11]):
+            state, found = {}, None
+            for chunk in torch.tensor_split(x, cuts, dim=2):
+                found = infer(problem, device, dtype, x=chunk, **state)
+                state = {"h_0": found[1], "c_0": found[2]}
+            assert_same_bits(found, whole, f"cut at {cuts}")
+
+
+def check_beyond_lengths(device, variant, precision):
+    """What lies beyond the lengths is never read: NaN there changes no bit, of gradients either."""
+    assert variant.lengths == "mixed"
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        clean = problem.run(ops.lstm_linear, device, dtype)
+        for row, length in enumerate(problem.lengths.tolist()):
+            problem.leaves["x"][:, row, length:] = torch.nan
+        assert problem.leaves["x"].isnan().any()
+        assert_same_bits(problem.run(ops.lstm_linear, device, dtype), clean)
+
+
+def check_not_contiguous(device, variant, precision):
+    """Transposed, sliced and expanded arguments give the bits of dense ones."""
+    with torch_precision(precision):
+        problem, dtype = Problem(variant), dtype_of(precision)
+        dense = infer(problem, device, dtype)
+        given = problem.arguments(device, dtype, grad=False)
+
+        def transposed(tensor):
+            return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+        def sliced(tensor):
+            return torch.stack([tensor, torch.full_like(tensor, torch.nan)], -1)[..., 0]
+
+        x = given["x"]
+        for name, value in (
+            ("transposed", {k: transposed(given[k]) for k in ("x", "weight_hh", "weight_out")}),
+            ("sliced", {k: sliced(given[k]) for k in ("x", "weight_ih", "bias", "bias_out")}),
+            ("time first", {"x": x.transpose(1, 2).contiguous().transpose(1, 2)}),
+            ("off alignment", {"x": torch.cat([x.reshape(-1)[:1], x.reshape(-1)])[1:].view_as(x)}),
+        ):
+            assert_same_bits(infer(problem, device, dtype, **value), dense, name)

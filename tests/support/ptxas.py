@@ -1,0 +1,107 @@
+"""What ptxas says of the CUDA kernels of this build, and the table it is held to.
+
+`python tests/support/ptxas.py --update` writes the table anew; the change belongs into the review.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "tests" / "cuda" / "resources.json"
+
+
+def load_build_cuda():
+    """Import build_cuda.py, which lies beside setup.py and outside every package."""
+    spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["build_cuda"] = module  # where its dataclass looks for its own module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclasses.dataclass
+class Said:
+    """Of one file: the resources of each kernel, and what must not be."""
+
+    kernels: dict[str, dict[str, int]]
+    faults: list[str]
+
+
+def read(text):
+    """Read the output of nvcc with -Xptxas -v."""
+    kernels, faults, function = {}, [], "no function"
+    names = _demangled(re.findall(r"(?:entry function '|properties for )(\w+)", text))
+    for line in text.splitlines():
+        if match := re.search(r"entry function '(\w+)'", line):
+            kernels[short(names[match[1]])] = {}
+        if match := re.search(r"entry function '(\w+)'|properties for (\w+)", line):
+            function = short(names[match[1] or match[2]])
+        if "warning" in line.lower() or re.search(r"\bC75\d\d\b", line):
+            faults.append(line.strip())
+        if match := re.search(r"(\d+) bytes stack frame, (\d+) .*stores, (\d+) .*loads", line):
+            frame, stores, loads = map(int, match.groups())
+            if frame or stores or loads:
+                faults.append(f"{function}: stack frame {frame}, spills {stores} and {loads} bytes")
+        if match := re.search(r"Used (\d+) registers", line):
+            shared = re.search(r"(\d+) bytes smem", line)
+            kernels[function] = {
+                "registers": int(match[1]),
+                "shared_bytes": int(shared[1]) if shared else 0,
+            }
+    assert all(kernels.values()), "ptxas says nothing of a kernel: is -Xptxas=-v missing?"
+    return Said(kernels, faults)
+
+
+def short(name):
+    """Leave of a function's name what tells the kernels apart: name<arguments>."""
+    name = re.sub(r"\(anonymous namespace\)::|\b\w+::", "", name)
+    depth = 0
+    for i, letter in enumerate(name):
+        if letter == "(" and depth == 0:
+            name = name[:i]
+            break
+        depth += (letter == "<") - (letter == ">")
+    return name.removeprefix("void ").strip()
+
+
+def _demangled(names):
+    unique = sorted(set(names))
+    if not unique:
+        return {}
+    told = subprocess.run(
+        ["c++filt"], input="\n".join(unique), capture_output=True, text=True, check=True
+    )
+    demangled = dict(zip(unique, told.stdout.splitlines(), strict=True))
+    shorter = {short(name) for name in demangled.values()}
+    assert len(shorter) == len(unique), "two functions have the same short name"
+    return demangled
+
+
+def of_build(build_cuda):
+    """Read what was said of every source of the build, by the source's name."""
+    return {
+        source.stem: read((build_cuda.FOLDER / f"{source.stem}.ptxas").read_text())
+        for source in build_cuda.SOURCES
+    }
+
+
+def main(arguments):
+    if arguments != ["--update"]:
+        sys.exit("usage: python tests/support/ptxas.py --update")
+    build_cuda = load_build_cuda()
+    toolkit = build_cuda.plan()
+    if toolkit is None:
+        sys.exit(1)
+    build_cuda.compile_changed(toolkit)
+    kernels = {name: said.kernels for name, said in of_build(build_cuda).items() if said.kernels}
+    table = {"nvcc": toolkit.version, "kernels": kernels}
+    TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
