@@ -14,11 +14,11 @@ from sensorseq import (
     PreparePipeline,
     SensorLSTMClassifier,
     WindowSet,
-    calibration_error,
     read_recordings,
 )
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
+from sensorseq.evaluation import calibration_error
 from sensorseq.preprocessing.split import split_by_group
 
 N_SEEDS = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """errors _signal < atomic < recording windows history
+ORDER = """_lazy errors _signal < atomic < recording windows history
            training_record html ops
            < simulate storage preprocessing nn < readers < datasets training deploy
            < fluctuation doctor < estimator < model_selection evaluation prepare adapters benchmark

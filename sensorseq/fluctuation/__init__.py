@@ -4,8 +4,9 @@ Names are loaded when first used: only `TorchMonitor` and `probe_module` import 
 `KerasMonitor` imports keras when one is made.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.fluctuation.keras_monitor import KerasMonitor
@@ -13,22 +14,14 @@ if TYPE_CHECKING:
     from sensorseq.fluctuation.probes.foreign import probe_module
     from sensorseq.fluctuation.report import FluctuationReport
 
-_HOME = {
-    "FluctuationReport": "report",
-    "KerasMonitor": "keras_monitor",
-    "TorchMonitor": "monitor",
-    "probe_module": "probes.foreign",
-}
 __all__ = ["FluctuationReport", "KerasMonitor", "TorchMonitor", "probe_module"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sensorseq.fluctuation' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"sensorseq.fluctuation.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "FluctuationReport": "report",
+        "KerasMonitor": "keras_monitor",
+        "TorchMonitor": "monitor",
+        "probe_module": "probes.foreign",
+    },
+)

@@ -1,1 +1,59 @@
 """Recordings to windows that cannot leak: resample, window, split by group, scale, balance."""
+
+from typing import TYPE_CHECKING
+
+from sensorseq._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sensorseq.preprocessing.augment import Augmentation
+    from sensorseq.preprocessing.leakage import find_leakage
+    from sensorseq.preprocessing.pipeline import PreparePipeline
+    from sensorseq.preprocessing.resample import StreamResampler
+    from sensorseq.preprocessing.splitters import (
+        BlockedTimeSplit,
+        GroupBalancedKFold,
+        GroupBalancedShuffleSplit,
+    )
+    from sensorseq.preprocessing.step_transformer import SignalSteps
+    from sensorseq.preprocessing.transformers import (
+        Augmenter,
+        ChannelScaler,
+        ClassBalancer,
+        Resampler,
+        Windower,
+    )
+
+__all__ = [
+    "Augmentation",
+    "Augmenter",
+    "BlockedTimeSplit",
+    "ChannelScaler",
+    "ClassBalancer",
+    "GroupBalancedKFold",
+    "GroupBalancedShuffleSplit",
+    "PreparePipeline",
+    "Resampler",
+    "SignalSteps",
+    "StreamResampler",
+    "Windower",
+    "find_leakage",
+]
+
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "Augmentation": "augment",
+        "Augmenter": "transformers",
+        "BlockedTimeSplit": "splitters",
+        "ChannelScaler": "transformers",
+        "ClassBalancer": "transformers",
+        "GroupBalancedKFold": "splitters",
+        "GroupBalancedShuffleSplit": "splitters",
+        "PreparePipeline": "pipeline",
+        "Resampler": "transformers",
+        "SignalSteps": "step_transformer",
+        "StreamResampler": "resample",
+        "Windower": "transformers",
+        "find_leakage": "leakage",
+    },
+)

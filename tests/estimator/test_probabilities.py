@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from sensorseq import SensorLSTMClassifier, WindowSet, calibration_error
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.evaluation import calibration_error
 from sensorseq.storage import model_file
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training.calibration import fit_temperature, softmax

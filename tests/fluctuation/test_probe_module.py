@@ -1,6 +1,7 @@
 """A module of one's own: trained as by a plain loop, and run again from its snapshots."""
 
 import random
+import re
 import sys
 from dataclasses import replace
 from functools import cache
@@ -224,7 +225,7 @@ def test_another_order_and_other_first_weights_differ():
             lambda steps: (np.diff(steps["learning_rate"]) < 0).all(),
         ),
     ],
-    ids=str,
+    ids=lambda part: re.sub(" at 0x[0-9a-f]+", "", str(part)),
 )
 def test_an_arm_changes_what_it_says(change, check):
     lab = usual_lab()

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from sensorseq import Augmentation, SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
+from sensorseq.preprocessing import Augmentation
 from sensorseq.training.augment import check_augment
 
 

@@ -1,0 +1,29 @@
+"""Names of a package that are imported when first used, so that importing it stays light."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def lazy_names(
+    namespace: dict[str, Any], homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` for the package whose globals are given.
+
+    Parameters
+    ----------
+    namespace : dict
+        ``globals()`` of the package.
+    homes : mapping
+        The module, relative to the package, that each public name comes from.
+    """
+    package = namespace["__name__"]
+
+    def load(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        namespace[name] = value
+        return value
+
+    return load, lambda: sorted({*namespace, *homes})
