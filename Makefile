@@ -12,9 +12,13 @@ export CXX
 # Waiting threads sleep. By default they spin, and where other work shares the cores, a fit of
 # seconds takes minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
+# tests start many processes, which would compile every file again
+unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
 CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+# one process for each core, up to eight, with one thread each
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-all fuzz test-peers native-test cuda lint format bench wheel build clean
@@ -26,14 +30,14 @@ help: ## say what there is
 demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, without the slow ones
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: build ## the tests, in at most five minutes on two cores: those that are dear, one of each kind
+	@$(PYTEST) -m "not (slow or peers or native or trains or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
-test-all: build ## the slow tests too: other versions of torch, whole data sets
-	@$(BIN)/python -m pytest -m "not peers" $(PYTEST_ARGS)
+test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
+	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
-fuzz: build ## the tests of drawn inputs, drawn anew; 1000 where a test sets no number
-	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
+fuzz: build ## the tests of drawn inputs, 1000 inputs each, other ones each time
+	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
@@ -32,7 +32,6 @@ def labelled_groups(draw):
 
 @pytest.mark.filterwarnings("ignore:class .* of y has one window")
 @given(data=labelled_groups(), fraction=st.sampled_from([0.1, 0.2, 0.5]))
-@settings(max_examples=60, deadline=None)
 def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fraction):
     y, groups = data
     assume(any(len(set(groups[y == label])) > 1 for label in set(y)))
@@ -57,7 +56,6 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=4),
     fraction=st.sampled_from([0.1, 0.2, 0.5]),
 )
-@settings(max_examples=40, deadline=None)
 def test_without_groups_each_class_gives_its_share_and_keeps_a_window(counts, fraction):
     assume(max(counts) > 1)
     y = np.repeat(np.arange(len(counts)), counts)

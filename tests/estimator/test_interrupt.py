@@ -34,6 +34,8 @@ def interrupt_in_epoch(epoch, command):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell that runs tests in the background has them ignore Ctrl-C, and so would the child
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         said = []

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.model_selection import GroupKFold, cross_validate
@@ -176,7 +176,6 @@ def test_windows_of_their_own_are_never_named(kind, seed):
         assert not leak_warnings(lambda order=order: classifier().fit(X[order], y[order]))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(10, 60), st.integers(1, 40), st.integers(1, 4)),
     seed=st.integers(0, 2**32 - 1),
@@ -191,7 +190,6 @@ def test_random_windows_of_any_shape_are_never_named(shape, seed, is_sorted):
     assert not leak_warnings(lambda: fit(X, y, lengths=np.full(shape[0], shape[1])))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     values=arrays.arrays(
         np.float32, (12, 20, 2), elements=st.sampled_from([0.0, -0.0, 1.0]), fill=st.just(0.0)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, InputError
@@ -46,7 +46,6 @@ def test_a_known_miscalibration_has_its_value(too_sure, n):
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(150, 400))
-@settings(max_examples=40, deadline=None)
 def test_of_constant_probabilities_it_is_the_published_estimator(seed, n):
     """Section 4 of the paper: (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1), per bin."""
     rng = np.random.default_rng(seed)

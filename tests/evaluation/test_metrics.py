@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
@@ -21,7 +21,6 @@ def one_hot(predicted, classes):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
-@settings(max_examples=40, deadline=None)
 def test_scores_are_scikit_learns(seed, n, k):
     rng = np.random.default_rng(seed)
     classes = np.array(list("abcdefg"[:k]))
@@ -38,7 +37,6 @@ def test_scores_are_scikit_learns(seed, n, k):
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
 def test_the_order_of_windows_changes_nothing(seed):
     rng = np.random.default_rng(seed)
     y, groups = rng.integers(0, 3, 40), rng.integers(0, 8, 40)

@@ -21,7 +21,7 @@ from cause_runs import (
     softmax,
     unjudged_run,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.features import measure
@@ -167,7 +167,6 @@ def test_share_of_dropout_in_what_batches_differ_by():
 
 
 @given(excess=st.floats(-0.5, 20))
-@settings(max_examples=10, deadline=None)
 def test_first_loss_above_that_of_a_guess(excess):
     record = healthy_record()
     record.steps["loss"][0] = math.log(N_CLASSES) + excess
@@ -216,7 +215,6 @@ def test_growth_of_the_hidden_vector():
 
 
 @given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 8), size=st.floats(0.01, 20))
-@settings(max_examples=60, deadline=None)
 def test_margins_bound_the_probability_of_the_own_class(seed, n_classes, size):
     rng = np.random.default_rng(seed)
     logits = size * rng.normal(size=(50, n_classes))

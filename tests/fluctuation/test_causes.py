@@ -22,7 +22,7 @@ from cause_runs import (
     logits_of,
     softmax,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
@@ -181,7 +181,6 @@ features = st.fixed_dictionaries(
 
 
 @given(features)
-@settings(max_examples=20, deadline=None)
 def test_confidences_are_probabilities_whatever_was_measured(found):
     shares = of_causes(score_sides(found))
     assert all(0 <= share <= 1 for share in shares.values())
@@ -189,7 +188,6 @@ def test_confidences_are_probabilities_whatever_was_measured(found):
 
 
 @given(features, st.sampled_from(sorted(SIDES)), st.integers(0, 4), st.floats(0.01, 5))
-@settings(max_examples=20, deadline=None)
 def test_evidence_counts_in_one_direction_only(found, side, place, more):
     term = SIDES[side][place % len(SIDES[side])]
     value = found[term.feature]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from page_reader import Reader
 from report_strategies import CAUSES as ANY_CAUSES
@@ -345,7 +345,6 @@ def test_a_page_stays_small_however_much_was_tried():
     assert page.count(f"<h3>{trials[0].name}</h3>") == 40
 
 
-@settings(max_examples=30, deadline=None)
 @given(causes=st.lists(ANY_CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
 def test_every_finding_has_a_page_and_a_fragment(causes, probes):
     report = replace(restless(0), causes=causes, probes=probes)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES, WORDS
 from sample_reports import SAMPLES, expected_roughness, restless, unproved
@@ -27,7 +27,6 @@ def said(report):
     return " ".join(str(report).split())
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     verdict=st.sampled_from(["normal", "fluctuating", "not_learning"]) | WORDS,
     sentences=st.lists(WORDS, max_size=5),

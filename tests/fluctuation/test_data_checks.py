@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes import windows_of_a_part
@@ -64,7 +64,6 @@ def changed(windows, **fields):
     return windows._replace(**{k: np.array(v) if k == "X" else v for k, v in fields.items()})
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.integers(12, 300),

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES
 from sample_reports import SAMPLES, TRIALS, restless
@@ -27,7 +27,6 @@ def test_a_report_comes_back_from_json_as_it_was(name):
     assert repr(again) == repr(report)
 
 
-@settings(max_examples=150, deadline=None)
 @given(causes=st.lists(CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
 def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
     report = FluctuationReport("fluctuating", "mild", ("x.",), causes, probes=probes)

@@ -205,7 +205,7 @@ def test_a_file_cut_short_is_said_to_be_with_the_place(tmp_path, n_bytes):
         list(read_scalars(path))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=NOT_FRESH)
+@settings(suppress_health_check=NOT_FRESH)
 @given(place=st.integers(0, len(WHOLE) - 1), bit=st.integers(0, 7))
 def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
     content = bytearray(WHOLE)
@@ -217,7 +217,7 @@ def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
         list(read_scalars(path))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=NOT_FRESH)
+@settings(suppress_health_check=NOT_FRESH)
 @given(data=st.binary(max_size=60), inner=st.sampled_from(["event", "summary", "value", "tensor"]))
 def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
     """The checksum is right, the message is not: as after a change of the format."""

@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation import granularity
@@ -36,7 +36,6 @@ def test_three_digits_are_enough_for_small_sets(n):
     assert all(guess_count(np.round(counted(n, seed), 3)) == n for seed in range(10))
 
 
-@settings(max_examples=100, deadline=None)
 @given(n=st.integers(2, 2500), seed=st.integers(0, 99), digits=st.integers(1, 6))
 def test_a_count_that_is_told_is_the_one_or_a_divisor_of_it(n, seed, digits):
     guess = guess_count(np.round(counted(n, seed), digits))

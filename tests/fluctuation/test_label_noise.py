@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.probes.arm import ArmResult, LabWindows
@@ -313,7 +313,6 @@ def test_labels_without_any_relation_to_the_models_have_an_auc_of_a_half():
     assert found.auc < 0.6
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     n_windows=st.integers(6, 60),
     n_groups=st.integers(3, 12),

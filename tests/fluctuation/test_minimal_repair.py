@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_lab import Effect, FakeLab
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.probes.arm import ArmResult
@@ -132,7 +132,6 @@ def test_what_cannot_be_paid_for_is_kept_and_said():
     assert not lab.calls
 
 
-@settings(max_examples=25, deadline=None)
 @given(budget=st.floats(0, 600), n_proofs=st.integers(0, 3), n_epochs=st.integers(12, 150))
 def test_the_budget_is_never_overdrawn(budget, n_proofs, n_epochs):
     lab = RepairLab([RATE], n_epochs=n_epochs)

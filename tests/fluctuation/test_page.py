@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from page_reader import Reader
 from sample_reports import restless
@@ -384,7 +384,6 @@ ODD = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size
 COUNTS = st.none() | st.integers(0, 10**40)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     verdict=st.sampled_from([*VERDICTS.values()]) | ODD,
     severity=st.none() | ODD,

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import rel_entr
@@ -214,7 +214,6 @@ def test_the_epoch_is_chosen_by_the_score_that_is_given():
     assert (fit.accuracy, fit.gain) == (0.0, -1.0)
 
 
-@settings(max_examples=30)
 @given(st.integers(2, 12), st.integers(2, 20), st.integers(0, 2**32 - 1))
 def test_a_model_that_stands_still_has_the_accuracy_it_has(n_epochs, n_windows, seed):
     row = np.random.default_rng(seed).random(n_windows) < 0.5

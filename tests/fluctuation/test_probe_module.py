@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -302,7 +302,6 @@ SCALED = [
 
 
 @pytest.mark.parametrize("make_model", SCALED)
-@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_a_scaling_in_the_weights_keeps_the_outputs(make_model, seed):
     rng = np.random.default_rng(seed)

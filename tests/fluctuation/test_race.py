@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_lab import Effect, FakeLab
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.cause import Cause
@@ -396,7 +396,6 @@ def test_first_weights_are_tried_from_first_weights():
 # --- what is run, and what it costs -------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     budget=st.floats(0, 250),
     n_epochs=st.integers(12, 150),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
@@ -366,7 +366,6 @@ curves = st.integers(1, 45).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(curve=curves, n_val=st.none() | st.integers(1, 2000), n_classes=st.none() | st.just(4))
 def test_every_report_fits_a_terminal_and_json_and_says_something(curve, n_val, n_classes):
     if not any(

@@ -427,9 +427,7 @@ def test_infinity_and_nan_are_read_as_they_are_spelt(tmp_path):
 WHOLE = lines(*lightning_rows()).encode()
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.integers(0, 300), stop=st.integers(0, 2000), junk=st.binary(max_size=12),
     name=st.sampled_from(["metrics.csv", "log.json"]),

@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 import torch
 from budget import assert_within_budget
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import forward_ad
@@ -85,7 +85,6 @@ def problems(draw):
     return sizes, options, draw(st.booleans()), layout, tensors
 
 
-@settings(max_examples=150, deadline=None)
 @given(problems())
 def test_outputs_states_and_gradients_are_torchs_for_every_argument_and_layout(problem):
     sizes, options, training, layout, tensors = problem

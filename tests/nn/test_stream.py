@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -25,7 +25,6 @@ def module_of(*sizes, dtype=torch.float32, **options):
     return module.eval()
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_after_every_piece_the_logits_are_those_of_all_that_was_seen(data):
     n_windows = data.draw(st.integers(1, 7), "windows")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import ops
@@ -51,7 +51,6 @@ def assert_same_bits(ours, theirs):
 
 
 @needs_bfloat16
-@settings(deadline=None, max_examples=60)
 @given(
     n_windows=st.integers(1, 13),
     n_channels=CHANNELS,
@@ -83,7 +82,6 @@ def test_a_step_is_that_of_rounded_factors_to_the_rounding_of_float32(
 
 
 @needs_bfloat16
-@settings(deadline=None, max_examples=30)
 @given(
     lengths=st.lists(st.integers(0, 5), min_size=1, max_size=8),
     n_channels=CHANNELS,
@@ -130,7 +128,6 @@ def test_a_sequence_has_the_bits_of_its_steps_one_at_a_time_and_alone(
 
 
 @needs_bfloat16
-@settings(deadline=None, max_examples=30)
 @given(
     n_windows=st.integers(0, 13),
     n_timesteps=st.sampled_from([0, 1, 20]),

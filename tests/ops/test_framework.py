@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import ops
@@ -48,7 +48,6 @@ def run(module, tensors, lengths, pooling, *, head=True, mask=None, seed=5):
     return [*(o.detach() for o in outputs), *grads]
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     lengths=st.none() | st.lists(st.integers(0, 5), min_size=1, max_size=6),
     M=st.sampled_from([1, 3]),

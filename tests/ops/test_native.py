@@ -5,22 +5,22 @@ import time
 import pytest
 import torch
 from budget import assert_within_budget
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from isas import EACH_ISA, ISAS
 from torch import nn
 
 from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.ops import _extension, reference
 
-ISAS = _extension.cpu_isas()
 LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
 # around the lanes of every instruction set, in float and in double
 HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
 TILE = 6  # windows that go through time together
 
 
-@pytest.fixture(params=ISAS)
+@pytest.fixture(params=EACH_ISA)
 def isa(request, monkeypatch):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
     return request.param
@@ -153,7 +153,6 @@ def test_an_instruction_set_of_another_processor_is_not_an_unknown_one(monkeypat
         _extension.cpu_isa()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     isa=st.sampled_from(ISAS),
     n_windows=st.sampled_from([0, 1, TILE - 1, TILE, TILE + 1, 8 * TILE + 1]),
@@ -262,7 +261,6 @@ def assert_same_bits(ours, theirs):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-@settings(deadline=None, max_examples=30)
 @given(n_windows=st.integers(2, 14), data=st.data(), **EDGES)
 def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
     with pytest.MonkeyPatch.context() as patch:
@@ -274,7 +272,6 @@ def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
         assert_same_bits([w[:, row : row + 1] for w in whole], alone)
 
 
-@settings(deadline=None, max_examples=20)
 @given(n_windows=st.integers(1, 14), shared_x=st.booleans(), **EDGES)
 def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **options):
     with pytest.MonkeyPatch.context() as patch:
@@ -286,7 +283,6 @@ def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **opt
             assert_same_bits([w[model : model + 1] for w in whole], alone)
 
 
-@settings(deadline=None, max_examples=20)
 @given(data=st.data(), n_timesteps=st.integers(2, 40), isa=st.sampled_from(ISAS))
 def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
     with pytest.MonkeyPatch.context() as patch:
@@ -303,7 +299,6 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         )
 
 
-@settings(deadline=None, max_examples=20)
 @given(n_windows=st.integers(1, 14), **EDGES)
 def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
     with pytest.MonkeyPatch.context() as patch:

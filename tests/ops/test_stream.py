@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from isas import EACH_ISA
 
 from sensorseq import ops
-from sensorseq.ops import _extension
 from sensorseq.ops.stream import lstm_linear_stream, lstm_pack, lstm_stream
 
-ISAS = _extension.cpu_isas()
 N, T, C, H, K = 3, 4, 2, 5, 3
 
 
@@ -40,7 +39,7 @@ def test_the_ops_of_a_stream_pass_torchs_own_op_check(dtype):
         torch.library.opcheck(lstm_linear_stream, (piece, packed, *head, h, c))
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", EACH_ISA)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_packed_weights_give_the_bits_of_the_weights(isa, dtype, monkeypatch):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
@@ -58,7 +57,7 @@ def test_packed_weights_give_the_bits_of_the_weights(isa, dtype, monkeypatch):
             assert torch.equal(ours, theirs[0, :, 0])
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", EACH_ISA)
 def test_what_is_not_packed_for_this_call_is_refused(isa, monkeypatch):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
     x, head, h, c = arguments()

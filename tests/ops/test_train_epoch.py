@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from isas import EACH_ISA
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops import _extension, reference, train_epoch
+from sensorseq.ops import reference, train_epoch
 from sensorseq.ops.train_epoch import (
     HYPER_COLUMNS,
     STATISTIC_COLUMNS,
@@ -93,7 +94,7 @@ def with_threads(n_threads, function):
 # Laws that hold bit for bit
 
 
-@pytest.mark.parametrize("isa", _extension.cpu_isas())
+@pytest.mark.parametrize("isa", EACH_ISA)
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_model_has_the_same_bits_alone_and_beside_others(monkeypatch, isa, n_threads, dtype):
@@ -122,7 +123,6 @@ def test_the_thread_count_changes_no_bit():
     assert_same_bits(*trainers)
 
 
-@settings(deadline=None, max_examples=10)
 @given(cuts=st.sets(st.integers(1, 6)), call_s=st.sampled_from([0.0, 10.0]))
 def test_how_steps_are_cut_into_calls_changes_no_bit(cuts, call_s):
     with pytest.MonkeyPatch.context() as patch:
@@ -314,7 +314,7 @@ def test_the_gradient_noise_is_that_of_the_slots_in_every_layer(head_norm):
     assert math.isnan(few)  # one slot
 
 
-@pytest.mark.parametrize("isa", _extension.cpu_isas())
+@pytest.mark.parametrize("isa", EACH_ISA)
 @pytest.mark.parametrize(("n_windows", "head_norm"), [(7, "none"), (13, "layer"), (60, "none")])
 def test_the_gradient_noise_is_unbiased(monkeypatch, isa, n_windows, head_norm):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)

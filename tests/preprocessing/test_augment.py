@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
@@ -43,7 +43,6 @@ def test_strength_zero_is_the_identity_bit_for_bit(dtype):
     seed=st.integers(0, 1000),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=60, deadline=None)
 def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
     how = EVERYTHING if kind == "all" else Augmentation(**{kind: 0.3})
     X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
@@ -113,7 +112,6 @@ def test_scaling_is_one_gain_for_each_channel_of_a_window():
 
 
 @given(strength=st.floats(0.01, 3), n_timesteps=st.integers(3, 200), seed=st.integers(0, 1000))
-@settings(max_examples=80, deadline=None)
 def test_warped_time_only_runs_forward_between_fixed_ends(strength, n_timesteps, seed):
     ramp = np.arange(n_timesteps, dtype=np.float64)[None, :, None]  # shows the warped time itself
     times = augment_windows(ramp, Augmentation(time_warp=strength), seed)[0, :, 0]
@@ -140,7 +138,6 @@ def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
 
 
 @given(share=st.sampled_from([0.01, 0.1, 0.5, 0.99]), n_timesteps=st.integers(1, 60))
-@settings(max_examples=30, deadline=None)
 def test_a_shift_moves_whole_samples_by_at_most_its_share(share, n_timesteps):
     ramp = np.repeat(np.arange(n_timesteps, dtype=np.float64)[None, :, None], 300, axis=0)
     moved = augment_windows(ramp, Augmentation(window_shift=share), 0)[:, :, 0]

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, WindowError
@@ -16,7 +16,6 @@ def labels(counts, seed):
 
 
 @given(counts=counts_of_classes, seed=st.integers(0, 100), strategy=st.sampled_from(STRATEGIES))
-@settings(max_examples=60, deadline=None)
 def test_every_class_has_equally_many(counts, seed, strategy):
     y = labels(counts, seed)
     chosen = balance_indices(y, None, strategy, seed)
@@ -27,7 +26,6 @@ def test_every_class_has_equally_many(counts, seed, strategy):
 
 
 @given(counts=counts_of_classes, seed=st.integers(0, 100))
-@settings(max_examples=40, deadline=None)
 def test_undersampling_repeats_none_and_oversampling_loses_none(counts, seed):
     y = labels(counts, seed)
     groups = np.random.default_rng(seed).integers(0, 4, len(y))
@@ -89,7 +87,6 @@ def recorded(draw):
     strategy=st.sampled_from(STRATEGIES),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=150, deadline=None)
 @pytest.mark.filterwarnings("ignore:max_per_recording")
 def test_under_a_cap_classes_are_equal_and_no_recording_exceeds_it(data, most, strategy, seed):
     y, recording = data
@@ -169,7 +166,6 @@ def test_a_cap_is_a_number_of_rows_or_a_share(most):
 
 
 @given(counts=counts_of_classes, n=st.integers(1, 60), seed=st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
 def test_a_drawn_epoch_has_equal_classes_and_repeats_only_what_is_too_few(counts, n, seed):
     y = labels(counts, seed)
     groups = np.random.default_rng(seed).integers(0, 4, len(y))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
@@ -45,7 +45,6 @@ def test_each_recording_is_scaled_as_if_it_were_alone(kind, dtype):
 
 
 @given(seed=st.integers(0, 500), kind=st.sampled_from(KINDS))
-@settings(max_examples=40, deadline=None)
 def test_a_recording_that_was_not_fitted_is_scaled_by_its_own_windows(seed, kind):
     X, keys = windows(seed)
     fitted = keys != "c"
@@ -60,7 +59,6 @@ def test_a_recording_that_was_not_fitted_is_scaled_by_its_own_windows(seed, kind
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=30, deadline=None)
 def test_permuting_windows_permutes_the_scaled_ones(seed):
     X, keys = windows(seed)
     order = np.random.default_rng(seed).permutation(len(X))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
@@ -54,7 +54,6 @@ def kinds(report, severity="leak"):
 
 
 @given(seed=st.integers(0, 100), hop=st.sampled_from([0.25, 0.5, 1.0]))
-@settings(max_examples=15, deadline=None)
 def test_honest_splits_and_folds_raise_no_alarm(seed, hop):
     given = split_in_groups(windows(hop=hop, seed=seed), seed)
     scaler = fit_scaler(given.part("train").X)
@@ -79,7 +78,6 @@ def test_time_splits_with_an_embargo_are_warned_of_but_no_leak(embargo_s):
 
 
 @given(seed=st.integers(0, 1000), hop=st.sampled_from([0.25, 0.5, 1.0, 1.5]))
-@settings(max_examples=40, deadline=None)
 def test_overlap_is_found_for_exactly_the_windows_that_share_time(seed, hop):
     rng = np.random.default_rng(seed)
     given = windows(5, 8, hop, lengths=rng.integers(0, 21, 40))
@@ -190,7 +188,6 @@ def test_projected_windows_of_many_samples_find_the_same():
 
 
 @given(shift=st.integers(1, 19), seed=st.integers(0, 100), short=st.sampled_from([0, 1, 3]))
-@settings(max_examples=25, deadline=None)
 def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, seed, short):
     signal = np.random.default_rng([seed, 1]).normal(size=(400, 2)).astype(np.float32)
     given = split_in_groups(windows(hop=1.0, seed=seed))

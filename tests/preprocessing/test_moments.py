@@ -2,7 +2,7 @@ from math import fsum
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import SignalError
@@ -29,7 +29,6 @@ def assert_same_bits(one, other):
     offset=st.sampled_from([0.0, 1e3, -1e8]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=60, deadline=None)
 def test_statistics_are_those_of_numpy_on_the_valid_steps(
     seed, n_channels, n_timesteps, offset, dtype
 ):
@@ -55,7 +54,6 @@ def test_statistics_are_those_of_numpy_on_the_valid_steps(
     n_timesteps=st.sampled_from([1, 13, 200]),
     with_lengths=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
 def test_the_bits_do_not_depend_on_how_windows_were_cut_into_blocks(
     seed, cuts, n_timesteps, with_lengths
 ):

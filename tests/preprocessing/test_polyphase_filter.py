@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import upfirdn
 
@@ -63,7 +63,6 @@ def in_chunks(make, x, sizes):
     edge=st.sampled_from(EDGES),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=150, deadline=None)
 def test_it_is_scipys_filter_on_the_padded_signal(
     n_samples, half, up, down, n_channels, edge, seed
 ):
@@ -86,7 +85,6 @@ def test_it_is_scipys_filter_on_the_padded_signal(
     down=st.integers(1, 5),
     delay=st.integers(0, 60),
 )
-@settings(max_examples=80, deadline=None)
 def test_any_delay_is_served_where_the_edge_is_held(n_samples, n_taps, up, down, delay):
     rng = np.random.default_rng(n_samples)
     taps, x = rng.normal(size=n_taps), rng.normal(size=(n_samples, 2))
@@ -102,7 +100,6 @@ def test_any_delay_is_served_where_the_edge_is_held(n_samples, n_taps, up, down,
     dtype=st.sampled_from([np.float32, np.float64]),
     by_table=st.booleans(),
 )
-@settings(max_examples=120, deadline=None)
 def test_chunks_give_the_bits_of_the_whole(data, n_samples, n_channels, edge, dtype, by_table):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     half = data.draw(st.integers(0, 300))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
@@ -41,7 +41,6 @@ def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequen
     target=st.floats(40.0, 400.0),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=40, deadline=None)
 def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, seed):
     # the bound that the docstring states, measured with margin: 0.023 over 60 seeds
     frequency = relative * 100.0
@@ -104,7 +103,6 @@ def test_a_gap_splits_and_each_piece_keeps_its_time():
 
 
 @given(hole=st.integers(1, 30), max_gap=st.integers(2, 25))
-@settings(max_examples=40, deadline=None)
 def test_only_holes_longer_than_max_gap_split(hole, max_gap):
     times = np.delete(np.arange(100) / 10.0, np.arange(40, 40 + hole))
     pieces = regrid(times, np.zeros((len(times), 1)), 10.0, max_gap_s=max_gap / 10.0)
@@ -272,7 +270,6 @@ def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
     missing=st.sets(st.integers(1, 98), max_size=40),
     max_gap=st.integers(2, 12),
 )
-@settings(max_examples=60, deadline=None)
 def test_what_is_given_plus_what_is_filled_is_the_even_clock(missing, max_gap):
     keep = np.setdiff1d(np.arange(100), sorted(missing))
     recording = Recording(np.zeros((len(keep), 1)), keep.astype(float), ("a",), "r")

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, SignalError
@@ -76,7 +76,6 @@ def test_a_constant_stays_that_constant_up_to_the_edges(rate, target, n_samples)
     target=st.integers(1, 60),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
 def test_length_is_the_ceiling_and_channels_never_mix(n_samples, rate, target, seed):
     signal = np.random.default_rng(seed).normal(size=(n_samples, 3))
     resampled = resample(signal, rate, target)
@@ -174,7 +173,6 @@ def test_a_signal_of_another_shape_or_type_is_an_error():
     relative=st.floats(0.02, 0.8),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_sine_in_the_passband_survives_within_a_tenth_of_a_decibel(
     rate, factor, relative, dtype
 ):
@@ -197,7 +195,6 @@ def test_any_sine_in_the_passband_survives_within_a_tenth_of_a_decibel(
     relative=st.floats(0, 1),
     attenuation_db=st.sampled_from([60.0, 90.0, 120.0]),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_sine_above_the_new_nyquist_is_down_by_the_attenuation(
     rate, factor, relative, attenuation_db
 ):

@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import preprocessing
 
@@ -39,7 +39,6 @@ def test_each_kind_is_scikit_learns_on_the_flattened_steps(kind):
     seed=st.integers(0, 1000),
     offset=st.sampled_from([0.0, -5.0, 1e6]),
 )
-@settings(max_examples=60, deadline=None)
 def test_transform_and_back_is_identity(kind, seed, offset):
     X = windows(seed) + offset
     scaler = fit_scaler(X, kind=kind)
@@ -51,7 +50,6 @@ def test_transform_and_back_is_identity(kind, seed, offset):
 
 
 @given(kind=st.sampled_from([*KINDS, None]), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
 def test_what_lies_beyond_lengths_changes_nothing_even_nan(kind, seed):
     rng = np.random.default_rng(seed)
     X = windows(seed)
@@ -71,7 +69,6 @@ def test_what_lies_beyond_lengths_changes_nothing_even_nan(kind, seed):
 
 
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
 def test_the_order_of_windows_does_not_matter_and_channels_permute(kind, seed):
     X = windows(seed)
     order = np.random.default_rng(seed).permutation(len(X))

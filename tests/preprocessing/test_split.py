@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
@@ -26,7 +26,6 @@ def grouped_windows(draw, min_groups=1):
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
 def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
@@ -38,7 +37,6 @@ def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
 def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
@@ -58,7 +56,6 @@ def test_other_seeds_give_other_splits():
     n_groups=st.sampled_from([20, 60, 100, 300]),
     seed=st.integers(0, 20),
 )
-@settings(max_examples=15, deadline=None)
 def test_shares_come_near_when_groups_are_many(fractions, n_groups, seed):
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(n_groups), rng.integers(20, 60, n_groups))
@@ -131,7 +128,6 @@ def test_shapes_that_disagree_are_an_error():
     fraction=st.sampled_from([0.1, 0.2, 0.5]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=80, deadline=None)
 def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction, seed):
     y, groups = data
     counts = {label: len(np.unique(groups[y == label])) for label in np.unique(y)}
@@ -154,7 +150,6 @@ def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction
     fraction=st.sampled_from([0.0, 0.1, 0.2, 0.33, 0.9]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=80, deadline=None)
 def test_without_groups_windows_are_drawn_by_class(counts, fraction, seed):
     y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     train, validation = holdout_by_group(y, None, fraction, seed)
@@ -206,7 +201,6 @@ def test_every_kind_of_random_state_is_taken_and_others_are_refused():
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
 def test_a_summary_counts_windows_and_groups_of_each_part_and_class(data, seed):
     y, groups = data
     split = split_by_group(y, groups, random_state=seed)

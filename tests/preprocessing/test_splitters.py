@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -47,7 +47,6 @@ def folds_of(splitter, y, groups):
 
 
 @given(data=grouped_windows(3), n_splits=st.integers(2, 3), seed=st.integers(0, 100))
-@settings(max_examples=40, deadline=None)
 def test_folds_part_the_windows_keep_groups_whole_and_have_every_class(data, n_splits, seed):
     y, groups = data
     folds = folds_of(GroupBalancedKFold(n_splits, random_state=seed), y, groups)
@@ -61,7 +60,6 @@ def test_folds_part_the_windows_keep_groups_whole_and_have_every_class(data, n_s
 
 
 @given(data=grouped_windows(2), seed=st.integers(0, 100), size=st.sampled_from([0.2, 0.5]))
-@settings(max_examples=40, deadline=None)
 def test_holdouts_keep_groups_whole_and_have_every_class(data, seed, size):
     y, groups = data
     splits = folds_of(GroupBalancedShuffleSplit(4, size, seed), y, groups)
@@ -74,7 +72,6 @@ def test_holdouts_keep_groups_whole_and_have_every_class(data, seed, size):
 
 @pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit(3)])
 @given(data=grouped_windows(3), seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
 def test_equal_seeds_give_equal_folds_whatever_groups_are_called(splitter, data, seed):
     y, groups = data
     splitter = type(splitter)(splitter.n_splits, random_state=seed)
@@ -250,7 +247,6 @@ def timed_windows(draw):
     n_splits=st.integers(2, 4),
     embargo=st.sampled_from([None, 0.0, 0.5, 2.0]),
 )
-@settings(max_examples=40, deadline=None)
 def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data, n_splits, embargo):
     recording, start, window_s = data
     embargo_s = None if embargo is None else embargo * window_s

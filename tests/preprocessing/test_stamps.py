@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
@@ -18,7 +18,6 @@ from sensorseq.recording import Recording
     duplicates=st.sampled_from(["mean", "first", "last"]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=100, deadline=None)
 def test_repaired_samples_are_the_sorted_groups_of_pandas(ticks, seed, duplicates, dtype):
     rng = np.random.default_rng(seed)
     stamps = np.array(ticks, float) / 4
@@ -45,7 +44,6 @@ def test_repaired_samples_are_the_sorted_groups_of_pandas(ticks, seed, duplicate
 
 
 @given(n_samples=st.integers(0, 40), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
 def test_repair_undoes_a_permutation_and_changes_no_clock_that_increases(n_samples, seed):
     rng = np.random.default_rng(seed)
     stamps, values = np.cumsum(rng.uniform(0.1, 1, n_samples)), rng.normal(size=(n_samples, 2))

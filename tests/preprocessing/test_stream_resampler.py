@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
@@ -34,7 +34,6 @@ RATES = [
     attenuation_db=st.sampled_from([60.0, 90.0]),
     sizes=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 1500)), max_size=20),
 )
-@settings(max_examples=80, deadline=None)
 def test_a_stream_is_the_whole_bit_for_bit(
     rates, n_samples, n_channels, dtype, attenuation_db, sizes
 ):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
@@ -15,7 +15,6 @@ from sensorseq.windows import PARTS
     fractions=st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.0, 0.2), (0.5, 0.5, 0.0), (1, 0, 0)]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=80, deadline=None)
 def test_parts_follow_in_time_and_keep_the_embargo_for_every_pair(
     n, overlap, embargo, fractions, seed
 ):

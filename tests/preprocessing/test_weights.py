@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -15,7 +15,6 @@ def labels(counts, seed=0):
 
 
 @given(counts=counts_of_classes, kind=st.sampled_from(KINDS), seed=st.integers(0, 50))
-@settings(max_examples=50, deadline=None)
 def test_the_mean_weight_of_all_windows_is_one(counts, kind, seed):
     y = labels(counts, seed)
     weight = np.random.default_rng(seed).uniform(0.1, 3, len(y))
@@ -26,7 +25,6 @@ def test_the_mean_weight_of_all_windows_is_one(counts, kind, seed):
 
 
 @given(counts=counts_of_classes)
-@settings(max_examples=30, deadline=None)
 def test_balanced_weights_are_those_of_scikit_learn(counts):
     y = labels(counts)
     theirs = compute_class_weight("balanced", classes=np.unique(y), y=y)
@@ -56,7 +54,6 @@ def test_beta_leads_from_no_weights_to_balanced_ones():
 
 
 @given(counts=counts_of_classes, kind=st.sampled_from(KINDS))
-@settings(max_examples=30, deadline=None)
 def test_a_window_of_weight_two_counts_as_two(counts, kind):
     y = labels(counts)
     twice = class_weights(y, kind, sample_weight=np.full(len(y), 2.0))

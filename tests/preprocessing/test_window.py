@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
@@ -111,7 +111,6 @@ def test_times_without_meaning_are_errors():
     window=st.integers(1, 20),
     hop=st.integers(1, 25),
 )
-@settings(max_examples=60, deadline=None)
 def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, window, hop):
     recordings = [
         counting(n, f"run {i}", group=f"group {i % 2}", label="ab"[i % 2], start_s=7.0 * i)
@@ -245,7 +244,6 @@ def test_values_are_rounded_once_as_numpy_does():
     kind=st.sampled_from(["standard", "min_max", "quantile", None]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=80, deadline=None)
 def test_scaled_windows_are_windows_scaled_in_float64_and_rounded_once(
     n_samples, n_channels, window, hop, kind, dtype
 ):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
@@ -69,7 +69,6 @@ def cut_or_none(recordings, *args, **more):
     hop=st.integers(1, 15),
     short=st.sampled_from(["drop", "pad"]),
 )
-@settings(max_examples=150, deadline=None)
 def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, short):
     windows = cut_or_none([recording], window / RATE, hop / RATE, short=short)
     if windows is None:
@@ -95,7 +94,6 @@ def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, 
     min_purity=st.sampled_from([None, 0.2, 0.5, 0.75, 1.0]),
     short=st.sampled_from(["drop", "pad"]),
 )
-@settings(max_examples=200, deadline=None)
 def test_each_rule_gives_the_label_worked_out_by_hand(
     recording, window, hop, rule, min_purity, short
 ):
@@ -136,7 +134,6 @@ def test_each_rule_gives_the_label_worked_out_by_hand(
     hop=st.integers(1, 25),
     rule=st.sampled_from(["majority", "centre", "last"]),
 )
-@settings(max_examples=40, deadline=None)
 def test_every_rule_agrees_on_recordings_of_one_label(window, hop, rule):
     recordings = [counting(40, "a", label="ice"), counting(60, "b", label="mud")]
     whole = window_recordings(recordings, window / RATE, hop / RATE)
@@ -151,7 +148,6 @@ def test_every_rule_agrees_on_recordings_of_one_label(window, hop, rule):
     rule=st.sampled_from(["whole", "majority", "centre", "last"]),
     phase=st.sampled_from(["grid", "random"]),
 )
-@settings(max_examples=60, deadline=None)
 def test_permuting_recordings_permutes_their_windows(recordings, order, rule, phase):
     more = {"label_rule": rule, "phase": phase, "random_state": 3, "short": "pad"}
     one = cut_or_none(recordings, 0.5, 0.3, **more)
@@ -166,7 +162,6 @@ def test_permuting_recordings_permutes_their_windows(recordings, order, rule, ph
 
 
 @given(sizes=st.lists(st.integers(0, 30), min_size=1, max_size=5), window=st.integers(2, 20))
-@settings(max_examples=60, deadline=None)
 def test_padding_and_lengths_lose_no_sample_of_what_is_short(sizes, window):
     recordings = [counting(n, f"run {i}") for i, n in enumerate(sizes)]
     if max(sizes) < 2:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.preprocessing.window import window_recordings
@@ -30,7 +30,6 @@ def without_first(recording, n_samples):
     hop=st.integers(1, 25),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=100, deadline=None)
 def test_windows_of_a_random_phase_are_those_of_the_shifted_recording(n_samples, window, hop, seed):
     if n_samples < window:
         return

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, gap, last, pairs_of, tones
 
+pytestmark = pytest.mark.trains
+
 KINDS = {
     "standard": "standard",
     "jitter": {"jitter": 0.5},

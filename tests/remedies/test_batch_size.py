@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, pairs_of, rises, roughness, tones
 
+pytestmark = pytest.mark.trains
+
 MILD = pairs_of(tones, noise=0.7)
 
 

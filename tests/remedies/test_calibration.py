@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 from remedy_problems import compare, mislabelled, tones
 
 from sensorseq.evaluation.calibration import calibration_error
+
+pytestmark = pytest.mark.trains
 
 
 def test_calibration_halves_the_error_on_windows_that_took_no_part():

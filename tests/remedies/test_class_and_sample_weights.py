@@ -4,6 +4,8 @@ from remedy_problems import SMALL, compare, pairs_of, relabelled, tones
 
 from sensorseq import SensorLSTMClassifier
 
+pytestmark = pytest.mark.trains
+
 PLAIN = {"class_weight": None, "sampler": "shuffle", "loss": "cross_entropy"}
 BALANCED = {
     "class_weight balanced": {"class_weight": "balanced"},

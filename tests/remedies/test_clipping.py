@@ -3,6 +3,8 @@ import pytest
 from remedy_problems import compare, pairs_of, tones
 from torch.nn import functional
 
+pytestmark = pytest.mark.trains
+
 CLIPPINGS = {"norm": {"max_grad_norm": 1.0}, "value": {"max_grad_norm": 0.1, "clip_by": "value"}}
 
 

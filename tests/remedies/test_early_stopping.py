@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 from remedy_problems import compare, log_loss, mislabelled, run
+
+pytestmark = pytest.mark.trains
 
 LONG = {"max_epochs": 60}
 

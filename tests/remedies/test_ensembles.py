@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 from remedy_problems import compare, log_loss, mislabelled
+
+pytestmark = pytest.mark.trains
 
 
 def test_the_mean_of_several_networks_is_better_and_scatters_less_than_one():

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, last, pairs_of, tones
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -3,6 +3,8 @@ import pytest
 import torch
 from remedy_problems import compare, last, marked, pairs_of, tones
 
+pytestmark = pytest.mark.trains
+
 EARLY = pairs_of(marked, at=1, n_timesteps=60)
 UNTRAINED = {"max_epochs": 1, "learning_rate": 1e-12}
 

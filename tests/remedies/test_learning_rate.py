@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from remedy_problems import compare, last, pairs_of, tones
 
 MILD = pairs_of(tones, noise=0.7)
@@ -8,6 +9,7 @@ def largest_rise(classifier, data):
     return np.diff(classifier.history_["loss"]).max()
 
 
+@pytest.mark.trains
 def test_a_rate_too_high_makes_the_loss_jump_and_a_lower_one_calms_it():
     high, lower = compare(
         MILD, largest_rise, {"learning_rate": 0.1}, {"learning_rate": 0.005}, batch_size=4
@@ -22,6 +24,7 @@ def test_a_rate_too_low_learns_next_to_nothing_and_a_higher_one_learns():
     assert higher.max() < 0.5
 
 
+@pytest.mark.trains
 def test_warm_up_tames_the_first_epochs_of_adam_at_a_high_rate():
     abrupt, warmed = compare(
         pairs_of(tones, n=200, noise=0.7),

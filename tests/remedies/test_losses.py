@@ -4,6 +4,8 @@ import torch
 from remedy_problems import compare, last, log_loss, mislabelled, pairs_of, run, tones
 from torch.nn import functional
 
+pytestmark = pytest.mark.trains
+
 HARD = pairs_of(tones, n=90, n_classes=2, noise=1.5)
 
 

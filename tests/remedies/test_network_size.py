@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 from remedy_problems import compare, gap, last, marked, mislabelled, pairs_of, tones
+
+pytestmark = pytest.mark.trains
 
 
 def odd_signs(n, seed, *, n_pulses=5, spacing=5):

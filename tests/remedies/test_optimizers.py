@@ -7,6 +7,8 @@ from remedy_problems import SMALL, compare, last, pairs_of, tones
 
 from sensorseq import SensorLSTMClassifier
 
+pytestmark = pytest.mark.trains
+
 EASY = pairs_of(tones, noise=0.3)
 
 

@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import DivergedError
 
+pytestmark = pytest.mark.trains
+
 
 def tones_and_frequencies(n, seed):
     rng = np.random.default_rng(seed)

@@ -4,6 +4,8 @@ import torch
 from remedy_problems import compare, gap, last, mislabelled, pairs_of, tones
 from torch.nn import functional
 
+pytestmark = pytest.mark.trains
+
 LEARNED_BY_HEART = {"hidden_size": 16, "max_epochs": 80}
 
 

@@ -4,6 +4,8 @@ from remedy_problems import SMALL, compare, marked, pairs_of, tones
 
 from sensorseq import SensorLSTMClassifier
 
+pytestmark = pytest.mark.trains
+
 CLEAN = pairs_of(tones, noise=0.3)
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, pairs_of, roughness, tones
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau", "one_cycle"])
 def test_a_falling_rate_calms_the_last_epochs(schedule):

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, gap, last, marked, pairs_of, tones
 
+pytestmark = pytest.mark.trains
+
 CROPS = ("head", "tail", "centre", "random")
 FOUND = {"start": (2, {"head"}), "end": (36, {"tail"}), "centre": (20, {"centre", "random"})}
 

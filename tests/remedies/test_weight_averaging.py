@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from remedy_problems import compare, pairs_of, roughness, tones
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.mark.parametrize(("decay", "factor"), [(0.9, 1.3), (0.98, 2.5)])
 def test_averaged_weights_calm_the_validation_curve(decay, factor):

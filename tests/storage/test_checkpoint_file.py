@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -60,7 +60,6 @@ arrays = st.dictionaries(
 ).filter(lambda found: not {"crc32", "__metadata__"} & set(found))
 
 
-@settings(deadline=None)
 @given(arrays=arrays, transposed=st.booleans())
 def test_any_arrays_come_back_in_a_file_that_safetensors_reads(
     arrays, transposed, tmp_path_factory
@@ -197,7 +196,6 @@ def test_every_truncated_checkpoint_is_refused(file):
         assert_refused(file, "is empty|truncated|damaged")
 
 
-@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_damage_goes_unnoticed_and_none_does_harm(data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "fuzzed"

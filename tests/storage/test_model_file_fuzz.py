@@ -92,12 +92,7 @@ def test_every_changed_byte_of_the_weights_is_refused(saved, tmp_path):
         assert refused_or_the_same(kind, path, expected), position
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=400), position=st.integers(0, 6000), length=st.integers(0, 400))
 def test_no_splice_of_random_bytes_gives_another_model(junk, position, length, saved, tmp_path):
     kind, _, content, expected = saved

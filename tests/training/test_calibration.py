@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -29,7 +29,6 @@ def penalized(log_t, logits, y):
     k=st.integers(2, 6),
     temperature=st.sampled_from([0.2, 1.0, 7.0]),
 )
-@settings(max_examples=60, deadline=None)
 def test_the_temperature_is_the_minimum_that_another_search_finds(seed, n, k, temperature):
     logits, y = draw(n, temperature, k, seed)
     found = fit_temperature(logits, y)

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -188,7 +188,6 @@ def test_it_does_not_matter_in_which_epoch_a_run_was_interrupted(tmp_path, engin
     )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     engine=st.sampled_from(["native", "autograd"]),
     options=st.lists(st.sampled_from(list(OPTIONS)), max_size=3),

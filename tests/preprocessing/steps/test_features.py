@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import savgol_filter
 
@@ -74,7 +74,6 @@ def test_zero_phase_is_scipys_filter_away_from_the_edges(order, window, polynomi
     polynomial=st.integers(1, 3),
     order=st.integers(1, 2),
 )
-@settings(max_examples=30, deadline=None)
 def test_causal_is_the_polynomial_through_the_samples_so_far(n_samples, window, polynomial, order):
     if polynomial < order:
         polynomial = order
@@ -147,7 +146,6 @@ BY_PANDAS = {
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @given(n_samples=st.integers(0, 80), window=st.integers(2, 40), is_centred=st.booleans())
-@settings(max_examples=12, deadline=None)
 def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_centred):
     signal = np.random.default_rng(window).normal(1.0, 2.0, n_samples)
     width = window | 1 if is_centred else window

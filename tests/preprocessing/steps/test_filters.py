@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
@@ -53,7 +53,6 @@ def test_a_centred_detrend_has_the_gain_of_one_less_a_hann_window():
 
 
 @given(n_samples=st.integers(1, 120), window=st.integers(3, 40), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
 def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window, seed):
     signal = 1e3 + np.cumsum(np.random.default_rng(seed).normal(size=n_samples))
     rest = filtered(Detrend(window / RATE, phase="causal"), signal)
@@ -75,7 +74,6 @@ def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
 
 
 @given(n_samples=st.integers(1, 60), half=st.integers(1, 20), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
 def test_a_centred_detrend_is_the_residual_of_the_weighted_line(n_samples, half, seed):
     signal = 1e3 + np.cumsum(np.random.default_rng(seed).normal(size=n_samples))
     rest = filtered(Detrend((2 * half + 1) / RATE), signal)
@@ -109,7 +107,6 @@ def test_a_drift_of_minutes_goes_and_the_vibration_stays():
     width=st.sampled_from([None, 0.02, 0.03]),
     attenuation=st.sampled_from([None, 40.0, 60.0, 90.0, 120.0]),
 )
-@settings(max_examples=100, deadline=None)
 def test_zero_phase_keeps_the_band_within_a_tenth_of_a_decibel(rate, low, high, width, attenuation):
     if low is None and high is None:
         low = 0.05

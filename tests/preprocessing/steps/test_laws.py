@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, ConfigurationError, RecordingError, SignalError
@@ -121,7 +121,6 @@ def test_every_kind_of_step_is_under_these_laws():
     seed=st.integers(0, 9),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=12, deadline=None)
 def test_chunks_give_the_bits_of_the_whole(step, n_samples, cuts, seed, dtype):
     values = noise(n_samples, seed, dtype)
     whole = step.apply(recording_of(values), RATE)
@@ -188,7 +187,6 @@ def test_latency_is_true(step):
 
 @over(CAUSAL)
 @given(at=st.integers(0, 199), seed=st.integers(0, 9))
-@settings(max_examples=8, deadline=None)
 def test_causal_steps_never_look_ahead(step, at, seed):
     values = noise(200, seed)
     changed = values.copy()

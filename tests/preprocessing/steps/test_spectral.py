@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
@@ -25,7 +25,6 @@ def frames(step, values, rate=RATE, channels=IMU):
     phase=st.floats(0, 6),
     mean=st.floats(-9, 9),
 )
-@settings(max_examples=40, deadline=None)
 def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude, phase, mean):
     times = np.arange(173) / RATE
     sine = mean + amplitude * np.sin(2 * np.pi * 2.0 * k * times + phase)
@@ -67,7 +66,6 @@ def test_half_the_sample_rate_counts_once():
 
 
 @given(frame=st.integers(4, 60), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
 def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
     """Parseval: the energy of a frame less its mean, but for what the window puts at 0 Hz."""
     signal = np.random.default_rng(seed).normal(size=frame)
@@ -105,7 +103,6 @@ def test_a_constant_gives_the_floor_and_itself():
 
 
 @given(shift=st.integers(1, 12))
-@settings(deadline=None)
 def test_a_signal_later_by_hops_gives_the_frames_later(shift):
     signal = np.random.default_rng(0).normal(size=400)
     step = SpectralFrames()
@@ -128,7 +125,6 @@ def test_a_sine_that_starts_elsewhere_has_the_same_spectrum():
     hop=st.sampled_from([0.1, 0.3, 0.7, 1.1]),
     n_samples=st.integers(0, 2000),
 )
-@settings(max_examples=40, deadline=None)
 def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     step = SpectralFrames(2.0, hop, ("ax",), max_frequency_hz=2.0)
     ramp = np.arange(float(n_samples))
@@ -159,7 +155,6 @@ def test_other_channels_go_on_as_means_over_the_frame():
 
 
 @given(n_bands=st.integers(1, 20))
-@settings(deadline=None)
 def test_bands_add_up_the_power_of_their_bins(n_bands):
     signal = np.random.default_rng(0).normal(size=150)
     single = SpectralFrames(min_frequency_hz=4.0, max_frequency_hz=42.0, scale="power")

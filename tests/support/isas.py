@@ -1,0 +1,14 @@
+"""The instruction sets of this processor, as parameters of tests.
+
+`make test` runs the one that is in use, CI all of them.
+"""
+
+import pytest
+
+from sensorseq.ops import _extension
+
+ISAS = _extension.cpu_isas()
+EACH_ISA = [
+    pytest.param(isa, marks=() if isa == _extension.cpu_isa() else pytest.mark.other_isa)
+    for isa in ISAS
+]
