@@ -133,6 +133,7 @@ def test_gradients_that_disagree_are_not_timed(kind, monkeypatch):
         make_case(kind, Shape(2, 5, 1, 4))
 
 
+@pytest.mark.benchmarks
 @pytest.mark.parametrize("name", ["one step", "varlen training, train_epoch"])
 def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
     results = ROOT / "benchmarks" / "results" / "cpu.json"

@@ -190,6 +190,7 @@ def bench_cuda(*arguments, folder):
     )
 
 
+@pytest.mark.benchmarks
 def test_the_sweep_goes_on_where_it_stopped(tmp_path):
     first = bench_cuda("--dry-run", "--limit", "2", folder=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -205,6 +206,7 @@ def test_the_sweep_goes_on_where_it_stopped(tmp_path):
     assert "geometric means" in second.stdout
 
 
+@pytest.mark.benchmarks
 def test_models_at_once_end_as_those_one_after_the_other(tmp_path):
     done = bench_cuda("--dry-run", "--table", "models", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -222,11 +224,8 @@ def test_without_a_gpu_the_script_measures_nothing(tmp_path):
 
 
 def test_the_commit_is_read_where_there_is_no_git(tmp_path, monkeypatch):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from common import results_file
-    finally:
-        sys.path.pop(0)
+    from common import results_file
+
     (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
     assert results_file.commit_in(tmp_path) == ""
     (tmp_path / "packed-refs").write_text("# pack-refs\n" + "ab12cd34" * 5 + " refs/heads/main\n")

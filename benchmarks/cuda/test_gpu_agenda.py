@@ -24,6 +24,7 @@ def agenda(*arguments, out, python=sys.executable):
     )
 
 
+@pytest.mark.benchmarks
 def test_every_stage_runs_dry(tmp_path):
     done = agenda("--dry-run", "all", out=tmp_path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
@@ -41,6 +42,7 @@ def test_every_stage_runs_dry(tmp_path):
         assert json.loads((tmp_path / f"{table}.json").read_text())["rows"]
 
 
+@pytest.mark.benchmarks
 def test_a_stage_that_fails_says_so_and_the_next_one_runs(tmp_path):
     done = agenda("--dry-run", "2", "3", out=tmp_path, python="false")
     assert done.returncode == 1
@@ -100,6 +102,7 @@ for name in {modules!r}:
 """
 
 
+@pytest.mark.benchmarks
 def test_operators_modules_and_benchmarks_need_only_torch_and_numpy():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]["dev"] + project["optional-dependencies"]["plot"]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from torch.utils import cpp_extension
 
+pytestmark = pytest.mark.native
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COMPILER = os.environ.get("CXX", "g++")

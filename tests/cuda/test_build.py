@@ -111,6 +111,7 @@ template __global__ void Spill<64>(float*);
 """
 
 
+@pytest.mark.native
 def test_a_spill_is_a_fault_and_shared_memory_is_read(toolkit, tmp_path):
     source = tmp_path / "spilling.cu"
     source.write_text(SPILLING)
@@ -178,6 +179,7 @@ def write(path, text):
     return path
 
 
+@pytest.mark.native
 def test_only_what_changed_is_compiled_again_headers_included(toolkit, tmp_path, capfd):
     header = write(tmp_path / "of a.h", "constexpr int kValue = 1;\n")
     a = write(tmp_path / "a.cu", '#include "of a.h"\nint A() { return kValue; }\n')
@@ -200,6 +202,7 @@ def test_only_what_changed_is_compiled_again_headers_included(toolkit, tmp_path,
     assert compiled() == ["a.cu:"]
 
 
+@pytest.mark.native
 def test_warnings_are_errors_only_where_asked_even_in_what_was_compiled_before(toolkit, tmp_path):
     source = write(tmp_path / "unused.cu", "__global__ void K() { int unused; }\n")
     build_cuda.compile_changed(toolkit, [source], tmp_path)
@@ -281,6 +284,7 @@ def test_nvcc_of_cuda_home_comes_before_that_on_the_path(tmp_path):
     assert say(path, CUDA_HOME=str(path)).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
 
 
+@pytest.mark.native
 def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
     # an older setuptools, which a machine with a GPU may have, refuses this pyproject.toml
     for name in ("setup.py", "build_cuda.py"):

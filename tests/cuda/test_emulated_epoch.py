@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.native
+
 ROOT = Path(__file__).resolve().parents[2]
 TEST = ROOT / "tests" / "native" / "cuda" / "test_emulated_epoch.cpp"
 COMPILER = os.environ.get("CXX", "g++")

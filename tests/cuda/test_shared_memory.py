@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.native
+
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("shared_memory.json")
 COMPILER = os.environ.get("CXX", "g++")

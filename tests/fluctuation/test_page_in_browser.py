@@ -121,6 +121,7 @@ def paper(browser):
     )
 
 
+@pytest.mark.browser
 def test_every_text_can_be_read_in_the_colours_of_the_system(browser):
     assert paper(browser) > 0.9
     assert_readable(browser)
@@ -150,6 +151,7 @@ def test_the_button_changes_the_colours_and_says_what_it_does(browser, system):
     assert_readable(browser)
 
 
+@pytest.mark.browser
 def test_the_copy_button_puts_the_code_on_the_clipboard(browser):
     names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
@@ -162,6 +164,7 @@ def test_the_copy_button_puts_the_code_on_the_clipboard(browser):
     assert copied == 'clf.fluctuation_.to_html("report.html")'
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("works", [True, False])
 def test_where_there_is_no_clipboard_the_code_is_selected(browser, works):
     browser.execute_script(
@@ -176,6 +179,7 @@ def test_where_there_is_no_clipboard_the_code_is_selected(browser, works):
     assert selected.endswith('report.to_html("report.html")')
 
 
+@pytest.mark.browser
 def test_everything_can_be_reached_and_used_by_keyboard(browser):
     from selenium.webdriver import ActionChains, Keys
 
@@ -198,6 +202,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(browser):
     assert {"input", "a", "pre"} <= set(reached)
 
 
+@pytest.mark.browser
 def test_the_trend_is_an_overlay_that_one_asks_for(browser):
     visible = "return getComputedStyle(document.querySelector('polyline.trend')).visibility"
     assert browser.execute_script(visible) == "hidden"
@@ -217,6 +222,7 @@ def assert_no_wider(browser, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 360, 768])
 def test_a_narrow_screen_need_not_be_scrolled_sideways(browser, width):
     assert_no_wider(browser, width)
@@ -241,6 +247,7 @@ return found;
 """
 
 
+@pytest.mark.browser
 def test_no_labels_of_a_picture_overlap(browser):
     assert browser.execute_script(OVERLAPS) == []
 
@@ -254,6 +261,7 @@ def count_printed_pages(browser):
     return len(re.findall(rb"/Type\s*/Page\b", content))
 
 
+@pytest.mark.browser
 def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     emulate(browser, "dark")
     browser.find_element("id", "theme").click()
@@ -270,6 +278,7 @@ def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     assert not browser.find_element("id", "theme").is_displayed()
 
 
+@pytest.mark.browser
 def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.get(path.as_uri())
@@ -287,6 +296,7 @@ def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
 # --- causes and probes --------------------------------------------------------------------------
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_findings_can_be_read(browser, findings, system):
     browser.get(findings.as_uri())
@@ -296,6 +306,7 @@ def test_findings_can_be_read(browser, findings, system):
     assert browser.execute_script(OVERLAPS) == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 360, 800])
 def test_findings_fit_a_narrow_screen(browser, findings, width):
     browser.get(findings.as_uri())
@@ -309,6 +320,7 @@ new MutationObserver(() => labels.push(button.textContent)).observe(button, {chi
 """
 
 
+@pytest.mark.browser
 def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
     browser.get(findings.as_uri())
     names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
@@ -323,6 +335,7 @@ def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
     wait_for(browser, "return labels.join()", "copied,copy")
 
 
+@pytest.mark.browser
 def test_rejected_causes_unfold_by_keyboard_and_in_print(browser, findings):
     from selenium.webdriver import Keys
 
@@ -337,6 +350,7 @@ def test_rejected_causes_unfold_by_keyboard_and_in_print(browser, findings):
     assert count_printed_pages(browser) == folded  # what is folded is printed, too
 
 
+@pytest.mark.browser
 def test_grades_differ_without_their_colour(browser, findings):
     browser.get(findings.as_uri())
     icons = browser.execute_script(
@@ -346,6 +360,7 @@ def test_grades_differ_without_their_colour(browser, findings):
     assert len({word for word, _ in icons}) == len({path for _, path in icons}) == 4
 
 
+@pytest.mark.browser
 def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
     notebook = tmp_path / "notebook.html"
     notebook.write_text(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cuda_mutants import FEW, MUTANTS
 
+pytestmark = pytest.mark.native
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "native" / "cuda"
 COMPILER = os.environ.get("CXX", "g++")

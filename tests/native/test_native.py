@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 PROGRAMS = (
     "test_lstm",
     "test_bits",
@@ -21,11 +22,11 @@ PROGRAMS = (
 SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one thread each
 
 
-def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS)):
-    """Compile the core once and every program with it; return the folder they are in."""
+def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
+    """Compile the core once, or a part of it, and every program; return the folder they are in."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
-    core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.startswith("bindings")]
+    core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
     sources = [*core, *(ROOT / "tests" / "native" / f"{program}.cpp" for program in programs)]
     command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
     jobs = [
@@ -61,8 +62,7 @@ def run(*command):
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory):
     """Programs under AddressSanitizer and UBSan."""
-    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    return build(tmp_path_factory.mktemp("checked"), COMPILER, *flags)
+    return build(tmp_path_factory.mktemp("checked"), COMPILER, *SANITIZED)
 
 
 @pytest.fixture(scope="module")
@@ -85,36 +85,49 @@ def aarch64(tmp_path_factory):
     return emulator, build(tmp_path_factory.mktemp("aarch64"), compiler, *flags)
 
 
+@pytest.mark.native
 def test_the_kernels_agree_with_a_double_reference_and_touch_nothing_else(checked):
     run(checked / "test_lstm")
 
 
+@pytest.mark.native
 def test_an_output_has_the_same_bits_whatever_else_the_call_computes(checked):
     run(checked / "test_bits")
 
 
+@pytest.mark.native
 def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
     run(checked / "test_lstm_linear_loss")
 
 
+@pytest.mark.native
 def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
 
 
+@pytest.mark.native
 def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_resample")
 
 
-@pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
-def test_a_preprocessing_loop_keeps_its_contract_and_touches_nothing_else(checked, program):
-    run(checked / program)
+@pytest.mark.native
+def test_windows_are_gathered_within_their_arrays(checked):
+    run(checked / "test_signal_window")
 
 
+def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):
+    # compiles in seconds: the test of this file that `make test` runs
+    program = "test_signal_moving"
+    run(build(tmp_path, COMPILER, *SANITIZED, programs=[program], of="signal/moving.cpp") / program)
+
+
+@pytest.mark.native
 @pytest.mark.parametrize("program", PROGRAMS[1:])
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
 
 
+@pytest.mark.native
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
@@ -124,6 +137,7 @@ def test_on_arm_every_instruction_set_keeps_the_same_laws(aarch64, program):
         assert f"{isa}: checked" in output
 
 
+@pytest.mark.native
 @pytest.mark.slow
 @pytest.mark.parametrize("program", SIGNAL_PROGRAMS)
 def test_on_arm_the_preprocessing_loops_keep_their_contract(aarch64, program):
