@@ -18,6 +18,14 @@ from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
 
+__all__ = [
+    "SURFACES_SAMPLE_RATE_HZ",
+    "SURFACES_WINDOW_SAMPLES",
+    "load_surfaces",
+    "write_simulated",
+    "write_surfaces",
+]
+
 SURFACES_SAMPLE_RATE_HZ = 20.0
 """Rate to which the surface recordings are best resampled."""
 SURFACES_WINDOW_SAMPLES = 100

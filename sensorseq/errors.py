@@ -8,6 +8,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+__all__ = [
+    "ArgumentError",
+    "CheckpointError",
+    "ConfigurationError",
+    "DivergedError",
+    "EnvironmentProblemError",
+    "InputError",
+    "LeakWarning",
+    "ModelFileError",
+    "OutputError",
+    "PreparedFileError",
+    "RecordingError",
+    "SensorseqError",
+    "SignalError",
+    "SplitError",
+    "WindowError",
+]
+
 _OWN = f"{Path(__file__).parent}{os.sep}"
 _WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # around fit
 

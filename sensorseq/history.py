@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from sensorseq.atomic import write_whole
 from sensorseq.errors import EnvironmentProblemError, InputError
 
+__all__ = ["History"]
+
 _SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
 
@@ -39,7 +41,13 @@ class History:
             self.append(row)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add the row of one epoch."""
+        """Add the row of one epoch.
+
+        Parameters
+        ----------
+        row : mapping of str to number
+            The values of the epoch, by column name.
+        """
         self._rows.append({str(name): _plain(value) for name, value in row.items()})
 
     @property
@@ -71,6 +79,11 @@ class History:
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return one column as float64 of shape (n_epochs,).
+
+        Parameters
+        ----------
+        name : str
+            The column.
 
         Raises
         ------

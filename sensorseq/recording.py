@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 
+__all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -97,6 +99,8 @@ class Recording:
         What must stay on one side of a split (robot, day, site). `recording_id` when not given.
     label : str, optional
         Class of the whole recording; None when unknown.
+    attributes : dict, optional
+        Further facts that are carried along, such as `sensor_rates_hz`.
     label_spans : sequence of LabelSpan, optional
         Classes of stretches of it, instead of `label`; kept in order of time. They may leave gaps,
         which have no label. A piece of a recording keeps the spans of the whole, whether it reaches
@@ -288,7 +292,13 @@ class Recording:
         return tuple(dict.fromkeys(span.label for span in self.label_spans))
 
     def spans_within(self, start_s: float, end_s: float) -> tuple[LabelSpan, ...]:
-        """Return the label spans that reach into [start_s, end_s), cut to it."""
+        """Return the label spans that reach into [start_s, end_s), cut to it.
+
+        Parameters
+        ----------
+        start_s, end_s : float
+            The stretch, in seconds on the recording's clock.
+        """
         return tuple(
             LabelSpan(max(span.start_s, start_s), min(span.end_s, end_s), span.label)
             for span in self.label_spans
@@ -319,6 +329,11 @@ class Recording:
     def select(self, names: Sequence[str]) -> "Recording":
         """Keep only the named channels, in the order given.
 
+        Parameters
+        ----------
+        names : sequence of str
+            Channels to keep; a single name will do.
+
         Raises
         ------
         RecordingError
@@ -340,7 +355,13 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return a recording's median rate in Hz; of several sensors, the fastest one's, else NaN."""
+    """Return a recording's median rate in Hz; of several sensors, the fastest one's, else NaN.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    """
     rates = recording.attributes.get("sensor_rates_hz")
     if isinstance(rates, dict) and rates:
         return float(max((rate for rate in rates.values() if np.isfinite(rate)), default=np.nan))

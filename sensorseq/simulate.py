@@ -52,6 +52,22 @@ from scipy.signal import lfilter
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.recording import Channel, Recording
 
+__all__ = [
+    "SURFACES",
+    "TRACE_UNITS",
+    "Case",
+    "Drive",
+    "Ground",
+    "Motion",
+    "Robot",
+    "Sampling",
+    "Surface",
+    "advance_current",
+    "simulate_motion",
+    "simulate_recording",
+    "simulate_recordings",
+]
+
 Array = NDArray[np.float64]
 
 GRAVITY_M_S2 = 9.80665
@@ -127,7 +143,13 @@ class Surface:
     sinkage_length_m: float = 0.3
 
     def varied(self, rng: np.random.Generator) -> "Surface":
-        """Return another stretch of the same surface: its parameters differ by some percent."""
+        """Return another stretch of the same surface: its parameters differ by some percent.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What it is drawn with.
+        """
         friction = _spread(rng, 1.0, 0.10)
         return replace(
             self,
@@ -250,7 +272,15 @@ class Robot:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, name: str) -> "Robot":
-        """Draw one robot of a fleet: no two have the same load, wear, tuning and sensor."""
+        """Draw one robot of a fleet: no two have the same load, wear, tuning and sensor.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What it is drawn with.
+        name : str
+            Its name, the group of its recordings.
+        """
         one = cls()
         return replace(
             one,
@@ -275,7 +305,13 @@ class Robot:
         )
 
     def varied(self, rng: np.random.Generator) -> "Robot":
-        """Return the robot on another day: charge of the battery, warmth of the winding, load."""
+        """Return the robot on another day: charge of the battery, warmth of the winding, load.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What it is drawn with.
+        """
         return replace(
             self,
             battery_v=float(rng.uniform(13.6, 16.4)),
@@ -345,7 +381,19 @@ class Drive:
     def steady(
         cls, speed_m_s: float, duration_s: float, robot: Robot, yaw_rate_rad_s: float = 0.0
     ) -> "Drive":
-        """Leave standstill by the robot's ramp, then hold one speed and one rate of turning."""
+        """Leave standstill by the robot's ramp, then hold one speed and one rate of turning.
+
+        Parameters
+        ----------
+        speed_m_s : float
+            The speed that is held.
+        duration_s : float
+            Length of the drive, ramp included.
+        robot : Robot
+            Whose ramp it is.
+        yaw_rate_rad_s : float, default=0.0
+            The rate of turning that is held.
+        """
         wanted = np.full(round(duration_s / STEP_S), 1.0)
         slope = robot.acceleration_m_s2 / max(abs(speed_m_s), 1e-9)
         ramped = _ramp(wanted, slope, slope)
@@ -353,7 +401,17 @@ class Drive:
 
     @classmethod
     def drawn(cls, duration_s: float, robot: Robot, rng: np.random.Generator) -> "Drive":
-        """Draw a session: straights at changing speeds, curves, stops, turns on the spot."""
+        """Draw a session: straights at changing speeds, curves, stops, turns on the spot.
+
+        Parameters
+        ----------
+        duration_s : float
+            Length of the session.
+        robot : Robot
+            Its speeds and ramps are used.
+        rng : numpy.random.Generator
+            What it is drawn with.
+        """
         n_steps = round(duration_s / STEP_S)
         speed = np.zeros(n_steps)
         yaw_rate = np.zeros(n_steps)
@@ -411,12 +469,28 @@ class Ground:
 
     @classmethod
     def flat(cls, slope: float = 0.0) -> "Ground":
-        """Return smooth ground with one slope."""
+        """Return smooth ground with one slope.
+
+        Parameters
+        ----------
+        slope : float, default=0.0
+            Rise over run.
+        """
         return cls(np.full(cls.N_POINTS, slope), np.zeros(cls.N_POINTS))
 
     @classmethod
     def drawn(cls, surface: Surface, robot: Robot, rng: np.random.Generator) -> "Ground":
-        """Draw roughness with the surface's spectrum, its stones, slabs and tufts."""
+        """Draw roughness with the surface's spectrum, its stones, slabs and tufts.
+
+        Parameters
+        ----------
+        surface : Surface
+            The ground's statistics.
+        robot : Robot
+            Its contact patch averages the ground.
+        rng : numpy.random.Generator
+            What it is drawn with.
+        """
         n_points, spacing_m = cls.N_POINTS, cls.SPACING_M
         length_m = n_points * spacing_m
         n_per_m = np.fft.rfftfreq(n_points, spacing_m)
@@ -471,7 +545,19 @@ class Ground:
 
 @dataclass(frozen=True)
 class Case:
-    """What one simulated motion needs to be known."""
+    """What one simulated motion needs to be known.
+
+    Parameters
+    ----------
+    surface : Surface
+        The kind of ground.
+    robot : Robot
+        Which robot.
+    drive : Drive
+        What its driver asks for.
+    ground : Ground
+        The stretch it drives over.
+    """
 
     surface: Surface
     robot: Robot

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import WindowError
 
+__all__ = ["WindowSet"]
+
 PARTS = ("train", "validation", "test")
 
 
@@ -131,7 +133,13 @@ class WindowSet:
         return int(self.X.shape[2])
 
     def take(self, indices: ArrayLike) -> "WindowSet":
-        """Return the windows at `indices` (integers or a mask), in that order."""
+        """Return the windows at `indices` (integers or a mask), in that order.
+
+        Parameters
+        ----------
+        indices : array-like of int or bool
+            Which windows.
+        """
         rows = np.asarray(indices)
         picked: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[rows]
@@ -141,6 +149,11 @@ class WindowSet:
 
     def part(self, name: str) -> "WindowSet":
         """Return the windows of one part of the split: train, validation or test.
+
+        Parameters
+        ----------
+        name : {"train", "validation", "test"}
+            The part.
 
         Raises
         ------
@@ -158,6 +171,11 @@ class WindowSet:
         """Join window sets of equal length, channels and rate, in order.
 
         The provenance of each is kept: as it is when all agree, else as a list under ``"joined"``.
+
+        Parameters
+        ----------
+        sets : iterable of WindowSet
+            What to join.
 
         Raises
         ------

@@ -126,7 +126,13 @@ class KerasMonitor:
     # --- what Keras calls -----------------------------------------------------------------------
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Hold `batch_size` against the steps of an epoch that Keras announces."""
+        """Hold `batch_size` against the steps of an epoch that Keras announces.
+
+        Parameters
+        ----------
+        logs : mapping, optional
+            Figures of Keras.
+        """
         announced = (self.params or {}).get("steps")
         if None in (announced, self._batch_size, self._n_train):
             return
@@ -139,7 +145,15 @@ class KerasMonitor:
             )
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Read the learning rate."""
+        """Read the learning rate.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        logs : mapping, optional
+            Figures of Keras.
+        """
         from keras import ops  # type: ignore[import-not-found]
 
         self._means = []
@@ -148,12 +162,28 @@ class KerasMonitor:
         self._learning_rate = float(ops.convert_to_numpy(rate))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the mean loss so far."""
+        """Note the mean loss so far.
+
+        Parameters
+        ----------
+        batch : int
+            From 0, within the epoch.
+        logs : mapping, optional
+            Figures of Keras.
+        """
         if logs and "loss" in logs:
             self._means.append((batch + 1, float(logs["loss"])))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Evaluate the windows that were given, and close the epoch."""
+        """Evaluate the windows that were given, and close the epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        logs : mapping, optional
+            Figures of Keras.
+        """
         logs = logs or {}
         row = {name: float(logs[name]) for name in ("loss",) if name in logs}
         accuracy = next((float(logs[name]) for name in _ACCURACIES if name in logs), None)

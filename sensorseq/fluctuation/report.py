@@ -329,6 +329,11 @@ class FluctuationReport:
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
         """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
 
+        Parameters
+        ----------
+        description : mapping
+            What `to_dict` returned.
+
         Raises
         ------
         ArgumentError

@@ -12,10 +12,19 @@ from sensorseq.nn.lstm import LSTM
 
 
 class FoundLSTM(NamedTuple):
-    """One LSTM of a model, who computes it, and why."""
+    """One LSTM of a model, who computes it, and why.
+
+    Parameters
+    ----------
+    path : str
+        As in `named_modules()`; empty for the model itself.
+    served_by : {"sensorseq", "torch"}
+        Whose kernels compute it.
+    reason : str
+        Why torch computes it; with sensorseq, the precision and the device.
+    """
 
     path: str
-    """As in `named_modules()`; empty for the model itself."""
     served_by: Literal["sensorseq", "torch"]
     reason: str
 

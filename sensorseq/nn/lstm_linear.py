@@ -22,7 +22,9 @@ from sensorseq.ops import (
 from sensorseq.ops.train_epoch import output_site, recurrent_site
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
+"""What drops values in training: gets values, probability and site, and returns the values left."""
 HEAD_NORMS = ("none", "batch", "layer")
+"""Normalizations of the pooled vector."""
 
 
 class _LSTMParameters(nn.Module):

@@ -22,7 +22,9 @@ from sensorseq.ops.choice import (
 )
 
 POOLINGS = ("last", "mean", "max", "meanmax")
+"""How hidden states become one vector."""
 PRECISIONS = ("float32", "bfloat16")
+"""In which the operators compute."""
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
 # of SavedFloats() in csrc/lstm_linear_cuda.h
@@ -34,7 +36,17 @@ _extension.load()
 
 
 def pooled_size(pooling: str, hidden_size: int, n_directions: int) -> int:
-    """Return the width of the pooled vector, P."""
+    """Return the width of the pooled vector, P.
+
+    Parameters
+    ----------
+    pooling : {"last", "mean", "max", "meanmax"}
+        How hidden states become one vector.
+    hidden_size : int
+        Hidden units of a direction, H.
+    n_directions : int
+        1, or 2 for a bidirectional layer.
+    """
     return hidden_size * n_directions * (2 if pooling == "meanmax" else 1)
 
 

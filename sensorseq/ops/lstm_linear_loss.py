@@ -24,11 +24,19 @@ from sensorseq.ops.lstm_linear import (
 )
 
 LOSSES = ("cross_entropy", "focal", "mse")
+"""Names of the losses that the operator computes."""
 _N_TENSORS = 12  # leading arguments of the op that are tensors
 
 
 def check_loss(loss: str, label_smoothing: float) -> None:
     """Raise an error if the loss is not known or the smoothing out of range.
+
+    Parameters
+    ----------
+    loss : str
+        Name of the loss.
+    label_smoothing : float
+        Share of the target that is spread over the classes.
 
     Raises
     ------

@@ -170,6 +170,11 @@ class PreparePipeline:
         What the file says of files (all of its section ``input`` but ``channels``) is for
         `sensorseq.prepare.prepare`, which reads them.
 
+        Parameters
+        ----------
+        path : str or path
+            The configuration file.
+
         Raises
         ------
         ConfigurationError

@@ -31,7 +31,13 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
     n_splits: int
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds; the arguments are not used."""
+        """Return the number of folds; the arguments are not used.
+
+        Parameters
+        ----------
+        X, y, groups : object, optional
+            Not used; there for compatibility with scikit-learn.
+        """
         return self.n_splits
 
     def _check_n_splits(self, least: int) -> None:

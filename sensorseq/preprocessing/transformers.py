@@ -135,7 +135,15 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     def fit_transform(
         self, X: Any, y: Any = None, lengths: ArrayLike | None = None, **fit_params: Any
     ) -> Any:
-        """Fit, then transform the same windows; see `fit` and `transform`."""
+        """Fit, then transform the same windows; see `fit` and `transform`.
+
+        Parameters
+        ----------
+        X, y, lengths
+            As in `fit`.
+        **fit_params : dict
+            Further arguments of `fit`.
+        """
         return self.fit(X, y, lengths=lengths, **fit_params).transform(X, lengths=lengths)
 
     def transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
@@ -250,6 +258,13 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
         """Check the arguments; there is nothing to learn.
 
+        Parameters
+        ----------
+        X : iterable of Recording
+            Not used.
+        y : object, optional
+            Not used.
+
         Raises
         ------
         SignalError
@@ -334,6 +349,13 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
         """Check the arguments; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Not used.
+        y : object, optional
+            Not used.
 
         Raises
         ------

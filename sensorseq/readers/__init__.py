@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
+"""What `read_recordings` can do with a recording that cannot be read."""
 
 
 def read_recordings(

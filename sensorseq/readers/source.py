@@ -111,6 +111,15 @@ def read_source_rate(
 
     Of several sensors it is the fastest one's; NaN for fewer than two samples. Errors are those of
     `read_source` that concern time.
+
+    Parameters
+    ----------
+    source : RecordingSource
+        A recording that `find_recordings` listed.
+    time_column : str, optional
+        Column of time stamps; ``time`` or ``time_s`` by default.
+    repair_stamps : bool, default=False
+        Sort and merge stamps that run backwards or repeat.
     """
     _check_complete(source)
     rates = []
@@ -123,6 +132,11 @@ def read_source_rate(
 
 def digest_file(path: Path) -> dict[str, Any]:
     """Return by what a file is known again, whatever it is called: ``sha256``, ``size_bytes``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
 
     Raises
     ------

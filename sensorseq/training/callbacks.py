@@ -12,6 +12,8 @@ from sensorseq.errors import ArgumentError
 from sensorseq.history import History
 from sensorseq.training.config import TrainingConfig
 
+__all__ = ["Callback"]
+
 HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
@@ -28,16 +30,48 @@ class Callback:
     """
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
-        """Before the first epoch."""
+        """Before the first epoch.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The network.
+        config : TrainingConfig
+            How it is trained.
+        """
 
     def on_epoch_begin(self, module: nn.Module, history: History) -> None:
-        """Before each epoch; `history` holds the rows of those before it."""
+        """Before each epoch; `history` holds the rows of those before it.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The network.
+        history : History
+            Rows of the epochs so far.
+        """
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool | None:
-        """After each epoch; `history[-1]` is its row. Return True to end training."""
+        """After each epoch; `history[-1]` is its row. Return True to end training.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The network.
+        history : History
+            Rows of the epochs so far, this one included.
+        """
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """After the last epoch, best weights restored; also when training failed."""
+        """After the last epoch, best weights restored; also when training failed.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The network.
+        history : History
+            Rows of all epochs.
+        """
 
 
 def check_callbacks(callbacks: Any) -> tuple[Any, ...]:

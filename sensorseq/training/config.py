@@ -35,7 +35,15 @@ def monitors_of(task: str) -> tuple[str, ...]:
 
 
 class EngineChoice(NamedTuple):
-    """Which engine trained, and why that one."""
+    """Which engine trained, and why that one.
+
+    Parameters
+    ----------
+    name : {"native", "autograd"}
+        The engine.
+    reason : str
+        Why it was taken.
+    """
 
     name: str
     reason: str
@@ -104,13 +112,21 @@ class TrainingConfig:
     max_grad_norm : float or None
         Bound of the gradient before the optimizer sees it: on its global norm for
         ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
+    clip_by : {"norm", "value"}
+        See `max_grad_norm`.
     max_timesteps : int or None
         Bound on the steps of a window. Only ``crop="random"`` is carried out by the engine, anew
         in each epoch; the other crops are fixed and belong before scaling.
+    crop : {"head", "tail", "centre", "random"}
+        Which steps of a longer window are kept.
     early_stopping : bool
         End when `monitor` has not improved by more than `tol` for `patience` epochs.
+    patience, tol, monitor
+        See `early_stopping`.
     restore_best : bool
         Keep the weights of the best epoch instead of the last.
+    deterministic : bool
+        Only deterministic CUDA kernels.
 
     Raises
     ------

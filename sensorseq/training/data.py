@@ -51,17 +51,35 @@ class TrainingData:
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:
-        """Write other windows over these."""
+        """Write other windows over these.
+
+        Parameters
+        ----------
+        windows : ndarray of shape (N, T, C)
+            Scaled windows, of the same shape.
+        """
         self.X.copy_(torch.from_numpy(windows))
 
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return what draws the batches; arguments are those of `BatchSampler`."""
+        """Return what draws the batches; arguments are those of `BatchSampler`.
+
+        Parameters
+        ----------
+        *arguments, **options : object
+            Arguments of `BatchSampler`.
+        """
         return BatchSampler(*arguments, **options)
 
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield windows that are held together and the rows of their batches, for one epoch."""
+        """Yield windows that are held together and the rows of their batches, for one epoch.
+
+        Parameters
+        ----------
+        batches : BatchSampler
+            Draws the batches of the epoch.
+        """
         yield self, list(batches)
 
     def blocks(self) -> Generator["TrainingData", None, None]:
@@ -77,7 +95,21 @@ class TrainingData:
         weight: NDArray[np.floating[Any]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> "TrainingData":
-        """Copy arrays into tensors of `dtype`; integer targets are classes."""
+        """Copy arrays into tensors of `dtype`; integer targets are classes.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, T, C)
+            Scaled windows.
+        lengths : ndarray of shape (N,), int64
+            Valid steps of each window.
+        target : ndarray of shape (N,) or (N, K)
+            Classes, or the values of a regression.
+        weight : ndarray of shape (N,), optional
+            Factor on the loss of each window.
+        dtype : torch.dtype, default=torch.float32
+            Precision of the tensors.
+        """
         return cls(
             torch.tensor(X, dtype=dtype),
             None if (lengths == X.shape[1]).all() else torch.tensor(lengths, dtype=torch.int64),
@@ -86,7 +118,13 @@ class TrainingData:
         )
 
     def to(self, device: torch.device) -> "TrainingData":
-        """Move to `device`, unless the windows are too many to live there."""
+        """Move to `device`, unless the windows are too many to live there.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+        """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
         return TrainingData(
@@ -97,7 +135,15 @@ class TrainingData:
         )
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
-        """Return the windows at `rows`, on `device`."""
+        """Return the windows at `rows`, on `device`.
+
+        Parameters
+        ----------
+        rows : Tensor of int64
+            Which windows.
+        device : torch.device
+            Where to.
+        """
         rows = rows.to(self.X.device)
         return TrainingData(
             *(

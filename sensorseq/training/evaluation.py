@@ -24,6 +24,17 @@ def evaluate(
     """Return mean loss (unweighted) and score of `data`, in evaluation mode.
 
     `ranks` and `keep` are those of `evaluate_models`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    data : TrainingData or StreamedData
+        The windows.
+    objective : Objective
+        Loss and score.
+    ranks, keep
+        As in `evaluate_models`.
     """
     device = next(module.parameters()).device
     module.eval()

@@ -1,0 +1,25 @@
+"""What `mkdocs` does not do by itself: the help of every command of `sensorseq` on a page."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer import Context
+from typer.main import get_command
+
+from sensorseq.cli import app
+
+MARK = "<!-- the help of every command stands here on the site -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the help of the commands where a page has the mark."""
+    return markdown.replace(MARK, "\n\n".join(help_of_commands())) if MARK in markdown else markdown
+
+
+def help_of_commands() -> Iterator[str]:
+    """Yield a heading and what `--help` prints, for each command."""
+    group = get_command(app)
+    parent = Context(group, info_name="sensorseq")
+    for name, command in group.commands.items():
+        context = Context(command, parent=parent, info_name=name, max_content_width=80)
+        yield f"## {name}\n\n```text\n{command.get_help(context)}\n```"

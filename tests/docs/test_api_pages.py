@@ -1,0 +1,123 @@
+"""Every public name is on a page of docs/api, and its docstring documents its parameters."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+API = ROOT / "docs" / "api"
+MODULES = [
+    "sensorseq",
+    *("sensorseq.datasets", "sensorseq.doctor", "sensorseq.errors", "sensorseq.evaluation"),
+    *("sensorseq.fluctuation", "sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
+    *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),
+    *("sensorseq.simulate", "sensorseq.training", "sensorseq.training.callbacks"),
+    "sensorseq.windows",
+]
+ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need their libraries
+
+
+def public_objects():
+    """Map `module.name` to every public object; one that is listed twice comes once."""
+    objects = {}
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if name != "__version__" and not any(value is known for known in objects.values()):
+                objects[f"{module_name}.{name}"] = value
+    return objects
+
+
+def documented_names():
+    """Return the dotted names that the pages of docs/api ask mkdocstrings for."""
+    text = "\n".join(page.read_text("utf-8") for page in sorted(API.glob("*.md")))
+    return re.findall(r"^::: (\S+)$", text, re.M)
+
+
+def find(dotted):
+    """Return the object of a dotted name: the longest part that is a module, then attributes."""
+    module_name, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module_name), name)
+
+
+def names_in_section(docstring, *titles):
+    """Return the names in numpydoc sections such as Parameters, without the stars."""
+    names = []
+    for title in titles:
+        found = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", docstring, re.S | re.M)
+        for line in (found[1] if found else "").splitlines():
+            if line and not line[0].isspace():
+                names += [name.strip().lstrip("*") for name in line.split(" :")[0].split(",")]
+    return names
+
+
+def methods_of(kind):
+    """Yield name and function of the public methods that this package defines."""
+    for name, value in inspect.getmembers_static(kind):
+        function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        is_ours = str(getattr(function, "__module__", "")).startswith("sensorseq")
+        if inspect.isfunction(function) and is_ours and not name.startswith("_"):
+            yield name, function
+
+
+def signature_of(function):
+    """Return the parameters that a caller gives."""
+    if inspect.isclass(function):
+        if issubclass(function, (Exception, tuple)):  # of no __init__ of their own
+            return list(getattr(function, "_fields", ()))
+        function = function.__init__
+        if function is object.__init__:
+            return []
+    return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+
+
+OBJECTS = public_objects()
+CALLABLES = {
+    name: value
+    for name, value in OBJECTS.items()
+    if inspect.isclass(value) or inspect.isroutine(value)
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_docstring_of_a_public_name_has_the_parameters_of_its_signature(name):
+    value = CALLABLES[name]
+    wrong = []
+    methods = methods_of(value) if inspect.isclass(value) else ()
+    for of, function in [("", value), *methods]:
+        docstring = inspect.cleandoc(function.__doc__ or "")
+        named = names_in_section(docstring, "Parameters")
+        if not named and inspect.isclass(value) and not of:
+            # a class that is only returned, never made by the user, lists its fields
+            named = names_in_section(docstring, "Attributes")
+        if not docstring or sorted(named) != sorted(signature_of(function)):
+            wrong.append(f"{name}.{of}: {named} documented, takes {signature_of(function)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_public_name_is_on_one_page_and_nothing_else_is():
+    documented = documented_names()
+    assert len(documented) == len(set(documented))
+    adapters = {
+        f"sensorseq.adapters.{path.stem}.{node.name}"
+        for path in ADAPTERS
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert adapters == {name for name in documented if name.startswith("sensorseq.adapters.")}
+    shown = [find(name) for name in documented if name not in adapters]
+    for name, value in OBJECTS.items():
+        assert any(value is other for other in shown), f"{name} is on no page of docs/api"
+    for name, value in zip([n for n in documented if n not in adapters], shown, strict=True):
+        assert any(value is other for other in OBJECTS.values()), f"{name} is not public"
+
+
+def test_every_api_page_is_in_the_index():
+    index = (API / "README.md").read_text("utf-8")
+    for page in API.glob("*.md"):
+        assert page.stem == "README" or f"]({page.name})" in index
