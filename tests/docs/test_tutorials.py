@@ -1,0 +1,67 @@
+"""The tutorials run as they stand, block after block, and print what they show."""
+
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+import sklearn
+
+from sensorseq.cli import run
+from sensorseq.errors import LeakWarning
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
+PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
+LONG = {"first_model", "no_leaks"}  # more than about five seconds
+MASKED = 'title="your figures may differ"'
+
+
+def cells(page):
+    """Return language, what stands beside it, and text of every fenced block."""
+    return re.findall(r"^```(\w+) ?(.*?)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+def commands(text):
+    """Return the arguments of every `sensorseq` command of a shell block."""
+    for line in text.replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "sensorseq"
+        yield arguments
+
+
+def comparable(text, masked):
+    """Return text without line ends and, where asked for, with one sign for every number."""
+    return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.trains] if n in LONG else []) for n in sorted(PAGES)],
+)
+def test_a_tutorial_prints_what_it_shows(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names, printed, n_compared = {}, "", 0
+    warned = pytest.warns(LeakWarning) if name == "no_leaks" else contextlib.nullcontext()
+    with sklearn.config_context(), mpl.rc_context({"backend": "agg"}), warned:
+        for language, beside, text in cells(PAGES[name]):
+            assert language in ("python", "sh", "text"), language
+            if language == "text":
+                masked = beside == MASKED
+                assert comparable(printed, masked) == comparable(text, masked)
+                n_compared += 1
+                continue
+            if language == "python":
+                exec(compile(text, f"{name}.md", "exec"), names)
+            else:
+                for arguments in commands(text):
+                    assert run(arguments) == 0, arguments
+            printed = capsys.readouterr().out
+    assert n_compared or name == "jumping_curve"
+
+
+def test_every_tutorial_is_in_the_index():
+    index = (FOLDER / "README.md").read_text("utf-8")
+    for page in PAGES.values():
+        assert f"]({page.name})" in index
