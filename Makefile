@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 ifeq ($(origin CXX),default)
 CXX := c++
@@ -16,12 +17,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
+DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
 CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 # one process for each core, up to eight, with one thread each
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all fuzz test-peers native-test cuda lint format bench wheel build clean
+.PHONY: help demo test test-all fuzz test-peers native-test cuda lint format bench docs wheel build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -67,6 +69,16 @@ bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
 	@$(PEERS)/bin/python benchmarks/bench_recording.py
 	@$(PEERS)/bin/python benchmarks/readme_table.py
 
+# mkdocs reads one folder: links to what it shows, so that links between pages are as in the tree
+docs: $(DOCS)/.built ## the documentation site, built offline into build/site without a warning
+	@rm -rf build/docs_source build/site && mkdir -p build/docs_source
+	@ln -s $(addprefix $(CURDIR)/,$(DOCS_SOURCE)) build/docs_source
+	@ln -s $(CURDIR)/docs/nav.yml build/docs_source/.nav.yml
+	@PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build \
+	  > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
+	@echo "build/site/index.html is the front page; its search needs a server:"
+	@echo "  $(PYTHON) -m http.server --directory build/site"
+
 wheel: build ## sdist and wheel, then installed and exercised in a clean environment
 	@rm -rf dist build/wheel-check
 	@$(BIN)/python -m build --no-isolation --outdir dist . > build/wheel.log 2>&1 || { tail -n 40 build/wheel.log; exit 1; }
@@ -79,7 +91,7 @@ wheel: build ## sdist and wheel, then installed and exercised in a clean environ
 build: $(VENV)/.built
 
 clean: ## remove environments and everything built
-	rm -rf $(VENV) $(PEERS) build dist demo_output sensorseq/_*.so *.egg-info
+	rm -rf $(VENV) $(PEERS) $(DOCS) build dist demo_output sensorseq/_*.so *.egg-info
 
 $(VENV)/.packages: requirements/core.txt
 	@$(call check-tools)
@@ -100,6 +112,12 @@ $(PEERS)/.built: requirements/peers.txt $(VENV)/.built
 	@$(call make-environment,$(PEERS))
 	@$(PEERS)/bin/python $(INSTALL) --requirement requirements/peers.txt
 	@$(call install-package,$(PEERS))
+	@touch $@
+
+$(DOCS)/.built: requirements/docs.txt
+	@echo "making $(DOCS) and installing what builds the site (a minute, once)"
+	@$(call make-environment,$(DOCS))
+	@$(DOCS)/bin/python $(INSTALL) --requirement requirements/docs.txt
 	@touch $@
 
 # the old library would be found first by a glob

@@ -1,5 +1,6 @@
-"""What `mkdocs` does not do by itself: the help of every command of `sensorseq` on a page."""
+"""What `mkdocs` does not do by itself: the help of the commands, and numpydoc's references."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ MARK = "<!-- the help of every command stands here on the site -->"
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the help of the commands where a page has the mark."""
     return markdown.replace(MARK, "\n\n".join(help_of_commands())) if MARK in markdown else markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show the references of docstrings, ``[1]_`` and ``.. [1]``, as [1]."""
+    return re.sub(r"(?<=\[\d\])_(?=\W)|\.\. (?=\[\d\])", "", html)
 
 
 def help_of_commands() -> Iterator[str]:

@@ -14,7 +14,7 @@ from sensorseq.nn.lstm import LSTM
 class FoundLSTM(NamedTuple):
     """One LSTM of a model, who computes it, and why.
 
-    Parameters
+    Attributes
     ----------
     path : str
         As in `named_modules()`; empty for the model itself.

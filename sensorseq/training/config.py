@@ -37,7 +37,7 @@ def monitors_of(task: str) -> tuple[str, ...]:
 class EngineChoice(NamedTuple):
     """Which engine trained, and why that one.
 
-    Parameters
+    Attributes
     ----------
     name : {"native", "autograd"}
         The engine.

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -121,3 +122,18 @@ def test_every_api_page_is_in_the_index():
     index = (API / "README.md").read_text("utf-8")
     for page in API.glob("*.md"):
         assert page.stem == "README" or f"]({page.name})" in index
+
+
+def test_the_help_of_every_command_is_put_on_its_page():
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((API / "cli.md").read_text("utf-8"))
+    assert hooks.MARK not in page
+    headings = re.findall(r"^## (\w+)$", page, re.M)
+    assert {"prepare", "train", "evaluate", "predict", "diagnose", "doctor"} <= set(headings)
+    for name in headings:
+        assert f"Usage: sensorseq {name} " in page
+    assert hooks.on_page_content("as in [1]_: x[0] <p>.. [1] A. Author") == (
+        "as in [1]: x[0] <p>[1] A. Author"
+    )
