@@ -1,7 +1,7 @@
 """Write the figures of `results/*.json` into README and docs, between their `bench` markers.
 
-`python benchmarks/readme_table.py` rewrites; a test holds the pages to the files. Where a file is
-not there yet, nothing stands between the markers.
+`python benchmarks/readme_table.py` rewrites the pages; tests check that they agree with the files.
+Where a file is missing, nothing is written between its markers.
 """
 
 import json
@@ -9,11 +9,18 @@ import re
 import statistics
 from pathlib import Path
 
+from fluctuation.repair import OURS
+from fluctuation.rows import HARMED, PROBED, REPAIRED, TOP_1
 from fluctuation.shown import fluctuation_details, fluctuation_table
+from fluctuation.table import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/fluctuation.md")
+PAGES = {  # the markers that each page must have
+    "README.md": ("headlines",),
+    "docs/benchmarks.md": ("cpu", "fit", "preprocessing", "estimator", "verdict", "fluctuation"),
+    "docs/fluctuation.md": ("fluctuation_details",),
+}
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
@@ -146,6 +153,66 @@ def verdict_table(results: dict) -> str:
     )
 
 
+def headlines(cpu: dict, fit: dict, verdict: dict, fluctuation: dict) -> str:
+    """Return the README's lines on speed, verdict and repair."""
+    return "\n".join((_speed_line(cpu, fit), _verdict_line(verdict), _repair_line(fluctuation)))
+
+
+def _speed_line(cpu: dict, fit: dict) -> str:
+    def mean(rows: list[dict]) -> str:
+        return f"{statistics.geometric_mean(row['ratio'] for row in rows):.1f}"
+
+    rows = {
+        what: [row for row in cpu["rows"] if (row["what"], row["threads"]) == (what, 1)]
+        for what in ("training, train_epoch", "inference")
+    }
+    whole = [
+        row
+        for row in fit["rows"]
+        if (row["what"], row["peer"], row["threads"]) == ("fit", "torch", 1)
+    ]
+    steps = rows["training, train_epoch"]
+    facts = cpu["environment"]
+    return (
+        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as"
+        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f}), inference"
+        f" {mean(rows['inference'])} times, and whole fits {mean(whole)} times as fast as a torch"
+        f" loop\n  ({facts['processor']}, {facts['isa']})."
+        " [All speed tables](docs/benchmarks.md#speed)"
+    )
+
+
+def _verdict_line(results: dict) -> str:
+    rows = {(row["row"], row["judge"]): row for row in results["rows"] if row["kind"] == "all"}
+
+    def share(kind: str, judge: str = "ours") -> str:
+        return f"{100 * rows[kind, judge]['rate']:.0f} %"
+
+    faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
+    return (
+        f"- **Verdict:** it flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs,"
+        f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
+        f"  and {share(noisy)} of {rows[noisy, 'ours']['runs']} that are noisy but normal"
+        f" (the published rules of AutoTrainer: {share(faulty, 'AutoTrainer')},"
+        f"\n  {share(healthy, 'AutoTrainer')} and {share(noisy, 'AutoTrainer')})."
+        " [How this was measured](docs/benchmarks.md#verdict)"
+    )
+
+
+def _repair_line(results: dict) -> str:
+    rows = {(row["row"], row["judge"]): row for row in results["rows"] if row["kind"] == "all"}
+    cause, repaired, harmed = rows[TOP_1, PROBED], rows[REPAIRED, OURS], rows[HARMED, OURS]
+    cause_goal, repair_goal = TARGETS[TOP_1, PROBED][1], TARGETS[REPAIRED, OURS][1]
+    return (
+        f"- **Repair:** the cause it names first is right in {100 * cause['rate']:.0f} % of"
+        f" {cause['runs']} test cases (our goal: {100 * cause_goal:.0f} %).\n"
+        f"  Its repair fixes {100 * repaired['rate']:.0f} % of {repaired['runs']} repairable"
+        f" runs (our goal: {100 * repair_goal:.0f} %) and made {harmed['hits']} of"
+        f" {harmed['runs']} less accurate."
+        "\n  [Causes and repairs](docs/benchmarks.md#causes-and-repairs)"
+    )
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -163,18 +230,23 @@ TABLES = {
     "verdict": verdict_table,
     "fluctuation": fluctuation_table,
     "fluctuation_details": fluctuation_details,
+    "headlines": headlines,
 }
-FILES = {"fluctuation_details": "fluctuation"}  # where the name is not the marker's
+FILES = {  # where it is not one file with the name of the marker
+    "fluctuation_details": ("fluctuation",),
+    "headlines": ("cpu", "fit", "verdict", "fluctuation"),
+}
 
 
 def with_tables(page: str, folder: Path = RESULTS) -> str:
     """Return the text of a page with the tables renewed from the results of a folder."""
 
     def renew(match: re.Match) -> str:
-        path = folder / f"{FILES.get(match[2], match[2])}.json"
-        if not path.exists():
+        paths = [folder / f"{name}.json" for name in FILES.get(match[2], (match[2],))]
+        if not all(path.exists() for path in paths):
             return f"{match[1]}{match[3]}"
-        return f"{match[1]}{TABLES[match[2]](json.loads(path.read_text()))}\n{match[3]}"
+        table = TABLES[match[2]](*(json.loads(path.read_text()) for path in paths))
+        return f"{match[1]}{table}\n{match[3]}"
 
     return MARKED.sub(renew, page)
 

@@ -61,7 +61,7 @@ def fluctuation_table(results: Results) -> str:
     """Say what was wanted and reached, and what others do beside it."""
     lines = [
         "Whether the cause is named, proved and repaired, on faults injected beside healthy twins"
-        " ([how](docs/fluctuation.md)):",
+        " ([how](fluctuation.md)):",
         "",
         "| | wanted | measured | of | reached |",
         "|---" * 5 + "|",

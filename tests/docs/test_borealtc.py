@@ -1,4 +1,4 @@
-"""The walk-through of the README on real recordings, as written there.
+"""The walk of docs/borealtc.md through real recordings, as written there.
 
 BorealTC is a public set (CC0) of a wheeled robot on five terrains: folders ASPHALT, FLOORING, ICE,
 SANDY_LOAM, SNOW with ``pro_NN.csv`` (motor currents and wheel speeds), and MIXED. Say where it lies
@@ -7,6 +7,7 @@ with SENSORSEQ_BOREALTC.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
+WALK = (ROOT / "docs" / "borealtc.md").read_text("utf-8")
 TERRAINS = ["ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"]
 
 pytestmark = [
@@ -35,8 +37,9 @@ def folder(tmp_path_factory):
 
 
 def sensorseq(folder, line, *more):
-    """Run a command of the README in a process of its own; return what it wrote to stdout."""
-    words = [word.replace("PATH", str(FOLDER.parent)) for word in line.split()]
+    """Run a command of the page in a process of its own; return what it wrote to stdout."""
+    assert f"    sensorseq {line}\n" in WALK
+    words = [word.replace("PATH/borealtc", str(FOLDER)) for word in line.split()]
     words = [word.strip("'") for word in words]
     done = subprocess.run(
         [sys.executable, "-m", "sensorseq.cli", *words, *more],
@@ -51,15 +54,17 @@ def sensorseq(folder, line, *more):
 
 
 PREPARE = (
-    f"prepare PATH/{FOLDER.name} --exclude MIXED --files 'pro_*.csv' --time-column time"
+    "prepare PATH/borealtc --exclude MIXED --files 'pro_*.csv' --time-column time"
     " --window-s 5 --hop-s 2.5 -o terrain.h5"
 )
 
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    sensorseq(folder, PREPARE)
-    sensorseq(folder, "train terrain.h5 -o terrain.safetensors")
+    said = sensorseq(folder, PREPARE)
+    assert "".join(f"    {line}\n".replace("    \n", "\n") for line in said.splitlines()) in WALK
+    sensorseq(folder, "train terrain.h5 -o terrain.safetensors --report page.html")
+    assert (folder / "page.html").is_file()
     return folder
 
 
@@ -95,12 +100,19 @@ def test_evaluate_measures_recordings_never_trained_on(trained):
     # What accuracy anchors say of trees on these recordings: well above 0.75 on new ones.
     assert found["baselines"]["gradient_boosting"]["accuracy"] > 0.75
     text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
+    assert f"    {text.splitlines()[0]}\n" in WALK
     assert "recordings the model never saw" in text
+    # The page has the figures of one processor; the network's depend on how it rounds.
+    _, low, high = map(float, re.search(r"    accuracy +(.*) % +(.*) to (.*)\n", WALK).groups())
+    assert low <= 100 * found["accuracy"] <= high
+    for name in ("majority", "ridge", "gradient_boosting"):
+        shown = re.search(rf"^    {name.replace('_', ' ')} +([\d.]+) %", WALK, re.MULTILINE)
+        assert 100 * found["baselines"][name]["accuracy"] == pytest.approx(float(shown[1]), abs=1)
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
-    line = f"predict terrain.safetensors PATH/{FOLDER.name}/ICE/pro_01.csv"
+    line = "predict terrain.safetensors PATH/borealtc/ICE/pro_01.csv"
     found = json.loads(sensorseq(trained, line, "--json"))
     (recording,) = found["recordings"]
     windows = read_windows(trained / "terrain.h5")

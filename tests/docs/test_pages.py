@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_links import leads_somewhere, links_of
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.preprocessing.configuration import make_configuration
@@ -50,10 +51,28 @@ def drawn():
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} & names
 
 
-@pytest.mark.parametrize("page", PAGES + REMEDIES, ids=lambda page: page.stem)
+def name_of(page):
+    return str(page.relative_to(ROOT / "docs").with_suffix(""))
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_links_and_pictures_of_a_page_are_there(page):
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for target in links_of(page):
+        assert leads_somewhere(page, target), f"{page.name}: {target}"
+
+
+def test_every_page_is_reached_from_the_index():
+    index = ROOT / "docs" / "README.md"
+    reached, left = set(), [index]
+    while left:
+        page = left.pop()
+        if page not in reached:
+            reached.add(page)
+            targets = {(page.parent / link.split("#")[0]).resolve() for link in links_of(page)}
+            left += [target for target in targets if target in ALL_PAGES]
+    assert {name_of(page) for page in set(ALL_PAGES) - reached} == set()
+    named = {link.split("#")[0] for link in links_of(index)}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= named
 
 
 def test_every_step_has_a_page_and_every_page_a_picture_that_the_script_draws():

@@ -1,15 +1,20 @@
-"""What the README says can be found where it says it comes from."""
+"""What the README says can be found where it says it comes from, and its code runs."""
 
+import ast
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from page_links import leads_somewhere
+
+from sensorseq import SensorLSTMClassifier
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-
+WALK = (ROOT / "docs" / "borealtc.md").read_text()
 
 ENVIRONMENT = {"processor": "P", "cores": 2, "isa": "avx9", "torch": "2.99"}
 
@@ -24,9 +29,123 @@ def tables():
     return module
 
 
+def test_it_can_be_read_in_two_minutes():
+    assert len(README.splitlines()) <= 130
+
+
 def test_the_benchmark_tables_are_what_the_results_say(tables):
-    assert "cpu" in {name for _, name, _ in tables.MARKED.findall(README)}
-    assert tables.with_tables(README) == README
+    pages = {name: (ROOT / name).read_text() for name in tables.PAGES}
+    assert "README.md" in pages
+    assert "cpu" in {name for _, name, _ in tables.MARKED.findall(pages["docs/benchmarks.md"])}
+    for name, page in pages.items():
+        assert tables.with_tables(page) == page, name
+
+
+def test_every_table_is_on_one_page(tables):
+    shown = [marker for markers in tables.PAGES.values() for marker in markers]
+    assert sorted(shown) == sorted(tables.TABLES)
+
+
+def one_rate(row, rate, runs, judge="ours"):
+    held = {"row": row, "judge": judge, "kind": "all", "runs": runs, "rate": rate}
+    return {**held, "hits": round(rate * runs)}
+
+
+def write_results(folder, *, harmed=1 / 8):
+    """Write made-up results, with rows of other threads, peers, judges and kinds among them."""
+    step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
+    cpu = [
+        *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),
+        {"what": "inference", "threads": 1, "ratio": 1.25},
+        {"what": step, **other},
+        {"what": "inference", **other},
+    ]
+    fit = [
+        *({"what": "fit", "peer": "torch", "threads": 1, "ratio": ratio} for ratio in (1.0, 9.0)),
+        {"what": "fit", "peer": "torch", **other},
+        {"what": "fit", "peer": "keras", "threads": 1, "ratio": 99.0},
+    ]
+    verdict = [
+        one_rate(row, rate, runs, judge)
+        for judge, less in (("ours", 0.0), ("AutoTrainer", 0.25))
+        for row, rate, runs in (
+            ("made faulty", 0.9, 10),
+            ("plain healthy", 0.4, 20),
+            ("noisy but normal", 0.3, 30),
+        )
+        for rate in (rate - less,)
+    ]
+    fluctuation = [
+        one_rate("first answer right", 0.5, 40, "ours, probes"),
+        one_rate("first answer right", 0.99, 40, "ours, statistics"),
+        one_rate("strictly repaired", 0.25, 60),
+        one_rate("harmed by the repair", harmed, 80),
+        {**one_rate("strictly repaired", 0.99, 60), "kind": "also where no argument can"},
+    ]
+    rows = {"cpu": cpu, "fit": fit, "verdict": verdict, "fluctuation": fluctuation}
+    for name, found in rows.items():
+        text = json.dumps({"environment": ENVIRONMENT, "rows": found})
+        (folder / f"{name}.json").write_text(text)
+
+
+HEADLINES = "<!-- bench:headlines -->\n{}<!-- /bench -->\n"
+
+
+def test_the_lines_on_speed_verdict_and_repair_are_of_the_results(tables, tmp_path):
+    write_results(tmp_path)
+    text = " ".join(tables.with_tables(HEADLINES.format(""), tmp_path).split())
+    assert "training steps are 4.0 times as fast as `torch.nn.LSTM`" in text
+    assert "(at least 2.0), inference 1.2 times, and whole fits 3.0 times as fast" in text
+    assert "(P, avx9)" in text
+    assert "flags 90 % of 10 faulty runs, 40 % of 20 healthy ones and 30 % of 30" in text
+    assert "AutoTrainer: 65 %, 15 % and 5 %" in text
+    assert "right in 50 % of 40 test cases (our goal: 80 %)" in text
+    assert "fixes 25 % of 60 repairable runs (our goal: 90 %) and made 10 of 80" in text
+
+
+@pytest.mark.parametrize("missing", ["cpu", "fit", "verdict", "fluctuation"])
+def test_without_all_results_there_are_no_lines(tables, tmp_path, missing):
+    write_results(tmp_path)
+    (tmp_path / f"{missing}.json").unlink()
+    stale = HEADLINES.format("- **Speed:** 99 times\n")
+    assert tables.with_tables(stale, tmp_path) == HEADLINES.format("")
+
+
+def test_its_accuracies_are_those_of_the_walk_through_real_recordings():
+    (line,) = re.findall(r"^- \*\*Accuracy:\*\*(.*?)^(?:- |<)", README, re.M | re.S)
+    assert "(docs/borealtc.md" in line
+    said = re.findall(r"([\d.]+) %", line)
+    model, boosting = (
+        re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
+        for name in ("accuracy", "gradient boosting")
+    )
+    more = re.search(r"reaches ([\d.]+) %.*gradient boosting ([\d.]+) %", WALK, re.S)
+    assert said == [model, boosting, *more.groups()]
+    (recordings,) = re.findall(r"of (\d+) recordings the model never saw", WALK)
+    assert f"{recordings} recordings" in line
+
+
+def arguments_in(text):
+    """Return the arguments of the one classifier that a text makes."""
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SensorLSTMClassifier"
+    )
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+
+
+def test_its_code_runs_and_does_what_the_demonstration_does(tmp_path, monkeypatch, capsys):
+    (text,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    of_demo = arguments_in((ROOT / "examples" / "demo.py").read_text())
+    assert {**arguments_in(text), "verbose": 1} == of_demo
+    monkeypatch.chdir(tmp_path)
+    exec(text.replace("random_state=0", "max_epochs=2, random_state=0"), {})
+    score, *report = capsys.readouterr().out.splitlines()
+    assert 0.0 <= float(score) <= 1.0
+    assert report[0].startswith("FLUCTUATION REPORT")
+    assert (tmp_path / "report.html").is_file()
+    assert SensorLSTMClassifier.load("surfaces.safetensors").classes_.size == 6
 
 
 def test_a_benchmark_table_says_means_lowest_and_every_shape(tables):
@@ -76,9 +195,9 @@ def test_the_table_of_the_estimator_says_each_row_with_its_spread(tables):
 
 
 def test_every_file_and_make_target_it_names_exists():
-    targets = re.findall(r"`make ([a-z-]+)`", README)
+    targets = re.findall(r"`make ([a-z-]+)`|^    make ([a-z-]+)", README, re.MULTILINE)
+    targets = [code or line for code, line in targets]
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert targets
-    assert set(targets) <= rules
+    assert {"demo", "test"} <= set(targets) <= rules
     for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert link.startswith("http") or (ROOT / link).exists(), link
+        assert link.startswith("http") or leads_somewhere(ROOT / "README.md", link), link
