@@ -1,4 +1,4 @@
-"""Weights of the causes; written by benchmarks/_fault_calibrate.py, not by hand.
+"""Weights of the causes; written by benchmarks/fluctuation/calibrate.py, not by hand.
 
 From 1024 runs on autoregressive, sinusoids, surfaces, 524 of them with a fault
 that came true; runs 7eb330888fe9.
