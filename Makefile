@@ -33,7 +33,7 @@ demo: build ## simulated robots to a trained model, its test on unseen robots, a
 	@$(BIN)/python examples/demo.py --output demo_output
 
 test: build ## the tests, in at most five minutes on two cores: those that are dear, one of each kind
-	@$(PYTEST) -m "not (slow or peers or native or trains or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)

@@ -81,6 +81,7 @@ def test_the_manifest_lists_every_file_once_and_only_those():
     assert len(set(listed)) == len(listed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ["carpet", "sand"])
 def test_a_recording_simulated_again_is_the_embedded_one_to_the_last_digit(tmp_path, label):
     (written,) = datasets.write_surfaces(tmp_path, only=f"{label}_robot_04_01")

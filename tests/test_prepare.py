@@ -293,6 +293,7 @@ class TestLaws:
 
 
 class TestSameBytes:
+    @pytest.mark.long
     def test_prepared_twice_elsewhere_or_in_processes_the_file_is_the_same(
         self, terrains, tmp_path
     ):
@@ -591,6 +592,7 @@ class TestBadInput:
         assert Path(dropped["reason"].split(",")[0].split(":")[0]).parts[0] == "sand"
         assert read_windows(tmp_path / "w.h5").provenance["dropped"] == summary.dropped
 
+    @pytest.mark.long
     def test_a_spoilt_recording_is_named_from_another_process_too(self, terrains, tmp_path):
         SPOILT["a word"][0](terrains)
         with pytest.raises(RecordingError, match=SPOILT["a word"][1]):

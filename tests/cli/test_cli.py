@@ -490,6 +490,7 @@ def limited(arguments, size_bytes):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "simulate"])
 def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model, tmp_path):
     out = tmp_path / "neue Datei"
@@ -601,6 +602,7 @@ def test_the_module_is_the_command_and_stdout_is_one_object(prepared, model):
     assert (done.returncode, done.stdout) == (3, "")
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_error(prepared, model, logs):
     command = f"{sys.executable} -m sensorseq.cli predict '{model}' '{logs}' --windows -q | head -1"
     done = subprocess.run(
@@ -672,6 +674,7 @@ def test_doctor_blames_an_argument_on_no_file(prepared, capsys):
     assert message == "error: hidden_size=0 must be at least 1."
 
 
+@pytest.mark.long
 def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
     out = tmp_path / "m"
     read, write = os.pipe()

@@ -61,6 +61,7 @@ def failures(diagnosis):
     return [name for name, status in statuses(diagnosis).items() if status == "failed"]
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("seed", range(4))
 def test_an_honest_set_up_passes_every_check(seed):
     X, y, groups = cut(seed)
@@ -69,6 +70,7 @@ def test_an_honest_set_up_passes_every_check(seed):
     assert diagnosis.passed
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -91,6 +93,7 @@ def test_noise_that_cannot_be_learned_is_no_bug():
     assert failures(check_training(make(), X, np.arange(96) % 2)) == []
 
 
+@pytest.mark.trains
 def test_a_regressor_is_checked_too():
     X, y, groups = cut()
     regressor = SensorLSTMRegressor(hidden_size=8, random_state=0)
@@ -121,6 +124,7 @@ def plant_network(monkeypatch, kind):
     monkeypatch.setattr(base, "make_network", make_network)
 
 
+@pytest.mark.trains
 def test_a_network_that_does_not_see_its_input_is_found(monkeypatch):
     plant_network(monkeypatch, Blind)
     X, y, groups = cut()
@@ -180,6 +184,7 @@ def test_steps_that_are_short_are_said_and_are_no_bug():
     assert "raise learning_rate" in diagnosis["own_steps_lower_the_loss"].advice
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("seed", range(2))
 def test_windows_that_overlap_across_the_split_are_found_by_what_they_do(seed):
     X, y, groups = cut(seed, hop=10)
@@ -191,6 +196,7 @@ def test_windows_that_overlap_across_the_split_are_found_by_what_they_do(seed):
     assert failures(check_training(make(hidden_size=16), X, y, groups=groups)) == []
 
 
+@pytest.mark.trains
 def test_a_regressor_that_knows_its_recordings_is_found_out():
     X, y, _ = cut(hop=10)
     regressor = SensorLSTMRegressor(hidden_size=16, random_state=0)
@@ -198,6 +204,7 @@ def test_a_regressor_that_knows_its_recordings_is_found_out():
     assert failures(check_training(regressor, X, y * 100.0, only=only)) == only
 
 
+@pytest.mark.trains
 def test_recordings_spread_over_groups_are_found_though_they_share_no_samples():
     X, y, recording = cut()
     wrong = np.arange(len(y)) % 12
@@ -246,6 +253,7 @@ def test_what_the_data_do_not_allow_is_not_called_a_failure():
     assert few.passed
 
 
+@pytest.mark.trains
 def test_large_data_are_capped_and_it_is_said():
     X, y, groups = cut(n_recordings=60, n_samples=1200, hop=200, n_steps=200)
     diagnosis = check_training(make(), X, y, groups=groups)
@@ -255,6 +263,7 @@ def test_large_data_are_capped_and_it_is_said():
     assert failures(diagnosis) == []
 
 
+@pytest.mark.trains
 def test_a_large_network_is_stood_for_by_a_smaller_one():
     X, y, groups = cut()
     large = make(hidden_size=1024, num_layers=2, bidirectional=True)
@@ -265,6 +274,7 @@ def test_a_large_network_is_stood_for_by_a_smaller_one():
     assert diagnosis.passed
 
 
+@pytest.mark.trains
 def test_equal_seeds_give_equal_results_and_the_estimator_stays_as_it_was():
     X, y, groups = cut()
     clf = make(class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=1)

@@ -101,6 +101,7 @@ def test_the_classic_task_works_with_defaults_on_one_hot_labels():
     assert classifier.history_[classifier.best_epoch_ - 1]["val_accuracy"] > 0.8
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -163,6 +164,7 @@ def digest(classifier):
     return hashlib.sha256(b"".join(weights(classifier).values())).hexdigest()
 
 
+@pytest.mark.long
 def test_the_seed_determines_the_result_in_another_process():
     script = (
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r};"

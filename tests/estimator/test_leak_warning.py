@@ -167,6 +167,7 @@ HONEST = "noise|sines|walks|walks from zero|levels in order|walks at levels in o
 HONEST += "|a quantised waveform|ramps|ramps at levels in order|at rest|all zero|few levels|binary"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", HONEST.split("|"))
 def test_windows_of_their_own_are_never_named(kind, seed):

@@ -57,6 +57,7 @@ def overfitted():
     return pairs
 
 
+@pytest.mark.trains
 def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overfitted):
     X_test, y_test = make_windows(3000, seed=99, mislabelled=0.4)
     errors = np.array(
@@ -74,6 +75,7 @@ def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overf
     assert (after < before + 0.02).all()
 
 
+@pytest.mark.trains
 def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_honest():
     X_test, y_test = make_windows(2000, seed=99, mislabelled=0.4)
     change = []

@@ -32,6 +32,7 @@ def make_windows(n=60, n_timesteps=24, seed=0):
 X, Y = make_windows()
 
 
+@pytest.mark.trains
 @parametrize_with_checks(
     [
         small(hidden_size=16, max_epochs=100),
@@ -47,6 +48,7 @@ def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
 @pytest.mark.parametrize("seed", range(3))
 def test_it_learns_a_frequency_on_windows_it_has_not_seen(loss, seed):
@@ -57,6 +59,7 @@ def test_it_learns_a_frequency_on_windows_it_has_not_seen(loss, seed):
     assert fitted.score(unseen, target) == r2_score(target, fitted.predict(unseen))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("seed", range(3))
 def test_wild_targets_move_mae_and_huber_less_than_mse(seed):
     train, target = make_windows(200, seed=seed)

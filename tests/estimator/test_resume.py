@@ -135,6 +135,7 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["_open_part", "_keep_spare", "_take_name", "_change_parts"])
 def test_runs_killed_while_a_checkpoint_is_written_end_with_the_same_bytes(
     runs, uninterrupted, tmp_path, step

@@ -24,6 +24,7 @@ def draw(rng, n, too_sure=0.0):
     return sure, rng.random(n) < sure - too_sure
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("n", [40, 300, 2000])
 def test_a_calibrated_classifier_has_no_squared_error_in_the_mean_and_the_plain_one_too_much(n):
     rng = np.random.default_rng(n)

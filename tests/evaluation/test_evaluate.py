@@ -55,6 +55,7 @@ def test_what_is_true_of_new_recordings_is_found(honest):
     assert found.model.n_windows == (honest.split == "test").sum()
 
 
+@pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
     """Whoever scores above chance here has seen the recording: there is nothing else to learn."""
     found = evaluate_test(small().fit(shuffled), shuffled)

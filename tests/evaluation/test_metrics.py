@@ -67,6 +67,7 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
     np.testing.assert_allclose(scored.intervals["macro_f1"], np.percentile(f1, [2.5, 97.5]))
 
 
+@pytest.mark.trains
 def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
     """30 recordings that differ in difficulty: 95 % intervals hold the truth about that often."""
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "demo.py"
 
 
+@pytest.mark.trains
 def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_below(tmp_path):
     finished = subprocess.run(
         [sys.executable, str(DEMO), "--output", str(tmp_path)],

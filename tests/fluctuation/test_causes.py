@@ -454,6 +454,7 @@ def waves(seed, n):
     return X[:, :, None].astype(np.float32), y
 
 
+@pytest.mark.trains
 def test_one_configuration_on_healthy_and_on_sick_data_gives_different_causes():
     X, y = waves(0, 150)
     X_val, y_val = waves(1, 90)

@@ -333,6 +333,7 @@ def test_gaps_and_missing_signals_of_a_suspect_break_nothing():
 # --- the whole ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_page_stays_small_however_much_was_tried():
     rng = np.random.default_rng(0)
     curves = {name: rng.random((9, 900)).tolist() for name in ("A", "A'", "B")}
@@ -345,6 +346,7 @@ def test_a_page_stays_small_however_much_was_tried():
     assert page.count(f"<h3>{trials[0].name}</h3>") == 40
 
 
+@pytest.mark.long
 @given(causes=st.lists(ANY_CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
 def test_every_finding_has_a_page_and_a_fragment(causes, probes):
     report = replace(restless(0), causes=causes, probes=probes)

@@ -95,6 +95,7 @@ def leaks(text):
     return [found.group() for words in NEVER for found in re.finditer(words, text)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make_optimizer", "given"),
     [

@@ -742,6 +742,7 @@ def test_a_report_is_made_of_records_with_gaps(case):
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+@pytest.mark.trains
 def test_a_hot_loop_is_told_from_a_calm_one():
     torch.manual_seed(0)
     y = torch.randint(0, 2, (200,))

@@ -384,6 +384,7 @@ ODD = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size
 COUNTS = st.none() | st.integers(0, 10**40)
 
 
+@pytest.mark.long
 @given(
     verdict=st.sampled_from([*VERDICTS.values()]) | ODD,
     severity=st.none() | ODD,

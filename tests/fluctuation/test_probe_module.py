@@ -114,6 +114,7 @@ def usual_lab():
     return report_of().origin.lab
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("make_model", "make_optimizer", "make_scheduler", "max_grad_norm"),
     [
@@ -166,6 +167,7 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
         assert torch.allclose(parameter, trained[name], rtol=1e-10, atol=1e-12), name
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("make_model", "make_optimizer", "scheduled"),
     [

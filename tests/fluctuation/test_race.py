@@ -44,6 +44,7 @@ def proved(findings):
 # --- error rates --------------------------------------------------------------------------------
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("scatter", [0.0, 0.35])
 def test_changes_without_effect_are_seldom_proved(scatter):
     n_labs = 60

@@ -66,6 +66,7 @@ def verdict_of(curve, n_val, **keywords):
 # --- calibration --------------------------------------------------------------------------------
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("persistence", [0.0, 0.8])
 def test_healthy_curves_raise_few_false_alarms_whatever_the_validation_size(persistence):
     alarms = []
@@ -78,6 +79,7 @@ def test_healthy_curves_raise_few_false_alarms_whatever_the_validation_size(pers
     assert len(alarms) <= 0.03 * 150, alarms
 
 
+@pytest.mark.trains
 def test_healthy_curves_without_a_training_loss_raise_few_false_alarms():
     alarms = 0
     for seed in range(150):
@@ -88,6 +90,7 @@ def test_healthy_curves_without_a_training_loss_raise_few_false_alarms():
     assert alarms <= 0.03 * 150
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("n_epochs", [24, 40, 60])
 def test_oscillating_curves_are_flagged(n_epochs):
     verdicts = [

@@ -83,6 +83,7 @@ def test_what_is_rejected_would_be_by_the_least_effect_alone(differences, sd):
         assert alone <= math.log(rule.beta / (1 - rule.alpha)) + 1e-9
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("sd", [0.4, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("n_arms", [1, 4])
 @pytest.mark.parametrize("effect", [math.log(0.5), -0.1])

@@ -101,6 +101,7 @@ def report_of(seed=0, **keywords):
 # --- calibration --------------------------------------------------------------------------------
 
 
+@pytest.mark.trains
 def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
     alarms = []
     for seed in range(72):

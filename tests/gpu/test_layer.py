@@ -208,6 +208,7 @@ def test_under_autocast_the_error_is_within_the_frameworks(device, dtype):
     assert_within_budget(pairs, dtype)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_it_has_the_bits_of_eager(device, backend):
     if device == "cpu" and backend == "inductor":

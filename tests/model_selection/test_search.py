@@ -86,6 +86,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_a_search_finds_what_grid_search_finds(grid, trained):
     ours = SequenceSearchCV(small(), grid, cv=CV).fit(X, Y)
@@ -273,6 +274,7 @@ TOOLS = {
 ROUNDS = {"cross_val_score": [3], "halving": [12, 6], "calibration": [4], "vote": [2]}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("tool", TOOLS)
 def test_scikit_learns_own_tools_give_the_same_side_by_side(tool, trained):
     with side_by_side():
@@ -388,6 +390,7 @@ def expected_failures(search):
     }
 
 
+@pytest.mark.trains
 @parametrize_with_checks(
     [
         SequenceSearchCV(

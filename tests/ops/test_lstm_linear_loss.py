@@ -392,6 +392,7 @@ def test_one_tensor_given_twice_has_both_its_gradients():
     torch.testing.assert_close(ready[0], with_graph[0].detach())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("requires_grad", [True, False])
 @pytest.mark.parametrize("states", [True, False])
 def test_it_passes_torchs_own_op_check(requires_grad, states):

@@ -102,6 +102,7 @@ def unevenness(y, tests, share):
     return float(np.mean((np.array(shares) - share) ** 2))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("n_splits", [3, 5])
 @pytest.mark.parametrize("spans", [False, True])
 def test_folds_are_at_least_as_balanced_as_those_of_scikit_learn(n_splits, spans):

@@ -274,6 +274,7 @@ def read(saved):
     return read_model(saved[1])
 
 
+@pytest.mark.long
 def test_no_field_of_a_wrong_type_is_another_error_or_another_model(saved, read, tmp_path):
     kind, _, _, expected = saved
     arrays, description = read

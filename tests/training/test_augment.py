@@ -26,6 +26,7 @@ def make_windows(n, seed, *, confounded=False):
 X, Y = make_windows(48, 0)
 
 
+@pytest.mark.trains
 def test_a_random_gain_unlearns_the_gain_that_went_with_the_class():
     better = []
     for seed in range(5):

@@ -188,6 +188,7 @@ def test_it_does_not_matter_in_which_epoch_a_run_was_interrupted(tmp_path, engin
     )
 
 
+@pytest.mark.trains
 @given(
     engine=st.sampled_from(["native", "autograd"]),
     options=st.lists(st.sampled_from(list(OPTIONS)), max_size=3),

@@ -42,6 +42,7 @@ def said(folder, rank):
     return ast.literal_eval((folder / f"said {rank}.txt").read_text())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed"])
 def test_two_processes_train_what_one_trains_on_the_joint_batch(name, folder):
     if name in CASES:

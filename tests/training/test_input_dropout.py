@@ -25,6 +25,7 @@ def make_windows(n, seed, *, is_broken=False):
 X, Y = make_windows(48, 0)
 
 
+@pytest.mark.trains
 def test_dropped_inputs_teach_to_rely_on_every_sensor():
     better = []
     for seed in range(8):
