@@ -1,4 +1,4 @@
-"""Is it a bug in my code: short trainings whose outcome is known beforehand."""
+"""Tell a bug in the code from a hard problem with short trainings of known outcome."""
 
 from sensorseq.doctor.check import check_training
 from sensorseq.doctor.diagnosis import CheckResult, Diagnosis

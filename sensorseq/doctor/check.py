@@ -1,4 +1,4 @@
-"""check_training: the checks one after the other, each within a counted amount of work."""
+"""check_training: all checks in sequence, each with a fixed work budget."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,46 +45,45 @@ def check_training(
     only: Sequence[str] | None = None,
     random_state: int = 0,
 ) -> Diagnosis:
-    """Tell a bug from a hard problem, by short trainings whose outcome is known beforehand.
+    """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
 
-    The network of `estimator` has to learn one small batch by heart, to learn waves of two shapes
-    that are planted in windows like these, to be no better than chance on labels drawn by lot for
-    each recording, and to be judged alike in every epoch when it does not change. The windows are
-    looked at for what spoils a training: dead channels, a class that is nearly all of them, windows
-    on both sides of a split that hold the same samples.
+    The network of `estimator` must overfit one small batch, tell apart two synthetic wave shapes
+    in windows like yours, stay at chance when each recording gets a random label, and give the same
+    validation loss in every epoch while its weights do not change. The data are checked for common
+    faults: dead channels, a class that dominates, and windows that share samples across a split.
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier or SensorLSTMRegressor
         Fitted or not; it is not changed.
     X, y, groups, lengths : as in its `fit`
-        What it is to be trained on.
+        The data you train it on.
     only : sequence of str, optional
-        Names of the checks to make; all of them when not given.
+        Names of the checks to run; all of them by default.
     random_state : int, default=0
-        Of the short trainings. Equal numbers, equal results: no clock decides.
+        Seed of the short trainings. The same seed gives the same results, however slow the machine.
 
     Returns
     -------
     Diagnosis
-        `print` it. `passed` is False when a check failed.
+        Print it to read it. `passed` is False when a check failed.
 
     Raises
     ------
     InputError
-        If `fit` would refuse the data, in the same words.
+        If `fit` would reject the data; the message is the same.
     ArgumentError
-        If `only` names a check that there is not, or `estimator` is another one.
+        If `only` names an unknown check, or `estimator` is not one of ours.
 
     Notes
     -----
-    The work is bounded whatever the data: few windows, at most 128 steps of each, and for a large
-    network one of fewer hidden units.
+    The work is bounded for any data: the checks use a few windows, at most 128 steps of each, and
+    replace a large network by one with fewer hidden units.
     """
     if not hasattr(estimator, "_prepare_fit"):
         raise ArgumentError(
-            f"estimator is a {type(estimator).__name__}; check a SensorLSTMClassifier or"
-            " SensorLSTMRegressor, of a pipeline its last step with what reaches that."
+            f"estimator is a {type(estimator).__name__}; give a SensorLSTMClassifier or a"
+            " SensorLSTMRegressor. For a pipeline, give its last step and the transformed windows."
         )
     _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
     windows = read_checked_windows(X, y, groups, lengths, estimator._task)
@@ -126,21 +125,21 @@ def _lighten(estimator: Any, n_channels: int) -> tuple[Any, tuple[str, ...]]:
         twin = make_twin(estimator, {**own, "hidden_size": hidden_size})
     if twin is estimator:
         return estimator, ()
-    told = f"hidden_size={hidden_size} stood for {estimator.hidden_size}"
-    return twin, (f"To be quick, {told}: a bug does not depend on it.",)
+    words = f"hidden_size={hidden_size} instead of {estimator.hidden_size}"
+    return twin, (f"To save time, the checks used {words}; bugs show at either size.",)
 
 
 def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[str, ...]:
     left_out = []
     if len(small) < len(windows):
-        left_out.append(f"{len(small)} of the {len(windows)} windows were trained on")
+        left_out.append(f"{len(small)} of the {len(windows)} windows")
     if small.n_timesteps < windows.n_timesteps:
-        left_out.append(f"the first {small.n_timesteps} of their {windows.n_timesteps} steps")
-    return (f"To be quick, {', '.join(left_out)}.",) if left_out else ()
+        left_out.append(f"the first {small.n_timesteps} of {windows.n_timesteps} steps")
+    return (f"To save time, the checks used {' and '.join(left_out)}.",) if left_out else ()
 
 
 def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
-    """At a learning rate of nothing every epoch must validate alike."""
+    """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.y, few.lengths)
     arguments: dict[str, Any] = {"learning_rate": _NO_STEP, "max_epochs": 3}
@@ -153,16 +152,16 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Che
         return CheckResult(
             "evaluation_repeats",
             PASSED,
-            "With a learning rate of nothing the validation loss is the same in every epoch: what"
-            " a curve shows comes from training, not from the measurement.",
+            "With a learning rate of 0 the validation loss is the same in every epoch, so changes"
+            " in your curves come from training and not from the measurement.",
             figures=figures,
         )
     return CheckResult(
         "evaluation_repeats",
         FAILED,
-        f"With a learning rate of nothing the validation loss is {_join(losses)} in successive"
-        " epochs: the measurement itself is random, or not finite.",
-        "Look for dropout or noise that is still on in evaluation, and for a loss of your own that"
+        f"With a learning rate of 0 the validation loss is {_join(losses)} in successive epochs;"
+        " it should not change. The evaluation itself is random, or not finite.",
+        "Look for dropout or noise that is still on in evaluation, and for a custom loss that"
         " draws random numbers.",
         figures,
     )
@@ -189,12 +188,12 @@ def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
 
 
 def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
-    """One small batch must be learned by heart."""
+    """Check that the network can overfit one small batch."""
     batch = _batch_of(windows, _BATCH)
     score_name = SCORES[estimator._task]
     if len(np.unique(batch.y)) < 2:
         return CheckResult(
-            "overfits_a_batch", NOT_POSSIBLE, f"{len(batch)} windows have a single target."
+            "overfits_a_batch", NOT_POSSIBLE, f"All {len(batch)} windows have the same target."
         )
     wanted = _LEARNED[score_name]
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
@@ -214,27 +213,27 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
         return CheckResult(
             "overfits_a_batch",
             PASSED,
-            f"{len(batch)} windows were learned by heart in {taken} steps ({reached}): network,"
-            " loss, targets and gradients fit together.",
+            f"The network memorized {len(batch)} windows in {taken} steps ({reached}): network,"
+            " loss, targets and gradients work together.",
             figures=figures,
         )
     return CheckResult(
         "overfits_a_batch",
         FAILED,
-        f"{len(batch)} windows were not learned by heart in {taken} steps of Adam at 0.01 without"
-        f" any regularization ({reached}). A network that sees its input can do that.",
-        "Look for windows that are alike but labelled differently, an input without signal after"
-        " scaling, a loss of your own of the wrong sign or that does not depend on the target, and"
-        " a hidden_size of a few units.",
+        f"The network could not memorize {len(batch)} windows in {taken} steps of Adam at 0.01"
+        f" without any regularization ({reached}). A network that sees its input can do that.",
+        "Look for identical windows labelled differently, an input without signal after scaling, a"
+        " custom loss with the wrong sign or that ignores the target, and a very small"
+        " hidden_size.",
         figures,
     )
 
 
 def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
-    """Look whether the loss falls under the estimator's own optimizer."""
+    """Check that the loss falls with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.y)) < 2:
-        return CheckResult("own_steps_lower_the_loss", NOT_POSSIBLE, "There is a single target.")
+        return CheckResult("own_steps_lower_the_loss", NOT_POSSIBLE, "All targets are the same.")
     same = (batch.X, batch.y, batch.lengths)
     arguments = {
         **{name: PLAIN[name] for name in ("dropout", "recurrent_dropout", "augment", "ema_decay")},
@@ -248,23 +247,23 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
     losses = trial.history["loss"]
     first, last = float(losses[0]), float(np.median(losses[-5:]))
     figures = {"first_loss": first, "last_loss": last, "steps": len(losses)}
-    told = f"optimizer={estimator.optimizer!r} with learning_rate={estimator.learning_rate!r}"
+    chosen = f"optimizer={estimator.optimizer!r} with learning_rate={estimator.learning_rate!r}"
     if not np.isfinite(losses).all() or last > first + 0.05 * abs(first):
         return CheckResult(
             "own_steps_lower_the_loss",
             FAILED,
-            f"{told} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
-            f" {len(losses)} steps: the steps are too long.",
-            "Lower learning_rate by a factor of ten, and bound the gradient with max_grad_norm=1.",
+            f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
+            f" {len(losses)} steps: the steps are too large.",
+            "Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.",
             figures,
         )
     slow = last > 0.98 * first if first > 0 else False
     return CheckResult(
         "own_steps_lower_the_loss",
         PASSED,
-        f"{told} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
+        f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
         f" {len(losses)} steps"
-        + (": hardly at all, which many steps in an epoch may make good." if slow else "."),
+        + (": very little, which may be fine with many steps per epoch." if slow else "."),
         "If fit learns slowly, raise learning_rate." if slow else "",
         figures,
     )

@@ -1,4 +1,4 @@
-"""What can be seen in the windows without training: dead channels, rare classes, shared samples."""
+"""Checks without training: dead channels, rare classes, shared samples."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ _NAMED = 5
 
 
 def check_channels(windows: CheckedWindows) -> CheckResult:
-    """Every channel must vary somewhere."""
+    """Check that every channel varies."""
     n_channels = len(windows.channels)
     first, varies = None, np.zeros(n_channels, bool)
     for piece in windows.pieces():
@@ -33,15 +33,15 @@ def check_channels(windows: CheckedWindows) -> CheckResult:
     return CheckResult(
         "channels_vary",
         FAILED,
-        f"{len(dead)} of {n_channels} channels have one value in all windows: {named}. Nothing"
-        " can be learned from them.",
-        "Look at the sensor and how it was read, or leave the channel out.",
+        f"{len(dead)} of {n_channels} channels are constant in all windows: {named}. Nothing can"
+        " be learned from them.",
+        "Check the sensor and how it was read, or drop the channel.",
         figures,
     )
 
 
 def check_classes(windows: CheckedWindows) -> CheckResult:
-    """Every class must have windows to learn from and to be judged by."""
+    """Check that every class has windows to train and to validate on."""
     counts = np.bincount(windows.y, minlength=len(windows.classes))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     share = counts[largest] / counts.sum()
@@ -50,18 +50,18 @@ def check_classes(windows: CheckedWindows) -> CheckResult:
         return CheckResult(
             "classes_have_windows",
             FAILED,
-            f"{share:.0%} of the windows are of class {windows.classes[largest]!r}: a classifier"
-            " that always says so is right as often, and the loss rewards it for that.",
-            "Take class_weight='balanced' or sampler='balanced', and judge by balanced accuracy.",
+            f"{share:.0%} of the windows belong to class {windows.classes[largest]!r}: a classifier"
+            " that always predicts it reaches that accuracy, and the loss rewards it for that.",
+            "Use class_weight='balanced' or sampler='balanced', and compare balanced accuracy.",
             figures,
         )
     if counts[smallest] < 2:
         return CheckResult(
             "classes_have_windows",
             FAILED,
-            f"Class {windows.classes[smallest]!r} has one window: it cannot be learned from and"
-            " judged by.",
-            "Record more of it, or leave the class out.",
+            f"Class {windows.classes[smallest]!r} has one window, which cannot be used for both"
+            " training and validation.",
+            "Record more of it, or drop the class.",
             figures,
         )
     if windows.groups is not None:
@@ -72,24 +72,24 @@ def check_classes(windows: CheckedWindows) -> CheckResult:
             return CheckResult(
                 "classes_have_windows",
                 FAILED,
-                f"All windows of class {windows.classes[alone]!r} are of one group: the class"
-                " cannot be told from what else is particular to that group.",
-                "Record the class a second time, in another group.",
+                f"All windows of class {windows.classes[alone]!r} come from one group: the network"
+                " may learn that group instead of the class.",
+                "Record the class again in another group.",
                 figures,
             )
     return CheckResult(
         "classes_have_windows",
         PASSED,
-        f"Each of the {len(counts)} classes has {counts[smallest]} windows or more, and the"
-        f" largest {share:.0%} of all.",
+        f"Each of the {len(counts)} classes has {counts[smallest]} windows or more; the largest"
+        f" has {share:.0%} of all windows.",
         figures=figures,
     )
 
 
 def check_separate(windows: CheckedWindows) -> CheckResult:
-    """Windows that a split may put on different sides must share no samples."""
+    """Check that windows a split may separate share no samples."""
     if len(np.unique(windows.split_unit)) < 2:
-        return CheckResult("groups_share_no_samples", NOT_POSSIBLE, "All windows are of one group.")
+        return CheckResult("groups_share_no_samples", NOT_POSSIBLE, "There is only one group.")
     _, n_across = connect_shared(windows)
     figures = {"n_windows": len(windows), "n_sharing": n_across}
     kind = "windows" if windows.groups is None else "groups"
@@ -97,21 +97,21 @@ def check_separate(windows: CheckedWindows) -> CheckResult:
         return CheckResult(
             "groups_share_no_samples",
             PASSED,
-            f"No two {kind} hold the same samples, as far as {len(windows)} windows show.",
+            f"No two {kind} share samples ({len(windows)} windows compared).",
             figures=figures,
         )
     if windows.groups is None:
         finding = (
-            f"{n_across} of {len(windows)} windows overlap or repeat another, and without groups= a"
-            " split puts them on both sides: validation asks for what was learned by heart."
+            f"{n_across} of {len(windows)} windows overlap or repeat another. Without groups= a"
+            " split puts them on both sides, so validation tests on samples seen in training."
         )
         advice = "Give groups= with the recording of each window."
     else:
         finding = (
-            f"{n_across} of {len(windows)} windows hold samples that a window of another group"
-            " holds, too: validation asks for what was learned by heart."
+            f"{n_across} of {len(windows)} windows share samples with a window of another group,"
+            " so validation tests on samples seen in training."
         )
-        advice = "Look at how groups= was made: what overlaps or was copied belongs to one group."
+        advice = "Check how groups= was made: overlapping or copied windows belong in one group."
     return CheckResult("groups_share_no_samples", FAILED, finding, advice, figures)
 
 

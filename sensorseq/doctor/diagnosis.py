@@ -1,4 +1,4 @@
-"""CheckResult and Diagnosis: what each check found, what that means and what to do next."""
+"""CheckResult and Diagnosis: what each check found, what it means and what to do next."""
 
 import textwrap
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ class CheckResult:
     Parameters
     ----------
     name : str
-        Of the check, such as ``"overfits_a_batch"``.
+        Name of the check, such as ``"overfits_a_batch"``.
     status : {"passed", "failed", "not possible"}
-        The last when the data do not allow it; `finding` says why.
+        ``"not possible"`` when the data do not allow the check; `finding` explains why.
     finding : str
-        What was done, what came of it, and what that means.
+        What was done, the result, and what it means.
     advice : str
         What to do next; empty when there is nothing to do.
     figures : mapping
-        The numbers behind it.
+        The numbers behind the finding.
     """
 
     name: str
@@ -51,14 +51,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Every check of a training. `print` shows it in 80 columns.
+    """The results of all checks. `print` shows them in 80 columns.
 
     Parameters
     ----------
     results : tuple of CheckResult
-        In the order they were made.
+        In the order of the checks.
     notes : tuple of str
-        What was left out to be quick.
+        What was left out to save time.
     """
 
     results: tuple[CheckResult, ...]
@@ -66,7 +66,7 @@ class Diagnosis:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """True when no check failed."""
         return all(result.status != FAILED for result in self.results)
 
     def __getitem__(self, name: str) -> CheckResult:
@@ -74,7 +74,7 @@ class Diagnosis:
             if result.name == name:
                 return result
         known = ", ".join(result.name for result in self.results)
-        raise KeyError(f"no check {name!r}; there are {known}")
+        raise KeyError(f"there is no check {name!r}; there are {known}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""

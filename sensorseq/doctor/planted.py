@@ -1,4 +1,4 @@
-"""A planted signal: cosines against triangles, in windows of the shape of the user's."""
+"""A synthetic signal, cosine or triangle wave, in windows of the same shape as the user's."""
 
 from typing import Any
 
@@ -25,8 +25,8 @@ def plant(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return windows of ``cos(t)`` and of ``1 - 2 arccos(cos(t)) / pi``, their class and lengths.
 
-    Both run from -1 to 1 with the same period and begin anywhere in it: only the shape tells them
-    apart. Channels lag behind each other.
+    Both run from -1 to 1 with the same period and a random phase, so only the shape differs.
+    Channels lag behind each other.
     """
     rng = np.random.default_rng([seed, n_windows])
     y = np.arange(n_windows) % 2
@@ -43,19 +43,19 @@ def plant(
 def plant_windows(
     seed: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return windows of the planted signal as a data set of its own.
+    """Return a small synthetic data set: windows of cosine and triangle waves with noise.
 
     Parameters
     ----------
     seed : int
-        Of where the waves begin, and of their noise.
+        Seed of the phases and the noise.
 
     Returns
     -------
     X : ndarray of shape (96, 100, 1), float32
-        Cosines and triangles.
+        Cosine and triangle waves.
     y, groups : ndarray of shape (96,), int64
-        Class, and one of 24 recordings of a class each.
+        The class, and one of 24 recordings, each of one class.
     """
     X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
     order = np.argsort(y, kind="stable")
@@ -63,13 +63,13 @@ def plant_windows(
 
 
 def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
-    """Say whether the network learns the planted signal; two first weights may try."""
+    """Check that the network learns the synthetic signal, from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
         return CheckResult(
             "learns_a_planted_signal",
             NOT_POSSIBLE,
-            f"Windows of {n_timesteps} steps are too short to hold the shape of a wave.",
+            f"Windows of {n_timesteps} steps are too short to show the shape of a wave.",
         )
     n_channels = min(windows.X.shape[2], _MOST_CHANNELS)
     work = min(work, relative_work(estimator, n_channels))
@@ -100,17 +100,18 @@ def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: in
         return CheckResult(
             "learns_a_planted_signal",
             PASSED,
-            f"Cosines were told from triangles of the same period after {n_epochs} epochs"
-            f" ({reached} on new ones): this network can learn shapes in windows like yours, so if"
-            " yours are not learned, look at the data and the labels.",
+            f"The network learned to separate cosine from triangle waves of the same period in"
+            f" {n_epochs} epochs ({reached} on new windows). It can learn shapes in windows like"
+            " yours, so if your training fails, look at the data and the labels.",
             figures=figures,
         )
     return CheckResult(
         "learns_a_planted_signal",
         FAILED,
-        f"Cosines were not told from triangles of the same period in {n_epochs} epochs of Adam at"
-        f" 0.01 ({reached} on new ones), which a working network learns in a few.",
-        "If overfits_a_batch failed too, begin there. Else try pooling='meanmax', weight_init and"
-        " forget_bias at their defaults, and a larger hidden_size.",
+        f"The network did not learn to separate cosine from triangle waves of the same period in"
+        f" {n_epochs} epochs of Adam at 0.01 ({reached} on new windows); a working network needs"
+        " only a few.",
+        "If overfits_a_batch failed too, start there. Otherwise try pooling='meanmax', the default"
+        " weight_init and forget_bias, and a larger hidden_size.",
         figures,
     )

@@ -1,4 +1,4 @@
-"""Labels by lot for each recording: whatever validates above chance has leaked."""
+"""Random labels for each recording: a validation score above chance means a leak."""
 
 from typing import Any
 
@@ -26,22 +26,22 @@ _DRAWS = 9999
 def chance_of(
     votes: list[NDArray[np.int64]], drawn: list[NDArray[np.int64]], seed: int
 ) -> tuple[float, float]:
-    """Return how probable as many right votes are by lot, and as many as there are votes.
+    """Return the probability of this many correct votes, and of all correct, by pure chance.
 
-    In each trial the lots of the recordings that were held out may change places; which votes are
-    right then is the law of chance, whatever the votes. So it is exact for few recordings, too.
+    A permutation test: in each trial the labels of the held-out recordings are permuted, which
+    gives the distribution of correct votes under chance. It is exact for few recordings too.
 
     Parameters
     ----------
     votes, drawn : list of ndarray of shape (n_recordings,)
-        Of each trial the class that the network votes for, and the one that was drawn.
+        For each trial, the class the network votes for and the class that was drawn.
     seed : int
-        Of the draws that stand for all orders.
+        Seed of the permutations.
 
     Returns
     -------
     p, smallest_p : float
-        The second is what votes without an error would have had.
+        `smallest_p` is the value that votes without an error would have.
     """
     rng = np.random.default_rng(seed)
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
@@ -58,14 +58,14 @@ def chance_of(
 
 
 def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
-    """Say whether recordings that were held out are told right more often than by chance."""
+    """Check that held-out recordings with random labels are predicted no better than chance."""
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1
     if n_units < 4:
         return CheckResult(
             "chance_on_shuffled_labels",
             NOT_POSSIBLE,
-            f"There are {n_units} {kind}; labels drawn for so few say nothing.",
+            f"There are only {n_units} {kind}, too few for a test with random labels.",
             "Give windows of more recordings.",
         )
     rng = np.random.default_rng([seed, 7])
@@ -123,13 +123,13 @@ def _judge(
     n_votes = sum(map(len, votes))
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     figures = {"n_right": n_right, "n_votes": n_votes, "p": p, "n_trials": len(votes)}
-    told = f"{n_right} of {n_votes} held-out {kind} were told right"
+    result = f"{n_right} of {n_votes} held-out {kind} were predicted correctly"
     if smallest_p > ALARM:
         return CheckResult(
             "chance_on_shuffled_labels",
             NOT_POSSIBLE,
-            f"Only {n_votes} {kind} could be held out; no number of them told right would show"
-            " more than chance.",
+            f"Only {n_votes} {kind} could be held out, too few to show more than chance even if"
+            " all were predicted correctly.",
             "Give windows of more recordings.",
             figures,
         )
@@ -137,24 +137,24 @@ def _judge(
         return CheckResult(
             "chance_on_shuffled_labels",
             FAILED,
-            f"Labels were drawn by lot for each of the {kind}, and still {told}"
-            f" (by chance that happens in {p:.2%} of cases): validation windows are known from"
-            " training, so every validation score is too good.",
-            "Give groups= with the recording of each window, so that a recording is on one side"
+            f"The {kind} got random labels, and still {result}"
+            f" (chance gives that in {p:.2%} of cases). Information leaks from training to"
+            " validation, so every validation score is inflated.",
+            "Give groups= with the recording of each window, so that each recording is on one side"
             " of the split.",
             figures,
         )
     advice = ""
     if windows.groups is None and windows.recording is None:
         advice = (
-            "Without groups= it is not known which windows belong together; give the recording of"
-            " each to make this check worth more."
+            "Without groups= this check does not know which windows belong together; give the"
+            " recording of each window to make it stronger."
         )
     return CheckResult(
         "chance_on_shuffled_labels",
         PASSED,
-        f"With labels drawn by lot for each of the {kind}, {told}, as chance has it: what"
-        " validates better than that has been learned.",
+        f"The {kind} got random labels, and {result}, which is no better than chance. No leak"
+        " from training to validation was found.",
         advice,
         figures,
     )

@@ -96,7 +96,7 @@ class CheckedWindows:
 
 
 def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -> CheckedWindows:
-    """Read what `fit` would be given; test windows of a split are left out.
+    """Read the data as `fit` would; test windows of a split are left out.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -
         groups = X.groups if groups is None else groups
         groups = recording if groups is None else groups
     if y is None:
-        raise InputError("y is None; targets are needed.")
+        raise InputError("y is None; give the targets.")
     sequences = read_sequences(X, lengths)
     if channels is None:
         channels = tuple(str(i) for i in range(sequences.X.shape[2]))

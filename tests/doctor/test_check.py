@@ -229,7 +229,7 @@ def test_dead_channels_are_named():
     [
         (lambda y, groups: (np.where(np.arange(len(y)) < 68, 0, y), groups), "class 0"),
         (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has one window"),
-        (lambda y, groups: (np.where(groups == 1, 9, y % 2), groups), "of one group"),
+        (lambda y, groups: (np.where(groups == 1, 9, y % 2), groups), "come from one group"),
     ],
     ids=["dominating", "one window", "one group"],
 )
@@ -258,7 +258,7 @@ def test_large_data_are_capped_and_it_is_said():
     X, y, groups = cut(n_recordings=60, n_samples=1200, hop=200, n_steps=200)
     diagnosis = check_training(make(), X, y, groups=groups)
     assert diagnosis.notes == (
-        "To be quick, 160 of the 360 windows were trained on, the first 128 of their 200 steps.",
+        "To save time, the checks used 160 of the 360 windows and the first 128 of 200 steps.",
     )
     assert failures(diagnosis) == []
 
@@ -269,7 +269,7 @@ def test_a_large_network_is_stood_for_by_a_smaller_one():
     large = make(hidden_size=1024, num_layers=2, bidirectional=True)
     diagnosis = check_training(large, X, y, groups=groups, only=["evaluation_repeats"])
     assert diagnosis.notes == (
-        "To be quick, hidden_size=64 stood for 1024: a bug does not depend on it.",
+        "To save time, the checks used hidden_size=64 instead of 1024; bugs show at either size.",
     )
     assert diagnosis.passed
 
