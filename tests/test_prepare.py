@@ -446,7 +446,7 @@ class TestProvenance:
 
     def test_rates_far_apart_are_said_with_the_way_out(self, terrains, tmp_path):
         alike = prepare_plainly(terrains, tmp_path / "a.h5")
-        assert "gain samples" not in format_summary(alike.to_dict())
+        assert "Upsampling" not in format_summary(alike.to_dict())
         assert alike.own_rates_hz == pytest.approx((20.0, 20.0))
         write_csv(terrains / "sand" / "pro_02.csv", signals(22, 100, rate_hz=5.0))
         apart = prepare_plainly(terrains, tmp_path / "b.h5")
@@ -460,7 +460,7 @@ class TestProvenance:
         least = min(summary.counts["train"].values())
         assert summary.n_fitted == dict.fromkeys(summary.counts["train"], least)
         said = " ".join(format_summary(summary.to_dict()).split())
-        assert f"A fit takes {3 * least} balanced rows of train" in said
+        assert f"Training uses {3 * least} balanced windows" in said
 
     def test_a_column_of_words_is_offered_as_the_label_where_none_is_known(
         self, terrains, tmp_path

@@ -1,4 +1,4 @@
-"""How good a model is, against what, shown."""
+"""Evaluate a model: scores, intervals, baselines, and reports of them."""
 
 from typing import TYPE_CHECKING
 

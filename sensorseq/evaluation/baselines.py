@@ -1,4 +1,4 @@
-"""What a network has to beat: the majority class, and classic learners on summary features."""
+"""Baselines for the network: the majority class, and classic learners on summary features."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -39,14 +39,14 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
     X : array-like of shape (N, T, C)
         Windows.
     lengths : array-like of shape (N,), int, optional
-        Valid steps; what lies beyond is not looked at.
+        Valid steps; later steps are ignored.
 
     Returns
     -------
     ndarray of shape (N, C * n_features), float64
-        Channel by channel, the statistics `FEATURES` names: bands are equal fifths of the
-        frequencies up to half the sample rate, powers without the mean. What a window is too short
-        for is 0.
+        For each channel, the statistics named in `FEATURES`. Bands are equal fifths of the
+        frequencies up to half the sample rate; powers exclude the mean. A statistic that needs a
+        longer window is 0.
     """
     windows = np.asarray(X, np.float64)
     n, t, c = windows.shape
@@ -86,8 +86,8 @@ def predict_baseline(
     Returns
     -------
     ndarray of shape (N, K), float64
-        Probabilities where the learner has them, else 1 for the predicted class; columns as
-        `classes`.
+        Probabilities if the learner gives them, otherwise 1 for the predicted class; columns in
+        the order of `classes`.
     """
     fitted = make_baseline(name, seed).fit(summary_features(train.X, train.lengths), train.y)
     features = summary_features(test.X, test.lengths)

@@ -1,4 +1,4 @@
-"""How far probabilities are from how often they are right."""
+"""Calibration: whether predicted probabilities match how often they are right."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _FEWEST = 20  # windows of a bin: fewer bins rather than bins that say nothing
 
 
 class CalibrationBin(NamedTuple):
-    """Windows of about the same probability."""
+    """A bin of windows with similar probability."""
 
     n_windows: int
     probability: float
@@ -26,20 +26,20 @@ class CalibrationBin(NamedTuple):
 
 
 class CalibrationError(NamedTuple):
-    """How far the probability of the predicted class is from how often it is right.
+    """The gap between the probability of the predicted class and how often it is right.
 
     Parameters
     ----------
     value : float
-        Root of the mean square over windows of probability less accuracy, in bins: 0.1 is about
-        ten points off. 0 where `squared` is below.
+        Root mean square over windows of probability minus accuracy, in bins: 0.1 means about ten
+        points off. It is 0 where `squared` is negative.
     interval : Interval
-        Where it lies, by whole groups.
+        Confidence interval, from resampling whole groups.
     squared : float
-        Its square. Without bias, therefore below zero for about half of all sets of windows on
-        which a perfectly calibrated classifier is measured.
+        The squared error. The estimate is unbiased, so it is negative for about half of all
+        samples of a perfectly calibrated classifier.
     bins : tuple of CalibrationBin
-        By rising probability: the points of a reliability diagram.
+        In order of probability: the points of a reliability diagram.
     """
 
     value: float
@@ -59,15 +59,15 @@ def calibration_error(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> CalibrationError:
-    """Measure how far the probability of the predicted class is from how often it is right.
+    """Measure the gap between the probability of the predicted class and how often it is right.
 
-    Windows are sorted into bins of equal number by that probability p. The plain estimate of a
+    Windows are sorted by that probability p into bins of equal count. The plain estimate of a
     bin's squared error is the square of the mean of ``p - right``. It is too high by the variance
-    of that mean, the more so the fewer windows there are; here only products of *two different
-    windows* are averaged, whose expectation is the squared error itself. For a p that is constant
-    in a bin that is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two
-    windows are of different groups: the windows of one recording are right or wrong together, and
-    their products would count that as miscalibration.
+    of that mean, more so with fewer windows. This estimate averages only products of *two different
+    windows*, whose expectation is the squared error itself. If p is constant within a bin, this is
+    the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two windows come from
+    different groups: the windows of one recording tend to be right or wrong together, and their
+    products would count that as miscalibration.
 
     Parameters
     ----------
@@ -78,27 +78,27 @@ def calibration_error(
     classes : array-like of shape (n_classes,)
         Labels of its columns.
     groups : array-like of shape (n_windows,), optional
-        What was drawn as a whole, such as recordings; by default each window by itself.
+        Windows that belong together, such as recordings; by default each window is independent.
     n_bins : int, default=15
-        At most; fewer when a bin would have fewer than 20 windows. Equal probabilities are in one
-        bin.
+        Largest number of bins; there are fewer if a bin would have fewer than 20 windows. Equal
+        probabilities share a bin.
     debias : bool, default=True
-        False is the plain estimate, to compare with what others report.
+        False gives the plain estimate, to compare with published values.
     n_resamples : int, default=2000
-        Draws of groups behind the interval, whose centre is moved to the debiased estimate.
+        Resamples of groups for the interval, which is centred on the debiased estimate.
     seed : int, default=0
-        Of the draws.
+        Seed of the resampling.
 
     Returns
     -------
     CalibrationError
-        NaN where no bin has windows of two groups.
+        NaN if no bin has windows of two groups.
 
     Raises
     ------
     InputError
-        If shapes disagree, there is no window, a label is not one of `classes`, or a row of
-        `probability` is not one.
+        If shapes disagree, there are no windows, a label is not in `classes`, or a row of
+        `probability` does not sum to 1.
     ArgumentError
         If `n_bins` is not at least 1.
 
@@ -108,7 +108,7 @@ def calibration_error(
     """
     labels, rows, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if not len(labels):
-        raise InputError("no windows to measure the calibration on.")
+        raise InputError("there are no windows to measure the calibration on.")
     if rows.shape != (len(labels), len(names)):
         raise InputError(
             f"probability has shape {rows.shape}; {len(labels)} windows of {len(names)} classes"
@@ -116,7 +116,7 @@ def calibration_error(
         )
     check_known_labels(labels, names)
     if not are_probabilities(rows):
-        raise InputError("probability has rows that are not shares of 1; give predict_proba's.")
+        raise InputError("rows of probability must sum to 1; give the output of predict_proba.")
     if n_bins < 1:
         raise ArgumentError(f"n_bins={n_bins!r} must be at least 1.")
     group = np.arange(len(labels)) if groups is None else np.asarray(groups)

@@ -30,22 +30,22 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A model beside its baselines, all on the same windows.
+    """A model and its baselines, scored on the same windows.
 
     Parameters
     ----------
     model : Evaluation
         The model's scores.
     baselines : dict of str to Evaluation
-        Those of each baseline, fitted on the same training windows.
+        Scores of each baseline, fitted on the same training windows.
     protocol : str
-        What the scores were measured on, in words.
+        A description of what the scores were measured on.
     notes : tuple of str
-        What a reader should know before believing the figures.
+        Caveats to read before trusting the figures.
     fold_accuracy : tuple of float
         Accuracy in each fold; empty for a test part.
     seen : tuple of str
-        Recordings among them that the model had learned from; empty unless that was allowed.
+        Evaluated recordings that were in the training data; empty unless that was allowed.
     """
 
     model: Evaluation
@@ -56,7 +56,7 @@ class Comparison:
     seen: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values; the model's scores at the top level."""
+        """Return everything as plain values, with the model's scores at the top level."""
         return {
             **self.model.to_dict(),
             "protocol": self.protocol,
@@ -90,38 +90,38 @@ def evaluate_test(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Score a model on the test part of windows, beside baselines fitted on their train part.
+    """Score a model on the test part of windows, next to baselines fitted on the train part.
 
-    Neither early stopping nor any statistic of the model has seen a test window: `fit` does not
-    read them, and recordings the model has learned from are refused here.
+    Neither early stopping nor any statistic of the model uses test windows: `fit` does not read
+    them, and recordings from the training data are rejected here.
 
     Parameters
     ----------
     model : SensorLSTMClassifier
         Fitted.
     windows : WindowSet
-        Prepared as the model's were; split, or all of them are test windows.
+        Prepared like the training windows. Without a split, all of them are test windows.
     baselines : sequence of str
-        Some of `BASELINES`; none without a train part.
+        Names from `BASELINES`; ignored without a train part.
     include_seen : bool, default=False
-        Score recordings the model has learned from as well, and say so.
+        Also score recordings from the training data; a note reports it.
     seed : int, default=0
-        Of the resampling and the baselines.
+        Seed of the resampling and the baselines.
     progress : callable, optional
-        Called with what is done next, in words.
+        Called with a description of each step.
 
     Raises
     ------
     InputError
         If there are no labels or no test windows, a label is unknown to the model, or a recording
-        was seen.
+        was in the training data.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
     labels = _labels(test)
     if not len(test):
         raise InputError(
-            "there is no test part to evaluate on; prepare with a third share, such as --split"
+            "there is no test part to evaluate on; prepare with a test share, such as --split"
             " 0.6,0.2,0.2, or use --folds 5."
         )
     check_known_labels(labels, model.classes_)
@@ -131,16 +131,16 @@ def evaluate_test(
         configured = windows.provenance.get("configuration") or {}
         by_time = (configured.get("split") or {}).get("by") == "time"
         way = (
-            "These windows are split by time, so every recording is in each part: --include-seen"
-            " scores later stretches of known recordings; for new ones, prepare with"
-            " --split-by group."
+            "These windows are split by time, so every recording is in each part. Use"
+            " --include-seen to score later stretches of known recordings; to test on new"
+            " recordings, prepare with --split-by group."
             if by_time
-            else "Evaluate on the file it was trained on, or on new recordings; --include-seen"
-            " scores them all the same."
+            else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
+            " to score them anyway."
         )
         raise InputError(
-            f"the model has learned from {len(seen)} of the {_n_recordings(test)} test recordings"
-            f" ({some}); its score on them says nothing of new ones. {way}"
+            f"the model was trained on {len(seen)} of the {_n_recordings(test)} test recordings"
+            f" ({some}); its score on them does not show how it does on new ones. {way}"
         )
     say("predicting test windows")
     score = _Scorer(test, model.classes_, seed)
@@ -148,15 +148,19 @@ def evaluate_test(
     compared: dict[str, Evaluation] = {}
     notes = _notes(evaluated, test)
     if seen:
-        notes.insert(0, f"{len(seen)} recordings were part of training (--include-seen): too good.")
+        notes.insert(
+            0,
+            f"{len(seen)} of these recordings were in the training data (--include-seen), so the"
+            " scores are inflated.",
+        )
     if model.preparation_ is None:
         notes.append(
-            "the model was trained on arrays and does not know which recordings it has learned"
-            " from; that none of them is among these is not checked."
+            "the model was trained on arrays, so it is not checked whether these recordings were"
+            " in the training data."
         )
     train = None if windows.split is None else windows.part("train")
     if train is None or not len(train):
-        notes.append("no train part in the file, so no baselines beside the model.")
+        notes.append("there is no train part to fit baselines on, so no baselines are shown.")
     else:
         for name in baselines:
             say(f"fitting baseline {name}")
@@ -179,16 +183,16 @@ def evaluate_folds(
 ) -> Comparison:
     """Score a model's arguments by cross-validation over whole groups.
 
-    In each fold a clone is fitted anew on the other groups, of which it holds out its own
-    validation groups for early stopping; the fold itself is only predicted. Every window is
-    predicted once, and the scores are those of all predictions together.
+    For each fold a clone is fitted on the other groups, some of which it holds out for early
+    stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
+    computed over all predictions together.
 
     Parameters
     ----------
     model : SensorLSTMClassifier
         Fitted or not; its arguments are used, not its weights.
     windows : WindowSet
-        All of them take part, whatever their split.
+        All of them are used; a split is ignored.
     n_folds : int
         At least 2.
     baselines, seed, progress
@@ -204,16 +208,17 @@ def evaluate_folds(
     if n_folds < 2:
         raise ArgumentError(f"folds={n_folds} must be at least 2.")
     if windows.groups is None:
-        raise InputError("the windows have no groups; folds over single windows would leak.")
+        raise InputError("the windows have no groups; folds of single windows would leak.")
     classes = np.unique(labels)
     for label in classes.tolist():
         n_groups = len(np.unique(groups[labels == label]))
         if n_groups < n_folds:
             raise SplitError(
-                f"class {label!r}: {n_groups} group(s) cannot be spread over {n_folds} folds; use"
-                f" --folds {n_groups} or record more."
+                f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
+                f" {n_groups} or record more."
                 if n_groups > 1
-                else f"class {label!r}: one group cannot be trained on and tested; record more."
+                else f"class {label!r} has one group, which cannot be used for both training and"
+                " testing; record more."
             )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(np.zeros(len(labels)), labels, groups))
@@ -264,7 +269,7 @@ class _Scorer:
 
 def _labels(windows: WindowSet) -> NDArray[Any]:
     if windows.y is None:
-        raise InputError("the windows have no labels to compare with; predict serves those.")
+        raise InputError("the windows have no labels to compare with; use predict for those.")
     return windows.y
 
 
@@ -293,22 +298,22 @@ def _notes(evaluated: Evaluation, windows: WindowSet) -> list[str]:
     notes = []
     if evaluated.n_groups < FEW_GROUPS:
         notes.append(
-            f"only {evaluated.n_groups} groups stand behind these figures: the intervals are too"
+            f"these figures come from only {evaluated.n_groups} groups, so the intervals are too"
             " narrow. --folds 5 tests on every recording."
         )
     counts = {row.recording_id: row.n_windows for row in evaluated.recordings}
     largest = max(counts, key=lambda name: counts[name])
     if len(counts) > 2 and counts[largest] > 0.4 * evaluated.n_windows:
         notes.append(
-            f"recording {largest} alone holds {counts[largest] / evaluated.n_windows:.0%} of the"
-            " windows; the accuracy is mostly that of one recording."
+            f"recording {largest} alone has {counts[largest] / evaluated.n_windows:.0%} of the"
+            " windows and dominates the accuracy."
         )
     labels = _labels(windows)
     groups = np.asarray(windows.groups)
     for label in evaluated.classes.tolist():
         n_groups = len(np.unique(groups[labels == label]))
         if n_groups == 1 and len(counts) > 1:
-            notes.append(f"class {label} is tested on one group only.")
+            notes.append(f"class {label} is tested on only one group.")
         if n_groups == 0:
-            notes.append(f"class {label} has no window here.")
+            notes.append(f"class {label} has no windows here.")
     return notes

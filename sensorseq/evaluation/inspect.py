@@ -1,4 +1,4 @@
-"""What a file or folder holds, without training anything: recordings, windows, a model."""
+"""Describe a file or folder without training: recordings, windows, a model."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ def inspect_recordings(
     exclude: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Read recordings and say what is in them; one that cannot be read is listed with its error.
+    """Read recordings and describe them; one that cannot be read is listed with its error.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def inspect_recordings(
         and missing samples, longest gap; or ``error``. ``n_errors``: how many have one.
     """
     refuse_prepared(
-        Path(path), "`sensorseq info` says what is in it, --leakage whether its parts are apart."
+        Path(path), "use `sensorseq info` to describe it, or --leakage to check its split."
     )
     sources = find_recordings(path, files=files, pair=pair, exclude=exclude)
     rows: list[dict[str, Any]] = []
@@ -89,14 +89,14 @@ def _describe(recording: Recording) -> dict[str, Any]:
 
 
 def format_recordings(found: dict[str, Any]) -> str:
-    """Return `inspect_recordings` for people."""
+    """Return `inspect_recordings` as text."""
     readable = [row for row in found["recordings"] if "error" not in row]
     lines = [f"{len(found['recordings'])} recording(s)"]
     if readable:
         rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
         total = sum(row["duration_s"] for row in readable)
         spread = f"{rates[0]:.4g} to {rates[-1]:.4g}" if rates else "unknown"
-        lines[0] += f", {total:.0f} s in all, {spread} Hz"
+        lines[0] += f", {total:.0f} s in total, {spread} Hz"
         labels = sorted({str(row["label"]) for row in readable if row["label"] is not None})
         if labels:
             lines.append(f"classes: {', '.join(labels)}")
@@ -107,7 +107,7 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
         others = {tuple(c["name"] for c in row["channels"]) for row in readable}
         if len(others) > 1:
-            lines.append("the channels differ between recordings; choose with --channels")
+            lines.append("the channels differ between recordings; choose some with --channels")
         rows = [
             [
                 row["recording_id"][-34:],
@@ -122,18 +122,18 @@ def format_recordings(found: dict[str, Any]) -> str:
         heads = ["recording", "s", "Hz", "samples", "missing", "gaps"]
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
-            lines.append(f"... {len(readable) - _MANY_RECORDINGS} more: --json has all")
+            lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
     lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
     return "\n".join(lines)
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Say what a model file or a prepared file is.
+    """Describe a model file or a prepared file.
 
     Returns
     -------
     dict
-        ``kind``: ``"model"`` or ``"windows"``, and what is known of it.
+        ``kind`` is ``"model"`` or ``"windows"``; the rest describes it.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if _looks_like_hdf5(file):
         return _describe_windows(file)
     if not file.exists():
-        raise ModelFileError(f"{file}: there is no such file.")
+        raise ModelFileError(f"{file}: no such file.")
     arrays, description = read_model(file)
     preparation = description.get("preparation") or {}
     history = description.get("history") or []
@@ -192,7 +192,7 @@ def _describe_windows(file: Path) -> dict[str, Any]:
 
 
 def format_file(found: dict[str, Any]) -> str:
-    """Return `describe_file` for people."""
+    """Return `describe_file` as text."""
     rate = found["sample_rate_hz"]
     at = f" at {rate:g} Hz" if rate else ""
     unknown = "channels unknown (trained on arrays)"
@@ -221,7 +221,7 @@ def format_file(found: dict[str, Any]) -> str:
             *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
             f"{of_each}: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
             f" {found['n_parameters']} parameters",
-            f"trained: {found['epochs']} epochs, weights of epoch {found['best_epoch']}, on"
+            f"trained: {found['epochs']} epochs (best: {found['best_epoch']}), on"
             f" {found['n_recordings_seen'] or 'unknown'} recordings",
         ]
     )
@@ -236,7 +236,7 @@ def _looks_like_hdf5(file: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise when a file of prepared windows is given where another kind belongs.
+    """Raise when a file of prepared windows is given where another kind is expected.
 
     Raises
     ------
@@ -249,11 +249,11 @@ def refuse_prepared(path: Path, way_out: str) -> None:
         PreparedFile(path).close()
     except PreparedFileError:
         return
-    raise InputError(f"{path}: holds prepared windows; {way_out}")
+    raise InputError(f"{path} holds prepared windows; {way_out}")
 
 
 def describe_installation() -> dict[str, Any]:
-    """Say which versions are installed and what the machine offers.
+    """Describe the installed versions and the machine.
 
     Raises
     ------
@@ -295,4 +295,6 @@ def format_installation(installed: Mapping[str, Any]) -> str:
     names = ("device", "dtype", "hidden", "served by", "in", "why")
     lines = table(names, [tuple(row.values()) for row in rows])
     head = "\n".join(f"{name}: {value}" for name, value in shown.items())
-    return f"{head}\n\nLayers by hidden size; framework is torch's own LSTM:\n{lines}"
+    return (
+        f"{head}\n\nWhat computes a layer of each hidden size (framework: torch's LSTM):\n{lines}"
+    )

@@ -1,4 +1,4 @@
-"""Labels against the classes a model knows."""
+"""Compare labels with the classes a model knows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
     Raises
     ------
     InputError
-        Naming the label and the nearest class.
+        The message names the label and the nearest class.
     """
     known = classes.tolist()
     for label in np.unique(labels).tolist():
@@ -23,7 +23,7 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
             nearest = nearest_known(label, by_text)
             hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
             raise InputError(
-                f"label {label!r} is none of the classes the model knows: "
+                f"label {label!r} is not one of the classes the model knows: "
                 f"{', '.join(str(name) for name in known)}.{hint} Leave those windows out, or train"
                 " a model on them."
             )

@@ -1,4 +1,4 @@
-"""What of a prepared file's test windows reaches training."""
+"""Check whether test windows of a prepared file reach training."""
 
 import os
 
@@ -12,7 +12,7 @@ def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:
     Raises
     ------
     PreparedFileError
-        If the file is missing, damaged, of another program or of a newer version.
+        If the file is missing, damaged, from another program or from a newer version.
     """
     with PreparedFile(path) as file:
         return find_leakage(file.windows(), sample_indices=file.sample_indices, scaler=file.scaler)

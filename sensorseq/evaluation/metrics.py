@@ -27,7 +27,7 @@ FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too 
 
 @dataclass(frozen=True)
 class RecordingScore:
-    """What was predicted for one recording.
+    """The predictions for one recording.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ class RecordingScore:
     label : str, int, float, bool or None
         Its class; None when its windows have several.
     n_windows : int
-        Windows of it.
+        Number of its windows.
     accuracy : float
-        Share of them that is right.
+        Share of them that is classified correctly.
     vote : label
-        The class most windows were given; of equals the one with the higher mean probability.
+        The majority vote of its windows; a tie goes to the higher mean probability.
     predicted : label
-        The class of the highest mean probability.
+        The class with the highest mean probability.
     probability : tuple of float
         Mean probability of each class.
     """
@@ -68,16 +68,17 @@ class Evaluation:
     confusion_matrix : ndarray of shape (K, K), int64
         Windows by true class (rows) and predicted class (columns).
     scores : dict of str to float
-        accuracy, balanced_accuracy, macro_f1 over windows; recording_vote and recording_mean: the
-        shares of recordings that the vote, and the mean probability, of their windows put right;
-        calibration_error: see `sensorseq.evaluation.calibration.calibration_error`, NaN of scores
-        that are no probabilities.
+        accuracy, balanced_accuracy and macro_f1 over windows; recording_vote and recording_mean:
+        shares of recordings classified correctly by the majority vote, and by the mean probability,
+        of their windows; calibration_error: see
+        `sensorseq.evaluation.calibration.calibration_error`, NaN if the scores are not
+        probabilities.
     intervals : dict of str to Interval
-        For each of them, by whole groups.
+        Confidence interval of each score, from resampling whole groups.
     recordings : tuple of RecordingScore
-        In order of label and id.
+        Sorted by label and id.
     n_groups : int
-        Groups that were resampled for the intervals.
+        Number of groups resampled for the intervals.
     group_confusion : ndarray of shape (n_groups, K, K), int64
         `confusion_matrix` of each group, for paired comparisons.
     """
@@ -139,9 +140,9 @@ def score_predictions(
 ) -> Evaluation:
     """Score predicted probabilities.
 
-    Windows of one recording are alike, so intervals come from resampling whole groups with
-    replacement [1]_: the 2.5 % and 97.5 % points of the score over `n_resamples` draws. With fewer
-    than about ten groups they are too narrow, and with one they are not given (NaN).
+    Windows of one recording are similar, so intervals come from resampling whole groups with
+    replacement [1]_: the 2.5 % and 97.5 % quantiles of the score over `n_resamples` resamples. With
+    fewer than about ten groups they are too narrow; with one group they are NaN.
 
     Parameters
     ----------
@@ -152,11 +153,11 @@ def score_predictions(
     classes : array-like of shape (K,)
         Labels of its columns.
     recording_id, groups : array-like of shape (N,), optional
-        Where each window comes from; without them every window stands for itself.
+        Where each window comes from; without them every window is independent.
     n_resamples : int, default=2000
-        Draws behind the intervals.
+        Resamples for the intervals.
     seed : int, default=0
-        Equal seeds and groups, equal draws: what makes comparisons paired.
+        The same seed and groups give the same resamples, which makes comparisons paired.
 
     Returns
     -------
@@ -165,7 +166,7 @@ def score_predictions(
     Raises
     ------
     InputError
-        If there is no window, shapes disagree, or a label is not one of `classes`.
+        If there are no windows, shapes disagree, or a label is not in `classes`.
 
     References
     ----------
@@ -174,7 +175,7 @@ def score_predictions(
     """
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if not len(labels):
-        raise InputError("no windows to score.")
+        raise InputError("there are no windows to score.")
     if scores.shape != (len(labels), len(names)):
         raise InputError(
             f"probability has shape {scores.shape}; {len(labels)} windows of {len(names)} classes"
@@ -215,7 +216,7 @@ def score_predictions(
 
 
 class Difference(NamedTuple):
-    """How much better one classifier is than another on the same windows."""
+    """The difference between two classifiers on the same windows."""
 
     value: float
     interval: Interval
@@ -224,18 +225,20 @@ class Difference(NamedTuple):
 def compare(
     first: Evaluation, second: Evaluation, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, Difference]:
-    """Return the scores of `first` less those of `second`, with paired intervals.
+    """Return the scores of `first` minus those of `second`, with paired intervals.
 
-    Both are scored on the same resampled groups, so what makes a draw hard for both cancels.
+    Both are scored on the same resampled groups, so what makes a resample hard for both cancels.
 
     Raises
     ------
     ArgumentError
-        If the two were not made on the same windows.
+        If the two were not computed on the same windows.
     """
     one, two = first.group_confusion, second.group_confusion
     if one.shape != two.shape or not np.array_equal(one.sum(axis=2), two.sum(axis=2)):
-        raise ArgumentError("the two evaluations are of different windows; score both on the same.")
+        raise ArgumentError(
+            "the two evaluations use different windows; score both on the same ones."
+        )
     weights = resampling_weights(len(one), n_resamples, seed)
     drawn, other = (scores_of(_resampled(confusion, weights)) for confusion in (one, two))
     return {
@@ -252,8 +255,8 @@ def scores_of(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     Parameters
     ----------
     confusion : ndarray of shape (..., K, K)
-        True classes in rows. A class without windows does not count towards the balanced accuracy,
-        one that is neither true nor predicted not towards macro-F1, as in scikit-learn.
+        True classes in rows. As in scikit-learn, a class without windows is left out of the
+        balanced accuracy, and a class neither true nor predicted is left out of macro-F1.
     """
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     right = np.diagonal(confusion, axis1=-2, axis2=-1)

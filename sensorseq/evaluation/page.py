@@ -1,4 +1,4 @@
-"""One HTML page about a fit: the curve and what may be read from it, confusions, recordings."""
+"""One HTML page about a fit: verdict, scores, learning curve, confusions, recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,19 +81,19 @@ def make_page(
     title: str,
     comparison: Comparison | None = None,
 ) -> str:
-    """Return a self-contained HTML page: no scripts, nothing fetched, light and dark.
+    """Return a self-contained HTML page, without scripts or downloads, in light and dark.
 
     Parameters
     ----------
     model : SensorLSTMClassifier
         Fitted.
     part : PagePart or None
-        What example windows are shown of. Of a fit these are the validation windows, which also
-        chose the epoch, as the page says; without `comparison` the scores are theirs, too.
+        The windows to show examples from. After a fit these are the validation windows, which also
+        chose the epoch, as the page states; without `comparison` the scores come from them too.
     title : str
         Heading, such as the name of the model file.
     comparison : Comparison, optional
-        Of an evaluation: scores, confusions and recordings, beside baselines.
+        Result of an evaluation: scores, confusions and recordings, next to baselines.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     sections = [_verdict(model), _scores(evaluation, comparison), _curves(model)]
@@ -136,14 +136,14 @@ def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str
             f" {len(evaluation.recordings)} recordings."
         )
         notes = (
-            '<p class="caution">These windows also chose the epoch that was kept, so the scores are'
-            " somewhat too good. <code>sensorseq evaluate</code> measures on test recordings.</p>"
+            '<p class="caution">These windows also selected the best epoch, so the scores are'
+            " slightly inflated. Use <code>sensorseq evaluate</code> to score test recordings.</p>"
         )
         table = ""
     return (
         f'<section><h2>Scores</h2><p>{escape(what)}</p><div class="cards">{cards}</div>{notes}'
-        f'{table}<p class="small">Intervals: 95 %, from resampling whole groups of recordings,'
-        " since windows of one recording are alike.</p></section>"
+        f'{table}<p class="small">95 % intervals from resampling whole groups of recordings,'
+        " because windows of one recording are similar.</p></section>"
     )
 
 
@@ -162,7 +162,7 @@ def _baselines(comparison: Comparison) -> str:
     heads = "".join(f"<th>{_NAMES[metric]}</th>" for metric in METRICS)
     return (
         '<div class="scroll"><table><thead><tr><th>baseline</th>'
-        f"{heads}<th>model better by (accuracy, points)</th></tr></thead>"
+        f"{heads}<th>model minus baseline (accuracy, points)</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -184,7 +184,7 @@ def _matrix(evaluation: Evaluation) -> str:
     if len(names) > _MAX_CLASSES:
         return (
             f"<section><h2>Confusions</h2><p>{len(names)} classes are too many for a table;"
-            " <code>sensorseq evaluate --json</code> has the matrix.</p></section>"
+            " <code>sensorseq evaluate --json</code> writes the matrix.</p></section>"
         )
     matrix = evaluation.confusion_matrix
     total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -220,10 +220,10 @@ def _recordings(evaluation: Evaluation) -> str:
         for row in shown
     )
     left = len(rows) - len(shown)
-    more = f"<p>{left} more recordings, all at least as good, are left out.</p>" if left else ""
+    more = f"<p>{left} more recordings, all at least as good, are not shown.</p>" if left else ""
     right = evaluation.scores["recording_mean"]
     summary = (
-        f"<p>{100 * right:.0f} % of the recordings are put right as a whole, by the mean"
+        f"<p>{100 * right:.0f} % of the recordings are classified correctly by the mean"
         " probability of their windows.</p>"
         if np.isfinite(right)
         else ""
@@ -231,7 +231,7 @@ def _recordings(evaluation: Evaluation) -> str:
     return (
         f'<section><h2>Recordings</h2>{summary}<div class="scroll">'
         '<table class="recordings"><thead><tr><th>recording</th><th>class</th><th>windows</th>'
-        '<th colspan="2">windows put right</th><th>as a whole</th></tr></thead>'
+        '<th colspan="2">windows correct</th><th>recording</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>{more}</section>"
     )
 
@@ -268,21 +268,26 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> str:
         for i, name in enumerate(names)
     )
     cut = len(windows.channels) - len(names)
-    more = f" The first {len(names)} channels of {len(windows.channels)}." if cut else ""
+    more = (
+        f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
+        if cut
+        else ""
+    )
     seconds = ""
     if windows.sample_rate_hz:
         seconds = f" of {windows.n_timesteps / windows.sample_rate_hz:.3g} s"
     return (
-        f"<section><h2>Example windows</h2><p>For each class a {escape(part.name)} window{seconds}"
-        " that was clear to the network, one that was close, and one it got wrong; scaled channels,"
-        f' all on one scale.{more}</p><div class="legend">{legend}</div>{"".join(rows)}</section>'
+        f"<section><h2>Example windows</h2><p>For each class, three {escape(part.name)}"
+        f" windows{seconds}: the most confident correct one, the least confident correct one, and"
+        " one the network got wrong. Channels are scaled and share one axis."
+        f'{more}</p><div class="legend">{legend}</div>{"".join(rows)}</section>'
     )
 
 
 def _choose(
     labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
 ) -> list[tuple[int, str]]:
-    """Return up to three windows of a class, with what is to be said of each."""
+    """Return up to three windows of a class, each with its caption."""
     own = np.flatnonzero(labels == label)
     confidence = part.probability[own, index]
     right = own[predicted[own] == label]
@@ -291,13 +296,13 @@ def _choose(
     if right.size:
         order = right[np.argsort(part.probability[right, index], kind="stable")]
         clear, close = int(order[-1]), int(order[0])
-        chosen.append((clear, f"right, {part.probability[clear, index]:.0%} sure"))
+        chosen.append((clear, f"correct, {part.probability[clear, index]:.0%} confident"))
         if close != clear:
-            chosen.append((close, f"right, {part.probability[close, index]:.0%} sure"))
+            chosen.append((close, f"correct, {part.probability[close, index]:.0%} confident"))
     if wrong.size:
         row = int(own[np.argmin(np.where(predicted[own] != label, confidence, np.inf))])
         sure = part.probability[row].max()
-        chosen.append((row, f"taken for {escape(str(predicted[row]))}, {sure:.0%} sure"))
+        chosen.append((row, f"predicted {escape(str(predicted[row]))}, {sure:.0%} confident"))
     ids = None if part.windows.recording_id is None else part.windows.recording_id
     starts = part.windows.start_s
     return [
@@ -327,7 +332,7 @@ def _facts(model: SensorLSTMClassifier) -> str:
         "classes": ", ".join(str(name) for name in model.classes_.tolist()),
         "training windows": str(report.n_train),
         "validation windows": str(report.n_val) if report.n_val else "none",
-        "epochs": f"{model.n_iter_}, weights kept of epoch {model.best_epoch_}",
+        "epochs": f"{model.n_iter_}, best weights from epoch {model.best_epoch_}",
         "network": f"{model.num_layers} LSTM layer(s) of {model.hidden_size} units,"
         f" {sum(p.numel() for p in model.module_.parameters())} parameters",
         "training": f"{model.optimizer}, learning rate {model.learning_rate:g},"
@@ -339,7 +344,7 @@ def _facts(model: SensorLSTMClassifier) -> str:
         facts["windows"] = f"{preparation['n_timesteps']} samples" + (
             f" at {rate:g} Hz" if rate else ""
         )
-        facts["recordings learned from"] = str(len(preparation["recordings"]))
+        facts["recordings trained on"] = str(len(preparation["recordings"]))
     rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f"<section><h2>The fit</h2><dl>{rows}</dl></section>"
 

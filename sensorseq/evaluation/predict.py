@@ -1,4 +1,4 @@
-"""Predict raw recordings: through the steps a model's training windows went through."""
+"""Predict raw recordings with the same preparation steps as the training windows."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
-    """What a model says of one recording.
+    """A model's prediction for one recording.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ class RecordingPrediction:
     start_s : ndarray of shape (n,)
         Start of each window on the recording's clock.
     probability : ndarray of shape (n, K)
-        Of each window.
+        Class probabilities of each window.
     seen : bool
-        Whether the model has learned from this very recording: then this is no evidence.
+        Whether the recording was in the training data; the prediction is then no test of the model.
     notes : tuple of str
-        What a reader should know before believing the labels.
+        Caveats to read before trusting the labels.
     """
 
     recording_id: str
@@ -62,12 +62,12 @@ class RecordingPrediction:
 
     @property
     def label(self) -> Any:
-        """The class of the highest mean probability."""
+        """The class with the highest mean probability."""
         return self.classes.tolist()[recording_prediction(self.probability)[1]]
 
     @property
     def vote(self) -> Any:
-        """The class most windows were given."""
+        """The majority vote of the windows."""
         return self.classes.tolist()[recording_prediction(self.probability)[0]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,24 +103,24 @@ def predict_recordings(
     time_column: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[RecordingPrediction]:
-    """Resample, cut and predict recordings as the model's training windows were made.
+    """Resample, cut and predict recordings in the same way as the training windows.
 
     Parameters
     ----------
     model : SensorLSTMClassifier
         Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
     paths : sequence of path-like
-        Files, or folders of them. Of a model of several sensors, a file stands for all sensors'
-        files of its recording.
+        Files or folders. If the model uses several sensors, one file of a recording brings in the
+        files of its other sensors.
     time_column : str, optional
-        By default as when the training windows were prepared.
+        By default the one used to prepare the training windows.
     progress : callable, optional
-        Called with how many recordings are done, of how many.
+        Called with the number of recordings done and their total.
 
     Raises
     ------
     InputError
-        If the model does not know how its windows were made.
+        If the model does not know how its windows were prepared.
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window; the message
         names the file.
@@ -157,28 +157,28 @@ def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
         raise InputError(
-            "the model was trained on arrays and does not know how recordings become windows; train"
-            " it on a prepared file, or cut windows yourself and use model.predict."
+            "the model was trained on arrays and does not know how to cut recordings into windows;"
+            " train it on a prepared file, or cut windows yourself and use model.predict."
         )
     if preparation.get("scaled") is not None:
         raise InputError(
-            "the model was trained on windows that were scaled outside of it, so it cannot scale"
-            " recordings alike; train it on the prepared file as it is."
+            "the model was trained on windows that were already scaled, so it cannot scale"
+            " recordings in the same way; train it on the unscaled prepared file."
         )
     return PreparePipeline.for_prediction(preparation), preparation["configuration"]["input"]
 
 
 def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
     """List what a path stands for; a file of several sensors brings its siblings."""
-    refuse_prepared(path, "give raw recordings, or measure on it with `sensorseq evaluate`.")
+    refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.get("files"), reading.get("pair")
     if path.is_dir():
         try:
             return find_recordings(path, files=files, pair=pair)
         except ArgumentError as error:
             raise RecordingError(
-                f"{path}: holds no recording as the model was trained on ({error}) Give the files"
-                " themselves, not their folder, if they are named otherwise."
+                f"{path}: contains no recordings named like the training data ({error}) If the"
+                " files have other names, give the files instead of the folder."
             ) from error
     if pair is None or not path.exists():
         return find_recordings(path)
@@ -186,7 +186,7 @@ def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
     found = [source for source in siblings if path.name in {other.name for other in source.paths}]
     if not found:
         raise RecordingError(
-            f"{path}: is none of the files the model's recordings are made of"
+            f"{path}: does not match the file names of the training recordings"
             f" ({', '.join(files or ['any'])}, paired by {pair})."
         )
     return found
@@ -203,7 +203,7 @@ def _windows(
     except WindowError as error:
         seconds = pipeline.cut.window_s
         raise WindowError(
-            f"{listed}: no window of {seconds:g} s, as the model needs, fits into this recording"
+            f"{listed}: the model needs windows of {seconds:g} s, and none fits into this recording"
             f" ({error})"
         ) from error
     except SensorseqError as error:
@@ -238,13 +238,17 @@ def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:
 
 
 def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
-    notes = ["the model has learned from this very recording."] if seen else []
+    notes = (
+        ["this recording was in the training data, so this is no test of the model."]
+        if seen
+        else []
+    )
     (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
     wanted = windows.sample_rate_hz
     if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
         notes.append(
-            f"recorded at {recorded:.3g} Hz, below the {wanted:.3g} Hz of the training windows:"
-            " what they show above half of it is missing here."
+            f"recorded at {recorded:.3g} Hz, below the {wanted:.3g} Hz of the training windows;"
+            f" frequencies above {recorded / 2:.3g} Hz are missing."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Intervals of scores: whole groups are drawn anew, because windows of one are alike."""
+"""Intervals of scores from resampling whole groups, because windows of one are similar."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """Where a score lies when other recordings of the same kind are drawn."""
+    """The range of a score over other samples of recordings of the same kind."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np
 
 
 def percentile_interval(values: NDArray[np.float64]) -> Interval:
-    """Return the interval of resampled scores, draws that have none (NaN) left out."""
+    """Return the interval of resampled scores; NaN are ignored."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
         # One group, or all groups equal: resampling says nothing, rather than "certain".

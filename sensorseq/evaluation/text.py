@@ -26,7 +26,7 @@ _SLOWER = 0.9  # of the common rate, and of the fastest recording: its frequenci
 
 
 def format_comparison(comparison: "Comparison") -> str:
-    """Return an evaluation for people: scores, baselines, confusions, recordings, cautions."""
+    """Return an evaluation as text: scores, baselines, confusions, recordings, notes."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
     blocks.append(_scores(model))
@@ -42,19 +42,19 @@ def format_comparison(comparison: "Comparison") -> str:
 
 
 def format_evaluation(evaluation: "Evaluation") -> str:
-    """Return what is known of one classifier for people: scores, confusions, recordings."""
+    """Return the scores, confusions and recordings of one classifier as text."""
     return "\n\n".join((_scores(evaluation), _confusion(evaluation), _recordings(evaluation)))
 
 
 def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
-    """Return one recording's prediction: the whole, then its windows or spans of equal label.
+    """Return one recording's prediction as text: the whole, then windows or spans of one label.
 
     Parameters
     ----------
     prediction : RecordingPrediction
         What was predicted.
     every_window : bool
-        A line for each window instead of each span.
+        One line for each window instead of each span.
     """
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
@@ -64,7 +64,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
         wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
     ]
     if str(plain["vote"]) != str(plain["label"]):
-        lines.append(f"  most windows, however, say {plain['vote']}")
+        lines.append(f"  the majority of its windows is classified as {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = plain["windows"]
     if every_window:
@@ -114,7 +114,7 @@ def _baselines(comparison: "Comparison") -> str:
                 f"{100 * difference.value:+.1f}{interval}",
             ]
         )
-    return table(["baseline", "accuracy", "balanced", "model less baseline (points)"], rows)
+    return table(["baseline", "accuracy", "balanced", "model minus baseline (points)"], rows)
 
 
 def _scores(evaluation: "Evaluation") -> str:
@@ -123,7 +123,7 @@ def _scores(evaluation: "Evaluation") -> str:
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
         if np.isfinite(evaluation.scores[name])
     ]
-    return table(["", "score", "95 % by recording"], rows)
+    return table(["", "score", "95 % interval by recording"], rows)
 
 
 def _confusion(evaluation: "Evaluation") -> str:
@@ -143,7 +143,7 @@ def _confusion(evaluation: "Evaluation") -> str:
         if max(len(line) for line in text.splitlines()) <= WIDTH:
             return text
     rows = [[name, *recall[i : i + 1]] for i, name in enumerate(names)]
-    return table(["class", "recall"], rows, right=(1,)) + "\n(confusion matrix: --json)"
+    return table(["class", "recall"], rows, right=(1,)) + "\n(--json has the confusion matrix)"
 
 
 def _recordings(evaluation: "Evaluation") -> str:
@@ -152,20 +152,20 @@ def _recordings(evaluation: "Evaluation") -> str:
             row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],
             str(row.n_windows),
             _percent(row.accuracy),
-            "right" if row.label == row.predicted else f"taken for {row.predicted}",
+            "correct" if row.label == row.predicted else f"wrong: {row.predicted}",
         ]
         for row in evaluation.recordings
         if row.label is not None
     ]
     judged = [row for row in evaluation.recordings if row.label is not None]
     if not judged:
-        return "no recording has one label for all its windows"
+        return "every recording has windows of several classes"
     n_right = sum(row.label == row.predicted for row in judged)
-    head = f"recordings put right as a whole: {n_right} of {len(judged)}"
+    head = f"recordings classified correctly: {n_right} of {len(judged)}"
     if len(rows) > _MANY_RECORDINGS:
-        wrong = [row for row in rows if row[3] != "right"]
-        rows, head = wrong[:_MANY_RECORDINGS], f"{head}; those that are not:"
-    heads = ["recording", "windows", "accuracy", "mean probability says"]
+        wrong = [row for row in rows if row[3] != "correct"]
+        rows, head = wrong[:_MANY_RECORDINGS], f"{head}; the others:"
+    heads = ["recording", "windows", "accuracy", "by mean probability"]
     return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head
 
 
@@ -207,7 +207,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason: so many pieces of recordings, or so many windows."""
+    """Return a line for each reason: the number of pieces of recordings, or of windows."""
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
     for entry in dropped:
@@ -221,7 +221,7 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """Return `PreparedSummary.to_dict` for people: what was cut, and what was left out and why."""
+    """Return `PreparedSummary.to_dict` as text: what was cut, and what was left out and why."""
     rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
@@ -240,15 +240,15 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     fitted = summary.get("n_fitted")
     if fitted:
         each = ", ".join(f"{name} {count}" for name, count in fitted.items())
-        lines += [wrapped(f"A fit takes {sum(fitted.values())} balanced rows of train: {each}.")]
+        lines += [wrapped(f"Training uses {sum(fitted.values())} balanced windows: {each}.")]
     for pair in summary["copies"]:
         (one, other), (part, other_part) = pair["recordings"], pair["parts"]
         lines += [
             "",
             wrapped(
-                f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are windows of"
-                f" {one} ({part}) to the last bit. Leave one of them out with --exclude, or give"
-                " both one group in a manifest."
+                f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are exact copies of"
+                f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
+                " put both in one group in a manifest."
             ),
         ]
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
@@ -256,9 +256,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines += [
             "",
             wrapped(
-                f"The recordings have {lowest:.4g} to {highest:.4g} Hz. Those below"
-                f" {resampled:g} Hz gain samples, not frequencies, and can be told from the others"
-                f" by that: choose --sample-rate-hz {lowest:.4g}, or leave them out."
+                f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
+                f" below {resampled:g} Hz adds no high frequencies, which gives them away to the"
+                f" network: use --sample-rate-hz {lowest:.4g}, or leave them out."
             ),
         ]
     if summary["dropped"]:
@@ -267,23 +267,23 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     for name, count in summary["repaired_stamps"].items():
         if count:
             words = name.removeprefix("n_").replace("_", " ")
-            lines.append(wrapped(f"repaired {count} stamps: {words}"))
+            lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     if summary["n_holes_filled"]:
-        lines.append(wrapped(f"interpolated across {summary['n_holes_filled']} short holes"))
+        lines.append(wrapped(f"interpolated {summary['n_holes_filled']} short gaps"))
     for name in summary["constant_channels"]:
         lines.append(
-            wrapped(f"channel {name!r} does not vary in training: it is kept, and scaled by 1")
+            wrapped(f"channel {name!r} is constant in training; it is kept and scaled by 1")
         )
     unlabelled = all(set(by_class) == {""} for by_class in summary["counts"].values())
     for name, count in summary["dropped_columns"].items():
         lines.append(
             wrapped(
-                f"column {name!r} of {count} recording(s) holds no numbers: no channel"
-                + (f"; if it is the label, --label-column {name}" if unlabelled else "")
+                f"column {name!r} of {count} recording(s) is not numeric and was skipped"
+                + (f"; if it is the label, use --label-column {name}" if unlabelled else "")
             )
         )
     if summary["n_reused"]:
-        lines.append(f"{summary['n_reused']} recordings were ready from an earlier run")
+        lines.append(f"{summary['n_reused']} recordings were reused from an earlier run")
     return "\n".join(lines)
 
 
