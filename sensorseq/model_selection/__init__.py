@@ -1,4 +1,4 @@
-"""Cross-validation and search whose fits train side by side, with scikit-learn's numbers."""
+"""Cross-validation and search that train all fits side by side, with scikit-learn's scores."""
 
 from sensorseq.model_selection.rounds import side_by_side
 from sensorseq.model_selection.search import SequenceSearchCV

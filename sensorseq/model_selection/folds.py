@@ -1,4 +1,4 @@
-"""What a search and a cross-validation are given, brought to what scikit-learn takes."""
+"""Convert the input of a search or a cross-validation to what scikit-learn accepts."""
 
 import os
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ N_SPLITS = 5
 
 
 class WindowRows(WindowSet):
-    """A WindowSet that scikit-learn takes rows of."""
+    """A WindowSet that scikit-learn can index by rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ class WindowRows(WindowSet):
 
 @dataclass(frozen=True)
 class Given:
-    """Windows, targets and folds as scikit-learn takes them.
+    """Windows, targets and folds in the form scikit-learn accepts.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ def read_given(
     InputError
         If the parts do not fit each other.
     ArgumentError
-        If every fit would keep its state in the same file.
+        If every fit would write its state to the same file.
     """
     _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
         path, X = X, read_windows(X)
         if X.split is not None:
             raise InputError(
-                f"{path} has a split of its own, and folds are drawn here; give"
+                f"{path} already has a split, but the folds are drawn here; give"
                 " sensorseq.storage.prepared.read_windows(path, 'train')."
             )
     params: dict[str, Any] = {}
@@ -103,8 +103,9 @@ def read_given(
             params["lengths"] = check_per_window(lengths, len(X), "lengths")
             if scoring is not None:
                 raise InputError(
-                    "lengths is given with scoring, and scikit-learn's scorers cannot pass it to"
-                    " predict; give a list of windows or a WindowSet, or leave scoring=None."
+                    "scikit-learn's scorers cannot pass lengths to predict, so lengths cannot be"
+                    " combined with scoring; give a list of windows or a WindowSet, or use"
+                    " scoring=None."
                 )
     labels = y
     if is_classifier(estimator) and y is not None:
@@ -124,8 +125,8 @@ def _refuse_checkpoint(estimator: Any) -> None:
     for name, value in arguments.items():
         if name.rpartition("__")[2] == "checkpoint" and value is not None:
             raise ArgumentError(
-                f"{name}={str(value)!r} names one file, and here are many fits, of which each would"
-                f" take the place of the one before in it; take {name}=None."
+                f"{name}={str(value)!r} names one file, and each of the many fits here would"
+                f" overwrite it; use {name}=None."
             )
 
 
@@ -134,17 +135,17 @@ def _read_window_set(
 ) -> tuple[WindowRows, Any, NDArray[Any] | None]:
     if windows.split is not None:
         raise InputError(
-            'X has a split of its own, and folds are drawn here; give X.part("train").'
+            'X already has a split, but the folds are drawn here; give X.part("train").'
         )
     if lengths is not None:
-        raise InputError("lengths is given, and the WindowSet brings its own.")
+        raise InputError("a WindowSet has its own lengths; leave lengths=None.")
     parts = {field.name: getattr(windows, field.name) for field in fields(WindowSet)}
     if groups is not None:
         parts["groups"] = check_groups(groups, len(windows), "groups")
     rows = WindowRows(**parts)
     y = rows.y if y is None else y
     if y is None:
-        raise InputError("y is not given, and the WindowSet has none.")
+        raise InputError("the WindowSet has no labels; give y.")
     return rows, y, rows.recording_id if rows.groups is None else rows.groups
 
 
@@ -173,8 +174,7 @@ def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
     n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
     if n_shared:
         warn_caller(
-            f"{n_shared} of {n_looked} test windows of the first fold hold samples of training"
-            " windows: they overlap, so every score is too good. Give groups= with the recording of"
-            " each window.",
+            f"{n_shared} of {n_looked} test windows of the first fold overlap training windows, so"
+            " every score is inflated. Give groups= with the recording of each window.",
             LeakWarning,
         )

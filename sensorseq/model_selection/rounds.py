@@ -32,14 +32,15 @@ _MANY = 400_000  # tasks at once; joblib knows no more than a million
 
 @contextmanager
 def side_by_side() -> Iterator[None]:
-    """Let the fits of scikit-learn's own tools train side by side in a block.
+    """Train the fits of scikit-learn's own tools side by side within a `with` block.
 
-    Whatever hands fits of `SensorLSTMClassifier` or `SensorLSTMRegressor` to joblib, alone or as
-    steps of a pipeline: `GridSearchCV`, `HalvingGridSearchCV`, `cross_val_score`, ... Their
-    networks train as the models of one native call, on all threads of torch, and get the bits they
-    get one after another. Leave ``n_jobs=None``. Fits of other estimators run one after another.
+    It works with everything that sends fits of `SensorLSTMClassifier` or `SensorLSTMRegressor` to
+    joblib, alone or in a pipeline: `GridSearchCV`, `HalvingGridSearchCV`, `cross_val_score`, ...
+    Their networks train as the models of one native call, on all threads of torch, with bit for bit
+    the results of training one after another. Leave ``n_jobs=None``. Fits of other estimators run
+    one after another.
 
-    `fit_time` in their results is the fit's own time and its share of the training.
+    `fit_time` in the results is the fit's own time plus its share of the joint training.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""SequenceSearchCV: a search over arguments, folds and candidates side by side."""
+"""SequenceSearchCV: a parameter search that trains folds and candidates side by side."""
 
 from typing import Any, Self
 
@@ -14,40 +14,40 @@ from sensorseq.windows import WindowSet
 
 
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
-    """Search arguments by cross-validation: all folds of all candidates train side by side.
+    """Search parameters by cross-validation: all folds of all candidates train side by side.
 
-    scikit-learn's `GridSearchCV`, or with `n_iter` its `RandomizedSearchCV`, in one process, with
-    the same `cv_results_`: bit for bit the same scores for the same folds and an integer
-    `random_state`. Candidates of one architecture train as the models of one native call.
+    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, in one process. It
+    has the same `cv_results_`, with bit for bit the same scores for the same folds and an integer
+    `random_state`. Candidates with the same architecture train as the models of one native call.
 
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or what holds one, such as a pipeline.
+        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or a meta-estimator or pipeline with one.
     param_grid : dict or list of dict
-        Values of each argument to try; with `n_iter` also distributions to draw from.
+        Values to try for each parameter; with `n_iter` also distributions to draw from.
     n_iter : int, optional
-        Candidates to draw; all combinations when not given.
+        Number of candidates to draw; by default all combinations are tried.
     scoring : str, callable, list or dict, optional
-        As in scikit-learn. Without it the estimator's own score.
+        As in scikit-learn. By default the estimator's own score.
     refit : bool, str or callable, default=True
         Fit the best candidate on all windows; as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds, 5 when not given. A number means `GroupBalancedKFold` (for a regressor `GroupKFold`)
-        with groups, else what it means in scikit-learn.
+        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`, or `GroupKFold` for a
+        regressor; without groups it means the same as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
-        Score the training part of each fold as well.
+        Also score the training part of each fold.
     random_state : int, RandomState or None, default=None
-        Of the draw of candidates. That of the fits is the estimator's.
+        Seed for drawing candidates. The fits use the estimator's own `random_state`.
     verbose : int, default=0
         As in scikit-learn.
 
     Attributes
     ----------
     cv_results_ : dict
-        As in scikit-learn. `fit_time` is the fit's own time and its share of the training.
+        As in scikit-learn. `fit_time` is the fit's own time plus its share of the joint training.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
         As in scikit-learn.
 
@@ -107,15 +107,15 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         X : array of shape (n, t, c) or (n, t), list of arrays, WindowSet or path
             As in `SensorLSTMClassifier.fit`, without a split.
         y : array of shape (n,), optional
-            May be left out when a WindowSet or a file brings it.
+            Not needed if a WindowSet or a file has the labels.
         groups : array of shape (n,), optional
-            What stays on one side of every fold, and of the validation split inside each fit. A
-            WindowSet brings its own.
+            Windows of one group stay on one side of every fold, and of the validation split inside
+            each fit. A WindowSet has its own groups.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
         **params
-            Further arguments for `fit` of the estimator, such as `sample_weight`; with groups or
-            lengths it must request them (``set_fit_request``).
+            Further arguments for `fit` of the estimator, such as `sample_weight`. With groups or
+            lengths the estimator must request them (``set_fit_request``).
 
         Returns
         -------
@@ -124,20 +124,20 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         Raises
         ------
         InputError
-            If the windows have a split, or a part does not fit.
+            If the windows have a split, or the shapes do not match.
         ArgumentError
-            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`, one file for
-            all fits.
+            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`, which all
+            fits would write to.
 
         Warns
         -----
         LeakWarning
-            If there are no groups, and test windows hold samples of training windows.
+            If there are no groups and test windows overlap training windows.
         """
         if self.n_iter is not None and not (
             isinstance(self.n_iter, int | np.integer) and self.n_iter > 0
         ):
-            raise ArgumentError(f"n_iter={self.n_iter!r} must be an integer above 0, or None.")
+            raise ArgumentError(f"n_iter={self.n_iter!r} must be a positive integer, or None.")
         given = read_given(self.estimator, X, y, groups, lengths, self.cv, self.scoring)
         self._folds = given.folds
         try:
@@ -148,7 +148,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         return self
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
-        """Return the score of the best estimator, by `scoring` where given.
+        """Return the score of the best estimator, using `scoring` if given.
 
         Parameters
         ----------

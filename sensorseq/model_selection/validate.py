@@ -1,4 +1,4 @@
-"""Cross-validation over folds and seeds, all fits side by side."""
+"""Cross-validation over folds and seeds, with all fits side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -31,33 +31,33 @@ def cross_validate(
     error_score: float | str = np.nan,
     verbose: int = 0,
 ) -> dict[str, Any]:
-    """Evaluate an estimator on folds: scikit-learn's `cross_validate` with all fits side by side.
+    """Cross-validate an estimator like scikit-learn's `cross_validate`, all fits side by side.
 
-    Scores are, bit for bit, those of scikit-learn's function for the same folds.
+    The scores are bit for bit those of scikit-learn's function for the same folds.
 
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or what holds one, such as a pipeline.
+        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or a meta-estimator or pipeline with one.
     X : array of shape (n, t, c) or (n, t), list of arrays, WindowSet or path
         As in `SensorLSTMClassifier.fit`, without a split.
     y : array of shape (n,), optional
-        May be left out when a WindowSet or a file brings it.
+        Not needed if a WindowSet or a file has the labels.
     groups : array of shape (n,), optional
-        What stays on one side of every fold, and of the validation split inside each fit. A
-        WindowSet brings its own.
+        Windows of one group stay on one side of every fold, and of the validation split inside
+        each fit. A WindowSet has its own groups.
     lengths : array of shape (n,), int, optional
         Valid steps of each window.
     cv : int, splitter or iterable, optional
-        Folds, 5 when not given. A number means `GroupBalancedKFold` (for a regressor `GroupKFold`)
-        with groups, else what it means in scikit-learn.
+        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`, or `GroupKFold` for a
+        regressor; without groups it means the same as in scikit-learn.
     scoring : str, callable, list or dict, optional
-        As in scikit-learn. Without it the estimator's own score.
+        As in scikit-learn. By default the estimator's own score.
     seeds : sequence of int, optional
-        Fit every fold with each of them as `random_state`, and give the seed of each result under
-        ``"seed"``.
+        Fit every fold once with each seed as `random_state`; ``"seed"`` in the result lists the
+        seed of each fit.
     params : mapping, optional
-        Further arguments for `fit`, such as `sample_weight`; with groups or lengths the estimator
+        Further arguments for `fit`, such as `sample_weight`. With groups or lengths the estimator
         must request them (``set_fit_request``).
     return_train_score, return_estimator, return_indices, error_score, verbose
         As in scikit-learn.
@@ -65,20 +65,20 @@ def cross_validate(
     Returns
     -------
     dict
-        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and what else was asked
-        for, one entry for each fold; all folds of the first seed come first.
+        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and anything else
+        requested, with one entry for each fold; all folds of the first seed come first.
 
     Raises
     ------
     InputError
-        If the windows have a split, or a part does not fit.
+        If the windows have a split, or the shapes do not match.
     ArgumentError
-        If `seeds` are none, or the estimator has a `checkpoint`, one file for all fits.
+        If `seeds` is empty, or the estimator has a `checkpoint`, which all fits would write to.
 
     Warns
     -----
     LeakWarning
-        If there are no groups, and test windows hold samples of training windows.
+        If there are no groups and test windows overlap training windows.
 
     Examples
     --------
@@ -130,12 +130,12 @@ def _with_seed(estimator: Any, seed: int) -> Any:
         if name == "random_state" or name.endswith("__random_state")
     ]
     if not names:
-        raise ArgumentError("seeds is given, and the estimator has no random_state.")
+        raise ArgumentError("seeds needs an estimator with a random_state; this one has none.")
     return clone(estimator).set_params(**dict.fromkeys(names, seed))
 
 
 def _join(parts: list[Any]) -> Any:
-    """Lay out what each seed gave, one after the other."""
+    """Concatenate the results of all seeds."""
     if isinstance(parts[0], dict):
         return {name: _join([part[name] for part in parts]) for name in parts[0]}
     if isinstance(parts[0], list | tuple):
