@@ -1,1 +1,1 @@
-"""The estimators in the shapes of other libraries; each module needs its library."""
+"""Adapters of the estimators for other libraries; each module needs its library."""

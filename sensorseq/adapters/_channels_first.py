@@ -1,4 +1,4 @@
-"""Series with the channel before time, as aeon and sktime keep them."""
+"""Channel-first series, as aeon and sktime store them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from sensorseq.estimator import SensorLSTMClassifier
 
 
 def to_windows(X: Any) -> dict[str, Any]:
-    """Return series as the arguments `X` and `lengths` of our estimators.
+    """Convert series to the arguments `X` and `lengths` of our estimators.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ def to_windows(X: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of an array `lengths` says that time is where it is, so that short series of many channels
-        are not taken for channel-first ones.
+        For an array, `lengths` confirms the order of the axes, so that short series with many
+        channels are not mistaken for channel-first ones.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}
@@ -29,13 +29,13 @@ def to_windows(X: Any) -> dict[str, Any]:
 
 
 def fit_clone(estimator: Any, default: Callable[[], Any], X: Any, y: Any) -> Any:
-    """Return a fitted clone of an estimator, of the default one for None."""
+    """Return a fitted clone of the estimator, or of the default one."""
     fitted = default() if estimator is None else clone(estimator)
     return fitted.fit(y=y, **to_windows(X))
 
 
 def checked_settings(estimator: type) -> list[dict[str, Any]]:
-    """Return arguments of a constructor for the checks of the libraries: small and quick."""
+    """Return constructor arguments that keep the libraries' own checks small and quick."""
     quick = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
     sampler = {"sampler": "balanced"} if issubclass(estimator, SensorLSTMClassifier) else {}
     return [

@@ -1,4 +1,4 @@
-"""The estimators as aeon's: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
+"""The estimators for aeon: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
 
 from typing import Any, ClassVar
 
@@ -25,18 +25,18 @@ _TAGS = {
 
 
 class SensorLSTMAeonClassifier(BaseClassifier):  # type: ignore[misc]  # aeon is untyped
-    """A `SensorLSTMClassifier` among aeon's classifiers.
+    """A `SensorLSTMClassifier` as an aeon classifier.
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        What is cloned and trained; the defaults of its class when not given. Its arguments are set
-        as ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train, by default one with default arguments. Set its arguments
+        with ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------
     estimator_ : SensorLSTMClassifier
-        Fitted.
+        The fitted clone.
 
     Examples
     --------
@@ -71,17 +71,17 @@ class SensorLSTMAeonClassifier(BaseClassifier):  # type: ignore[misc]  # aeon is
 
 
 class SensorLSTMAeonRegressor(BaseRegressor):  # type: ignore[misc]  # aeon is untyped
-    """A `SensorLSTMRegressor` among aeon's regressors.
+    """A `SensorLSTMRegressor` as an aeon regressor.
 
     Parameters
     ----------
     estimator : SensorLSTMRegressor, optional
-        What is cloned and trained; the defaults of its class when not given.
+        The estimator to clone and train, by default one with default arguments.
 
     Attributes
     ----------
     estimator_ : SensorLSTMRegressor
-        Fitted.
+        The fitted clone.
     """
 
     _tags: ClassVar = _TAGS

@@ -1,4 +1,4 @@
-"""The estimators as sktime's: panels of series, of equal length or not."""
+"""The estimators for sktime: panels of series of equal or unequal length."""
 
 from typing import Any, ClassVar
 
@@ -29,18 +29,18 @@ _TAGS = {
 
 
 class SensorLSTMSktimeClassifier(BaseClassifier):  # type: ignore[misc]  # sktime is untyped
-    """A `SensorLSTMClassifier` among sktime's classifiers.
+    """A `SensorLSTMClassifier` as an sktime classifier.
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        What is cloned and trained; the defaults of its class when not given. Its arguments are set
-        as ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train, by default one with default arguments. Set its arguments
+        with ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------
     estimator_ : SensorLSTMClassifier
-        Fitted.
+        The fitted clone.
 
     Examples
     --------
@@ -76,17 +76,17 @@ class SensorLSTMSktimeClassifier(BaseClassifier):  # type: ignore[misc]  # sktim
 
 
 class SensorLSTMSktimeRegressor(BaseRegressor):  # type: ignore[misc]  # sktime is untyped
-    """A `SensorLSTMRegressor` among sktime's regressors.
+    """A `SensorLSTMRegressor` as an sktime regressor.
 
     Parameters
     ----------
     estimator : SensorLSTMRegressor, optional
-        What is cloned and trained; the defaults of its class when not given.
+        The estimator to clone and train, by default one with default arguments.
 
     Attributes
     ----------
     estimator_ : SensorLSTMRegressor
-        Fitted.
+        The fitted clone.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""What every page of this package is made of: one style sheet and inline SVG."""
+"""Building blocks of the HTML pages: one style sheet and inline SVG."""

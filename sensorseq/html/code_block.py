@@ -1,17 +1,17 @@
-"""Code on a page, with a button that copies it where scripts run."""
+"""A code block with a copy button, shown where scripts run."""
 
 from html import escape
 
 
 def code_block(code: str, name: str = "") -> str:
-    """Return code in a box of its own.
+    """Return a code block.
 
     Parameters
     ----------
     code : str
-        As it is typed.
+        The code.
     name : str, optional
-        What it is called on its page; with one it has a button that copies it.
+        Identifier on the page; with a name the block has a copy button.
     """
     if not name:
         return f'<pre tabindex="0"><code>{escape(code)}</code></pre>'

@@ -1,4 +1,4 @@
-"""The pages' style sheet: light, dark and printed; no fonts or pictures to fetch."""
+"""The pages' style sheet: light, dark and print, without fonts or images to download."""
 
 import re
 
@@ -150,11 +150,10 @@ STYLE = f"""
 
 
 def scoped(scope: str) -> str:
-    """Return the style sheet for a fragment in a foreign page, such as a notebook.
+    """Return the style sheet for a fragment of another page, such as a notebook.
 
-    Each rule applies inside `scope` alone. The fragment has its own paper, so that its colours go
-    together whatever the page around it; it is dark where a notebook says that it is, else where
-    the reader's system is.
+    All rules apply only inside `scope`. The fragment has its own background, so its colours match
+    on any page. It is dark if the notebook is dark, otherwise it follows the reader's system.
 
     Parameters
     ----------

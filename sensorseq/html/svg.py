@@ -1,4 +1,4 @@
-"""Small inline SVG: axes, lines, bands. Colours are CSS variables of the page it stands in."""
+"""Small inline SVG: axes, lines, bands. Colours are CSS variables of the surrounding page."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ class Panel:
     Parameters
     ----------
     title : str
-        What the picture shows, for readers who cannot see it.
+        Alternative text of the picture.
     x_limits, y_limits : pair of float
-        What the axes span.
+        Range of the axes.
     x_label, y_label : str
-        Written beside them.
+        Labels of the axes.
     width, height : int
         Of the picture, in CSS pixels; it shrinks with the page.
     y_log : bool
-        Whether the vertical axis is logarithmic; what is not above zero is left out then.
+        Whether the vertical axis is logarithmic; values of zero or below are then not drawn.
     x_whole : bool
-        Whether the horizontal axis counts something: only whole numbers stand there.
+        Whether the horizontal axis is a count, labelled with whole numbers only.
     """
 
     title: str
@@ -45,9 +45,9 @@ class Panel:
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve; what is not a number breaks it, and a point alone gets a dot.
+        """Draw a curve; NaN interrupts it, and an isolated point becomes a dot.
 
-        Of more points than there are pixels the extremes of every pixel are drawn.
+        With more points than pixels, the extremes within every pixel are drawn.
         """
         keep = extremes(y, self.width)
         style += " dense" * (len(keep) > self.width)
@@ -61,7 +61,7 @@ class Panel:
                 self._parts.append(f'<polyline class="{style}" points="{" ".join(points)}"/>')
 
     def dots(self, x: Floats, y: Floats, style: str, radius: float = 2.0) -> None:
-        """Draw points that belong to no curve, thinned like those of a line."""
+        """Draw single points, thinned like those of a line."""
         keep = extremes(y, self.width)
         x, y = x[keep], self._drawable(y[keep])
         known = np.isfinite(y)
@@ -79,7 +79,7 @@ class Panel:
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
     def horizontal(self, y: float, style: str, words: str = "", *, above: bool = True) -> None:
-        """Draw a line from left to right, with words at its beginning above or below it."""
+        """Draw a line from left to right, with a label at its start above or below it."""
         height = self._y(np.array([y]))[0]
         at = _short(height)
         left, right = MARGIN_LEFT, self.width - MARGIN_RIGHT
@@ -91,7 +91,7 @@ class Panel:
             )
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
-        """Draw a triangle above a point that points down at it, with words for who hovers there."""
+        """Draw a triangle pointing down at a point, with a tooltip."""
         at = self._x(np.array([x]))[0]
         top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
         corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
@@ -107,7 +107,7 @@ class Panel:
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
     def cross(self, x: float, at_pixel: float, style: str, words: str) -> None:
-        """Draw a cross at a height that is no value, with words for who hovers there."""
+        """Draw a cross for a missing value, with a tooltip."""
         at = _short(self._x(np.array([x]))[0] - 3)
         self._parts.append(
             f'<path class="{style}" d="M{at} {at_pixel - 3:g}l6 6m0-6l-6 6">'
@@ -115,7 +115,7 @@ class Panel:
         )
 
     def note(self, text: str) -> None:
-        """Write a remark into the upper right corner."""
+        """Write a note in the upper right corner."""
         self._parts.append(
             f'<text class="tick note" text-anchor="end" x="{self.width - MARGIN_RIGHT - 4}"'
             f' y="{MARGIN_TOP + 12}">{escape(text)}</text>'
