@@ -1,4 +1,4 @@
-"""Find the LSTMs of a model, and put them on the native kernels."""
+"""Find the LSTMs in a model and switch them to the native kernels."""
 
 import warnings
 from typing import Literal, NamedTuple
@@ -12,14 +12,14 @@ from sensorseq.nn.lstm import LSTM
 
 
 class FoundLSTM(NamedTuple):
-    """One LSTM of a model, who computes it, and why.
+    """An LSTM in a model, what computes it, and why.
 
     Attributes
     ----------
     path : str
         As in `named_modules()`; empty for the model itself.
     served_by : {"sensorseq", "torch"}
-        Whose kernels compute it.
+        The library that computes it.
     reason : str
         Why torch computes it; with sensorseq, the precision and the device.
     """
@@ -30,11 +30,11 @@ class FoundLSTM(NamedTuple):
 
 
 def accelerate(module: nn.Module) -> nn.Module:
-    """Put every `torch.nn.LSTM` inside a model on the native kernels, in place.
+    """Switch every `torch.nn.LSTM` in a model to the native kernels, in place.
 
-    Each stays the object it was, with its parameters, hooks and state dict, and becomes a
+    Each LSTM remains the same object with its parameters, hooks and state dict, and becomes a
     `sensorseq.nn.LSTM`, a subclass of `torch.nn.LSTM` with the same results. Optimizers and other
-    references to it go on working.
+    references to it keep working.
 
     Parameters
     ----------
@@ -49,29 +49,29 @@ def accelerate(module: nn.Module) -> nn.Module:
     Raises
     ------
     ArgumentError
-        If `module` is no torch module.
+        If `module` is not a torch module.
 
     Warns
     -----
     UserWarning
-        Names every LSTM that torch goes on computing, and why; or says that there is none at all.
+        If torch still computes some LSTMs, with the reason for each, or if there are none at all.
 
     See Also
     --------
-    find_lstms : The same as a list, before or after.
-    sensorseq.nn.LSTM : What it leaves to torch.
+    find_lstms : Lists the LSTMs, before or after.
+    sensorseq.nn.LSTM : Lists what is left to torch.
 
     Notes
     -----
-    Tools that look for the exact class `torch.nn.LSTM`, such as ``torch.ao.quantization`` and
-    ``torch.fx``, come first: quantize or trace, then accelerate.
+    Run tools that look for the exact class `torch.nn.LSTM`, such as ``torch.ao.quantization`` and
+    ``torch.fx``, first: quantize or trace, then accelerate.
 
-    A model pickled whole names our class, and is loaded where sensorseq is installed; a state dict
-    is loaded anywhere.
+    A pickled model refers to our class and loads only where sensorseq is installed; a state dict
+    loads anywhere.
 
-    The kernels are made for sequences, packed ones most of all. A wide layer (hundreds of units)
-    that is called for one step at a time is better left to torch: each call arranges the weights
-    anew.
+    The kernels are made for sequences, especially packed ones. A wide layer (hundreds of units)
+    that is called one step at a time is better left to torch, because each call rearranges the
+    weights.
     """
     if not isinstance(module, nn.Module):
         raise ArgumentError(f"module must be a torch.nn.Module, not a {type(module).__name__}.")
@@ -86,16 +86,16 @@ def accelerate(module: nn.Module) -> nn.Module:
     ]
     if left:
         warnings.warn(
-            f"torch goes on computing {len(left)} of {len(found)} LSTMs: {'; '.join(left)}.",
+            f"torch still computes {len(left)} of {len(found)} LSTMs: {'; '.join(left)}.",
             stacklevel=2,
         )
     if not found:
-        warnings.warn(f"{type(module).__name__} has no torch.nn.LSTM inside.", stacklevel=2)
+        warnings.warn(f"{type(module).__name__} contains no torch.nn.LSTM.", stacklevel=2)
     return module
 
 
 def find_lstms(module: nn.Module) -> list[FoundLSTM]:
-    """List the LSTMs of a model: who computes each, and why.
+    """List the LSTMs in a model, what computes each, and why.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
 
 
 def _obstacle(lstm: nn.Module) -> str | None:
-    """Say why an LSTM cannot become ours, or None if it can."""
+    """Return why an LSTM cannot be replaced, or None if it can."""
     if isinstance(lstm, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
     if "forward" in vars(lstm):
@@ -145,9 +145,9 @@ def _obstacle(lstm: nn.Module) -> str | None:
     if not isinstance(lstm, nn.LSTM):
         return f"it is a {type(lstm).__module__}.{type(lstm).__name__}"
     if parametrize.is_parametrized(lstm):
-        return "it is parametrized; accelerate it first"
+        return "it is parametrized; call accelerate() before adding a parametrization"
     if type(lstm) is not nn.LSTM:
-        return f"it is a {type(lstm).__name__}; derive that class from sensorseq.nn.LSTM"
+        return f"it is a {type(lstm).__name__}; make that class a subclass of sensorseq.nn.LSTM"
     if lstm.proj_size:
-        return f"no kernel for proj_size={lstm.proj_size}"
+        return f"there is no kernel for proj_size={lstm.proj_size}"
     return None

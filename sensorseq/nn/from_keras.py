@@ -40,32 +40,32 @@ class _Parts:
 
 
 def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
-    """Take over the weights of a Keras model.
+    """Copy the weights of a Keras model.
 
     Parameters
     ----------
     model : keras.Model
-        Built, and a chain of LSTM layers, at most one global pooling over time, and one dense
-        layer. Layers may differ in units: smaller ones are filled up with units that stay zero.
+        A built model: a chain of LSTM layers, at most one global pooling over time, and one dense
+        layer. Layers may differ in size: smaller ones are padded with units that stay zero.
 
     Returns
     -------
     module : LSTMLinear
-        In evaluation mode; its outputs are what the dense layer gives before its activation.
+        In evaluation mode; its outputs are those of the dense layer before the activation.
     activation : {"linear", "softmax", "sigmoid"}
-        That of the dense layer, or of the activation layer behind it.
+        The activation of the dense layer, or of the activation layer after it.
 
     Raises
     ------
     ArgumentError
-        If a layer is of another kind or computes something else; it is named.
+        If a layer is of another kind or computes something else; the message names it.
     """
     parts = _Parts()
     for layer in _layers(model):
         _read_layer(layer, parts)
     if not parts.stack or parts.head is None:
         what = "LSTM layer" if not parts.stack else "Dense layer at its end"
-        raise ArgumentError(f"the Keras model has no {what}; served are {_SERVED}.")
+        raise ArgumentError(f"the Keras model has no {what}; supported layers: {_SERVED}.")
     return _assemble(parts), parts.activation
 
 
@@ -78,7 +78,7 @@ def _layers(model: Any) -> list[Any]:
         )
     for name in ("inputs", "outputs"):
         if len(getattr(model, name, None) or ()) > 1:
-            raise ArgumentError(f"the Keras model has several {name}; one is served.")
+            raise ArgumentError(f"the Keras model has several {name}; only one is supported.")
     return layers
 
 
@@ -89,28 +89,32 @@ def _read_layer(layer: Any, parts: _Parts) -> None:
     if parts.head is not None:
         activation = {"Softmax": "softmax", "Activation": config.get("activation")}.get(kind)
         if activation not in _HEAD_ACTIVATIONS or parts.activation != "linear":
-            raise _not_served(layer, f"stands behind the Dense layer; served are {_SERVED}")
+            raise _not_served(layer, f"comes after the Dense layer; supported layers: {_SERVED}")
         parts.activation = activation
     elif kind in ("LSTM", "Bidirectional"):
         _read_lstm(layer, config, parts)
     elif kind in _POOLINGS and parts.stack:
         if not parts.returns_sequences or parts.pooling is not None:
             raise _not_served(
-                layer, "has no sequence to pool over: return_sequences=True before it"
+                layer,
+                "has no sequence to pool over: set return_sequences=True in the layer before it",
             )
         _refuse(layer, config, keepdims=False, data_format="channels_last")
         parts.pooling = _POOLINGS[kind]
     elif kind == "Dense":
         if parts.stack and parts.returns_sequences and parts.pooling is None:
-            raise _not_served(layer, "gives an output for each step; return_sequences=False before")
+            raise _not_served(
+                layer,
+                "gives an output for each step; set return_sequences=False in the layer before it",
+            )
         if config.get("activation") not in _HEAD_ACTIVATIONS:
             raise _not_served(layer, f"has activation={config.get('activation')!r}")
         kernel, *bias = _weights(layer)
         parts.head = kernel, bias[0] if bias else np.zeros(kernel.shape[1], kernel.dtype)
         parts.activation = config["activation"]
     else:
-        hint = "; give lengths= to predict in its place" if kind == "Masking" else ""
-        raise _not_served(layer, f"is not served{hint}. Served are {_SERVED}")
+        hint = "; give lengths= to predict instead" if kind == "Masking" else ""
+        raise _not_served(layer, f"is not supported{hint}. Supported layers: {_SERVED}")
 
 
 def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
@@ -119,10 +123,10 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
         _refuse(layer, config, merge_mode="concat")
         wrapped = [config["layer"], config.get("backward_layer") or config["layer"]]
         if any(part["class_name"] != "LSTM" for part in wrapped):
-            raise _not_served(layer, f"wraps a {wrapped[0]['class_name']}; LSTM is served")
+            raise _not_served(layer, f"wraps a {wrapped[0]['class_name']}; only LSTM is supported")
         inner = [part["config"] for part in wrapped]
     if not parts.returns_sequences or parts.pooling is not None:
-        raise _not_served(layer, "reads no sequence: the layer before it gives one vector")
+        raise _not_served(layer, "gets no sequence: the layer before it gives a single vector")
     for own in inner:
         _refuse(
             layer,
@@ -142,11 +146,14 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
         no_bias = np.zeros(kernel.shape[1], kernel.dtype)
         directions.append(_Direction(kernel, recurrent, bias[0] if bias else no_bias))
     if parts.stack and len(parts.stack[0]) != len(directions):
-        raise _not_served(layer, "mixes one direction and two; all layers are to have the same")
+        raise _not_served(
+            layer, "mixes unidirectional and bidirectional layers; all must be of one kind"
+        )
     before = sum(part.n_units for part in parts.stack[-1]) if parts.stack else None
     if before is not None and directions[0].kernel.shape[0] != before:
         raise _not_served(
-            layer, f"reads {directions[0].kernel.shape[0]} values, not the {before} before it"
+            layer,
+            f"reads {directions[0].kernel.shape[0]} values, but the layer before it gives {before}",
         )
     parts.stack.append(directions)
     parts.returns_sequences = bool(inner[0].get("return_sequences", False))
@@ -162,7 +169,7 @@ def _weights(layer: Any) -> list[NDArray[Any]]:
 def _refuse(layer: Any, config: dict[str, Any], **served: Any) -> None:
     for name, value in served.items():
         if config.get(name, value) != value:
-            raise _not_served(layer, f"has {name}={config[name]!r}; {value!r} is served")
+            raise _not_served(layer, f"has {name}={config[name]!r}; only {value!r} is supported")
 
 
 def _not_served(layer: Any, what: str) -> ArgumentError:

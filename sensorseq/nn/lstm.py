@@ -20,30 +20,30 @@ class LSTM(nn.LSTM):
     Parameters
     ----------
     *args, **kwargs
-        Those of `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
+        As for `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
         bidirectional, device, dtype.
 
     Raises
     ------
     ArgumentError
-        If `proj_size` is not 0: no kernel serves it.
+        If `proj_size` is not 0; there is no kernel for it.
 
     Notes
     -----
-    Under one seed, dropout drops the units that it drops in `torch.nn.LSTM`.
+    With the same seed, dropout drops the same units as in `torch.nn.LSTM`.
 
-    torch itself computes what no kernel serves (see `sensorseq.ops.lstm`): other devices, dtypes
+    torch itself computes what no kernel supports (see `sensorseq.ops.lstm`): other devices, dtypes
     and sizes, autocast on the CPU, `torch.func` transforms, forward-mode derivatives, tracing and
-    export. It is also given the arguments that do not fit, so that its own errors are raised.
+    export. Invalid arguments are also passed to torch, so its own errors are raised.
 
-    `torch.jit.script` puts `torch.nn.LSTM` back, in the model it is given too.
+    `torch.jit.script` restores `torch.nn.LSTM`, also in the model passed to it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.proj_size:
             raise ArgumentError(
-                f"proj_size={self.proj_size} is not served, only 0; use torch.nn.LSTM for it."
+                f"proj_size={self.proj_size} is not supported, only 0; use torch.nn.LSTM for it."
             )
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -55,8 +55,8 @@ class LSTM(nn.LSTM):
             (T, N, C), with `batch_first` (N, T, C); a single sequence (T, C); or sequences of
             different lengths, as `torch.nn.utils.rnn.pack_padded_sequence` returns them.
         hx : pair of Tensor, optional
-            (h_0, c_0), each (num_layers * D, N, H), for a single sequence (num_layers * D, H);
-            zeros when not given.
+            (h_0, c_0), each (num_layers * D, N, H), or (num_layers * D, H) for a single sequence;
+            zeros by default.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class LSTM(nn.LSTM):
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Say who computes the layers, as things stand: device, dtype, size, autocast."""
+        """Return what computes the layers with the current device, dtype, size and autocast."""
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 

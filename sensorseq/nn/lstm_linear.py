@@ -72,8 +72,8 @@ def parameter_suffix(layer: int, direction: int) -> str:
 class LSTMLinear(nn.Module):
     """Stacked LSTM, pooling over time and a linear head, on the fused kernels.
 
-    A module with the mathematics and the state-dict names of ``torch.nn.LSTM`` (under ``lstm.``)
-    followed by ``torch.nn.Linear`` (under ``linear.``).
+    It computes the same as ``torch.nn.LSTM`` (``lstm.`` in the state dict) followed by
+    ``torch.nn.Linear`` (``linear.`` in the state dict), and uses their parameter names.
 
     Parameters
     ----------
@@ -88,28 +88,28 @@ class LSTMLinear(nn.Module):
     bidirectional : bool, default=False
         Also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        How hidden states become one vector, over valid steps only. ``"last"`` is the usual torch
-        idiom: the final state of each direction. ``"meanmax"`` is the mean followed by the
-        maximum.
+        How the hidden states of the valid steps are reduced to one vector. ``"last"`` is the usual
+        torch idiom: the final state of each direction. ``"meanmax"`` concatenates mean and maximum.
     dropout : float, default=0.0
-        Probability of dropping an input of every layer after the first, and of the head, in
+        Probability of dropping an input of the head, and of every layer after the first, in
         training.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit on its way into the gates, one mask per sequence
+        Probability of dropping a hidden unit where it enters the gates, one mask per sequence
         (Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
         Networks, 2016), in training.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
     inference_precision : {"float32", "bfloat16"}, default="float32"
-        Of the LSTM layers in eval mode, also to be set as an attribute; see `sensorseq.ops.lstm`.
-        Training mode never rounds. With ``"bfloat16"``, eval mode needs ``torch.no_grad()``.
+        Precision of the LSTM layers in eval mode; it can also be set as an attribute. See
+        `sensorseq.ops.lstm`. Training mode never rounds. With ``"bfloat16"``, eval mode needs
+        ``torch.no_grad()``.
     device, dtype : optional
         As in every torch module.
 
     Raises
     ------
     ArgumentError
-        If a size is below one, a probability outside [0, 1), or a name unknown.
+        If a size is below one, a probability is outside [0, 1), or a name is unknown.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class LSTMLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew, as `torch.nn.LSTM` and `torch.nn.Linear` do."""
+        """Reinitialize every weight as `torch.nn.LSTM` and `torch.nn.Linear` do."""
         bound = self.hidden_size**-0.5
         for parameter in self.lstm.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -195,9 +195,9 @@ class LSTMLinear(nn.Module):
         lengths : Tensor of shape (N,), int64, optional
             Valid steps of each row, 0 to T; later steps are neither read nor counted.
         state : pair of Tensor of shape (num_layers * D, N, H), optional
-            (h_0, c_0) in torch's layout; zeros when not given.
+            (h_0, c_0) in torch's layout; zeros by default.
         return_state : bool, default=False
-            Also return the state after the last step, to go on from it.
+            Also return the state after the last step, to continue from it.
 
         Returns
         -------
@@ -207,10 +207,10 @@ class LSTMLinear(nn.Module):
         Raises
         ------
         InputError
-            If the shape of `x` or of a state does not fit.
+            If the shape of `x` or of a state is wrong.
         ArgumentError
-            If `inference_precision` is not served here: another dtype or device, or a gradient is
-            wanted.
+            If `inference_precision` is not supported here: the dtype or device differs, or a
+            gradient is required.
         """
         self._check_input(x)
         sequence, states, h_n, c_n = self._below_top(x, lengths, state)
@@ -247,12 +247,12 @@ class LSTMLinear(nn.Module):
         label_smoothing: float = 0.0,
         return_logits: bool = False,
     ) -> Any:
-        """Compute the mean loss of a batch, with its gradients in the same pass where it can.
+        """Compute the mean loss of a batch, with its gradients in the same pass where possible.
 
-        The top layer, the head and the loss go forward and backward in one pass, so that gradients
-        are ready when the loss is, and ``backward()`` only scales them. Where no gradient is
-        wanted, this is a forward pass. A head norm, and dropout in training, stand between layer
-        and head: with them, or with bfloat16 in eval mode, it is `forward` and the loss after it.
+        The top layer, the head and the loss run forward and backward in one pass, so the gradients
+        are ready together with the loss, and ``backward()`` only scales them. If no gradient is
+        required, this is a forward pass. With a head norm, with dropout in training, or with
+        bfloat16 in eval mode, `forward` runs first and the loss after it.
 
         Parameters
         ----------
@@ -268,21 +268,22 @@ class LSTMLinear(nn.Module):
         label_smoothing : float, default=0.0
             The target is ``1 - s + s / K`` for the true class and ``s / K`` for the others.
         return_logits : bool, default=False
-            Also return the logits, for an accuracy. They are detached: gradients flow through the
-            loss alone.
+            Also return the logits, for example to compute an accuracy. They are detached: gradients
+            flow only through the loss.
 
         Returns
         -------
         loss : Tensor of shape ()
-            ``sum(sample_weight * loss) / N``: what `torch.nn.functional.cross_entropy` gives for
-            the logits, if there are no weights. With `return_logits`, the pair ``(loss, logits)``.
+            ``sum(sample_weight * loss) / N``; without weights the same as
+            `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
+            ``(loss, logits)``.
 
         Raises
         ------
         InputError
-            If the shape of `x`, `y` or `sample_weight` does not fit, or `y` is not int64.
+            If the shape of `x`, `y` or `sample_weight` is wrong, or `y` is not int64.
         ArgumentError
-            If `loss` is not known or `label_smoothing` outside [0, 1).
+            If `loss` is unknown or `label_smoothing` is outside [0, 1).
         RuntimeError
             If a class or a length is out of range.
         """
@@ -295,7 +296,7 @@ class LSTMLinear(nn.Module):
                     " for each row of x."
                 )
         if y.dtype != torch.int64:
-            raise InputError(f"y has dtype {y.dtype}; expected torch.int64, the index of a class.")
+            raise InputError(f"y has dtype {y.dtype}; expected class indices of dtype torch.int64.")
         if sample_weight is not None:
             sample_weight = sample_weight.detach().to(self.linear.weight.dtype)
         if not self._head_is_fused() or self._precision() != "float32":
@@ -357,23 +358,23 @@ class LSTMLinear(nn.Module):
         return sequence, inputs[-1], h_n, c_n
 
     def stream(self, n_windows: int = 1) -> Stream:
-        """Return an object that reads sequences piece by piece, each at little cost.
+        """Return an object that reads sequences piece by piece at low cost.
 
         Parameters
         ----------
         n_windows : int, default=1
-            Sequences that advance together.
+            Number of sequences that advance together.
 
         Returns
         -------
         Stream
-            Called with the next steps, it returns what this module, in evaluation and with the
-            weights it has now, gives for all steps so far.
+            When called with the next steps, it returns the output of this module, in evaluation
+            mode and with its current weights, for all steps so far.
 
         Raises
         ------
         ArgumentError
-            If `bidirectional`, or not float32 or float64 on the CPU.
+            If the module is bidirectional, or not float32 or float64 on the CPU.
         """
         return Stream(self, n_windows)
 
@@ -411,23 +412,23 @@ class LSTMLinear(nn.Module):
 
     @classmethod
     def from_torch(cls, lstm: nn.LSTM, linear: nn.Linear, pooling: str = "last") -> "LSTMLinear":
-        """Take over the weights of a `torch.nn.LSTM` and the linear layer behind it.
+        """Copy the weights of a `torch.nn.LSTM` and the linear layer after it.
 
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            With biases and without projection. `batch_first` does not matter: x is batch first
-            here.
+            With biases and without projection. `batch_first` does not matter; x is always batch
+            first here.
         linear : torch.nn.Linear
             With a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            What stands between the two.
+            The pooling between the two.
 
         Raises
         ------
         ArgumentError
-            If a layer is of another kind, has no bias, has a projection, or if the sizes do not
-            fit each other.
+            If a layer is of another kind, has no bias or has a projection, or if the sizes do not
+            match.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -435,15 +436,15 @@ class LSTMLinear(nn.Module):
                     f"{name} is of type {type(layer).__name__}; give a torch.nn.{kind.__name__}."
                 )
         if not lstm.bias or linear.bias is None:
-            raise ArgumentError("lstm and linear must have biases; bias=False is not served.")
+            raise ArgumentError("lstm and linear must have biases; bias=False is not supported.")
         if lstm.proj_size:
-            raise ArgumentError(f"lstm has proj_size={lstm.proj_size}; only 0 is served.")
+            raise ArgumentError(f"lstm has proj_size={lstm.proj_size}; only 0 is supported.")
         check_choice("pooling", pooling, POOLINGS)
         width = pooled_size(pooling, lstm.hidden_size, 2 if lstm.bidirectional else 1)
         if linear.in_features != width:
             raise ArgumentError(
-                f"linear takes {linear.in_features} features; pooling={pooling!r} over this lstm"
-                f" gives {width}."
+                f"linear takes {linear.in_features} features, but pooling={pooling!r} over this"
+                f" lstm gives {width}."
             )
         module = cls(
             lstm.input_size,
@@ -466,11 +467,12 @@ class LSTMLinear(nn.Module):
         Raises
         ------
         ArgumentError
-            If there is a head norm or recurrent dropout, which those two cannot express.
+            If there is a head norm or recurrent dropout, which those two do not have.
         """
         if self.norm is not None or self.recurrent_dropout:
             raise ArgumentError(
-                "head_norm and recurrent_dropout have no counterpart in nn.LSTM and nn.Linear."
+                "nn.LSTM and nn.Linear have no head_norm or recurrent_dropout, so this module"
+                " cannot be converted."
             )
         factory: dict[str, Any] = {
             "device": self.linear.weight.device,
@@ -492,7 +494,7 @@ class LSTMLinear(nn.Module):
         return recurrent.train(self.training), linear.train(self.training)
 
     def extra_repr(self) -> str:
-        """Say the sizes, as torch's modules do."""
+        """Return the sizes, as torch's modules do."""
         return (
             f"{self.input_size}, {self.hidden_size}, {self.num_classes},"
             f" num_layers={self.num_layers}, bidirectional={self.bidirectional},"

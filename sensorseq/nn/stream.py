@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """The logits of sequences that arrive piece by piece, each piece at little cost.
+    """Compute the logits of sequences that arrive piece by piece, at low cost per piece.
 
-    After any pieces, the last logits are those of the module, in evaluation, on all that was seen
-    since the last reset: the same bits with pooling ``"last"``, to rounding with the others. A
-    stream has weights and a state of its own: what becomes of the module later, it does not see.
+    After each piece, the logits are those of the module in evaluation mode on all steps since the
+    last reset: bit for bit with pooling ``"last"``, to rounding with the others. A stream copies
+    the weights; later changes to the module do not affect it.
 
     Parameters
     ----------
     module : LSTMLinear
-        In float32 or float64 on the CPU, reading forwards only.
+        In float32 or float64 on the CPU, not bidirectional.
     n_windows : int, default=1
-        Sequences that advance together, N.
+        Number of sequences that advance together, N.
 
     Attributes
     ----------
@@ -37,30 +37,30 @@ class Stream:
     Raises
     ------
     ArgumentError
-        If the module reads backwards, which needs the end first, or no kernel serves its device or
-        dtype; or if `n_windows` is below one.
+        If the module is bidirectional (reading backwards needs the end first), if there is no
+        kernel for its device or dtype, or if `n_windows` is below one.
 
     See Also
     --------
-    LSTMLinear.stream : Makes one.
+    LSTMLinear.stream : Returns a stream of a module.
 
     Notes
     -----
-    The weights are arranged once, for the instruction set in use; a stream that is copied or
-    pickled to a processor with another one says so when it is called. One thread at a time may
-    call a stream; several streams are independent.
+    The weights are arranged once for the instruction set in use; a stream copied or pickled to a
+    processor with another instruction set raises an error when called. Only one thread at a time
+    may call a stream; several streams are independent.
     """
 
     def __init__(self, module: "LSTMLinear", n_windows: int = 1) -> None:
         weight = module.linear.weight
         if module.bidirectional:
             raise ArgumentError(
-                "bidirectional=True cannot be streamed: reading backwards begins at the end."
+                "bidirectional=True cannot be streamed: reading backwards starts at the end."
             )
         if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
             raise ArgumentError(
-                f"the module is {kind}; streams are float32 or float64 on cpu. Carry the state"
+                f"the module is {kind}; streams need float32 or float64 on cpu. Pass the state"
                 " through module(x, state=state, return_state=True) instead."
             )
         if n_windows < 1:
@@ -97,18 +97,18 @@ class Stream:
         Parameters
         ----------
         x : Tensor of shape (N, T, C)
-            The next T steps of every sequence, at least one. For one step (N, C) too, and (C,)
-            where N is 1.
+            The next T steps of every sequence, at least one. One step may also have shape (N, C),
+            or (C,) if N is 1.
 
         Returns
         -------
         Tensor of shape (N, K)
-            Without a graph: streams are for inference.
+            Without an autograd graph: streams are for inference.
 
         Raises
         ------
         InputError
-            If the shape, dtype or device of `x` does not fit. The state is then as it was.
+            If the shape, dtype or device of `x` is wrong. The state is then unchanged.
         """
         sequence = x
         try:
@@ -152,7 +152,7 @@ class Stream:
         n, size = self.n_windows, self._input_size
         shape = tuple(x.shape)
         if x.dim() == 3 and shape[1] == 0:
-            raise InputError("x has no timestep; a piece has at least one.")
+            raise InputError("x has no timesteps; a piece needs at least one.")
         if (x.dim() == 3 and (shape[0], shape[2]) == (n, size)) or shape == (n, size):
             return
         if shape != (size,) or n != 1:
@@ -164,15 +164,15 @@ class Stream:
 
     @property
     def n_steps(self) -> Tensor:
-        """Steps that each sequence has seen since its last reset, of shape (N,), int64."""
+        """Number of steps each sequence has seen since its last reset, shape (N,), int64."""
         return self._n_seen - self._n_before
 
     @property
     def state(self) -> tuple[Tensor, Tensor]:
         """Copies of (h, c), each (num_layers, N, H), as the module and torch have them.
 
-        Assigning a pair resets the stream and goes on from that state, as ``module(x, state=...)``
-        does: what is pooled begins anew.
+        Assigning a pair resets the stream and continues from that state, as
+        ``module(x, state=...)`` does: pooling starts over.
         """
         return torch.stack(self._h), torch.stack(self._c)
 
@@ -189,12 +189,12 @@ class Stream:
                     layer.copy_(values)
 
     def reset(self, rows: Any = None) -> None:
-        """Begin anew: states of zero, nothing seen.
+        """Start over with states of zero and no steps seen.
 
         Parameters
         ----------
         rows : int, slice, sequence of int or Tensor, optional
-            The sequences that begin anew, as an index of (N,) or a mask; all when not given.
+            The sequences to reset, as an index of (N,) or a mask; all by default.
 
         Raises
         ------
@@ -205,7 +205,9 @@ class Stream:
         try:
             chosen = every if rows is None else every[list(rows) if type(rows) is tuple else rows]
         except (IndexError, TypeError) as error:
-            raise InputError(f"rows={rows!r} are no rows of {self.n_windows}: {error}.") from None
+            raise InputError(
+                f"rows={rows!r} do not index {self.n_windows} sequences: {error}."
+            ) from None
         for values in (*self._h, *self._c, self._sum):
             values[chosen] = 0.0
         self._largest[chosen] = -torch.inf

@@ -1,4 +1,4 @@
-"""The operators: an LSTM layer, one fused with pooling and a linear head, one with the loss too."""
+"""Operators: an LSTM layer, also fused with pooling and a linear head, and with the loss."""
 
 from sensorseq.ops.lstm_linear import (
     POOLINGS,

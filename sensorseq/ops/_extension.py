@@ -1,4 +1,4 @@
-"""Loads the compiled library once; says which instruction set serves."""
+"""Load the compiled library once and report the instruction set in use."""
 
 import functools
 import json
@@ -25,8 +25,8 @@ def load() -> Path:
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
         raise EnvironmentProblemError(
-            "the compiled core sensorseq._ops is missing. In a source checkout, `make build`"
-            " makes it; otherwise reinstall sensorseq with a C++17 compiler at hand."
+            "the compiled core sensorseq._ops is missing. In a source checkout, run `make build`;"
+            " otherwise reinstall sensorseq with a C++17 compiler available."
         )
     try:
         torch.ops.load_library(libraries[0])
@@ -39,25 +39,25 @@ def load() -> Path:
 
 
 def cpu_isa() -> str:
-    """Name the instruction set that serves: the fastest here, or what SENSORSEQ_CPU_ISA forces.
+    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces.
 
     Raises
     ------
     RuntimeError
-        If SENSORSEQ_CPU_ISA names none of this build, or one that this processor lacks.
+        If SENSORSEQ_CPU_ISA names one that this build or this processor lacks.
     """
     load()
     return str(torch.ops.sensorseq.cpu_isa())
 
 
 def cpu_isas() -> tuple[str, ...]:
-    """Name every instruction set of this build that this processor supports, best first."""
+    """Return every instruction set of this build that this processor supports, best first."""
     load()
     return tuple(str(torch.ops.sensorseq.cpu_isas()).split(","))
 
 
 def has_bfloat16() -> bool:
-    """Whether ``precision="bfloat16"`` is served: by this processor and by what `cpu_isa` names.
+    """Whether ``precision="bfloat16"`` is supported by this processor and instruction set.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def has_bfloat16() -> bool:
 
 @functools.cache
 def cuda_facts() -> dict[str, Any]:
-    """Say what CUDA this build and this machine have.
+    """Describe the CUDA support of this build and this machine.
 
     Returns
     -------

@@ -86,7 +86,7 @@ def choose(
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
-        return Choice("native", name, False, "kernels for the processor")
+        return Choice("native", name, False, "CPU kernels")
     gap: str | None = f"no kernel for {name} on {device_type}"
     if device_type == "cuda" and dtype in (torch.float32, *HALVES):
         precision = "fp16x3" if dtype == torch.float32 and not allows_tf32 else "fp16"
@@ -98,7 +98,7 @@ def choose(
     if device_type == "meta" or dtype not in (*CPU_DTYPES, *HALVES):
         return Choice("reference", name, False, str(gap))
     if has_mask:
-        return Choice("reference", name, False, f"{gap}; torch's LSTM has no recurrent mask")
+        return Choice("reference", name, False, f"{gap}; torch's LSTM supports no recurrent mask")
     return Choice("framework", name, False, str(gap))
 
 
@@ -131,19 +131,19 @@ def training_gap(
         As in `choose`.
     """
     if dtype != torch.float32:
-        return f"on a GPU it trains float32, not {str(dtype).removeprefix('torch.')}"
+        return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = "fp16" if allows_tf32 else "fp16x3"
     gap = _gap_of_cuda(precision, hidden_size, capability, is_built)
     if gap is not None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
-        return f"on a GPU it has one layer, not {num_layers}"
+        return f"on a GPU it supports one layer, not {num_layers}"
     if head_norm != "none":
-        return f"on a GPU it has no head_norm {head_norm!r}"
+        return f"on a GPU it does not support head_norm {head_norm!r}"
     if n_channels > MAX_CHANNELS:
-        return f"on a GPU it has at most {MAX_CHANNELS} channels, not {n_channels}"
+        return f"on a GPU it supports at most {MAX_CHANNELS} channels, not {n_channels}"
     if memory_bytes is not None and n_bytes > memory_bytes:
-        return "the windows are too many to live on the GPU"
+        return "the windows do not fit into GPU memory"
     return None
 
 
@@ -176,9 +176,9 @@ def _gap_of_cuda(
         return "torch sees no GPU"
     if capability != CAPABILITY:
         here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
-        return f"needs capability {there}, not {here}"
+        return f"needs compute capability {there}, not {here}"
     widest = MAX_HIDDEN_SIZE[precision]
-    return f"{precision} ends at hidden size {widest}" if hidden_size > widest else None
+    return f"{precision} supports hidden sizes to {widest}" if hidden_size > widest else None
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:

@@ -67,7 +67,7 @@ def lstm(
     Parameters
     ----------
     x : Tensor of shape (M or 1, N, T, C)
-        M independent models in one call; 1 when they share their input. See Notes for dtypes and
+        M independent models in one call; 1 if they share their input. See Notes for dtypes and
         devices.
     weight_ih, weight_hh : Tensor of shape (M, D, 4H, C) and (M, D, 4H, H)
         Gates in the order i, f, g, o; D directions, 1 or 2.
@@ -76,13 +76,13 @@ def lstm(
     lengths : Tensor of shape (N,), int64, optional
         Valid steps of each row, 0 to T. Later steps are neither read nor written.
     h_0, c_0 : Tensor of shape (M, N, D, H), optional
-        States before the first step, zeros when not given.
+        States before the first step; zeros by default.
     recurrent_mask : Tensor of shape (M, N, D, H), optional
         Factor on the hidden state wherever it enters the gates. Not differentiated.
     precision : {"float32", "bfloat16"}, default="float32"
-        With ``"bfloat16"``, where float32 is served natively and no gradient is wanted, the factors
-        of the gates' products (`x`, the weights, the hidden state at each step) are rounded to
-        bfloat16; sums, biases, cell states and all results stay float32. See Notes. By default
+        With ``"bfloat16"``, the factors of the gates' products (`x`, the weights, the hidden state
+        at each step) are rounded to bfloat16; sums, biases, cell states and all results stay
+        float32. It needs float32 input on the CPU and no gradients. See Notes. By default
         everything is computed in the dtype of `x`.
 
     Returns
@@ -90,36 +90,37 @@ def lstm(
     hidden : Tensor of shape (M, N, T, D * H)
         Zero beyond `lengths`.
     h_n, c_n : Tensor of shape (M, N, D, H)
-        States after the last step, to go on from: chunks of a sequence give the bits of the whole.
+        States after the last step. Continuing from them gives bit for bit the result of the whole
+        sequence.
 
     Raises
     ------
     ArgumentError
-        If `precision` is not known, or bfloat16 is asked for in another dtype, on another device or
-        where a gradient is wanted; or if an argument carries a forward-mode derivative.
+        If `precision` is unknown, if bfloat16 is requested for another dtype or device or where a
+        gradient is required, or if an argument carries a forward-mode derivative.
     RuntimeError
-        If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
+        If a shape, dtype or length is wrong, or the processor lacks bfloat16; the message names
         the argument.
 
     Notes
     -----
-    float32 and float64 on the CPU are served by kernels of this package, and so are float32,
-    float16, bfloat16 and autocast on a GPU of compute capability 9.0, up to a size. All else is
-    computed by torch's own LSTM with the same results. `sensorseq.ops.choice.choose` decides, and
-    ``sensorseq info`` lists it. On a GPU:
+    Kernels of this package compute float32 and float64 on the CPU, and float32, float16, bfloat16
+    and autocast on a GPU of compute capability 9.0, up to a size limit. torch's own LSTM computes
+    everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
+    ``sensorseq info`` lists the choices. On a GPU:
 
     - float32 has the error of float32 or, where torch's settings allow TF32 in RNNs (they do unless
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set),
       that of TF32. Half precisions are computed in float16 with float32 sums. Recurrent weights
-      beyond 4094 and states that enter beyond 255 are out of range: their results are NaN.
-    - Nothing waits for the device, but for `lengths` where torch's LSTM serves.
+      beyond 4094 and initial states beyond 255 are out of range and give NaN.
+    - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
     - Under autocast all results are float32, as on the CPU.
 
-    With ``precision="bfloat16"`` the logits of `lstm_linear` lie 0.07 to 0.4 % (relative L2) from
-    those of float64, for random weights, 17 to 128 units and 40 to 100 steps; float32's lie below
-    0.0001 %. Of a trained classifier with 64 units no label of 329 changed, and no probability by
-    more than 0.01. As always, a row has the same bits in any batch, on any number of threads and in
-    chunks.
+    With ``precision="bfloat16"`` the logits of `lstm_linear` differ by 0.07 to 0.4 % (relative L2)
+    from float64, for random weights, 17 to 128 units and 40 to 100 steps; float32 differs by less
+    than 0.0001 %. In a trained classifier with 64 units none of 329 labels changed, and no
+    probability changed by more than 0.01. As always, a row has the same bits in any batch, on any
+    number of threads and in chunks.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     choice = choose_call(arguments, weight_hh, recurrent_mask)
@@ -163,7 +164,7 @@ def lstm_linear(
     bias_out : Tensor of shape (M, K)
         Added to the logits.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        `last` is each direction's final state, `meanmax` the mean followed by the maximum. A row
+        `last` is the final state of each direction, `meanmax` concatenates mean and maximum. A row
         of length 0 pools to zeros.
 
     Returns
@@ -174,10 +175,10 @@ def lstm_linear(
     Raises
     ------
     ArgumentError
-        If `pooling` is not known, or `precision` or a forward-mode derivative not served; see
+        If `pooling` is unknown, or `precision` or a forward-mode derivative is not supported; see
         `lstm`.
     RuntimeError
-        If a shape, dtype or length does not fit, or the processor lacks bfloat16; the message names
+        If a shape, dtype or length is wrong, or the processor lacks bfloat16; the message names
         the argument.
     """
     check_choice("pooling", pooling, POOLINGS)
@@ -236,8 +237,8 @@ def _refuse_forward_mode(arguments: list[Any]) -> None:
             if forward_ad.unpack_dual(argument).tangent is not None:
                 raise ArgumentError(
                     "an argument carries a forward-mode derivative (torch.func.jvp, jacfwd or"
-                    " forward_ad), which the kernels do not follow. Differentiate backwards"
-                    " (backward(), torch.autograd.grad), or call sensorseq.ops.reference."
+                    " forward_ad), which the kernels do not support. Use reverse mode (backward(),"
+                    " torch.autograd.grad), or call sensorseq.ops.reference."
                 )
             # inside a transform of torch.func, the tensor with the derivative may lie deeper
             wrapped = torch._C._functorch.is_functorch_wrapped_tensor(argument)
@@ -273,7 +274,7 @@ def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
         for part in (weight_ih, weight_hh, bias, *others):
             torch._check(
                 part is None or part.dtype == x.dtype,
-                lambda: "sensorseq: an argument has another dtype than x; expected one for all.",
+                lambda: "sensorseq: all arguments must have the dtype of x.",
             )
     if lengths is not None:
         lengths = lengths.to(weight_hh.device)
@@ -303,13 +304,13 @@ def _wants_bfloat16(precision: str, arguments: list[Any]) -> bool:
     x = arguments[0]
     if x.device.type != "cpu" or x.dtype != torch.float32:
         raise ArgumentError(
-            "precision='bfloat16' serves float32 on the CPU; x is"
+            "precision='bfloat16' needs float32 on the CPU, but x is"
             f" {str(x.dtype).removeprefix('torch.')} on {x.device.type}. Use precision='float32',"
             " which computes in the dtype of x."
         )
     if _needs_state(arguments):
         raise ArgumentError(
-            "precision='bfloat16' has no backward pass, and an argument requires a gradient. Call"
+            "precision='bfloat16' has no backward pass, but an argument requires a gradient. Call"
             " it under torch.no_grad(), or use precision='float32'."
         )
     return True

@@ -29,7 +29,7 @@ _N_TENSORS = 12  # leading arguments of the op that are tensors
 
 
 def check_loss(loss: str, label_smoothing: float) -> None:
-    """Raise an error if the loss is not known or the smoothing out of range.
+    """Raise an error if the loss is unknown or the smoothing is out of range.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def check_loss(loss: str, label_smoothing: float) -> None:
     Raises
     ------
     ArgumentError
-        If `loss` is not one of `LOSSES`, or `label_smoothing` outside [0, 1).
+        If `loss` is not one of `LOSSES`, or `label_smoothing` is outside [0, 1).
     """
     check_choice("loss", loss, LOSSES)
     if not 0.0 <= label_smoothing < 1.0:
@@ -66,10 +66,10 @@ def lstm_linear_loss(
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run `lstm_linear` and compute the mean of the windows' losses, with its gradients.
+    """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
-    Where a gradient is wanted, it is computed at once; the backward pass of autograd scales it, and
-    may run more than once. Otherwise this is a forward pass.
+    If a gradient is required, it is computed in the same pass; autograd's backward pass only scales
+    it and may run more than once. Otherwise this is a forward pass.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def lstm_linear_loss(
     Raises
     ------
     ArgumentError
-        If `pooling` or `loss` is not known, or `label_smoothing` out of range.
+        If `pooling` or `loss` is unknown, or `label_smoothing` is out of range.
     RuntimeError
-        If a shape, dtype, length or class does not fit; the message names the argument.
+        If a shape, dtype, length or class is wrong; the message names the argument.
     """
     check_choice("pooling", pooling, POOLINGS)
     check_loss(loss, label_smoothing)

@@ -113,7 +113,7 @@ def test_the_imported_weights_are_copies():
         ({"classes": ["a", "b", "b", "c"]}, "as many different labels"),
         ({"hidden_size": 9}, "hidden_size=9 cannot be chosen here: the network has its own"),
         ({"scale": "standard"}, "scale='standard' cannot be chosen here: there is no data"),
-        ({"pooling": "meanmax"}, "linear takes 5 features; pooling='meanmax'"),
+        ({"pooling": "meanmax"}, "linear takes 5 features, but pooling='meanmax'"),
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
 )
@@ -300,9 +300,12 @@ REFUSED = {
     "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),
     "hard sigmoid": (
         Model(last(recurrent_activation="hard_sigmoid"), dense(5, 2)),
-        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; 'sigmoid' is served",
+        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; only 'sigmoid' is supported",
     ),
-    "relu": (Model(last(activation="relu"), dense(5, 2)), "activation='relu'; 'tanh' is served"),
+    "relu": (
+        Model(last(activation="relu"), dense(5, 2)),
+        "activation='relu'; only 'tanh' is supported",
+    ),
     "stateful": (Model(last(stateful=True), dense(5, 2)), "has stateful=True"),
     "backwards": (Model(last(go_backwards=True), dense(5, 2)), "has go_backwards=True"),
     "summed directions": (
@@ -315,7 +318,7 @@ REFUSED = {
             ),
             dense(5, 2),
         ),
-        "has merge_mode='sum'; 'concat' is served",
+        "has merge_mode='sum'; only 'concat' is supported",
     ),
     "one direction above two": (
         Model(
@@ -323,11 +326,11 @@ REFUSED = {
             keras_lstm("high", 10, 5, returns=False),
             dense(5, 2),
         ),
-        "layer 'high' .* mixes one direction and two",
+        "layer 'high' .* mixes unidirectional and bidirectional layers",
     ),
     "LSTM above a vector": (
         Model(last(), keras_lstm("high", 5, 5, returns=False), dense(5, 2)),
-        "layer 'high' .* reads no sequence",
+        "layer 'high' .* gets no sequence",
     ),
     "output for each step": (
         Model(keras_lstm("lstm", 3, 5, returns=True), dense(5, 2)),
@@ -335,7 +338,7 @@ REFUSED = {
     ),
     "two dense layers": (
         Model(last(), dense(5, 4, "linear", "hidden"), dense(4, 2)),
-        "layer 'dense' .* stands behind the Dense layer",
+        "layer 'dense' .* comes after the Dense layer",
     ),
     "relu head": (Model(last(), dense(5, 2, "relu")), "has activation='relu'"),
     "several sigmoids": (Model(last(), dense(5, 3, "sigmoid")), "3 sigmoid units"),

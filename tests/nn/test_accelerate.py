@@ -146,9 +146,9 @@ def replaced_forward():
         (lambda: nn.LSTM(3, 5, proj_size=2), "no kernel for proj_size=2"),
         (
             lambda: parametrizations.weight_norm(nn.LSTM(3, 5), "weight_hh_l0"),
-            "accelerate it first",
+            r"call accelerate\(\) before adding a parametrization",
         ),
-        (lambda: Echo(3, 5), "it is a Echo; derive that class from sensorseq.nn.LSTM"),
+        (lambda: Echo(3, 5), "it is a Echo; make that class a subclass of sensorseq.nn.LSTM"),
         (replaced_forward, "its forward was replaced"),
         (lambda: nn.LSTMCell(3, 5), r"it is a torch\.nn\.modules\.rnn\.LSTMCell"),
         (lambda: torch.ao.nn.quantizable.LSTM(3, 5), "it is a torch.ao.nn.quantizable"),
@@ -177,7 +177,7 @@ def test_a_model_of_another_kind_is_served_once_it_is_converted(elsewhere, kind)
 
 
 def test_a_model_without_an_lstm_is_said_to_have_none():
-    with pytest.warns(UserWarning, match=r"GRU has no torch\.nn\.LSTM inside"):
+    with pytest.warns(UserWarning, match=r"GRU contains no torch\.nn\.LSTM"):
         accelerate(nn.GRU(2, 3))
     with pytest.raises(ArgumentError, match="not a Tensor"):
         accelerate(torch.zeros(3))

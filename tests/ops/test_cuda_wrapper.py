@@ -298,7 +298,7 @@ def test_under_autocast_results_are_single_precision(kernels, monkeypatch, C):
 def test_an_argument_of_another_dtype_is_an_error(kernels):
     arguments = of_layer(problem(3))
     arguments["weight_hh"] = arguments["weight_hh"].half()
-    with pytest.raises(RuntimeError, match="another dtype than x"):
+    with pytest.raises(RuntimeError, match="must have the dtype of x"):
         ops.lstm(**arguments)
 
 
@@ -367,7 +367,7 @@ def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
     output, _ = lstm(torch.randn(2, 1, 3))
     assert not kernels.calls
     assert output.shape == (2, 1, 257)
-    assert find_lstms(lstm) == [("", "torch", "fp16x3 ends at hidden size 256")]
+    assert find_lstms(lstm) == [("", "torch", "fp16x3 supports hidden sizes to 256")]
 
 
 def test_the_kernels_of_the_cpu_are_back_in_their_place():
