@@ -24,8 +24,8 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
             hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
             raise InputError(
                 f"label {label!r} is not one of the classes the model knows: "
-                f"{', '.join(str(name) for name in known)}.{hint} Leave those windows out, or train"
-                " a model on them."
+                f"{', '.join(str(name) for name in known)}.{hint} Remove those windows, or train a"
+                " model on them."
             )
 
 

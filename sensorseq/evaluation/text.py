@@ -257,8 +257,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             "",
             wrapped(
                 f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
-                f" below {resampled:g} Hz adds no high frequencies, which gives them away to the"
-                f" network: use --sample-rate-hz {lowest:.4g}, or leave them out."
+                f" below {resampled:g} Hz adds no high frequencies, and the network may classify"
+                f" by that: use --sample-rate-hz {lowest:.4g}, or leave them out."
             ),
         ]
     if summary["dropped"]:

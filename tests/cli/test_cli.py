@@ -431,7 +431,9 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path, caps
     windows = read_windows(prepared)
     seen = str(windows.part("train").recording_id[0])
     (found,) = answer(["predict", model, logs / f"{seen}.csv"], capsys)["recordings"]
-    assert found["notes"] == ["the model has learned from this very recording."]
+    assert found["notes"] == [
+        "this recording was in the training data, so this is no test of the model."
+    ]
     lines = (logs / f"{seen}.csv").read_text().splitlines()
     slow = tmp_path / "slow.csv"
     slow.write_text("\n".join([lines[0], *lines[1::4]]) + "\n")
@@ -699,5 +701,5 @@ def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_p
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "drive.csv").write_bytes((logs / "calm" / "run_0.csv").read_bytes())
     message = refused(["predict", tmp_path / "m", tmp_path / "new"], 3, capsys)
-    assert "Give the files themselves, not their folder" in message
+    assert "give the files instead of the folder" in message
     assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0

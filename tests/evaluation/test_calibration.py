@@ -142,9 +142,9 @@ def test_decisions_per_recording_have_intervals_by_group():
     [
         (np.zeros((0, 2)), {"y": []}, InputError, "no windows"),
         ([[0.5, 0.5, 0.0]] * 2, {}, InputError, r"need \(2, 2\)"),
-        ([[0.9, 0.3]] * 2, {}, InputError, "not shares of 1"),
-        ([[np.nan, 1.0]] * 2, {}, InputError, "not shares of 1"),
-        ([[0.9, 0.1]] * 2, {"y": [0, 7]}, InputError, "7 is none of the classes"),
+        ([[0.9, 0.3]] * 2, {}, InputError, "must sum to 1"),
+        ([[np.nan, 1.0]] * 2, {}, InputError, "must sum to 1"),
+        ([[0.9, 0.1]] * 2, {"y": [0, 7]}, InputError, "7 is not one of the classes"),
         ([[0.9, 0.1]] * 2, {"groups": [1]}, InputError, "groups has shape"),
         ([[0.9, 0.1]] * 2, {"n_bins": 0}, ArgumentError, "n_bins=0"),
     ],

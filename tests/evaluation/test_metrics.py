@@ -143,7 +143,7 @@ def test_scores_of_a_stack_are_the_scores_of_each():
 
 
 def test_unknown_labels_and_wrong_shapes_are_named():
-    with pytest.raises(InputError, match=r"'ICY' is none of the classes.* Did you mean 'ICE'"):
+    with pytest.raises(InputError, match=r"'ICY' is not one of the classes.* Did you mean 'ICE'"):
         score_predictions(["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"])
     with pytest.raises(InputError, match="no windows"):
         score_predictions([], np.zeros((0, 2)), [0, 1])
