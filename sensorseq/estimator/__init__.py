@@ -1,4 +1,4 @@
-"""The estimators: windows of sensor signals to classes or to numbers."""
+"""The estimators: predict classes or numbers from windows of sensor signals."""
 
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.decisions import Decisions, RecordingDecision

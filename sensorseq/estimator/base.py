@@ -243,26 +243,26 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         Parameters
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
-            Windows; (n, t) is one channel; a path is that of a prepared file. Of a WindowSet or a
-            file that is split, ``"train"`` trains, ``"validation"`` validates and ``"test"`` is
-            not touched. A WindowSet carries windows unscaled and unbalanced, whatever the pipeline
-            was asked for: the `scale` and `sampler` of this estimator act on them. A prepared file
-            brings its scaler, used if it is of the kind `scale` asks for, and the indices of its
+            Windows; (n, t) means one channel, and a path means a prepared file. If a WindowSet or a
+            file has a split, ``"train"`` is used for training, ``"validation"`` for validation, and
+            ``"test"`` is not used. A WindowSet holds unscaled, unbalanced windows whatever the
+            pipeline's settings; the `scale` and `sampler` of this estimator apply to them. A
+            prepared file contains its scaler, used if it matches `scale`, and the indices of its
             balanced training windows.
         y : array of shape (n,) or (n, k), optional
-            Of a classifier labels, or exactly one-hot columns; of a regressor one or more values
-            for each window. May be left out when a WindowSet brings it. A file brings its own.
+            For a classifier labels, or exactly one-hot columns; for a regressor one or more values
+            for each window. Not needed if a WindowSet has labels; a file contains its own.
         sample_weight : array of shape (n,), optional
-            Factor on the loss of each window; zero leaves it out altogether.
+            Factor of each window in the loss; a window with weight zero is ignored.
         groups : array of shape (n,), optional
-            What stays on one side of the validation split: recordings, subjects, days. A
-            WindowSet brings its own, or else its recordings; not to be given beside one that is
-            split.
+            Windows of one group (recording, subject, day) stay on one side of the validation split.
+            A WindowSet has its own groups, or uses its recordings. Not allowed with a WindowSet
+            that has a split.
         lengths : array of shape (n,), int, optional
-            Valid steps of each window, 1 to t; what lies beyond is not looked at.
+            Valid steps of each window, 1 to t; later steps are ignored.
         X_val, y_val, groups_val, lengths_val : optional
-            Windows to validate on, instead of a held-out part. One-hot columns are in the order
-            of `classes_`.
+            Windows to validate on instead of a held-out part. One-hot columns are in the order of
+            `classes_`.
 
         Returns
         -------
@@ -271,29 +271,29 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         Raises
         ------
         InputError
-            If the data cannot be used; the first window, step and channel are named.
+            If the data cannot be used; the message names the first window, step and channel.
         SplitError
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
-            If an argument has a value outside what it accepts, or leaves nothing to validate on.
+            If an argument has an invalid value, or leaves nothing to validate on.
         CheckpointError
-            If `resume` finds a checkpoint of another configuration or of other data, or a file
-            that is damaged or no checkpoint.
+            If `resume` finds a checkpoint made with another configuration or other data, or a file
+            that is damaged or not a checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
         EnvironmentProblemError
-            If the device is not there.
+            If the device is not available.
 
         Warns
         -----
         LeakWarning
-            If windows on both sides of the validation split hold the same samples, or no groups
-            are given and each window goes on where the one before it ended.
+            If windows on both sides of the validation split share samples, or if there are no
+            groups and each window continues the one before it.
         """
         if self.auto_repair and current_ranks() is not None:
             raise ArgumentError(
-                "auto_repair=True runs in one process, and this is one of several; leave"
-                " auto_repair=False."
+                "auto_repair=True works only in a single process; use auto_repair=False with"
+                " several."
             )
         started, is_whole = time.perf_counter(), not self._continues
         given = {
@@ -344,7 +344,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         try:
             repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
         except KeyboardInterrupt:
-            warn_caller("the repair was interrupted; the fit is kept as it was.")
+            warn_caller("the repair was interrupted; the original fit is kept.")
             return failed
         self.repair_ = dict(repair.changes)
         if repair.fitted is not None:
@@ -549,9 +549,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
-                f" learning_rate (now {prepared.config.learning_rate!r}), bound the gradient with"
+                f" learning_rate (now {prepared.config.learning_rate!r}), clip the gradient with"
                 f" max_grad_norm (now {prepared.config.max_grad_norm!r}), or check scale (now"
-                f" {self.scale!r}) and the loss. history_ and fluctuation_ hold what was seen."
+                f" {self.scale!r}) and the loss. See history_ and fluctuation_."
             )
         self.module_ = prepared.module
         begun = prepared.others[: len(results) - 1]  # an interrupt left the rest out
@@ -605,7 +605,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         """Restore what `_describe_targets` returned; `take` gives a field of a type."""
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Tell a bug from a hard problem, by short trainings whose outcome is known beforehand.
+        """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
 
         The estimator need not be fitted and is not changed.
 
@@ -616,7 +616,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         Returns
         -------
         Diagnosis
-            `print` it; see `sensorseq.doctor.check_training`.
+            Print it to read it; see `sensorseq.doctor.check_training`.
         """
         return check_training(self, X, y, groups=groups, lengths=lengths)
 
@@ -633,12 +633,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return [self.history_, *self.__dict__.get("_other_histories", ())]
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the curves of the last fit, with the kept epoch and the sampling error marked.
+        """Plot the curves of the last fit, marking the kept epoch and the sampling error.
 
         Parameters
         ----------
         path : str or path, optional
-            Where to write the picture.
+            File to write the figure to.
 
         Returns
         -------
@@ -658,19 +658,19 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file.
 
-        Weights, scaling, classes, history, report and every argument go into it. The file appears
-        when it is complete.
+        It contains weights, scaling, classes, history, report and all arguments. The file appears
+        only when it is complete.
 
         Parameters
         ----------
         path : str or path
-            Name of the file; one of that name is replaced.
+            Name of the file; an existing file is replaced.
 
         Raises
         ------
         InputError
-            If an argument is a function or another object that no file can hold without being
-            executed when read.
+            If an argument is a function or another object that cannot be stored without executing
+            code when it is read.
         OutputError
             If the file cannot be written.
         """
@@ -679,24 +679,24 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
-        """Read a fitted estimator that `save` wrote. Nothing in the file is executed.
+        """Load a fitted estimator written by `save`. Nothing in the file is executed.
 
         Parameters
         ----------
         path : str or path
             The file.
         device : str, optional
-            Overrides the saved `device`: ``"cpu"`` for a model trained on a GPU elsewhere.
+            Overrides the saved `device`, such as ``"cpu"`` for a model trained on a GPU.
 
         Raises
         ------
         ModelFileError
-            If the file is truncated, damaged, of another program or of a newer version, or holds
+            If the file is truncated, damaged, from another program or from a newer version, or has
             another kind of estimator.
         FileNotFoundError
-            If there is none.
+            If there is no such file.
         ArgumentError
-            If `device` is no name of one.
+            If `device` is not the name of a device.
         """
         if device is not None:
             check_device(device)
@@ -707,7 +707,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             raise
         except Exception as error:  # whatever a description makes raise, it is no model
             raise ModelFileError(
-                f"{path} contradicts itself: {error}. Save the model again where it was trained."
+                f"{path} is inconsistent: {error}. Save the model again where it was trained."
             ) from error
         return estimator
 
@@ -768,7 +768,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         if isinstance(X, str | os.PathLike):
             for name, value in given.items():
                 if value is not None:
-                    raise InputError(f"{name} is given, and the file {X} brings its own windows.")
+                    raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
             X, stored = read_training_file(X)
         if isinstance(X, WindowSet):
             refuse_scaled(X, self.scale)
@@ -803,8 +803,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         split = X.split if isinstance(X, WindowSet) else None
         if split is not None and groups is not None:
             raise InputError(
-                "groups is given, and X brings a split, which it cannot change; leave groups=None,"
-                " or split X by these groups."
+                "X already has a split, which groups cannot change; leave groups=None, or split X"
+                " by these groups."
             )
         if isinstance(X, WindowSet) and groups is None:
             groups = X.recording_id if X.groups is None else X.groups
@@ -836,7 +836,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 "lengths_val": lengths_val,
             }.items():
                 if value is not None:
-                    raise InputError(f"{name} is given without X_val.")
+                    raise InputError(f"{name} is given without X_val; give both or neither.")
             return None
         if isinstance(X_val, WindowSet):
             y_val = X_val.y if y_val is None else y_val
@@ -850,8 +850,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             shared = np.intersect1d(groups, groups_val)
             if len(shared):
                 raise InputError(
-                    f"group {shared.tolist()[0]!r} is in groups and in groups_val ({len(shared)}"
-                    " such groups); validation needs groups that training has not seen."
+                    f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
+                    " such groups); validation needs groups that are not in training."
                 )
         return Part(sequences, target, groups=groups_val)
 
@@ -938,8 +938,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             if len(self.modules_) != self.n_models:
                 what = "partial_fit" if self._in_pass else "warm_start=True"
                 raise ArgumentError(
-                    f"n_models={self.n_models}, but {what} goes on from {len(self.modules_)};"
-                    " begin anew with fit and warm_start=False."
+                    f"n_models={self.n_models}, but {what} continues from {len(self.modules_)};"
+                    " start over with fit and warm_start=False."
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)

@@ -44,128 +44,129 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     bidirectional : bool, default=False
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
-        How hidden states become one vector, over valid steps only.
+        How the hidden states of the valid steps are reduced to one vector.
     input_dropout : float, default=0.0
-        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
-        is the channel's centre then.
+        Probability of setting a scaled value of a training window to zero, the channel's centre;
+        drawn again in each epoch.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit on its way into the gates, one mask per window.
+        Probability of dropping a hidden unit where it enters the gates, one mask per window.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
-        First values of input and head weights; ``"uniform"`` is torch's own. A callable gets
-        ``(name, tensor, generator)`` and fills the tensor in place.
+        Initialization of the input and head weights; ``"uniform"`` is torch's default. A callable
+        gets ``(name, tensor, generator)`` and fills the tensor in place.
     recurrent_init : {"orthogonal", "xavier", "he", "uniform"} or callable, default="orthogonal"
-        First values of the recurrent weights.
+        Initialization of the recurrent weights.
     forget_bias : float, default=1.0
-        First value of the forget gate's bias; the other biases start at zero.
+        Initial bias of the forget gate; the other biases start at zero.
     loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
         A callable gets ``(logits, class_index)`` and returns one value for each window.
     label_smoothing : float, default=0.0
-        Share of the target spread evenly over the classes, in training and in `val_loss`.
+        Share of the target that is spread evenly over the classes, in training and in `val_loss`.
     class_weight : None, "balanced", "effective_number" or dict, default=None
-        Factor on the loss of each class; ``"balanced"`` is ``n / (k * count)`` over the training
-        part, ``"effective_number"`` weakens large classes less: see
-        `sensorseq.preprocessing.weights.class_weights`. It does not enter `val_loss`.
+        Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
+        part; ``"effective_number"`` reduces large classes less, see
+        `sensorseq.preprocessing.weights.class_weights`. It does not affect `val_loss`.
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
-        torch's optimizer of that name.
+        torch's optimizer with that name.
     learning_rate : float, default=1e-3
-        Its highest value, see `lr_schedule`.
+        Highest learning rate; see `lr_schedule`.
     momentum : float, default=0.9
-        For ``optimizer="sgd"`` only.
+        Only for ``optimizer="sgd"``.
     optimizer_params : dict, optional
         Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
         dampening; momentum for rmsprop.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` falls to a hundredth after `max_epochs`; ``"plateau"`` halves when the
+        ``"cosine"`` decays to a hundredth at `max_epochs`; ``"plateau"`` halves the rate when the
         monitored value has not improved for a quarter of `patience`.
     warmup_epochs : int, default=0
-        Epochs of linear rise before the schedule.
+        Epochs of linear increase before the schedule.
     ema_decay : float, optional
-        Validate, and keep, the exponential moving average of the weights.
+        Decay of an exponential moving average of the weights, which is then validated and kept.
     batch_size : int or None, default=32
-        Windows of a step; None is all of them.
+        Windows per step; None uses all windows in each step.
     sampler : {"shuffle", "balanced"}, default="shuffle"
-        ``"balanced"`` draws equally from each class.
+        ``"balanced"`` draws each class equally often.
     last_batch : {"keep", "merge", "drop"}, default="keep"
-        What becomes of a last batch that is not full.
+        What to do with a last batch that is not full.
     max_epochs : int, default=200
-        Upper limit of epochs.
+        Maximum number of epochs.
     max_grad_norm : float or None, default=1.0
-        Bound of the gradient; None is no clipping.
+        Bound for gradient clipping; None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
-        Whether it bounds the global norm or each element.
+        Whether to bound the global norm or each element.
     weight_decay : float, default=0.0
-        As in torch: decoupled in adamw, an L2 penalty in the others; on every parameter.
+        As in torch: decoupled in adamw, an L2 penalty in the others. It acts on every parameter.
     l1 : float, default=0.0
-        Factor on the sum of absolute weights, biases excepted.
+        Factor of the sum of absolute weights, without biases.
     max_timesteps : int, optional
-        Longest window; longer ones are cropped, in prediction as well.
+        Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps are kept; ``"random"`` draws anew in each epoch and predicts on the centre.
+        Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
-        Change every training window at random in each epoch, see
-        `sensorseq.preprocessing.augment.Augmentation`, whose strengths a dict gives.
+        Randomly change every training window in each epoch. A dict gives the strengths of
+        `sensorseq.preprocessing.augment.Augmentation`.
     early_stopping : bool, default=True
-        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Stop when `monitor` has not improved by more than `tol` for `patience` epochs.
     validation_fraction : float, default=0.2
-        Share held out for validation, whole groups, whether or not early stopping is on; 0 is
-        none. Not used with `X_val` or a WindowSet that is split.
+        Share held out for validation in whole groups, with or without early stopping; 0 holds out
+        nothing. Not used with `X_val` or a WindowSet that has a split.
     patience : int, default=20
         See `early_stopping`.
     tol : float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
-        What decides which epoch is best.
+        The column of the history that decides which epoch is best.
     restore_best : bool, default=True
-        Keep the weights of the best epoch; False, and without validation windows: of the last.
+        Keep the weights of the best epoch. If False, or without validation windows, keep those of
+        the last epoch.
     scale : str or None, default="standard"
-        Scaling of each channel, fitted on the training part alone: ``"standard"``, ``"robust"``,
-        ``"min_max"``, ``"max_abs"`` or ``"quantile"``, see
-        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values that
-        a WindowSet or a prepared file was made with. When those windows were prepared for this
-        kind with statistics per recording or group, they are scaled so, and so is what is
-        predicted: a WindowSet or a file, too, with whole recordings in it.
+        Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
+        ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
+        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values given
+        when a WindowSet or a file was prepared. If the windows were prepared for the same kind with
+        statistics per recording or group, these are used. Prediction then also needs a WindowSet or
+        a file with whole recordings.
     calibrate : bool, default=False
-        Divide the logits by `temperature_`, fitted on the validation windows with the weights that
-        are kept, so that of windows with probability 0.8 about 80 % are right. `predict` stays as
-        it is. Early stopping has chosen the epoch on the same windows: what is left of being too
-        sure shows on windows that took no part; see
-        `sensorseq.evaluation.calibration.calibration_error`.
+        Divide the logits by `temperature_`, fitted on the validation windows after training, so
+        that about 80 % of the windows with probability 0.8 are classified correctly. `predict` is
+        unchanged. Early stopping has used the same windows, so some overconfidence may remain;
+        measure it on other windows with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
-        and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
-        `engine` is not ``"native"``, which serves every network on the CPU; else the CPU.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if there is one
+        whose kernels support this network (see ``sensorseq info``) and `engine` is not
+        ``"native"``; otherwise it uses the CPU.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True
-        Only deterministic CUDA kernels. On a CPU every run is.
+        Use only deterministic CUDA kernels. Runs on a CPU are always deterministic.
     engine : {"auto", "native", "autograd"}, default="auto"
-        What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
-        ``"auto"`` is the native engine where it can, see `engine_`; on a GPU it can in float32,
-        with one layer, up to 16 channels and no `head_norm`. Both take the same trajectory to
-        rounding.
+        What runs the optimizer steps: whole epochs in one native call, or autograd step by step.
+        ``"auto"`` uses the native engine where it supports the training, see `engine_`; on a GPU it
+        supports float32 with one layer, up to 16 channels and no `head_norm`. Both give the same
+        training up to rounding.
     n_models : int, default=1
-        Members of an ensemble: networks with first weights, order and dropout of their own on the
-        same split, trained side by side where the native engine serves them in memory and without
-        `checkpoint`, else one after another. Probabilities are the mean of theirs. The first member
-        is, bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
+        Number of networks in an ensemble. Each has its own initial weights, order and dropout on
+        the same split, and probabilities are their mean. They train side by side if the native
+        engine supports them, the windows fit in memory and there is no `checkpoint`; otherwise one
+        after another. The first member is bit for bit the result of ``n_models=1``. Callbacks are
+        called for every member.
     warm_start : bool, default=False
-        Go on from the weights and the scaling of the last fit, with a fresh optimizer.
+        Continue from the weights and the scaling of the last fit, with a new optimizer.
     checkpoint : str or path, optional
-        File that keeps the state of the training, one safetensors file, replaced as a whole after
-        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
-        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
-        Further members of an ensemble keep theirs beside it, with ``.1``, ``.2`` and so on.
+        A safetensors file for the state of the training. It is replaced as a whole, so a killed
+        process leaves the last complete one. A checkpoint with this name is overwritten unless
+        `resume` is on; any other file is not. Each fit needs its own name, also in a search.
+        Further members of an ensemble use the same name with ``.1``, ``.2`` and so on.
     checkpoint_every : int, default=1
-        Epochs from one state to the next; the last is kept, too.
+        Epochs between checkpoints; the last epoch is always written.
     resume : bool, default=False
-        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
-        a file training starts anew; of one that had ended the result is returned. A checkpoint of
-        other arguments or other windows is an error that names them. With `random_state=None` the
-        seed is the one in the file.
+        Resume from `checkpoint`; the result is bit for bit that of an uninterrupted run. Without a
+        file, training starts from the beginning; if the run in the file was complete, its result is
+        returned. A checkpoint made with other arguments or windows raises an error that names the
+        difference. With `random_state=None` the seed in the file is used.
     auto_repair : bool, default=False
         When the fit fluctuates, diverges or learns nothing, find out why by re-runs (at most as
         long as the fit itself) and fit again with what was proved. The second fit is kept when it
@@ -176,68 +177,69 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
     verbose : int, default=0
-        1 shows progress on stderr; 2 writes every epoch where there is no terminal.
+        1 shows progress on stderr; 2 writes a line for every epoch if there is no terminal.
     random_state : int, RandomState or None, default=None
-        Decides split, first weights, order, crops and dropout: equal integers give equal bits on
-        one machine, whatever was drawn before; on the native engine (see `engine_`) also on any
-        number of threads.
+        Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
+        the same result on one machine; with the native engine (see `engine_`) also with any number
+        of threads.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels in the order of `predict_proba`'s columns; 0 to k - 1 for one-hot `y`.
+        Labels in the order of the columns of `predict_proba`; 0 to k - 1 for one-hot `y`.
     n_features_in_ : int
-        Timesteps of 2-D input, channels of any other.
+        Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str
-        Column names, when X was a 2-D table with names.
+        Column names, if X was a 2-D table with names.
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
     best_epoch_ : int
-        The epoch whose weights are kept, from 1.
+        The epoch whose weights are kept, counted from 1.
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+        One row per epoch. In an ensemble this and the other values of a run are those of the first
+        member.
     histories_ : list of History
-        One for each member.
+        One history for each member.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     scaler_ : Scaler, KeyedScaler or None
-        The scaling, fitted on the training part.
+        The scaler, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode; of an ensemble the first. Its outputs are the logits before
-        `temperature_`.
+        The network, in evaluation mode; in an ensemble the first one. Its outputs are the logits
+        before division by `temperature_`.
     modules_ : list of LSTMLinear
-        The networks of all members.
+        The networks of all members of an ensemble.
     temperature_ : float
-        What logits are divided by; 1 unless ``calibrate=True``.
+        The logits are divided by it; 1 unless ``calibrate=True``.
     abstention_ : Abstention
-        What `fit_abstention` chose: the threshold, and what stands behind it.
+        The result of `fit_abstention`: the threshold and the figures it is based on.
     abstain_threshold_ : float
-        Its threshold: windows whose highest probability is below it are not answered.
+        Windows whose highest probability is below this threshold get no label.
     preparation_ : dict or None
-        How the windows were made and which recordings were learned from, when X was a WindowSet or
-        a prepared file; see `sensorseq.training.preparation`.
+        How the windows were prepared and which recordings were used for training, if X was a
+        WindowSet or a prepared file; see `sensorseq.training.preparation`.
     engine_ : EngineChoice
-        Which engine ran, and why.
+        The engine that was used, and why.
 
     Notes
     -----
-    Arrays are (n, t, c); (n, t) is one channel. A 3-D array of one step and several channels, or of
-    at most 16 steps and at least 32 channels, looks like (n, c, t) and is refused by `fit` unless
-    `lengths` is given.
+    Arrays have shape (n, t, c), or (n, t) for one channel. A 3-D array with one step and several
+    channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
+    it unless `lengths` is given.
 
-    A loss that is not finite ends training: the weights of the best epoch are kept, a
-    ConvergenceWarning is raised and the verdict is ``"diverged"``. In the first epoch there are
-    none to keep, and `DivergedError` is raised; `history_` and `fluctuation_` are there even then.
+    A loss that is not finite ends the training: the weights of the best epoch are kept, a
+    ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
+    epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
-    are kept and a warning says so. A search or cross-validation then goes on with its next fit;
-    press it once more within two seconds to end that too. Of an ensemble, members that had not
-    begun are left out.
+    are kept and a warning is issued. A search or cross-validation continues with its next fit; a
+    second Ctrl-C within two seconds ends it too. Members of an ensemble that had not started are
+    dropped.
 
-    Windows with a `sample_weight` of zero take no part.
+    Windows with a `sample_weight` of zero are ignored.
 
     Examples
     --------
@@ -329,25 +331,25 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+        """Train for one pass over a chunk of windows, at the full `learning_rate`.
 
-        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
-        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
-        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
-        a call.
+        Nothing is held out and there is no early stopping; schedule, warm-up and validation
+        arguments are ignored. The optimizer keeps its state from call to call, also through a
+        pickle. After `fit`, training continues from the weights that `fit` kept; calling `fit`
+        starts over. Each call adds one row to `history_`.
 
-        The scaling is learned on the first lot and then fixed: give one that shows the range of
-        the signals, or a prepared file that brings its scaling, or scale before and take
-        ``scale=None``.
+        The scaling is fitted on the first chunk and then fixed, so that chunk should cover the
+        range of the signals. Alternatively, give a prepared file, which contains its scaling, or
+        scale the windows yourself and use ``scale=None``.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths : as in `fit`
-            Weights count as they are given; `groups` are checked and not needed. Of what is split
-            only ``"train"`` is learned from.
+            Weights are used as given, without rescaling; `groups` are checked but not needed. If X
+            has a split, only ``"train"`` is used.
         classes : array of shape (n_classes,), optional
-            Every label there will be. Needed in the first call, unless `fit` was there before;
-            later the same or None.
+            All labels that can occur. Required in the first call unless `fit` was called before;
+            in later calls the same labels or None.
 
         Returns
         -------
@@ -356,19 +358,18 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Raises
         ------
         InputError
-            If the windows differ in channels from those of the first call, or a label is none of
-            `classes`.
+            If the channels differ from those of the first call, or a label is not in `classes`.
         ArgumentError
-            If `classes` are missing or others; if an argument is for `fit` alone: calibrate,
-            class_weight by name, checkpoint, n_models; or another optimizer or engine is asked for
-            than in the call before.
+            If `classes` is missing or differs from the first call; if an argument works only in
+            `fit` (calibrate, a named class_weight, checkpoint, n_models); or if the optimizer or
+            the engine differs from the previous call.
         DivergedError
-            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
-            the weights of before are kept.
+            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
+            issued, and the weights from before the call are kept.
         """
         if isinstance(self.class_weight, str):
             raise ArgumentError(
-                f"class_weight={self.class_weight!r} needs the counts of all windows, which"
+                f"class_weight={self.class_weight!r} needs the class counts of all windows, which"
                 " partial_fit does not know; give a dictionary of labels and factors, or"
                 " sample_weight."
             )
@@ -388,7 +389,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Parameters
         ----------
         X : as in `fit`
-            Windows of the channels `fit` saw; of a prepared file all of them, in its order.
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
 
@@ -401,9 +403,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the probability of each class, the softmax of the logits over `temperature_`.
+        """Return class probabilities, the softmax of the logits divided by `temperature_`.
 
-        Of an ensemble the mean of its members' probabilities.
+        For an ensemble, the mean over its members.
 
         Parameters
         ----------
@@ -417,9 +419,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return softmax(self._outputs(X, lengths) / self.temperature_)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits over `temperature_`, whose softmax is `predict_proba`.
+        """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
-        Of an ensemble the logit is the logarithm of the members' mean probability.
+        For an ensemble, the logit is the logarithm of the members' mean probability.
 
         Parameters
         ----------
@@ -428,8 +430,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Returns
         -------
         ndarray of shape (n, n_classes), float64
-            For two classes, as everywhere in scikit-learn, of shape (n,): the logit of
-            ``classes_[1]`` less that of ``classes_[0]``.
+            For two classes the shape is (n,), as in scikit-learn: the logit of ``classes_[1]``
+            minus that of ``classes_[0]``.
         """
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
@@ -442,7 +444,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy on windows and their labels, one-hot (as `classes_`) or not.
+        """Return the accuracy on windows with their labels, which may be one-hot (as `classes_`).
 
         Parameters
         ----------
@@ -464,30 +466,31 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         classes: ArrayLike | None = None,
         **arguments: Any,
     ) -> Self:
-        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and its linear layer.
+        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and a linear layer.
 
         Parameters
         ----------
         lstm : torch.nn.LSTM
             With biases and without projection.
         linear : torch.nn.Linear
-            The logits; a single one is that of the second class against the first.
+            Gives the logits; a single logit is that of the second class against the first.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            What stands between the two.
+            The pooling between the two.
         classes : array-like of shape (n_classes,), optional
-            Label of each logit; 0 to k - 1 when not given.
+            Label of each logit; 0 to k - 1 by default.
         **arguments
-            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
 
         Returns
         -------
         SensorLSTMClassifier
-            It takes windows as that network did: scaled outside, `scaler_` is None.
+            It expects windows scaled as for that network; `scaler_` is None.
 
         Raises
         ------
         ArgumentError
-            If a layer has no bias, a projection, or the sizes do not fit each other.
+            If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
         estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
@@ -501,28 +504,29 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ----------
         model : keras.Model
             A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
-            a Dense layer with softmax, or with logits, or with one sigmoid unit. Keras is not
-            imported: what counts are `layers`, `get_config()` and `get_weights()`.
+            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
+            `layers`, `get_config()` and `get_weights()` are used.
         classes : array-like of shape (n_classes,), optional
-            Label of each output; 0 to k - 1 when not given.
+            Label of each output; 0 to k - 1 by default.
         **arguments
-            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
 
         Returns
         -------
         SensorLSTMClassifier
-            It takes windows as that model did: scaled outside, `scaler_` is None.
+            It expects windows scaled as for that model; `scaler_` is None.
 
         Raises
         ------
         ArgumentError
-            If a layer is of another kind or computes something else; it is named.
+            If a layer is of another kind or computes something else; the message names it.
         """
         module, activation = lstm_linear_from_keras(model)
         if activation == "sigmoid" and module.num_classes > 1:
             raise ArgumentError(
-                f"the Keras model ends in {module.num_classes} sigmoid units, of which several may"
-                " be on at once; a classifier chooses one class."
+                f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
+                " several classes at once; this classifier predicts one class per window."
             )
         estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
         return estimator
@@ -531,8 +535,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
         if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
             raise ArgumentError(
-                f"classes={classes!r} for the {module.num_classes} outputs of the network; give as"
-                " many different labels, in the order of the outputs."
+                f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
+                " distinct label per output, in their order."
             )
         order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
         reorder_outputs(module, order)
@@ -559,13 +563,13 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         present = np.unique(labels[taking_part])
         if len(present) < 2:
             raise InputError(
-                f"y holds one class ({present.tolist()[0]!r}); a classifier needs at least two."
+                f"y has only one class ({present.tolist()[0]!r}); a classifier needs at least two."
             )
         classes = present if one_hot_classes is None else one_hot_classes
         if continues and not np.array_equal(classes, self.classes_):
             raise InputError(
-                f"y holds the classes {classes.tolist()}, but warm_start=True goes on from"
-                f" {self.classes_.tolist()}; take warm_start=False."
+                f"y has the classes {classes.tolist()}, but warm_start=True continues with"
+                f" {self.classes_.tolist()}; use warm_start=False."
             )
         self.classes_ = classes
         return np.searchsorted(classes, labels[taking_part])
@@ -593,8 +597,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def _check_parts(self, train: Part, validation: Part | None) -> None:
         if self.calibrate and validation is None:
             raise ArgumentError(
-                "calibrate=True needs validation windows, and there are none. Take"
-                " validation_fraction=0.2, give X_val, or take calibrate=False."
+                "calibrate=True needs validation windows, but there are none. Set"
+                " validation_fraction=0.2, give X_val, or set calibrate=False."
             )
 
     def _learn_probabilities(self, prepared: PreparedFit) -> None:
@@ -611,9 +615,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         if spread > NOTABLE_SPREAD:
             of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
             warn_caller(
-                f"calibrate=True had {len(logits)} validation windows{of}: with others of the same"
-                f" kind the probability of the likeliest class would differ by about {spread:.2f}."
-                " Hold out more (validation_fraction, X_val), or do not rely on the probabilities.",
+                f"calibrate=True had only {len(logits)} validation windows{of}; with other"
+                " validation windows the probability of the predicted class would differ by about"
+                f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
+                " probabilities.",
             )
 
     def _describe_targets(self) -> dict[str, Any]:
@@ -632,7 +637,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
 
 def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
-    """Name a class that has one window, which cannot be learned from and held out, too."""
+    """Warn of a class with one window, too few for both training and validation."""
     if validation is None:
         return
     counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
@@ -640,6 +645,6 @@ def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part
     if len(single):
         warn_caller(
             f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
-            " classes): no validation can tell whether it is learned. Record more of it, or leave"
-            " it out.",
+            " classes), so validation cannot show whether it is learned. Record more of it, or drop"
+            " the class.",
         )

@@ -1,4 +1,4 @@
-"""From probabilities to decisions: when not to answer, and one answer for a recording."""
+"""From probabilities to decisions: when to abstain, and one label for a recording."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -18,17 +18,17 @@ from sensorseq.windows import WindowSet
 
 
 class Decisions(NamedTuple):
-    """Labels of windows, masked where there is no answer.
+    """Labels of windows, masked where the classifier abstains.
 
     Parameters
     ----------
     label : masked array of shape (n_windows,)
-        The most probable label where `answered`; elsewhere masked, so that no comparison with it
-        is true. ``np.where(answered, label.data, "unknown")`` names those.
+        The most probable label where `answered`; masked elsewhere, so that comparing a masked label
+        is never true. ``np.where(answered, label.data, "unknown")`` fills the masked ones.
     probability : ndarray of shape (n_windows,)
-        Of the most probable label.
+        Probability of the most probable label.
     answered : ndarray of shape (n_windows,), bool
-        Whether it reaches the threshold.
+        Whether that probability reaches the threshold.
     """
 
     label: Any
@@ -37,20 +37,20 @@ class Decisions(NamedTuple):
 
 
 class RecordingDecision(NamedTuple):
-    """One answer for all windows of a recording.
+    """One label for all windows of a recording.
 
     Parameters
     ----------
     recording_id : Any
         Which recording.
     label : Any
-        Its class.
+        Predicted class.
     probability : float
         Mean probability of that class.
     vote_share : float
-        Share of the windows that say so.
+        Share of the windows with that label.
     n_windows : int
-        How many there are.
+        Number of windows.
     probabilities : tuple of float
         Mean probability of each class, in the order of `classes_`.
     """
@@ -64,7 +64,7 @@ class RecordingDecision(NamedTuple):
 
 
 class DecisionMixin:
-    """What a classifier decides with the probabilities that it predicts."""
+    """Decisions of a classifier from its predicted probabilities."""
 
     classes_: NDArray[Any]
     preparation_: Preparation | None
@@ -72,7 +72,7 @@ class DecisionMixin:
 
     @property
     def abstain_threshold_(self) -> float:
-        """The threshold that `fit_abstention` chose."""
+        """The threshold chosen by `fit_abstention`."""
         return self.abstention_.threshold
 
     def fit_abstention(
@@ -85,37 +85,37 @@ class DecisionMixin:
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Choose the probability below which not to answer, on windows that took no part in `fit`.
+        """Choose the probability below which to abstain, on windows that were not used in `fit`.
 
-        The lowest threshold of which the windows can show that at most `error_rate` of the answers
-        are wrong, whole groups counted as what was drawn; see
-        `sensorseq.training.abstention.choose_threshold`. With probability `confidence` over such
-        sets of groups the promise is kept on new recordings of the same kind. On others, a surface
-        or a robot that was never seen, nothing is promised.
+        This is the lowest threshold for which the windows show that at most `error_rate` of the
+        answers are wrong, treating whole groups as the samples; see
+        `sensorseq.training.abstention.choose_threshold`. With probability `confidence` the bound
+        holds on new recordings of the same kind. It does not cover other recordings, such as a new
+        surface or robot.
 
         Parameters
         ----------
         X, y, lengths : as in `fit`
-            Held-out windows: not those of training or validation, on which the network was chosen,
-            nor those that a final score is to be reported on.
+            Held-out windows, used neither for training or validation nor for the final score you
+            report.
         error_rate : float, default=0.05
-            Highest share of wrong answers, above 0 and below 1.
+            Highest allowed share of wrong answers, above 0 and below 1.
         confidence : float, default=0.9
-            How sure that is to be, above 0 and below 1.
+            Confidence of that bound, above 0 and below 1.
         groups : array of shape (n_windows,), optional
-            What was recorded as a whole. A WindowSet brings its own, or else its recordings; with
-            neither, windows count as independent, which those of one recording are not.
+            The recording of each window. A WindowSet has its own groups, or uses its recordings.
+            Without either, windows count as independent, which windows of one recording are not.
 
         Returns
         -------
         self
-            With `abstention_` and `abstain_threshold_`, which `save` stores as well.
+            With `abstention_` and `abstain_threshold_`, which `save` also stores.
 
         Raises
         ------
         InputError
-            If the windows cannot show this for any threshold: the lowest error rate that they can
-            show is named. Or if they were learned from, or bring no labels.
+            If the windows cannot show this for any threshold; the message gives the lowest error
+            rate they can show. Also if they were used in `fit`, or have no labels.
         """
         check_is_fitted(self)
         check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
@@ -127,9 +127,9 @@ class DecisionMixin:
             seen = seen_recordings(self.preparation_, X)
             if seen:
                 raise InputError(
-                    f"X has {len(seen)} recording(s) that the model has learned from or was chosen"
-                    f" on ({', '.join(seen[:3])}); on those it errs less than on new ones. Give"
-                    " recordings that took no part in fit."
+                    f"X has {len(seen)} recording(s) that were used for training or validation"
+                    f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"
+                    " ones. Give recordings that were not used in fit."
                 )
         probability = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
         n_windows = len(probability)
@@ -142,12 +142,12 @@ class DecisionMixin:
         )
         if chosen is None:
             lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-            way = "" if lowest is None else f", or take error_rate={lowest:g}, which these can show"
+            way = "" if lowest is None else f", or use error_rate={lowest:g}, which these can show"
             raise InputError(
                 f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
                 f" {100 * is_right.mean():.1f} % of them right, cannot show with confidence"
                 f" {confidence:g} that at most error_rate={error_rate:g} of the answers are wrong,"
-                f" not even of the surest 30 %. Record more groups{way}."
+                f" not even for the most confident 30 %. Record more groups{way}."
             )
         self.abstention_ = chosen
         return self
@@ -155,30 +155,30 @@ class DecisionMixin:
     def predict_or_abstain(
         self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
     ) -> Decisions:
-        """Return the label of each window, or none where it is not sure enough.
+        """Return the label of each window, masked where its probability is too low.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         threshold : float, optional
-            Lowest probability to answer with; that of `fit_abstention` when not given.
+            Lowest probability to answer with; by default the one chosen by `fit_abstention`.
 
         Returns
         -------
         Decisions
-            label (masked where there is no answer), probability, answered.
+            label (masked where it abstains), probability, answered.
 
         Raises
         ------
         InputError
-            If there is no threshold.
+            If no threshold is given and `fit_abstention` was not called.
         """
         check_is_fitted(self)
         if threshold is None:
             if not hasattr(self, "abstention_"):
                 raise InputError(
                     "there is no threshold yet: call fit_abstention on held-out windows first, or"
-                    " give threshold=, a probability."
+                    " give a probability as threshold=."
                 )
             threshold = self.abstain_threshold_
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
@@ -196,17 +196,17 @@ class DecisionMixin:
         *,
         how: str = "mean",
     ) -> list[RecordingDecision]:
-        """Return one label for each recording, from all of its windows.
+        """Return one label for each recording, from all its windows.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         recording_id : array of shape (n_windows,), optional
-            Where each window comes from. A WindowSet brings its own.
+            The recording of each window. A WindowSet has its own.
         how : {"mean", "vote"}, default="mean"
-            The class of the highest mean probability, in which unsure windows count less; or the
-            class most windows are given, which a few windows that are surely wrong cannot turn; of
-            equals the one with the higher mean probability.
+            ``"mean"`` takes the class with the highest mean probability, where uncertain windows
+            count less. ``"vote"`` takes the majority vote of the windows, which a few confident
+            errors cannot change; a tie goes to the higher mean probability.
 
         Returns
         -------
@@ -216,7 +216,7 @@ class DecisionMixin:
         Raises
         ------
         InputError
-            If nothing says which recording a window belongs to.
+            If it is not known which recording each window belongs to.
         """
         check_choice("how", how, ("mean", "vote"))
         check_is_fitted(self)
@@ -225,7 +225,7 @@ class DecisionMixin:
             recording_id = X.recording_id
         if recording_id is None:
             raise InputError(
-                "nothing says which recording a window belongs to; give recording_id, or a"
+                "it is not known which recording each window belongs to; give recording_id, or a"
                 " WindowSet that has it."
             )
         rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
@@ -238,7 +238,7 @@ class DecisionMixin:
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:
-    """Return what `fit_abstention` chose, read from a file."""
+    """Return the result of `fit_abstention`, read from a file."""
     read = Abstention(*fields)
     numbers = all(isinstance(value, int | float) for value in read)
     if not numbers or not 0 <= read.threshold <= 1:

@@ -37,12 +37,14 @@ def import_network(
     Raises
     ------
     ArgumentError
-        If an argument is one that the network decides, or scaling that was not learned.
+        If an argument is determined by the network, or is scaling, which needs data.
     """
     for name in (*_OF_THE_NETWORK, "scale"):
         if arguments.get(name) is not None:
-            why = "there is no data to fit it on" if name == "scale" else "the network has its own"
-            raise ArgumentError(f"{name}={arguments[name]!r} cannot be chosen here: {why}.")
+            why = (
+                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            )
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
     if module.linear.weight.dtype not in (torch.float32, torch.float64):
         module = module.float()
     own = {name: getattr(module, name) for name in ARCHITECTURE}

@@ -26,14 +26,14 @@ def read_labels(
     With `classes` their columns stand for these.
     """
     if y is None:
-        raise InputError(f"{name} is None; labels are needed.")
+        raise InputError(f"{name} is None; give labels.")
     labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim == 2:
         if len(labels) != n_windows:
             raise InputError(
-                f"{name} has {len(labels)} one-hot rows for the {n_windows} windows of {owner}."
+                f"{name} has {len(labels)} one-hot rows, but {owner} has {n_windows} windows."
             )
         if classes is None:
             _check_number_of_classes(labels.shape[1], n_windows, name)
@@ -41,7 +41,7 @@ def read_labels(
         if labels.shape[1] != len(classes):
             raise InputError(
                 f"{name} has {labels.shape[1]} one-hot columns, but fit saw {len(classes)} classes;"
-                " give one column for each, in the order of classes_, or one label per window."
+                " give one column per class, in the order of classes_, or one label per window."
             )
         return classes[from_one_hot(labels, name)], None
     checked = check_per_window(labels, n_windows, name, owner)
@@ -55,9 +55,9 @@ def read_labels(
         values = np.unique(checked).tolist()
         kind = "objects" if checked.dtype == object else "numbers"
         raise InputError(
-            f"Unknown label type: {name} holds {len(values)} different {kind} for the {n_windows}"
-            f" windows, {values[0]!r} the smallest, which are no classes. To predict numbers take"
-            " SensorLSTMRegressor; classes are text or whole numbers."
+            f"Unknown label type: {name} holds {len(values)} different {kind} for {n_windows}"
+            f" windows, starting with {values[0]!r}; classes must be text or whole numbers. To"
+            " predict numbers use SensorLSTMRegressor."
         ) from error
     return checked, None
 
@@ -68,7 +68,7 @@ def read_known_labels(
     name: str,
     owner: str,
     classes: NDArray[Any],
-    what: str = "no window of fit's y is",
+    what: str = "is not in the y of fit",
 ) -> NDArray[np.int64]:
     """Return the class index of labels that are all among `classes`, which `fit` saw."""
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
@@ -76,7 +76,7 @@ def read_known_labels(
     if unknown.any():
         row = int(np.flatnonzero(unknown)[0])
         raise InputError(
-            f"{name}[{row}] is {labels.tolist()[row]!r}, which {what}; there are"
+            f"{name}[{row}] is {labels.tolist()[row]!r}, which {what}; known classes:"
             f" {classes.tolist()}."
         )
     return np.searchsorted(classes, labels)
@@ -100,15 +100,15 @@ def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
     if classes is None:
         if known is None:
             raise ArgumentError(
-                "the first call of partial_fit needs classes=: every label there will be, such as"
-                " classes=np.unique(all_labels)."
+                "the first call of partial_fit needs classes= with all labels that can occur, such"
+                " as classes=np.unique(all_labels)."
             )
         return known
     given = np.unique(check_labels(np.asarray(classes), "classes"))
     if known is not None and not np.array_equal(given, known):
         raise ArgumentError(
-            f"classes={given.tolist()} are not those of the first call, {known.tolist()}; leave"
-            " classes=None from the second call on, or begin anew with fit."
+            f"classes={given.tolist()} differ from those of the first call, {known.tolist()}; leave"
+            " classes=None from the second call on, or start over with fit."
         )
     if given.ndim != 1 or len(given) < 2:
         raise ArgumentError(f"classes={given.tolist()!r}; a classifier needs at least two.")
@@ -119,7 +119,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
     """Raise when there are many classes, and for most of them no second window."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
-            f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two of each: a"
-            " class is learned from several. If these are numbers to predict, take"
-            " SensorLSTMRegressor; else give more windows, or larger classes."
+            f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
+            " average. To predict numbers use SensorLSTMRegressor; otherwise give more windows, or"
+            " fewer classes."
         )

@@ -18,8 +18,8 @@ _TABLE_BITS = 20
 _BLOCK_STEPS = 1 << 16  # so that a block stays in the cache
 _MULTIPLIERS = [np.uint32(odd) for odd in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)]
 _CURE = (
-    " Give groups= with the recording of each window. In a search, a cross-validation or a"
-    " pipeline, call sklearn.set_config(enable_metadata_routing=True) first, and give it groups."
+    " Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
+    " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
 )
 _PAIRS = 40  # of windows in a row, to say that each goes on where the one before it ended
 
@@ -30,11 +30,11 @@ def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
     if not found:
         return
     n_validation = len(validation)
-    more = "" if looked == n_validation else f" that were looked at ({n_validation} in all)"
+    more = "" if looked == n_validation else f" that were checked ({n_validation} in total)"
     warn_caller(
-        f"{found} of the {looked} windows held out for validation{more} hold samples of"
-        " training windows: they overlap, so the validation score, early stopping and fluctuation_"
-        f" are too good.{_CURE}",
+        f"{found} of the {looked} windows held out for validation{more} overlap training windows,"
+        " so the validation score is inflated, and early stopping and fluctuation_ are misled."
+        f"{_CURE}",
         LeakWarning,
     )
 
@@ -152,8 +152,8 @@ def warn_of_windows_in_a_row(sequences: Sequences) -> None:
     like_a_step = (step > 0) & (2 * jump >= step) & (2 * jump <= 3 * step)
     if (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
         warn_caller(
-            "each window goes on where the one before it ended: they are of one recording, or of a"
-            " few, and windows of one recording on both sides of the validation split make the"
-            f" validation score, early stopping and fluctuation_ too good.{_CURE}",
+            "each window continues the one before it, so they come from one recording or a few."
+            " Windows of one recording on both sides of the validation split inflate the validation"
+            f" score and mislead early stopping and fluctuation_.{_CURE}",
             LeakWarning,
         )

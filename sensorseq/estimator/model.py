@@ -79,7 +79,7 @@ def restore_fit(
     task = take("task", str)
     if task != cls._task:
         raise ModelFileError(
-            f"{path} holds a model for {task}, which {cls.__name__} does not read; load it with"
+            f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
             f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
         )
     parameters = take("parameters", dict)

@@ -34,7 +34,7 @@ def window_maker(lab: FitLab, recordings: Iterable[Recording]) -> Callable[[floa
     """
     held = list(recordings)
     if not held or not all(isinstance(recording, Recording) for recording in held):
-        raise ArgumentError("recordings must be a list of Recording, such as Resampler gives.")
+        raise ArgumentError("recordings must be a list of Recording, such as Resampler returns.")
     n_timesteps = lab.train.X.shape[1]
     validation = lab.validation
     if lab.train.groups is None or validation is None or validation.groups is None:

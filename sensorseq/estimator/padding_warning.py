@@ -1,4 +1,4 @@
-"""Say when padding is about to be read as signal: `lengths` reached fit, but not this call."""
+"""Warn when padding would be read as signal: `lengths` were given to fit, but not here."""
 
 from typing import Any
 
@@ -28,8 +28,8 @@ def warn_of_padding(X: NDArray[Any], lengths: NDArray[np.int64], *, were_lengths
     n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
     if n_padded:
         warn_caller(
-            f"{n_padded} of the {len(X)} windows end in zeros in every channel, fit was given"
-            " lengths, and this call was not: the zeros are read as signal. Give lengths=, or"
-            " windows as a list of arrays of shape (t_i, c), which bring their lengths wherever"
-            " scikit-learn passes no metadata on.",
+            f"{n_padded} of the {len(X)} windows end in zeros in every channel. fit was given"
+            " lengths but this call was not, so the zeros are read as signal. Give lengths=, or"
+            " give windows as a list of arrays of shape (t_i, c), which also works where"
+            " scikit-learn does not pass metadata on.",
         )

@@ -1,4 +1,4 @@
-"""partial_fit: learn from windows as they arrive, one pass over each lot."""
+"""partial_fit: learn from windows as they arrive, one pass over each chunk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +22,13 @@ from sensorseq.training.preparation import (
 from sensorseq.windows import WindowSet
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead
-    "calibrate": (False, "calibrate on validation windows with fit"),
-    "checkpoint": (None, "pickle the estimator between calls: the optimizer's state is in it"),
-    "n_models": (1, "train the models one by one"),
-    "auto_repair": (False, "leave it False"),
+    "calibrate": (False, "calibrate with fit on validation windows"),
+    "checkpoint": (
+        None,
+        "pickle the estimator between calls instead; it includes the optimizer state",
+    ),
+    "n_models": (1, "train several estimators instead"),
+    "auto_repair": (False, "set it to False"),
 }
 
 
@@ -43,7 +46,8 @@ class PassesMixin:
         for name, (harmless, instead) in _OF_FIT.items():
             if getattr(self, name, harmless) != harmless:
                 raise ArgumentError(
-                    f"{name}={getattr(self, name)!r} is for fit, not for partial_fit; {instead}."
+                    f"{name}={getattr(self, name)!r} works in fit but not in partial_fit;"
+                    f" {instead}."
                 )
         begins = not hasattr(self, "module_")
         before = dict(self.__dict__)
@@ -74,7 +78,7 @@ class PassesMixin:
         else:
             warn_caller(
                 f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
-                " weights of before this call are kept; see fluctuation_.",
+                " weights from before this call are kept; see fluctuation_.",
                 ConvergenceWarning,
             )
         self._make_report()

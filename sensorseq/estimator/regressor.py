@@ -33,180 +33,182 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     bidirectional : bool, default=False
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
-        How hidden states become one vector, over valid steps only.
+        How the hidden states of the valid steps are reduced to one vector.
     input_dropout : float, default=0.0
-        Probability of dropping a scaled value of a training window, drawn anew in each epoch; zero
-        is the channel's centre then.
+        Probability of setting a scaled value of a training window to zero, the channel's centre;
+        drawn again in each epoch.
     dropout : float, default=0.0
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit on its way into the gates, one mask per window.
+        Probability of dropping a hidden unit where it enters the gates, one mask per window.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
-        First values of input and head weights; ``"uniform"`` is torch's own. A callable gets
-        ``(name, tensor, generator)`` and fills the tensor in place.
+        Initialization of the input and head weights; ``"uniform"`` is torch's default. A callable
+        gets ``(name, tensor, generator)`` and fills the tensor in place.
     recurrent_init : {"orthogonal", "xavier", "he", "uniform"} or callable, default="orthogonal"
-        First values of the recurrent weights.
+        Initialization of the recurrent weights.
     forget_bias : float, default=1.0
-        First value of the forget gate's bias; the other biases start at zero.
+        Initial bias of the forget gate; the other biases start at zero.
     loss : {"mse", "mae", "huber"} or callable, default="mse"
-        ``"huber"`` is quadratic up to a miss of one sd of the target and linear beyond, ``"mae"``
-        linear: single wild values count less. A callable gets ``(outputs, targets)``, both (n, k)
-        and scaled, and returns one value for each window.
+        ``"huber"`` is quadratic up to an error of one sd of the target and linear beyond, ``"mae"``
+        is linear; both are less sensitive to outliers. A callable gets ``(outputs, targets)``, both
+        (n, k) and scaled, and returns one value for each window.
     target_scale : {"standard", None}, default="standard"
-        Train on targets less their mean over their sd, so that neither `learning_rate` nor
-        `max_grad_norm` depends on their unit; predictions are in that unit, losses in sd. None:
-        as they are.
+        Standardize the targets for training, so that `learning_rate` and `max_grad_norm` do not
+        depend on their unit. Predictions are in the unit of `y`, losses in sd. None trains on the
+        targets as given.
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
-        torch's optimizer of that name.
+        torch's optimizer with that name.
     learning_rate : float, default=1e-3
-        Its highest value, see `lr_schedule`.
+        Highest learning rate; see `lr_schedule`.
     momentum : float, default=0.9
-        For ``optimizer="sgd"`` only.
+        Only for ``optimizer="sgd"``.
     optimizer_params : dict, optional
         Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
         dampening; momentum for rmsprop.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` falls to a hundredth after `max_epochs`; ``"plateau"`` halves when the
+        ``"cosine"`` decays to a hundredth at `max_epochs`; ``"plateau"`` halves the rate when the
         monitored value has not improved for a quarter of `patience`.
     warmup_epochs : int, default=0
-        Epochs of linear rise before the schedule.
+        Epochs of linear increase before the schedule.
     ema_decay : float, optional
-        Validate, and keep, the exponential moving average of the weights.
+        Decay of an exponential moving average of the weights, which is then validated and kept.
     batch_size : int or None, default=32
-        Windows of a step; None is all of them.
+        Windows per step; None uses all windows in each step.
     last_batch : {"keep", "merge", "drop"}, default="keep"
-        What becomes of a last batch that is not full.
+        What to do with a last batch that is not full.
     max_epochs : int, default=200
-        Upper limit of epochs.
+        Maximum number of epochs.
     max_grad_norm : float or None, default=1.0
-        Bound of the gradient; None is no clipping.
+        Bound for gradient clipping; None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
-        Whether it bounds the global norm or each element.
+        Whether to bound the global norm or each element.
     weight_decay : float, default=0.0
-        As in torch: decoupled in adamw, an L2 penalty in the others; on every parameter.
+        As in torch: decoupled in adamw, an L2 penalty in the others. It acts on every parameter.
     l1 : float, default=0.0
-        Factor on the sum of absolute weights, biases excepted.
+        Factor of the sum of absolute weights, without biases.
     max_timesteps : int, optional
-        Longest window; longer ones are cropped, in prediction as well.
+        Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps are kept; ``"random"`` draws anew in each epoch and predicts on the centre.
+        Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
-        Change every training window at random in each epoch, see
-        `sensorseq.preprocessing.augment.Augmentation`, whose strengths a dict gives.
+        Randomly change every training window in each epoch. A dict gives the strengths of
+        `sensorseq.preprocessing.augment.Augmentation`.
     early_stopping : bool, default=True
-        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Stop when `monitor` has not improved by more than `tol` for `patience` epochs.
     validation_fraction : float, default=0.2
-        Share held out for validation, whole groups, whether or not early stopping is on; 0 is
-        none. Not used with `X_val` or a WindowSet that is split.
+        Share held out for validation in whole groups, with or without early stopping; 0 holds out
+        nothing. Not used with `X_val` or a WindowSet that has a split.
     patience : int, default=20
         See `early_stopping`.
     tol : float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_r2", "loss", "r2"}, default="val_loss"
-        What decides which epoch is best.
+        The column of the history that decides which epoch is best.
     restore_best : bool, default=True
-        Keep the weights of the best epoch; False, and without validation windows: of the last.
+        Keep the weights of the best epoch. If False, or without validation windows, keep those of
+        the last epoch.
     scale : str or None, default="standard"
-        Scaling of each channel, fitted on the training part alone: ``"standard"``, ``"robust"``,
-        ``"min_max"``, ``"max_abs"`` or ``"quantile"``, see
-        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values that
-        a WindowSet or a prepared file was made with. When those windows were prepared for this
-        kind with statistics per recording or group, they are scaled so, and so is what is
-        predicted: a WindowSet or a file, too, with whole recordings in it.
+        Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
+        ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
+        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values given
+        when a WindowSet or a file was prepared. If the windows were prepared for the same kind with
+        statistics per recording or group, these are used. Prediction then also needs a WindowSet or
+        a file with whole recordings.
     device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` is a GPU where there is one
-        and our kernels serve this network on it (``sensorseq info`` lists what they serve), and
-        `engine` is not ``"native"``, which serves every network on the CPU; else the CPU.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if there is one
+        whose kernels support this network (see ``sensorseq info``) and `engine` is not
+        ``"native"``; otherwise it uses the CPU.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True
-        Only deterministic CUDA kernels. On a CPU every run is.
+        Use only deterministic CUDA kernels. Runs on a CPU are always deterministic.
     engine : {"auto", "native", "autograd"}, default="auto"
-        What takes the optimizer steps: whole epochs in one native call, or autograd step by step.
-        The native engine trains classifiers only: ``"native"`` is an error here, and ``"auto"``
-        takes autograd steps, on the same native kernels.
+        What runs the optimizer steps: whole epochs in one native call, or autograd step by step.
+        The native engine trains only classifiers, so ``"native"`` is an error here and ``"auto"``
+        uses autograd, with the same native kernels.
     n_models : int, default=1
-        Members of an ensemble: networks with first weights, order and dropout of their own on the
-        same split, trained one after another. Values are the mean of theirs. The first member is,
-        bit for bit, what ``n_models=1`` gives. Callbacks see every member's run.
+        Number of networks in an ensemble. Each has its own initial weights, order and dropout on
+        the same split; they train one after another, and predictions are their mean. The first
+        member is bit for bit the result of ``n_models=1``. Callbacks are called for every member.
     warm_start : bool, default=False
-        Go on from the weights and the scaling of the last fit, with a fresh optimizer.
+        Continue from the weights and the scaling of the last fit, with a new optimizer.
     checkpoint : str or path, optional
-        File that keeps the state of the training, one safetensors file, replaced as a whole after
-        epochs: a killed process leaves the last one. A checkpoint of that name is replaced unless
-        `resume` is on; any other file is not. Each fit needs a name of its own, also in a search.
-        Further members of an ensemble keep theirs beside it, with ``.1``, ``.2`` and so on.
+        A safetensors file for the state of the training. It is replaced as a whole, so a killed
+        process leaves the last complete one. A checkpoint with this name is overwritten unless
+        `resume` is on; any other file is not. Each fit needs its own name, also in a search.
+        Further members of an ensemble use the same name with ``.1``, ``.2`` and so on.
     checkpoint_every : int, default=1
-        Epochs from one state to the next; the last is kept, too.
+        Epochs between checkpoints; the last epoch is always written.
     resume : bool, default=False
-        Go on from `checkpoint`, and end with the bits of a run that was never interrupted. Without
-        a file training starts anew; of one that had ended the result is returned. A checkpoint of
-        other arguments or other windows is an error that names them. With `random_state=None` the
-        seed is the one in the file.
+        Resume from `checkpoint`; the result is bit for bit that of an uninterrupted run. Without a
+        file, training starts from the beginning; if the run in the file was complete, its result is
+        returned. A checkpoint made with other arguments or windows raises an error that names the
+        difference. With `random_state=None` the seed in the file is used.
     auto_repair : bool, default=False
-        Only ``False``: the report does not judge the loss of a regression.
+        Only ``False`` is allowed: the report does not judge the loss of a regression.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
     verbose : int, default=0
-        1 shows progress on stderr; 2 writes every epoch where there is no terminal.
+        1 shows progress on stderr; 2 writes a line for every epoch if there is no terminal.
     random_state : int, RandomState or None, default=None
-        Decides split, first weights, order, crops and dropout: equal integers give equal bits on
-        one machine, whatever was drawn before; on the native engine (see `engine_`) also on any
-        number of threads.
+        Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
+        the same result on one machine; with the native engine (see `engine_`) also with any number
+        of threads.
 
     Attributes
     ----------
     n_outputs_ : int
-        Values predicted for each window.
+        Number of values predicted for each window.
     target_mean_, target_sd_ : ndarray of shape (n_outputs_,)
-        Of the training part; 0 and 1 with ``target_scale=None``.
+        Mean and sd of the targets in the training part; 0 and 1 with ``target_scale=None``.
     n_features_in_ : int
-        Timesteps of 2-D input, channels of any other.
+        Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str
-        Column names, when X was a 2-D table with names.
+        Column names, if X was a 2-D table with names.
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
     best_epoch_ : int
-        The epoch whose weights are kept, from 1.
+        The epoch whose weights are kept, counted from 1.
     best_score_ : float
         Its monitored value.
     history_ : History
-        One row per epoch; of an ensemble its first member's, as are the other values of a run.
+        One row per epoch. In an ensemble this and the other values of a run are those of the first
+        member.
     histories_ : list of History
-        One for each member.
+        One history for each member.
     fluctuation_ : FluctuationReport
-        Says whether values were not finite; a regression's curve is not judged further.
+        Reports whether values were not finite; the curve of a regression is not judged further.
     scaler_ : Scaler, KeyedScaler or None
-        The scaling, fitted on the training part.
+        The scaler, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode; of an ensemble the first.
+        The network, in evaluation mode; in an ensemble the first one.
     modules_ : list of LSTMLinear
-        The networks of all members.
+        The networks of all members of an ensemble.
     preparation_ : dict or None
-        How the windows were made and which recordings were learned from, when X was a WindowSet or
-        a prepared file; see `sensorseq.training.preparation`.
+        How the windows were prepared and which recordings were used for training, if X was a
+        WindowSet or a prepared file; see `sensorseq.training.preparation`.
     engine_ : EngineChoice
-        Which engine ran, and why.
+        The engine that was used, and why.
 
     Notes
     -----
-    Arrays are (n, t, c); (n, t) is one channel. A 3-D array of one step and several channels, or of
-    at most 16 steps and at least 32 channels, looks like (n, c, t) and is refused by `fit` unless
-    `lengths` is given.
+    Arrays have shape (n, t, c), or (n, t) for one channel. A 3-D array with one step and several
+    channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
+    it unless `lengths` is given.
 
-    A loss that is not finite ends training: the weights of the best epoch are kept, a
-    ConvergenceWarning is raised and the verdict is ``"diverged"``. In the first epoch there are
-    none to keep, and `DivergedError` is raised; `history_` and `fluctuation_` are there even then.
+    A loss that is not finite ends the training: the weights of the best epoch are kept, a
+    ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
+    epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
-    are kept and a warning says so. A search or cross-validation then goes on with its next fit;
-    press it once more within two seconds to end that too. Of an ensemble, members that had not
-    begun are left out.
+    are kept and a warning is issued. A search or cross-validation continues with its next fit; a
+    second Ctrl-C within two seconds ends it too. Members of an ensemble that had not started are
+    dropped.
 
-    Windows with a `sample_weight` of zero take no part.
+    Windows with a `sample_weight` of zero are ignored.
 
     Examples
     --------
@@ -291,21 +293,22 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Learn from one lot of windows: one pass over them, at the full `learning_rate`.
+        """Train for one pass over a chunk of windows, at the full `learning_rate`.
 
-        Nothing is held out, and nothing ends early; schedule, warm-up and validation arguments
-        have no part. The optimizer goes on from call to call, also through a pickle. After `fit`
-        it begins with the weights that `fit` kept; `fit` begins anew. `history_` grows by one row
-        a call.
+        Nothing is held out and there is no early stopping; schedule, warm-up and validation
+        arguments are ignored. The optimizer keeps its state from call to call, also through a
+        pickle. After `fit`, training continues from the weights that `fit` kept; calling `fit`
+        starts over. Each call adds one row to `history_`.
 
-        The scaling of `X` and `y` is learned on the first lot and then fixed: give one that shows
-        their range, or scale before and take ``scale=None`` and ``target_scale=None``.
+        The scaling of `X` and `y` is fitted on the first chunk and then fixed, so that chunk should
+        cover their range. Alternatively, scale them yourself and use ``scale=None`` and
+        ``target_scale=None``.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths : as in `fit`
-            Weights count as they are given; `groups` are checked and not needed. Of what is split
-            only ``"train"`` is learned from.
+            Weights are used as given, without rescaling; `groups` are checked but not needed. If X
+            has a split, only ``"train"`` is used.
 
         Returns
         -------
@@ -314,13 +317,13 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Raises
         ------
         InputError
-            If the windows differ in channels from those of the first call or values.
+            If the channels or the number of values differ from the first call.
         ArgumentError
-            If an argument is for `fit` alone: checkpoint, n_models; or another optimizer or engine
-            is asked for than in the call before.
+            If an argument works only in `fit` (checkpoint, n_models), or if the optimizer or the
+            engine differs from the previous call.
         DivergedError
-            If the loss is not finite in the first call; later that is a ConvergenceWarning, and
-            the weights of before are kept.
+            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
+            issued, and the weights from before the call are kept.
         """
         self._learn_pass(X, y, sample_weight, groups, lengths)
         return self
@@ -331,13 +334,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Parameters
         ----------
         X : as in `fit`
-            Windows of the channels `fit` saw; of a prepared file all of them, in its order.
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
 
         Returns
         -------
-        ndarray of shape (n,), or (n, n_outputs_) when `fit` was given that, float64
+        ndarray of shape (n,), or (n, n_outputs_) if `fit` got 2-D targets, float64
             In the unit of `y`.
         """
         values = self._outputs(X, lengths) * self.target_sd_ + self.target_mean_
@@ -351,7 +355,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the coefficient of determination (R squared), the mean of it over the outputs.
+        """Return the coefficient of determination (R squared), averaged over the outputs.
 
         Parameters
         ----------
@@ -365,19 +369,20 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
     @classmethod
     def from_torch(cls, lstm: Any, linear: Any, *, pooling: str = "last", **arguments: Any) -> Self:
-        """Return a fitted regressor with the weights of a `torch.nn.LSTM` and its linear layer.
+        """Return a fitted regressor with the weights of a `torch.nn.LSTM` and a linear layer.
 
         Parameters
         ----------
         lstm, linear, pooling
             As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
         **arguments
-            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
 
         Returns
         -------
         SensorLSTMRegressor
-            Windows and values are scaled outside, as that network had them.
+            It expects windows, and gives values, scaled as for that network.
         """
         module = LSTMLinear.from_torch(lstm, linear, pooling)
         estimator: Self = import_network(cls, module, arguments, None, "torch.nn.LSTM")
@@ -392,18 +397,19 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         model : keras.Model
             As in `SensorLSTMClassifier.from_keras`, with a linear Dense layer at its end.
         **arguments
-            Further arguments of the constructor, as ``warm_start=True`` to train on with `fit`.
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
 
         Returns
         -------
         SensorLSTMRegressor
-            Windows and values are scaled outside, as that model had them.
+            It expects windows, and gives values, scaled as for that model.
         """
         module, activation = lstm_linear_from_keras(model)
         if activation != "linear":
             raise ArgumentError(
-                f"the Keras model ends in {activation}; values to predict come from a linear Dense"
-                " layer, and classes are for SensorLSTMClassifier."
+                f"the Keras model ends in {activation}; a regressor needs a linear Dense layer. For"
+                " classes use SensorLSTMClassifier."
             )
         estimator: Self = import_network(cls, module, arguments, None, "Keras")
         return estimator
@@ -429,13 +435,14 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         columns = values.reshape(n_windows, -1)
         if taking_part.sum() < (1 if self._in_pass and continues else 2):
             raise InputError(
-                f"X has n_samples={int(taking_part.sum())} that takes part; a regressor needs at"
-                " least two windows."
+                f"X has n_samples={int(taking_part.sum())} to train on; a regressor needs at least"
+                " two windows."
             )
         if continues and columns.shape[1] != self.n_outputs_:
             raise InputError(
-                f"y holds {columns.shape[1]} values for each window, but those until now had"
-                f" {self.n_outputs_}; give as many, or begin anew with fit and warm_start=False."
+                f"y has {columns.shape[1]} values for each window, but earlier calls had"
+                f" {self.n_outputs_}; give the same number, or start over with fit and"
+                " warm_start=False."
             )
         self._flat_targets = values.ndim == 1
         self.n_outputs_ = columns.shape[1]
@@ -445,7 +452,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         columns = check_values(y, n_windows, "y_val", "X_val").reshape(n_windows, -1)
         if columns.shape[1] != self.n_outputs_:
             raise InputError(
-                f"y_val holds {columns.shape[1]} values for each window, and y {self.n_outputs_}."
+                f"y_val has {columns.shape[1]} values for each window, but y has {self.n_outputs_}."
             )
         return columns
 

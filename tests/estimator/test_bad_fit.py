@@ -32,10 +32,10 @@ WINDOWS = {
     "too large": (with_value(-1e300, (1, 2, 0)), r"X holds -1e\+300 in window 1, step 2, channel"),
     "text in an object array": (
         with_value("wheel", (3, 2, 1), object),
-        "X has type object and is not numbers .*'wheel'",
+        "X has type object and is not numeric .*'wheel'",
     ),
     "an object array of None": (np.full(N, None), r"X has shape \(24,\); expected \(n_windows,"),
-    "text": (np.full((N, 10, 3), "a"), "X has type <U1 and is not numbers"),
+    "text": (np.full((N, 10, 3), "a"), "X has type <U1 and is not numeric"),
     "complex": (X + 0j, "Complex data not supported: X has type complex128"),
     "nothing": (None, "X is a NoneType; expected an array of shape .* a list of arrays"),
     "a number": (5, "X is a int; expected an array of shape"),
@@ -43,16 +43,16 @@ WINDOWS = {
     "no windows": (X[:0], r"X has shape \(0, 10, 3\): no windows"),
     "no steps": (X[:, :0], r"X has shape \(24, 0, 3\): no timesteps"),
     "no channels": (X[:, :, :0], r"X has shape \(24, 10, 0\): no channels"),
-    "an empty list": ([], "X is empty: no windows"),
+    "an empty list": ([], "X is empty. Give an array of shape"),
     "1-D": (X[0, :, 0], "Reshape your data: one window of one channel is"),
     "4-D": (X[None], r"X has shape \(1, 24, 10, 3\); expected \(n_windows, n_timesteps"),
     "a list whose channels differ": (
         [X[0], X[1][:, :2], *X[2:]],
-        r"X\[1\] has shape \(10, 2\); .* with the channels of the first",
+        r"X\[1\] has shape \(10, 2\); .* with as many channels as the first",
     ),
     "a list with a window of no steps": (
         [X[0][:0], *X[1:]],
-        r"lengths\[0\] is 0; a window of this set has 1 to 10 steps",
+        r"lengths\[0\] is 0; these windows have 1 to 10 steps",
     ),
 }
 
@@ -67,11 +67,17 @@ def test_windows_that_cannot_be_used_are_named(windows, message, kind):
 BESIDE = {
     "lengths below": ({"lengths": np.zeros(N, int)}, r"lengths\[0\] is 0; .* 1 to 10 steps"),
     "lengths above": ({"lengths": np.r_[[10] * 23, 11]}, r"lengths\[23\] is 11; .* 1 to 10 steps"),
-    "lengths of another length": ({"lengths": [5] * 23}, "lengths is 23 values for the 24"),
-    "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths is an array of shape"),
-    "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths are integers"),
-    "groups of another length": ({"groups": np.arange(23)}, "groups is 23 values for the 24"),
-    "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups is an array of shape \(24, 2\)"),
+    "lengths of another length": (
+        {"lengths": [5] * 23},
+        "lengths has 23 values, but X has 24 windows",
+    ),
+    "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths has shape"),
+    "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths must be integers, in steps"),
+    "groups of another length": (
+        {"groups": np.arange(23)},
+        "groups has 23 values, but X has 24 windows",
+    ),
+    "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
     "one group": ({"groups": ["robot"] * N}, "groups holds one group for all windows"),
     "weights negative": ({"sample_weight": -np.ones(N)}, r"sample_weight\[0\] is -1.0"),
@@ -97,7 +103,7 @@ BESIDE = {
     ),
     "a group on both sides": (
         {"X_val": X, "y_val": Y, "groups": ["a"] * N, "groups_val": ["a"] * N},
-        "group 'a' is in groups and in groups_val",
+        "group 'a' is in both groups and groups_val",
     ),
 }
 
@@ -146,7 +152,9 @@ def test_numbers_given_as_classes_lead_to_the_regressor(y):
     ids=["a number each", "nearly", "a name each", "more classes than windows", "one-hot"],
 )
 def test_as_many_classes_as_windows_are_named(y):
-    with pytest.raises(InputError, match=r"classes for 24 windows, fewer than two of each"):
+    with pytest.raises(
+        InputError, match=r"classes for 24 windows, fewer than two per class on average"
+    ):
         classifier().fit(X, y)
 
 
@@ -183,13 +191,13 @@ HALF_ONE_HOT = {
 @pytest.mark.parametrize("y", HALF_ONE_HOT.values(), ids=HALF_ONE_HOT)
 def test_half_one_hot_labels_are_named_by_row(y):
     row = 4 if (y[0] == np.eye(2)[0]).all() else 0
-    with pytest.raises(InputError, match=rf"row {row} is .*: not one 1 among zeros"):
+    with pytest.raises(InputError, match=rf"row {row} is .*, not a single 1 among zeros"):
         classifier().fit(X, y)
 
 
 def test_a_class_that_only_validation_has_is_named():
     y_val = np.array(["ice", "sand", "mud"])[np.arange(N) % 3]
-    with pytest.raises(InputError, match=r"y_val\[2\] is 'mud', which no window of fit's y is"):
+    with pytest.raises(InputError, match=r"y_val\[2\] is 'mud', which is not in the y of fit"):
         classifier().fit(X, np.array(["ice", "sand"])[Y], X_val=X, y_val=y_val)
 
 
@@ -205,10 +213,10 @@ def test_a_class_that_only_the_stored_validation_part_has_is_no_surprise():
 VALUES = {
     "NaN": (np.where(np.arange(N) == 7, np.nan, 1.0 * Y), r"y\[7\] is nan"),
     "infinity": (np.where(np.arange(N) == 7, np.inf, 1.0 * Y), r"y\[7\] is inf"),
-    "text": (np.array(["left"] * N), "classes are for SensorLSTMClassifier"),
+    "text": (np.array(["left"] * N), "for classes use SensorLSTMClassifier"),
     "complex": (Y + 1j, "Complex data not supported: y has type complex128"),
-    "3-D": (np.zeros((N, 2, 2)), r"y has shape \(24, 2, 2\) for the 24 windows"),
-    "no columns": (np.zeros((N, 0)), r"y has shape \(24, 0\) for the 24 windows"),
+    "3-D": (np.zeros((N, 2, 2)), r"y has shape \(24, 2, 2\), but X has 24 windows"),
+    "no columns": (np.zeros((N, 0)), r"y has shape \(24, 0\), but X has 24 windows"),
 }
 
 
@@ -252,7 +260,10 @@ def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
 
 
 def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
-    with pytest.raises(InputError, match=r"sample_weight of type .* recordings are groups="):
+    with pytest.raises(
+        InputError,
+        match=r"sample_weight has type .* and is not numeric; give recordings as groups=",
+    ):
         classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
 
 

@@ -107,15 +107,18 @@ def begun(tmp_path_factory):
 
 
 REFUSED = [
-    ({"learning_rate": 0.01}, "learning_rate is 0.01, the checkpoint was made with 0.03"),
-    ({"hidden_size": 5}, r"hidden_size is 5, the checkpoint was made with 4\. Go back"),
-    ({"max_epochs": 7}, "max_epochs is 7, the checkpoint was made with 6"),
+    ({"learning_rate": 0.01}, "learning_rate is 0.01, but the checkpoint was made with 0.03"),
+    ({"hidden_size": 5}, r"hidden_size is 5, but the checkpoint was made with 4\. Use the same"),
+    ({"max_epochs": 7}, "max_epochs is 7, but the checkpoint was made with 6"),
     ({"augment": {"jitter": 0.1}}, "augment is {'jitter': 0.1}, the checkpoint was .* with None"),
     ({"scale": "robust"}, "scale is 'robust', .* 'standard'; the training windows differ"),
-    ({"random_state": 1}, "random_state is 1, the checkpoint was made with 0"),
+    ({"random_state": 1}, "random_state is 1, but the checkpoint was made with 0"),
     ({"random_state": np.random.RandomState(3)}, "random_state is 'RandomState"),
-    ({"forget_bias": 0.0}, r"forget_bias is 0.0, the checkpoint was made with 1.0\. Go back"),
-    ({"engine": "autograd"}, "engine is 'autograd', the checkpoint was made with 'native'"),
+    (
+        {"forget_bias": 0.0},
+        r"forget_bias is 0.0, but the checkpoint was made with 1.0\. Use the same",
+    ),
+    ({"engine": "autograd"}, "engine is 'autograd', but the checkpoint was made with 'native'"),
 ]
 
 
@@ -132,7 +135,7 @@ def test_a_checkpoint_of_other_windows_is_refused_by_name(begun):
         same.fit(X + 1e-3 * RNG.normal(size=X.shape), Y)
     with pytest.raises(CheckpointError, match="the training targets differ; "):
         same.fit(X, (Y + 1) % 3)
-    with pytest.raises(CheckpointError, match=r"run: the training weights differ\. Go back"):
+    with pytest.raises(CheckpointError, match=r"run: the training weights differ\. Use the same"):
         same.fit(X, Y, sample_weight=np.linspace(1, 2, 36))
 
 
@@ -149,7 +152,7 @@ def test_what_shapes_no_training_may_change(begun, tmp_path):
 
 
 def test_to_resume_without_a_checkpoint_is_refused():
-    with pytest.raises(ArgumentError, match=r"resume=True without checkpoint: give checkpoint="):
+    with pytest.raises(ArgumentError, match=r"resume=True needs a checkpoint: give checkpoint="):
         classifier(resume=True).fit(X, Y)
 
 

@@ -477,8 +477,10 @@ def test_the_engine_says_why_it_ran():
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (asked for)"
     own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
     assert own.name == "autograd"
-    assert "loss is a callable" in own.reason
-    with pytest.raises(ArgumentError, match="engine='native' cannot serve this training: loss"):
+    assert "the loss is a callable" in own.reason
+    with pytest.raises(
+        ArgumentError, match="engine='native' does not support this training: the loss"
+    ):
         small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
 
 

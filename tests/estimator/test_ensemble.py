@@ -155,7 +155,7 @@ def test_a_warm_start_goes_on_with_every_member():
     before = [weights(module) for module in ensemble.modules_]
     ensemble.set_params(learning_rate=1e-30, optimizer="sgd").fit(X, Y)
     assert [weights(module) for module in ensemble.modules_] == before
-    with pytest.raises(ArgumentError, match="n_models=3, but warm_start=True goes on from 2"):
+    with pytest.raises(ArgumentError, match="n_models=3, but warm_start=True continues from 2"):
         ensemble.set_params(n_models=3).fit(X, Y)
 
 

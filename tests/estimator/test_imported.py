@@ -109,10 +109,10 @@ def test_the_imported_weights_are_copies():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": ["a", "b"]}, "for the 4 outputs of the network"),
-        ({"classes": ["a", "b", "b", "c"]}, "as many different labels"),
-        ({"hidden_size": 9}, "hidden_size=9 cannot be chosen here: the network has its own"),
-        ({"scale": "standard"}, "scale='standard' cannot be chosen here: there is no data"),
+        ({"classes": ["a", "b"]}, "but the network has 4 outputs"),
+        ({"classes": ["a", "b", "b", "c"]}, "one distinct label per output"),
+        ({"hidden_size": 9}, "hidden_size=9 cannot be set here: the network determines it"),
+        ({"scale": "standard"}, "scale='standard' cannot be set here: there is no data"),
         ({"pooling": "meanmax"}, "linear takes 5 features, but pooling='meanmax'"),
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
@@ -300,7 +300,8 @@ REFUSED = {
     "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),
     "hard sigmoid": (
         Model(last(recurrent_activation="hard_sigmoid"), dense(5, 2)),
-        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; only 'sigmoid' is supported",
+        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; only 'sigmoid' is"
+        " supported",
     ),
     "relu": (
         Model(last(activation="relu"), dense(5, 2)),

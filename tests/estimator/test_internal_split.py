@@ -90,5 +90,5 @@ def test_window_sets_that_share_a_recording_are_refused_as_training_and_validati
     X, y = np.zeros((6, 4, 1), np.float32), np.arange(6) % 2
     train = WindowSet(X, y=y, recording_id=np.array(list("aabbcc")))
     validation = WindowSet(X, y=y, recording_id=np.array(list("ccddee")))
-    with pytest.raises(InputError, match="group 'c' is in groups and in groups_val"):
+    with pytest.raises(InputError, match="group 'c' is in both groups and groups_val"):
         SensorLSTMClassifier().fit(train, X_val=validation)

@@ -14,8 +14,8 @@ from sensorseq import Recording, SensorLSTMClassifier, SensorLSTMRegressor, Wind
 from sensorseq.errors import LeakWarning
 from sensorseq.preprocessing.window import make_windows
 
-OVERLAP = r"held out for validation.* hold samples of training windows: .*enable_metadata_routing"
-IN_A_ROW = r"goes on where the one before it ended: .*enable_metadata_routing"
+OVERLAP = r"held out for validation.* overlap training windows, .*enable_metadata_routing"
+IN_A_ROW = r"each window continues the one before it, .*enable_metadata_routing"
 SETTINGS = {"hidden_size": 1, "max_epochs": 1, "device": "cpu", "random_state": 0}
 T = 32
 
@@ -99,7 +99,7 @@ def test_own_validation_windows_are_the_users_business():
 def test_the_overlap_is_found_among_many_windows():
     X, _, y = cut(recordings(n=20, n_samples=8000, n_channels=3), T // 2)
     order = np.random.default_rng(0).permutation(len(X))
-    with pytest.warns(LeakWarning, match=rf"of the 1\d\d windows .* looked at \({len(X) // 5}"):
+    with pytest.warns(LeakWarning, match=rf"of the 1\d\d windows .* checked \({len(X) // 5}"):
         classifier(batch_size=512).fit(X[order], y[order])
 
 

@@ -243,7 +243,9 @@ def test_a_window_set_brings_labels_groups_and_recordings(twins):
 def test_recordings_that_were_learned_from_choose_no_threshold():
     windows = WindowSet(X, y=Y, recording_id=np.array([f"drive {i}" for i in range(120)]))
     clf = small().fit(windows)
-    with pytest.raises(InputError, match=r"120 recording\(s\) that the model has learned from"):
+    with pytest.raises(
+        InputError, match=r"120 recording\(s\) that were used for training or validation"
+    ):
         clf.fit_abstention(windows)
 
 
@@ -254,8 +256,8 @@ def test_recordings_that_were_learned_from_choose_no_threshold():
         ({"confidence": 1.0}, "confidence=1.0 must be a number"),
         ({"groups": [1, 2]}, "groups"),
         ({"y": None}, "y is None"),
-        ({"y": [9] * 120}, r"y\[0\] is 9, which no window"),
-        ({"error_rate": 0.01}, r"cannot show .* error_rate=0\.01 .* take error_rate=0\.\d+, which"),
+        ({"y": [9] * 120}, r"y\[0\] is 9, which is not in the y of fit"),
+        ({"error_rate": 0.01}, r"cannot show .* error_rate=0\.01 .* use error_rate=0\.\d+, which"),
         ({"groups": [1] * 120}, r"of 1 group\(s\).* Record more groups\.$"),
     ],
 )

@@ -195,7 +195,7 @@ def test_warm_start_goes_on():
     fitted.fit(X, Y + 0.01)
     assert fitted.history_["loss"][0] < first
     np.testing.assert_array_equal(fitted.target_mean_, mean)
-    with pytest.raises(InputError, match="2 values for each window, but those until now had 1"):
+    with pytest.raises(InputError, match="2 values for each window, but earlier calls had 1"):
         fitted.fit(X, np.stack([Y, Y], 1))
 
 
@@ -203,13 +203,13 @@ def test_warm_start_goes_on():
     ("arguments", "y", "message"),
     [
         ({}, np.where(np.arange(60) == 7, np.nan, 1.0), r"y\[7\] is nan"),
-        ({}, ["left"] * 60, "not numbers .* classes are for SensorLSTMClassifier"),
-        ({}, np.ones(59), r"y has shape \(59,\) for the 60 windows"),
+        ({}, ["left"] * 60, "not numeric .* for classes use SensorLSTMClassifier"),
+        ({}, np.ones(59), r"y has shape \(59,\), but X has 60 windows"),
         ({}, None, "requires y to be passed"),
         ({"loss": "cross_entropy"}, Y, "loss='cross_entropy' is not known"),
         ({"monitor": "val_accuracy"}, Y, "monitor='val_accuracy' is not known"),
         ({"target_scale": "max"}, Y, "target_scale='max' is not known"),
-        ({"engine": "native"}, Y, "cannot serve this training: it trains classifiers"),
+        ({"engine": "native"}, Y, "does not support this training: it trains only classifiers"),
         ({"augment": "jitter"}, Y, "augment='jitter' must be None, 'standard'"),
         ({"augment": {"jiter": 0.1}}, Y, "Did you mean 'jitter'"),
     ],
