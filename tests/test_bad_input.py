@@ -56,10 +56,14 @@ FIT = {
     "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), {}, "X holds NaN in window 5, step 7"),
     "too large": ((spoiled(1e300), Y), {}, r"X holds 1e\+300 in window 5, step 7, channel 2"),
     "no y": ((X,), {}, "requires y to be passed"),
-    "labels of another length": ((X, Y[:-1]), {}, "y is 23 values for the 24 windows of X"),
-    "one-hot of another length": ((X, np.eye(2)[Y][:-1]), {}, "y has 23 one-hot rows for the 24"),
-    "one class": ((X, np.full(24, "ICE")), {}, "y holds one class .'ICE'."),
-    "one column of one-hot": ((X, np.eye(2)[Y * 0]), {}, "y holds one class .0."),
+    "labels of another length": ((X, Y[:-1]), {}, "y has 23 values, but X has 24 windows of X"),
+    "one-hot of another length": (
+        (X, np.eye(2)[Y][:-1]),
+        {},
+        "y has 23 one-hot rows, but X has 24",
+    ),
+    "one class": ((X, np.full(24, "ICE")), {}, "y has only one class .'ICE'."),
+    "one column of one-hot": ((X, np.eye(2)[Y * 0]), {}, "y has only one class .0."),
     "half one-hot": ((X, np.full((24, 2), 0.5)), {}, r"row 0 is \[0.5, 0.5\]: not one 1 among"),
     "several labels": ((X, np.ones((24, 3), int)), {}, r"row 0 is \[1, 1, 1\]"),
     "NaN label": ((X, np.where(np.arange(24) == 4, np.nan, Y)), {}, r"y\[4\] is nan"),
@@ -70,7 +74,7 @@ FIT = {
     "no windows": ((X[:0], Y[:0]), {}, "no windows"),
     "no steps": ((X[:, :0], Y), {}, "no timesteps"),
     "no channels": ((X[:, :, :0], Y), {}, "no channels"),
-    "empty lists": (([], []), {}, "X is empty: no windows. Give an array of shape"),
+    "empty lists": (([], []), {}, "X is empty. Give an array of shape"),
     "one step of many": (
         (X.reshape(24, 1, 30), Y),
         {},
@@ -93,9 +97,15 @@ def test_fit_names_what_is_wrong_with_the_data(data, arguments, message):
 
 KEYWORDS = {
     "lengths too long": ({"lengths": [11] * 24}, r"lengths\[0\] is 11; .* 1 to 10 steps"),
-    "lengths of another length": ({"lengths": [3] * 23}, "lengths is 23 values for the 24"),
-    "lengths not integers": ({"lengths": [2.5] * 24}, "lengths are integers"),
-    "groups of another length": ({"groups": [1] * 23}, "groups is 23 values for the 24"),
+    "lengths of another length": (
+        {"lengths": [3] * 23},
+        "lengths has 23 values, but X has 24 windows",
+    ),
+    "lengths not integers": ({"lengths": [2.5] * 24}, "lengths must be integers, in steps"),
+    "groups of another length": (
+        {"groups": [1] * 23},
+        "groups has 23 values, but X has 24 windows",
+    ),
     "missing group": (
         {"groups": np.where(np.arange(24) == 6, np.nan, 1.0)},
         r"groups\[6\] is .*nan.*; every window needs a group",
@@ -124,7 +134,7 @@ KEYWORDS = {
     ),
     "shared group": (
         {"X_val": X, "y_val": Y, "groups": list("abcd" * 6), "groups_val": list("defg" * 6)},
-        "group 'd' is in groups and in groups_val",
+        "group 'd' is in both groups and groups_val",
     ),
 }
 
@@ -161,16 +171,18 @@ def test_a_group_in_two_parts_of_a_split_is_named(other):
 
 def test_what_a_split_leaves_no_use_for_is_refused():
     split = ["train"] * 12 + ["validation"] * 12
-    with pytest.raises(InputError, match="groups is given, and X brings a split"):
+    with pytest.raises(InputError, match="X already has a split, which groups cannot change"):
         classifier().fit(window_set(split), groups=np.arange(24))
-    with pytest.raises(InputError, match="X_val is given, and X has a split with a validation"):
+    with pytest.raises(
+        InputError, match="X already has a validation part, so X_val cannot be given"
+    ):
         classifier().fit(window_set(split), X_val=X, y_val=Y)
     train = window_set(split).part("train")
     assert classifier().fit(train, X_val=X, y_val=Y).n_iter_ == 1
 
 
 def test_what_leaves_nothing_to_validate_on_is_named():
-    with pytest.raises(ArgumentError, match="split of X has none: its 20 training windows"):
+    with pytest.raises(ArgumentError, match="split of X has none, only 20 training windows"):
         classifier().fit(window_set(["train"] * 20 + ["test"] * 4))
     with pytest.raises(ArgumentError, match="none of the 2 windows of X can be held out"):
         classifier().fit(X[:2], Y[:2])
@@ -179,7 +191,7 @@ def test_what_leaves_nothing_to_validate_on_is_named():
 
 
 def test_a_file_brings_its_own_labels():
-    with pytest.raises(InputError, match=r"y is given, and the file windows\.h5 brings its own"):
+    with pytest.raises(InputError, match=r"the file windows\.h5 contains its own y"):
         classifier().fit("windows.h5", Y)
 
 
@@ -194,7 +206,7 @@ def test_channel_first_windows_are_recognised_at_prediction():
         deep.predict(np.zeros((4, 6, 50)))
     said = str(caught.value)
     assert "read as 4 windows of 6 steps and 50 channels, but fit saw 6 channels" in said
-    assert "channel-first, (n, c, t), it holds windows of 50 steps and 6 channels" in said
+    assert "channel-first, (n, c, t), it has windows of 50 steps and 6 channels" in said
     assert "X.transpose(0, 2, 1)" in said
 
 
@@ -217,12 +229,12 @@ def test_prediction_names_what_is_wrong(fitted, method, windows, message):
 
 def test_a_value_that_only_scaling_makes_infinite_is_named_by_channel():
     quiet = X * np.array([1.0, 1e-30, 1.0])
-    with pytest.raises(InputError, match="X in channel 1 is infinity after scaling in float32"):
+    with pytest.raises(InputError, match="X in channel 1 is infinite after scaling in float32"):
         classifier().fit(quiet, Y).predict(X * 1e30)
 
 
 def test_score_needs_labels_of_the_same_length(fitted):
-    with pytest.raises(InputError, match="y is 23 values for the 24 windows"):
+    with pytest.raises(InputError, match="y has 23 values, but X has 24 windows"):
         fitted.score(X, Y[1:])
     with pytest.raises(InputError, match="y is None"):
         fitted.score(X)
@@ -307,10 +319,13 @@ CONTRADICTIONS = [
         "calibrate=True needs validation windows.* give X_val",
     ),
     ({"validation_fraction": 0.0}, "early_stopping=True with monitor='val_loss'"),
-    ({"class_weight": "balanced", "sampler": "balanced"}, "take one"),
-    ({"class_weight": {5: 2.0}}, r"no use for 5.* \[0, 1\]"),
+    (
+        {"class_weight": "balanced", "sampler": "balanced"},
+        "so together they overcorrect it; use one of them",
+    ),
+    ({"class_weight": {5: 2.0}}, r"a factor for 5, which is not a class.* \[0, 1\]"),
     ({"class_weight": {0: -1.0}}, r"class_weight\[0\]=-1.0"),
-    ({"lr_schedule": "one_cycle", "warmup_epochs": 1}, "leave warmup_epochs=0"),
+    ({"lr_schedule": "one_cycle", "warmup_epochs": 1}, "set warmup_epochs=0"),
     ({"loss": lambda logits, y: logits.sum(1), "label_smoothing": 0.1}, "label_smoothing"),
     ({"head_norm": "batch", "batch_size": 1}, "head_norm='batch' needs two windows"),
 ]
@@ -334,7 +349,9 @@ def test_a_warm_start_names_what_has_changed():
 
 
 def test_a_wrong_class_weight_label_names_the_nearest():
-    with pytest.raises(ArgumentError, match=r"no use for 'ICEE'. Did you mean 'ICE'"):
+    with pytest.raises(
+        ArgumentError, match=r"a factor for 'ICEE', which is not a class. Did you mean 'ICE'"
+    ):
         classifier(class_weight={"ICEE": 2.0}).fit(X, np.where(Y, "ICE", "SNOW"))
 
 

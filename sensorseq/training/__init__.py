@@ -1,4 +1,4 @@
-"""Windows to History: native epochs or autograd."""
+"""Train a network on windows, with the native engine or autograd."""
 
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.config import EngineChoice, TrainingConfig, choose_engine

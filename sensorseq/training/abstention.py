@@ -1,4 +1,4 @@
-"""The probability below which a classifier had better not answer."""
+"""Choose the probability below which a classifier abstains."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ _STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_thres
 
 
 class Abstention(NamedTuple):
-    """A threshold, what it was asked for, and what it did on the windows it was chosen on.
+    """A threshold, its requirements, and its results on the windows it was chosen on.
 
     Parameters
     ----------
     threshold : float
-        Windows whose highest probability is below are not answered.
+        Windows whose highest probability is below it get no label.
     error_rate, confidence : float
         At most this share of the answers is wrong, with this confidence.
     coverage : float
@@ -24,7 +24,7 @@ class Abstention(NamedTuple):
     error : float
         Share of the answers that was wrong.
     n_windows, n_groups : int
-        What stands behind it.
+        Number of windows and groups it was chosen on.
     """
 
     threshold: float
@@ -47,26 +47,26 @@ def choose_threshold(
     """Return the lowest threshold that keeps the error of answered windows, or None.
 
     The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
-    against "more than `error_rate` of its answers are wrong", until one is not refuted. Testing in
-    an order that was fixed beforehand needs no correction for the number of tests [1]_. As few
-    windows refute nothing, there are three starts, at 30, 60 and 100 %, that share
-    ``1 - confidence``; what a start has not lost, it hands to the next (the fallback procedure
-    [2]_).
+    against the null hypothesis "more than `error_rate` of its answers are wrong", until one cannot
+    be rejected. A fixed testing order needs no correction for the number of tests [1]_. Because few
+    windows cannot reject anything, there are three starting points, at 30, 60 and 100 %, which
+    share ``1 - confidence``; a start passes the part it has not used on to the next (the fallback
+    procedure [2]_).
 
-    A test is the exact binomial one with the *effective* number of windows: that of answered
-    windows over their design effect ``1 + (m - 1) rho``, m being the windows of a group and rho
-    the correlation of errors within a group, as in surveys [3]_. rho is estimated from all windows
-    and drawn towards 1 (a group is one observation) with the weight of one group that holds an
-    error, which stands in for their correction for few groups.
+    Each test is an exact binomial test with the *effective* number of windows: the number of
+    answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
+    windows of a group and rho the correlation of errors within a group, as in surveys [3]_. rho is
+    estimated from all windows and shrunk towards 1 (a group is one observation) with the weight of
+    one group that has an error, in place of their correction for few groups.
 
     Parameters
     ----------
     probability : ndarray of shape (n_windows,)
-        Of the class that is most probable.
+        Probability of the most probable class.
     is_right : ndarray of shape (n_windows,), bool
-        Whether it is the true one.
+        Whether that class is the true one.
     group_index : ndarray of shape (n_windows,), int
-        0 to n_groups - 1: what was recorded as a whole.
+        Group of each window, 0 to n_groups - 1.
     error_rate, confidence : float
         See `Abstention`.
 

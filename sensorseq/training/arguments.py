@@ -66,7 +66,7 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
     if path is None:
         if resume:
             raise ArgumentError(
-                "resume=True without checkpoint: give checkpoint= the name of the file to go on"
+                "resume=True needs a checkpoint: give checkpoint= the name of the file to resume"
                 " from."
             )
         return
@@ -79,4 +79,6 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
             f" {str(file / 'run.checkpoint')!r}."
         )
     if not file.parent.is_dir():
-        raise ArgumentError(f"checkpoint={str(path)!r}: there is no folder {file.parent}; make it.")
+        raise ArgumentError(
+            f"checkpoint={str(path)!r}: the folder {file.parent} does not exist; create it."
+        )

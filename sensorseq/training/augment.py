@@ -1,4 +1,4 @@
-"""Training windows that are changed at random in each epoch, as another run of a robot would be."""
+"""Random changes of the training windows in each epoch, like another run of a robot."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

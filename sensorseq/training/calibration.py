@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sure as they are right."""
+"""Temperature scaling: one number that calibrates the probabilities."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ NOTABLE_SPREAD = 0.05
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return the temperature T for which ``softmax(logits / T)`` suits the classes best.
 
-    The cross entropy of the windows is minimised [1]_, plus ``b - 1 - log(b)`` with ``b = 1 / T``:
-    a gamma prior whose mode is the network as it is. Of some dozens of windows it is not felt. Of
-    windows that are all right, where cross entropy alone falls for ever as T goes to 0, or that are
-    worse than chance, where it does as T goes to infinity, it keeps T finite and near 1. The sum is
+    It minimizes the cross entropy of the windows [1]_ plus ``b - 1 - log(b)`` with ``b = 1 / T``, a
+    gamma prior whose mode is T = 1. With a few dozen windows the prior has no noticeable effect. If
+    all windows are classified correctly (cross entropy alone falls as T goes to 0) or are worse
+    than chance (it falls as T goes to infinity), the prior keeps T finite and near 1. The sum is
     strictly convex in b, so there is one minimum and no bound is needed.
 
     Parameters
     ----------
     logits : ndarray of shape (n_windows, n_classes)
-        Of windows that were not trained on; of an ensemble the log of its mean probability.
+        Logits of windows not used for training; for an ensemble the log of its mean probability.
     class_index : ndarray of shape (n_windows,), int
-        Their classes.
+        True classes.
 
     Returns
     -------
     float
-        Above 1 where the network is too sure, below 1 where it is not sure enough.
+        Above 1 if the network is overconfident, below 1 if it is underconfident.
 
     References
     ----------

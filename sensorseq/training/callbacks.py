@@ -1,4 +1,4 @@
-"""Callback: what may watch a fit, and end it early."""
+"""Callback: observe a fit, and stop it early."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,15 +18,15 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Four empty hooks; override what is needed. Any object with one of these methods will do.
+    """Four empty hooks; override those you need. Any object with one of these methods works.
 
-    The module is in evaluation mode in every hook, and holds the weights that are validated (the
-    average of the weights with `ema_decay`). A hook may read it; a change to its weights is a
-    change to the training. There is no hook for a step: the native engine takes all steps of an
-    epoch in one call.
+    In every hook the module is in evaluation mode and holds the weights that are validated (with
+    `ema_decay`, the averaged weights). A hook may read them; changing them changes the training.
+    There is no hook for single steps, because the native engine runs all steps of an epoch in one
+    call.
 
-    A hook that raises ends the training as one that returns True does: the best weights are
-    restored, `on_fit_end` of every callback is called, and then the error rises.
+    If a hook raises, training stops as if it had returned True: the best weights are restored,
+    `on_fit_end` of every callback is called, and then the error is raised.
     """
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
@@ -37,11 +37,11 @@ class Callback:
         module : torch.nn.Module
             The network.
         config : TrainingConfig
-            How it is trained.
+            The training settings.
         """
 
     def on_epoch_begin(self, module: nn.Module, history: History) -> None:
-        """Before each epoch; `history` holds the rows of those before it.
+        """Before each epoch; `history` holds the rows of the earlier epochs.
 
         Parameters
         ----------
@@ -52,7 +52,7 @@ class Callback:
         """
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool | None:
-        """After each epoch; `history[-1]` is its row. Return True to end training.
+        """After each epoch; `history[-1]` is its row. Return True to stop training.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Callback:
         """
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """After the last epoch, best weights restored; also when training failed.
+        """After the last epoch, with the best weights restored; also if training failed.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
         return ()
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
         raise ArgumentError(
-            f"callbacks={callbacks!r} must be a list of objects with {', '.join(HOOKS)}."
+            f"callbacks={callbacks!r} must be a list of objects with methods {', '.join(HOOKS)}."
         )
     for position, callback in enumerate(callbacks):
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
@@ -139,7 +139,7 @@ class Watchers:
     def explain(self, error: BaseException | None) -> None:
         """Note on an error of the training itself what a callback raised besides."""
         if error is not None and self.error is not None:
-            error.add_note(f"besides: {self.error!r} {', '.join(self.error.__notes__)}")
+            error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")
 
 
 def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:

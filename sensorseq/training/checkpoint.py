@@ -1,4 +1,4 @@
-"""Checkpoint: the state of a run after its last epochs, and the run that goes on from it."""
+"""Checkpoint: write the state of a run to a file, and resume the run from it."""
 
 import json
 import os
@@ -48,35 +48,34 @@ class _State(NamedTuple):
 
 
 class Checkpoint:
-    """Keep a run in a file, and go on from it.
+    """Write a run to a file, and resume from it.
 
-    The file is replaced as a whole after each `every`-th epoch and after the last, so that a
-    process that is killed at any moment leaves the last one written. A thread writes it while the
-    next epoch is under way, and is never behind by more than that epoch. When a run ends before its
-    time (Ctrl-C, a callback, an error), its last finished epoch is written. A run that goes on is
-    the run that was never interrupted, bit by bit, but for `duration_s`.
+    The file is replaced as a whole after every `every`-th epoch and after the last one, so a killed
+    process leaves the last complete file. A thread writes it during the next epoch and is never
+    more than one epoch behind. If a run ends early (Ctrl-C, a callback, an error), its last
+    finished epoch is written. A resumed run is bit for bit the same as an uninterrupted one, except
+    for `duration_s`.
 
     Parameters
     ----------
     path : str or path
-        The file. Where a run starts anew it takes the place of a checkpoint of that name, but of no
-        other file.
+        The file. A new run overwrites a checkpoint with this name, but no other file.
     every : int, default=1
-        Epochs from one to the next. Written is about four times the size of the network, and what
-        was noted of the run: for each epoch some bytes for each window that is followed.
+        Epochs between writes. The file has about four times the size of the network, plus the
+        record of the run: some bytes per epoch for each window that is followed.
     resume : bool, default=False
-        Go on from the file where there is one; a run that had ended as asked (by `max_epochs`,
-        early stopping or divergence) is returned as it ended. Without a file the run starts anew.
+        Resume from the file if it exists. A run that was complete (by `max_epochs`, early stopping
+        or divergence) is returned as it ended. Without a file a new run starts.
     arguments : mapping, optional
-        What shapes the run beyond the `TrainingConfig`, by name; a checkpoint with others is
-        refused.
+        Further arguments that affect the run besides the `TrainingConfig`, by name; a checkpoint
+        with other values is rejected.
 
     Raises
     ------
     ArgumentError
-        If `path` names no place for a file.
+        If `path` is not a valid file name.
     CheckpointError
-        If the file is damaged, of a newer version or something else than a checkpoint.
+        If the file is damaged, from a newer version or not a checkpoint.
     """
 
     def __init__(
@@ -199,15 +198,15 @@ class Checkpoint:
         found = self._read(lambda: differences(here, there))
         if found:
             raise CheckpointError(
-                f"the checkpoint {self.path} is of another run: {'; '.join(found)}. Go back to what"
-                " it was made with, give checkpoint= another name, or take resume=False to train"
-                " anew in its place."
+                f"the checkpoint {self.path} is from another run: {'; '.join(found)}. Use the same"
+                " arguments and data, give checkpoint= another name, or set resume=False to"
+                " overwrite it."
             )
         changed = self._read(lambda: changed_surroundings(here, there))
         if changed:
             warn_caller(
-                f"the checkpoint {self.path} was made elsewhere: {'; '.join(changed)}. The run goes"
-                " on, but may not end in the same bits.",
+                f"the checkpoint {self.path} was made in another environment: {'; '.join(changed)}."
+                " The run resumes, but its result may not be bit for bit the same.",
             )
 
     def _restore(self, run: Resumable) -> None:
@@ -227,6 +226,6 @@ class Checkpoint:
             raise
         except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"the checkpoint {self.path} contradicts itself: {error}. Delete it to train anew,"
-                " or give checkpoint= another name."
+                f"the checkpoint {self.path} is inconsistent: {error}. Delete it to start over, or"
+                " give checkpoint= another name."
             ) from error

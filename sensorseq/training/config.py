@@ -1,4 +1,4 @@
-"""TrainingConfig: how to train, checked when made; which engine runs it, and why."""
+"""TrainingConfig: validated training settings; and the choice of the engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,14 +35,14 @@ def monitors_of(task: str) -> tuple[str, ...]:
 
 
 class EngineChoice(NamedTuple):
-    """Which engine trained, and why that one.
+    """The engine that trained, and why it was chosen.
 
     Attributes
     ----------
     name : {"native", "autograd"}
         The engine.
     reason : str
-        Why it was taken.
+        Why it was chosen.
     """
 
     name: str
@@ -52,49 +52,49 @@ class EngineChoice(NamedTuple):
         return f"{self.name} ({self.reason})"
 
 
-AUTOGRAD = EngineChoice("autograd", "asked for")
+AUTOGRAD = EngineChoice("autograd", "requested")
 
 
 def choose_engine(engine: str, gap: str | None) -> EngineChoice:
-    """Say which engine serves `engine`.
+    """Choose the engine for the argument `engine`.
 
     Parameters
     ----------
     engine : {"auto", "native", "autograd"}
-        As asked for.
+        The requested engine.
     gap : str or None
-        What the native engine lacks for this training, see `native_engine_gap`.
+        Why the native engine cannot run this training, see `native_engine_gap`.
 
     Raises
     ------
     ArgumentError
-        If the name is unknown, or the native engine is asked for and cannot serve.
+        If the name is unknown, or the native engine is requested and does not support this.
     """
     check_choice("engine", engine, ENGINES)
     if engine == "autograd":
         return AUTOGRAD
     if gap is None:
-        reason = "asked for" if engine == "native" else "it serves this training"
+        reason = "requested" if engine == "native" else "it supports this training"
         return EngineChoice("native", reason)
     if engine == "native":
         raise ArgumentError(
-            f"engine='native' cannot serve this training: {gap}. engine='auto' (the default)"
-            " takes the autograd engine then."
+            f"engine='native' does not support this training: {gap}. engine='auto' (the"
+            " default) then uses the autograd engine."
         )
-    return EngineChoice("autograd", f"the native engine does not serve this: {gap}")
+    return EngineChoice("autograd", f"the native engine does not support this: {gap}")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train: every field has the name and the meaning of the estimator's argument.
+    """Training settings; every field has the name and meaning of the estimator's argument.
 
     Parameters
     ----------
     n_outputs : int
         Outputs of the head, K: classes, or values of a regression.
     task : {"classification", "regression"}
-        What the targets are; it decides which losses there are, and the column beside them:
-        accuracy or r2.
+        Kind of targets; it determines the available losses and the score in the history, accuracy
+        or r2.
     loss : str or callable
         See `sensorseq.training.losses.make_loss`.
     label_smoothing : float
@@ -108,7 +108,7 @@ class TrainingConfig:
     sampler, last_batch
         See `sensorseq.training.batches`.
     max_epochs : int
-        Upper limit of epochs.
+        Maximum number of epochs.
     max_grad_norm : float or None
         Bound of the gradient before the optimizer sees it: on its global norm for
         ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
@@ -131,7 +131,7 @@ class TrainingConfig:
     Raises
     ------
     ArgumentError
-        If a value is outside what its argument accepts, or two arguments contradict each other.
+        If a value is invalid, or two arguments contradict each other.
     """
 
     n_outputs: int
@@ -170,8 +170,8 @@ class TrainingConfig:
         check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if callable(self.loss) and self.label_smoothing:
             raise ArgumentError(
-                "label_smoothing has no effect on a callable loss; smooth inside the loss and"
-                " leave label_smoothing=0."
+                "label_smoothing has no effect on a callable loss; smooth in the loss itself and"
+                " set label_smoothing=0."
             )
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
@@ -181,8 +181,9 @@ class TrainingConfig:
         check_integer("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs and self.lr_schedule == "one_cycle":
             raise ArgumentError(
-                f"warmup_epochs={self.warmup_epochs} with lr_schedule='one_cycle': one_cycle rises"
-                " by itself over its first 30 %; leave warmup_epochs=0."
+                f"warmup_epochs={self.warmup_epochs} cannot be combined with"
+                " lr_schedule='one_cycle', which has its own warm-up over the first 30 %; set"
+                " warmup_epochs=0."
             )
         if self.ema_decay is not None:
             check_real("ema_decay", self.ema_decay, 0.0, 1.0)
@@ -212,13 +213,14 @@ class TrainingConfig:
             return
         if not isinstance(params, Mapping):
             raise ArgumentError(
-                f"optimizer_params={params!r} must be a dictionary of torch's names, or None."
+                f"optimizer_params={params!r} must be a dictionary with torch's names, or None."
             )
         own = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
         for key, argument in own.items():
             if key in params and key not in OPTIMIZERS[self.optimizer]:
                 raise ArgumentError(
-                    f"optimizer_params holds {key!r}; give {argument}= to the estimator instead."
+                    f"optimizer_params contains {key!r}; use the estimator's argument {argument}="
+                    " instead."
                 )
         check_keys(
             f"optimizer_params of optimizer={self.optimizer!r}", params, OPTIMIZERS[self.optimizer]

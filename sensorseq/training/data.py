@@ -28,9 +28,9 @@ class TrainingData:
     lengths : Tensor of shape (N,), int64, or None
         Valid steps of each window, 1 to T; None when every window has T.
     target : Tensor of shape (N,), int64, or (N, K), float
-        Class, 0 to K - 1; or the K values of a regression.
+        Class, 0 to K - 1, or the K values of a regression.
     weight : Tensor of shape (N,), or None
-        Factor on the loss of each window; None for one.
+        Factor of each window in the loss; None means 1.
     """
 
     X: Tensor

@@ -1,4 +1,4 @@
-"""Where to train: the device that a name stands for, when it is there."""
+"""The device for a device name, if it is available."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def check_device(device: Any) -> str:
-    """Return the name of the device when it is one, there or not."""
+    """Return the name if it is a valid device name, available or not."""
     name = str(device) if isinstance(device, torch.device) else device
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -24,13 +24,13 @@ def check_device(device: Any) -> str:
 def resolve_device(
     device: Any, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
 ) -> torch.device:
-    """Return the device that `device` stands for.
+    """Return the device for the argument `device`.
 
     Parameters
     ----------
     device : object
-        ``"auto"`` or the name of a device. ``"auto"`` is a GPU where there is one and our kernels
-        serve the network on it, else the CPU, which they always serve.
+        ``"auto"`` or the name of a device. ``"auto"`` is a GPU if there is one whose kernels
+        support the network, otherwise the CPU.
     hidden_size : int, default=64
         Of the network.
     dtype : torch.dtype, default=torch.float32
@@ -41,7 +41,7 @@ def resolve_device(
     ArgumentError
         If it is not the name of a device.
     EnvironmentProblemError
-        If there is no such GPU.
+        If this GPU is not available.
     """
     name = check_device(device)
     if name == "auto":
@@ -54,8 +54,8 @@ def resolve_device(
     n_devices = torch.cuda.device_count()
     if resolved.type == "cuda" and n_devices <= (resolved.index or 0):
         raise EnvironmentProblemError(
-            f"device={name!r} is not there: torch {torch.__version__} sees {n_devices} CUDA"
-            " devices. Take device='auto' or 'cpu' (load(path, device='cpu') for a saved model),"
+            f"device={name!r} is not available: torch {torch.__version__} sees {n_devices} CUDA"
+            " devices. Use device='auto' or 'cpu' (load(path, device='cpu') for a saved model),"
             " or install a CUDA build of torch."
         )
     return resolved

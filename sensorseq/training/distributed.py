@@ -68,8 +68,8 @@ class Ranks:
         except RuntimeError as error:
             raise EnvironmentProblemError(
                 f"rank {self.rank} of {self.world} lost the others ({_first_line(error)}). One of"
-                " them ended, or said nothing for"
-                f" {TIMEOUT.total_seconds() / 60:g} minutes; its own message says why."
+                " them ended, or sent nothing for"
+                f" {TIMEOUT.total_seconds() / 60:g} minutes; see its own message."
             ) from error
         return tensor
 
@@ -112,9 +112,9 @@ class Ranks:
             for first, other in zip(everyone[0], theirs, strict=True):
                 if first != other:
                     raise InputError(
-                        f"rank {rank} was given other {what} than rank 0 ({other} and {first})."
-                        " Give every process the same windows and arguments: fit takes the share of"
-                        " each itself."
+                        f"rank {rank} has other {what} than rank 0 ({other} and {first})."
+                        " Give every process the same windows and arguments; fit distributes the"
+                        " work itself."
                     )
 
     def check_data(self, data: TrainingData | StreamedData | None) -> None:
@@ -138,8 +138,8 @@ class Ranks:
         """
         if any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             raise ArgumentError(
-                f"head_norm='batch' would normalize the share of one of {self.world} processes by"
-                " itself; take head_norm='layer', or train in one process."
+                f"head_norm='batch' would normalize each of the {self.world} processes' share of a"
+                " batch separately; use head_norm='layer', or train in one process."
             )
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
@@ -196,7 +196,7 @@ def current_ranks() -> Ranks | None:
             dist.init_process_group("gloo", timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise EnvironmentProblemError(
-                f"the processes of torchrun do not find each other ({_first_line(error)})."
+                f"the processes of torchrun cannot connect to each other ({_first_line(error)})."
             ) from error
         atexit.register(_leave)
     world = dist.get_world_size()

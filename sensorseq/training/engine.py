@@ -1,4 +1,4 @@
-"""Windows to History, one epoch after the other: the steps by autograd or natively."""
+"""The training loop: one epoch after the other, with autograd or the native engine."""
 
 import math
 import sys
@@ -49,23 +49,24 @@ _RESULT = "_sensorseq_training_result"  # attribute of an error
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run recorded, and how it ended.
+    """The result of a training run, and how it ended.
 
     Parameters
     ----------
     history : History
         One row for each finished epoch, and for the one in which training diverged.
     best_epoch : int
-        The epoch whose weights the module holds, from 1; 0 when training diverged in its first.
+        The epoch whose weights the module holds, counted from 1; 0 if training diverged in the
+        first epoch.
     best_score : float
         The monitored value of that epoch.
     ended_by : str
         ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
         ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
-        Which engine took the steps, and why.
+        The engine that was used, and why.
     record : TrainingRecord or None
-        What was noted on the way, when a recorder was given.
+        The record of the run, if a recorder was given.
     """
 
     history: History = field(default_factory=History)
@@ -109,18 +110,18 @@ def train_network(
 ) -> TrainingResult:
     """Train `module` in place.
 
-    Losses and scores of the training part are running values: each batch is measured before
-    its own step, in training mode. Those of the validation part are measured after the epoch in
-    evaluation mode, by the same loss without weights (neither class nor sample weights), so they
-    compare across weightings. Penalties (`l1`, `weight_decay`) are in neither.
+    Losses and scores of the training part are running values: each batch is measured before its
+    own step, in training mode. Validation is measured after the epoch in evaluation mode, with the
+    same loss but without class or sample weights, so values are comparable across weightings.
+    Neither includes penalties (`l1`, `weight_decay`).
 
-    Training ends early on a loss or gradient that is not finite; its row stays in the history.
+    Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Its device is
-        where training runs.
+        ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Training runs on
+        its device.
     train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
     validation : TrainingData, StreamedData or None
@@ -128,24 +129,22 @@ def train_network(
     config : TrainingConfig
         How to train.
     seed : numpy.random.SeedSequence
-        Decides order, crops and dropout; torch's global generator is left as it was.
+        Seed of order, crops and dropout; torch's global generator is not changed.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        What takes the steps; ``"auto"`` is the native engine where it can.
+        What runs the steps; ``"auto"`` uses the native engine where it supports the training.
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
         `train`; of `StreamedData` a function that changes them as they are read.
     checkpoint : Checkpoint, optional
-        Keeps the run in a file, and goes on from it.
+        Writes the run to a file, and resumes from it.
     recorder : Recorder, optional
-        A new one, which notes what the run does; None notes nothing beside the history. What is
-        learned is the same.
+        A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
-        A state of another run to begin from; what `module` held is lost.
+        A state of another run to start from; it replaces the weights of `module`.
     own : OwnOptimizer, optional
-        What takes the steps in place of the optimizer and the schedule of `config`; by autograd
-        alone.
+        Replaces the optimizer and the schedule of `config`; only with autograd.
 
     Returns
     -------
@@ -155,16 +154,17 @@ def train_network(
     Raises
     ------
     ArgumentError
-        If the arguments leave nothing to monitor or no batch to train on, or ask for an engine
-        that cannot serve them.
+        If the arguments leave nothing to monitor or no batch to train on, or request an engine that
+        does not support them.
     CheckpointError
-        If the run in the file is of another configuration or of other data.
+        If the run in the file has another configuration or other data.
     KeyboardInterrupt
-        If interrupted before the first epoch ended, or within two seconds of the interrupt of
-        another run in this process: so a search ends as well. Else the result says so instead.
+        If interrupted before the end of the first epoch, or within two seconds of an interrupt of
+        another run in this process, which ends a search. Otherwise the result reports the
+        interrupt.
     Exception
-        Whatever a callback raised, with a note that names it. The training is not lost: the module
-        holds the weights of the best epoch, and `result_kept_by` gives what would be returned.
+        Any error raised by a callback, with a note that names the callback. The training is not
+        lost: the module holds the weights of the best epoch, and `result_kept_by` gives the result.
     """
     choice = engine_for(module, train, validation, config, engine)
     ranks = current_ranks()
@@ -219,7 +219,7 @@ def train_network(
     if watchers.error is not None:
         raise keep_result(watchers.error, result)
     if ended_by == "callback_failed":
-        raise EnvironmentProblemError("a callback raised in rank 0; its own message says why.")
+        raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
     return result
 
 
@@ -234,11 +234,11 @@ def engine_for(
     if config.early_stopping and config.monitor.startswith("val_") and validation is None:
         raise ArgumentError(
             f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
-            " give validation_fraction above 0 or X_val, or take early_stopping=False."
+            " set validation_fraction above 0, give X_val, or set early_stopping=False."
         )
     ranks = current_ranks()
     if ranks is not None:
-        gap: str | None = f"it trains in one process, and this is one of {ranks.world}"
+        gap: str | None = f"it trains in one process, but there are {ranks.world}"
     else:
         gap = gap_of(module, config, train)
     return choose_engine(engine, gap)
@@ -635,8 +635,8 @@ def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:
         return losses
     if losses.ndim == 0:
         raise ArgumentError(
-            "loss returned one number for the batch; sample_weight and class_weight need one for"
-            " each window. Return a tensor of shape (n_windows,)."
+            "loss returned one number for the batch, but sample_weight and class_weight need one"
+            " for each window. Return a tensor of shape (n_windows,)."
         )
     return losses * weight
 
@@ -651,7 +651,7 @@ def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) ->
         return 1
     if n_windows < 2 or batch_size == 1:
         raise ArgumentError(
-            f"head_norm='batch' needs two windows a step; batch_size={batch_size} and"
-            f" {n_windows} training windows give one. Take head_norm='layer'."
+            f"head_norm='batch' needs two windows per step, but batch_size={batch_size} with"
+            f" {n_windows} training windows gives one. Use head_norm='layer'."
         )
     return 2

@@ -1,4 +1,4 @@
-"""Windows judged by trained networks: their mean loss and score, and the outputs behind them."""
+"""Evaluate windows with trained networks: mean loss, score and outputs."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -21,9 +21,7 @@ def evaluate(
     ranks: Ranks | None = None,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> tuple[float, float]:
-    """Return mean loss (unweighted) and score of `data`, in evaluation mode.
-
-    `ranks` and `keep` are those of `evaluate_models`.
+    """Return the unweighted mean loss and the score of `data`, in evaluation mode.
 
     Parameters
     ----------

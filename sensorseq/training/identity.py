@@ -1,4 +1,4 @@
-"""What a run is known by: a checkpoint goes on in the same configuration on the same data alone."""
+"""Identity of a run: a checkpoint resumes only with the same configuration and data."""
 
 import importlib
 import re
@@ -86,7 +86,7 @@ def differences(
 ) -> list[str]:
     """Say in what a run differs from the one of a checkpoint, in words for an error."""
     said = [
-        f"{name} is {_short(value)}, the checkpoint was made with {_short(other)}"
+        f"{name} is {_short(value)}, but the checkpoint was made with {_short(other)}"
         for name, value, other in _changed(here["arguments"], there["arguments"])
     ]
     contents = [name for name, *_ in _changed(here["contents"], there["contents"], both=False)]
@@ -100,7 +100,7 @@ def changed_surroundings(
 ) -> list[str]:
     """Say what is not as it was, and may give other last bits."""
     changed = _changed(here["surroundings"], there["surroundings"], both=False)
-    return [f"{name} is {value}, it was {other}" for name, value, other in changed]
+    return [f"{name} is {value}, but was {other}" for name, value, other in changed]
 
 
 def _changed(

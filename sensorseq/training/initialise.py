@@ -1,4 +1,4 @@
-"""First values of the weights."""
+"""Initialization of the weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +83,7 @@ def _fill(
     if callable(scheme):
         scheme(name, tensor, generator)
         if not tensor.isfinite().all():
-            raise ArgumentError(f"{argument} left values that are not finite in {name}.")
+            raise ArgumentError(f"{argument} produced values that are not finite in {name}.")
         return
     in_lstm = name.startswith("lstm.")
     bound = (len(tensor) // 4 if in_lstm else tensor.shape[1]) ** -0.5

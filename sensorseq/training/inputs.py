@@ -1,4 +1,4 @@
-"""What callers give as X, lengths, y and groups, as checked arrays of one shape."""
+"""Check X, lengths, y and groups, and convert them to arrays of one shape."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,9 +92,7 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     lengths_name = "lengths" + name.removeprefix("X")
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         if lengths is not None:
-            raise InputError(
-                f"{lengths_name} is given, and {name} brings its own; leave {lengths_name}=None."
-            )
+            raise InputError(f"{name} has its own lengths; leave {lengths_name}=None.")
         array, lengths = (X.X, X.lengths) if isinstance(X, WindowSet) else _pad(X, name)
     else:
         _check_not_one_dimensional(X, name)
@@ -144,7 +142,7 @@ def check_channels(
         )
     if c != n_channels:
         swapped = (
-            f" If {name} is channel-first, (n, c, t), it holds windows of {c} steps and {t}"
+            f" If {name} is channel-first, (n, c, t), it has windows of {c} steps and {t}"
             f" channels: give {name}.transpose(0, 2, 1)."
             if t == n_channels
             else ""
@@ -155,8 +153,8 @@ def check_channels(
         )
     if n_timesteps is not None and t != n_timesteps:
         raise InputError(
-            f"{name} has {t} timesteps, but fit saw 2-D input of {n_timesteps}, which is strict;"
-            f" fit on {name}[:, :, np.newaxis] for windows of any length."
+            f"{name} has {t} timesteps, but fit saw 2-D input with {n_timesteps}, and 2-D input"
+            f" must keep its length; fit on {name}[:, :, np.newaxis] for windows of any length."
         )
 
 
@@ -175,7 +173,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
             f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
             f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
             f" {_count(c, 'step')} and {_count(t, 'channel')}."
-            f" For the second give {name}.transpose(0, 2, 1). For the first say so with"
+            f" For the second give {name}.transpose(0, 2, 1). For the first confirm it with"
             f" lengths=np.full({n}, {t})."
         )
 
@@ -188,8 +186,8 @@ def check_per_window(
         return None
     array = np.asarray(values)
     if array.shape != (n_windows,):
-        count = f"{len(array)} values" if array.ndim == 1 else f"an array of shape {array.shape}"
-        raise InputError(f"{name} is {count} for the {n_windows} windows of {owner}.")
+        count = f"{len(array)} values" if array.ndim == 1 else f"shape {array.shape}"
+        raise InputError(f"{name} has {count}, but {owner} has {n_windows} windows.")
     return array
 
 
@@ -201,8 +199,8 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     missing = [i for i, group in enumerate(groups.tolist()) if group is None or group != group]
     if missing:
         raise InputError(
-            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group,"
-            " windows of their own a group of their own."
+            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group."
+            " Give a window without a recording its own group."
         )
     return groups
 
@@ -216,12 +214,12 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
         If there is another number of them, or one is no finite number: its row is named.
     """
     if y is None:
-        raise InputError(f"{name} is None; values to predict are needed.")
+        raise InputError(f"{name} is None; give the values to predict.")
     given = np.asarray(_without_torch(y))
     if given.ndim not in (1, 2) or len(given) != n_windows or not given.size:
         raise InputError(
-            f"{name} has shape {given.shape} for the {n_windows} windows of {owner}; expected"
-            f" ({n_windows},), or ({n_windows}, k) for k values of each window."
+            f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
+            f" ({n_windows},), or ({n_windows}, k) for k values per window."
         )
     if given.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
@@ -229,13 +227,13 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
         values = given.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name} has type {given.dtype} and is not numbers ({error}); classes are for"
+            f"{name} has type {given.dtype} and is not numeric ({error}); for classes use"
             " SensorLSTMClassifier."
         ) from error
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         row = int(wrong[0, 0])
-        raise InputError(f"{name}[{row}] is {given[row].tolist()!r}, which is no finite number.")
+        raise InputError(f"{name}[{row}] is {given[row].tolist()!r}, which is not a finite number.")
     return values
 
 
@@ -254,8 +252,8 @@ def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(
             f"{name} has shape {y.shape}, which is read as one-hot, but row {row} is"
-            f" {y[row].tolist()}: not one 1 among zeros ({int(wrong.sum())} such rows). Give one"
-            f" label per window, for example {name}.argmax(axis=1)."
+            f" {y[row].tolist()}, not a single 1 among zeros ({int(wrong.sum())} such rows). Give"
+            f" one label per window, for example {name}.argmax(axis=1)."
         )
     return np.asarray(is_one.argmax(axis=1), np.int64)
 
@@ -265,7 +263,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
     values = y.tolist()
     for row, label in enumerate(values):
         if label is None or label != label or label in (float("inf"), float("-inf")):
-            raise InputError(f"{name}[{row}] is {label!r}, which is no label.")
+            raise InputError(f"{name}[{row}] is {label!r}, which is not a label.")
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
     if len(kinds) > 1:
         row = next(
@@ -273,7 +271,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
         )
         raise InputError(
             f"{name} mixes text and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
-            f" {values[row]!r}; labels are of one type."
+            f" {values[row]!r}; labels must all have one type."
         )
     return y
 
@@ -285,15 +283,14 @@ def _count(number: int, noun: str) -> str:
 def _check_not_one_dimensional(X: Any, name: str) -> None:
     if isinstance(X, Sequence) and not len(X):
         raise InputError(
-            f"{name} is empty: no windows. Give an array of shape (n_windows, n_timesteps,"
-            " n_channels)."
+            f"{name} is empty. Give an array of shape (n_windows, n_timesteps, n_channels)."
         )
     try:
         shape = np.shape(_without_torch(X))
     except ValueError:  # ragged: described where it is read
         return
     if not shape:
-        number = " A single number is no window: Reshape your data." if np.isscalar(X) else ""
+        number = " A single number is not a window: Reshape your data." if np.isscalar(X) else ""
         raise InputError(
             f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
             f" n_channels), a list of arrays, a WindowSet or the path of a prepared file.{number}"
@@ -327,8 +324,9 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     for i, part in enumerate(parts):
         if part.ndim != 2 or part.shape[1] != parts[0].shape[-1]:
             raise InputError(
-                f"{name}[{i}] has shape {part.shape}; each sequence of the list is (n_timesteps,"
-                f" n_channels), with the channels of the first, whose shape is {parts[0].shape}."
+                f"{name}[{i}] has shape {part.shape}; each sequence of the list must be"
+                " (n_timesteps, n_channels) with as many channels as the first, of shape"
+                f" {parts[0].shape}."
             )
     lengths = np.array([len(part) for part in parts], np.int64)
     dtype = np.result_type(*parts)
@@ -348,8 +346,8 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
         array = np.asarray(X)
     except ValueError as error:
         raise InputError(
-            f"{name} is ragged and cannot be an array; windows of different lengths are a list of"
-            f" arrays of shape (n_timesteps, n_channels). ({error})"
+            f"{name} is ragged and cannot become an array; give windows of different lengths as a"
+            f" list of arrays of shape (n_timesteps, n_channels). ({error})"
         ) from error
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
@@ -358,7 +356,7 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} has type {array.dtype} and is not numbers ({error}).") from error
+        raise InputError(f"{name} has type {array.dtype} and is not numeric ({error}).") from error
 
 
 def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) -> NDArray[np.int64]:
@@ -366,13 +364,13 @@ def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) ->
         return np.full(n_windows, n_timesteps, np.int64)
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
-        raise InputError(f"{name} has type {array.dtype}; lengths are integers, counted in steps.")
+        raise InputError(f"{name} has type {array.dtype}; lengths must be integers, in steps.")
     check_per_window(array, n_windows, name)
     outside = np.flatnonzero((array < 1) | (array > n_timesteps))
     if outside.size:
         row = int(outside[0])
         raise InputError(
-            f"{name}[{row}] is {array[row]}; a window of this set has 1 to {n_timesteps} steps."
+            f"{name}[{row}] is {array[row]}; these windows have 1 to {n_timesteps} steps."
         )
     return array.astype(np.int64)
 
@@ -398,7 +396,7 @@ def finite_and_padded(
         what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
         raise InputError(
             f"{name} holds {what} in window {row}, step {step}, channel {channel}"
-            f" ({int((~usable).sum())} such values), which no sensor reads. Leave such windows out,"
-            " or fill the gaps before cutting windows."
+            f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
+            " fill the gaps before cutting windows."
         )
     return X

@@ -56,7 +56,7 @@ def make_loss(
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
     """Return what a classification loss is multiplied by, so that a guess costs ln K nats.
 
-    Of cross-entropy 1. So differences of other losses can be held against margins in nats.
+    It is 1 for cross-entropy. It makes other losses comparable with margins in nats.
     """
     if loss == "cross_entropy" or n_classes < 2:
         return 1.0
@@ -87,7 +87,7 @@ def _checked(loss: Callable[..., Any]) -> LossFunction:
         if not isinstance(value, Tensor) or value.shape not in ((), (len(target),)):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ArgumentError(
-                f"loss returned {shape} for {len(target)} windows; a callable loss returns a"
+                f"loss returned {shape} for {len(target)} windows; a callable loss must return a"
                 f" tensor of shape ({len(target)},), or the batch's mean as a scalar."
             )
         return value

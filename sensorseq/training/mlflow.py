@@ -1,4 +1,4 @@
-"""MLflowLog: the history of a fit as an MLflow run, while it grows."""
+"""MLflowLog: write the history of a fit to an MLflow run, epoch by epoch."""
 
 import importlib
 import sys
@@ -15,23 +15,23 @@ from sensorseq.training.config import TrainingConfig
 class MLflowLog(Callback):
     """Write every epoch's figures to an MLflow run.
 
-    Each fit is one run; inside an active run it is a child of that, so that the folds and
-    candidates of a search come to lie below the run that was started around them. Parameters are
-    the arguments of the training, metrics the columns of the history with the epoch as their
-    step; at the end `best_epoch` and ``best_`` with the figures of that epoch. Where it goes is
-    MLflow's own choice: `mlflow.set_tracking_uri` or ``MLFLOW_TRACKING_URI``.
+    Each fit is one run. Inside an active run it is a child of that run, so the folds and candidates
+    of a search appear below the run started around them. The run logs the training arguments as
+    parameters and the columns of the history as metrics, with the epoch as step; at the end it logs
+    `best_epoch` and the figures of that epoch with the prefix ``best_``. MLflow decides where the
+    run is stored: set `mlflow.set_tracking_uri` or ``MLFLOW_TRACKING_URI``.
 
     Parameters
     ----------
     experiment : str, optional
-        Name of the experiment, made when it is not there; MLflow's active one when not given.
+        Name of the experiment, created if needed; by default MLflow's active experiment.
     run_name : str, optional
-        Name of the run; MLflow invents one when not given.
+        Name of the run; by default MLflow generates one.
 
     Attributes
     ----------
     run_id_ : str
-        Of the last fit's run.
+        Id of the last fit's run.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class MLflowLog(Callback):
         mlflow.log_params(describe_config(config))
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the row of the epoch, and those of before that a resumed fit brings."""
+        """Write the row of the epoch, and any earlier rows of a resumed fit."""
         mlflow = _import_mlflow()
         for row in history.to_rows()[self._n_written :]:
             epoch = int(row.pop("epoch"))
@@ -77,7 +77,7 @@ class MLflowLog(Callback):
         self._n_written = len(history)
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Write what is left and the figures of the best epoch; end the run."""
+        """Write remaining rows and the figures of the best epoch; end the run."""
         if not self._is_open:
             return
         mlflow = _import_mlflow()

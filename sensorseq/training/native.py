@@ -34,7 +34,7 @@ def gap_of(
 ) -> str | None:
     """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
     if not isinstance(module, LSTMLinear):
-        return f"it trains LSTMLinear, not {type(module).__name__}"
+        return f"it trains only LSTMLinear, not {type(module).__name__}"
     weight = module.linear.weight
     gap = native_engine_gap(
         config,
@@ -75,15 +75,15 @@ def native_engine_gap(
         Of the parameters, ``"float32"`` and the like.
     """
     if device_type not in ("cpu", "cuda"):
-        return f"it runs on the CPU and on CUDA, not on {device_type}"
+        return f"it runs on CPU and CUDA, not on {device_type}"
     if dtype not in DTYPES:
         return f"it computes in {' or '.join(DTYPES)}, not in {dtype}"
     if config.task != CLASSIFICATION:
-        return "it trains classifiers, and this is a regression"
+        return "it trains only classifiers, and this is a regression"
     if callable(config.loss):
-        return "loss is a callable, which has no native form"
+        return "the loss is a callable"
     if num_layers > MAX_LAYERS:
-        return f"it has at most {MAX_LAYERS} layers, not {num_layers}"
+        return f"it supports at most {MAX_LAYERS} layers, not {num_layers}"
     return None
 
 

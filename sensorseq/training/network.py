@@ -62,8 +62,8 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
-                f"{name}={parameters[name]!r}, but warm_start=True goes on from a network with"
-                f" {name}={getattr(module, name)!r}; take warm_start=False."
+                f"{name}={parameters[name]!r}, but warm_start=True continues with a network of"
+                f" {name}={getattr(module, name)!r}; use warm_start=False."
             )
     module = copy.deepcopy(module)
     module.dropout, module.recurrent_dropout = (
@@ -139,7 +139,7 @@ def check_array_names(arrays: Mapping[str, NDArray[Any]], n_models: int, path: A
     known = ("scaler.", *(_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]
     if unknown:
-        raise ModelFileError(f"{path} holds an array {unknown[0]!r}, which no model has.")
+        raise ModelFileError(f"{path} has an unknown array {unknown[0]!r}.")
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -44,7 +44,7 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
         )
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"optimizer_params={config.optimizer_params!r} does not suit"
+            f"optimizer_params={config.optimizer_params!r} is not valid for"
             f" optimizer={config.optimizer!r}: {error}."
         ) from error
     return optimizer

@@ -1,4 +1,4 @@
-"""OwnOptimizer: steps that are taken by an optimizer of one's own, at the rates of one's own."""
+"""OwnOptimizer: training steps with a custom optimizer and custom learning rates."""
 
 import copy
 import math
@@ -111,7 +111,7 @@ class OwnOptimizer:
 
 @dataclass(frozen=True, eq=False)
 class OwnStart(Start):
-    """A `Start` for a run with an optimizer of one's own, at whose own rates it goes on.
+    """A `Start` for a run with a custom optimizer, continuing with its learning rates.
 
     Parameters
     ----------

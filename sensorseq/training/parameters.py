@@ -87,15 +87,15 @@ def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
         return
     if task != CLASSIFICATION:
         raise ArgumentError(
-            "auto_repair=True is for classifiers: of a regression the report does not judge the"
-            " loss. Leave auto_repair=False."
+            "auto_repair=True works only for classifiers, because the report does not judge the"
+            " loss of a regression. Set auto_repair=False."
         )
     for name, served in {"checkpoint": None, "warm_start": False, "n_models": 1}.items():
         if p[name] != served:
             raise ArgumentError(
-                f"auto_repair=True runs parts of the fit again and may fit twice, which"
-                f" {name}={p[name]!r} does not allow; leave {name}={served!r}, or probe the report"
-                " of such a fit yourself."
+                f"auto_repair=True runs parts of the fit again and may fit twice, which is not"
+                f" possible with {name}={p[name]!r}; set {name}={served!r}, or probe the report of"
+                " the fit yourself."
             )
 
 
@@ -104,7 +104,7 @@ def _check_class_weight(class_weight: Any, sampler: str) -> None:
     if isinstance(class_weight, str) and sampler == "balanced":
         raise ArgumentError(
             f"class_weight={class_weight!r} and sampler='balanced' both correct the same"
-            " imbalance, together once too often; take one."
+            " imbalance, so together they overcorrect it; use one of them."
         )
 
 
@@ -120,7 +120,7 @@ def check_plain(parameters: Mapping[str, Any]) -> None:
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
         if callable(value) or is_object:
             raise InputError(
-                f"{name}={value!r} cannot be saved: reading it back would mean executing it."
+                f"{name}={value!r} cannot be saved, because loading it would execute code."
                 f" Set {name} to a plain value with set_params before save(), or pickle the"
                 " estimator for your own use."
             )

@@ -77,15 +77,15 @@ def split_windows(
     if given is not None:
         if windows.split is not None and (windows.split == "validation").any():
             raise InputError(
-                "X_val is given, and X has a split with a validation part of its own; leave X_val"
-                ' away, or give X.part("train").'
+                "X already has a validation part, so X_val cannot be given as well; omit X_val, or"
+                ' give X.part("train") as X.'
             )
         return windows.part(everything), given
     if windows.split is not None:
         train = np.flatnonzero(windows.split == "train")
         validation = np.flatnonzero(windows.split == "validation")
         if not len(train):
-            raise InputError("X has a split without a train part; nothing to learn from.")
+            raise InputError("X has a split without a train part, so there is nothing to train on.")
     elif fraction == 0.0:
         return windows.part(everything), None
     else:
@@ -116,8 +116,8 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
         group, parts = next(iter(torn.items()))
         listed = " and ".join(part for part in PARTS if part in parts)
         raise SplitError(
-            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups); a score on"
-            " windows of a group that was learned from is too good. Split by group, see"
+            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
+            " would be inflated. Split by group, see"
             " sensorseq.preprocessing.split.split_by_group."
         )
 
@@ -136,18 +136,18 @@ def check_validation(
     if validation is not None or not watched:
         return
     n_windows = len(windows.target)
-    ways = "give X_val, or take early_stopping=False."
+    ways = "give X_val, or set early_stopping=False."
     if windows.split is not None:
         raise ArgumentError(
-            f"monitor={config.monitor!r} needs validation windows, and the split of X has none:"
-            f" its {n_windows} training windows are all there is (validation_fraction is not used"
-            f" with a split). Split X into train and validation, {ways}"
+            f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
+            f" only {n_windows} training windows (validation_fraction is not used with a split)."
+            f" Split X into train and validation, {ways}"
         )
     if fraction > 0:
         raise ArgumentError(
-            f"monitor={config.monitor!r} needs validation windows, and none of the {n_windows}"
-            f" windows of X can be held out (validation_fraction={fraction:g}): no class has a"
-            f" second one. Record more, {ways}"
+            f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
+            f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
+            f" a second one. Record more, {ways}"
         )
 
 
@@ -187,7 +187,7 @@ def scale_sequences(
     if not np.isfinite(X).all():
         finite = np.isfinite(X).all(axis=(0, 1))
         raise InputError(
-            f"X in channel {int(np.argmin(finite))} is infinity after scaling in {dtype}:"
-            " it lies too many deviations from the training windows."
+            f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}:"
+            " it is too far from the training windows."
         )
     return X

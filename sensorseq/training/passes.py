@@ -132,8 +132,8 @@ def _check_goes_on(state: Mapping[str, Any], config: TrainingConfig, choice: Eng
     for name, here in (("optimizer", config.optimizer), ("engine", choice.name)):
         if state.get(name, here) != here:
             raise ArgumentError(
-                f"the passes until now had {name}={state[name]!r}, whose state {name}={here!r}"
-                f" cannot go on from; take {name}={state[name]!r}, or begin anew with fit."
+                f"earlier passes used {name}={state[name]!r}, and {name}={here!r} cannot continue"
+                f" from its state; use {name}={state[name]!r}, or start over with fit."
             )
 
 

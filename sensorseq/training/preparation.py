@@ -1,4 +1,4 @@
-"""What a WindowSet or a prepared file tells a fit beside its samples: how they were made, of what.
+"""What a WindowSet or a prepared file records besides its samples: how they were made.
 
 A model keeps it, so that a raw recording can be taken through the same steps, and a recording it
 has learned from is known again.
@@ -62,7 +62,9 @@ def read_training_file(
         if file.sample_indices is not None:
             train = file.sample_indices
         if not len(train):
-            raise WindowError(f"{path}: the split has no train part; nothing to learn from.")
+            raise WindowError(
+                f"{path}: the split has no train part, so there is nothing to train on."
+            )
         windows = _take(file, np.concatenate([train, file.rows("validation")]))
         if not _told_augmentation(file.columns.provenance):
             return windows, scaler
@@ -156,8 +158,8 @@ def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
     kind = windows.provenance.get("scaled")
     if kind is not None and scale is not None:
         raise InputError(
-            f"{name} was scaled already ({kind!r} in its provenance) and would be scaled twice;"
-            " give the windows as they were prepared, or take scale=None."
+            f"{name} is already scaled ({kind!r} in its provenance) and would be scaled twice;"
+            " give the unscaled windows, or set scale=None."
         )
 
 
@@ -172,8 +174,8 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     told = told_scale(windows).get("kind")
     if kind == _DEFAULT_SCALE and told not in (None, "none", _DEFAULT_SCALE):
         warn_caller(
-            f"the windows were prepared with scale={told!r}, and the estimator has"
-            f" scale={kind!r}, which is fitted anew; set scale={told!r} to take theirs.",
+            f"the windows were prepared with scale={told!r}, but the estimator fits its own"
+            f" scale={kind!r}; set scale={told!r} to use theirs.",
         )
 
 
@@ -207,8 +209,8 @@ def fit_told_scaler(
     rated = told.get("rated")
     if kind == PHYSICAL and rated is None:
         raise ArgumentError(
-            f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not bring;"
-            " train on windows that were prepared with it."
+            f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not have;"
+            " train on windows that were prepared with rated values."
         )
     per = told.get("per") or "all"
     channels = None if windows is None else windows.channels
@@ -253,9 +255,8 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
             raise SplitError(
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
-                f" ({int(met.sum())} such windows); a score on samples that were learned from is"
-                " too good. Leave out windows between the parts, see"
-                " sensorseq.preprocessing.time_split.split_by_time."
+                f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
+                " between the parts, see sensorseq.preprocessing.time_split.split_by_time."
             )
 
 
@@ -396,7 +397,7 @@ def check_same_preparation(
         order = " The order differs." if sorted(wanted) == sorted(given) else ""
         raise InputError(
             f"{name} has the channels {', '.join(given)}, but the model was trained on"
-            f" {', '.join(wanted)}.{order} Select them in that order."
+            f" {', '.join(wanted)}.{order} Select the channels in the order of training."
         )
     rate, own = preparation["sample_rate_hz"], windows.sample_rate_hz
     if rate is not None and own is not None and abs(own / rate - 1) > 1e-6:

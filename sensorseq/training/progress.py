@@ -1,4 +1,4 @@
-"""What `verbose=1` shows while training: a bar on a terminal, a line in a notebook, or a log."""
+"""Progress output of `verbose=1`: a bar on a terminal, a line in a notebook, or a log."""
 
 import os
 import statistics
@@ -23,15 +23,15 @@ _RECENT = 10  # epochs whose median duration foretells the rest
 class ProgressReport(Callback):
     """Show epoch, losses, scores, learning rate and the time left, on stderr.
 
-    On a terminal a bar above a line of figures; in a notebook one line that is written over; else
-    a log of about twenty lines. The time left is that to `max_epochs`: early stopping ends sooner.
+    A terminal shows a bar above a line of figures, a notebook one line that is updated, anything
+    else a log of about twenty lines. The time left is for `max_epochs`; early stopping ends sooner.
 
     Parameters
     ----------
     every_epoch : bool, default=False
-        Where there is no terminal: one line for each epoch instead of about twenty in all.
+        Without a terminal, write one line per epoch instead of about twenty in total.
     console : rich.console.Console, optional
-        Where to write; stderr when not given, or the output of a notebook's cell.
+        Where to write; by default stderr, or the output of the notebook cell.
     """
 
     def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
@@ -52,7 +52,7 @@ class ProgressReport(Callback):
             self._bar.start()
 
     def on_epoch_end(self, module: Any, history: History) -> None:
-        """Move the bar, write over the line, or write one more."""
+        """Advance the bar, update the line, or write another line."""
         row = history[-1]
         epoch, left = int(row["epoch"]), _time_left(history, self._max_epochs)
         figures = "  ".join(_figures(row))
@@ -65,7 +65,7 @@ class ProgressReport(Callback):
             self._write(line)
 
     def on_fit_end(self, module: Any, history: History) -> None:
-        """Close the bar; say how many epochs there were and how long they took."""
+        """Close the bar; show the number of epochs and the time they took."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -85,7 +85,7 @@ class Recorder:
       `train_margin`.
     - Several processes: of the steps no loss, variance or accuracy, of which each process has its
       part, and nothing in detail; no `train_margin` and no validation windows.
-    - A loss of one's own: no fixed subset, nothing in detail.
+    - A custom loss: no fixed subset, nothing in detail.
     - Regression: no `class_counts`, no margins, no followed windows. `fixed_accuracy` and the
       `accuracy` of a step are R2.
     - Runs side by side: no snapshots; of the steps in detail what the native engine measures,

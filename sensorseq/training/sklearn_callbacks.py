@@ -36,9 +36,9 @@ except ImportError:
         def set_callbacks(self, *callbacks: Any) -> Any:
             """Say that this scikit-learn has no callbacks."""
             raise EnvironmentProblemError(
-                "set_callbacks needs scikit-learn 1.9 or newer, and this is"
-                f" {sklearn.__version__}. The argument callbacks= takes sensorseq's own, see"
-                " sensorseq.training.Callback."
+                "set_callbacks needs scikit-learn 1.9 or newer, but this is"
+                f" {sklearn.__version__}. Use the argument callbacks= with sensorseq's own"
+                " callbacks, see sensorseq.training.Callback."
             )
 
 

@@ -177,8 +177,8 @@ class StepDetails:
             copies[name].copy_(given.pop(name, tensor))
         if given:
             raise ArgumentError(
-                f"parameters has {next(iter(given))!r}, which the module has not; give weights by"
-                " the names of its named_parameters()."
+                f"parameters has {next(iter(given))!r}, which is not in the module; use the names"
+                " of its named_parameters()."
             )
 
     def _set_evaluation_mode(self) -> None:

@@ -24,23 +24,23 @@ _PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time: fits a process
 
 
 def buffer_bytes() -> int:
-    """Return how many bytes of windows are held at a time: of larger files, only a part.
+    """Return how many bytes of windows are held in memory; larger files are read in parts.
 
-    It is `BUFFER_BYTES`, 1 GiB, unless the environment variable ``SENSORSEQ_BUFFER_BYTES`` holds
+    It is `BUFFER_BYTES`, 1 GiB, unless the environment variable ``SENSORSEQ_BUFFER_BYTES`` sets
     another number of bytes.
 
     Raises
     ------
     ArgumentError
-        If that is no number above zero.
+        If the variable is not a number above zero.
     """
     said = os.environ.get(BUFFER_VARIABLE, "")
     if not said:
         return BUFFER_BYTES
     if not said.isdecimal() or int(said) < 1:
         raise ArgumentError(
-            f"the environment variable {BUFFER_VARIABLE} is {said!r}; it is a number of bytes, such"
-            " as 4000000000."
+            f"the environment variable {BUFFER_VARIABLE} is {said!r}; it must be a number of bytes,"
+            " such as 4000000000."
         )
     return int(said)
 

@@ -62,8 +62,8 @@ class StreamedSampler(BatchSampler):
         largest = int(np.diff(self._edges).max())
         if largest > buffer_windows:
             raise ArgumentError(
-                f"batch_size={batch_size} makes a batch of {largest} windows, and the buffer that"
-                f" a file of this size is read into holds {buffer_windows}. Lower batch_size, or"
+                f"batch_size={batch_size} makes a batch of {largest} windows, but the buffer for"
+                f" reading a file of this size holds only {buffer_windows}. Lower batch_size, or"
                 f" set the environment variable {BUFFER_VARIABLE} to more bytes."
             )
         self.places, self.block_windows = places, block_windows

@@ -1,4 +1,4 @@
-"""TensorBoardLog: the history of a fit as an event file, while it grows."""
+"""TensorBoardLog: write the history of a fit to an event file, epoch by epoch."""
 
 import os
 from pathlib import Path
@@ -17,17 +17,17 @@ _ALONE = ("learning_rate", "grad_norm", "duration_s")  # columns without a twin 
 class TensorBoardLog(Callback):
     """Write every epoch's figures for TensorBoard: ``tensorboard --logdir FOLDER``.
 
-    Scalars are `loss/train`, `loss/validation` and so on for the score, and `learning_rate`,
-    `grad_norm` and `duration_s`, each at its epoch. The arguments of the training are there as
-    text and, with the figures of the best epoch, in the HParams tab.
+    The scalars are `loss/train` and `loss/validation`, the same for the score, `learning_rate`,
+    `grad_norm` and `duration_s`, for each epoch. The training arguments are written as text and,
+    together with the figures of the best epoch, to the HParams tab.
 
     Parameters
     ----------
     folder : str or path
-        Where the runs are; made when it is not there.
+        Folder of the runs; created if needed.
     run : str, optional
-        Name of the run's own folder inside. When not given, each fit takes the next free one of
-        ``fit_1``, ``fit_2``, ..., so that folds and candidates of a search lie side by side.
+        Name of the run's subfolder. By default each fit uses the next free name of ``fit_1``,
+        ``fit_2``, ..., so the folds and candidates of a search appear next to each other.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class TensorBoardLog(Callback):
         self._writer.add_text("config", "\n".join(["| argument | value |", "|---|---|", *table]))
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the row of the epoch, and those of before that a resumed fit brings."""
+        """Write the row of the epoch, and any earlier rows of a resumed fit."""
         for row in history.to_rows()[self._n_written :]:
             for name, value in row.items():
                 if name != "epoch" and value is not None:
@@ -75,7 +75,7 @@ class TensorBoardLog(Callback):
         self._writer.flush()
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Write what is left and the figures of the best epoch; close the file."""
+        """Write remaining rows and the figures of the best epoch; close the file."""
         if self._writer is None:
             return
         try:

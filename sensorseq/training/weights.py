@@ -34,14 +34,14 @@ def check_sample_weight(sample_weight: Any, n_windows: int) -> NDArray[np.float6
         weight: NDArray[np.float64] = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"sample_weight of type {array.dtype} is not numbers; recordings are groups=."
+            f"sample_weight has type {array.dtype} and is not numeric; give recordings as groups=."
         ) from error
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if wrong.size:
         row = int(wrong[0])
-        raise InputError(f"sample_weight[{row}] is {weight[row]}; weights are 0 or more.")
+        raise InputError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
     if not weight.any():
-        raise InputError("sample_weight is zero for every window; nothing to learn from.")
+        raise InputError("sample_weight is zero for every window, so there is nothing to train on.")
     return weight
 
 
@@ -67,7 +67,7 @@ def window_weights(
     if weight is None:
         return None
     if not weight.any():
-        raise InputError("class_weight and sample_weight leave only zero weights to train on.")
+        raise InputError("class_weight and sample_weight give every window a weight of zero.")
     return mean_one(weight)
 
 
@@ -104,7 +104,8 @@ def _class_weights(
             nearest = nearest_known(label, by_text)
             hint = "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
             raise ArgumentError(
-                f"class_weight has no use for {label!r}.{hint} The classes of y are {known}."
+                f"class_weight has a factor for {label!r}, which is not a class.{hint}"
+                f" The classes of y are {known}."
             )
         weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
     return weights

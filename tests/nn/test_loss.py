@@ -194,7 +194,10 @@ def test_an_argument_that_does_not_fit_is_named(options):
     x, y = draw_batch(torch.float32)
     with pytest.raises(InputError, match=r"y has shape \(11, 4\); expected \(11,\)"):
         module.loss(x, functional.one_hot(y, K))
-    with pytest.raises(InputError, match=r"y has dtype torch\.float32; expected torch\.int64"):
+    with pytest.raises(
+        InputError,
+        match=r"y has dtype torch\.float32; expected class indices of dtype torch\.int64",
+    ):
         module.loss(x, y.float())
     with pytest.raises(InputError, match=r"sample_weight has shape \(3,\); expected \(11,\)"):
         module.loss(x, y, sample_weight=torch.ones(3))

@@ -336,7 +336,7 @@ def test_the_reference_follows_a_forward_mode_derivative():
         ({"hidden_size": 513, "allows_tf32": True}, "fp16 supports hidden sizes to 512"),
         ({"n_channels": 17}, "at most 16 channels, not 17"),
         ({"num_layers": 2}, "one layer, not 2"),
-        ({"head_norm": "layer"}, "no head_norm 'layer'"),
+        ({"head_norm": "layer"}, "does not support head_norm 'layer'"),
         ({"dtype": F64}, "float32, not float64"),
         ({"dtype": F16}, "float32, not float16"),
         ({"capability": None}, "torch sees no GPU"),

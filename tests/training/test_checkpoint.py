@@ -378,12 +378,12 @@ GIVEN, VALIDATION = make_data()
 REFUSED = {
     "learning_rate": (
         {"learning_rate": 0.01},
-        r"learning_rate is 0.01, the checkpoint was made with 0.02\. Go back",
+        r"learning_rate is 0.01, but the checkpoint was made with 0.02\. Use the same",
     ),
-    "max_epochs": ({"max_epochs": 9}, "max_epochs is 9, the checkpoint was made with 6"),
+    "max_epochs": ({"max_epochs": 9}, "max_epochs is 9, but the checkpoint was made with 6"),
     "loss": (
         {"loss": nn.functional.cross_entropy, "engine": "autograd"},
-        "loss is 'torch.nn.functional.cross_entropy', the checkpoint was made with 'cross_ent",
+        "loss is 'torch.nn.functional.cross_entropy', but the checkpoint was made with 'cross_ent",
     ),
     "two": ({"l1": 0.1, "patience": 3}, "l1 is 0.1, .*; patience is 3, .* 20"),
     "engine": ({"engine": "autograd"}, "engine is 'autograd', the checkpoint was .* 'native'"),
@@ -392,24 +392,24 @@ REFUSED = {
         {"dtype": torch.float64},
         "the training windows differ; .*; the first weights differ",
     ),
-    "layers": ({"network": {"num_layers": 2}}, r"num_layers is 2, .* 1\. Go back"),
-    "random_state": ({"seed": 4}, r"of another run: the random_state differs\. Go back"),
+    "layers": ({"network": {"num_layers": 2}}, r"num_layers is 2, .* 1\. Use the same"),
+    "random_state": ({"seed": 4}, r"from another run: the random_state differs\. Use the same"),
     "first weights": (
         {"module": make_module(seed=1)},
-        r"of another run: the first weights differ\. Go back",
+        r"from another run: the first weights differ\. Use the same",
     ),
     "windows": ({"data": make_data(shift=1e-6)}, "the training windows differ; the valid"),
     "targets": (
         {"data": (swap_targets(GIVEN), VALIDATION)},
-        r"run: the training targets differ\. Go back",
+        r"run: the training targets differ\. Use the same",
     ),
     "weights": (
         {"data": (TrainingData(GIVEN.X, GIVEN.lengths, GIVEN.target), VALIDATION)},
-        r"run: the training weights differ\. Go back",
+        r"run: the training weights differ\. Use the same",
     ),
     "lengths": (
         {"data": (GIVEN, TrainingData(VALIDATION.X, None, VALIDATION.target))},
-        r"run: the validation lengths differ\. Go back",
+        r"run: the validation lengths differ\. Use the same",
     ),
 }
 
@@ -439,7 +439,9 @@ def test_arguments_of_the_caller_count_as_well(tmp_path):
 
     begin(scale="standard", verbose=0, random_state=np.random.RandomState(0))
     begin(scale="standard", verbose=1, random_state=np.random.RandomState(0))
-    with pytest.raises(CheckpointError, match="scale is None, the checkpoint was made with 'sta"):
+    with pytest.raises(
+        CheckpointError, match="scale is None, but the checkpoint was made with 'sta"
+    ):
         begin(scale=None, verbose=1, random_state=np.random.RandomState(0))
 
 
@@ -448,7 +450,9 @@ def test_a_checkpoint_of_another_version_goes_on_with_a_warning(tmp_path, monkey
     with pytest.raises(CrashError):
         train(Checkpoint(path), callbacks=[CrashIn(3)])
     monkeypatch.setattr("sensorseq.__version__", "99.0")
-    with pytest.warns(UserWarning, match=r"sensorseq is 99.0, it was .*may not end in the same"):
+    with pytest.warns(
+        UserWarning, match=r"sensorseq is 99.0, but was .*may not be bit for bit the same"
+    ):
         train(Checkpoint(path, resume=True))
 
 
@@ -467,7 +471,7 @@ def test_a_place_that_is_none_is_refused_with_the_way_out(tmp_path):
         Checkpoint(tmp_path / "none" / "run")
     with pytest.raises(ArgumentError, match=r"checkpoint=3 must be the name of a file"):
         Checkpoint(3)
-    with pytest.raises(ArgumentError, match=r"resume=True without checkpoint"):
+    with pytest.raises(ArgumentError, match=r"resume=True needs a checkpoint"):
         Checkpoint(None, resume=True)
     with pytest.raises(ArgumentError, match=r"checkpoint_every=0 must be at least 1"):
         Checkpoint(tmp_path / "run", every=0)

@@ -82,7 +82,7 @@ def test_a_callback_that_raises_in_the_first_process_ends_all(folder):
     for hook in ("on_fit_begin", "on_epoch_begin", "on_epoch_end"):
         assert said(folder, 0)[hook] == "broken off"
     for hook in ("on_fit_begin", "on_epoch_begin"):
-        assert said(folder, 1)[hook].startswith("a callback raised in rank 0")
+        assert said(folder, 1)[hook].startswith("a callback failed in rank 0")
 
 
 def test_what_cannot_be_shared_is_refused_by_name(folder):

@@ -125,7 +125,9 @@ def test_an_optimizer_argument_that_torch_has_not_is_named(optimizer, params, me
 
 def test_a_value_that_torch_refuses_is_an_argument_error():
     config = TrainingConfig(n_outputs=2, optimizer_params={"betas": (2.0, 0.9)})
-    with pytest.raises(ArgumentError, match=r"optimizer_params=.*does not suit optimizer='adam'"):
+    with pytest.raises(
+        ArgumentError, match=r"optimizer_params=.*is not valid for optimizer='adam'"
+    ):
         make_optimizer(nn.Linear(1, 1).parameters(), config)
 
 

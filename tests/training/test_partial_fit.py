@@ -173,7 +173,7 @@ def test_classes_are_needed_first_and_stay():
     with pytest.raises(ArgumentError, match="needs classes="):
         make().partial_fit(*lots[0])
     model = make().partial_fit(*lots[0], classes=CLASSES[::-1])
-    with pytest.raises(ArgumentError, match="not those of the first call"):
+    with pytest.raises(ArgumentError, match="differ from those of the first call"):
         model.partial_fit(*lots[1], classes=["gravel", "ice"])
     model.partial_fit(*lots[1], classes=CLASSES)
 
@@ -210,7 +210,7 @@ def test_a_regressor_learns_from_lots():
         model.partial_fit(X, 50 + 10 * X.mean(axis=(1, 2)))
     assert len(model.history_) == 15
     assert model.score(X, 50 + 10 * X.mean(axis=(1, 2))) > 0.8
-    with pytest.raises(InputError, match="those until now had 1"):
+    with pytest.raises(InputError, match="earlier calls had 1"):
         model.partial_fit(X, np.zeros((40, 2)))
 
 

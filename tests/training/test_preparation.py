@@ -183,13 +183,13 @@ def test_arrays_have_no_preparation(windows):
 
 def test_scaled_windows_are_refused_unless_nothing_scales_them_again(windows):
     scaled = ChannelScaler().fit_transform(windows)
-    with pytest.raises(InputError, match=r"X was scaled already .*scaled twice"):
+    with pytest.raises(InputError, match=r"X is already scaled .*scaled twice"):
         small().fit(scaled)
     classifier = small(max_epochs=1).fit(windows)
     for use in (classifier.predict, classifier.predict_proba, classifier.score):
         with pytest.raises(InputError, match="scaled twice"):
             use(scaled)
-    with pytest.raises(InputError, match="X_val was scaled already"):
+    with pytest.raises(InputError, match="X_val is already scaled"):
         small().fit(windows.part("train"), X_val=scaled.part("validation"))
     assert small(scale=None, max_epochs=1).fit(scaled).preparation_["scaled"] == "standard"
 
