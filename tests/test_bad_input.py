@@ -56,7 +56,7 @@ FIT = {
     "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), {}, "X holds NaN in window 5, step 7"),
     "too large": ((spoiled(1e300), Y), {}, r"X holds 1e\+300 in window 5, step 7, channel 2"),
     "no y": ((X,), {}, "requires y to be passed"),
-    "labels of another length": ((X, Y[:-1]), {}, "y has 23 values, but X has 24 windows of X"),
+    "labels of another length": ((X, Y[:-1]), {}, "y has 23 values, but X has 24 windows"),
     "one-hot of another length": (
         (X, np.eye(2)[Y][:-1]),
         {},
@@ -64,7 +64,11 @@ FIT = {
     ),
     "one class": ((X, np.full(24, "ICE")), {}, "y has only one class .'ICE'."),
     "one column of one-hot": ((X, np.eye(2)[Y * 0]), {}, "y has only one class .0."),
-    "half one-hot": ((X, np.full((24, 2), 0.5)), {}, r"row 0 is \[0.5, 0.5\]: not one 1 among"),
+    "half one-hot": (
+        (X, np.full((24, 2), 0.5)),
+        {},
+        r"row 0 is \[0.5, 0.5\], not a single 1 among",
+    ),
     "several labels": ((X, np.ones((24, 3), int)), {}, r"row 0 is \[1, 1, 1\]"),
     "NaN label": ((X, np.where(np.arange(24) == 4, np.nan, Y)), {}, r"y\[4\] is nan"),
     "missing label": ((X, with_label(None)), {}, r"y\[4\] is None"),
@@ -111,7 +115,10 @@ KEYWORDS = {
         r"groups\[6\] is .*nan.*; every window needs a group",
     ),
     "one group": ({"groups": ["robot"] * 24}, "group"),
-    "weights of another length": ({"sample_weight": np.ones(23)}, "sample_weight is 23 values"),
+    "weights of another length": (
+        {"sample_weight": np.ones(23)},
+        "sample_weight has 23 values, but X has 24",
+    ),
     "negative weight": ({"sample_weight": np.arange(24) - 3.0}, r"sample_weight\[0\] is -3.0"),
     "no weight": ({"sample_weight": np.zeros(24)}, "sample_weight is zero for every window"),
     "X_val without y_val": ({"X_val": X}, "X_val is given without y_val"),
@@ -122,8 +129,14 @@ KEYWORDS = {
         {"X_val": X[:, :, :2], "y_val": Y},
         "X_val has shape .* 2 channels, but fit saw 3 channels",
     ),
-    "unknown class in y_val": ({"X_val": X, "y_val": Y + 1}, r"y_val\[1\] is 2, which no window"),
-    "length of y_val": ({"X_val": X, "y_val": Y[1:]}, "y_val is 23 values for the 24 .* X_val"),
+    "unknown class in y_val": (
+        {"X_val": X, "y_val": Y + 1},
+        r"y_val\[1\] is 2, which is not in the y of fit",
+    ),
+    "length of y_val": (
+        {"X_val": X, "y_val": Y[1:]},
+        "y_val has 23 values, but X_val has 24 windows",
+    ),
     "width of y_val": (
         {"X_val": X, "y_val": np.eye(3)[Y]},
         "y_val has 3 one-hot columns, but fit saw 2 classes",

@@ -84,9 +84,15 @@ BESIDE = {
     "weights NaN": ({"sample_weight": np.full(N, np.nan)}, r"sample_weight\[0\] is nan"),
     "weights infinite": ({"sample_weight": np.full(N, np.inf)}, r"sample_weight\[0\] is inf"),
     "weights all zero": ({"sample_weight": np.zeros(N)}, "zero for every window"),
-    "weights of another length": ({"sample_weight": np.ones(25)}, "sample_weight is 25 values"),
-    "weights of text": ({"sample_weight": ["a"] * N}, "sample_weight of type <U1 is not numbers"),
-    "y of another length": ({"y": Y[:-1]}, "y .*23.* for the 24 windows of X"),
+    "weights of another length": (
+        {"sample_weight": np.ones(25)},
+        "sample_weight has 25 values, but X has 24",
+    ),
+    "weights of text": (
+        {"sample_weight": ["a"] * N},
+        "sample_weight has type <U1 and is not numeric",
+    ),
+    "y of another length": ({"y": Y[:-1]}, "y .*23.*, but X has 24 windows"),
     "no y": ({"y": None}, "requires y to be passed"),
     "X_val without y_val": ({"X_val": X}, "X_val is given without y_val"),
     "X_val with other channels": (

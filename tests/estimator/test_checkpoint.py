@@ -110,7 +110,10 @@ REFUSED = [
     ({"learning_rate": 0.01}, "learning_rate is 0.01, but the checkpoint was made with 0.03"),
     ({"hidden_size": 5}, r"hidden_size is 5, but the checkpoint was made with 4\. Use the same"),
     ({"max_epochs": 7}, "max_epochs is 7, but the checkpoint was made with 6"),
-    ({"augment": {"jitter": 0.1}}, "augment is {'jitter': 0.1}, the checkpoint was .* with None"),
+    (
+        {"augment": {"jitter": 0.1}},
+        "augment is {'jitter': 0.1}, but the checkpoint was .* with None",
+    ),
     ({"scale": "robust"}, "scale is 'robust', .* 'standard'; the training windows differ"),
     ({"random_state": 1}, "random_state is 1, but the checkpoint was made with 0"),
     ({"random_state": np.random.RandomState(3)}, "random_state is 'RandomState"),

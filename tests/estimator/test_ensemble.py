@@ -143,7 +143,7 @@ def test_a_file_with_a_member_too_few_is_refused(tmp_path):
     arrays, description = read_model(path)
     lost = {name: array for name, array in arrays.items() if not name.startswith("module_1.")}
     write_model(path, lost, description)
-    with pytest.raises(ModelFileError, match="contradicts itself"):
+    with pytest.raises(ModelFileError, match="is inconsistent"):
         SensorLSTMClassifier.load(path)
     write_model(path, arrays, {**description, "other_histories": []})
     with pytest.raises(ModelFileError, match="'module_1"):

@@ -294,7 +294,7 @@ def last(**config):
 
 REFUSED = {
     "not a model": (object(), "model is a object, not a Keras model with layers"),
-    "another layer": (Model(KINDS["GRU"]("gru_1"), dense(5, 2)), r"layer 'gru_1' .GRU. .* not ser"),
+    "another layer": (Model(KINDS["GRU"]("gru_1"), dense(5, 2)), r"layer 'gru_1' .GRU. .* not sup"),
     "masking": (Model(KINDS["Masking"]("mask"), last(), dense(5, 2)), "give lengths= to predict"),
     "no head": (Model(last()), "no Dense layer at its end"),
     "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),

@@ -131,7 +131,7 @@ def test_validation_windows_that_are_held_out_calibrate_as_well_and_few_are_call
     noisy = make_windows(500, seed=3, mislabelled=0.3)
     assert small(calibrate=True, max_epochs=2).fit(*noisy).temperature_ != 1.0
     few = noisy[0][:40], noisy[1][:40]
-    with pytest.warns(UserWarning, match=r"calibrate=True had 8 validation windows.*0\.\d\d"):
+    with pytest.warns(UserWarning, match=r"calibrate=True had only 8 validation windows.*0\.\d\d"):
         small(calibrate=True, max_epochs=2).fit(*few)
 
 

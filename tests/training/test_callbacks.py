@@ -153,7 +153,7 @@ def test_an_error_of_the_training_names_what_a_callback_raised_besides():
     with pytest.raises(ZeroDivisionError) as raised:
         train([Recorder("on_fit_end")], loss=broken_loss)
     assert result_kept_by(raised.value) is None
-    assert "besides: RuntimeError('no room on the disk')" in raised.value.__notes__[0]
+    assert "also: RuntimeError('no room on the disk')" in raised.value.__notes__[0]
 
 
 @pytest.mark.parametrize(

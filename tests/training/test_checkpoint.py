@@ -386,7 +386,7 @@ REFUSED = {
         "loss is 'torch.nn.functional.cross_entropy', but the checkpoint was made with 'cross_ent",
     ),
     "two": ({"l1": 0.1, "patience": 3}, "l1 is 0.1, .*; patience is 3, .* 20"),
-    "engine": ({"engine": "autograd"}, "engine is 'autograd', the checkpoint was .* 'native'"),
+    "engine": ({"engine": "autograd"}, "engine is 'autograd', but the checkpoint was .* 'native'"),
     "dropout": ({"network": {"dropout": 0.5}}, "dropout is 0.5, .* with 0.0"),
     "dtype": (
         {"dtype": torch.float64},
@@ -467,7 +467,7 @@ def test_the_entropy_of_a_run_can_be_read_before_it_goes_on(tmp_path):
 def test_a_place_that_is_none_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ArgumentError, match=r"is a folder; give the name of a file, such as"):
         Checkpoint(tmp_path)
-    with pytest.raises(ArgumentError, match=r"there is no folder .*none; make it"):
+    with pytest.raises(ArgumentError, match=r"the folder .*none does not exist; create it"):
         Checkpoint(tmp_path / "none" / "run")
     with pytest.raises(ArgumentError, match=r"checkpoint=3 must be the name of a file"):
         Checkpoint(3)

@@ -95,7 +95,7 @@ def test_tables_are_told_from_sequences():
         ([np.zeros((3, 2)), np.zeros((3, 4))], None, r"X\[1\] has shape \(3, 4\)"),
         ([np.zeros((3, 2)), np.zeros(3)], None, r"X\[1\] has shape \(3,\)"),
         ([[1.0], [1.0, 2.0]], None, "X is ragged"),
-        (np.full((2, 3, 1), "a"), None, "is not numbers"),
+        (np.full((2, 3, 1), "a"), None, "is not numeric"),
         (np.zeros((2, 3, 1), complex), None, "Complex data not supported"),
     ],
 )

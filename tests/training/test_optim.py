@@ -53,7 +53,9 @@ def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_follows():
 
 
 def test_warm_up_with_one_cycle_is_a_contradiction():
-    with pytest.raises(ArgumentError, match="warmup_epochs=2 with lr_schedule='one_cycle'"):
+    with pytest.raises(
+        ArgumentError, match="warmup_epochs=2 cannot be combined with lr_schedule='one_cycle'"
+    ):
         TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
 
 
@@ -111,9 +113,9 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
     ("optimizer", "params", "message"),
     [
         ("adam", {"beta": (0.9, 0.9)}, "Did you mean 'betas'"),
-        ("adam", {"lr": 0.1}, "give learning_rate= to the estimator"),
-        ("sgd", {"momentum": 0.1}, "give momentum= to the estimator"),
-        ("rmsprop", {"weight_decay": 0.1}, "give weight_decay= to the estimator"),
+        ("adam", {"lr": 0.1}, "use the estimator's argument learning_rate= instead"),
+        ("sgd", {"momentum": 0.1}, "use the estimator's argument momentum= instead"),
+        ("rmsprop", {"weight_decay": 0.1}, "use the estimator's argument weight_decay= instead"),
         ("adam", {"nesterov": True}, "has no key 'nesterov'"),
         ("adam", [("eps", 1)], "must be a dictionary"),
     ],

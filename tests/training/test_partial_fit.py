@@ -159,7 +159,7 @@ def test_a_failed_call_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"calibrate": True}, "calibrate=True is for fit"),
+        ({"calibrate": True}, "calibrate=True works in fit but not in partial_fit"),
         ({"class_weight": "balanced"}, "counts of all windows"),
     ],
 )

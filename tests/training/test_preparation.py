@@ -233,7 +233,7 @@ def test_a_model_with_half_a_preparation_is_refused(windows, tmp_path):
     arrays, description = read_model(path)
     del description["preparation"]["recordings"]
     write_model(path, arrays, description)
-    with pytest.raises(ModelFileError, match="contradicts itself"):
+    with pytest.raises(ModelFileError, match="is inconsistent"):
         SensorLSTMClassifier.load(path)
 
 
