@@ -482,7 +482,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
 
     def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
-        """Make the network anew, for the windows of another fit that has the same."""
+        """Make a new network for the windows of another fit of the same kind."""
         config = check_parameters(self.get_params(deep=False), self._task)
         seeds = self._make_seeds()
         module = self._make_module(prepared.module.input_size, seeds.weights)
@@ -496,7 +496,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _renewal(
         self, train: Part, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> dict[str, Any]:
-        """Return the option that gives windows anew in each epoch, when they are to be."""
+        """Return the option that gives new windows in each epoch, if they change."""
         augmentation = check_augment(self.augment)
         if augmentation is None and not self.input_dropout:
             return {}

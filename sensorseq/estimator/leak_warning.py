@@ -42,7 +42,7 @@ def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
 def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
     """Return how many held-out windows hold samples of training windows, and of how many.
 
-    The first is 0 where a few may do so by chance.
+    The first is 0 if a few may do so by chance.
     """
     step = -(-len(held_out) // _ROWS)
     rows = held_out.take(np.arange(0, len(held_out), step))
@@ -126,7 +126,7 @@ def _pair_codes(X: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.uint
 
 
 def warn_of_windows_in_a_row(sequences: Sequences) -> None:
-    """Warn when each window goes on where the one before it ended: all are of few recordings.
+    """Warn when each window continues the one before it: all come from a few recordings.
 
     From the last sample of a window to the first of the next it is then no farther than from step
     to step inside one, and much farther from the first sample of the one to the last of the other.

@@ -30,7 +30,7 @@ def window_maker(lab: FitLab, recordings: Iterable[Recording]) -> Callable[[floa
     Raises
     ------
     ArgumentError
-        If they are no recordings, or their groups are not those of the fit.
+        If they are not recordings, or their groups are not those of the fit.
     """
     held = list(recordings)
     if not held or not all(isinstance(recording, Recording) for recording in held):
@@ -39,7 +39,7 @@ def window_maker(lab: FitLab, recordings: Iterable[Recording]) -> Callable[[floa
     validation = lab.validation
     if lab.train.groups is None or validation is None or validation.groups is None:
         raise ArgumentError(
-            "recordings can be told apart by the groups of the fit alone; give groups= to fit, a"
+            "recordings are identified only by the groups of the fit; give groups= to fit, a"
             " recording's group or its id for each window, and a validation part."
         )
     seen = {str(group) for group in lab.train.groups}

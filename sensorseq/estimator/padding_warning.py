@@ -9,7 +9,7 @@ from sensorseq.errors import warn_caller
 
 
 def warn_of_padding(X: NDArray[Any], lengths: NDArray[np.int64], *, were_lengths: bool) -> None:
-    """Warn when windows of full length end in zeros, and the network learned from shorter ones.
+    """Warn when windows of full length end in zeros, but the network was trained on shorter ones.
 
     scikit-learn hands `lengths` to `fit` and to `score`, but not to everything that predicts.
 

@@ -323,7 +323,7 @@ def _score_recordings(
 def _score_decisions(
     recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
 ) -> dict[str, tuple[float, Interval]]:
-    """Share of recordings that vote and mean put right, of those with one label."""
+    """Share of recordings classified correctly by vote and by mean, of those with one label."""
     row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
     judged, vote, mean = np.zeros((3, weights.shape[1]))
     for recording in recordings:

@@ -52,7 +52,7 @@ class Given:
     folds : list of (ndarray, ndarray)
         Rows of the training and the test part of each.
     params : dict
-        What goes to each fit beside them.
+        Further arguments for each fit.
     """
 
     X: Any

@@ -2,8 +2,8 @@
 
 scikit-learn's own searches and cross-validations hand their fits to joblib. Here each of them
 becomes a thread, of which one runs at a time: until its estimator has a network to train. When all
-have come so far, their networks are trained in one go, and each goes on with its result. What a fit
-does before and after, and what becomes of its score, stays scikit-learn's.
+have come so far, their networks are trained together, and each continues with its result. What a
+fit does before and after, and what happens to its score, is up to scikit-learn.
 """
 
 import contextvars

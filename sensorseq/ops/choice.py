@@ -155,7 +155,7 @@ def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: A
     device, dtype
         Of the parameters; a GPU.
     **of_training
-        The other arguments of `training_gap` that are no setting and no machine.
+        The other arguments of `training_gap`, without settings and machine.
     """
     return training_gap(
         dtype,

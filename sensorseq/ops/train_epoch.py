@@ -312,7 +312,7 @@ class EpochTrainer:
 
     Notes
     -----
-    A model gets the same bits alone and beside others, on any number of threads, however its steps
+    A model gets the same bits alone and with others, on any number of threads, however its steps
     are cut into calls, and whatever is recorded. A GPU has other bits than a CPU, the same each
     time, and another estimate of `gradient_noise`, from slots of other windows.
     """

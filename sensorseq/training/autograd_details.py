@@ -81,7 +81,7 @@ class AutogradDetails:
             Of the module, with the graph of the step.
         losses : Tensor of shape (n_windows,), or ()
             Of each window, weighted and without penalties, with the graph of the step, which stays
-            usable; or the mean of the batch, of which other modules' noise cannot be told.
+            usable; or the mean of the batch, of which the noise of other modules is not known.
         """
         batch, masks, n_windows = self._batch, self._masks, len(outputs)
         assert batch is not None, "watch() follows begin()"

@@ -50,12 +50,12 @@ class WeightAverage:
             parameter.copy_(stored)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here."""
+        """Return what `load_state_dict` needs to continue from here."""
         return {"n_steps": self._n_steps, "average": self._average}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
         self._n_steps = state["n_steps"]
         for average, value in zip(self._average, state["average"], strict=True):
             average.copy_(value)

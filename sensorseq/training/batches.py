@@ -23,7 +23,7 @@ class BatchSampler:
         None, or more than there is: one batch.
     sampler : {"shuffle", "balanced"}
         ``"shuffle"`` visits every window once in random order. ``"balanced"`` draws as many
-        windows, in equal shares from each class: windows of a large class are left out in turn,
+        windows, in equal shares from each class: windows of a large class are skipped alternately,
         those of a small one come several times.
     last_batch : {"keep", "merge", "drop"}
         What becomes of a last batch that is not full: it is kept, joined to the one before, or
@@ -76,7 +76,7 @@ class BatchSampler:
         return {"rng": generator_state(self._rng)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
         self._rng.bit_generator.state = state["rng"]
 
     def _order(self) -> Rows:

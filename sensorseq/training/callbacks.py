@@ -137,7 +137,7 @@ class Watchers:
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:
-        """Note on an error of the training itself what a callback raised besides."""
+        """Add to an error of the training what a callback raised as well."""
         if error is not None and self.error is not None:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")
 

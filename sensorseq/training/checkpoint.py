@@ -36,7 +36,7 @@ class Resumable(Protocol):
         """Return tensors and plain values, nested, without the history."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
 
 
 class _State(NamedTuple):
@@ -131,7 +131,7 @@ class Checkpoint:
         self._file = CheckpointFile(self.path)
 
     def discard(self) -> None:
-        """Remove the file of a run before, where this one starts anew but not at once."""
+        """Remove the file of an earlier run when this one starts over later."""
         if self._stored is None:
             self.path.unlink(missing_ok=True)
 

@@ -157,7 +157,7 @@ class TrainingData:
         return {"windows": digest_tensors({"windows": self.X}), **self.digests_beside()}
 
     def digests_beside(self) -> dict[str, str]:
-        """Return `digests` of what there is beside the windows."""
+        """Return `digests` of everything except the windows."""
         parts = {"lengths": self.lengths, "targets": self.target, "weights": self.weight}
         return {
             name: digest_tensors({name: part}) for name, part in parts.items() if part is not None

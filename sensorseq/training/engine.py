@@ -415,7 +415,7 @@ class Run:
             self.best.restore(self.module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        """Return what `load_state_dict` needs to continue from the end of an epoch."""
         state = self.training_state()
         return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
 
@@ -436,7 +436,7 @@ class Run:
         return state | {"optimizer": self.optimizer.state_dict(), "average": average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called, but for the history."""
+        """Continue from where `state_dict` was called, but for the history."""
         if self.recorder is not None:
             self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])

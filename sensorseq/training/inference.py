@@ -74,7 +74,7 @@ def _is_one_call(module: LSTMLinear) -> bool:
 
 
 def _lay_out(module: LSTMLinear) -> list[Tensor]:
-    """Return the weights for the kernel, laid out anew only when one has changed."""
+    """Return the weights for the kernel, laid out again only when one has changed."""
     # the tensors themselves, so that the memory of none is taken by another
     held = (*module.lstm._parameters.values(), *module.linear._parameters.values())
     state = [(tensor, tensor._version) for tensor in held if tensor is not None]

@@ -23,7 +23,7 @@ def initialise_weights(
 ) -> None:
     """Draw the weights of an `LSTMLinear` from `generator` alone.
 
-    Each of the four gates is a matrix of its own, with its own fans: an orthogonal recurrent
+    Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
     matrix keeps the norm of the state in every gate.
 
     Parameters

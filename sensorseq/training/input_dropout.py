@@ -36,7 +36,7 @@ def drop_inputs(
 class InputDropout:
     """The training windows of each epoch with inputs dropped, a function of its number alone.
 
-    The mask of a window is drawn anew in each epoch, so at each step that it is part of, unless
+    The mask of a window is redrawn in each epoch, so at each step that it is part of, unless
     ``sampler="balanced"`` draws it more than once in an epoch.
 
     Parameters

@@ -163,7 +163,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
     It does with one step of several channels, and with at most 16 steps of at least 32 channels.
     Windows that are so (few frames of many features) are accepted with `lengths`, as a list of
-    arrays, or as a WindowSet, where the axis of time is said.
+    arrays, or as a WindowSet, where the time axis is known.
     """
     if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return
@@ -211,7 +211,7 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
     Raises
     ------
     InputError
-        If there is another number of them, or one is no finite number: its row is named.
+        If their number is wrong, or one is not finite; the message names its row.
     """
     if y is None:
         raise InputError(f"{name} is None; give the values to predict.")

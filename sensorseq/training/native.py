@@ -195,7 +195,7 @@ class ModelWeights:
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Take over what the module holds; an average goes on from where it is."""
+        """Take over what the module holds; an average continues from where it is."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
@@ -416,7 +416,7 @@ class NativeEpochs:
         return trainer.network.unflatten(trainer.parameters[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here, beside the module's state."""
+        """Return what `load_state_dict` needs to continue from here, beside the module's state."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
@@ -440,7 +440,7 @@ class NativeEpochs:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called; the module has its own state back already."""
+        """Continue from where `state_dict` was called; the module is already restored."""
         trainer = self.trainer
         trainer.state.zero_()
         for row, values in state["optimizer"].items():

@@ -1,4 +1,4 @@
-"""The network of a fit: made anew, continued, or rebuilt from the arrays of a model file."""
+"""The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def make_network(
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
-    """Return a copy of a trained network to go on from.
+    """Return a copy of a trained network to continue from.
 
     Raises
     ------

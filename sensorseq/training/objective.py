@@ -1,4 +1,4 @@
-"""Objective: what a training run lowers, and the score its history shows beside it."""
+"""Objective: the loss that a run minimizes, and the score in its history."""
 
 from typing import Any
 

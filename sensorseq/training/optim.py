@@ -95,11 +95,11 @@ class Schedule:
             self._n_stale = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here."""
+        """Return what `load_state_dict` needs to continue from here."""
         return {"plateau_scale": self._plateau_scale, "n_stale": self._n_stale}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
         self._plateau_scale, self._n_stale = state["plateau_scale"], state["n_stale"]
 
 

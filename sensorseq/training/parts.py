@@ -69,7 +69,7 @@ def split_windows(
     Raises
     ------
     InputError
-        If the stored split has no train part, or a validation part beside a given one.
+        If the stored split has no train part, or a validation part is both stored and given.
     SplitError
         If no group can be held out.
     """
@@ -154,7 +154,7 @@ def check_validation(
 def crop_sequences(
     sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
 ) -> Sequences:
-    """Crop as `crop` says, unless the engine draws the place anew in each epoch."""
+    """Crop as `crop` says, unless the engine draws a new place in each epoch."""
     if max_timesteps is None or (training and crop == "random"):
         return sequences
     X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)

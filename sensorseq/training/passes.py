@@ -138,7 +138,7 @@ def _check_goes_on(state: Mapping[str, Any], config: TrainingConfig, choice: Eng
 
 
 def _describe(run: Run, config: TrainingConfig) -> dict[str, Any]:
-    """Return the run's state but for what each pass draws anew."""
+    """Return the run's state without what each pass redraws."""
     whole = run.state_dict()
     carried = {name: whole[name] for name in _CARRIED if name in whole}
     if config.ema_decay is not None:  # the module will hold the average

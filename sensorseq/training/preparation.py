@@ -1,7 +1,7 @@
 """What a WindowSet or a prepared file records besides its samples: how they were made.
 
 A model keeps it, so that a raw recording can be taken through the same steps, and a recording it
-has learned from is known again.
+was trained on is recognized.
 """
 
 import os
@@ -36,7 +36,7 @@ _DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
 def read_training_file(
     path: str | os.PathLike[str],
 ) -> tuple[WindowSet, Scaler | KeyedScaler | None]:
-    """Return the windows of a prepared file to fit on, and the scaling stored beside them.
+    """Return the windows of a prepared file to fit on, and the scaling stored with them.
 
     Of a file that is split, no test window is read. Training windows are those of its
     `sample_indices`, balanced if the file was asked to be, and copies among them augmented. When
@@ -140,7 +140,7 @@ def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with its test windows blanked, so that nothing can be learned from them.
+    """Return the set with its test windows blanked, so training cannot use them.
 
     Rows keep their places, for messages that name one.
     """
@@ -185,7 +185,7 @@ def fit_told_scaler(
     """Learn the scaling that an estimator's `scale` and the windows' configuration ask for.
 
     When the windows were prepared for the same kind, what else their configuration says of it
-    counts, too: ``per``, what has statistics of its own, and ``rated``, the values that become 1.
+    counts, too: ``per``, what has its own statistics, and ``rated``, the values that become 1.
 
     Parameters
     ----------
@@ -336,10 +336,10 @@ def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
 
 
 def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list[str]:
-    """Return the ids of those recordings of `windows` that a model has learned from.
+    """Return the ids of the recordings in `windows` that a model was trained on.
 
-    Known again by the digests of their files, whatever they are called; by their id where either
-    side has no digest.
+    They are recognized by the digests of their files, whatever their names, or by their id if
+    either side has no digest.
     """
     if preparation is None or windows.recording_id is None:
         return []
@@ -358,7 +358,7 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
 def tell_apart(
     windows: WindowSet, scaler: Scaler | KeyedScaler | None, preparation: Preparation | None
 ) -> WindowSet:
-    """Rename recordings that were not learned from, for a scaler that goes by their names.
+    """Rename recordings that were not in training, for a scaler that uses their names.
 
     A new recording is not to be scaled by the statistics of an old one of the same name.
     """
@@ -369,7 +369,7 @@ def tell_apart(
 
 
 def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
-    """Give the recordings of some windows names that no scaler was fitted on."""
+    """Rename recordings to names that no scaler was fitted on."""
     ids = np.asarray(windows.recording_id).astype(np.str_)
     names = np.where(is_new, np.char.add(ids, " (not seen)"), ids)
     groups = windows.groups

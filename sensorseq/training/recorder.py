@@ -90,7 +90,7 @@ class Recorder:
       `accuracy` of a step are R2.
     - Runs side by side: no snapshots; of the steps in detail what the native engine measures,
       `detail_steps` and what goes with them is empty.
-    - A run that goes on from a checkpoint: no snapshots of before. From one that was written
+    - A run resumed from a checkpoint: no earlier snapshots. From one that was written
       without a recorder: no record.
 
     Parameters
@@ -128,7 +128,7 @@ class Recorder:
         run : Run
             The run.
         is_alone : bool
-            Whether no other is trained beside it.
+            Whether no other run is trained with it.
         """
         config, train = run.config, run.train
         self._is_alone = is_alone
@@ -388,7 +388,7 @@ class Recorder:
 
     @_timed
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from the end of an epoch."""
+        """Return what `load_state_dict` needs to continue from the end of an epoch."""
         arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
         details = {} if self._details is None else self._details.state_dict()
         return arrays | {
@@ -398,7 +398,7 @@ class Recorder:
         }
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from where `state_dict` was called; None is a run that was not recorded."""
+        """Continue from where `state_dict` was called; None is a run that was not recorded."""
         if state is None:
             self._began_late = True
             return
@@ -594,7 +594,7 @@ def centre_windows(data: TrainingData, config: Any) -> TrainingData:
 
 
 def _copied(state: Any) -> Any:
-    """Return a nested state with tensors of its own, in main memory."""
+    """Return a copy of a nested state, in main memory."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):

@@ -1,4 +1,4 @@
-"""Start: go on from a snapshot of a run, unchanged or with one thing different."""
+"""Start: continue from a snapshot of a run, unchanged or with one change."""
 
 import copy
 import math

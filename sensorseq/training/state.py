@@ -47,7 +47,7 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
 
 
 def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
-    """Undo `pack_state`, with tensors of their own memory on the CPU."""
+    """Undo `pack_state`, with new tensors on the CPU."""
     if isinstance(plain, dict):
         if _TENSOR in plain:
             return torch.tensor(arrays[plain[_TENSOR]])

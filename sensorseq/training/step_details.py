@@ -141,7 +141,7 @@ class StepDetails:
         record.tensor_grad_norms = dict(zip(self._named, norms, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here, as arrays."""
+        """Return what `load_state_dict` needs to continue from here, as arrays."""
         gradient = np.zeros(0) if self._gradient is None else self._gradient.cpu().numpy()
         return {
             "steps": np.array(self._steps, np.int64),
@@ -150,7 +150,7 @@ class StepDetails:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
         device = next(self._module.parameters()).device
         self._steps = [int(step) for step in state["steps"]]
         self._rows = list(torch.tensor(state["rows"], device=device))
@@ -165,7 +165,7 @@ class StepDetails:
 
     @staticmethod
     def _undisturbed(batch: TrainingData, step: int) -> Any:
-        """Return a block that draws, if anything, from a generator of its own."""
+        """Return a block that draws random numbers only from its own generator."""
         return isolated_torch_rng(step, batch.X.device)
 
     @torch.no_grad()

@@ -101,7 +101,7 @@ class BestEpoch:
         module.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here."""
+        """Return what `load_state_dict` needs to continue from here."""
         return {
             "epoch": self.epoch,
             "score": self.score,
@@ -111,7 +111,7 @@ class BestEpoch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
+        """Continue from where `state_dict` was called."""
         self.epoch, self.score = state["epoch"], state["score"]
         self._reference, self._n_stale = state["reference"], state["n_stale"]
         self._weights = dict(state["weights"])

@@ -108,7 +108,7 @@ def hold_or_stream(
 
 
 class StreamedData:
-    """What `TrainingData` is, for windows that are not held: they are read anew in every epoch.
+    """Like `TrainingData`, for windows not held in memory: they are read again in every epoch.
 
     Targets, lengths and weights are held. Two halves of a buffer hold windows: the one that is
     used and the one that is read.
