@@ -1,7 +1,7 @@
-"""Who computes a call and in which precision, decided before any op is called.
+"""Choose the code that computes a call and its precision, before any op is called.
 
-`choose` is a pure function of plain values: tracing, running and `sensorseq info` agree. Around it
-stands what reads those values from the machine.
+`choose` is a pure function of plain values, so tracing, running and `sensorseq info` agree. The
+rest of the module reads those values from the machine.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CAPABILITY = (9, 0)  # what the CUDA kernels are compiled for
 
 
 class Choice(NamedTuple):
-    """Who computes a call, how, and why."""
+    """The code that computes a call, its precision, and why it was chosen."""
 
     served_by: Literal["native", "framework", "reference"]
     """``"native"``: the kernels of this package; ``"framework"``: torch's own LSTM, which is cuDNN
@@ -51,22 +51,22 @@ def choose(
     is_built: bool = False,
     allows_tf32: bool = False,
 ) -> Choice:
-    """Choose who computes a call.
+    """Choose the code that computes a call.
 
     Parameters
     ----------
     device_type : str
         ``x.device.type``.
     dtype : torch.dtype
-        What is computed in, see `computing_dtype`.
+        The dtype of the computation, see `computing_dtype`.
     hidden_size, n_channels : int
-        H and C. Directions and models make no difference.
+        H and C. The number of directions and models does not matter.
     needs_grad_x : bool, default=False
-        Whether a gradient of the input is wanted.
+        Whether a gradient of the input is required.
     has_mask : bool, default=False
-        Whether there is a mask of recurrent dropout, which torch's LSTM does not know.
+        Whether there is a mask of recurrent dropout, which torch's LSTM lacks.
     capability : pair of int, optional
-        Compute capability of the GPU; None where torch sees none.
+        Compute capability of the GPU; None if torch sees no GPU.
     is_built : bool, default=False
         Whether this build has CUDA kernels.
     allows_tf32 : bool, default=False
@@ -78,10 +78,10 @@ def choose(
 
     Notes
     -----
-    float32 on a GPU is served in fp16x3, every factor as the sum of two halves, with the error of
-    float32. Where torch allows TF32 for RNNs, as it does by default, it is served in fp16: both
-    round a factor to 11 significant bits, so the error is the same. The input itself is multiplied
-    in float32 in any case. In both, recurrent weights beyond 4094 and initial or masked states
+    On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the error
+    of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16: both
+    round a factor to 11 significant bits, so the error is the same. The input itself is always
+    multiplied in float32. In both cases, recurrent weights beyond 4094 and initial or masked states
     beyond 255 are out of range, and their model or row becomes NaN.
     """
     name = str(dtype).removeprefix("torch.")
@@ -115,7 +115,7 @@ def training_gap(
     is_built: bool = False,
     allows_tf32: bool = False,
 ) -> str | None:
-    """Say why no CUDA kernels take whole training steps of such a network, None where they do.
+    """Return why CUDA kernels cannot run the training steps of such a network, or None.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ def training_gap(
     hidden_size, n_channels, num_layers, head_norm
         Of the network.
     n_bytes : int, default=0
-        Of the windows, which must all be on the GPU.
+        Bytes of the windows, which must all be on the GPU.
     memory_bytes : int, optional
-        What there is for them; None for any number.
+        Memory available for them; None means no limit.
     capability, is_built, allows_tf32
         As in `choose`.
     """
@@ -148,7 +148,7 @@ def training_gap(
 
 
 def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
-    """Say the same of this machine, under torch's present settings.
+    """Return the same for this machine, with torch's current settings.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: A
 def _gap_of_cuda(
     precision: str, hidden_size: int, capability: tuple[int, int] | None, is_built: bool
 ) -> str | None:
-    """Say what the CUDA kernels lack, None when they lack nothing."""
+    """Return why the CUDA kernels cannot be used, or None if they can."""
     if not is_built:
         return "built without CUDA kernels"
     if capability is None:
@@ -182,7 +182,7 @@ def _gap_of_cuda(
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:
-    """Choose who computes a call on this machine, under torch's present settings.
+    """Choose the code that computes a call on this machine, with torch's current settings.
 
     Parameters
     ----------
@@ -205,9 +205,9 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """Return what is computed in for an input of `dtype`: under autocast, that is another.
+    """Return the dtype of the computation for an input of `dtype`, which autocast may change.
 
-    On a GPU autocast computes in its half precision. On a CPU the layer stays float32 under it.
+    On a GPU autocast computes in its half precision. On a CPU the layer stays in float32.
     """
     if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
         return dtype
@@ -248,7 +248,7 @@ def _is_built() -> bool:
 
 
 class Served(NamedTuple):
-    """Who serves a range of hidden sizes, on one device in one precision of the caller."""
+    """What computes a range of hidden sizes, on one device and for one dtype of the caller."""
 
     device: str
     dtype: str
@@ -262,13 +262,13 @@ class Served(NamedTuple):
 
 
 def served() -> list[Served]:
-    """List who serves what on this machine, under torch's present settings.
+    """List what computes which layers on this machine, with torch's current settings.
 
     Returns
     -------
     list of Served
-        Adjacent hidden sizes with one answer are one row. For inputs without a mask: with one,
-        ``"framework"`` becomes ``"reference"``.
+        One row for each range of hidden sizes with the same answer. For inputs without a mask; with
+        a mask, ``"framework"`` becomes ``"reference"``.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []

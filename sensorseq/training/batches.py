@@ -1,4 +1,4 @@
-"""Which windows make up each step of an epoch."""
+"""Which windows form each step of an epoch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,13 +26,13 @@ class BatchSampler:
         windows, in equal shares from each class: windows of a large class are skipped alternately,
         those of a small one come several times.
     last_batch : {"keep", "merge", "drop"}
-        What becomes of a last batch that is not full: it is kept, joined to the one before, or
-        left out of this epoch. A batch that is the only one is always kept.
+        What to do with a last batch that is not full: keep it, merge it into the one before, or
+        drop it from this epoch. A single batch is always kept.
     minimum_size : int
-        A last batch of fewer windows is joined to the one before even with ``"keep"``: batch
-        normalization needs two.
+        A last batch of fewer windows is merged into the one before even with ``"keep"``, because
+        batch normalization needs two windows.
     rng : numpy.random.Generator
-        Decides the order.
+        Determines the order.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class BatchSampler:
 
     @property
     def n_windows(self) -> int:
-        """Windows of one epoch, those of a dropped batch not counted."""
+        """Windows of one epoch, without those of a dropped batch."""
         return self._edges[-1]
 
     def __iter__(self) -> Iterator[Rows]:

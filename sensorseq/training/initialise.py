@@ -29,7 +29,7 @@ def initialise_weights(
     Parameters
     ----------
     module : torch.nn.Module
-        Parameters are told apart by name: ``weight_ih`` and ``linear.weight`` follow
+        Parameters are identified by name: ``weight_ih`` and ``linear.weight`` follow
         `weight_init`, ``weight_hh`` follows `recurrent_init`; ``bias_ih`` of the forget gate gets
         `forget_bias`; every other bias is zero; a norm keeps its ones and zeros.
     weight_init, recurrent_init : {"xavier", "he", "orthogonal", "uniform"} or callable
@@ -37,14 +37,14 @@ def initialise_weights(
         ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the head. A
         callable gets ``(name, tensor, generator)`` for each whole tensor and fills it in place.
     forget_bias : float
-        A positive value lets the cell remember at first [4]_.
+        A positive value makes the cell remember at the start of training [4]_.
     generator : torch.Generator
         On the CPU.
 
     Raises
     ------
     ArgumentError
-        If a scheme is unknown, or a callable left values that are not finite.
+        If a scheme is unknown, or a callable produced values that are not finite.
 
     References
     ----------

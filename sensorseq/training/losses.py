@@ -1,4 +1,4 @@
-"""Losses: one number for each window, so that weights and averages are the engine's business."""
+"""Losses: one number for each window; the engine applies weights and averages."""
 
 import math
 from collections.abc import Callable
@@ -28,13 +28,13 @@ def make_loss(
     loss : str or callable
         For classification ``"cross_entropy"``, ``"focal"`` or ``"mse"``, as in
         `sensorseq.ops.reference.window_losses`, with class indices (N,) as targets. For regression
-        ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to a miss of 1, linear beyond), the mean
+        ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to an error of 1, linear beyond), averaged
         over the K outputs, with targets (N, K). A callable gets ``(outputs, targets)`` and returns
         a tensor of shape (N,), or the batch's mean as a scalar.
     label_smoothing : float, default=0.0
-        Of the named ones, in classification.
+        For the named losses, in classification.
     task : {"classification", "regression"}, default="classification"
-        What the targets are.
+        Kind of targets.
 
     Raises
     ------

@@ -32,7 +32,7 @@ from sensorseq.training.stream import StreamedData
 def gap_of(
     module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
 ) -> str | None:
-    """Say what the native engine lacks to train `module` on `train`, None when it lacks nothing."""
+    """Return why the native engine cannot train `module` on `train`, or None if it can."""
     if not isinstance(module, LSTMLinear):
         return f"it trains only LSTMLinear, not {type(module).__name__}"
     weight = module.linear.weight
@@ -59,14 +59,14 @@ def gap_of(
 def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
-    """Say what the native engine lacks for this training, None when it lacks nothing.
+    """Return why the native engine cannot run this training, or None if it can.
 
-    On a GPU it serves less: see `sensorseq.ops.choice.training_gap`.
+    On a GPU it supports less: see `sensorseq.ops.choice.training_gap`.
 
     Parameters
     ----------
     config : TrainingConfig
-        How to train.
+        Training settings.
     num_layers : int
         Of the network.
     device_type : str

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and clipping, under torch's names and with its arithmetic."""
+"""Optimizer, learning-rate schedule and clipping, with torch's names and arithmetic."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,16 +24,16 @@ _CLASSES = {
 
 
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Make torch's optimizer of that name.
+    """Create torch's optimizer with that name.
 
-    `momentum` is sgd's; rmsprop takes its own through `optimizer_params`, as torch's default
-    there is none. `weight_decay` acts on every parameter, as in torch: decoupled in adamw, added
-    to the gradient in the others.
+    `momentum` applies to sgd; for rmsprop, where torch's default is none, set it in
+    `optimizer_params`. `weight_decay` acts on every parameter, as in torch: decoupled in adamw,
+    added to the gradient in the others.
 
     Raises
     ------
     ArgumentError
-        If torch refuses a value of `optimizer_params`.
+        If torch rejects a value of `optimizer_params`.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if config.optimizer == "sgd":
@@ -57,10 +57,10 @@ class Schedule:
     - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it after `max_epochs`.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of
       `patience` epochs.
-    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps and far below it until
-      the last [1]_, with the shape of torch's ``OneCycleLR``.
+    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to far below
+      it at the last step [1]_, with the shape of torch's ``OneCycleLR``.
 
-    The first three are preceded by `warmup_epochs` of linear rise.
+    In the first three, the rate first rises linearly for `warmup_epochs`.
 
     References
     ----------
