@@ -93,7 +93,7 @@ from sensorseq.training.weights import check_sample_weight
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
-_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # what can be told to runs side by side
+_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # which runs side by side also take
 
 
 class _Seeds(NamedTuple):

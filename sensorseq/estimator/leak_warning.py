@@ -21,7 +21,7 @@ _CURE = (
     " Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
     " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
 )
-_PAIRS = 40  # of windows in a row, to say that each goes on where the one before it ended
+_PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
 
 
 def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:

@@ -35,7 +35,7 @@ _OF_FIT = {  # argument: what leaves it alone, and what to do instead
 class PassesMixin:
     """What `partial_fit` of both estimators shares; a part of `SensorLSTM`."""
 
-    _in_pass = False  # while a call lasts: nothing is held out, nothing learned anew is fitted
+    _in_pass = False  # during a call: nothing is held out, scaling is not fitted again
     _passes: dict[str, Any]
     preparation_: Preparation | None
 

@@ -78,9 +78,9 @@ def choose(
 
     Notes
     -----
-    On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the error
-    of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16: both
-    round a factor to 11 significant bits, so the error is the same. The input itself is always
+    On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the
+    error of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16:
+    both round a factor to 11 significant bits, so the error is the same. The input itself is always
     multiplied in float32. In both cases, recurrent weights beyond 4094 and initial or masked states
     beyond 255 are out of range, and their model or row becomes NaN.
     """
