@@ -239,9 +239,7 @@ def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:
 
 def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
     notes = (
-        ["this recording was in the training data, so this is no test of the model."]
-        if seen
-        else []
+        ["the model was trained on this recording, so this is not a test of it."] if seen else []
     )
     (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
     wanted = windows.sample_rate_hz

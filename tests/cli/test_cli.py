@@ -432,7 +432,7 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path, caps
     seen = str(windows.part("train").recording_id[0])
     (found,) = answer(["predict", model, logs / f"{seen}.csv"], capsys)["recordings"]
     assert found["notes"] == [
-        "this recording was in the training data, so this is no test of the model."
+        "the model was trained on this recording, so this is not a test of it."
     ]
     lines = (logs / f"{seen}.csv").read_text().splitlines()
     slow = tmp_path / "slow.csv"
