@@ -176,9 +176,9 @@ def _gap_of_cuda(
         return "torch sees no GPU"
     if capability != CAPABILITY:
         here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
-        return f"needs compute capability {there}, not {here}"
+        return f"needs capability {there}, not {here}"
     widest = MAX_HIDDEN_SIZE[precision]
-    return f"{precision} supports hidden sizes to {widest}" if hidden_size > widest else None
+    return f"{precision} needs hidden size <= {widest}" if hidden_size > widest else None
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:

@@ -367,7 +367,7 @@ def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
     output, _ = lstm(torch.randn(2, 1, 3))
     assert not kernels.calls
     assert output.shape == (2, 1, 257)
-    assert find_lstms(lstm) == [("", "torch", "fp16x3 supports hidden sizes to 256")]
+    assert find_lstms(lstm) == [("", "torch", "fp16x3 needs hidden size <= 256")]
 
 
 def test_the_kernels_of_the_cpu_are_back_in_their_place():
