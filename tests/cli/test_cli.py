@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_read_is_named(which, damage, prepared, model, tmp
         ("", "empty"),
         ("clock,current,speed\n0,1,2\n", "time"),
         ("time,current\n0,1\n0.05,1\n", "'speed'"),
-        ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "no window of 1 s"),
+        ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "needs windows of 1 s, and none fits"),
         ("time,current,speed\n0,,2\n0.05,,2\n0.1,,2\n", "current"),
     ],
 )
@@ -452,7 +452,7 @@ def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp
     assert run(["prepare", str(copy), "--window-s", "1", "-o", str(again), "--split", "none"]) == 0
     capsys.readouterr()
     error = refused(["evaluate", model, again, "-q"], 3, capsys)
-    assert "learned from" in error
+    assert "was trained on 8 of the 10 test recordings" in error
     assert "renamed_run" in error
     found = answer(["evaluate", model, again, "--include-seen"], capsys)
     assert len(found["seen_recordings"]) > 0
