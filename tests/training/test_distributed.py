@@ -89,7 +89,7 @@ def test_what_cannot_be_shared_is_refused_by_name(folder):
     for rank in (0, 1):
         found = said(folder, rank)
         assert "head_norm='batch'" in found["batch norm"]
-        assert "one of 2" in found["native"]
+        assert "one process, but there are 2" in found["native"]
         assert found["engine"].startswith("autograd")
         assert "rank 1" in found["other arguments"]
         assert "learning_rate" in found["other arguments"]
