@@ -474,7 +474,7 @@ def test_history_can_be_drawn(tmp_path):
 
 def test_the_engine_says_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
-    assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (asked for)"
+    assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
     own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
     assert own.name == "autograd"
     assert "the loss is a callable" in own.reason
@@ -496,7 +496,7 @@ def test_both_engines_take_the_same_trajectory():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_a_clear_error():
-    with pytest.raises(EnvironmentProblemError, match="device='cuda' is not there"):
+    with pytest.raises(EnvironmentProblemError, match="device='cuda' is not available"):
         small(device="cuda").fit(X, Y)
 
 
