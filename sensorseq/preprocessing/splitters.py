@@ -36,7 +36,7 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
         Parameters
         ----------
         X, y, groups : object, optional
-            Not used; there for compatibility with scikit-learn.
+            Not used; present for compatibility with scikit-learn.
         """
         return self.n_splits
 

@@ -119,7 +119,7 @@ def read_source_rate(
     time_column : str, optional
         Column of time stamps; ``time`` or ``time_s`` by default.
     repair_stamps : bool, default=False
-        Sort and merge stamps that run backwards or repeat.
+        Sort rows by time and merge those with equal time stamps.
     """
     _check_complete(source)
     rates = []
