@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
-"""What `read_recordings` can do with a recording that cannot be read."""
+"""The ways in which `read_recordings` can handle a recording that cannot be read."""
 
 
 def read_recordings(
