@@ -240,7 +240,7 @@ def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
             OutputError, match=r"no/file\.png: cannot be written .* is missing; create it"
         ):
             write(nowhere)
-        with pytest.raises(OutputError, match="is a folder; give the name of a file"):
+        with pytest.raises(OutputError, match="is a folder; give a file name"):
             write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
