@@ -1,9 +1,9 @@
-"""Make the pictures of docs/preprocessing: what each step does to a real signal.
+"""Make the pictures of docs/preprocessing: the effect of each step on a signal.
 
     python docs/pictures.py --borealtc PATH [--only scaling]
 
-The simulated recordings of `data/` are always there. Pictures that need real ones (an inertial
-unit, two motors) stay as they are without PATH, and that is said.
+The simulated recordings of `data/` are always available. Pictures that need real ones (an inertial
+unit, two motors) are skipped and reported without PATH.
 """
 
 import argparse
@@ -40,7 +40,7 @@ STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 
 
 
 class Real:
-    """Recordings of BorealTC, read when asked for."""
+    """Recordings of BorealTC, read on request."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ def even(recording: Recording) -> Recording:
 def cut_windows(
     recordings: list[Recording], window_s: float, hop_s: float | None = None
 ) -> WindowSet:
-    """Cut simulated recordings, which lack samples, into windows."""
+    """Cut simulated recordings, which have missing samples, into windows."""
     pieces = [piece for recording in recordings for piece in resample_recording(recording, 50.0)]
     return window_recordings(pieces, window_s, hop_s)
 
@@ -104,7 +104,7 @@ def resampling(real: Real) -> plt.Figure:
     left.set(xlim=(20, 23), ylim=(8.5, 11.2), xlabel="s", ylabel="m/s²")
     left.set_title("vertical acceleration on ice (real)")
     right.set(xlabel="Hz", ylabel="dB re 1 (m/s²)²/Hz")
-    right.set_title("spectrum: vibration at 8 to 20 Hz, folded or not")
+    right.set_title("spectrum: vibration aliased or filtered out")
     right.legend()
     return figure
 
@@ -230,7 +230,7 @@ def products(real: Real) -> plt.Figure:
     for axis, names, title, unit in (
         (axes[0], ["curL", "curR"], "motor currents on asphalt (real)", "A"),
         (axes[1], [made.channel_names[-2]], "current times speed", "A m/s"),
-        (axes[2], [made.channel_names[-1]], "left less right", "A"),
+        (axes[2], [made.channel_names[-1]], "left minus right", "A"),
     ):
         for name, colour in zip(names, (AFTER, THIRD), strict=False):
             axis.plot(t, made.values[:, made.channel_names.index(name)], color=colour, label=name)
@@ -384,7 +384,7 @@ def leakage(real: Real) -> plt.Figure:
     axis.set(
         xlabel="seconds from a test window to the nearest training window of its recording",
         ylabel="test windows",
-        title="windows of 5 s overlap by half: a neighbour 2.5 s away is half the same",
+        title="windows of 5 s overlap by half: neighbours share half their samples",
     )
     axis.legend(loc="upper center")
     return figure
@@ -408,7 +408,7 @@ def streaming(real: Real) -> plt.Figure:
     clock = np.arange(recording.n_samples) / rate
     axis.plot(clock, recording.values[:, 0], color=BEFORE, lw=0.6, label="motor current, 50 Hz")
     axis.plot(t, offline[:, -1], color=AFTER, label="rms of a second at 25 Hz, offline")
-    axis.plot(at_s, late[:, -1], color=THIRD, label="the same bits, when the robot has them")
+    axis.plot(at_s, late[:, -1], color=THIRD, label="the same samples, when available on the robot")
     mark = int(8.6 * slow)  # an instant where the curve rises or falls
     level, latency_s = offline[mark, -1], resampler.latency_s + stream.latency_s
     axis.annotate(
@@ -459,7 +459,7 @@ def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) ->
 
 
 def main() -> None:
-    """Read the command line."""
+    """Make the pictures that the command line selects."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given = os.environ.get("SENSORSEQ_BOREALTC")
     parser.add_argument("--borealtc", type=Path, default=Path(given) if given else None)
@@ -468,9 +468,7 @@ def main() -> None:
     left = make(arguments.only, Real(arguments.borealtc))
     print(f"wrote {len(arguments.only) - len(left)} pictures to {IMAGES}")
     if left:
-        print(
-            f"left as they are, for they show real recordings (--borealtc PATH): {', '.join(left)}"
-        )
+        print(f"skipped, because they need real recordings (--borealtc PATH): {', '.join(left)}")
 
 
 if __name__ == "__main__":

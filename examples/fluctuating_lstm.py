@@ -1,9 +1,9 @@
 """Why do the loss and the accuracy of my LSTM jump about? A case from question to repair.
 
-98 windows of 100 steps, one channel, six classes, one-hot labels; an LSTM of over 200 000
-parameters under RMSprop at a constant rate, without clipping, for a hundred epochs and more: the
-question as it was asked. The report says what is wrong, re-runs prove it, and the repaired fit is
-held against the first one on windows that neither has seen.
+The question was about 98 windows of 100 steps, one channel, six classes and one-hot labels; an
+LSTM of over 200 000 parameters, trained with RMSprop at a constant rate, without clipping, for more
+than a hundred epochs. The report names the cause, re-runs prove it, and the repaired fit is
+compared with the first one on windows that neither has seen.
 
     python examples/fluctuating_lstm.py --output story
 """
@@ -20,7 +20,7 @@ from sensorseq import SensorLSTMClassifier
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
-NOISE = 0.25  # standard deviation of what is added to waves of a standard deviation of about 0.7
+NOISE = 0.25  # standard deviation; that of the waves is about 0.7
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
     "pooling": "last",
@@ -48,17 +48,17 @@ class Windows(NamedTuple):
 
     @property
     def fitted_on(self) -> dict:
-        """What `fit` and `probe` are given."""
+        """Arguments for `fit` and `probe`."""
         return {"X": self.X, "y": self.y, "X_val": self.X_val, "y_val": self.y_val}
 
 
 def wave(family: int, phase: float, periods: float) -> np.ndarray:
-    """Return a family's function of time, (100,): `periods` of them, from a phase in radians on."""
+    """Return a wave of a family, (100,): `periods` periods from a phase in radians on."""
     t = np.arange(N_STEPS) / N_STEPS
     angle = 2 * np.pi * periods * t + phase
     if family == 0:
         return np.cos(angle)
-    if family == 1:  # the straight lines between the turns of the first
+    if family == 1:  # a triangle wave with the period of the first family
         return 1.22 * (1 - 2 / np.pi * np.arccos(np.cos(angle)))
     if family == 2:
         return 0.7 * np.sign(np.cos(angle))
@@ -70,17 +70,17 @@ def wave(family: int, phase: float, periods: float) -> np.ndarray:
 
 
 def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw windows of six families of functions of time, as many of each.
+    """Draw windows of six families of waves, equally many of each.
 
-    The phase is random, the speed, 2.5 to 3.5 periods a window, too, and so is the noise. The first
-    two families differ by less than the noise.
+    The phase, the frequency (2.5 to 3.5 periods per window) and the noise are random. The first two
+    families differ by less than the noise.
 
     Parameters
     ----------
     n : int
-        How many.
+        Number of windows.
     seed : int
-        Of the generator.
+        Seed of the generator.
 
     Returns
     -------
@@ -97,13 +97,13 @@ def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_case(seed: int = 0) -> Windows:
-    """Draw 98 windows to train on, 42 to validate with, 600 fresh ones."""
+    """Draw 98 training windows, 42 validation windows and 600 fresh ones."""
     parts = [draw_windows(n, 3 * seed + part) for part, n in enumerate((98, 42, 600))]
     return Windows(*(array for pair in parts for array in pair))
 
 
 def flip_labels(y: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Give a share of the windows the label of another class; return labels and the rows."""
+    """Change the labels of a share of the windows; return the labels and the changed rows."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(y), round(share * len(y)), replace=False))
     label = y.argmax(axis=1)
@@ -112,9 +112,9 @@ def flip_labels(y: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray,
 
 
 class Outcome(NamedTuple):
-    """How restless a fit was, and what it came to."""
+    """Noise and accuracy of a fit."""
 
-    noise: float  # nats by which the loss of fixed training windows moves per epoch
+    noise: float  # change of the loss of fixed training windows per epoch, in nats
     validation: float  # accuracy, mean over the last third of the epochs
     fresh: float  # accuracy on the fresh windows
 
@@ -131,20 +131,20 @@ def measure(clf: SensorLSTMClassifier, windows: Windows) -> Outcome:
 
 
 def describe(arguments: dict) -> str:
-    """Write arguments as a call has them."""
+    """Format arguments as in a call."""
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe, fit again with what was proved; say what came of it; return proof and fits."""
+    """Fit, probe, and fit again with the proved repair; print the result; return proof and fits."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair
     before = measure(clf, windows)
     print(f"{name}: {clf.fluctuation_.verdict}")
-    print(f"  {'as it was':24}{line(before)}")
+    print(f"  {'original':24}{line(before)}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nothing was proved is said below
+        warnings.simplefilter("ignore")  # reported below
         better = proof.apply()
     if repair:
         better.fit(**windows.fitted_on)
@@ -159,7 +159,7 @@ def compare(name: str, clf, windows: Windows, budget: float):
 
 
 def line(outcome: Outcome) -> str:
-    """Write an outcome in a line."""
+    """Format an outcome as a line."""
     return (
         f"loss +-{outcome.noise:.3f} nats per epoch, accuracy {outcome.validation:.2f}"
         f" (validation), {outcome.fresh:.2f} (fresh)"
@@ -167,13 +167,13 @@ def line(outcome: Outcome) -> str:
 
 
 def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) -> None:
-    """Fit as asked, find the cause, repair it."""
+    """Fit as in the question, find the cause, repair it."""
     clf = SensorLSTMClassifier(**asked).fit(**windows.fitted_on)
     n_parameters = sum(parameter.numel() for parameter in clf.module_.parameters())
-    print(f"1. AS ASKED: {len(windows.X)} windows, {n_parameters} parameters\n")
+    print(f"1. THE QUESTION: {len(windows.X)} windows, {n_parameters} parameters\n")
     print(clf.fluctuation_)
 
-    print("\n2. WHICH CAUSE: parts of the fit are run again, unchanged and with one change\n")
+    print("\n2. THE CAUSE: parts of the fit are run again, unchanged and with one change\n")
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget)
     print(proof)
     for trial in proof.probes.trials:
@@ -183,9 +183,9 @@ def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) ->
     print(f"\n3. THE PAGE: {page}")
 
     repair = proof.probes.repair
-    print(f"\n4. REPAIRED: {describe(repair) or 'nothing was proved, so nothing is changed'}\n")
+    print(f"\n4. THE REPAIR: {describe(repair) or 'nothing was proved, so nothing is changed'}\n")
     before = measure(clf, windows)
-    print(f"  {'as asked':12}{line(before)}")
+    print(f"  {'original':12}{line(before)}")
     if repair:
         better = proof.apply().fit(**windows.fitted_on)
         after = measure(better, windows)
@@ -194,10 +194,10 @@ def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) ->
 
 
 def main() -> None:
-    """Tell it in six parts."""
+    """Run the case in six parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(), help="folder for the page")
-    parser.add_argument("--quick", action="store_true", help="a narrower network, fewer epochs")
+    parser.add_argument("--quick", action="store_true", help="smaller network, fewer epochs")
     parser.add_argument("--seed", type=int, default=0, help="of windows and weights (default: 0)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -211,12 +211,12 @@ def main() -> None:
     budget = 1.0
     tell_the_case(windows, asked, arguments.output, budget)
 
-    print('\n5. "THE BATCH IS TOO SMALL", one answer was; it had been 4 and 2, too\n')
+    print('\n5. ONE ANSWER: "THE BATCH IS TOO SMALL" (batches of 4 and 2)\n')
     for batch_size in (4, 2):
         clf = SensorLSTMClassifier(**{**small, "batch_size": batch_size})
         compare(f"batches of {batch_size}", clf, windows, budget)
 
-    print("\n6. BOTH ANSWERS WHERE THEY ARE TRUE\n")
+    print("\n6. CASES IN WHICH BOTH ANSWERS ARE CORRECT\n")
     hot = SensorLSTMClassifier(**{**small, "batch_size": 2, "learning_rate": 1e-2})
     compare("batches of 2 at ten times the rate", hot, windows, budget)
     y, rows = flip_labels(windows.y, 0.15)
@@ -229,7 +229,7 @@ def main() -> None:
     )
     for suspect in proof.probes.suspects[:5]:
         print(f"    window {suspect.row}: labelled {suspect.label}, looks like {suspect.rival}")
-    print(f"\n{time.perf_counter() - started:.0f} s in all")
+    print(f"\n{time.perf_counter() - started:.0f} s in total")
 
 
 if __name__ == "__main__":

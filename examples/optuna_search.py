@@ -1,7 +1,7 @@
-"""Tune a classifier with Optuna on the simulated robots, and end hopeless trials early.
+"""Tune a classifier with Optuna on the simulated robots, and prune poor trials early.
 
-Every trial is judged on robots of the validation part, the winner once on those of the test part.
-A callback reports `val_loss` after each epoch, so that Optuna can prune.
+Every trial is scored on the robots of the validation part; the best is scored once on the robots
+of the test part. A callback reports `val_loss` after each epoch, so that Optuna can prune.
 
     python examples/optuna_search.py --trials 12
 """
@@ -15,7 +15,7 @@ from sensorseq.datasets import load_surfaces
 
 
 class PruneByValidationLoss:
-    """Report each epoch's `val_loss` to a trial, and end the fit when Optuna gives it up."""
+    """Report each epoch's `val_loss` to a trial, and end the fit when Optuna prunes it."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
@@ -29,14 +29,14 @@ class PruneByValidationLoss:
 
 
 def make_windows(surfaces: list[str]) -> WindowSet:
-    """Cut the shipped recordings into windows, split by robot into train, validation and test."""
+    """Cut the embedded recordings into windows, split by robot into train, validation and test."""
     recordings = [recording for recording in load_surfaces() if recording.label in surfaces]
     pipeline = PreparePipeline(window_s=5.0, sample_rate_hz=20.0, split=(0.6, 0.2, 0.2))
     return pipeline.prepare(recordings)
 
 
 def make_classifier(parameters: dict, epochs: int, callbacks: list | None = None):
-    """Return a classifier with the arguments that are searched."""
+    """Return a classifier with the parameters of a trial."""
     return SensorLSTMClassifier(
         **parameters, max_epochs=epochs, patience=8, callbacks=callbacks, random_state=0
     )
@@ -64,12 +64,16 @@ def search(windows: WindowSet, n_trials: int, epochs: int) -> optuna.Study:
 
 
 def main() -> None:
-    """Search, train the best once more, and test it on robots that nothing has seen."""
+    """Search, train the best classifier again, and test it on robots that were not used before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=12, help="how many (default: 12)")
-    parser.add_argument("--epochs", type=int, default=25, help="of each, at most (default: 25)")
+    parser.add_argument("--trials", type=int, default=12, help="number of trials (default: 12)")
     parser.add_argument(
-        "--surfaces", default="carpet,grass,gravel,ice,paving,sand", help="which, by comma"
+        "--epochs", type=int, default=25, help="most epochs per trial (default: 25)"
+    )
+    parser.add_argument(
+        "--surfaces",
+        default="carpet,grass,gravel,ice,paving,sand",
+        help="surfaces, separated by commas (default: all)",
     )
     arguments = parser.parse_args()
     windows = make_windows(arguments.surfaces.split(","))
@@ -80,7 +84,7 @@ def main() -> None:
     for name, value in study.best_params.items():
         print(f"  {name:14} {value:.4g}" if isinstance(value, float) else f"  {name:14} {value}")
     best = make_classifier(study.best_params, arguments.epochs).fit(windows)
-    print(f"test accuracy  {best.score(windows.part('test')):.3f}, on robots of their own")
+    print(f"test accuracy  {best.score(windows.part('test')):.3f}, on robots not used before")
 
 
 if __name__ == "__main__":

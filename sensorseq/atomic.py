@@ -1,4 +1,4 @@
-"""A file that appears under its name when it is whole."""
+"""Write files atomically: a file appears under its name only when it is complete."""
 
 import os
 import uuid
@@ -8,21 +8,21 @@ from sensorseq.errors import writing
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a file beside its place, then rename it: a reader never sees half of it.
+    """Write a temporary file next to the target, then rename it, so no reader sees half of it.
 
     Parameters
     ----------
     path : str or path
-        Its name; a file of that name is replaced.
+        Name of the file; an existing file is replaced.
     content : bytes
-        All of it.
+        The whole content.
     force : bool, default=False
-        Force it to the disk first: it outlives a power failure.
+        Flush to disk before renaming, so the file survives a power failure.
 
     Raises
     ------
     OutputError
-        If the system does not let it be written; nothing is left behind then.
+        If the file cannot be written; no partial file remains.
     """
     target = Path(path)
     with writing(target):

@@ -1,6 +1,6 @@
-"""Speed against torch, in turns in one process, and against what the processor can do at most.
+"""Speed compared with torch, alternating in one process, and with the processor's peak.
 
-Both sides have the same weights, inputs, dtype and threads, and their results are compared before
+Both sides use the same weights, inputs, dtype and threads, and their results are compared before
 they are timed.
 """
 
@@ -25,7 +25,7 @@ from sensorseq.ops import _extension
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 
 N_CLASSES = 8
-# LSTMLinear.loss, cross entropy inside the operator, takes part where it is there
+# LSTMLinear.loss computes cross entropy inside the operator; it is timed if it exists
 KINDS = (
     "inference",
     "training, autograd",
@@ -33,7 +33,7 @@ KINDS = (
     "training, train_epoch",
 )
 _PEAK_TURNS = 20_000  # about a millisecond
-_TOLERANCE = 1e-3  # of the largest value; float32 over a thousand timesteps stays well below
+_TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
 
 Side = Callable[[int], Any]
 
@@ -60,14 +60,14 @@ SHORT = (
 
 @dataclass(frozen=True)
 class Case:
-    """Two ways to the same result, to be timed in turns.
+    """Two ways to compute the same result, timed alternately.
 
     Parameters
     ----------
     theirs, ours : callable
-        Compute it as often as the argument says.
+        Run the computation as many times as the argument specifies.
     flops : float
-        Of one computation, by the products of the LSTM alone.
+        Floating-point operations of one computation, counting only the products of the LSTM.
     """
 
     theirs: Side
@@ -81,16 +81,16 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
     Parameters
     ----------
     kind : str
-        One of `KINDS`. ``"inference"`` is a forward pass under ``no_grad``. In training, torch's
-        side is forward, cross entropy and backward, without an optimizer step. Ours is the same
+        One of `KINDS`. ``"inference"`` is a forward pass under ``no_grad``. In training, torch
+        runs forward, cross entropy and backward, without an optimizer step. Our side does the same
         through autograd (``"training, autograd"``) or with the loss inside the operator
-        (``"training, loss()"``); ``"training, train_epoch"`` is a step of the native epoch engine,
-        what `fit` takes: gather, forward, loss, backward, *and* a pass of sgd over the parameters.
+        (``"training, loss()"``); ``"training, train_epoch"`` is a step of the native epoch engine
+        that `fit` uses: gather, forward, loss, backward *and* an SGD update of the parameters.
     shape : Shape
         Sizes.
     uniform_lengths : bool, default=False
-        Lengths drawn evenly from 1 to T, which torch gets as a packed sequence, packed in the time
-        that is measured; only valid steps count as flops.
+        Draw lengths uniformly from 1 to T. torch gets a packed sequence, and packing counts in its
+        time; only valid steps count as flops.
 
     Raises
     ------
@@ -227,8 +227,8 @@ def _check_close(found: Tensor, wanted: Tensor, what: str, shape: Shape) -> None
     error = (found - wanted).abs().max() / wanted.abs().max()
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
-            f"the {what} for {shape} differ from torch's by {error:.1g} of the largest; timing them"
-            " would mean nothing. Please report it with what `sensorseq info` prints."
+            f"the {what} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
+            " timing them is meaningless. Please report this with the output of `sensorseq info`."
         )
 
 
@@ -240,20 +240,20 @@ def alternate(
     warm_up_runs: int = 3,
     budget_s: float = 10.0,
 ) -> NDArray[np.float64]:
-    """Time several sides in turns, so that drift hits all alike.
+    """Time several sides alternately, so that drift affects all of them equally.
 
     Parameters
     ----------
     *sides : callable
-        What to time; the argument says how often.
+        Functions to time; the argument is the number of repetitions.
     rounds : int, default=21
         Timings of each; the order is reversed in every second round.
     at_least_s : float, default=15e-3
-        Shortest time of one timing: what is faster is repeated.
+        Minimum duration of one timing; faster functions are repeated.
     warm_up_s, warm_up_runs : default=0.05 and 3
-        Seconds that each side runs beforehand, and how often at least.
+        Warm-up of each side: minimum seconds and minimum number of runs.
     budget_s : float, default=10.0
-        Where all rounds would take longer, there are fewer, but three if three were asked for.
+        If all rounds would take longer, fewer are run, but at least three if three were requested.
 
     Returns
     -------
@@ -295,13 +295,13 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
 
 
 def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
-    """Time a case, with the multiply-add peak of torch's threads measured in the same turns.
+    """Time a case, and in the same rounds the multiply-add peak of torch's threads.
 
     Returns
     -------
     dict
         `summarize`'s entries; `theirs_gflops`, `ours_gflops` and `peak_gflops`; `theirs_of_peak`
-        and `ours_of_peak`, shares of one.
+        and `ours_of_peak`, as fractions.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -340,21 +340,21 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes, in well under half a minute.
+    """Measure a few shapes in well under half a minute.
 
     Parameters
     ----------
     threads : int, optional
-        torch's threads meanwhile; as many as it has when not given.
+        Threads of torch during the measurement; unchanged by default.
     rounds : int, default=9
         See `alternate`.
     progress : callable, optional
-        Called with how many rows are done, and of how many.
+        Called with the number of finished rows and the total.
 
     Returns
     -------
     dict
-        `environment`, `threads` and `rows`, each with `what`, `shape` and what `measure` gives.
+        `environment`, `threads` and `rows`, each with `what`, `shape` and the entries of `measure`.
     """
     wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
@@ -373,7 +373,7 @@ def run_short(
 
 
 def format_row(row: dict[str, Any]) -> str:
-    """Say one row in a line."""
+    """Format one row as a line."""
     spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
     return (
         f"{row['what']:28}  {Shape(*row['shape'])!s:13}  {row['theirs_ms']:8.3f}"
@@ -385,7 +385,7 @@ HEADER = f"{'':28}  {'NxTxCxH':13}  torch ms   ours ms  ratio  [spread]        p
 
 
 def format_short(result: dict[str, Any]) -> str:
-    """Say what `run_short` found in lines for people."""
+    """Format the result of `run_short` as text."""
     facts, rows = result["environment"], result["rows"]
     peak = float(np.median([row["peak_gflops"] for row in rows]))
     return "\n".join(
@@ -397,8 +397,8 @@ def format_short(result: dict[str, Any]) -> str:
             HEADER,
             *(format_row(row) for row in rows),
             "",
-            "N windows, T timesteps, C channels, H hidden units. Above 1x sensorseq is faster; in",
-            "brackets the 10th and 90th percentiles. peak: the share of it that sensorseq reaches.",
-            "train_epoch is what fit uses; its time includes the optimizer's step.",
+            "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
+            "brackets show the 10th and 90th percentiles. peak: sensorseq's share of the peak.",
+            "train_epoch is the engine fit uses; its time includes the optimizer's step.",
         )
     )

@@ -1,9 +1,9 @@
-"""Speed against cuDNN: the same step in the same precision on both sides, in turns in one process.
+"""Speed compared with cuDNN: the same step in the same precision, alternating in one process.
 
 A step is timed in three ways: as Python calls it (``"eager"``), captured in a CUDA graph
 (``"graph"``), and by its kernels alone, as the profiler sees them (``"kernels"``). Results are
-compared before anything is timed. On a CPU the same protocol runs against torch, so that it can be
-tested where there is no GPU; what it says there is of no other use.
+compared before anything is timed. On a CPU the same protocol runs against torch; those timings
+only serve to test the code without a GPU.
 """
 
 import collections
@@ -40,16 +40,16 @@ _PROFILED_STEPS = 5
 
 @dataclass(frozen=True)
 class Precision:
-    """What both sides compute in, and how far from float32 that may lead.
+    """The precision of both sides, and the error relative to float32 that it allows.
 
     Parameters
     ----------
     dtype : torch.dtype
-        Of weights and inputs on both sides.
+        Type of weights and inputs on both sides.
     allows_tf32 : bool
         Whether torch may use TF32 in RNNs, its default.
     n_padded : int, default=0
-        Channels that cuDNN's side is padded to with zeros, where its fastest kernels need it.
+        Number of channels to which cuDNN's input is zero-padded, if its fastest kernels need that.
     tolerance : float
         Largest relative error (L2) against float32 in IEEE arithmetic of the same weights.
     """
@@ -74,7 +74,7 @@ Call = Callable[[], list[Tensor]]
 
 @contextmanager
 def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """Let torch's RNNs use TF32 or not, and set back what was set."""
+    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterwards."""
     rnn: Any = torch.backends.cudnn.rnn
     before = rnn.fp32_precision
     rnn.fp32_precision = "tf32" if allowed else "ieee"
@@ -85,24 +85,24 @@ def allowing_tf32(allowed: bool) -> Iterator[None]:
 
 
 def check_gpu() -> None:
-    """Raise an error where there is no GPU to compare on.
+    """Raise an error if there is no GPU.
 
     Raises
     ------
     EnvironmentProblemError
-        If torch is built without CUDA, or sees no GPU.
+        If torch is built without CUDA, or finds no GPU.
     """
     if torch.cuda.is_available():
         return
-    why = "sees none" if torch.version.cuda else "is built without CUDA"
+    why = "finds none" if torch.version.cuda else "is built without CUDA"
     raise EnvironmentProblemError(
-        f"a comparison with cuDNN needs an NVIDIA GPU, and torch {torch.__version__} {why}. On the"
-        " CPU, `sensorseq bench --against torch` compares with torch."
+        f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {why}. To"
+        " compare on the CPU, use `sensorseq bench --against torch`."
     )
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Say why a shape is handed to the framework's own LSTM, or nothing where kernels serve it."""
+    """Return why torch's own LSTM serves a shape; empty if the native kernels serve it."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
@@ -116,20 +116,20 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
 
 
 class Problem:
-    """The same network and data for both sides, drawn anew each time.
+    """The same network and data for both sides, randomly drawn for each instance.
 
     Parameters
     ----------
     shape : Shape
         Sizes.
     precision : Precision
-        Of both sides.
+        Precision of both sides.
     device : torch.device
-        Where.
+        Device to run on.
     uniform_lengths : bool, default=False
-        Lengths drawn evenly from 1 to T. torch packs the sequences in the time that is measured.
+        Draw lengths uniformly from 1 to T. Packing the sequences counts in torch's time.
     seed : int, optional
-        Of weights and data; drawn when not given.
+        Seed of weights and data; random by default.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Problem:
         self.lengths: Tensor | None = None
         if uniform_lengths:
             self.lengths = torch.randint(1, n_timesteps + 1, (n_windows,), generator=generator)
-        # weights and data are rounded first: what is compared is the arithmetic
+        # weights and data are rounded first, so that only the arithmetic is compared
         self.module: Any = LSTMLinear.from_torch(lstm, linear).to(device, precision.dtype)
         self.x = x.to(device, precision.dtype)
         self.y = y.to(device)
@@ -183,11 +183,11 @@ class Problem:
         return lstm, linear.to(dtype)
 
     def theirs(self, kind: str) -> Call:
-        """Return the step of torch's side."""
+        """Return torch's step."""
         return self._step(kind, self.lstm, self.linear, self.their_x)
 
     def ours(self, kind: str) -> Call:
-        """Return the step of this package's side."""
+        """Return this package's step."""
         parameters = list(self.module.parameters())
 
         def logits() -> Tensor:
@@ -197,7 +197,7 @@ class Problem:
         return self._of_kind(kind, logits, parameters)
 
     def exact(self, kind: str) -> list[Tensor]:
-        """Compute what both sides should find: in float32, IEEE, by torch."""
+        """Compute the reference for both sides: torch in IEEE float32."""
         lstm, linear = self._their_layers(torch.float32)
         with allowing_tf32(False):
             return self._step(kind, lstm, linear, self.x.float())()
@@ -228,7 +228,7 @@ class Problem:
 
 
 def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
-    """Return the relative L2 errors of logits, and of all gradients together where there are."""
+    """Return the relative L2 error of the logits, and if present, of all gradients together."""
     groups = [(list(found[:1]), list(exact[:1]))]
     if len(exact) > 1:
         # channels that were padded have no counterpart
@@ -244,17 +244,17 @@ def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[fl
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Hold both sides to float32 in IEEE arithmetic.
+    """Compare both sides with IEEE float32.
 
     Returns
     -------
     dict
-        `theirs_error` and `ours_error`: of logits, and in training of gradients.
+        `theirs_error` and `ours_error`: errors of the logits and, in training, of the gradients.
 
     Raises
     ------
     EnvironmentProblemError
-        If our results lie farther off than the precision explains.
+        If our error exceeds what the precision explains.
     """
     exact = problem.exact(kind)
     theirs, ours = (
@@ -263,10 +263,10 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
     allowed = problem.precision.tolerance
     if not all(error <= allowed for error in ours):  # NaN is no small number either
         raise EnvironmentProblemError(
-            f"the {kind} results for {problem.shape} in {problem.precision.dtype} lie"
-            f" {max(ours):.1g} from float32, torch's {max(theirs):.1g}; at most {allowed:.0e} is"
-            f" explained by the precision (seed {problem.seed}). Timing them would mean nothing."
-            " Please report it with what `sensorseq info` prints."
+            f"the {kind} results for {problem.shape} in {problem.precision.dtype} differ from"
+            f" float32 by {max(ours):.1g}, torch's by {max(theirs):.1g}; the precision explains at"
+            f" most {allowed:.0e} (seed {problem.seed}). Timing them is meaningless. Please report"
+            " this with the output of `sensorseq info`."
         )
     return {"theirs_error": theirs, "ours_error": ours}
 
@@ -288,7 +288,7 @@ def repeated(call: Callable[[], Any], device: torch.device) -> Callable[[int], N
 
 
 def captured(call: Call, device: torch.device) -> Call:
-    """Capture a step in a CUDA graph; calling it replays, and returns what the replay wrote."""
+    """Capture a step in a CUDA graph; calling it replays the graph and returns its results."""
     if device.type != "cuda":
         return call
     side = torch.cuda.Stream(device)
@@ -309,9 +309,9 @@ def captured(call: Call, device: torch.device) -> Call:
 
 
 def busy_time(call: Callable[[], Any], device: torch.device) -> tuple[float, dict[str, float]]:
-    """Return how long the device works in one call, and each kernel's share, longest first.
+    """Return the device's busy time in one call, and each kernel's share, longest first.
 
-    Kernels that run at the same time count once in the time.
+    Time in which several kernels run counts once.
     """
     on_gpu = device.type == "cuda"
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
@@ -325,7 +325,7 @@ def busy_time(call: Callable[[], Any], device: torch.device) -> tuple[float, dic
         if event.device_type.name == wanted
     )
     if not spans:
-        raise EnvironmentProblemError("the profiler saw no kernel; CUPTI may be missing.")
+        raise EnvironmentProblemError("the profiler recorded no kernel; CUPTI may be missing.")
     busy, reached = 0.0, float("-inf")
     by_name: dict[str, float] = collections.defaultdict(float)
     for start, end, name in spans:
@@ -379,19 +379,19 @@ def measure(
     precision : str
         One of `PRECISIONS`.
     device : torch.device
-        Where.
+        Device to run on.
     modes : sequence of str, default=MODES
         Ways of timing.
     rounds, budget_s, at_least_s
-        See `sensorseq.benchmark.alternate`; the profiler takes at most five rounds.
+        See `sensorseq.benchmark.alternate`; the profiler runs at most five rounds.
 
     Returns
     -------
     list of dict
         For each mode `what`, `precision`, `mode`, `shape`, `served_by`, the errors, the seed and
-        what `sensorseq.benchmark.summarize` says. `ratio` is above 1 where ours is faster; 1 where
-        the framework serves the shape, with `reason`, which is not timed; None, with `reason`,
-        where one side cannot run in this mode.
+        the entries of `sensorseq.benchmark.summarize`. `ratio` is above 1 if ours is faster. It is
+        1, with a `reason` and without timings, if torch serves the shape; None, with a `reason`,
+        if one side cannot run in this mode.
 
     Raises
     ------
@@ -417,7 +417,7 @@ def measure(
             else:
                 if mode == "graph":
                     if problem.lengths is not None:
-                        reason = "packing waits for the host, so a packed step cannot be captured"
+                        reason = "packing waits for the CPU, so a packed step cannot be captured"
                         rows.append({**row, "ratio": None, "reason": reason})
                         continue
                     theirs, ours = (captured(call, device) for call in (theirs, ours))
@@ -438,21 +438,21 @@ def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
     _synchronize(problem.device)
     if not all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)):
         raise EnvironmentProblemError(
-            f"the {kind} step for {problem.shape} has other bits in a CUDA graph than outside it"
-            f" (seed {problem.seed}). Please report it with what `sensorseq info` prints."
+            f"the {kind} step for {problem.shape} gives different bits in a CUDA graph than outside"
+            f" it (seed {problem.seed}). Please report this with the output of `sensorseq info`."
         )
 
 
 def measure_framework(
     shape: Shape, precision: str, device: torch.device, *, rounds: int = 3
 ) -> dict[str, Any]:
-    """Say what torch's own LSTM takes for a step of time, and by which kernels.
+    """Measure the time torch's own LSTM takes per timestep, and its kernels.
 
     Returns
     -------
     dict
-        `inference_us_a_step` and `training_us_a_step`, medians of the time that the device works,
-        each with `_p10` and `_p90`, and `inference_kernels` and `training_kernels`.
+        `inference_us_a_step` and `training_us_a_step`, medians of the device's busy time, each
+        with `_p10` and `_p90`, and `inference_kernels` and `training_kernels`.
     """
     chosen = PRECISIONS[precision]
     row: dict[str, Any] = {"what": "torch alone", "precision": precision, "shape": list(shape)}
@@ -472,7 +472,7 @@ def measure_framework(
 
 
 def environment() -> dict[str, Any]:
-    """Describe GPU, driver and versions beside the processor, without naming the machine."""
+    """Describe GPU, driver, versions and processor, without naming the machine."""
     facts = benchmark.environment() | {
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
@@ -502,16 +502,16 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes against cuDNN, in about half a minute.
+    """Measure a few shapes against cuDNN in about half a minute.
 
     Parameters
     ----------
     device : torch.device, optional
-        The current GPU when not given.
+        The current GPU by default.
     rounds : int, default=9
         See `sensorseq.benchmark.alternate`.
     progress : callable, optional
-        Called with how many comparisons are done, and of how many.
+        Called with the number of finished comparisons and the total.
 
     Returns
     -------
@@ -545,7 +545,7 @@ HEADER = f"{'':44}  {'NxTxCxH':14}  cuDNN ms   ours ms   ratio  [spread]"
 
 
 def format_row(row: dict[str, Any]) -> str:
-    """Say one row in a line."""
+    """Format one row as a line."""
     name = f"{row['what']}, {row['precision']}, {row['mode']}"
     start = f"{name:44}  {Shape(*row['shape'])!s:14}"
     if "ours_ms" not in row:
@@ -556,7 +556,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def format_short(result: dict[str, Any]) -> str:
-    """Say what `run_short` found in lines for people."""
+    """Format the result of `run_short` as text."""
     facts = result["environment"]
     return "\n".join(
         (
@@ -566,8 +566,8 @@ def format_short(result: dict[str, Any]) -> str:
             HEADER,
             *(format_row(row) for row in result["rows"]),
             "",
-            "N windows, T timesteps, C channels, H hidden units. Above 1x sensorseq is faster; in",
-            "brackets the 10th and 90th percentiles. graph: both steps captured in a CUDA graph.",
-            "varlen: torch packs the sequences, in the time that is measured.",
+            "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
+            "brackets show the 10th and 90th percentiles. graph: steps captured in a CUDA graph.",
+            "varlen: sequences of different lengths; packing counts in torch's time.",
         )
     )

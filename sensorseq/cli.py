@@ -48,8 +48,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 TimeColumn = Annotated[
     str | None,
     typer.Option(
@@ -60,33 +60,31 @@ TimeColumn = Annotated[
 ]
 Files = Annotated[
     list[str] | None,
-    typer.Option(
-        "--files", metavar="PATTERN", help="Names of files, such as 'pro_*.csv'; again for more."
-    ),
+    typer.Option("--files", metavar="PATTERN", help="File names, such as 'pro_*.csv'; repeatable."),
 ]
 Pair = Annotated[
     str | None,
     typer.Option(
         "--pair",
         metavar="PATTERN",
-        help="Files that are one recording, such as '{sensor}_{recording}.*'.",
+        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option("--exclude", metavar="NAME,...", help="Classes or recordings to leave out."),
 ]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that train wrote.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", metavar="HTML", help="Write a page about it, readable offline."),
+    typer.Option("--report", metavar="HTML", help="Also write an HTML report, readable offline."),
 ]
 
 
 @app.callback()
 def _sensorseq(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Say the version and exit.")
+        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     if version:
@@ -106,21 +104,21 @@ def _example(*lines: str) -> str:
     )
 )
 def simulate(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder to write into.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder to create.")],
     surfaces: Annotated[
         list[str] | None,
         typer.Option("--surfaces", metavar="NAME,...", help="Surfaces [default: all six]."),
     ] = None,
-    robots: Annotated[int, typer.Option(min=1, help="Robots, the groups of a split.")] = 4,
-    recordings: Annotated[int, typer.Option(min=1, help="Of each robot on each surface.")] = 2,
-    duration_s: Annotated[float, typer.Option(min=1, help="Seconds of each recording.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds, equal bytes.")] = 0,
+    robots: Annotated[int, typer.Option(min=1, help="Number of robots; each is a group.")] = 4,
+    recordings: Annotated[int, typer.Option(min=1, help="Per robot and surface.")] = 2,
+    duration_s: Annotated[float, typer.Option(min=1, help="Seconds per recording.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write simulated recordings: motor current of robots on surfaces.
 
-    For trying things out and for tests. What is learned from simulated data says nothing of how
-    well real data can be told apart.
+    Use it to try the commands and for tests. Accuracy on simulated data does not predict accuracy
+    on real data.
     """
     from sensorseq.datasets import write_simulated
 
@@ -147,7 +145,8 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="Recording, folder, manifest; a prepared file with --leakage."
+            metavar="PATH",
+            help="Recording, folder or manifest; with --leakage, a prepared file.",
         ),
     ],
     files: Files = None,
@@ -156,16 +155,17 @@ def inspect(
     exclude: Exclude = None,
     leakage: Annotated[
         bool,
-        typer.Option("--leakage", help="Look for test windows of a prepared file in training."),
+        typer.Option("--leakage", help="Check a prepared file for leakage between its parts."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is in recordings, and which cannot be read.
+    """Show what recordings contain, and which cannot be read.
 
-    Rates, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+    Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
 
-    With --leakage: whether the parts of a prepared file are kept apart. Exit code 10 if not.
+    With --leakage, checks whether training, validation and test windows of a prepared file
+    overlap. Exit code 10 if they do.
     """
     if leakage:
         from sensorseq.evaluation.leakage import inspect_leakage
@@ -173,7 +173,9 @@ def inspect(
         unused = {"--files": files, "--pair": pair, "--time-column": time_column}
         for option, value in {**unused, "--exclude": exclude}.items():
             if value:
-                raise ArgumentError(f"{option} is for recordings, not for --leakage of a file.")
+                raise ArgumentError(
+                    f"{option} selects recordings and has no use with --leakage; remove it."
+                )
         report = inspect_leakage(path)
         _say(report.to_dict(), str(report), as_json)
         if report:
@@ -206,7 +208,7 @@ def inspect(
 def prepare(
     source: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="Folder of a folder per class, or a manifest."),
+        typer.Argument(metavar="PATH", help="Folder with one folder per class, or a manifest."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
     files: Files = None,
@@ -222,24 +224,30 @@ def prepare(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        typer.Option("--sample-rate-hz", metavar="HZ", help="Common rate [default: the median]."),
+        typer.Option(
+            "--sample-rate-hz",
+            metavar="HZ",
+            help="Resample to this rate [default: median of the recordings].",
+        ),
     ] = None,
     window_s: Annotated[
         float | None,
         typer.Option(
-            "--window-s", metavar="S", help="Length of a window. Needed here or in --config."
+            "--window-s", metavar="S", help="Window length. Required, here or in --config."
         ),
     ] = None,
     hop_s: Annotated[
         float | None,
-        typer.Option("--hop-s", metavar="S", help="Between window starts [default: a window]."),
+        typer.Option(
+            "--hop-s", metavar="S", help="Step between window starts [default: window-s]."
+        ),
     ] = None,
     train_hop_s: Annotated[
         float | None,
         typer.Option(
             "--train-hop-s",
             metavar="S",
-            help="The same of training windows alone [default: hop-s].",
+            help="Step between training windows [default: hop-s].",
         ),
     ] = None,
     short: Annotated[
@@ -253,25 +261,29 @@ def prepare(
     max_gap_s: Annotated[
         float | None,
         typer.Option(
-            "--max-gap-s", metavar="S", help="Longest hole to bridge [default: 10 periods]."
+            "--max-gap-s",
+            metavar="S",
+            help="Longest gap to interpolate across [default: 10 periods].",
         ),
     ] = None,
     repair_stamps: Annotated[
         bool,
         typer.Option(
-            "--repair-stamps", help="Sort samples out of order, merge those of one instant."
+            "--repair-stamps",
+            help="Sort samples by time and merge those with equal time stamps.",
         ),
     ] = False,
     label_column: Annotated[
         str | None,
-        typer.Option("--label-column", metavar="NAME", help="Column of each sample's label."),
+        typer.Option("--label-column", metavar="NAME", help="Column with a label per sample."),
     ] = None,
     label_rule: Annotated[
         str | None,
         typer.Option(
             "--label-rule",
             metavar="RULE",
-            help="Where labels change: whole, majority, centre, last [default: whole].",
+            help="Label of a window with several labels: whole, majority, centre, last"
+            " [default: whole].",
         ),
     ] = None,
     min_purity: Annotated[
@@ -279,7 +291,7 @@ def prepare(
         typer.Option(
             "--min-purity",
             metavar="SHARE",
-            help="Of a window's samples, that majority asks for [default: 0.5].",
+            help="Least share of the label in a window, for majority [default: 0.5].",
         ),
     ] = None,
     split: Annotated[
@@ -287,7 +299,7 @@ def prepare(
         typer.Option(
             "--split",
             metavar="SHARES",
-            help="Train,validation,test, or none [default: 0.6,0.2,0.2].",
+            help="Shares of train,validation,test; or none [default: 0.6,0.2,0.2].",
         ),
     ] = None,
     split_by: Annotated[
@@ -295,7 +307,8 @@ def prepare(
         typer.Option(
             "--split-by",
             metavar="WHAT",
-            help="What is whole in a part: group, recording; time cuts each [default: group].",
+            help="Keep whole: group or recording; time splits each recording by time"
+            " [default: group].",
         ),
     ] = None,
     scale: Annotated[
@@ -312,7 +325,7 @@ def prepare(
         typer.Option(
             "--scale-per",
             metavar="WHAT",
-            help="What has statistics of its own: all, recording, group [default: all].",
+            help="Compute statistics per: all, recording, group [default: all].",
         ),
     ] = None,
     balance: Annotated[
@@ -320,40 +333,42 @@ def prepare(
         typer.Option(
             "--balance",
             metavar="HOW",
-            help="Of training windows: undersample, oversample, none [default: none].",
+            help="Balance training windows: undersample, oversample, none [default: none].",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of split and balance [default: 0].")
+        int | None, typer.Option("--seed", help="Seed of split and balance [default: 0].")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="TOML", help="Steps, and all that options leave unsaid."),
+        typer.Option(
+            "--config", metavar="TOML", help="Configuration file; options here override it."
+        ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
-    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     on_error: Annotated[
         str,
-        typer.Option("--on-error", metavar="skip|stop", help="A recording that cannot be used."),
+        typer.Option(
+            "--on-error", metavar="skip|stop", help="What to do with an unusable recording."
+        ),
     ] = "stop",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
-    Each class is a folder, each file in it a recording; or a manifest lists path, label, group.
-    Whole groups go to train, validation or test, so that no test recording is ever trained on.
-    Filters, features and all else that a preparation can do are said in a file, --config.
+    Each folder is a class and each file in it a recording; or a manifest lists path, label and
+    group. Whole groups go to train, validation or test, so no test recording is ever trained on.
+    Filters, features and all other steps are set in a configuration file, --config.
 
-    Exit code 2: an option or the configuration makes no sense; 3: a recording cannot be used.
+    Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
     """
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
 
-    refuse_prepared(source, "give the recordings it was made from, or `sensorseq train` on it.")
+    refuse_prepared(source, "give the recordings it was made from, or use `sensorseq train`.")
 
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
@@ -399,24 +414,31 @@ def prepare(
     )
 )
 def train(
-    windows: Annotated[Path, typer.Argument(metavar="H5", help="A file that prepare wrote.")],
+    windows: Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
     hidden_size: Annotated[int | None, typer.Option("--hidden-size", help="LSTM units.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Its highest value.")
+        float | None, typer.Option("--learning-rate", help="Peak learning rate.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Windows a step.")] = None,
-    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Upper limit.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Windows per step.")
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option("--max-epochs", help="Largest number of epochs.")
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option("--patience", help="Epochs to wait for a better one.")
+        int | None,
+        typer.Option("--patience", help="Stop after this many epochs without improvement."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds, equal model.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same model.")
+    ] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any argument of SensorLSTMClassifier, value as in TOML; again for more.",
+            help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
         ),
     ] = None,
     report: Report = None,
@@ -425,7 +447,7 @@ def train(
 ) -> None:
     """Train a classifier on the train part of prepared windows.
 
-    The validation part says when to stop. The test part is not read.
+    The validation part decides when to stop. The test part is not read.
     """
     _check_output(output, windows)
     if report is not None:
@@ -447,8 +469,8 @@ def train(
         for written in (output, *(() if report is None else (report,))):
             if written.absolute() == Path(checkpoint).absolute():
                 raise ArgumentError(
-                    f"checkpoint={checkpoint!r} is what is written at the end, too; give it a name"
-                    " of its own, such as 'run.checkpoint'."
+                    f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
+                    " another name, such as 'run.checkpoint'."
                 )
     model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
     model.fit(windows)
@@ -471,7 +493,7 @@ def train(
     }
     lines = [str(verdict), "", f"model written to {output}"]
     if report is not None:
-        lines.append(f"page written to {report}")
+        lines.append(f"report written to {report}")
     _say(result, "\n".join(lines), as_json)
 
 
@@ -483,26 +505,27 @@ def train(
 )
 def evaluate(
     model_file: ModelFile,
-    windows: Annotated[Path, typer.Argument(metavar="H5", help="A file that prepare wrote.")],
+    windows: Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")],
     folds: Annotated[
         int | None,
-        typer.Option("--folds", min=2, help="Train anew in folds of whole groups, test on each."),
+        typer.Option("--folds", min=2, help="Cross-validate: retrain on folds of whole groups."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines/--no-baselines", help="Simple learners on the same split.")
+        bool,
+        typer.Option("--baselines/--no-baselines", help="Compare with simple baseline models."),
     ] = True,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also score recordings it was trained on.")
+        bool, typer.Option("--include-seen", help="Also score recordings seen in training.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and intervals.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and intervals.")] = 0,
     report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on test recordings it has never seen.
 
-    Intervals are 95 %, from resampling whole groups of recordings. With --folds the model's
-    arguments are trained anew on the other groups for each fold.
+    Intervals are 95 %, from resampling whole groups of recordings. With --folds, a model with the
+    same arguments is trained for each fold on the groups outside it.
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
@@ -512,7 +535,7 @@ def evaluate(
     if report is not None:
         _check_output(report, windows, model_file)
     model = _load(model_file)
-    beside = BASELINES if baselines else ()
+    compared = BASELINES if baselines else ()
     with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
 
         def say(words: str) -> None:
@@ -522,14 +545,14 @@ def evaluate(
             comparison = evaluate_test(
                 model,
                 read_windows(windows),
-                baselines=beside,
+                baselines=compared,
                 include_seen=include_seen,
                 seed=seed,
                 progress=say,
             )
         else:
             comparison = evaluate_folds(
-                model, read_windows(windows), folds, baselines=beside, seed=seed, progress=say
+                model, read_windows(windows), folds, baselines=compared, seed=seed, progress=say
             )
     if report is not None:
         _write_page(
@@ -560,11 +583,11 @@ def predict(
         typer.Option(
             "--time-column",
             metavar="NAME",
-            help="Column of time stamps [default: as in training].",
+            help="Column of time stamps in seconds [default: as in training].",
         ),
     ] = None,
     every_window: Annotated[
-        bool, typer.Option("--windows", help="A line for each window, not each span.")
+        bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -572,7 +595,7 @@ def predict(
     """Classify raw recordings.
 
     They go through the same steps as the training windows: rate, channels, filters and features,
-    windows, scaling. A line tells from when to when which class; --windows, each window.
+    windows, scaling. Each line gives a time span and its class; with --windows, a single window.
     """
     from sensorseq.evaluation.predict import predict_recordings
     from sensorseq.evaluation.text import format_prediction
@@ -600,41 +623,46 @@ def diagnose(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="CSV, JSON, event file of TensorBoard, folder of a run, or model."
+            metavar="PATH", help="CSV, JSON, TensorBoard event file, folder of a run, or a model."
         ),
     ],
     n_val: Annotated[
-        int | None, typer.Option("--n-val", help="Independent validation windows.")
+        int | None, typer.Option("--n-val", help="Number of independent validation windows.")
     ] = None,
-    n_train: Annotated[int | None, typer.Option("--n-train", help="Training windows.")] = None,
-    n_classes: Annotated[int | None, typer.Option("--n-classes", help="Classes.")] = None,
+    n_train: Annotated[
+        int | None, typer.Option("--n-train", help="Number of training windows.")
+    ] = None,
+    n_classes: Annotated[int | None, typer.Option("--n-classes", help="Number of classes.")] = None,
     best_epoch: Annotated[
-        int | None, typer.Option("--best-epoch", help="Whose weights were kept, from 1.")
+        int | None,
+        typer.Option("--best-epoch", help="Epoch whose weights were kept, counted from 1."),
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Which column is loss, val_accuracy, ...; NAME none: do not use; again for more.",
+            help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="HTML", help="Write it as a page, too.")
+        Path | None, typer.Option("--html", metavar="HTML", help="Also write an HTML report.")
     ] = None,
     fail_on: Annotated[
         str | None,
-        typer.Option("--fail-on", metavar="mild|strong", help="Exit code 10 from here on."),
+        typer.Option(
+            "--fail-on", metavar="mild|strong", help="Exit with code 10 at this severity or worse."
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge whether the curve of a training run fluctuates more than it should.
+    """Judge whether a training run fluctuates more than it should.
 
-    Of any program that wrote its losses: Keras, Lightning, skorch, transformers, TensorBoard.
-    The losses are cross-entropy in nats, accuracies fractions. Of a model of ours: its own run.
+    Reads the losses that Keras, Lightning, skorch, transformers or TensorBoard wrote, or the run
+    stored in a sensorseq model. Losses are cross-entropy in nats, accuracies fractions.
 
-    With --fail-on, diverged and not_learning are strong; too_short_to_tell fails nothing.
+    For --fail-on, diverged and not_learning count as strong; too_short_to_tell never fails.
     """
     if fail_on is not None:
         check_choice("--fail-on", fail_on, ("mild", "strong"))
@@ -644,7 +672,9 @@ def diagnose(
         counts = {"--n-val": n_val, "--n-train": n_train, "--n-classes": n_classes}
         for option, value in {**counts, "--best-epoch": best_epoch, "--column": column}.items():
             if value is not None:
-                raise ArgumentError(f"{option} is for logs; {path} is a model, which knows it.")
+                raise ArgumentError(
+                    f"{option} is for logs, and {path} is a model that stores it; remove {option}."
+                )
         report = _load(path).fluctuation_
     else:
         from sensorseq.fluctuation.report import FluctuationReport
@@ -666,7 +696,7 @@ def diagnose(
     if fail_on is None:
         return
     if report.verdict == "too_short_to_tell":
-        print("too short to tell: --fail-on found nothing to fail on.", file=sys.stderr)
+        print("too short to tell, so --fail-on does not apply.", file=sys.stderr)
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
     if grave or (fail_on == "mild" and report.severity == "mild"):
         raise typer.Exit(GATE)
@@ -676,22 +706,27 @@ def diagnose(
 def doctor(
     windows: Annotated[
         Path | None,
-        typer.Argument(metavar="[H5]", help="A file that prepare wrote; none: planted signals."),
+        typer.Argument(
+            metavar="[H5]", help="File written by prepare [default: synthetic signals]."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any argument of SensorLSTMClassifier, value as in TOML; again for more.",
+            help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds, equal checks.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same checks.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Tell a bug from a hard problem, in short trainings of known outcome.
+    """Tell a bug from a hard problem by short test trainings.
 
-    Without a file the installation is checked. The exit code is 10 when a check failed.
+    The outcome of each training is known. Without a file, it checks the installation. Exit code 10
+    if a check fails.
     """
     from sensorseq.doctor import check_training, plant_windows
     from sensorseq.estimator import SensorLSTMClassifier
@@ -715,23 +750,27 @@ def doctor(
 @app.command(epilog=_example("sensorseq bench"))
 def bench(
     against: Annotated[
-        str, typer.Option("--against", metavar="torch|cudnn", help="On the CPU or on a GPU.")
+        str,
+        typer.Option(
+            "--against", metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU."
+        ),
     ] = "torch",
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads [default: as torch has].")
+        int | None, typer.Option("--threads", min=1, help="CPU threads [default: torch's].")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the speed on this machine, against torch and against its limit.
+    """Measure the speed compared with torch and the processor's peak.
 
-    A few shapes, in turns with torch, within half a minute. Other work on the machine spoils it.
-    With --against cudnn on the GPU, with torch's LSTM there, in the same precision.
+    Times a few shapes on this machine, alternating with torch, in about half a minute. Stop other
+    work first: it distorts the timings. With --against cudnn, compares with torch's LSTM on the
+    GPU, in the same precision.
     """
     check_choice("--against", against, ("torch", "cudnn"))
     if against == "cudnn":
         if threads is not None:
-            raise ArgumentError("--threads is of the CPU; leave it out with --against cudnn.")
+            raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
         from sensorseq import benchmark_cuda
 
         with _progress("measuring", quiet=quiet) as advance:
@@ -748,7 +787,10 @@ def bench(
 @app.command(epilog=_example("sensorseq info terrain.safetensors", "sensorseq info"))
 def info(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A model or a prepared file.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="Model or prepared file [default: this installation]."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -771,8 +813,8 @@ def info(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and end the process with its exit code.
 
-    0: done. 2: the command line or the configuration makes no sense. 3: the data cannot be used.
-    4: the installation or the machine lacks something. 10: a check that was asked for failed.
+    0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
+    4: the installation or the machine lacks something. 10: a requested check failed.
     """
     # Read when torch is loaded, which comes later. Threads that spin while they wait make a fit of
     # seconds take minutes on cores that other work shares; sleeping costs little on idle ones.
@@ -816,7 +858,7 @@ def _fail(error: BaseException, code: int) -> int:
 
 
 def _show_warning(message: Any, category: Any, *where: Any, **more: Any) -> None:
-    # Deprecations of libraries are for developers; what sensorseq says is for everyone.
+    # Deprecation warnings of libraries are for developers; ours are for everyone.
     if not issubclass(category, DeprecationWarning | FutureWarning):
         print(f"warning: {message}", file=sys.stderr)
 
@@ -839,7 +881,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a bar on a terminal; elsewhere nothing, so that logs stay short."""
+    """Show a progress bar on a terminal; elsewhere nothing, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return
@@ -891,7 +933,7 @@ def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[st
             nearest = nearest_known(name, known)
             hint = f" Did you mean {nearest}?" if nearest else ""
             raise ArgumentError(
-                f"--set {setting}: {name} is no argument of SensorLSTMClassifier.{hint}"
+                f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
@@ -935,7 +977,7 @@ def _load(path: Path) -> "SensorLSTMClassifier":
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.evaluation.inspect import refuse_prepared
 
-    refuse_prepared(path, "a model belongs here. The order is MODEL, then the rest.")
+    refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     return SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere
 
 
@@ -951,24 +993,27 @@ def _write_page(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Add the file to an error that speaks of its windows."""
+    """Add the file's name to an error about its windows."""
     try:
         yield
     except SensorseqError as error:
         if str(path) not in str(error) and not isinstance(error, ArgumentError):
-            error.add_note(f"the windows are those of {path}")
+            error.add_note(f"windows from {path}")
         raise
 
 
 def _check_output(path: Path, *others: Path) -> None:
-    """Find out before an hour of training that the result has no place to go."""
+    """Check before an hour of training that the result can be written."""
     for other in others:
         if path == other or (path.exists() and other.exists() and path.samefile(other)):
-            raise ArgumentError(f"{path} is read and would be overwritten; give another output.")
+            raise ArgumentError(
+                f"{path} is already used by this command and would be overwritten; give another"
+                " output."
+            )
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file.")
+        raise InputError(f"{path}: is a folder; give a file name.")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+        raise InputError(f"{path}: the folder {path.absolute().parent} is missing; create it.")
     trial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
         trial.touch()

@@ -1,4 +1,4 @@
-"""The embedded recordings."""
+"""The simulated recordings that come with the package, and new ones."""
 
 import csv
 import gzip
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 SURFACES_SAMPLE_RATE_HZ = 20.0
-"""Rate to which the surface recordings are best resampled."""
+"""Recommended common rate for the surface recordings."""
 SURFACES_WINDOW_SAMPLES = 100
-"""Window for the surface task: 5 s at that rate."""
+"""Window length for the surface task: 5 s at that rate."""
 
 _SEED = 1
 _N_ROBOTS = 10
@@ -40,15 +40,16 @@ _DURATION_S = 71.0  # fourteen windows; thirteen where more is lost at the ends
 def load_surfaces() -> list[Recording]:
     """Load the embedded SIMULATED motor currents of ten robots on six surfaces.
 
-    No real robot was measured: `sensorseq.simulate` computed every sample. The task is to tell the
-    surface (label) from 5 s of motor current of a robot (group) that was not in training; see
+    No real robot was measured: `sensorseq.simulate` computed every sample. The task is to recognise
+    the surface (label) from 5 s of motor current of a robot (group) that was not in training; see
     `SURFACES_SAMPLE_RATE_HZ` and `SURFACES_WINDOW_SAMPLES`.
 
     Returns
     -------
     list of Recording
-        120 recordings of about 70 s at about 50 Hz, uneven and with missing samples: six surfaces,
-        ten robots, two recordings of each pair, in this order. One channel, ``current_a`` in A.
+        120 recordings of about 70 s at about 50 Hz, unevenly sampled and with missing samples: six
+        surfaces, ten robots, two recordings of each pair, in this order. One channel,
+        ``current_a`` in A.
         ``attributes["simulated"]`` is True.
 
     Raises
@@ -81,15 +82,15 @@ def load_surfaces() -> list[Recording]:
 
 
 def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> list[Path]:
-    """Simulate the embedded recordings again and write them, to the last digit as they are.
+    """Simulate the embedded recordings again and write them, identical to the last digit.
 
     Parameters
     ----------
     folder : path-like
-        Gets ``surfaces/manifest.csv`` (columns path, label, group) and
+        Receives ``surfaces/manifest.csv`` (columns path, label, group) and
         ``surfaces/<label>/<robot>_<number>.csv.gz`` (columns time_s, current_a).
     only : str, optional
-        Write but the recording of this ``recording_id``, and no manifest.
+        Write only the recording with this ``recording_id``, and no manifest.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> l
     Raises
     ------
     ArgumentError
-        If `only` names none of the recordings.
+        If `only` is not one of the recordings.
     """
     root = Path(folder) / "surfaces"
     plan = [entry for entry in _plan() if only in (None, entry[0])]
@@ -136,21 +137,21 @@ def write_simulated(
     duration_s: float = 60.0,
     seed: int = 0,
 ) -> list[Path]:
-    """Simulate recordings of a new fleet and write them as `prepare` reads them.
+    """Simulate recordings of a new fleet and write them in the layout that `prepare` reads.
 
     Parameters
     ----------
     folder : path-like
-        New; gets ``manifest.csv`` (columns path, label, group) and
+        New folder, with ``manifest.csv`` (columns path, label, group) and
         ``<surface>/<robot>_<number>.csv.gz``. It appears when it is complete.
     surfaces : sequence of str, optional
         Names in `sensorseq.simulate.SURFACES`; all by default.
     n_robots, n_recordings : int, default=4, 2
-        Robots, and recordings of each on each surface.
+        Number of robots, and of recordings per robot and surface.
     duration_s : float, default=60
-        Of each recording, in seconds.
+        Length of each recording in seconds.
     seed : int, default=0
-        Equal seeds, equal bytes.
+        The same seed gives the same bytes.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def write_simulated(
     Raises
     ------
     ArgumentError
-        If a surface is not known, a count is below 1, or the folder is there already.
+        If a surface is unknown, a count is below 1, or the folder already exists.
     """
     target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
@@ -168,7 +169,7 @@ def write_simulated(
         if count < 1:
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ArgumentError(f"{target} is there already; give the name of a new folder.")
+        raise ArgumentError(f"{target} already exists; give the name of a new folder.")
     robots = [
         Robot.drawn(np.random.default_rng([seed, number]), f"robot_{number:02d}")
         for number in range(n_robots)
@@ -229,7 +230,7 @@ def _compressed_csv(recording: Recording) -> bytes:
 
 
 def _data_folder() -> Traversable:
-    """Return the folder of embedded data: in the package, or beside it in a source checkout."""
+    """Return the folder of embedded data: in the package, or next to it in a source checkout."""
     packaged = importlib.resources.files("sensorseq") / "data"
     if packaged.is_dir():
         return packaged
@@ -238,5 +239,5 @@ def _data_folder() -> Traversable:
         return checkout
     raise EnvironmentProblemError(
         "the embedded recordings are missing from this installation of sensorseq;"
-        " install it again, or write them with sensorseq.datasets.write_surfaces."
+        " reinstall it, or write them with sensorseq.datasets.write_surfaces."
     )

@@ -1,4 +1,4 @@
-"""SensorseqError and its children; bad input is a ValueError too."""
+"""SensorseqError and its subclasses; errors for bad input are ValueErrors too."""
 
 import difflib
 import os
@@ -31,11 +31,11 @@ _WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # around fit
 
 
 class SensorseqError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of every error this package raises on purpose."""
 
 
 class InputError(SensorseqError, ValueError):
-    """Data or an argument given by the user cannot be used as it is."""
+    """Data or an argument given by the user cannot be used."""
 
 
 class ArgumentError(InputError):
@@ -55,31 +55,31 @@ class WindowError(InputError):
 
 
 class SplitError(InputError):
-    """Whole groups cannot be split such that every part has what it needs."""
+    """Whole groups cannot be split so that every part gets what it needs."""
 
 
 class ModelFileError(InputError):
-    """A file is not a model this version can read: truncated, foreign or of a newer format."""
+    """A file is not a model this version can read: truncated, another format or a newer one."""
 
 
 class CheckpointError(InputError):
-    """A file is no checkpoint that this run can go on from: damaged, or of another run."""
+    """A file is not a checkpoint to resume from: it is damaged, or belongs to another run."""
 
 
 class PreparedFileError(InputError):
-    """A file of prepared windows cannot be written or read: no room, truncated, foreign, newer."""
+    """A prepared file cannot be written or read: disk full, truncated, another or newer format."""
 
 
 class OutputError(InputError, OSError):
-    """A file cannot be written: no room, no such folder, no permission."""
+    """A file cannot be written: disk full, no such folder, no permission."""
 
 
 class ConfigurationError(InputError):
-    """A configuration file has an unknown key or a value that does not fit."""
+    """A configuration file has an unknown key or an invalid value."""
 
 
 class DivergedError(SensorseqError, ArithmeticError):
-    """Training met a loss that is not finite before a single epoch was good."""
+    """The training loss became non-finite before the first epoch was complete."""
 
 
 class EnvironmentProblemError(SensorseqError, RuntimeError):
@@ -87,11 +87,11 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
 
 
 class LeakWarning(UserWarning):
-    """Windows that are held out hold something of those that are learned from."""
+    """Validation or test windows share data with training windows."""
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn in the name of the line outside of this package that led here."""
+    """Warn at the line outside this package that led here."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
@@ -103,30 +103,30 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
-    """Name the file, in an `OutputError`, that the system does not let us write in this block."""
+    """Turn an OSError in this block into an `OutputError` that names the file."""
     path = Path(path)
     if path.is_dir() and not folder:
-        raise OutputError(f"{path}: is a folder; give the name of a file.")
+        raise OutputError(f"{path}: is a folder; give a file name.")
     try:
         yield
     except OSError as error:
-        hint = "Choose another place, or free some room."
+        hint = "Choose another place, or free disk space."
         if not path.absolute().parent.is_dir():
-            hint = f"There is no folder {path.parent}; make it first."
+            hint = f"The folder {path.parent} is missing; create it."
         raise OutputError(
             f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). {hint}"
         ) from error
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
-    """Return the known name that reads most like `value`, or None when none comes close."""
+    """Return the known name most similar to `value`, or None when none is close."""
     by_lower = {name.lower(): name for name in known}
     found = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[found[0]] if found else None
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
-    """Return `value` when it is one of `known`, else raise an error that names the nearest.
+    """Return `value` if it is one of `known`, else raise an error that names the nearest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""History: one row per epoch, rows in, rows out."""
+"""History: one row of numbers per epoch, with export to JSON, CSV and pandas."""
 
 import csv
 import html
@@ -22,17 +22,17 @@ _SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
 
 class History:
-    """What a training run recorded: one mapping of names to numbers for each epoch.
+    """The log of a training run: a mapping of names to numbers for each epoch.
 
     `history["val_loss"]` is the column as an array of shape (n_epochs,), NaN where an epoch has no
     such entry; `history[3]` is the row of the fourth epoch. Column names are `epoch` (from 1),
-    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`; of
-    a regression `r2` and `val_r2` instead of the accuracies.
+    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`; a
+    regression has `r2` and `val_r2` instead of the accuracies.
 
     Parameters
     ----------
     rows : iterable of mapping, optional
-        Rows to begin with.
+        Initial rows.
     """
 
     def __init__(self, rows: Any = ()) -> None:
@@ -104,13 +104,12 @@ class History:
         return {name: [row.get(name) for row in self._rows] for name in self.names}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return the rows as a JSON array; NaN is written as the text NaN, as Python reads it.
+        """Return the rows as a JSON array; NaN is written as NaN, which Python can read.
 
         Parameters
         ----------
         path : str or path, optional
-            Where to write the text as well. The file appears when it is complete; one of that
-            name is replaced.
+            File to write as well. It appears when it is complete; an existing file is replaced.
         """
         text = json.dumps(self._rows)
         if path is not None:
@@ -124,14 +123,14 @@ class History:
         Parameters
         ----------
         source : str or path
-            The text, or the name of the file; a str that begins with ``[`` is the text.
+            The text, or a file name; a str that begins with ``[`` is taken as the text.
 
         Raises
         ------
         InputError
             If it is not a JSON array of rows.
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("[")
         name = "the text" if is_text else str(source)
@@ -145,11 +144,11 @@ class History:
         return cls(rows)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line for each epoch below a line of column names.
+        """Write a header line, then one line for each epoch.
 
-        Every number is written in full, so that `from_csv` reads the same one; a missing entry is
-        empty, and NaN and the infinities are ``nan``, ``inf`` and ``-inf``. The file appears when
-        it is complete; one of that name is replaced.
+        Numbers are written with full precision, so that `from_csv` reads the same values; a
+        missing entry is empty, and NaN and the infinities are ``nan``, ``inf`` and ``-inf``. The
+        file appears when it is complete; an existing file is replaced.
 
         Parameters
         ----------
@@ -164,20 +163,20 @@ class History:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> "History":
-        """Read what `to_csv` wrote, or another program's table with a line for each epoch.
+        """Read a file written by `to_csv`, or another program's table with one line per epoch.
 
         Parameters
         ----------
         path : str or path
-            Name of the file. An empty entry is none; what is no number stays text.
+            Name of the file. Empty entries are missing; entries that are not numbers stay text.
 
         Raises
         ------
         InputError
-            Naming the line that has more or fewer entries than there are columns, or the column
-            that is there twice.
+            If a line has more or fewer entries than there are columns, or a column name appears
+            twice; the message names it.
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
         names = next(reader, [])
@@ -214,7 +213,8 @@ class History:
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError as error:
             raise EnvironmentProblemError(
-                "a DataFrame needs pandas: pip install pandas. to_columns() and to_csv() do not."
+                "to_frame() needs pandas: pip install pandas. to_columns() and to_csv() work"
+                " without it."
             ) from error
         columns = self.to_columns()
         return pd.DataFrame(
@@ -243,12 +243,12 @@ class History:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy and torch scalars into Python's own, so that rows can be written as JSON."""
+    """Turn numpy and torch scalars into Python scalars, so that rows can be written as JSON."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _number(entry: str) -> Any:
-    """Read an entry as the number, truth or text that it is."""
+    """Read an entry as a number or a bool if it is one, else as text."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(entry)

@@ -1,4 +1,4 @@
-"""Many recordings to one prepared file, one at a time, in parallel, resumably."""
+"""Turn many recordings into one prepared file: one at a time, in parallel, resumable."""
 
 import hashlib
 import json
@@ -55,10 +55,10 @@ from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.windows import PARTS, WindowSet
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many are done, of how
-many. What it raises ends the run."""
+"""Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many items are done and
+how many there are. An exception it raises ends the run."""
 
-_PART_VERSION = 4  # counted up when equal arguments no longer give equal windows
+_PART_VERSION = 4  # raised when equal arguments no longer give equal windows
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -87,31 +87,31 @@ class PreparedSummary:
     sample_rate_from : str
         ``"given"`` or ``"median of the recordings"``.
     dropped : list of dict
-        What gave no window: ``recording_id``, ``reason``, and for a piece of a recording
-        ``start_s`` and ``n_samples``.
+        Recordings, or pieces of them, that gave no window: ``recording_id``, ``reason``, and for
+        a piece ``start_s`` and ``n_samples``.
     dropped_columns : dict of str to int
-        Columns without numbers, and in how many recordings.
+        Columns without numbers, with the number of recordings that have them.
     n_reused : int
-        Recordings taken from parts that an interrupted run had finished.
+        Recordings reused from an interrupted run.
     size_bytes : int
-        Of the file.
+        Size of the file.
     imbalance : str
-        How near the parts are to the shares asked for; empty without a split.
+        How far the parts are from the requested shares; empty without a split.
     constant_channels : list of str
         Channels that do not vary in the training part; they are kept, and scaled by 1.
     n_holes_filled : int
-        Holes between samples that were interpolated across.
+        Gaps between samples that were interpolated across.
     repaired_stamps : dict of str to int
-        Samples sorted and merged, where that was asked for.
+        Number of samples sorted and merged, if requested.
     resampled_to_hz : float
         Rate before steps that change it, such as spectral frames.
     copies : list of dict
-        Pairs of recordings in different parts that share windows to the last bit, one being a copy
-        of the other: ``recordings``, ``parts``, ``n_windows``.
+        Pairs of recordings in different parts that have bit-identical windows, so that one is a
+        copy of the other: ``recordings``, ``parts``, ``n_windows``.
     own_rates_hz : tuple of 2 floats
-        Lowest and highest of the recordings' own median rates.
+        Lowest and highest median rate among the recordings.
     n_fitted : dict of str to int
-        Rows that balancing chose to fit on, by class, copies counted; empty without balancing.
+        Windows that balancing chose to fit on, by class, copies included; empty without balancing.
     """
 
     path: Path
@@ -151,7 +151,7 @@ class PreparedSummary:
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
         lines += [
-            f"  column {name!r} holds no numbers (in {count} recording(s)), so it is no channel"
+            f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
             for name, count in self.dropped_columns.items()
         ]
         return "\n".join(lines)
@@ -201,52 +201,53 @@ def prepare(
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
-    The result is that of `PreparePipeline`, without ever holding more than one recording for each
-    job. A file prepared twice has the same bytes, whatever `jobs` and interruptions.
+    The result equals the one of `PreparePipeline`, but memory never holds more than one recording
+    per job. Preparing twice gives the same bytes, regardless of `jobs` and interruptions.
 
     Parameters
     ----------
     source : path-like
         Folder of folders per label, folder with a manifest, manifest, or one recording.
     output : path-like
-        The prepared file. One of that name is replaced when the new one is complete. Finished
-        recordings wait in ``<output>.parts/``, which is removed at the end: while it runs, the
-        place needs twice the file's size.
+        The prepared file. An existing file is replaced once the new one is complete. Finished
+        recordings are kept in ``<output>.parts/`` until the end, so the run needs disk space for
+        twice the file's size.
     files, pair, labels, exclude, manifest
-        Which recordings; see `readers.find_recordings`.
+        Which recordings to use; see `readers.find_recordings`.
     time_column : str, optional
         Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
         default.
     label_column : str, optional
-        Column that says the label of each sample, where labels change inside a recording.
+        Column with the label of each sample, for recordings whose label changes.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not say it, as CSV; steps go by them.
+        Unit of each channel by name, for files that do not store it, such as CSV; some steps
+        select channels by unit.
     repair_stamps : bool, optional
-        Sort samples that are out of order and merge those of one instant, and count them; False by
-        default, which makes them an error.
+        Sort samples by time, merge those with equal time stamps, and count both. False by
+        default: such samples are then an error.
     sample_rate_hz : float, optional
-        Common rate; by default the median of the recordings' own median rates (of several sensors,
-        of the fastest).
+        Common rate; by default the median of the recordings' median rates (with several sensors,
+        the rate of the fastest).
     window_s : float
-        Length of a window in seconds; needed, here or in `config`.
+        Length of a window in seconds; required, here or in `config`.
     split : sequence of 3 floats or "none", optional
-        Shares of train, validation and test; (0.6, 0.2, 0.2) by default. "none": for recordings
-        that are only to be predicted.
+        Shares of train, validation and test; (0.6, 0.2, 0.2) by default. Use "none" for
+        recordings that will only be predicted.
     scale, balance : str, optional
-        As in `PreparePipeline`, and "none" for none.
+        As in `PreparePipeline`; "none" turns it off.
     channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
     short, train_hop_s, train_phase, split_by, embargo_s, random_state, scale_per, rated, \
     max_per_recording, augmentation
-        See `PreparePipeline`, whose defaults hold.
+        See `PreparePipeline` for meaning and defaults.
     config : path-like or PrepareConfiguration, optional
-        Says what the arguments above leave at None; see `read_configuration`.
+        Sets every argument above that is None; see `read_configuration`.
     jobs : int, default=1
-        Processes that read and cut recordings.
+        Number of processes that read and cut recordings.
     resume : bool, default=False
-        Reuse the recordings an interrupted run had finished, where neither file nor arguments
+        Reuse the recordings that an interrupted run finished, unless the file or the arguments
         changed since.
     on_error : {"stop", "skip"}, default="stop"
-        skip: a recording that cannot be used is left out, and `dropped` says why.
+        skip: leave out recordings that cannot be used, and list the reasons in `dropped`.
     progress : callable, optional
         See `Progress`.
 
@@ -261,7 +262,7 @@ def prepare(
     WindowError, SplitError
         If a class has no window, or too few groups for the parts.
     ArgumentError, ConfigurationError
-        If an argument or the configuration has no meaning.
+        If an argument or the configuration is invalid.
     PreparedFileError
         If the file cannot be written, or another run is writing it.
     """
@@ -319,7 +320,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Plan:
-    """The arguments, checked: which recordings, and what becomes of them."""
+    """The checked arguments: which recordings to read, and how to process them."""
 
     which: dict[str, Any]
     reading: dict[str, Any]
@@ -336,10 +337,12 @@ class _Plan:
         use = configured.arguments()
         use |= {name: value for name, value in given.items() if value is not None}
         if "window_s" not in use:
-            raise ArgumentError("window_s is not given; say how many seconds a window has.")
+            raise ArgumentError("window_s is not given; give the window length in seconds.")
         seed = use.get("random_state", 0)
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-            raise ArgumentError(f"random_state={seed!r} is not an integer; a file needs a seed.")
+            raise ArgumentError(
+                f"random_state={seed!r} is not an integer; a prepared file needs a fixed seed."
+            )
         for name in ("files", "labels", "exclude", "channels"):
             if name in use:
                 value = use[name]
@@ -407,7 +410,7 @@ class _Run:
         self.labels = {label for source in sources for label in _labels_of(source)}
 
     def choose_rate(self) -> None:
-        """Settle the common rate, from time stamps alone unless it is given."""
+        """Choose the common rate: the given one, or from the time stamps alone."""
         given = self.plan.pipeline.cut.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
@@ -421,7 +424,7 @@ class _Run:
         self.rate, self.rate_from = common_rate(rates.values())
 
     def make_parts(self) -> None:
-        """Bring every recording into a part file; `facts` tells of each, in order."""
+        """Write a part file for every recording; `facts` describes each, in order."""
         cut = self.plan.pipeline.cut
         self.window_samples = cut.window_samples(self.rate)
         tasks = [
@@ -477,7 +480,7 @@ class _Run:
         )
         copies = _Copies(rows.table, split)
 
-        def told() -> Iterator[NDArray[np.float32]]:
+        def reported() -> Iterator[NDArray[np.float32]]:
             n_parts = sum(len(used) > 0 for used in rows.used)
             self.progress("merge", 0, n_parts)
             every = np.arange(len(rows.lengths))
@@ -489,7 +492,7 @@ class _Run:
         write_window_blocks(
             output,
             columns,
-            told(),
+            reported(),
             scaler=None if scaler is None else scaler.to_dict(),
             sample_indices=sample_indices,
         )
@@ -512,7 +515,7 @@ class _Run:
         bare = [one for one in kept if not one["labels"]]
         if bare and len(bare) < len(kept):
             raise RecordingError(
-                f"{_files_of(bare[0])} has no label, others have; label every recording or none."
+                f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
             )
         return not bare
 
@@ -527,7 +530,7 @@ class _Run:
     def _run(
         self, stage: str, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
     ) -> dict[str, _Result]:
-        """Return the results by recording id, in order; what fails stops, or leaves the run."""
+        """Return the results by recording id, in order; a failure stops the run or is skipped."""
         results: dict[int, _Result] = {}
         failed: dict[int, str] = {}
         self.progress(stage, 0, len(tasks))
@@ -540,8 +543,8 @@ class _Run:
                 failed[index] = _without_root(str(error), self.sources[index])
             except BrokenProcessPool as error:
                 raise EnvironmentProblemError(
-                    "a process that was reading recordings was ended from outside, perhaps for want"
-                    " of memory; use fewer `jobs`, and resume=True to keep what is done."
+                    "a process that was reading recordings was killed, perhaps because memory ran"
+                    " out; use fewer `jobs`, and resume=True to keep the finished recordings."
                 ) from error
             self.progress(stage, done, len(tasks))
         ids = [source.recording_id for source in self.sources]
@@ -550,14 +553,14 @@ class _Run:
         return {ids[index]: results[index] for index in sorted(results)}
 
     def _agreeing(self, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Keep the recordings with the channels that most have; others stop the run, or leave."""
+        """Keep the recordings with the most common channels; others stop the run or are skipped."""
         if not facts:
             if any(fate["best_share"] or fate["in_spans"] for fate in self._fates()):
                 self._check_fates()  # long enough recordings, whose windows have no label
             longest = max((one["duration_s"] for one in self.facts), default=0.0)
             raise WindowError(
-                f"none of {len(self.facts)} recordings, or of the pieces gaps cut them into, is as"
-                f" long as window_s={self.plan.pipeline.cut.window_s:g}; the longest recording has"
+                f"none of {len(self.facts)} recordings has a gap-free stretch of"
+                f" window_s={self.plan.pipeline.cut.window_s:g} s; the longest recording lasts"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
         usual = Counter(tuple(sorted(one["channels"])) for one in facts).most_common(1)[0][0]
@@ -572,8 +575,8 @@ class _Run:
                 f"{_files_of(one)}: channels {', '.join(one['channels'])}"
                 + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
                 + f"; {_files_of(model)} and most others have {', '.join(model['channels'])}."
-                " Choose common ones with `channels`, leave it out with `exclude`, or, if these are"
-                " sensors of one recording, say so with `pair`."
+                " Choose common channels with `channels`, leave this recording out with `exclude`,"
+                " or, if the files are sensors of one recording, join them with `pair`."
             )
             if not self.skip:
                 raise RecordingError(message)
@@ -587,8 +590,8 @@ class _Run:
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
             raise WindowError(
-                f"class {lost[0]!r}: no window is left, because each of its recordings was left"
-                f" out. Mend them, or leave the class out with exclude={lost[0]!r}."
+                f"class {lost[0]!r} has no windows, because all its recordings were left out."
+                f" Repair them, or leave the class out with exclude={lost[0]!r}."
             )
 
     def _fates(self) -> list[Fate]:
@@ -606,7 +609,9 @@ class _Run:
     def _check_not_all_failed(self) -> None:
         if self.failed and not self.sources:
             first = next(iter(self.failed.values()))
-            raise RecordingError(f"none of {len(self.failed)} recording(s) can be used. {first}")
+            raise RecordingError(
+                f"none of {len(self.failed)} recording(s) can be used. The first: {first}"
+            )
 
     def _dropped(self) -> list[dict[str, Any]]:
         pieces = [
@@ -686,7 +691,7 @@ def _range_of(rates_hz: Iterable[float | None]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Part:
-    """Where the windows of one recording wait."""
+    """The part file with the windows of one recording."""
 
     path: Path
     recording_id: str
@@ -770,7 +775,7 @@ class _Rows:
 
 
 class _Copies:
-    """Finds windows that are another recording's to the last bit, in another part."""
+    """Finds windows that are bit-identical to another recording's in another part."""
 
     def __init__(self, table: WindowTable, split: NDArray[np.str_] | None) -> None:
         self._table, self._split = table, split
@@ -781,7 +786,7 @@ class _Copies:
     def add(self, block: NDArray[np.float32]) -> None:
         """Look at the next windows."""
         for window in block if self._split is not None else ():
-            if (window != window[:1]).any():  # robots at rest are alike without being copies
+            if (window != window[:1]).any():  # constant windows are equal without being copies
                 key = hashlib.blake2b(window.tobytes(), digest_size=16).digest()
                 before = self._first.setdefault(key, self._row)
                 if self._are_apart(before, self._row):
@@ -794,7 +799,7 @@ class _Copies:
         return bool(ids[one] != ids[other] and self._split[one] != self._split[other])
 
     def found(self) -> list[dict[str, Any]]:
-        """Return the pairs of recordings, those that share most first."""
+        """Return the pairs of recordings, those that share the most windows first."""
         ids, split = self._table.recording_id, np.asarray(self._split)
         by_pair = Counter(
             tuple((str(ids[row]), str(split[row])) for row in pair) for pair in self._pairs
@@ -810,7 +815,7 @@ class _Copies:
 
 
 class _Workers:
-    """Does tasks here for one job, in processes for more; the processes serve every stage."""
+    """Run tasks in this process for one job, in a pool of processes for more."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -846,7 +851,7 @@ def _read_rate(task: tuple[RecordingSource, str | None, bool]) -> float:
 
 
 def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
-    """Make the part of one recording, or find it made; return its facts, and whether it was."""
+    """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
     source = task.source
     files = [
         {"path": relative, **digest_file(path)}
@@ -873,7 +878,7 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
 def _cut(
     recording: Recording, cut: CutPlan, rate: float
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what became of a recording, and its windows; the training windows apart if asked."""
+    """Return the facts about a recording and its windows, with separate training windows if set."""
     pieces = cut.pieces(recording, rate)
     windows = cut.windows(pieces, rate, check_classes=False)
     arrays = _arrays(windows, "")
@@ -946,15 +951,15 @@ def _check_fits_float32(recording: Recording) -> None:
         row, column = (int(i) for i in beyond[0])
         raise RecordingError(
             f"recording {recording.recording_id!r}: channel {recording.channel_names[column]!r} is"
-            f" {recording.values[row, column]:g} at sample {row + 1}, beyond the range of float32;"
-            " leave the field empty where a sample is missing."
+            f" {recording.values[row, column]:g} at sample {row + 1}, outside the range of float32;"
+            " leave the field empty if the sample is missing."
         )
 
 
 def _check_groups(
     sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
 ) -> None:
-    """Refuse a class that cannot be in every part now, not after an hour of reading."""
+    """Fail before an hour of reading when a class has too few groups for the parts."""
     used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
     groups_of: dict[str | None, set[str]] = {}
     for source in sources:
@@ -966,16 +971,16 @@ def _check_groups(
         if len(groups) < len(used):
             whose = "the recordings have" if label is None else f"class {label!r} has"
             raise SplitError(
-                f"{whose} {len(groups)} group(s) ({', '.join(sorted(groups)[:3])}), and"
-                f" {len(used)} parts ({', '.join(used)}) need one each. Record more, give a finer"
-                " `group` in a manifest"
+                f"{whose} {len(groups)} group(s) ({', '.join(sorted(groups)[:3])}), but"
+                f" {len(used)} parts ({', '.join(used)}) need one each. Record more, use smaller"
+                " groups in a manifest"
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
                 + ", or set a part's share in `split` to 0."
             )
 
 
 def _without_root(message: str, source: RecordingSource) -> str:
-    """Say `ICE/pro_01.csv`, wherever the folder is: equal data, equal files."""
+    """Replace full paths by relative ones, so that equal data gives equal files."""
     for path, relative in zip(source.paths, source.relative_paths, strict=True):
         message = message.replace(str(path), relative)
     return message

@@ -1,4 +1,4 @@
-"""Recording, Channel and LabelSpan: what one log holds, frozen, checked when made."""
+"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,12 +38,12 @@ class LabelSpan:
         On the recording's clock, in seconds. An instant t belongs to the span when
         ``start_s <= t < end_s``.
     label : str
-        The class; not empty.
+        The class; must not be empty.
 
     Raises
     ------
     RecordingError
-        If a time is not finite, the end is not after the start, or there is no label.
+        If a time is not finite, the end is not after the start, or the label is missing.
     """
 
     start_s: float
@@ -56,18 +56,18 @@ class LabelSpan:
         except (TypeError, ValueError) as error:
             raise RecordingError(
                 f"label span {self.label!r} from {self.start_s!r} to {self.end_s!r}: start_s and"
-                " end_s are seconds."
+                " end_s must be numbers of seconds."
             ) from error
         object.__setattr__(self, "start_s", start_s)
         object.__setattr__(self, "end_s", end_s)
         if self.label is None or not str(self.label).strip():
             raise RecordingError(
-                f"label span from {start_s:g} s to {end_s:g} s has no label; leave out what has no"
-                " class."
+                f"label span from {start_s:g} s to {end_s:g} s has no label; give it one, or remove"
+                " the span."
             )
         object.__setattr__(self, "label", str(self.label))
         if not (np.isfinite(start_s) and np.isfinite(end_s)):
-            raise RecordingError(f"label span {self}: start and end need to be finite.")
+            raise RecordingError(f"label span {self}: start and end must be finite.")
         if end_s <= start_s:
             raise RecordingError(f"label span {self}: the end is not after the start.")
 
@@ -76,42 +76,42 @@ class LabelSpan:
 
 
 class _OrderedSpans(tuple[LabelSpan, ...]):
-    """Label spans in order that do not overlap: pieces of a recording need not look again."""
+    """Label spans known to be sorted and not to overlap, so pieces need no second check."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Samples of several channels on one clock, with what is known about where they come from.
+    """Samples of several channels on one clock, with their origin and labels.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_channels), float32 or float64
         NaN marks a missing sample.
     timestamps_s : ndarray of shape (n_samples,), float64
-        Seconds, strictly increasing. Use `evenly_sampled` when only a rate is known.
+        Seconds, strictly increasing. Use `evenly_sampled` if only a rate is known.
     channels : sequence of Channel or str
         One per column of `values`.
     recording_id : str
         Unique among the recordings used together.
     group : str, optional
-        What must stay on one side of a split (robot, day, site). `recording_id` when not given.
+        Unit that a split never divides (robot, day, site). `recording_id` by default.
     label : str, optional
         Class of the whole recording; None when unknown.
     attributes : dict, optional
-        Further facts that are carried along, such as `sensor_rates_hz`.
+        Further facts to store with the recording, such as `sensor_rates_hz`.
     label_spans : sequence of LabelSpan, optional
-        Classes of stretches of it, instead of `label`; kept in order of time. They may leave gaps,
-        which have no label. A piece of a recording keeps the spans of the whole, whether it reaches
-        them or not; `spans_within` gives those of a stretch, `check_label_spans` finds the ones
-        that nothing was recorded in.
+        Classes of parts of the recording, instead of `label`; sorted by time. Time between spans
+        has no label. A piece of a recording keeps all its spans, even those outside the piece;
+        `spans_within` returns those in an interval, `check_label_spans` raises for spans without
+        samples.
 
     Raises
     ------
     RecordingError
-        If shapes disagree, the clock stands still or runs backwards, a name is used twice, a value
-        is infinite, label spans overlap, or there is a `label` beside them.
+        If shapes disagree, a time stamp repeats or goes back, a name is used twice, a value is
+        infinite, label spans overlap, or both `label` and `label_spans` are given.
     """
 
     values: NDArray[np.floating]
@@ -129,15 +129,15 @@ class Recording:
         if values.ndim != 2:
             raise RecordingError(
                 f"{name}: values have shape {values.shape}; expected (n_samples, n_channels)."
-                " A single channel is values.reshape(-1, 1)."
+                " For a single channel use values.reshape(-1, 1)."
             )
         timestamps_s = self._as_float(np.asarray(self.timestamps_s), "timestamps_s").astype(
             np.float64, copy=False
         )
         if timestamps_s.shape != values.shape[:1]:
             raise RecordingError(
-                f"{name}: {timestamps_s.shape} timestamps for {values.shape[0]} samples;"
-                " one timestamp per sample is needed."
+                f"{name}: timestamps have shape {timestamps_s.shape} for {values.shape[0]} samples;"
+                " give one timestamp per sample."
             )
         channels = _as_channels(self.channels)
         names = [channel.name for channel in channels]
@@ -158,9 +158,9 @@ class Recording:
             before, now = timestamps_s[row - 1], timestamps_s[row]
             what = "repeats" if now == before else "goes back"
             raise RecordingError(
-                f"{name}: the clock {what} at sample {row} ({before:.6f} s, then {now:.6f} s), and"
-                f" {backwards.size} time(s) in all; preprocessing.stamps.repair_stamps sorts and"
-                " merges such samples."
+                f"{name}: time {what} at sample {row} ({before:.6f} s, then {now:.6f} s;"
+                f" {backwards.size} such sample(s)). Use preprocessing.stamps.repair_stamps to sort"
+                " and merge them."
             )
         infinite = np.argwhere(np.isinf(values))
         if infinite.size:
@@ -181,20 +181,20 @@ class Recording:
         if spans and self.label is not None:
             raise RecordingError(
                 f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
-                " label spans; give the one or the other."
+                " label spans; give one or the other."
             )
         for one, next_one in () if is_checked else pairwise(spans):
             if next_one.start_s < one.end_s:
                 raise RecordingError(
                     f"recording {self.recording_id!r}: label spans overlap: {one}, and {next_one}."
-                    " An instant has one label; end the first where the second starts."
+                    " End the first where the second starts."
                 )
         return spans
 
     def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
         if array.dtype in (np.float32, np.float64):
             return array.astype(array.dtype, copy=False)
-        # datetimes would become nanoseconds called seconds, complex numbers lose a half
+        # datetimes would become nanoseconds read as seconds; complex numbers lose a part
         if array.dtype.kind in "biufO":
             try:
                 return array.astype(np.float64)
@@ -232,7 +232,7 @@ class Recording:
         start_s : float, default=0.0
             Time of the first sample in seconds.
         attributes : dict, optional
-            Further facts to carry along.
+            Further facts to store with the recording.
         """
         if not (np.isfinite(sample_rate_hz) and sample_rate_hz > 0):
             raise RecordingError(
@@ -274,7 +274,7 @@ class Recording:
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """One over the median distance of neighbouring stamps; NaN for fewer than two samples."""
+        """One over the median interval between time stamps; NaN for fewer than two samples."""
         if self.n_samples < 2:
             return float("nan")
         return float(1.0 / np.median(np.diff(self.timestamps_s)))
@@ -286,18 +286,18 @@ class Recording:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Its classes, each once, in the order they come; empty when none is known."""
+        """Its classes, each once, in order of appearance; empty when none is known."""
         if self.label is not None:
             return (self.label,)
         return tuple(dict.fromkeys(span.label for span in self.label_spans))
 
     def spans_within(self, start_s: float, end_s: float) -> tuple[LabelSpan, ...]:
-        """Return the label spans that reach into [start_s, end_s), cut to it.
+        """Return the label spans that overlap [start_s, end_s), clipped to it.
 
         Parameters
         ----------
         start_s, end_s : float
-            The stretch, in seconds on the recording's clock.
+            The interval, in seconds on the recording's clock.
         """
         return tuple(
             LabelSpan(max(span.start_s, start_s), min(span.end_s, end_s), span.label)
@@ -306,14 +306,14 @@ class Recording:
         )
 
     def check_label_spans(self) -> None:
-        """Raise when nothing was recorded in one of the label spans.
+        """Raise if a label span contains no sample.
 
-        For whole recordings, as readers give them: a piece need not reach every span.
+        For whole recordings, as readers return them; a piece need not cover every span.
 
         Raises
         ------
         RecordingError
-            Naming the first such span and the time the recording covers.
+            Names the first such span and the time the recording covers.
         """
         t = self.timestamps_s
         for span in self.label_spans:
@@ -321,9 +321,9 @@ class Recording:
             if first == last:
                 covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "holds no sample"
                 raise RecordingError(
-                    f"recording {self.recording_id!r}: label outside: no sample lies in the label"
-                    f" span {span}; the recording {covers}. Put both on one clock, or remove the"
-                    " span."
+                    f"recording {self.recording_id!r}: label outside the recording: no sample lies"
+                    f" in the label span {span}; the recording {covers}. Put both on one clock, or"
+                    " remove the span."
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
@@ -332,7 +332,7 @@ class Recording:
         Parameters
         ----------
         names : sequence of str
-            Channels to keep; a single name will do.
+            Channels to keep, or a single name.
 
         Raises
         ------
@@ -355,7 +355,7 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return a recording's median rate in Hz; of several sensors, the fastest one's, else NaN.
+    """Return the median rate in Hz, of the fastest sensor if there are several; NaN if unknown.
 
     Parameters
     ----------
@@ -369,6 +369,6 @@ def sample_rate_of(recording: Recording) -> float:
 
 
 def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
-    """Make channels of names; one text is one name, not a list of letters."""
+    """Make channels from names; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels
     return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)

@@ -8,8 +8,9 @@ mass. A surface acts through forces on that chain alone; the label enters nowher
 - Battery: open-circuit voltage falling with the charge taken, minus the drop of its resistance.
 - Gearbox: Coulomb, viscous and load-dependent friction.
 - Controller: PI on motor speed with feed-forward, ramped set-point, current limit.
-- Contact: LuGre friction whose bristles rolling carries out of the patch [1]_. It gives slip, a
-  static and a sliding friction coefficient, and stick-slip where the second is much the smaller.
+- Contact: LuGre friction; rolling carries bristles out of the contact patch [1]_. It produces
+  slip, a static and a sliding friction coefficient, and stick-slip if the sliding one is much
+  smaller.
 - Turning: wheels scrub sideways on an elastic carcass; the two sides carry the scrub moment as a
   pair of longitudinal forces.
 - Ground: rolling resistance [2]_ [3]_, grade and roughness as a spectrum over distance [4]_, stones
@@ -18,7 +19,7 @@ mass. A surface acts through forces on that chain alone; the label enters nowher
   samples, gaps.
 
 Left out: load transfer between wheels, pitch of the body, friction shared between the two
-directions of slip. The figures are those of no real machine; data/README.md says which surface
+directions of slip. The figures describe no real machine; data/README.md lists which surface
 parameters have a source and which are assumed.
 
 References
@@ -87,25 +88,25 @@ TRACE_UNITS = {
     "resistance_n": "N",
     "gear_loss_n_m": "N m",
 }
-"""What a simulated motion records at every step, with units."""
+"""Quantities that a simulated motion records at every step, with their units."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What the ground does to a wheel.
+    """Parameters of the ground under a wheel.
 
     Parameters
     ----------
     name : str
         Label of the recordings made on it.
     rolling_resistance : float
-        Resisting force over weight, of steady rolling.
+        Resisting force over weight in steady rolling.
     roughness_m3 : float
         Elevation spectrum at 0.1 cycles/m as in ISO 8608, in m^3.
     static_friction, kinetic_friction : float
-        Friction coefficients at rest and in full sliding; the fall between them feeds stick-slip.
+        Friction coefficients at rest and in full sliding; the drop between them causes stick-slip.
     stribeck_velocity_m_s : float
-        Slip velocity at which half of that fall has happened.
+        Slip velocity at half of that drop.
     waviness : float, default=2.0
         Exponent of the elevation spectrum; larger means fewer short waves.
     shear_stiffness_per_m : float, default=180
@@ -114,13 +115,13 @@ class Surface:
     bumps_per_m, bump_height_m, bump_length_m : float, default=0, 0, 0.1
         Stones: rate, mean height and length. They push back, then push on.
     slab_length_m, slab_step_m : float, default=0, 0
-        Slabs: their length, and the standard deviation of their heights. 0: no slabs.
+        Slabs: length, and standard deviation of their heights. 0: no slabs.
     tufts_per_m, tuft_drag, tuft_length_m : float, default=0, 0, 0.1
         Tufts: rate, mean extra resistance over weight and length. They only push back.
     slip_sinkage : float, default=0
         Extra rolling resistance at full slip, by digging in.
     sinkage_length_m : float, default=0.3
-        Distance turned by the wheel over which that builds up.
+        Rolling distance over which the sinkage builds up.
     """
 
     name: str
@@ -143,12 +144,12 @@ class Surface:
     sinkage_length_m: float = 0.3
 
     def varied(self, rng: np.random.Generator) -> "Surface":
-        """Return another stretch of the same surface: its parameters differ by some percent.
+        """Return another stretch of the same surface, with parameters varied by some percent.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            What it is drawn with.
+            The random generator.
         """
         friction = _spread(rng, 1.0, 0.10)
         return replace(
@@ -166,12 +167,12 @@ class Surface:
 
 
 def _spread(rng: np.random.Generator, value: float, share: float) -> float:
-    """Draw a value whose logarithm is even within plus or minus `share` of `value`'s."""
+    """Draw a value log-uniformly between `value * exp(-share)` and `value * exp(share)`."""
     return value * float(np.exp(share * rng.uniform(-1.0, 1.0)))
 
 
 _SIX = (
-    # Thin carpet on a hard floor grips the rubber at once and lets go at once: stick-slip in turns.
+    # Thin carpet on a hard floor grips and releases the rubber abruptly: stick-slip when turning.
     Surface("carpet", 0.028, 4e-6, 0.95, 0.50, 0.05, shear_stiffness_per_m=600.0),
     Surface(
         "grass", 0.05, 1024e-6, 0.55, 0.45, 0.3, waviness=2.5, shear_stiffness_per_m=60.0,
@@ -194,20 +195,20 @@ SURFACES: dict[str, Surface] = {surface.name: surface for surface in _SIX}
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot: drive, body, controller, current sensor. The defaults are a nominal one.
+    """One robot: drive, body, controller, current sensor. The defaults describe a nominal robot.
 
     Parameters
     ----------
     name : str
         Group of the recordings made with it.
     mass_kg : float
-        Whole robot; each side carries half of it.
+        Mass of the whole robot; each side carries half of it.
     wheel_radius_m, half_wheelbase_m, track_m, contact_length_m : float
         Geometry. The contact patch averages the ground and carries bristles out.
     gear_ratio, gear_efficiency : float
-        Motor turns for one wheel turn; share of the torque that arrives.
+        Motor turns per wheel turn; share of the torque that reaches the wheel.
     gear_friction_n_m, gear_viscous_n_m_s : float
-        Friction at the motor shaft that the load does not change.
+        Load-independent friction at the motor shaft.
     rotor_inertia_kg_m2 : float
         Motor, gears and wheels, seen from the motor shaft.
     torque_constant_n_m_a : float
@@ -217,7 +218,7 @@ class Robot:
     battery_v, battery_resistance_ohm, battery_v_per_a_s : float
         Open-circuit voltage at the start, inner resistance, fall for each ampere-second.
     idle_current_a : float
-        What the rest of the robot draws from the battery.
+        Current that the rest of the robot draws from the battery.
     nominal_v : float
         Battery voltage for which the controller computes its duty.
     proportional_v_s, integral_v : float
@@ -227,13 +228,13 @@ class Robot:
     current_limit_a : float
         Largest motor current.
     acceleration_m_s2, deceleration_m_s2 : float
-        Slopes of the set-point away from and towards standstill.
+        Slopes of the set-point when speeding up and slowing down.
     cruise_speed_m_s : float
-        Typical speed its driver chooses.
+        Typical speed chosen by its driver.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
         Tyres and suspension of one side, sideways.
     sensor_gain, sensor_offset_a, sensor_noise_a : float
-        Current sensor: factor, zero error, standard deviation of its noise.
+        Current sensor: gain, offset, standard deviation of its noise.
     """
 
     name: str = "nominal"
@@ -272,12 +273,12 @@ class Robot:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, name: str) -> "Robot":
-        """Draw one robot of a fleet: no two have the same load, wear, tuning and sensor.
+        """Draw one robot of a fleet, with random load, wear, tuning and sensor errors.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            What it is drawn with.
+            The random generator.
         name : str
             Its name, the group of its recordings.
         """
@@ -305,12 +306,12 @@ class Robot:
         )
 
     def varied(self, rng: np.random.Generator) -> "Robot":
-        """Return the robot on another day: charge of the battery, warmth of the winding, load.
+        """Return the robot on another day: other battery charge, winding temperature and load.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            What it is drawn with.
+            The random generator.
         """
         return replace(
             self,
@@ -329,17 +330,17 @@ class Sampling:
     sample_rate_hz : float, default=50
         Nominal rate of the logger.
     jitter_s : float, default=0.0015
-        Standard deviation of a stamp about its even place, cut at a fifth of a period.
+        Standard deviation of a stamp around its nominal time, clipped at a fifth of a period.
     stamp_step_s : float, default=0.001
         Resolution of the stamps.
     missing_fraction : float, default=0.004
-        Share of samples that never arrive.
+        Share of missing samples.
     gap_probability : float, default=0.25
         Chance that a recording has one gap of 0.2 to 0.6 s.
     filter_s : float, default=0.004
         Time constant of the low-pass filter before the ADC.
     full_scale_a : float, default=10.24
-        The ADC covers minus to plus this.
+        The ADC covers -full_scale_a to +full_scale_a.
     adc_bits : int, default=12
         Codes are ``2 * full_scale_a / 2**adc_bits`` apart: 5 mA.
     """
@@ -355,20 +356,20 @@ class Sampling:
 
     @property
     def adc_step_a(self) -> float:
-        """Distance of neighbouring ADC codes in amperes."""
+        """Step between ADC codes in amperes."""
         return float(2.0 * self.full_scale_a / 2**self.adc_bits)
 
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """What the driver asks of one side: ramped set-points, one for each step.
+    """The driver's commands for one side: ramped set-points, one for each step.
 
     Parameters
     ----------
     speed_m_s : ndarray of shape (n_steps,)
         Set-point of the wheel's circumferential speed.
     yaw_rate_rad_s : ndarray of shape (n_steps,)
-        Rate of turning; positive: this side is the outer one.
+        Yaw rate; positive if this side is the outer one.
     step_s : float, default=0.001
         Time between set-points, which is also the integration step.
     """
@@ -381,18 +382,18 @@ class Drive:
     def steady(
         cls, speed_m_s: float, duration_s: float, robot: Robot, yaw_rate_rad_s: float = 0.0
     ) -> "Drive":
-        """Leave standstill by the robot's ramp, then hold one speed and one rate of turning.
+        """Accelerate from standstill with the robot's ramp, then hold one speed and yaw rate.
 
         Parameters
         ----------
         speed_m_s : float
-            The speed that is held.
+            The speed to hold.
         duration_s : float
-            Length of the drive, ramp included.
+            Length of the drive in seconds, including the ramp.
         robot : Robot
-            Whose ramp it is.
+            The robot whose ramp is used.
         yaw_rate_rad_s : float, default=0.0
-            The rate of turning that is held.
+            The yaw rate to hold.
         """
         wanted = np.full(round(duration_s / STEP_S), 1.0)
         slope = robot.acceleration_m_s2 / max(abs(speed_m_s), 1e-9)
@@ -406,11 +407,11 @@ class Drive:
         Parameters
         ----------
         duration_s : float
-            Length of the session.
+            Length of the session in seconds.
         robot : Robot
-            Its speeds and ramps are used.
+            The robot whose speeds and ramps are used.
         rng : numpy.random.Generator
-            What it is drawn with.
+            The random generator.
         """
         n_steps = round(duration_s / STEP_S)
         speed = np.zeros(n_steps)
@@ -456,7 +457,7 @@ class Ground:
     Parameters
     ----------
     slope : ndarray of shape (N_POINTS,)
-        Rise over run: a force over weight that gives back what it took.
+        Rise over run: a conservative force over weight.
     drag : ndarray of shape (N_POINTS,)
         Extra resistance over weight, always against the motion.
     """
@@ -487,9 +488,9 @@ class Ground:
         surface : Surface
             The ground's statistics.
         robot : Robot
-            Its contact patch averages the ground.
+            The robot whose contact patch averages the ground.
         rng : numpy.random.Generator
-            What it is drawn with.
+            The random generator.
         """
         n_points, spacing_m = cls.N_POINTS, cls.SPACING_M
         length_m = n_points * spacing_m
@@ -545,18 +546,18 @@ class Ground:
 
 @dataclass(frozen=True)
 class Case:
-    """What one simulated motion needs to be known.
+    """The input of one simulated motion.
 
     Parameters
     ----------
     surface : Surface
         The kind of ground.
     robot : Robot
-        Which robot.
+        The robot.
     drive : Drive
-        What its driver asks for.
+        The commands of its driver.
     ground : Ground
-        The stretch it drives over.
+        The stretch of ground.
     """
 
     surface: Surface
@@ -567,15 +568,15 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """What the cases went through.
+    """The simulated traces of several cases.
 
     Parameters
     ----------
     time_s : ndarray of shape (n_steps,)
         End of each step.
     traces : mapping of str to ndarray of shape (n_steps, n_cases)
-        By the names of `TRACE_UNITS`. Current is the one at the end of a step; voltages and forces
-        acted during it; speeds are those at its beginning.
+        Traces by name; see `TRACE_UNITS`. Currents are taken at the end of a step, speeds at its
+        beginning; voltages and forces act during it.
     """
 
     time_s: Array
@@ -588,16 +589,16 @@ class Motion:
 def advance_current(
     current: Array, voltage: Array, motor_speed: Array, motor: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Advance ``L di/dt = u - R i - Ke w`` exactly over a step in which u and w stand still.
+    """Advance ``L di/dt = u - R i - Ke w`` exactly over a step with constant u and w.
 
-    L / R is shorter than a step, where explicit schemes fail.
+    L / R is shorter than a step, so explicit schemes would fail.
 
     Parameters
     ----------
     current, voltage, motor_speed : ndarray
-        A at the beginning, V, rad/s.
+        Current at the beginning in A, voltage in V, speed in rad/s.
     motor : object
-        With `torque_constant_n_m_a`, `resistance_ohm` and `inductance_h`, as a `Robot` has them.
+        With `torque_constant_n_m_a`, `resistance_ohm` and `inductance_h`, such as a `Robot`.
     step_s : float
         Length of the step in seconds.
 
@@ -646,28 +647,30 @@ def _columns(items: Sequence[Any]) -> SimpleNamespace:
 
 
 def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_UNITS)) -> Motion:
-    """Integrate one drive side for several cases at once; no case depends on another.
+    """Integrate one drive side for several independent cases at once.
 
-    The current is advanced exactly and the bristles implicitly, as both are faster than a step;
-    speeds follow from the forces, then positions from the new speeds. Inside the loop only
-    operations that IEEE 754 rounds correctly are used, so that results do not depend on the
-    processor or on how many cases run together.
+    The current is advanced exactly and the bristles implicitly, because both are faster than a
+    step; speeds follow from the forces, then positions from the new speeds. The loop uses only
+    operations that IEEE 754 rounds correctly, so results depend neither on the processor nor on
+    the number of cases.
 
     Parameters
     ----------
     cases : sequence of Case
-        All with drives of one length and step.
+        The cases; all drives must have the same length and step.
     record : sequence of str, default=all of `TRACE_UNITS`
         Traces to keep.
 
     Raises
     ------
     ArgumentError
-        If there is no case, the drives differ in length or step, or a trace is not known.
+        If `cases` is empty, the drives differ in length or step, or a trace is unknown.
     """
     record = [check_choice("record", name, TRACE_UNITS) for name in record]
     if len({(len(case.drive.speed_m_s), case.drive.step_s) for case in cases}) != 1:
-        raise ArgumentError("cases must be some, with drives of one length and one step_s.")
+        raise ArgumentError(
+            "cases must not be empty, and their drives must have the same length and step_s."
+        )
     step_s = cases[0].drive.step_s
     surface = _columns([case.surface for case in cases])
     robot = _columns([case.robot for case in cases])
@@ -785,19 +788,19 @@ def simulate_recordings(
     sampling: Sampling | None = None,
     channels: Sequence[str] = ("current_a",),
 ) -> list[Recording]:
-    """Simulate several recordings together; each is what `simulate_recording` gives alone.
+    """Simulate several recordings together; each equals the one `simulate_recording` returns.
 
     Parameters
     ----------
-    surfaces, robots, random_states, recording_ids : sequences of one length
-        As the arguments of `simulate_recording`.
+    surfaces, robots, random_states, recording_ids : sequences of equal length
+        One entry per recording; see `simulate_recording`.
     duration_s, sampling, channels
-        As there.
+        See `simulate_recording`.
 
     Raises
     ------
     ArgumentError
-        If the sequences differ in length, or as there.
+        If the sequences differ in length, or for the reasons given in `simulate_recording`.
     """
     if not (np.isfinite(duration_s) and duration_s >= 1.0):
         raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
@@ -815,7 +818,7 @@ def simulate_recordings(
         ("recording_ids", recording_ids),
     ):
         if len(given) != n_cases:
-            raise ArgumentError(f"{len(given)} {name} for {n_cases} surfaces; one each is needed.")
+            raise ArgumentError(f"{len(given)} {name} for {n_cases} surfaces; give one for each.")
     rngs = [np.random.default_rng(state) for state in random_states]
     cases = []
     for surface, robot, rng in zip(surfaces, robots, rngs, strict=True):
@@ -857,29 +860,29 @@ def simulate_recording(
     surface : Surface or str
         The surface, or the name of one of `SURFACES`.
     robot : Robot, optional
-        The nominal one when not given.
+        The nominal robot by default.
     duration_s : float, default=60
         Length in seconds, at least 1.
     random_state : int, sequence of int or numpy Generator, optional
-        Equal seeds give equal recordings. It draws the stretch of ground, the day's battery and
-        winding, the driver and the sensor's errors.
+        Equal seeds give equal recordings. The seed sets the stretch of ground, battery and winding
+        on that day, the driver and the sensor's errors.
     recording_id : str, optional
-        ``<surface>_<robot>_000`` when not given.
+        ``<surface>_<robot>_000`` by default.
     sampling : Sampling, optional
-        The logger; 50 Hz with jitter and missing samples when not given.
+        The logger; by default 50 Hz with jitter and missing samples.
     channels : sequence of str, default=("current_a",)
-        Names of `TRACE_UNITS`. Only the current passes a sensor with errors; the others are exact
-        and read at the same stamps.
+        Names in `TRACE_UNITS`. Only the current has sensor errors; the other channels are exact,
+        at the same time stamps.
 
     Returns
     -------
     Recording
-        Label: the surface's name; group: the robot's; attribute ``simulated`` is True.
+        The label is the surface's name, the group the robot's; attribute ``simulated`` is True.
 
     Raises
     ------
     ArgumentError
-        If the surface or a channel is not known, or the duration is too short.
+        If the surface or a channel is unknown, or the duration is too short.
     """
     return simulate_recordings(
         [surface],
@@ -901,7 +904,7 @@ def _surface(surface: Surface | str) -> Surface:
 def _log(
     motion: Motion, index: int, robot: Robot, sampling: Sampling, rng: np.random.Generator
 ) -> tuple[Array, dict[str, Array]]:
-    """Read one case as its logger would: stamps in seconds, and each trace at them."""
+    """Sample one case as its logger would: stamps in seconds, and each trace at them."""
     step_s = float(motion.time_s[0])
     period_s = 1.0 / sampling.sample_rate_hz
     n_samples = int(motion.time_s[-1] / period_s) - 1

@@ -1,4 +1,4 @@
-"""TrainingRecord: what a run notes beside its History, as the evidence of a fluctuation report."""
+"""TrainingRecord: measurements a run takes in addition to its History, for fluctuation reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_WATCHED = 20_000  # windows of a part that are followed one by one; more are sampled evenly
+MAX_WATCHED = 20_000  # windows of a part tracked one by one; of more, an even sample is tracked
 STEP_NAMES = (
     "n_windows",
     "learning_rate",
@@ -32,7 +32,7 @@ DETAIL_NAMES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at the end of an epoch, from which it can be gone on with.
+    """The state of a run at the end of an epoch, from which the run can continue.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class Snapshot:
     step : int
         Steps taken.
     state : Mapping
-        What the run's `state_dict` gave: weights, optimizer, schedule and every generator. Tensors
-        of its own, which nothing else writes.
+        The run's `state_dict`: weights, optimizer, schedule and every generator. The tensors are
+        copies that nothing else modifies.
     """
 
     epoch: int
@@ -52,19 +52,19 @@ class Snapshot:
 
 @dataclass(eq=False)
 class TrainingRecord:
-    """What a run of E epochs and S steps noted; NaN where a step or an epoch was not measured.
+    """Measurements of a run of E epochs and S steps; NaN where nothing was measured.
 
-    Both engines give the same names with the same meaning. Recording changes no bit of the
-    training.
+    Both engines use the same names with the same meaning. Recording does not change the training
+    by a single bit.
 
     Attributes
     ----------
     epoch_steps : ndarray of shape (E + 1,), int64
-        Where the steps of each epoch begin and the last end.
+        First step of each epoch, and the end of the last.
     steps : dict of str to ndarray of shape (S,), float64
         `STEP_NAMES`. Up to `grad_norm` of every step: windows in the batch, learning rate, loss of
         the batch (nats, before the step, in training mode), variance of the windows' losses in it,
-        accuracy, global gradient norm before clipping. The others every `detail_every` steps:
+        accuracy, global gradient norm before clipping. The others, every `detail_every` steps:
         |change| / |parameters|; trace of the covariance of one window's gradient; share of each
         gate's values near its bounds (outside [0.05, 0.95], for the cell |g| > 0.9).
     class_counts : ndarray of shape (S, K), int32, or None
@@ -82,39 +82,39 @@ class TrainingRecord:
     hidden_norm : ndarray of shape (D, 16), float64
         Mean norm of the top layer's hidden vector over each sixteenth of the sequence.
     fixed_rows : ndarray of shape (m,), int64
-        Training windows of the fixed subset.
+        Training windows in the fixed subset.
     fixed_loss, fixed_accuracy : ndarray of shape (E,)
-        Mean loss (nats) and accuracy of that subset after each epoch, in evaluation mode, without
-        weights: no sampling, no dropout, no validation size.
+        Mean loss (nats) and accuracy of that subset after each epoch, in evaluation mode and
+        unweighted, so that sampling, dropout and the validation size have no effect.
     averaged_loss : float
-        Loss of the fixed subset under the mean of the weights after each epoch, exponentially
+        Loss of the fixed subset with the average of the weights after each epoch, exponentially
         weighted with `average_decay`; measured once, at the end.
     average_decay : float
-        Of that mean, per epoch.
+        Decay of that average, per epoch.
     val_rows : ndarray of shape (v,), int64
-        Validation windows that are followed: all of them up to `MAX_WATCHED`.
+        Tracked validation windows: all of them up to `MAX_WATCHED`.
     val_target : ndarray of shape (v,), int64
         Their classes, as codes.
     val_groups : ndarray of shape (v,), int64, or None
-        Codes of the recordings or groups they come from; None where groups were not given.
+        Codes of the recordings or groups they come from; None if groups were not given.
     val_predicted : ndarray of shape (E, v), uint16
         Predicted class of each after each epoch.
     val_margin : ndarray of shape (E, v), float16
-        Logit of its own class less the largest other one.
+        Logit of the true class minus the largest other logit.
     train_rows : ndarray of shape (w,), int64
-        Training windows that are followed: all of them up to `MAX_WATCHED`.
+        Tracked training windows: all of them up to `MAX_WATCHED`.
     train_target : ndarray of shape (w,), int64
         Their classes, as codes.
     train_margin : ndarray of shape (E, w), float16
-        Margin of each before the step it took part in, in training mode; NaN where it took part in
-        none.
+        Margin of each before the step that used it, in training mode; NaN in epochs that did not
+        use it.
     snapshots : list of Snapshot
-        The first of before training, then up to four of every so many epochs.
+        The first from before training, then up to four at regular intervals of epochs.
     duration_s : float
-        What recording cost, as far as it can be told apart.
+        Time that recording took, as far as it can be separated from training.
     loss_unit : str
-        ``"nats"``, which is said of losses above; ``""`` in the report of a fit that minimised
-        another loss than cross-entropy: they are then in a unit of their own.
+        ``"nats"`` for cross-entropy; ``""`` in the report of a fit that minimised another loss,
+        whose unit is unknown.
     """
 
     epoch_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -144,17 +144,17 @@ class TrainingRecord:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs that were recorded."""
+        """Number of recorded epochs."""
         return len(self.epoch_steps) - 1
 
     @property
     def is_in_nats(self) -> bool:
-        """Whether its losses can be held against edges in nats."""
+        """Whether its losses are in nats, so that thresholds in nats apply."""
         return self.loss_unit == "nats"
 
     @property
     def unit_after(self) -> str:
-        """What is written behind one of its losses: the unit after a space, or nothing."""
+        """Text to write after a loss: a space and the unit, or nothing."""
         return f" {self.loss_unit}" if self.loss_unit else ""
 
     @property

@@ -1,4 +1,4 @@
-"""WindowSet: windows, lengths, labels, groups, split."""
+"""WindowSet: windows with lengths, labels, groups and split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,18 +16,18 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
-    """Windows of equal padded length, and for each where it was cut and what it is.
+    """Windows of equal padded length, with the origin, label and part of each.
 
     Parameters
     ----------
     X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
         Unscaled samples. Steps at and beyond `lengths` are padding.
     lengths : ndarray of shape (n_windows,), int64, optional
-        Valid steps of each window, 0 to n_timesteps; all of them when not given.
+        Valid steps of each window, 0 to n_timesteps; n_timesteps by default.
     y : ndarray of shape (n_windows,), optional
-        Labels; None for windows that are to be predicted.
+        Labels; None for windows to predict.
     groups : ndarray of shape (n_windows,), optional
-        What must stay on one side of a split. `recording_id` when not given.
+        Units that a split never divides. `recording_id` by default.
     recording_id : ndarray of shape (n_windows,), optional
         The recording each window was cut from.
     start_s : ndarray of shape (n_windows,), float64, optional
@@ -35,16 +35,16 @@ class WindowSet:
     split : ndarray of shape (n_windows,), optional
         ``"train"``, ``"validation"`` or ``"test"`` for each window; None before a split.
     channels : sequence of str
-        Names of the channels; ``channel_0 ...`` when not given.
+        Names of the channels; ``channel_0 ...`` by default.
     sample_rate_hz : float, optional
-        Distance of neighbouring steps is ``1 / sample_rate_hz`` seconds.
+        Neighbouring steps are ``1 / sample_rate_hz`` seconds apart.
     provenance : mapping
-        How the windows were made: configuration, digests of sources, what was dropped.
+        How the windows were made: configuration, digests of sources, dropped recordings.
 
     Raises
     ------
     WindowError
-        If shapes disagree or a length or a part is outside its range.
+        If shapes disagree, or a length or a part is invalid.
     """
 
     X: NDArray[np.float32]
@@ -87,7 +87,7 @@ class WindowSet:
         outside = np.flatnonzero((lengths < 0) | (lengths > n_timesteps))
         if outside.size:
             row = int(outside[0])
-            raise WindowError(f"lengths[{row}] is {lengths[row]}; it must lie in 0..{n_timesteps}.")
+            raise WindowError(f"lengths[{row}] is {lengths[row]}; it must be in 0..{n_timesteps}.")
         if self.split is not None:
             unknown = [part for part in self.split.tolist() if part not in PARTS]
             if unknown:
@@ -111,16 +111,16 @@ class WindowSet:
     def __repr__(self) -> str:
         n_channels = f"{self.n_channels} channel{'s' * (self.n_channels != 1)}"
         n_windows = f"{len(self)} window{'s' * (len(self) != 1)}"
-        said = [f"{n_windows} of {self.n_timesteps} steps and {n_channels}"]
+        facts = [f"{n_windows} of {self.n_timesteps} steps and {n_channels}"]
         if self.sample_rate_hz is not None:
-            said.append(f"{self.sample_rate_hz:.4g} Hz")
+            facts.append(f"{self.sample_rate_hz:.4g} Hz")
         for name, values in (("classes", self.y), ("recordings", self.recording_id)):
             if values is not None:
-                said.append(f"{len(set(values.tolist()))} {name}")
+                facts.append(f"{len(set(values.tolist()))} {name}")
         if self.split is not None:
             counts = {part: int((self.split == part).sum()) for part in PARTS}
-            said.append(" + ".join(f"{count} {part}" for part, count in counts.items() if count))
-        return f"WindowSet({', '.join(said)})"
+            facts.append(" + ".join(f"{count} {part}" for part, count in counts.items() if count))
+        return f"WindowSet({', '.join(facts)})"
 
     @property
     def n_timesteps(self) -> int:
@@ -138,7 +138,7 @@ class WindowSet:
         Parameters
         ----------
         indices : array-like of int or bool
-            Which windows.
+            Positions of the windows.
         """
         rows = np.asarray(indices)
         picked: dict[str, Any] = {
@@ -163,25 +163,25 @@ class WindowSet:
         if name not in PARTS:
             raise WindowError(f"part {name!r} is not known; expected {', '.join(PARTS)}.")
         if self.split is None:
-            raise WindowError("these windows are not split yet; see preprocessing.split.")
+            raise WindowError("these windows have no split yet; see preprocessing.split.")
         return self.take(np.flatnonzero(self.split == name))
 
     @classmethod
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
         """Join window sets of equal length, channels and rate, in order.
 
-        The provenance of each is kept: as it is when all agree, else as a list under ``"joined"``.
+        The provenance is kept: unchanged if all sets agree, else as a list under ``"joined"``.
 
         Parameters
         ----------
         sets : iterable of WindowSet
-            What to join.
+            The sets to join.
 
         Raises
         ------
         WindowError
-            If there is none, or they differ in timesteps, channels, rate or in which of the
-            arrays they carry.
+            If `sets` is empty, or the sets differ in timesteps, channels, rate or in which arrays
+            they have.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:
@@ -199,7 +199,7 @@ class WindowSet:
             arrays = [getattr(part, name) for part in parts]
             absent = [array is None for array in arrays]
             if any(absent) and not all(absent):
-                raise WindowError(f"some window sets have {name} and some have none.")
+                raise WindowError(f"some window sets have {name} and others do not.")
             joined[name] = None if all(absent) else np.concatenate(arrays)
         origins = [dict(part.provenance) for part in parts]
         agree = all(origin == origins[0] for origin in origins)
@@ -209,7 +209,7 @@ class WindowSet:
 
 def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
     if np.iscomplexobj(X):
-        raise WindowError("X is complex; windows hold real samples.")
+        raise WindowError("X is complex; windows must hold real numbers.")
     try:
         given = np.asarray(X)
         if given.dtype == np.float32:
@@ -223,14 +223,14 @@ def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
     overflown = np.isinf(array) & np.isfinite(given.astype(np.float64))
     if overflown.any():
         at = tuple(int(i) for i in np.argwhere(overflown)[0])
-        raise WindowError(f"X{list(at)} is {given[at]!r}, beyond the range of float32.")
+        raise WindowError(f"X{list(at)} is {given[at]!r}, outside the range of float32.")
     return array
 
 
 def _as_int64(lengths: ArrayLike) -> NDArray[np.int64]:
     given = np.asarray(lengths)
     if given.dtype.kind not in "iu" and given.size:
-        raise WindowError(f"lengths has dtype {given.dtype}; counts of steps must be integers.")
+        raise WindowError(f"lengths has dtype {given.dtype}; it must hold integers.")
     return given.astype(np.int64)
 
 

@@ -91,7 +91,7 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
 def test_not_a_number_is_a_disagreement(monkeypatch):
     right = Problem.ours
     monkeypatch.setattr(Problem, "ours", lambda *a: lambda: [t * torch.nan for t in right(*a)()])
-    with pytest.raises(EnvironmentProblemError, match="lie nan from float32"):
+    with pytest.raises(EnvironmentProblemError, match="differ from float32 by nan"):
         measure("inference", "bf16")
 
 

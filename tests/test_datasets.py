@@ -114,5 +114,5 @@ def test_an_unknown_recording_to_write_is_an_error(tmp_path):
 def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "__file__", str(tmp_path / "sensorseq" / "datasets.py"))
     monkeypatch.setattr(datasets.importlib.resources, "files", lambda package: tmp_path)
-    with pytest.raises(EnvironmentProblemError, match="install it again"):
+    with pytest.raises(EnvironmentProblemError, match="reinstall it"):
         datasets.load_surfaces()

@@ -26,8 +26,8 @@ def test_an_unknown_choice_names_argument_value_nearest_and_all():
 
 def test_what_cannot_be_written_is_bad_input_and_an_os_error_with_its_name(tmp_path):
     for path, said in (
-        (tmp_path / "no" / "file", f"There is no folder {tmp_path / 'no'}; make it first"),
-        (tmp_path, "is a folder; give the name of a file"),
+        (tmp_path / "no" / "file", f"The folder {tmp_path / 'no'} is missing; create it"),
+        (tmp_path, "is a folder; give a file name"),
     ):
         with pytest.raises(OutputError, match=re.escape(said)) as caught, writing(path):
             path.write_text("x")

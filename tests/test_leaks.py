@@ -381,9 +381,9 @@ def more_folds_than_groups_of_a_class():
 
 REFUSED = [
     (prepare_balanced_without_a_split, "only training windows may be balanced"),
-    (balance_the_test_part, "windows are of the test part"),
-    (augment_the_validation_part, "windows are of the validation part"),
-    (scale_twice, "scaled already"),
+    (balance_the_test_part, "windows are in the test part"),
+    (augment_the_validation_part, "windows are in the validation part"),
+    (scale_twice, "already scaled"),
     (fit_on_scaled_windows_with_a_scaling, "would be scaled twice"),
     (fit_with_a_group_in_two_parts, "in train and test"),
     (fit_on_a_split_by_time_with_other_parts, "overlaps one of"),
@@ -393,7 +393,7 @@ REFUSED = [
     (evaluate_on_recordings_that_were_learned_from, "the model was trained on"),
     (evaluate_by_folds_without_groups, "would leak"),
     (fold_without_groups, "groups is missing"),
-    (fold_by_time_without_times, "need start_s"),
+    (fold_by_time_without_times, "needs start_s"),
     (more_folds_than_groups_of_a_class, "too few for n_splits=5"),
 ]
 

@@ -273,7 +273,7 @@ class TestLaws:
         (path,) = terrains.glob(f"{name}.csv*")
         again = PreparePipeline.for_prediction(test.provenance).prepare(read_recordings(path))
         np.testing.assert_array_equal(again.X, test.X[test.recording_id == name])
-        with pytest.raises(WindowError, match="do not say how they were made"):
+        with pytest.raises(WindowError, match="have no record of how they were made"):
             PreparePipeline.for_prediction(WindowSet(np.zeros((1, 2, 1))).provenance)
 
     def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
@@ -546,14 +546,17 @@ SPOILT = {
         spoil(lambda lines: [lines[0], *(f"at {line}" for line in lines[1:])]),
         r"pro_02\.csv: column 'time' holds no numbers; .*seconds since the start",
     ),
-    "no time": (replaced(0, "clock,current,speed"), r"pro_02\.csv: .* Name it with time_column"),
+    "no time": (
+        replaced(0, "clock,current,speed"),
+        r"pro_02\.csv: .* Give the time column with time_column",
+    ),
     "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
     "beyond float32": (
         replaced(7, "0.3,1e300,2"),
         r"pro_02\.csv: .*'current' is 1e\+300 at sample 7",
     ),
     "empty file": (spoil(lambda lines: []), r"pro_02\.csv: the file is empty"),
-    "header only": (spoil(lambda lines: lines[:1]), r"pro_02\.csv: a header, and no sample"),
+    "header only": (spoil(lambda lines: lines[:1]), r"pro_02\.csv: has a header but no samples"),
     "other channels": (
         replaced(0, "time,current,velocity"),
         r"pro_02\.csv: channels current, velocity; .*most others have current, speed.*`channels`",
@@ -563,9 +566,9 @@ SPOILT = {
         r"pro_02\.csv: channels current \(speed without numbers\)",
     ),
     "ragged": (replaced(7, "0.3,1,2,3"), r"pro_02\.csv: not a table .*Expected 3 columns, got 4"),
-    "cut gzip": (cut_gzip, r"pro_01\.csv\.gz: not a whole gzip file"),
-    "cut parquet": (other_format(".parquet"), r"pro_09\.parquet: not a whole Parquet"),
-    "cut HDF5": (other_format(".h5"), r"pro_09\.h5: truncated or damaged"),
+    "cut gzip": (cut_gzip, r"pro_01\.csv\.gz: not a complete gzip file"),
+    "cut parquet": (other_format(".parquet"), r"pro_09\.parquet: not a complete Parquet"),
+    "cut HDF5": (other_format(".h5"), r"pro_09\.h5: is truncated or damaged"),
 }
 
 
@@ -631,7 +634,9 @@ class TestBadInput:
         for number in range(4):
             next((terrains / "sand").glob(f"pro_0{number}*")).unlink()
             write_csv(terrains / "sand" / f"pro_0{number}.csv", signals(number, 25))
-        with pytest.raises(WindowError, match=r"class 'sand': every recording is shorter than"):
+        with pytest.raises(
+            WindowError, match=r"class 'sand' has no windows: all its recordings are shorter than"
+        ):
             prepare_plainly(terrains, tmp_path / "w.h5")
 
     def test_recordings_that_are_all_shorter_than_a_window_are_an_error(self, terrains, tmp_path):
@@ -691,7 +696,7 @@ class TestOutput:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
-            with pytest.raises(PreparedFileError, match=r"cannot be written \(.*make room"):
+            with pytest.raises(PreparedFileError, match=r"cannot be written \(.*free disk space"):
                 prepare_plainly(terrains, tmp_path / "w.h5")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -704,9 +709,9 @@ class TestOutput:
         self, terrains, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(prepare_module, "read_source_rate", None)
-        with pytest.raises(PreparedFileError, match=r"make the folder .*nowhere first"):
+        with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
             prepare_plainly(terrains, tmp_path / "nowhere" / "w.h5")
-        with pytest.raises(PreparedFileError, match="is a folder; name a file"):
+        with pytest.raises(PreparedFileError, match="is a folder; give a file name"):
             prepare_plainly(terrains, tmp_path)
         monkeypatch.setattr(os, "access", lambda *arguments: False)
         with pytest.raises(
@@ -799,7 +804,7 @@ class TestBorealTC:
     def test_with_the_inertial_unit_on_one_clock(self, tmp_path):
         arguments = {**self.arguments, "files": ["pro_*.csv", "imu_*.csv.gz"]}
         arguments["pair"] = "{sensor}_{recording}.*"
-        with pytest.raises(RecordingError, match=r"FLOORING/04' has no file of imu"):
+        with pytest.raises(RecordingError, match=r"FLOORING/04' has no file for imu"):
             prepare(BOREALTC, tmp_path / "w.h5", **arguments)
         summary = prepare(BOREALTC, tmp_path / "w.h5", on_error="skip", jobs=2, **arguments)
         assert [one["recording_id"] for one in summary.dropped] == [
@@ -828,7 +833,7 @@ class TestWordsOfErrors:
         folder, _ = write_spans(tmp_path / "logs")
         for arguments, words in (
             ({"window_s": 9, "label_rule": "majority", "min_purity": 1.0}, "majority label"),
-            ({"window_s": 9}, "every label span of it is shorter"),
+            ({"window_s": 9}, "all its label spans are shorter"),
         ):
             with pytest.raises(WindowError, match=words):
                 prepare(folder, tmp_path / "w.h5", **arguments)

@@ -80,11 +80,11 @@ def test_selecting_keeps_the_order_asked_and_everything_else():
     ("message", "arguments"),
     [
         (r"shape \(5,\).*reshape", {"values": np.zeros(5)}),
-        (r"timestamps for 5 samples", {"timestamps_s": np.arange(4)}),
+        (r"timestamps have shape .* for 5 samples", {"timestamps_s": np.arange(4)}),
         (r"1 channel names \(current\) for 2 columns", {"channels": ("current",)}),
         (r"'a' is used more than once", {"channels": ("a", "a")}),
-        (r"clock repeats at sample 2", {"timestamps_s": [0.0, 1.0, 1.0, 2.0, 3.0]}),
-        (r"clock goes back at sample 3", {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]}),
+        (r"time repeats at sample 2", {"timestamps_s": [0.0, 1.0, 1.0, 2.0, 3.0]}),
+        (r"time goes back at sample 3", {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]}),
         (r"timestamp of sample 1 is nan", {"timestamps_s": [0.0, np.nan, 1.0, 2.0, 3.0]}),
         (r"values has dtype", {"values": np.full((5, 2), "x")}),
     ],
@@ -144,7 +144,7 @@ def test_label_spans_are_kept_in_order_of_time():
         ((2.0, 1.0, "ice"), "the end is not after the start"),
         ((np.nan, 1.0, "ice"), "finite"),
         ((0.0, np.inf, "ice"), "finite"),
-        (("x", 1.0, "ice"), "are seconds"),
+        (("x", 1.0, "ice"), "must be numbers of seconds"),
         ((0.0, 1.0, ""), "no label"),
         ((0.0, 1.0, None), "no label"),
     ],
@@ -209,7 +209,7 @@ def test_pieces_share_the_label_spans_of_the_whole_which_are_checked_once():
     piece = replace(whole, values=whole.values[:5], timestamps_s=whole.timestamps_s[:5])
     assert piece.label_spans is whole.label_spans
     assert pickle.loads(pickle.dumps(piece)).label_spans == spans[::-1]
-    with pytest.raises(RecordingError, match="the one or the other"):
+    with pytest.raises(RecordingError, match="give one or the other"):
         replace(piece, label="ice")
     with pytest.raises(RecordingError, match="overlap"):
         replace(piece, label_spans=(*whole.label_spans, LabelSpan(1, 4, "tar")))

@@ -1,4 +1,4 @@
-"""Recordings to windows that cannot leak: resample, window, split by group, scale, balance."""
+"""Prepare recordings without leakage: resample, window, split by group, scale, balance."""
 
 from typing import TYPE_CHECKING
 

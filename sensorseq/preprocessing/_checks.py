@@ -41,15 +41,15 @@ def check_rate(argument: str, rate_hz: float) -> float:
 
 
 def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
-    """Return a float array of shape (n_samples, n_channels); NaN is the caller's business."""
+    """Return a float array of shape (n_samples, n_channels); NaN is not checked."""
     values = np.asarray(signal)
     if values.ndim != 2:
         raise SignalError(
             f"signal has shape {values.shape}; expected (n_samples, n_channels)."
-            " A single channel is signal.reshape(-1, 1)."
+            " For a single channel use signal.reshape(-1, 1)."
         )
     if values.dtype.kind not in "fiub":
-        raise SignalError(f"signal of type {values.dtype} holds no real numbers.")
+        raise SignalError(f"signal has dtype {values.dtype}; it must hold real numbers.")
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)

@@ -19,7 +19,7 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
             " (n_windows, n_timesteps) for one channel."
         )
     if windows.dtype.kind not in "fiub":
-        raise SignalError(f"X of type {windows.dtype} holds no real numbers.")
+        raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
     return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
 
 
@@ -33,13 +33,13 @@ def check_lengths(
     n_windows, n_timesteps = windows.shape[:2]
     if steps.shape != (n_windows,) or steps.dtype.kind not in "iu":
         raise SignalError(
-            f"lengths of shape {steps.shape} and type {steps.dtype}; {n_windows} windows need"
+            f"lengths has shape {steps.shape} and dtype {steps.dtype}; {n_windows} windows need"
             f" integers of shape ({n_windows},)."
         )
     outside = np.flatnonzero((steps < 0) | (steps > n_timesteps))
     if outside.size:
         row = int(outside[0])
-        raise SignalError(f"lengths[{row}] is {steps[row]}; it must lie in 0..{n_timesteps}.")
+        raise SignalError(f"lengths[{row}] is {steps[row]}; it must be in 0..{n_timesteps}.")
     return None if (steps == n_timesteps).all() else steps.astype(np.int64)
 
 
@@ -56,7 +56,7 @@ def raise_not_finite(windows: NDArray[np.floating], position: int) -> None:
     what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
     raise SignalError(
         f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
-        " windows are cut (resample_recording), or shorten the window's entry in lengths."
+        " cutting windows (resample_recording), or shorten the window's entry in lengths."
     )
 
 

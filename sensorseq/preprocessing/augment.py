@@ -1,4 +1,4 @@
-"""Copies of training windows that differ as another run of the same robot would."""
+"""Augment training windows with copies that vary like another run of the same robot."""
 
 import functools
 from collections.abc import Mapping
@@ -18,29 +18,29 @@ _KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter")  #
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly copies of a window differ from it; 0 everywhere leaves them as they are.
+    """How strongly copies of a window differ from it; with all strengths 0 they are identical.
 
-    Applied in the order shift, time warp, magnitude warp, scaling, jitter: noise of a sensor comes
-    last. Names and kinds are those of [1]_; `Augmentation.standard` has its strengths.
+    Applied in the order shift, time warp, magnitude warp, scaling, jitter, so that sensor noise
+    comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its strengths.
 
     Parameters
     ----------
     jitter : float, default=0
-        Normal noise on every sample, its sd as a share of the channel's sd.
+        Normal noise on every sample; its standard deviation as a share of the channel's.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
-        Time runs faster and slower: speeds ``exp(z)``, z drawn from N(0, time_warp) at the knots
-        with a cubic spline between. [1]_ draws speeds from N(1, time_warp), which may run
-        backwards; these cannot. First and last sample keep their places.
+        Time runs faster and slower: speeds ``exp(z)``, with z drawn from N(0, time_warp) at the
+        knots and a cubic spline between them. [1]_ draws speeds from N(1, time_warp), which may
+        become negative; these cannot. The first and last sample keep their places.
     magnitude_warp : float, default=0
         A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots with a cubic
-        spline between.
+        spline between them.
     window_shift : float, default=0
-        The window starts up to this share of its length earlier or later, by whole samples, all
-        shifts alike likely; from 0 to below 1. Samples that are not known repeat the first or last.
+        The window starts up to this share of its length earlier or later, by whole samples, with
+        all shifts equally likely; from 0 to below 1. Unknown samples repeat the first or last.
     n_knots : int, default=4
-        Knots of the warps inside a window; the ends are two more.
+        Knots of the warps inside a window, in addition to the two ends.
 
     Raises
     ------
@@ -66,11 +66,11 @@ class Augmentation:
             value = getattr(self, name)
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (is_number and np.isfinite(value) and value >= 0):
-                raise ArgumentError(f"{name}={value!r} is not a strength: 0 or more, and finite.")
+                raise ArgumentError(f"{name}={value!r} is not a finite number of 0 or more.")
         if self.window_shift >= 1:
             raise ArgumentError(
-                f"window_shift={self.window_shift!r} leaves nothing of a window; give a share of"
-                " its length below 1."
+                f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
+                " of its length below 1."
             )
         knots: Any = self.n_knots
         if not isinstance(knots, int | np.integer) or isinstance(knots, bool) or knots < 1:
@@ -78,12 +78,12 @@ class Augmentation:
 
     @classmethod
     def standard(cls) -> "Augmentation":
-        """Return jitter 0.05, scaling 0.1, both warps 0.2, as Um et al. have them; no shift."""
+        """Return the strengths of Um et al.: jitter 0.05, scaling 0.1, both warps 0.2, no shift."""
         return cls(jitter=0.05, scaling=0.1, time_warp=0.2, magnitude_warp=0.2)
 
     @property
     def is_identity(self) -> bool:
-        """Whether windows stay as they are."""
+        """Whether windows stay unchanged."""
         return not any(getattr(self, name) for name in _KINDS)
 
     def to_dict(self) -> dict[str, float]:
@@ -92,12 +92,12 @@ class Augmentation:
 
 
 def make_augmentation(said: Mapping[str, float]) -> Augmentation:
-    """Return the augmentation of these fields.
+    """Return the augmentation with these fields.
 
     Raises
     ------
     ArgumentError
-        If one is unknown (the message has the nearest known), or a value does not fit.
+        If a field is unknown (the message names the nearest known one), or a value is invalid.
     """
     for name in said:
         check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
@@ -107,18 +107,18 @@ def make_augmentation(said: Mapping[str, float]) -> Augmentation:
 def augment_copies(
     windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
 ) -> WindowSet:
-    """Return repeated training windows with all but the first of each changed at random.
+    """Return repeated training windows with all but the first of each randomly changed.
 
     Parameters
     ----------
     windows : WindowSet
         Training windows, some of them more than once.
     rows : ndarray of shape (n_windows,), int64
-        Which window each is; equal ones are copies.
+        Index of each window; equal indices mark copies.
     augmentation : Augmentation
-        What to change, and how much; jitter is a share of the sd over these windows.
+        Kinds and strengths; jitter is relative to the standard deviation over these windows.
     seed : int
-        Equal seeds, equal changes.
+        Equal seeds give equal changes.
     """
     number = copy_numbers(rows)
     first, later = np.flatnonzero(number == 0), np.flatnonzero(number)
@@ -149,45 +149,43 @@ def augment_windows(
     channel_sd: ArrayLike | None = None,
     neighbours: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> NDArray[np.floating]:
-    """Return every window changed at random; for copies of training windows alone.
+    """Return every window randomly changed; only for copies of training windows.
 
-    The random numbers of a window depend on the seed, its index, its copy number and the kind of
-    change, and on nothing else: neither on the other windows, nor on the order, nor on whether
-    another kind is on.
+    The random numbers of a window depend only on the seed, its index, its copy number and the kind
+    of change; they do not depend on other windows, their order, or other kinds of change.
 
     Parameters
     ----------
     X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
         The second form is one channel.
     augmentation : Augmentation
-        What to change, and how much.
+        Kinds and strengths of the changes.
     random_state : int, Generator, RandomState or None
-        Equal seeds, equal changes. A generator gives one number and goes on.
+        Equal seeds give equal changes. One number is drawn from a generator.
     lengths : array-like of shape (n_windows,), optional
-        Valid steps; what lies beyond stays untouched, and may be NaN.
+        Valid steps; later steps stay unchanged, and may be NaN.
     indices : array-like of shape (n_windows,), int, optional
-        Which window of the whole set each is; 0, 1, 2, ... by default.
+        Index of each window in the whole set; 0, 1, 2, ... by default.
     copies : array-like of shape (n_windows,), int, optional
-        Which copy of that window this is, so that two of them differ; 0 by default.
+        Copy number, so that copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
-        What `jitter` is a share of, such as `channel_sd_of` the training windows. By default the
-        window's own sd.
+        Standard deviation that `jitter` is relative to, such as `channel_sd_of` the training
+        windows. By default the window's own.
     neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
-        The m samples of the same recording right before each window, and those right after it,
-        for `window_shift` to draw from; NaN where there are none. Take none from another part of
-        a split.
+        The m samples of the same recording right before and right after each window, used by
+        `window_shift`; NaN where there are none. Do not use samples from another part of a split.
 
     Returns
     -------
     ndarray of the shape of `X`
-        float32 and float16 stay what they are; others become float64.
+        float32 and float16 are kept; other types become float64.
 
     Raises
     ------
     SignalError
         If shapes disagree or a valid step is NaN or infinite.
     ArgumentError
-        If an argument makes no sense.
+        If an argument is invalid.
     """
     if not isinstance(augmentation, Augmentation):
         raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
@@ -199,7 +197,7 @@ def augment_windows(
     sd = None if channel_sd is None else np.asarray(channel_sd, np.float64)
     if sd is not None and (sd.shape != (n_channels,) or not (sd >= 0).all()):
         raise ArgumentError(
-            f"channel_sd={channel_sd!r} is not one number of 0 or more for each of {n_channels}"
+            f"channel_sd={channel_sd!r} must have one number of 0 or more for each of {n_channels}"
             " channels."
         )
     around = None if neighbours is None else _check_neighbours(neighbours, windows.shape)
@@ -220,7 +218,7 @@ def augment_windows(
 
 
 def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Return the sd of each channel over the valid steps of all windows (n, t[, c]), in float64.
+    """Return the standard deviation of each channel over the valid steps of all windows.
 
     Raises
     ------
@@ -241,7 +239,7 @@ def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.
 
 
 def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many times each of these rows came before: 0 for the window itself, then its copies."""
+    """Count how often each row came before: 0 for the window itself, from 1 for its copies."""
     order = np.argsort(rows, kind="stable")
     _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
     number = np.empty(len(rows), np.int64)
@@ -254,7 +252,7 @@ def _as_windows(X: ArrayLike) -> NDArray[Any]:
     windows = given[:, :, np.newaxis] if given.ndim == 2 else given
     if windows.ndim != 3 or windows.dtype.kind not in "fiub":
         raise SignalError(
-            f"X has shape {given.shape} and type {given.dtype}; expected real numbers of shape"
+            f"X has shape {given.shape} and dtype {given.dtype}; expected real numbers of shape"
             " (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps) for one channel."
         )
     return windows
@@ -264,7 +262,7 @@ def _raise_not_finite(row: int, steps: NDArray[Any]) -> None:
     step, channel = (int(i) for i in np.argwhere(~np.isfinite(steps))[0])
     raise SignalError(
         f"X is not finite in window {row}, step {step}, channel {channel}. Fill missing samples"
-        " before windows are cut, or shorten the window's entry in lengths."
+        " before cutting windows, or shorten the window's entry in lengths."
     )
 
 
@@ -364,7 +362,7 @@ def _check_counts(
     array = np.asarray(values)
     if array.shape != (n_windows,) or (array.dtype.kind not in "iu" and array.size):
         raise SignalError(
-            f"{name} of shape {array.shape} and type {array.dtype}; {n_windows} windows need"
+            f"{name} has shape {array.shape} and dtype {array.dtype}; {n_windows} windows need"
             f" integers of shape ({n_windows},)."
         )
     outside = np.flatnonzero((array < 0) | (array > (most if most is not None else array.max())))

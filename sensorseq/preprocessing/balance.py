@@ -1,4 +1,4 @@
-"""Give every class as many windows as the others; for training windows alone."""
+"""Give every class equally many windows; for training windows only."""
 
 import warnings
 from typing import Any
@@ -21,50 +21,50 @@ def balance_indices(
     recording_id: ArrayLike | None = None,
     max_per_recording: float | None = None,
 ) -> NDArray[np.int64]:
-    """Choose windows such that every class has equally many.
+    """Choose windows so that every class has equally many.
 
-    Balance the training part alone, after the split: copies on both sides of a split would be a
-    leak, and a balanced validation part no longer says how the robot fares.
+    Balance only the training part, after the split: copies on both sides of a split are leakage,
+    and a balanced validation part no longer reflects how the robot performs.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,)
         Labels.
     groups : array-like of shape (n_windows,), optional
-        Windows are dropped or copied in turns over the groups of a class, so that one long
-        recording does not come to stand for its class. `recording_id` when not given.
+        Windows are dropped or copied from the groups of a class in rotation, so that one long
+        recording does not dominate its class. `recording_id` by default.
     strategy : {"undersample", "oversample"}, default="undersample"
-        undersample: as many of each class as the rarest has, without repeats. oversample: as many
-        as the most frequent has; every window stays, and of one class none is copied twice more
-        often than another.
+        undersample: every class gets as many windows as the rarest has, without repeats.
+        oversample: as many as the most frequent has; every window is kept, and the copies are
+        spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
-        Decides which; equal seeds, equal choice.
+        Decides which windows; equal seeds give equal choices.
     recording_id : array-like of shape (n_windows,), optional
         The recording of each window; for `max_per_recording`.
     max_per_recording : int or float, optional
-        Rows that one recording may give to a class, copies counted: a number (int), or a share of
-        the rows the class ends with (float above 0, up to 1.0). A recording of more windows then
-        loses some even when oversampling. Where a class cannot reach what `strategy` wants under
-        this cap, every class gets fewer, the most that all can reach, and a warning names that
-        class: equal counts and the cap both hold, always.
+        Most rows that one recording may contribute to a class, copies included: a number (int), or
+        a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
+        loses some, even when oversampling. If a class cannot reach the target count under this
+        limit, every class is reduced to what all can reach, and a warning names that class, so
+        that equal counts and the limit always hold.
 
     Returns
     -------
     ndarray of shape (n_chosen,), int64
-        Sorted positions, to index X of any shape, y, lengths and groups with.
+        Sorted positions, for indexing X, y, lengths and groups.
 
     Raises
     ------
     WindowError
-        If there is no window, `groups` or `recording_id` is of another length, or a share leaves a
-        class of too few recordings nothing.
+        If there is no window, `groups` or `recording_id` has another length, or a class has too few
+        recordings for the share.
     ArgumentError
-        If `strategy`, `random_state` or `max_per_recording` makes no sense.
+        If `strategy`, `random_state` or `max_per_recording` is invalid.
 
     Warns
     -----
     UserWarning
-        If the cap makes every class smaller than `strategy` wants.
+        If the limit makes every class smaller than `strategy` would.
     """
     check_choice("strategy", strategy, STRATEGIES)
     rng = check_random_state(random_state)
@@ -82,8 +82,8 @@ def balance_indices(
         check_max_per_recording(max_per_recording)
         if recording is None:
             raise ArgumentError(
-                f"max_per_recording={max_per_recording!r} needs recording_id, the recording of each"
-                " window."
+                f"max_per_recording={max_per_recording!r} needs recording_id, the recording of"
+                " each window."
             )
         sizes = [
             np.unique(recording[class_index == index], return_counts=True)[1]
@@ -109,33 +109,32 @@ def draw_balanced(
     groups: ArrayLike | None = None,
     random_state: RandomState = None,
 ) -> NDArray[np.int64]:
-    """Draw equally many windows of each class in random order, anew for each epoch.
+    """Draw equally many windows of each class in random order, again for each epoch.
 
-    Unlike `balance_indices` with a fixed choice, all windows of a large class come up in time.
+    Unlike a fixed choice by `balance_indices`, this uses all windows of a large class over time.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,)
         Labels of training windows.
     n_per_class : int
-        Windows to draw of each class. No window comes a second time before all of its class have
-        come.
+        Windows to draw of each class. No window is repeated before all windows of its class have
+        been drawn.
     groups : array-like of shape (n_windows,), optional
-        Every group of a class is drawn from once before any is drawn from again, and within a group
-        each window is as likely as the others. Without groups, every window of the class is as
-        likely.
+        Every group of a class is drawn from once before any is drawn from again; windows of a group
+        are equally likely. Without groups, all windows of the class are equally likely.
     random_state : int, Generator, RandomState or None
-        A Generator goes on from epoch to epoch; an int draws the same each time.
+        A Generator continues from epoch to epoch; an int draws the same windows each time.
 
     Returns
     -------
     ndarray of shape (n_classes * n_per_class,), int64
-        Positions in random order, repeats among them where a class has fewer windows.
+        Positions in random order, with repeats if a class has fewer windows.
 
     Raises
     ------
     WindowError
-        If there is no window, or `groups` is of another length.
+        If there is no window, or `groups` has another length.
     ArgumentError
         If `n_per_class` is not an integer of at least 1, or `random_state` is unknown.
     """
@@ -161,7 +160,7 @@ def draw_in_rounds(
     rng: np.random.Generator,
     group: NDArray[Any] | None = None,
 ) -> NDArray[np.int64]:
-    """Draw rows without replacement, as often round as it takes; in turns over their groups."""
+    """Draw rows without replacement in as many rounds as needed, rotating over their groups."""
     rounds = -(-count // len(rows))
     if group is None:
         drawn = [rng.permutation(rows) for _ in range(rounds)]
@@ -171,13 +170,13 @@ def draw_in_rounds(
 
 
 def check_max_per_recording(value: Any) -> None:
-    """Raise unless `value` is a number of rows (int) or a share of them (float)."""
+    """Raise unless `value` is a number of rows (int) or a share of rows (float)."""
     if isinstance(value, float | np.floating) and 0 < value <= 1:
         return
     if not _is_count(value):
         raise ArgumentError(
             f"max_per_recording={value!r} is neither a number of rows (an integer of at least 1)"
-            " nor a share of them (a float above 0, up to 1.0)."
+            " nor a share of rows (a float above 0, up to 1.0)."
         )
 
 
@@ -210,7 +209,7 @@ def _reachable(
     repeat: bool,
     classes: list[Any],
 ) -> tuple[int, int]:
-    """Return the most windows every class can have, up to `wanted`, and the cap that goes with it.
+    """Return the most windows every class can have, up to `wanted`, and the limit per recording.
 
     `sizes` holds, for each class, how many windows each of its recordings has.
     """
@@ -233,8 +232,8 @@ def _reachable(
         if reached == 0:
             short = int(np.argmin([len(size) for size in sizes]))
             raise WindowError(
-                f"class {classes[short]!r} has {len(sizes[short])} recording(s), which cannot make"
-                f" up a class with at most {most:g} of its rows each; record more, or allow a"
+                f"class {classes[short]!r} has {len(sizes[short])} recording(s), too few if each"
+                f" may contribute at most a share of {most:g} of its rows; record more, or use a"
                 " larger max_per_recording."
             )
     if reached < wanted:
@@ -250,9 +249,9 @@ def _reachable(
 def _take_capped(
     in_turns: NDArray[np.int64], recording: NDArray[Any], wanted: int, cap: int
 ) -> NDArray[np.int64]:
-    """Take rows in turns, round after round, until `wanted`; never more than `cap` of a recording.
+    """Take `wanted` rows in rotation over recordings, at most `cap` of each.
 
-    In each round no row comes twice, so rows of one recording are copied equally often, up to one.
+    No row is taken twice in a round, so copies of one recording's rows differ by at most one.
     """
     recording_index = np.unique(recording, return_inverse=True)[1]
     left = np.full(recording_index.max() + 1, cap)
@@ -280,7 +279,7 @@ def _deal_in_turns(
 def _deal_in_fair_turns(
     members: NDArray[np.int64], group: NDArray[Any], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Do the same, with the groups of each turn in random order whatever their sizes."""
+    """Do the same, with the groups of each round in random order, independent of their sizes."""
     order = rng.permutation(len(members))
     turn = _turns(np.unique(group[order], return_inverse=True)[1])
     dealt: NDArray[np.int64] = members[order][np.lexsort((rng.random(len(members)), turn))]
@@ -288,7 +287,7 @@ def _deal_in_fair_turns(
 
 
 def _turns(group_index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of its group come before each row."""
+    """Count the rows of the same group before each row."""
     order = np.argsort(group_index, kind="stable")
     sizes = np.bincount(group_index)
     turn = np.empty(len(group_index), np.int64)

@@ -1,4 +1,4 @@
-"""What became of each class when recordings were cut, and the error when one is lost."""
+"""The outcome of windowing for each class, and the error when a class loses all windows."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from sensorseq.errors import WindowError
 
 Fate = Mapping[str, Any]
-"""In plain values, for a file: ``label``; ``n_windows`` it has; ``longest_s``, of the recordings,
-pieces or label spans it has; ``best_share`` of a window's samples that it has, None under the rule
-whole; ``in_spans``, whether windows were cut inside spans of it."""
+"""Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
+longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
+None under the rule whole; ``in_spans``, whether windows were cut inside its label spans."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
-    """Return one fate for each class, in the order they come, of recordings cut one by one."""
+    """Merge the fates of recordings cut one by one: one for each class, in order of appearance."""
     of_label: dict[Any, list[Fate]] = {}
     for fate in fates:
         of_label.setdefault(fate["label"], []).append(fate)
@@ -34,20 +34,20 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise when a class has no window left, and say what removed them.
+    """Raise if a class has no windows, with the reason.
 
     Parameters
     ----------
     fates : iterable of dict
-        ``provenance["classes"]`` of `window_recordings`; of recordings that were cut one by one,
-        those of all of them.
+        ``provenance["classes"]`` of `window_recordings`; for recordings cut one by one, those of
+        all of them.
     window_s, label_rule, min_purity
         As in `window_recordings`.
 
     Raises
     ------
     WindowError
-        Naming the class, why it is lost, and how near it came.
+        Names the class, the reason, and how close it came.
     """
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
@@ -57,23 +57,23 @@ def check_class_fates(
     way = "Use a shorter window_s"
     if share and label_rule == "majority":
         why = (
-            f"no window has it as its majority label with min_purity={min_purity:g}; the purest has"
-            f" it in {share:.3g} of its samples"
+            f"it is not the majority label of any window with min_purity={min_purity:g}; its"
+            f" largest share of a window is {share:.3g}"
         )
-        way = "Use a lower min_purity, a shorter window_s, label_rule='whole'"
+        way = "Use a lower min_purity, a shorter window_s or label_rule='whole'"
     elif share:
         where = "middle" if label_rule == "centre" else "last"
-        why = f"no window has it at its {where} sample"
-        way = "Use a shorter hop_s, a shorter window_s, label_rule='whole'"
+        why = f"no window has this label at its {where} sample"
+        way = "Use a shorter hop_s, a shorter window_s or label_rule='whole'"
     elif fate["in_spans"]:
         why = (
-            f"every label span of it is shorter than window_s={window_s:g}; the longest has"
+            f"all its label spans are shorter than window_s={window_s:g}; the longest lasts"
             f" {seconds:g} s"
             if seconds
-            else "no sample lies in a label span of it"
+            else "its label spans contain no samples"
         )
     elif share is None or seconds < window_s:
-        why = f"every recording is shorter than window_s={window_s:g}"
+        why = f"all its recordings are shorter than window_s={window_s:g}"
     else:
-        why = "no window holds a sample of it"
-    raise WindowError(f"class {fate['label']!r}: {why}. {way}, or leave the class out.")
+        why = "no window contains a sample with this label"
+    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or leave it out.")

@@ -1,4 +1,4 @@
-"""The configuration file of a preparation: TOML, every key checked."""
+"""The configuration file of `prepare`: TOML, with every key checked."""
 
 import json
 import math
@@ -22,7 +22,7 @@ class _Section(pydantic.BaseModel):
 
 
 class InputSection(_Section):
-    """Which recordings, and what of them; see `readers.find_recordings` and `read_source`."""
+    """Which recordings to read, and how; see `readers.find_recordings` and `read_source`."""
 
     files: _Texts | None = None
     pair: str | None = None
@@ -37,7 +37,7 @@ class InputSection(_Section):
 
 
 class ResampleSection(_Section):
-    """The common clock; see `preprocessing.resample.resample_recording`."""
+    """Resampling to a common rate; see `preprocessing.resample.resample_recording`."""
 
     sample_rate_hz: float | None = None
     max_gap_s: float | None = None
@@ -82,7 +82,7 @@ class BalanceSection(_Section):
     augmentation: dict[str, int | float] | None = None
 
 
-# What an argument of `prepare` is called where its key in a section would not say enough.
+# Arguments of `prepare` whose key in a section is shorter.
 _RENAMED = {
     ("resample", "engine"): "resample_engine",
     ("split", "fractions"): "split",
@@ -94,9 +94,9 @@ _RENAMED = {
 
 
 class PrepareConfiguration(_Section):
-    """What a configuration file may say; None where it says nothing.
+    """The content of a configuration file; None for keys that are not set.
 
-    `steps` is an array of tables, ``[[steps]]``, in the order they are taken in; the keys of each
+    `steps` is an array of tables, ``[[steps]]``, in the order they are applied; the keys of each
     are ``kind`` and the fields of that step, see `preprocessing.steps`.
     """
 
@@ -109,20 +109,20 @@ class PrepareConfiguration(_Section):
     balance: BalanceSection = BalanceSection()
 
     def arguments(self) -> dict[str, Any]:
-        """Return what is said as keyword arguments of `prepare`."""
-        said: dict[str, Any] = {"steps": self.steps or None}
+        """Return the keys that are set as keyword arguments of `prepare`."""
+        every: dict[str, Any] = {"steps": self.steps or None}
         for section, keys in self.model_dump(exclude={"steps"}).items():
-            said |= {_RENAMED.get((section, key), key): value for key, value in keys.items()}
-        return {name: value for name, value in said.items() if value is not None}
+            every |= {_RENAMED.get((section, key), key): value for key, value in keys.items()}
+        return {name: value for name, value in every.items() if value is not None}
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
-        """Return the configuration that says these arguments; the reverse of `arguments`.
+        """Return the configuration with these arguments; the reverse of `arguments`.
 
         Raises
         ------
         ConfigurationError
-            If an argument is unknown, or its value does not fit.
+            If an argument is unknown, or its value is invalid.
         """
         home = {
             _RENAMED.get((section, key), key): (section, key)
@@ -135,13 +135,13 @@ class PrepareConfiguration(_Section):
                 sections["steps"] = value
                 continue
             if name not in home:
-                raise ConfigurationError(f"{name!r} is no argument.{_known(name, list(home))}")
+                raise ConfigurationError(f"{name!r} is not an argument.{_known(name, list(home))}")
             section, key = home[name]
             sections.setdefault(section, {})[key] = value
         return make_configuration(sections)
 
     def to_toml(self) -> str:
-        """Return the text of a configuration file that says the same."""
+        """Return the text of an equivalent configuration file."""
         tables = [
             (f"[{section}]", keys) for section, keys in self.model_dump(exclude={"steps"}).items()
         ]
@@ -161,7 +161,7 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
     ------
     ConfigurationError
         If a section, key or step is unknown (the message names the nearest known one), or a value
-        of the wrong type.
+        has the wrong type.
     """
     try:
         return PrepareConfiguration.model_validate(content)
@@ -176,7 +176,7 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
     ------
     ConfigurationError
         If the file cannot be read, is not TOML, has an unknown section or key (the message names
-        the nearest known one), or a value of the wrong type.
+        the nearest known one), or a value has the wrong type.
     """
     file = Path(path)
     try:
@@ -184,7 +184,7 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror}).") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{file}: not TOML ({error}).") from error
+        raise ConfigurationError(f"{file}: is not valid TOML ({error}).") from error
     try:
         return make_configuration(content)
     except ConfigurationError as error:
@@ -193,34 +193,37 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
 
 @contextmanager
 def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Note the configuration file on errors about what it says."""
+    """Add the name of the configuration file to errors about its content."""
     try:
         yield
     except SensorseqError as error:
         if str(path) not in str(error):
-            error.add_note(f"with the configuration of {path}")
+            error.add_note(f"in the configuration {path}")
         raise
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:
     problems = error.errors(include_url=False)
-    # An unknown key explains more than what else may be wrong.
+    # Report an unknown key first: it often causes the other problems.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = [str(part) for part in problem["loc"]]
     sections = PrepareConfiguration.model_fields
     if problem["type"] != "extra_forbidden":
         key = ".".join(part for part in where[:2])
-        return f"{key} = {problem['input']!r} does not fit: {problem['msg'].lower()}."
+        why = problem["msg"].lower()
+        if problem["type"] == "model_type":
+            why = f"[{key}] must be a section with keys"
+        return f"{key} = {problem['input']!r} is not valid: {why}."
     if len(where) == 1:
         home = [name for name, field in sections.items() if where[0] in _keys_of(field)]
         if home:
-            return f"{where[0]!r} belongs into section [{home[0]}]."
+            return f"key {where[0]!r} belongs in section [{home[0]}]."
         return f"section [{where[0]}] is not known.{_known(where[0], list(sections))}"
     section, key = where[0], where[1]
     keys = _keys_of(sections[section])
     home = [name for name, field in sections.items() if key in _keys_of(field)]
     if home:
-        return f"key {key!r} in [{section}] belongs into section [{home[0]}]."
+        return f"key {key!r} in [{section}] belongs in section [{home[0]}]."
     return f"key {key!r} in [{section}] is not known.{_known(key, keys)}"
 
 
@@ -247,5 +250,5 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    # Texts, numbers and booleans are written alike, but for one character and pairs of surrogates.
+    # JSON and TOML write texts, numbers and booleans alike, except for DEL and surrogate pairs.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

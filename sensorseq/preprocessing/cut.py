@@ -1,4 +1,4 @@
-"""One recording to windows, by rules that know nothing of any other recording."""
+"""Cut one recording into windows, by rules that do not depend on other recordings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,19 +20,19 @@ from sensorseq.preprocessing.window import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-SAME_RATE = 1e-3  # rates that differ by less are one, whose stamps are rounded
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
 @dataclass(frozen=True)
 class CutPlan:
-    """Channels, rate, steps and windows: what is done to every recording alike.
+    """Channels, rate, steps and windows: the processing applied to every recording.
 
-    The fields are the arguments of `PreparePipeline` of those names.
+    The fields are the arguments of `PreparePipeline` with the same names.
 
     Raises
     ------
     ArgumentError, SignalError
-        If a value has no meaning.
+        If a value is invalid.
     """
 
     window_s: float
@@ -60,19 +60,19 @@ class CutPlan:
         check_engine(self.resample_engine, self.attenuation_db)
         check_window_choices(self.label_rule, self.min_purity, self.short, self.train_phase)
         if isinstance(self.channels, str):
-            raise ArgumentError(f"channels={self.channels!r} is one text; give a list of names.")
+            raise ArgumentError(f"channels={self.channels!r} is a string; give a list of names.")
         if self.channels is not None:
             object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "steps", make_steps(self.steps))
 
     @classmethod
     def of(cls, arguments: dict[str, Any]) -> "CutPlan":
-        """Return the plan of those arguments that belong to it."""
+        """Return the plan with those of the arguments that it uses."""
         return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
 
     @property
     def cuts_training_anew(self) -> bool:
-        """Whether training windows are cut by a rule of their own."""
+        """Whether training windows are cut separately."""
         return self.train_hop_s is not None or self.train_phase != "grid"
 
     def select(self, recording: Recording) -> Recording:
@@ -80,17 +80,18 @@ class CutPlan:
         return recording if self.channels is None else recording.select(self.channels)
 
     def window_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of windows cut from what is resampled to `sample_rate_hz`."""
+        """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
         return StepChain(self.steps).output_rate_hz(sample_rate_hz)
 
     def window_samples(self, sample_rate_hz: float) -> int:
-        """Return the samples of a window at that rate of resampling."""
+        """Return the samples per window at that resampling rate."""
         return window_samples(self.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording and take its pieces through the steps.
+        """Resample a recording and apply the steps to its pieces.
 
-        A recording of which no instant is fully known is one empty piece, so that it is counted.
+        A recording without any time at which all channels are known becomes one empty piece, so
+        that it is counted.
         """
         pieces = resample_recording(
             recording,
@@ -121,7 +122,7 @@ class CutPlan:
         return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", check_classes)
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into windows as training wants them, which may be none."""
+        """Cut pieces into training windows; there may be none."""
         hop_s = self.hop_s if self.train_hop_s is None else self.train_hop_s
         return self._cut(pieces, sample_rate_hz, hop_s, self.train_phase, False)
 
@@ -149,10 +150,10 @@ class CutPlan:
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how far a sample of a window may look ahead of its time, in seconds.
+        """Return how many seconds a sample of a window may depend on later samples.
 
-        That of the resampling filter, where the rate changes, and of steps with ``phase="zero"``;
-        the most for recordings of these rates, with these channels.
+        The sum for the resampling filter, if the rate changes, and for steps with
+        ``phase="zero"``; the maximum over recordings with these rates and channels.
         """
         resampling = [
             StreamResampler(rate, sample_rate_hz, 1, attenuation_db=self.attenuation_db).latency_s
@@ -164,15 +165,15 @@ class CutPlan:
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return the steps that objects or tables describe.
+    """Return the steps given as objects or tables.
 
     Raises
     ------
     ArgumentError, ConfigurationError
-        If one is neither, or has no meaning; a note says which.
+        If an entry is neither, or is invalid; a note names it.
     """
     if isinstance(steps, dict | str):
-        raise ArgumentError(f"steps={steps!r} is one step; give a list of them.")
+        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []
     for index, step in enumerate(steps or ()):
         try:
@@ -189,16 +190,16 @@ def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return in plain values what became of a recording before windows were cut."""
-    told: dict[str, Any] = {"n_samples": recording.n_samples}
+    """Return facts about a recording's processing before windows were cut, as plain values."""
+    facts: dict[str, Any] = {"n_samples": recording.n_samples}
     if "repaired_stamps" in recording.attributes:
-        told["repaired_stamps"] = recording.attributes["repaired_stamps"]
+        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
     filled: list[Any] = [
         piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
     ]
-    told["n_pieces"] = len(filled)
-    told["n_holes_filled"] = sum(int(facts["n_holes_filled"]) for facts in filled)
-    return told
+    facts["n_pieces"] = len(filled)
+    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
+    return facts
 
 
 def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:

@@ -1,4 +1,4 @@
-"""Which implementation changes the rate of an evenly sampled signal."""
+"""The implementations that resample an evenly sampled signal."""
 
 import math
 from fractions import Fraction
@@ -21,14 +21,14 @@ _HELD_OUTPUTS = 64
 
 
 def check_engine(engine: str, attenuation_db: float) -> None:
-    """Raise unless the engine is known, installed, and can have that attenuation."""
+    """Raise unless the engine is known, installed, and supports that attenuation."""
     check_choice("engine", engine, ENGINES)
     attenuation_db = check_attenuation(attenuation_db)
     if engine == "soxr":
         if attenuation_db != ATTENUATION_DB:
             raise ArgumentError(
-                f"attenuation_db={attenuation_db:g} with engine='soxr', whose filter is its own;"
-                " leave attenuation_db out, or take engine='polyphase'."
+                f"attenuation_db={attenuation_db:g} cannot be set with engine='soxr', whose filter"
+                " is fixed; remove attenuation_db, or use engine='polyphase'."
             )
         _import_soxr()
 
@@ -48,8 +48,8 @@ def change_rate(
     if not len(x) or ratio == 1:
         return x.copy()
     n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as the table of polyphase has it
-    # soxr has silence beyond the ends. Less the first sample, that is the first sample held; the
-    # last is held by us, for long enough that no output is missing, however soxr rounds.
+    # soxr assumes zeros beyond the ends. Subtracting the first sample extends it to the left; the
+    # last sample is repeated often enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
     held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
@@ -59,10 +59,10 @@ def change_rate(
 
 def _import_soxr() -> Any:
     try:
-        import soxr  # an extra: only who asks for it needs it
+        import soxr  # an optional extra
     except ImportError as error:
         raise EnvironmentProblemError(
             "engine='soxr' needs the package soxr, which is not installed:"
-            " pip install \"sensorseq[resample]\", or take engine='polyphase'."
+            " pip install \"sensorseq[resample]\", or use engine='polyphase'."
         ) from error
     return soxr

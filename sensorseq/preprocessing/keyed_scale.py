@@ -1,4 +1,4 @@
-"""Scale each recording, or each group, by statistics of its own."""
+"""Scale each recording or group by its own statistics."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,31 +13,32 @@ from sensorseq.preprocessing._window_arrays import as_windows, check_finite, che
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.windows import WindowSet
 
-PER = ("all", "recording", "group")  # what has statistics of its own
+PER = ("all", "recording", "group")  # the unit that statistics are computed for
 
 
 @dataclass(frozen=True, eq=False)
 class KeyedScaler:
     """One `Scaler` for each recording or group.
 
-    What is particular to a recording (an offset of its sensor, the gain of a robot's driver) is
-    taken out. So is what its level says: a motor that draws twice the current of another on the
-    same ground looks like it afterwards. Where level is the signal, scale by statistics of all.
+    This removes what is specific to a recording, such as a sensor offset or the gain of a robot's
+    driver. It also removes the information in the level: a motor that draws twice the current of
+    another on the same ground looks the same afterwards. If the level matters, use statistics of
+    all windows.
 
-    A key that was not fitted is scaled by statistics of the windows that are given of it, so no
-    statistic crosses from one recording to another. It takes the whole recording for that: a few
-    windows of it give other values, and a stream, which knows no end, cannot be scaled so.
+    A key that was not fitted is scaled by statistics of its given windows, so no statistic passes
+    from one recording to another. This needs the whole recording: some of its windows alone give
+    other values, and a stream, which has no end, cannot be scaled this way.
 
-    Made by `fit_keyed_scaler`; `to_dict` and `scaler_from_dict` take it into files and back.
+    Made by `fit_keyed_scaler`; stored with `to_dict` and restored with `scaler_from_dict`.
 
     Parameters
     ----------
     kind : str
         One of `KINDS`.
     per : {"recording", "group"}
-        What the keys are.
+        What the keys stand for.
     scalers : mapping of str to Scaler
-        By key: a recording's id, or a group.
+        By key: a recording id or a group.
     n_channels : int
         Number of channels.
     """
@@ -49,7 +50,7 @@ class KeyedScaler:
 
     @property
     def constant_channels(self) -> tuple[int, ...]:
-        """Positions of the channels that are constant in each of the fitted recordings."""
+        """Positions of the channels that are constant in every fitted recording or group."""
         each = [set(scaler.constant_channels) for scaler in self.scalers.values()]
         return tuple(sorted(set.intersection(*each))) if each else ()
 
@@ -63,10 +64,10 @@ class KeyedScaler:
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
             The second form is one channel.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps; the others are 0 in the result, whatever they hold.
+            Valid steps; the others become 0.
         keys : array-like of shape (n_windows,)
-            The recording, or group, each window is of. Of one that was not fitted all windows are
-            to be there.
+            The recording or group of each window. For a key that was not fitted, give all its
+            windows.
 
         Returns
         -------
@@ -77,14 +78,14 @@ class KeyedScaler:
         ------
         SignalError
             If `keys` are not given, `X` has another number of channels, a valid step is NaN or
-            infinite, or `lengths` do not fit.
+            infinite, or `lengths` are invalid.
         """
         return self._apply(X, lengths, keys, inverse=False)
 
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None, keys: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`, for keys that were fitted; a `SignalError` names any other."""
+        """Undo `transform` for fitted keys; a `SignalError` names any other key."""
         return self._apply(X, lengths, keys, inverse=True)
 
     def _apply(
@@ -103,18 +104,18 @@ class KeyedScaler:
             scaler = self.scalers.get(key)
             try:
                 if scaler is None and inverse:
-                    raise SignalError("was not fitted, so there is no scale to undo.")
+                    raise SignalError("was not fitted, so its scaling cannot be undone.")
                 if scaler is None:
                     scaler = fit_scaler(windows[rows], own_steps, self.kind)
                 change = scaler.inverse_transform if inverse else scaler.transform
                 scaled[rows] = change(windows[rows], own_steps)
             except SignalError as error:
-                check_finite(windows, steps)  # that names the window by its place among all
+                check_finite(windows, steps)  # names the window by its position in X
                 raise SignalError(f"{self.per} {key!r}: {error}") from error
         return scaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as numeric arrays, texts as UTF-8 bytes, for any array file."""
+        """Return the fields as numeric arrays, with texts as UTF-8 bytes."""
         scalers = list(self.scalers.values())
         fields: dict[str, NDArray[Any]] = {
             "kind": _as_bytes(self.kind),
@@ -138,14 +139,14 @@ class KeyedScaler:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "KeyedScaler":
-        """Make what `to_dict` describes.
+        """Restore a scaler from `to_dict`.
 
         Raises
         ------
         ArgumentError
-            If the kind, or what the keys are, is unknown.
+            If `kind` or `per` is unknown.
         SignalError
-            If the arrays do not fit each other.
+            If the arrays are inconsistent.
         """
         kind = check_choice("kind", _as_text(fields["kind"]), KINDS)
         per = check_choice("per", _as_text(fields["per"]), PER[1:])
@@ -176,7 +177,7 @@ class KeyedScaler:
             return cls(kind, per, scalers, center.shape[1])
         except (KeyError, IndexError, ValueError) as error:
             raise SignalError(
-                f"the stored statistics of a scaler do not fit each other ({error})."
+                f"the stored statistics of a scaler are inconsistent ({error})."
             ) from error
 
 
@@ -188,7 +189,7 @@ def fit_keyed_scaler(
     keys: ArrayLike | None,
     per: str = "recording",
 ) -> KeyedScaler:
-    """Learn a scale for each channel of each recording, or group, from its own windows.
+    """Fit a scale for each channel of each recording or group from its own windows.
 
     Parameters
     ----------
@@ -197,15 +198,15 @@ def fit_keyed_scaler(
     kind : {"standard", "robust", "min_max", "max_abs", "quantile"}
         See `fit_scaler`.
     keys : array-like of shape (n_windows,)
-        The recording, or group, each window is of.
+        The recording or group of each window.
     per : {"recording", "group"}
-        What the keys are.
+        What the keys stand for.
 
     Raises
     ------
     SignalError
-        If `keys` are not given, a valid step is NaN or infinite, one of the keys has no valid step,
-        or shapes disagree.
+        If `keys` are not given, a valid step is NaN or infinite, a key has no valid step, or shapes
+        disagree.
     ArgumentError
         If `kind` or `per` is unknown.
     """
@@ -218,7 +219,7 @@ def fit_keyed_scaler(
         try:
             scalers[key] = fit_scaler(windows[rows], None if steps is None else steps[rows], kind)
         except SignalError as error:
-            check_finite(windows, steps)  # that names the window by its place among all
+            check_finite(windows, steps)  # names the window by its position in X
             raise SignalError(f"{per} {key!r}: {error}") from error
     return KeyedScaler(kind, per, scalers, windows.shape[2])
 
@@ -234,17 +235,17 @@ def fit_scaler_per(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> "Scaler | KeyedScaler":
-    """Learn one scale for all windows, or one for each recording or group: see `fit_scaler`.
+    """Fit one scale for all windows, or one for each recording or group; see `fit_scaler`.
 
     Parameters
     ----------
     per : {"all", "recording", "group"}
-        What has statistics of its own. Only all goes with the kinds physical and None, which learn
-        nothing.
+        The unit that statistics are computed for. The kinds physical and None, which are not
+        fitted, need "all".
     X, lengths, kind, rated, channels
         As in `fit_scaler`.
     recording_id, groups : array-like of shape (n_windows,), optional
-        What `per` asks for has to be there.
+        The one that `per` selects is required.
     """
     check_per(per, kind)
     if per == "all":
@@ -254,17 +255,17 @@ def fit_scaler_per(
 
 
 def check_per(per: str, kind: str | None) -> None:
-    """Raise unless `per` is known and goes with `kind`."""
+    """Raise unless `per` is known and compatible with `kind`."""
     check_choice("per", per, PER)
     if per != "all" and kind not in KINDS:
         raise ArgumentError(
-            f"per={per!r} needs a kind that learns from windows ({', '.join(KINDS)}); kind={kind!r}"
-            " does not. Take per='all'."
+            f"per={per!r} needs a kind that is fitted to windows ({', '.join(KINDS)}), but kind is"
+            f" {kind!r}. Use per='all'."
         )
 
 
 def scaler_from_dict(fields: Mapping[str, Any]) -> "Scaler | KeyedScaler":
-    """Make the scaler that a `to_dict` describes; errors are those of its `from_dict`."""
+    """Restore a scaler from its `to_dict`; raises the errors of its `from_dict`."""
     return KeyedScaler.from_dict(fields) if "per" in fields else Scaler.from_dict(fields)
 
 
@@ -277,7 +278,7 @@ def transform_by(
     groups: ArrayLike | None = None,
     inverse: bool = False,
 ) -> NDArray[np.floating]:
-    """Return windows scaled, or with `inverse` unscaled, by either scaler and the keys it needs."""
+    """Return windows scaled, or with `inverse` unscaled, by either kind of scaler."""
     if isinstance(scaler, Scaler):
         return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths)
     keys = recording_id if scaler.per == "recording" else groups
@@ -304,12 +305,12 @@ def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, N
     Raises
     ------
     SignalError
-        If there are no keys, or not one for each window.
+        If there are no keys, or not exactly one for each window.
     """
     if keys is None:
         raise SignalError(
-            f"scaling per {per} needs the {per} of every window, which an array does not tell. Give"
-            " a WindowSet" + (" with recording_id." if per == "recording" else " with groups.")
+            f"scaling per {per} needs the {per} of every window, which a plain array does not have."
+            " Give a WindowSet" + (" with recording_id." if per == "recording" else " with groups.")
         )
     given = np.asarray(keys)
     if given.shape != (n_windows,):

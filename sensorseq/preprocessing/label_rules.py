@@ -1,4 +1,4 @@
-"""Which label a window has when the labels of its recording change on the way."""
+"""Choose the label of a window when the label changes within its recording."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from sensorseq.recording import LabelSpan, Recording
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
-MIN_PURITY = 0.5  # of majority, unless said otherwise
-UNLABELLED = ""  # label of a kept window whose rule finds none
+MIN_PURITY = 0.5  # of majority, by default
+UNLABELLED = ""  # label of a kept window for which the rule finds none
 
-# A sample belongs to a span by its stamp. Stamps of an even clock carry rounding: this part of a
-# period early counts as in time, at the start of a span and at its end alike.
+# A sample belongs to a span by its time stamp. Stamps are rounded, so this fraction of a period
+# early still counts as on time, at the start and at the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Samples first to stop - 1 of a piece, which windows may be cut from.
+    """Samples first to stop - 1 of a piece, from which windows may be cut.
 
-    `label` is that of all its windows; None when it has none, or its windows' labels are to be
-    chosen one by one.
+    `label` applies to all its windows; None if there is none, or if labels are chosen window by
+    window.
     """
 
     first: int
@@ -39,14 +39,14 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Choice:
-    """The labels a rule gives to windows.
+    """The labels that a rule gives to windows.
 
     Parameters
     ----------
     codes : ndarray of shape (n_windows,), int64
-        Positions in the classes; -1 where the rule finds none.
+        Positions in the classes; -1 if the rule finds none.
     reasons : ndarray of shape (n_windows,), object
-        Why it finds none; None where it does.
+        Why it finds none; None if it does.
     best_share : ndarray of shape (n_classes,)
         Largest share of a window's samples that each class has.
     """
@@ -57,10 +57,10 @@ class Choice:
 
 
 def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> list[Stretch]:
-    """Return what windows of a piece may be cut from, in order of time.
+    """Return the stretches of a piece that windows may be cut from, in order of time.
 
-    Under ``"whole"`` each label span and each stretch between spans is one of its own, so that no
-    window holds two labels; else the piece is one.
+    Under ``"whole"``, each label span and each interval between spans is a separate stretch, so
+    that no window has two labels; otherwise the whole piece is one stretch.
     """
     if label_rule != "whole" or not piece.label_spans:
         return [Stretch(0, piece.n_samples, piece.label)]
@@ -91,13 +91,13 @@ def choose_labels(
     Parameters
     ----------
     piece : Recording
-        With label spans, or a label that all its samples have.
+        A piece with label spans, or with one label for all its samples.
     sample_rate_hz : float
         Its rate.
     starts, lengths : ndarray of shape (n_windows,)
         First sample and number of valid samples of each window.
     classes : list
-        Every label there is; codes are positions in it.
+        All labels; codes are positions in it.
     label_rule, min_purity
         See `window_recordings`.
     """
@@ -134,7 +134,7 @@ def choose_labels(
 
 
 def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
-    """Return id, label and start of the label spans that no sample of any piece lies in."""
+    """Return id, label and start of the label spans without a sample in any piece."""
     spans = {piece.recording_id: piece.label_spans for piece in pieces}
     met: dict[str, set[LabelSpan]] = {name: set() for name in spans}
     for piece in pieces:
@@ -150,12 +150,12 @@ def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[st
 
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
-    """First sample and one past the last of each span that reaches the piece; may be empty."""
+    """Return the first sample and one past the last of each span that overlaps the piece."""
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []
     early_s = _ROUNDING_PERIODS / sample_rate_hz
-    # A long recording has many pieces and many spans: only those that meet are looked at.
+    # A long recording has many pieces and many spans, so only overlapping spans are considered.
     begin = bisect_right(spans, t[0] + early_s, key=lambda span: span.end_s)
     end = bisect_right(spans, t[-1] + early_s, key=lambda span: span.start_s)
     near = spans[begin:end]

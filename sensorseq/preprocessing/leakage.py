@@ -1,4 +1,4 @@
-"""Does anything of the held-out windows reach training? One check for each way it can."""
+"""Check whether held-out windows leak into training, with one check for each kind of leak."""
 
 import hashlib
 import textwrap
@@ -18,34 +18,34 @@ from sensorseq.preprocessing.time_split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
-_FEW_DUPLICATES = 3  # fewer look alike by chance
+_FEW_DUPLICATES = 3  # fewer may be coincidences
 _ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
 _BEYOND = ("scaler_fit_beyond_train", "leak")
-_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics do not show afterwards
-_CLOSE = 1e-4  # of a channel's scale: statistics this near are the same, but for float32
+_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
+_CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to float32 rounding
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of leak, wherever it was found.
+    """One kind of leak, with all its occurrences.
 
     Parameters
     ----------
     kind : str
         One of the keys of `KINDS`.
     severity : {"leak", "warning"}
-        leak: a score on the held-out windows is too good, or says something else than it seems to.
-        warning: it may be meant so.
+        leak: a score on the held-out windows is inflated or misleading.
+        warning: it may be intended.
     count : int
-        Windows concerned, or recordings, groups or files, as `what` says.
+        Number of windows, or of recordings, groups or files, as stated in `what`.
     what : str
         What was found.
     way_out : str
         What to do.
     examples : tuple of dict
-        The first few: row, part, recording_id, start_s of a window, and with ``other_`` before the
-        name those of the window it must not meet; or ``recording_id``, ``group``, ``parts``.
+        The first few: row, part, recording_id and start_s of a window, and with the prefix
+        ``other_`` those of the window it conflicts with; or ``recording_id``, ``group``, ``parts``.
     """
 
     kind: str
@@ -57,10 +57,10 @@ class Finding:
 
 
 KINDS = {
-    "rows_in_two_parts": "Make folds whose training and test rows have none in common.",
+    "rows_in_two_parts": "Make folds whose training and test rows do not overlap.",
     "overlapping_windows": (
-        "Split whole recordings (split_by_group, GroupBalancedKFold), or by time with windows left"
-        " out between the parts (split_by_time, BlockedTimeSplit)."
+        "Split whole recordings (split_by_group, GroupBalancedKFold), or split by time and leave"
+        " out windows between the parts (split_by_time, BlockedTimeSplit)."
     ),
     "shared_recordings": (
         "Split whole recordings, or leave out the windows within one window length of another part"
@@ -71,32 +71,34 @@ KINDS = {
     "identical_windows": "Leave out one of the recordings, or give both one group.",
     "shared_stretches": "Leave out one of the recordings, or give both one group.",
     "near_duplicates": (
-        "Look at the recordings named; leave one out, or give both one group. Augment after the"
-        " split, training windows alone."
+        "Check the recordings named; leave one out, or give both one group. Augment only training"
+        " windows, after the split."
     ),
-    "held_out_copies": "Split first; then balance and augment the training part alone.",
-    "balanced_before_split": "Split first; then balance and augment the training part alone.",
-    "samples_outside_train": "Balance after the split: sample_indices are training windows alone.",
-    "scaler_fit_beyond_train": "Fit the scaler on training windows alone.",
+    "held_out_copies": "Split first; then balance and augment only the training part.",
+    "balanced_before_split": "Split first; then balance and augment only the training part.",
+    "samples_outside_train": (
+        "Balance after the split: sample_indices may contain only training windows."
+    ),
+    "scaler_fit_beyond_train": "Fit the scaler only on training windows.",
     "scaler_unknown": "Fit the scaler on the training windows of this set.",
 }
-"""The kinds of findings, and the way out of each."""
+"""The kinds of findings, and how to fix each."""
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What `find_leakage` found; true when something leaks, ``str`` has at most 80 columns.
+    """The result of `find_leakage`; true if there is a leak. ``str`` has at most 80 columns.
 
     Parameters
     ----------
     findings : tuple of Finding
         Leaks first.
     n_windows : int
-        Windows looked at.
+        Number of windows checked.
     n_of_part : dict of str to int
-        Windows of each part; of folds, their number under ``"folds"``.
+        Windows of each part; for folds, the number of folds under ``"folds"``.
     checked, not_checked : tuple of str
-        What was looked for, and what could not be, with the reason.
+        The checks that ran, and those that could not, with the reason.
     """
 
     findings: tuple[Finding, ...]
@@ -107,7 +109,7 @@ class LeakageReport:
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
-        """The findings that make a score too good."""
+        """The findings that inflate a score."""
         return tuple(finding for finding in self.findings if finding.severity == "leak")
 
     def __bool__(self) -> bool:
@@ -125,9 +127,9 @@ class LeakageReport:
         lines = [_filled(f"{head} found in {looked}", "")]
         for finding in self.findings:
             lines += ["", _filled(f"{finding.severity}: {finding.what}", "")]
-            lines += [_filled(f"such as {_in_words(one)}", "  ") for one in finding.examples]
-            lines.append(_filled(f"way out: {finding.way_out}", "  "))
-        lines += ["", _filled(f"looked for: {', '.join(self.checked) or 'nothing'}", "")]
+            lines += [_filled(f"for example {_in_words(one)}", "  ") for one in finding.examples]
+            lines.append(_filled(f"fix: {finding.way_out}", "  "))
+        lines += ["", _filled(f"checked: {', '.join(self.checked) or 'nothing'}", "")]
         lines += [_filled(f"not checked: {reason}", "") for reason in self.not_checked]
         return "\n".join(lines)
 
@@ -140,21 +142,20 @@ def find_leakage(
     scaler: Any = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> LeakageReport:
-    """Look for ways in which held-out windows reach training.
+    """Check whether held-out windows leak into training.
 
     Parameters
     ----------
     windows : WindowSet
-        All windows, with whatever is known of them; what is not known is not checked, and the
-        report says so.
+        All windows. Checks that need missing information are skipped and listed in the report.
     split : array-like of shape (n_windows,), optional
         ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out; by default the
         windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose to train on.
     scaler : Scaler, KeyedScaler, mapping or fitted ChannelScaler, optional
-        What the windows will be scaled by: a scaler, its `to_dict`, or what has it as ``scaler_``.
-        Windows that were scaled already are checked by what they are now.
+        The scaler for these windows: the scaler itself, its `to_dict`, or an object with
+        ``scaler_``. If the windows are already scaled, their present values are checked.
     folds : iterable of pairs of array-like of int, optional
         Rows to train on and to test on, as a splitter yields them.
 
@@ -165,18 +166,19 @@ def find_leakage(
     Raises
     ------
     WindowError
-        If `split`, `folds` or `sample_indices` do not fit the windows.
+        If `split`, `folds` or `sample_indices` do not match the windows.
     ArgumentError
-        If `scaler` is none.
+        If `scaler` is not a scaler.
 
     Notes
     -----
-    A recording that is a piece of another, under another name, is found by its samples where both
-    are exact: at the rate of the logs (`shared_stretches`).
+    A recording that is a piece of another, under another name, is found by its samples if they are
+    identical, that is at the rate of the logs (`shared_stretches`).
 
-    Near-duplicates are found by their shape (`near_duplicates`): copies with noise up to a tenth of
-    the signal or another gain mostly, warped or shifted ones seldom. Copies that `Augmenter` or
-    `ClassBalancer` make are known by their recording and start, however they were changed.
+    Near-duplicates are found by their shape (`near_duplicates`). Copies with another gain, or with
+    noise up to a tenth of the signal, are mostly found; warped or shifted copies rarely. Copies
+    made by `Augmenter` or `ClassBalancer` are found by their recording and start, however they were
+    changed.
     """
     views = _views(windows, split, folds)
     run = _Check(windows, views)
@@ -192,8 +194,8 @@ def find_leakage(
             run.samples(sample_indices)
     else:
         run.not_checked.append(
-            "what crosses from part to part, the scaler and the chosen rows: the windows have no"
-            " split; give split or folds."
+            "leaks between parts, the scaler and the chosen rows: the windows have no split; give"
+            " split or folds."
         )
     run.sources()
     run.scaling(_as_scaler(scaler))
@@ -224,7 +226,7 @@ class _View:
         return [name for name in PARTS[1:] if (self.part == name).any()]
 
 
-_Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and what they meet
+_Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and their counterparts
 _Search = Callable[
     [NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]
 ]
@@ -244,19 +246,19 @@ class _Check:
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
         configured = windows.provenance.get("configuration") or {}
         chosen = (configured.get("split") or {}).get("by")
-        # A split of recordings that was asked for by that name, and not given here as another.
+        # The windows were split by recording on request, and no other split is given here.
         self.is_by_recording = chosen == "recording" and all(
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
             for view in views
         )
-        self.apart: set[Any] = set()  # recordings in two parts with an embargo between
+        self.apart: set[Any] = set()  # recordings in two parts with an embargo between them
         valid = np.arange(windows.n_timesteps) < np.asarray(windows.lengths)[:, np.newaxis]
         is_finite = np.isfinite(windows.X).all(axis=2) | ~valid
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
         if not self.is_finite.all():
             n_bad = int((~self.is_finite).sum())
             self.not_checked.append(
-                f"the samples of {n_bad} window(s), which hold NaN or infinity."
+                f"the samples of {n_bad} window(s), which contain NaN or infinity."
             )
 
     def provenance(self) -> None:
@@ -270,7 +272,7 @@ class _Check:
             if isinstance(origin.get(name), Mapping) and origin[name].get("before_split")
         ]
         if made:
-            what = f"the windows were {' and '.join(dict.fromkeys(made))} (their provenance says)"
+            what = f"the windows were {' and '.join(dict.fromkeys(made))} (see their provenance)"
             self._add("balanced_before_split", "leak", len(self.windows), what)
 
     def rows_in_two_parts(self) -> None:
@@ -278,7 +280,7 @@ class _Check:
             (view, np.array(view.in_two, np.int64), np.array(view.in_two, np.int64))
             for view in self.views
         ]
-        self._add_pairs("rows_in_two_parts", pairs, "row(s) are trained on and tested on at once")
+        self._add_pairs("rows_in_two_parts", pairs, "row(s) are used for training and testing")
 
     def times(self) -> None:
         if self.recording is None:
@@ -291,7 +293,7 @@ class _Check:
             self.checked += ["overlap in time", "copies of held-out windows"]
         else:
             self.not_checked.append(
-                "overlap in time: no start_s, or no sample_rate_hz to tell a window's length."
+                "overlap in time: no start_s, or no sample_rate_hz for the length of a window."
             )
         overlaps: _Pairs = []
         copies: _Pairs = []
@@ -306,19 +308,19 @@ class _Check:
                 entry = shared.setdefault(name, {"parts": parts, "close": False})
                 entry["close"] |= close
         self._add_pairs(
-            "overlapping_windows", overlaps, "held-out window(s) overlap one of another part"
+            "overlapping_windows", overlaps, "held-out window(s) overlap a window of another part"
         )
         self._add_pairs(
             "held_out_copies",
             copies,
-            "held-out window(s) are copies of others of their part, by recording and start; a"
-            " score counts them twice, and they were made before the split",
+            "held-out window(s) are copies of others in their part (same recording and start);"
+            " they were made before the split, and a score counts them twice",
         )
         self.apart = {name for name, entry in shared.items() if not entry["close"]}
         for severity, wanted in (("leak", True), ("warning", False)):
             names = [name for name, entry in shared.items() if entry["close"] == wanted]
             if names:
-                far = "" if wanted else ", a window or more apart in time: not new recordings"
+                far = "" if wanted else ", at least a window apart: a score is for known recordings"
                 self._add(
                     "shared_recordings",
                     severity,
@@ -359,7 +361,7 @@ class _Check:
                     severity,
                     len(names),
                     f"{len(names)} group(s) have windows in more than one part"
-                    + (": a score is that of known ones" if severity == "warning" else ""),
+                    + (": a score is for known groups" if severity == "warning" else ""),
                     [{"group": _plain(name), "parts": parts_of[name]} for name in names],
                 )
 
@@ -386,20 +388,20 @@ class _Check:
         self._add_pairs(
             "identical_windows",
             pairs,
-            "held-out window(s) have exactly the samples of a window of another part",
+            "held-out window(s) are identical to a window of another part",
         )
 
     def stretches(self) -> None:
         if self.recording is None:
-            return  # times() has said so
-        self.checked.append("stretches of the same samples")
+            return  # reported by times()
+        self.checked.append("identical stretches of samples")
         self._alike(
             "shared_stretches",
             self.recording,
             lambda rows, among: shared_stretches(
                 self.windows.X, np.asarray(self.windows.lengths), rows, among
             ),
-            "held-out window(s) begin or end with half a window of samples that is in one of"
+            "held-out window(s) begin or end with half a window of samples that also occurs in"
             " another part",
         )
 
@@ -418,11 +420,11 @@ class _Check:
             lambda rows, among: near_duplicates(
                 self.windows.X, np.asarray(self.windows.lengths), origin, rows, among
             ),
-            "held-out window(s) are copies of one of another part, but for noise or gain",
+            "held-out window(s) copy a window of another part up to noise or gain",
         )
 
     def _alike(self, kind: str, origin: NDArray[Any], search: _Search, what: str) -> None:
-        """Report held-out windows that a search finds more often than by chance."""
+        """Report held-out windows that a search finds more often than between training windows."""
         pairs: _Pairs = []
         n_found, n_looked = 0, 0
         for at, view in enumerate(self.views):
@@ -435,8 +437,8 @@ class _Check:
                 n_found, n_looked = n_found + len(found), n_looked + len(rows)
         if not n_found:
             return
-        # What happens as often between recordings of the training part is chance: signals of few
-        # shapes or few values.
+        # If recordings of the training part match each other as often, the matches are
+        # coincidences: signals with few shapes or few values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
@@ -447,14 +449,14 @@ class _Check:
         rows = _check_rows("sample_indices", sample_indices, len(self.windows))
         whole = [view for view in self.views if view.fold is None]
         if not whole:
-            self.not_checked.append("sample_indices: folds have no one training part.")
+            self.not_checked.append("sample_indices: folds have no single training part.")
         for view in whole:
             self.checked.append("balanced rows outside train")
             outside = np.unique(rows[view.part[rows] != "train"])
             self._add_pairs(
                 "samples_outside_train",
                 [(view, outside, np.full(len(outside), -1))],
-                "window(s) chosen to train on are not of the train part",
+                "window(s) chosen to train on are not in the training part",
             )
 
     def sources(self) -> None:
@@ -472,7 +474,7 @@ class _Check:
             self.not_checked.append("one file under two names: no digests in the provenance.")
             return
         self.checked.append("one file under two names")
-        # One path for all is one table that holds many recordings.
+        # If all have one path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
         crossing, same_side = [], []
         for ids in twice:
@@ -487,23 +489,24 @@ class _Check:
         for severity, found in (("leak", crossing), ("warning", same_side)):
             if found:
                 side = ", in more than one part" if severity == "leak" else " and count twice"
-                what = f"{len(found)} file(s) are there under two names{side}"
+                what = f"{len(found)} file(s) appear under two names{side}"
                 self._add("same_source", severity, len(found), what, found)
 
     def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
         scaled = windows.provenance.get("scaled")
         if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
-            # Of the windows it was fitted on nothing is left to subtract or divide by.
+            # Windows that were used to fit it now have center 0 and scale 1.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
         elif scaler is not None and scaled is not None:
-            self.not_checked.append("the scaler: the windows are scaled already.")
+            self.not_checked.append("the scaler: the windows are already scaled.")
             return
         if scaler is None or scaler.kind in (None, PHYSICAL) or not self.views:
             return
         if scaler.n_channels != windows.n_channels:
             raise ArgumentError(
-                f"scaler has {scaler.n_channels} channels, the windows {windows.n_channels}."
+                f"the scaler has {scaler.n_channels} channels, the windows have"
+                f" {windows.n_channels}."
             )
         self.checked.append("statistics of the scaler")
         if isinstance(scaler, KeyedScaler):
@@ -522,20 +525,20 @@ class _Check:
             held = view.held_out
             for name in held:
                 rows = np.flatnonzero(view.part == name)
-                beyond |= {f"train and {name}": np.r_[view.train, rows], f"{name} alone": rows}
+                beyond |= {f"train and {name}": np.r_[view.train, rows], f"{name} only": rows}
             beyond["every part"] = np.flatnonzero(view.part != "")
         for name, rows in beyond.items():
             if fits(rows):
                 what = f"the scaler has the statistics of {name}, not of the training part"
                 self._add("scaler_fit_beyond_train", "leak", len(rows), what)
                 return
-        what = "the scaler has the statistics neither of the training part nor of all windows"
+        what = "the scaler's statistics match neither the training part nor all windows"
         self._add("scaler_unknown", "warning", len(windows), what)
 
     def _keyed_scaling(self, scaler: KeyedScaler) -> None:
         keys = self.recording if scaler.per == "recording" else self.windows.groups
         if keys is None:
-            self.not_checked.append(f"the scaler: the windows have no {scaler.per} to go by.")
+            self.not_checked.append(f"the scaler: the windows have no {scaler.per} ids.")
             return
         rows_by_key = {str(keys[rows[0]]): rows for rows in rows_of(keys)}
         in_train = [np.isin(np.arange(len(keys)), view.train) for view in self.views]
@@ -557,13 +560,13 @@ class _Check:
                 name,
                 severity,
                 len(found),
-                f"the scaler has statistics of {len(found)} {scaler.per}(s) that are not those of"
-                " their training windows",
+                f"the scaler's statistics of {len(found)} {scaler.per}(s) do not match their"
+                " training windows",
                 [{scaler.per if scaler.per == "group" else "recording_id": key} for key in found],
             )
 
     def _overlapping(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Held-out rows that share time with a window of another part, and one such window each."""
+        """Return held-out rows that overlap a window of another part, and one such window each."""
         assert self.recording is not None
         assert self.window_s is not None
         start = np.asarray(self.windows.start_s, np.float64)
@@ -598,7 +601,7 @@ class _Check:
         return np.array(rows, np.int64), np.array(others, np.int64)
 
     def _copied(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Held-out rows of the recording, start and part of an earlier row."""
+        """Return held-out rows with the same recording, start and part as an earlier row."""
         assert self.recording is not None
         rows = np.flatnonzero(np.isin(view.part, PARTS[1:]))
         names = np.unique(self.recording, return_inverse=True)[1][rows]
@@ -611,7 +614,7 @@ class _Check:
         return rows[again], earlier[again]
 
     def _torn(self, view: _View, timed: bool) -> list[tuple[Any, list[str], bool]]:
-        """Return recordings in several parts, which, and whether closer than a window."""
+        """Return recordings in several parts, the parts, and whether they are within a window."""
         assert self.recording is not None
         torn = []
         for rows in rows_of(self.recording):
@@ -644,7 +647,7 @@ class _Check:
         )
 
     def _add_pairs(self, kind: str, pairs: _Pairs, what: str, severity: str = "leak") -> None:
-        """Report rows, each with what it meets, as one finding."""
+        """Report rows and their counterparts as one finding."""
         found = [row for _, rows, _ in pairs for row in rows.tolist()]
         if not found:
             return
@@ -671,10 +674,10 @@ class _Check:
 
 
 def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> float:
-    """Share of training windows that are found alike those of other training recordings.
+    """Return the share of training windows that match windows of other training recordings.
 
-    Training recordings that are copies of each other are no chance: pairs that share several
-    windows are left out, unless a recording shares them with more than two others.
+    Training recordings that are copies of each other are not coincidences: pairs that share several
+    windows are ignored, unless a recording shares them with more than two others.
     """
     if not len(train):
         return 0.0
@@ -695,7 +698,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> 
 
 
 class _Fits:
-    """Says whether a scaler has the statistics of these rows."""
+    """Checks whether a scaler has the statistics of these rows."""
 
     def __init__(self, windows: WindowSet, scaler: Scaler, is_finite: NDArray[np.bool_]) -> None:
         self._windows, self._scaler, self._is_finite = windows, scaler, is_finite
@@ -721,7 +724,7 @@ class _Fits:
 def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     n_windows = len(windows)
     if folds is not None and split is not None:
-        raise ArgumentError("split and folds are both given; check one after the other.")
+        raise ArgumentError("split and folds are both given; check them one at a time.")
     if folds is not None:
         views = []
         for fold, (train, test) in enumerate(folds):
@@ -751,10 +754,10 @@ def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]
     if given.dtype == bool and given.shape == (n_windows,):
         return np.flatnonzero(given)
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise WindowError(f"{name} are not rows: integers in one dimension.")
+        raise WindowError(f"{name} must be a one-dimensional array of integers.")
     outside = given[(given < 0) | (given >= n_windows)]
     if outside.size:
-        raise WindowError(f"{name} hold {outside[0]}; there are {n_windows} windows.")
+        raise WindowError(f"{name} contain {outside[0]}, but there are {n_windows} windows.")
     return given.astype(np.int64)
 
 
@@ -765,12 +768,12 @@ def _as_scaler(scaler: Any) -> Scaler | KeyedScaler | None:
     if isinstance(inner, Mapping):
         return scaler_from_dict(inner)
     raise ArgumentError(
-        f"scaler={scaler!r} is no Scaler, nor its to_dict(), nor fitted (no scaler_)."
+        f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
     )
 
 
 def _digests(windows: WindowSet) -> NDArray[np.int64]:
-    """Return a number for each content of a window; -1 where every channel is constant."""
+    """Return a number for each distinct content; -1 for windows with only constant channels."""
     seen: dict[bytes, int] = {}
     numbers = np.full(len(windows), -1)
     for row, length in enumerate(np.asarray(windows.lengths).tolist()):
@@ -782,7 +785,7 @@ def _digests(windows: WindowSet) -> NDArray[np.int64]:
 
 
 def _origins(windows: WindowSet) -> list[Mapping[str, Any]]:
-    """Provenances of the sets that were joined, or the only one."""
+    """Return the provenances of the joined sets, or the only one."""
     joined = windows.provenance.get("joined")
     return list(joined) if isinstance(joined, list) else [windows.provenance]
 

@@ -1,6 +1,6 @@
-"""What is decided and learned when all windows are known: the parts, the scaler, the balance.
+"""Split, scaler and balance: decided in this order when all windows are known.
 
-In this order, and from the training part alone. One place for recordings in memory and in files.
+The scaler and the balance use only the training part. Shared by preparation in memory and to files.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,14 +26,14 @@ SPLIT_BY = ("group", "recording", "time")
 
 @dataclass(frozen=True, eq=False)
 class WindowTable:
-    """What is known of each window without its samples.
+    """The facts about each window, without its samples.
 
     Parameters
     ----------
     y : ndarray of shape (n_windows,) or None
         Labels.
     groups, recording_id : ndarray of shape (n_windows,)
-        Where each window comes from.
+        Origin of each window.
     start_s : ndarray of shape (n_windows,), float64
         Time of its first sample on its recording's clock.
     """
@@ -46,14 +46,14 @@ class WindowTable:
 
 @dataclass(frozen=True)
 class LearnPlan:
-    """Split, scale and balance: what looks at all recordings together.
+    """Split, scale and balance: the processing that depends on all recordings.
 
-    The fields are the arguments of `PreparePipeline` of those names.
+    The fields are the arguments of `PreparePipeline` with the same names.
 
     Raises
     ------
     ArgumentError
-        If a value has no meaning, or windows would be balanced that are not split.
+        If a value is invalid, or balancing is requested without a split.
     """
 
     split: tuple[float, ...] | None = (0.6, 0.2, 0.2)
@@ -75,8 +75,8 @@ class LearnPlan:
         if self.embargo_s is not None:
             if self.split_by != "time":
                 raise ArgumentError(
-                    f"embargo_s={self.embargo_s!r} keeps windows of one recording apart; it needs"
-                    ' split_by="time".'
+                    f"embargo_s={self.embargo_s!r} only applies to a split by time; use"
+                    ' split_by="time", or remove embargo_s.'
                 )
             if self.embargo_s != 0:
                 check_positive("embargo_s", self.embargo_s)
@@ -85,8 +85,8 @@ class LearnPlan:
         check_per(self.scale_per, self.scale)
         if (self.rated is None) == (self.scale == PHYSICAL):
             raise ArgumentError(
-                'scale="physical" and rated={"curL": 20.0, ...} belong together; one is given'
-                " without the other. A configuration file says rated in its section [scale]."
+                'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'
+                " configuration file, rated is a key of section [scale]."
             )
         if self.balance is not None:
             check_choice("balance", self.balance, STRATEGIES)
@@ -97,26 +97,25 @@ class LearnPlan:
                 )
         elif self.max_per_recording is not None:
             raise ArgumentError(
-                f"max_per_recording={self.max_per_recording!r} is a limit of `balance`, and none is"
-                " asked for."
+                f"max_per_recording={self.max_per_recording!r} needs `balance`, which is not given."
             )
         if self.augmentation is not None:
             make_augmentation(self.augmentation)
             if self.balance != "oversample":
                 raise ArgumentError(
-                    "augmentation changes the copies that balancing makes; it needs"
-                    f' balance="oversample", and balance is {self.balance!r}.'
+                    "augmentation changes the copies made by oversampling; it needs"
+                    f' balance="oversample", but balance is {self.balance!r}.'
                 )
 
     @classmethod
     def of(cls, arguments: dict[str, Any]) -> "LearnPlan":
-        """Return the plan of those arguments that belong to it."""
+        """Return the plan with those of the arguments that it uses."""
         return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
 
     def assign_parts(
         self, table: WindowTable, window_s: float, lookahead_s: float
     ) -> NDArray[np.str_] | None:
-        """Return the part of each window, ``""`` for one to be left out; None without a split.
+        """Return the part of each window, ``""`` to leave it out; None without a split.
 
         Parameters
         ----------
@@ -125,12 +124,12 @@ class LearnPlan:
         window_s : float
             Their length in seconds.
         lookahead_s : float
-            How far filters let a window see beyond its end: into another part, with less embargo.
+            How far filters look beyond the end of a window; the embargo must be at least this long.
 
         Raises
         ------
         SplitError
-            If the parts cannot be had without a leak.
+            If no split without leakage is possible.
         """
         if self.split is None:
             return None
@@ -138,9 +137,10 @@ class LearnPlan:
             embargo_s = window_s + lookahead_s if self.embargo_s is None else self.embargo_s
             if embargo_s < lookahead_s:
                 raise SplitError(
-                    f"embargo_s={embargo_s:g} is less than the {lookahead_s:.3g} s that resampling"
-                    " and steps look ahead: windows of one part would hold samples of the next. Use"
-                    " a longer embargo_s, phase='causal', or no other rate than the recordings'."
+                    f"embargo_s={embargo_s:g} is shorter than the {lookahead_s:.3g} s that"
+                    " resampling and steps look ahead, so windows of one part would contain samples"
+                    " of the next. Use a longer embargo_s, phase='causal', or the recordings' own"
+                    " sample rate."
                 )
             return split_by_time(
                 table.recording_id, table.start_s, window_s, self.split, embargo_s, table.y
@@ -160,18 +160,18 @@ class LearnPlan:
         table: WindowTable,
         channels: tuple[str, ...],
     ) -> Scaler | KeyedScaler | None:
-        """Learn the scaler; None without a split.
+        """Fit the scaler to the training part; None without a split.
 
         Parameters
         ----------
         blocks : callable
-            Gives the samples of the windows at increasing positions, block by block.
+            Returns the samples of the windows at increasing positions, block by block.
         lengths : ndarray of shape (n_windows,), int64
             Valid steps.
         split : ndarray of shape (n_windows,) or None
-            As `assign_parts` returns it, no window left out.
+            As returned by `assign_parts`, without windows that are left out.
         table : WindowTable
-            Of the same windows.
+            The same windows.
         channels : tuple of str
             Their channels.
         """
@@ -204,7 +204,7 @@ class LearnPlan:
     def choose_rows(
         self, split: NDArray[np.str_] | None, table: WindowTable
     ) -> NDArray[np.int64] | None:
-        """Return the training windows to fit on: balanced as asked; None without a split."""
+        """Return the training windows to fit on, balanced if requested; None without a split."""
         if split is None:
             return None
         train = np.flatnonzero(split == "train")
@@ -212,7 +212,7 @@ class LearnPlan:
             return train
         if table.y is None:
             raise RecordingError(
-                f"balance={self.balance!r} needs labels, and the recordings have none."
+                f"balance={self.balance!r} needs labels, but the recordings have none."
             )
         try:
             chosen = balance_indices(
@@ -229,7 +229,7 @@ class LearnPlan:
         return train[chosen]
 
     def describe_split(self, split: NDArray[np.str_] | None, table: WindowTable) -> dict[str, Any]:
-        """Return in plain values how even the parts are, of windows all cut alike."""
+        """Return how even the parts are, as plain values, before training windows are recut."""
         if split is None:
             return {}
         together = table.groups if self.split_by == "group" else table.recording_id
@@ -237,34 +237,34 @@ class LearnPlan:
 
 
 def check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise when training windows that were cut anew lack a class, or are none.
+    """Raise if separately cut training windows lack a class, or there are none.
 
     Raises
     ------
     WindowError
-        Naming the class.
+        Names the class.
     """
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:
         of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
         raise WindowError(
-            f"no training window{of} is left by train_hop_s and train_phase, though there are some"
-            ' on the grid. Use a shorter train_hop_s, train_phase="grid", or leave both away.'
+            f"train_hop_s and train_phase leave no training window{of}, although the default grid"
+            ' has some. Use a shorter train_hop_s, train_phase="grid", or remove both.'
         )
 
 
 def describe_scaler(
     scaler: Scaler | KeyedScaler | None, channels: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Return which channels do not vary in the training part."""
+    """Return the channels that do not vary in the training part."""
     if scaler is None:
         return {}
     return {"constant_channels": [channels[position] for position in scaler.constant_channels]}
 
 
 def _plain(value: Any) -> Any:
-    """Return nested values with texts as keys, as JSON has them."""
+    """Return nested values with string keys, as in JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

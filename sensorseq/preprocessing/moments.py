@@ -12,14 +12,14 @@ from sensorseq.preprocessing._window_arrays import as_windows, check_lengths, ra
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """What was seen of each channel.
+    """Statistics of each channel.
 
     Parameters
     ----------
     n_steps : int
-        Valid steps.
+        Number of valid steps.
     mean, deviation, low, high : ndarray of shape (n_channels,), float64
-        Mean, standard deviation (of all steps, not of a sample of them), lowest, highest value.
+        Mean, population standard deviation, lowest and highest value.
     """
 
     n_steps: int
@@ -35,7 +35,7 @@ class ChannelStatistics:
 
     @property
     def is_constant(self) -> NDArray[np.bool_]:
-        """Whether each channel is constant but for rounding."""
+        """Whether each channel is constant up to rounding."""
         with np.errstate(over="ignore"):
             spread = self.high - self.low
         constant: NDArray[np.bool_] = spread <= 10 * np.finfo(np.float64).eps * self.largest
@@ -43,10 +43,11 @@ class ChannelStatistics:
 
 
 class ChannelMoments:
-    """Statistics of windows that come in blocks; the bits do not depend on how they were cut.
+    """Statistics of windows that arrive in blocks; the result is bit-identical for any blocks.
 
-    Each step is read once. The squares are summed about the mean of 512 steps at a time, on values
-    less the channel's first one, and groups of steps are merged: an offset of 1e8 costs no digits.
+    Each step is read once. Squares are summed about the mean of 512 steps at a time, after
+    subtracting the channel's first value, and groups of steps are merged, so that an offset of 1e8
+    costs no digits.
 
     References
     ----------
@@ -65,7 +66,7 @@ class ChannelMoments:
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
             Channels as in the first block.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps; what lies beyond is not read.
+            Valid steps; later steps are not read.
 
         Raises
         ------
@@ -81,18 +82,16 @@ class ChannelMoments:
             raise_not_finite(windows, position)
 
     def statistics(self) -> ChannelStatistics:
-        """Return what was seen so far.
+        """Return the statistics of all blocks so far.
 
         Raises
         ------
         SignalError
-            If that is no step at all.
+            If there was no valid step.
         """
         n_steps, mean, m2, low, high = (
             (0, *np.zeros((4, 0))) if self._moments is None else self._moments.summarize()
         )
         if not n_steps:
-            raise SignalError(
-                "no window has a valid step, so there is nothing to learn a scale of."
-            )
+            raise SignalError("no window has a valid step, so no scaler can be fitted.")
         return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)

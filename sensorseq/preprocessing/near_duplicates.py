@@ -1,17 +1,18 @@
-"""Windows that are copies of others but for noise or gain: found by their nearest neighbours."""
+"""Find windows that copy others up to noise or gain, by their nearest neighbours."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_FEATURES = 512  # of more, a random projection keeps distances to a few percent
+_MOST_FEATURES = 512  # above this, a random projection preserves distances to a few percent
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # similarities at once: 64 MB
 
-# A copy is so much nearer to its original than to any window of another recording. On splits by
-# group of real and simulated motor currents and an IMU, the nearest pair that was no copy had
-# 0.36; its channels stretched to equal deviation, 0.30. Copies with 5 % noise mostly have 0.1.
+# Largest ratio of a copy's distance to its original and to the nearest window of another recording.
+# On splits by group of real and simulated motor currents and an IMU, the smallest ratio of a pair
+# that was no copy was 0.36, or 0.30 with channels scaled to equal deviation. Copies with 5 % noise
+# mostly have 0.1.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -23,12 +24,12 @@ def near_duplicates(
     rows: NDArray[np.int64],
     among: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find which of `rows` are nearly copies of a window of `among`.
+    """Find which of `rows` nearly copy a window of `among`.
 
-    A window's offset and gain do not matter. Distances of the shapes that are left say little by
-    themselves: robots that stand still look alike. So the nearest neighbour is compared with the
-    nearest one of any other recording, as D. Lowe does to match features of images [1]_: only a
-    copy is several times nearer.
+    A window's offset and gain are ignored. Distances alone are not conclusive: recordings of robots
+    that stand still look alike. So the distance to the nearest neighbour is compared with the
+    distance to the nearest window of any other recording, as in Lowe's ratio test for image
+    features [1]_: only a copy is several times closer.
 
     Parameters
     ----------
@@ -37,14 +38,14 @@ def near_duplicates(
     lengths : ndarray of shape (n_windows,)
         Valid steps.
     recording : ndarray of shape (n_windows,)
-        What windows were cut from; three of `among` at least, or nothing is found.
+        The recording of each window; with fewer than three in `among`, nothing is found.
     rows, among : ndarray of int64
-        Positions of the windows to judge and of those they may be copies of.
+        Positions of the windows to check, and of the possible originals.
 
     Returns
     -------
     found, original : ndarray of int64
-        Rows that are copies, and of which one.
+        Rows that are copies, and their originals.
 
     References
     ----------
@@ -58,7 +59,7 @@ def near_duplicates(
     original = np.full(len(rows), -1)
     for stretched in (False, True) if X.shape[2] > 1 else (False,):
         nearer = NEARER_STRETCHED if stretched else NEARER
-        # Channels in units of what the larger side varies by, not of the few windows to judge.
+        # Scale channels by their deviation in the larger set, not in the few windows to check.
         sd = np.ones(X.shape[2]) if stretched else _channel_sd(X, lengths, among)
         shapes = _shapes(X, lengths, among, sd, stretched)
         nearest, ratio = _nearest(_shapes(X, lengths, rows, sd, stretched), shapes, index)
@@ -70,7 +71,7 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], others: NDArray[np.float32], recording_index: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Nearest other of each shape, and its distance over that to any other recording."""
+    """Return the nearest other of each shape, and the ratio of distances to it and the next."""
     order = np.argsort(recording_index, kind="stable")
     sorted_others, index = others[order], recording_index[order]
     firsts = np.flatnonzero(np.r_[True, np.diff(index) != 0])
@@ -82,7 +83,7 @@ def _nearest(
         part = slice(start, start + block)
         distance = shapes[part] @ sorted_others.T
         distance *= -2
-        distance += square  # squared distances, but for own_square
+        distance += square  # squared distances, except for own_square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)
         nearest[part] = order[best]
@@ -90,8 +91,8 @@ def _nearest(
         of_recording[here, index[best]] = np.inf
         first = np.maximum(distance[here, best] + own_square[part], 0)
         second = of_recording.min(axis=1) + own_square[part]
-        # Below a thousandth of their size, distances of float32 are rounding; a window without any
-        # shape is not near to others.
+        # Distances below a thousandth of the size are rounding errors in float32; a constant window
+        # is near to none.
         known = (second > 1e-4) & (own_square[part] > 0.25)
         ratio[part] = np.where(known, np.sqrt(first / np.where(known, second, 1)), 1.0)
     return nearest, ratio
@@ -140,7 +141,7 @@ def _centred(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float32]
         total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
         mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
         centred = np.where(valid, X - mean, 0).astype(np.float32)
-    # What is left of a constant by rounding is no shape.
+    # Rounding residues of a constant are not a shape.
     still = np.abs(centred).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
     if still.any():
         centred *= ~still

@@ -1,4 +1,4 @@
-"""PreparePipeline: the steps and the one order they can be taken in."""
+"""PreparePipeline: all steps of preparation in their fixed order."""
 
 import importlib
 import os
@@ -37,67 +37,66 @@ _BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
 
 
 class PreparePipeline:
-    """Turn recordings into windows with a split, and learn the rest from the training part alone.
+    """Turn recordings into windows with a split, and fit scaler and balance on the training part.
 
-    resample -> steps -> window -> split -> fit the scaler on train -> balance train. They cannot be
-    reordered: no statistic of a validation or test window reaches training.
+    resample -> steps -> window -> split -> fit the scaler on train -> balance train. The order is
+    fixed, so no statistic of a validation or test window reaches training.
 
     Parameters
     ----------
     sample_rate_hz : float, optional
-        Rate all recordings are brought to. By default the median of the recordings' own median
-        rates, which `provenance` tells.
+        Common rate of all recordings. By default the median of the recordings' median rates, which
+        is stored in `provenance`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
     max_gap_s : float, optional
-        Longest hole, in seconds, to interpolate across; by default ten sample periods of the input.
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        See `resample`; the first is what a stream on the robot does too.
+        See `resample`; streams on the robot use the first.
     attenuation_db : float, default=90.0
-        What the anti-aliasing filter takes from above the new Nyquist frequency.
+        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
     steps : sequence of Step or dict, optional
         Filters and features between resampling and windows, in this order; see
         `sensorseq.preprocessing.steps`.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        Which label a window has where labels change inside a recording; see `window_recordings`.
+        The label of a window if the label changes within it; see `window_recordings`.
     min_purity : float, default=0.5
-        For ``"majority"``: the share of its samples that a window's label must have.
+        For ``"majority"``: the share of its samples that must have a window's label.
     short : {"drop", "pad", "error"}, default="drop"
         A recording shorter than a window is left out and counted, padded, or an error.
     train_hop_s : float, optional
-        Seconds between the starts of training windows, where they shall overlap more than those
-        that are judged by; `hop_s` by default.
+        Seconds between the starts of training windows, if they should overlap more than validation
+        and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
         random: the grid of training windows starts at a random offset in each recording.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of train, validation and test. None for recordings that are only to be predicted:
-        nothing is learned from them.
+        Shares of train, validation and test. None for recordings that will only be predicted:
+        nothing is fitted.
     split_by : {"group", "recording", "time"}, default="group"
-        What stays on one side. time: the beginning of each recording is train, then validation,
-        then test, with an embargo between; a model is then judged on robots it knows.
+        The unit that is never divided. time: the beginning of each recording is train, then
+        validation, then test, with an embargo between them; test scores are then for known robots.
     embargo_s : float, optional
-        Of a split by time: seconds left out between parts. By default a window, and what the
-        resampling filter and steps with ``phase="zero"`` look ahead; never less than that.
+        For a split by time: seconds left out between parts. By default a window plus the lookahead
+        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
     scale : str or None, default="standard"
         standard, robust, min_max, max_abs, quantile or physical; see `fit_scaler`.
     scale_per : {"all", "recording", "group"}, default="all"
         Statistics of all training windows, or of each recording or group from its own windows.
     rated : mapping of str to float, optional
-        For ``"physical"``: the value that becomes 1, for each channel.
+        For ``"physical"``: the value of each channel that becomes 1.
     balance : {"undersample", "oversample"} or None, default=None
         See `balance_indices`.
     max_per_recording : int or float, optional
-        Limit of what one recording contributes to its class when balancing.
+        Most rows that one recording may contribute to its class when balancing.
     augmentation : mapping of str to float, optional
-        Fields of `Augmentation`: how the copies that ``balance="oversample"`` makes differ from
-        their window. For prepared files, of which a fit takes the copies; see `ClassBalancer` for
-        arrays.
+        Fields of `Augmentation`: how copies made by ``balance="oversample"`` differ from their
+        window. Applied when a model is fitted to a prepared file; for arrays see `ClassBalancer`.
     random_state : int, default=0
-        Decides the split, the balance and random phases; prepared data should be the same tomorrow.
+        Decides the split, the balance and random phases; fixed, so that results are reproducible.
 
     Attributes
     ----------
@@ -105,14 +104,14 @@ class PreparePipeline:
         Fitted on the training windows before balancing. None without a split.
     sample_indices_ : ndarray of int64 or None
         Training windows to fit on, as sorted positions in the WindowSet: balanced, or all of them
-        when `balance` is None. None without a split.
+        if `balance` is None. None without a split.
     windows_ : WindowSet
-        What `prepare` returned last.
+        The last result of `prepare`.
 
     Raises
     ------
     ArgumentError, SignalError
-        If an argument has no meaning; at once, not after an hour of resampling.
+        If an argument is invalid; raised at once, not after resampling.
     """
 
     def __init__(
@@ -145,30 +144,30 @@ class PreparePipeline:
         arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
         check_random_state(random_state)
         if not isinstance(random_state, int | np.integer):
-            # Drawn once: every part of a preparation, and of one tomorrow, follows from the seed.
+            # Draw an integer once, so that every part of the preparation follows from one seed.
             random_state = int(check_random_state(random_state).integers(2**31))
         arguments["random_state"] = int(random_state)
         self.cut = CutPlan.of(arguments)
         self.learn = LearnPlan.of(arguments)
         if self.cut.cuts_training_anew and self.learn.split_by == "time":
             raise ArgumentError(
-                "training windows of their own (train_hop_s, train_phase) cannot be had with"
-                ' split_by="time": they would reach into the embargo. Split by group.'
+                'train_hop_s and train_phase cannot be combined with split_by="time": training'
+                ' windows would reach into the embargo. Use split_by="group", or remove them.'
             )
         if self.cut.cuts_training_anew and self.learn.split is None:
             raise ArgumentError(
-                f"train_hop_s={train_hop_s!r} and train_phase={train_phase!r} say how training"
-                " windows are cut, and without a split there are none; leave them away."
+                f"train_hop_s={train_hop_s!r} and train_phase={train_phase!r} apply to training"
+                " windows, and without a split there are none; remove them."
             )
         arguments["steps"] = [step.to_dict() for step in self.cut.steps]
         self._arguments = arguments
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> "PreparePipeline":
-        """Make the pipeline that a configuration file of `prepare` describes.
+        """Make the pipeline described by a configuration file of `prepare`.
 
-        What the file says of files (all of its section ``input`` but ``channels``) is for
-        `sensorseq.prepare.prepare`, which reads them.
+        Keys about files (all of section ``input`` except ``channels``) are ignored; only
+        `sensorseq.prepare.prepare` uses them.
 
         Parameters
         ----------
@@ -178,7 +177,7 @@ class PreparePipeline:
         Raises
         ------
         ConfigurationError
-            If the file cannot be read, or says what has no meaning.
+            If the file cannot be read or is invalid.
         """
         with naming_file(path):
             return cls.from_configuration(read_configuration(path))
@@ -187,25 +186,25 @@ class PreparePipeline:
     def from_configuration(
         cls, configuration: PrepareConfiguration | Mapping[str, Any], **changes: Any
     ) -> "PreparePipeline":
-        """Make the pipeline of a configuration, or of what `configuration` returned.
+        """Make the pipeline from a configuration.
 
         Parameters
         ----------
-        configuration : PrepareConfiguration or mapping of sections
-            Of sections as in a configuration file.
+        configuration : PrepareConfiguration or mapping
+            Sections as in a configuration file, or as in the property `configuration`.
         **changes
-            Arguments that differ from it.
+            Arguments that override it.
         """
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
         use = pipeline_arguments(configuration.arguments()) | changes
         if "window_s" not in use:
-            raise ArgumentError("window_s is not given; say how many seconds a window has.")
+            raise ArgumentError("window_s is not given; give the window length in seconds.")
         return cls(**use)
 
     @classmethod
     def for_prediction(cls, made: Mapping[str, Any]) -> "PreparePipeline":
-        """Make the pipeline that takes recordings to be predicted where training windows came from.
+        """Make the pipeline that prepares recordings for prediction as in training.
 
         Parameters
         ----------
@@ -215,12 +214,12 @@ class PreparePipeline:
         Raises
         ------
         WindowError
-            If it does not say how the windows were made.
+            If it does not describe how the windows were made.
         """
         try:
             configuration = made["configuration"]
             sections = {name: configuration[name] for name in ("resample", "window")}
-            # Files of version 1 that know no steps tell their channels in another place.
+            # Older files of version 1, without steps, store their channels in another place.
             channels = made.get("input_channels") or made.get("channels")
             if channels is None:
                 channels = made["recordings"][0]["channels"]
@@ -235,11 +234,12 @@ class PreparePipeline:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise WindowError(
-                "these windows do not say how they were made; use a file that `prepare` wrote."
+                "these windows have no record of how they were made; use a file written by"
+                " `prepare`."
             ) from error
 
     def to_toml(self) -> str:
-        """Return the text of a configuration file that makes the same pipeline."""
+        """Return the text of a configuration file for the same pipeline."""
         return make_configuration(self.configuration).to_toml()
 
     @property
@@ -261,20 +261,21 @@ class PreparePipeline:
         Parameters
         ----------
         recordings : iterable of Recording
-            With ids of their own and the same channels (after `channels` were selected).
+            With unique ids and the same channels (after selecting `channels`).
 
         Returns
         -------
         WindowSet
-            `provenance` holds ``configuration``; ``versions``; ``sample_rate_hz`` and where it
-            comes from; ``recordings``: what became of each, with its own rate; ``dropped``: what
-            gave no window, and why; ``split``: windows and groups of each part and class, and how
-            even that is; ``constant_channels``: those that do not vary in the training part.
+            `provenance` holds ``configuration``; ``versions``; ``sample_rate_hz`` and its source;
+            ``recordings``: facts about each, with its own rate; ``dropped``: recordings or pieces
+            without windows, with the reason; ``split``: windows and groups of each part and class,
+            and how even they are; ``constant_channels``: channels that do not vary in the training
+            part.
 
         Raises
         ------
         RecordingError
-            If a recording does not fit the others; the message names it.
+            If a recording differs from the others; the message names it.
         WindowError
             If there is no recording, or no window can be cut.
         SplitError
@@ -334,7 +335,7 @@ class PreparePipeline:
         pieces: list[Recording],
         rate: float,
     ) -> tuple[WindowSet, NDArray[np.str_]]:
-        """Leave out what the split left out, and cut training windows anew when asked to."""
+        """Drop windows that the split left out, and recut training windows if requested."""
         if not self.cut.cuts_training_anew:
             kept = np.flatnonzero(split != "")
             return windows.take(kept), split[kept]
@@ -366,8 +367,8 @@ class PreparePipeline:
         twice = [name for name, count in times.items() if count > 1]
         if twice:
             raise RecordingError(
-                f"recording id {twice[0]!r} is used {times[twice[0]]} times; ids tell recordings"
-                " apart, so give each its own."
+                f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
+                " unique id."
             )
         return [self.cut.select(recording) for recording in given]
 
@@ -378,10 +379,10 @@ class PreparePipeline:
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return the rate for recordings of these rates (NaN: unknown), and where it comes from."""
+    """Return the common rate for recordings of these rates (NaN: unknown), and its source."""
     known = [rate for rate in rates_hz if np.isfinite(rate)]
     if not known:
-        raise WindowError("no recording has two samples, so none has a rate.")
+        raise WindowError("no recording has two samples, so the sample rate is unknown.")
     # Nine digits: differences of stamps give 99.99999999999 for 100.
     return float(f"{np.median(known):.9g}"), "median of the recordings"
 
@@ -396,7 +397,7 @@ def versions() -> dict[str, str]:
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those arguments of `prepare` that `PreparePipeline` takes, in its form."""
+    """Return the arguments of `prepare` that `PreparePipeline` takes, in its form."""
     known = PreparePipeline.__init__.__kwdefaults__ or {}
     use = {name: value for name, value in arguments.items() if name in (*known, "window_s")}
     for name in ("split", "scale", "balance"):
@@ -408,7 +409,7 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy number, alone or in a mapping, as Python's own, which files can hold."""
+    """Return a numpy number, alone or in a mapping, as a Python number, which files can store."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return value.item() if isinstance(value, np.generic) else value

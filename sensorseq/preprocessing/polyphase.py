@@ -1,4 +1,4 @@
-"""The anti-aliasing filter, applied at the output's rate."""
+"""The anti-aliasing filter, applied at the output rate."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -12,11 +12,11 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing._checks import check_positive
 
 ATTENUATION_DB = 90.0
-PASSBAND = 0.8  # of the lower of the two Nyquist frequencies, where the stopband begins
-SAME_RATIO = 1e-12  # relative; rates in floating point (33.3 to 11.1) mean the fraction they miss
-_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # below, the window is no Kaiser window; above, no need
-# For each zero crossing, at 90 dB: a line between two of them is right to 116 dB. The error falls
-# with the square of their distance.
+PASSBAND = 0.8  # share of the lower Nyquist frequency, where the stopband begins
+SAME_RATIO = 1e-12  # relative; rates in floating point (33.3 to 11.1) stand for the exact fraction
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # limits of Kaiser's formula, and of any need
+# For each zero crossing, at 90 dB: linear interpolation between entries is accurate to 116 dB. The
+# error falls with the square of their distance.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a second to design, and 128 MB
 _MAX_TERM = 2**12  # each phase of the filter is stored; from here on a table is smaller
@@ -27,7 +27,8 @@ def check_attenuation(attenuation_db: float) -> float:
     number = check_positive("attenuation_db", attenuation_db)
     if not _LOWEST_DB <= number <= _HIGHEST_DB:
         raise ArgumentError(
-            f"attenuation_db={attenuation_db!r}; expected {_LOWEST_DB:g} to {_HIGHEST_DB:g} dB."
+            f"attenuation_db={attenuation_db!r} is out of range; expected {_LOWEST_DB:g} to"
+            f" {_HIGHEST_DB:g} dB."
         )
     return number
 
@@ -35,7 +36,7 @@ def check_attenuation(attenuation_db: float) -> float:
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the fraction of the smallest terms within `tolerance` of `ratio` (relative), if any.
 
-    It is what the user meant (33.3 to 11.1 Hz is 1/3), and faster than a table.
+    It is what the user means (33.3 to 11.1 Hz is 1/3), and faster than a table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1
@@ -62,9 +63,9 @@ def make_filter(
     n_channels : int
         One or more.
     attenuation_db : float
-        Of what lies above the lower of the two Nyquist frequencies, in dB.
+        Attenuation above the lower of the two Nyquist frequencies, in dB.
     tolerance : float
-        A fraction of small terms takes the place of a `ratio` it comes so close to (relative).
+        Relative deviation up to which a fraction of small terms replaces `ratio`.
     """
     simple = simple_ratio(ratio, tolerance)
     if simple == 1:
@@ -115,12 +116,12 @@ def design_lowpass(
     n_taps, beta = kaiserord(attenuation_db, (1 - PASSBAND) * relative_nyquist)
     if n_taps > _MAX_TAPS:
         raise SignalError(
-            f"one rate is {1 / relative_nyquist:.3g} times the other, which takes a filter of"
-            f" {n_taps:.2g} taps; go there in two steps."
+            f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
+            f" {n_taps:.2g} taps. Check the rates' units, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps: NDArray[np.float64] = firwin(n_taps | 1, cutoff, window=("kaiser", beta))
     for phase in range(n_phases):  # so that each phase passes a constant exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
-    taps.setflags(write=False)  # the cache's own
+    taps.setflags(write=False)  # shared by the cache
     return taps

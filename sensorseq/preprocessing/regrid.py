@@ -1,4 +1,4 @@
-"""Uneven stamps and missing samples to an even grid, in pieces between gaps."""
+"""Resample unevenly sampled signals to an even grid, in pieces between gaps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from sensorseq.preprocessing.engine import change_rate, check_engine
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, SAME_RATIO
 from sensorseq.preprocessing.stamps import check_stamps_are_finite, check_stamps_increase
 
-GAP_PERIODS = 10.0  # sample periods after which a hole is a gap, unless `max_gap_s` says otherwise
-FILLED_PERIODS = 1.75  # a sample is missing where two are further apart; jitter stays below that
-HOLE_PERIODS = 3.0  # a longer hole is bridged by a line: a cubic would swing out on noise
-EVEN_PERIODS = 0.02  # stamps this close to an even clock are taken for that clock's
+GAP_PERIODS = 10.0  # sample periods after which a hole is a gap, by default
+FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitter stays below
+HOLE_PERIODS = 3.0  # longer holes are bridged by a line: a cubic would overshoot on noise
+EVEN_PERIODS = 0.02  # stamps this close to an even clock are treated as even
 DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
-MERGE_PERIODS = 0.1  # samples closer than this count as one: their noise must not become a slope
+MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not become a slope
 
 
 @dataclass(frozen=True, eq=False)
 class RegriddedPiece:
-    """What lies between two gaps, on an even grid, and what it was made of.
+    """The samples between two gaps, on an even grid, with facts about the input.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ class RegriddedPiece:
     values : ndarray of shape (n, n_channels)
         The samples.
     n_holes_filled : int
-        Places where samples are missing, no gap between them, in all channels together.
+        Number of filled holes, in all channels together.
     n_samples_filled : int
-        How many are missing there, by the channel's median sample period.
+        Number of samples missing there, from the channel's median sample period.
     longest_hole_s : float
-        The longest distance, in seconds, of two samples around such a place; 0 without one.
+        Longest time in seconds between the two samples around a hole; 0 without holes.
     is_even_clock : bool
-        Whether the stamps were taken for those of an even clock.
+        Whether the time stamps were treated as even.
     sample_rate_hz : float
-        Rate of that clock, or one over the median distance of the stamps.
+        Rate of that clock, or one over the median interval of the stamps.
     """
 
     start_s: float
@@ -55,7 +55,7 @@ class RegriddedPiece:
 
     @property
     def facts(self) -> dict[str, object]:
-        """All but the samples and their place, as plain values."""
+        """Everything except the samples and their start, as plain values."""
         return {
             "n_holes_filled": self.n_holes_filled,
             "n_samples_filled": self.n_samples_filled,
@@ -74,17 +74,17 @@ def regrid(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
-    """Bring samples with uneven stamps or missing values to an even grid, in pieces between gaps.
+    """Resample samples with uneven stamps or missing values to an even grid, between gaps.
 
-    Stamps within 0.02 periods of an even clock (rows may be missing) are taken for that clock's and
-    filtered as in `resample`. Other stamps are believed: a cubic spline carries the samples to the
-    grid, or, when the rate goes down, to one at least twice as dense as the samples, from which the
-    same filter goes down. Holes of more than three periods are bridged by a straight line.
+    Stamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
+    filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
+    rate decreases, it interpolates at a grid at least twice as dense as the samples, and the same
+    filter reduces the rate. Holes of more than three periods are bridged by a straight line.
 
-    With stamps that are off an even clock by up to a tenth of a period, a sine of amplitude 1 and
-    frequency f comes out right to ``0.03 * (f / (0.2 * rate)) ** 4``, where `rate` is that of the
-    samples and f at most 0.2 of it (0.023 measured; less than half where the new rate is not above
-    the old one).
+    With stamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
+    frequency f is at most ``0.03 * (f / (0.2 * rate)) ** 4``, where `rate` is the rate of the
+    samples and f is at most 0.2 of it (0.023 measured; less than half if the rate does not
+    increase).
 
     Parameters
     ----------
@@ -95,22 +95,22 @@ def regrid(
     sample_rate_hz : float
         Rate of the grid in Hz.
     max_gap_s : float, optional
-        Two neighbouring samples of a channel further apart than this have a gap between them, which
-        ends the piece for all channels. By default ten of that channel's median sample periods.
+        Neighbouring samples of a channel further apart than this are separated by a gap, which ends
+        the piece for all channels. By default ten of that channel's median sample periods.
     attenuation_db, engine
         As in `resample`.
 
     Returns
     -------
     list of (start_s, ndarray of shape (n, n_channels))
-        One entry for each stretch of time in which every channel is known; sample `k` of a piece is
+        One entry for each interval in which every channel is known; sample `k` of a piece is
         at `start_s + k / sample_rate_hz`, and `start_s` is one of `timestamps_s`. Same dtype as
         `values`.
 
     Raises
     ------
     SignalError
-        If shapes disagree, the clock does not increase (see `repair_stamps`), a value is infinite,
+        If shapes disagree, time does not increase (see `repair_stamps`), a value is infinite,
         a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
     """
     pieces = regrid_pieces(
@@ -133,14 +133,14 @@ def regrid_pieces(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[RegriddedPiece]:
-    """Regrid as `regrid` does; with each piece, say what was filled in it."""
+    """Regrid as `regrid` does, and report what was filled in each piece."""
     check_engine(engine, attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     check_stamps_increase(t)
     if np.isinf(x).any():
-        raise SignalError("values hold infinity; mark missing samples as NaN.")
+        raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
     channels = [_ChannelRuns(t, x[:, c], c, max_gap_s) for c in range(x.shape[1])]
@@ -153,7 +153,7 @@ def regrid_pieces(
 
 
 class _ChannelRuns:
-    """Valid samples of one channel, cut into runs where two of them are too far apart."""
+    """Valid samples of one channel, cut into runs at gaps."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _ChannelRuns:
     ) -> None:
         self.valid = np.flatnonzero(~np.isnan(x))
         if not self.valid.size:
-            raise SignalError(f"channel {column} has no valid sample; leave it out.")
+            raise SignalError(f"channel {column} has no valid sample; remove the channel.")
         distance = np.diff(t[self.valid])
         period = float(np.median(distance)) if distance.size else 0.0
         if max_gap_s is None:
@@ -172,8 +172,8 @@ class _ChannelRuns:
         elif not max_gap_s >= period:
             raise SignalError(
                 f"max_gap_s={max_gap_s!r} is shorter than the sample period of channel {column},"
-                f" {period:.6g} s: every sample would be a piece of its own. Ten periods are"
-                f" {GAP_PERIODS * period:.6g} s."
+                f" {period:.6g} s, so every sample would be a separate piece. The default is ten"
+                f" periods, {GAP_PERIODS * period:.6g} s."
             )
         breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
         self.period_s = period
@@ -189,7 +189,7 @@ class _ChannelRuns:
     def holes(
         self, t: NDArray[np.float64], first: int, last: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return how long each hole of samples first..last is, and how many samples it misses."""
+        """Return the length of each hole in samples first..last, and how many samples it lacks."""
         begin, end = np.searchsorted(self.valid, [first, last])
         # from the sample before to the one after: this channel may have none at first and last
         begin -= int(self.valid[begin] > first)
@@ -250,7 +250,7 @@ def _regrid_piece(
         here = rows[(rows >= first) & (rows <= last)]
         if ticks is None or len(here) < len(times):
             even[:, c] = _interpolate(t[rows], x[rows, c], times)
-        if ticks is not None:  # on an even clock, samples that are there stay as they are
+        if ticks is not None:  # on an even clock, present samples stay unchanged
             even[ticks[here - first], c] = x[here, c]
     holes, n_missing = (
         np.concatenate(parts)
@@ -274,7 +274,7 @@ def _even_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return each stamp's tick and the period when all lie on one even clock, else None."""
     distance = np.diff(t)
-    # The usual period, so that two stamps around a missing row are not taken for a slower clock.
+    # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
     period = min(usual_period, float(np.median(distance)))
     steps = np.rint(distance / period)
     if steps.min() < 1:

@@ -1,4 +1,4 @@
-"""Bring signals and recordings to another rate: anti-aliased, undelayed, never across a gap."""
+"""Resample signals and recordings: anti-aliased, without delay, never across a gap."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -27,25 +27,25 @@ def resample(
 ) -> NDArray[np.floating]:
     """Resample every channel with a windowed-sinc low-pass filter, without delay.
 
-    The filter passes what lies below 0.8 of the lower of the two Nyquist frequencies and takes
-    `attenuation_db` from what lies above that frequency. The signal is mirrored at its ends, so a
-    constant stays that constant up to the edges. Thirty samples of the lower rate from an edge and
-    nearer (at 90 dB), the mirror image is in the result.
+    The filter passes frequencies below 0.8 of the lower of the two Nyquist frequencies, and
+    attenuates frequencies above it by `attenuation_db`. The signal is mirrored at its ends, so a
+    constant stays constant up to the edges. Within thirty samples of the lower rate from an edge
+    (at 90 dB), the mirrored signal affects the result.
 
     Parameters
     ----------
     signal : array-like of shape (n_samples, n_channels), float32 or float64
-        Evenly spaced and free of NaN; `regrid` serves uneven stamps and missing samples.
+        Evenly spaced and free of NaN; use `regrid` for uneven stamps and missing samples.
     sample_rate_hz, target_rate_hz : float
-        Rates in Hz, above zero; any ratio will do, also an irrational one.
+        Rates in Hz, above zero; any ratio is allowed, even an irrational one.
     attenuation_db : float, default=90
         From 20 to 150. The filter's length grows in proportion; 90 dB is below the resolution of a
         16-bit sensor.
     engine : {"polyphase", "soxr"}, default="polyphase"
-        polyphase: the filter above, computed in float64, a stream's bits (`StreamResampler`).
-        soxr: the package of that name at its quality HQ, with a filter and an attenuation of its
-        own (about 120 dB above the Nyquist frequency, 0.91 of which it passes); the first and the
-        last sample are held beyond the ends.
+        polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
+        soxr: the package soxr at quality HQ, whose fixed filter passes up to 0.91 of the Nyquist
+        frequency and attenuates by about 120 dB above it; the first and last sample are repeated
+        beyond the ends.
 
     Returns
     -------
@@ -57,21 +57,21 @@ def resample(
     SignalError
         If `signal` holds NaN or infinity, or a rate is not positive and finite.
     ArgumentError
-        If `engine` is not known, or `attenuation_db` is out of range or given to soxr.
+        If `engine` is unknown, or `attenuation_db` is out of range or used with soxr.
     EnvironmentProblemError
-        If soxr is asked for and not installed.
+        If soxr is requested but not installed.
 
     References
     ----------
     .. [1] R. Crochiere, L. Rabiner, *Multirate Digital Signal Processing*, 1983.
     .. [2] J. O. Smith, *Digital Audio Resampling*, https://ccrma.stanford.edu/~jos/resample/
-       (ratios without a small fraction: a table of the filter, a line between its entries).
+       (for ratios that are no small fraction: a table of the filter with linear interpolation).
     """
     values = check_signal(signal)
     check_engine(engine, attenuation_db)
     ratio = _ratio(sample_rate_hz, target_rate_hz)
     resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
-    # Every sample has a part in some output: where those are finite, so are the samples.
+    # Every sample contributes to some output: if all outputs are finite, so are the samples.
     if not all_finite(resampled):
         _check_finite(values, first_sample=0)
     return resampled
@@ -80,8 +80,8 @@ def resample(
 class StreamResampler:
     """`resample` for a signal that arrives in chunks.
 
-    What `push` and `flush` return, put together, is `resample` of the whole signal bit for bit,
-    whatever the chunks.
+    The concatenated results of `push` and `flush` equal `resample` of the whole signal, bit for
+    bit, for any chunks.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ class StreamResampler:
     Attributes
     ----------
     latency_s : float
-        How far an output looks ahead: the output for time t is returned with the last sample at or
-        before t + `latency_s`. Thirty samples of the lower rate or so, at 90 dB.
+        Lookahead of an output: the output for time t is returned with the last sample at or before
+        t + `latency_s`. About thirty samples of the lower rate at 90 dB.
 
     Raises
     ------
@@ -137,12 +137,12 @@ class StreamResampler:
         self.latency_s = latency_samples / self.sample_rate_hz
 
     def push(self, samples: ArrayLike) -> NDArray[np.floating]:
-        """Take the next samples and return the outputs that need no later one.
+        """Take the next samples and return the outputs that need no later samples.
 
         Parameters
         ----------
         samples : array-like of shape (n_samples, n_channels), float32 or float64
-            Any number of them, also none; all chunks of a signal of one dtype.
+            Any number of them, even none; all chunks of a signal must have the same dtype.
 
         Returns
         -------
@@ -153,17 +153,17 @@ class StreamResampler:
         ------
         SignalError
             If a sample is NaN or infinite, or the chunk has another number of channels. The chunk
-            is not taken then.
+            is then ignored.
         """
         values = check_signal(samples)
         if values.shape[1] != self.n_channels:
             raise SignalError(
-                f"a chunk of {values.shape[1]} channel(s) for a stream of {self.n_channels}."
+                f"the chunk has {values.shape[1]} channel(s), but the stream has {self.n_channels}."
             )
         if self._n_received and values.dtype != self._dtype:
             raise SignalError(
-                f"a chunk of {values.dtype} in a signal of {self._dtype}; convert it, or end the"
-                " signal with flush."
+                f"the chunk has dtype {values.dtype}, but the signal has {self._dtype}; convert it,"
+                " or end the signal with flush."
             )
         _check_finite(values, first_sample=self._n_received)
         self._dtype = values.dtype
@@ -171,7 +171,7 @@ class StreamResampler:
         return values.copy() if self._filter is None else self._filter.push(values)
 
     def flush(self) -> NDArray[np.floating]:
-        """Return the outputs that are left, and begin another signal."""
+        """Return the remaining outputs, and start a new signal."""
         self._n_received = 0
         if self._filter is None:
             return np.empty((0, self.n_channels), self._dtype)
@@ -193,10 +193,10 @@ def resample_recording(
     recording : Recording
         Its stamps may be uneven and samples may be missing (NaN).
     sample_rate_hz : float
-        Target rate in Hz. Going down is anti-aliased; going up adds no bandwidth.
+        Target rate in Hz. Lower rates are anti-aliased; higher rates add no bandwidth.
     max_gap_s : float, optional
-        Longest hole, in seconds, that is interpolated across; see `regrid`. By default ten sample
-        periods of the recording.
+        Longest hole, in seconds, to interpolate across; see `regrid`. By default ten sample periods
+        of the recording.
     attenuation_db, engine
         As in `resample`.
 
@@ -204,10 +204,10 @@ def resample_recording(
     -------
     list of Recording
         In order of time; each keeps `recording_id`, `group`, `label` and its place on the
-        recording's clock. Empty when no instant is covered by every channel. What was filled in a
-        piece is in ``attributes["resampled"]``: ``n_holes_filled`` and ``n_samples_filled`` (in all
-        channels together), ``longest_hole_s``, and of the input ``is_even_clock`` and
-        ``sample_rate_hz``.
+        recording's clock. Empty if all channels are never known at the same time. Facts about each
+        piece are in ``attributes["resampled"]``: ``n_holes_filled`` and ``n_samples_filled`` (over
+        all channels), ``longest_hole_s``, and ``is_even_clock`` and ``sample_rate_hz`` of the
+        input.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def resample_recording(
 
     See Also
     --------
-    regrid : The same on arrays; says how.
+    regrid : The same on arrays, with the method.
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -224,8 +224,8 @@ def resample_recording(
     if recording.n_samples and empty.size:
         channel = recording.channel_names[int(empty[0])]
         raise RecordingError(
-            f"{name}: channel {channel!r} has no valid sample; leave the channel or the"
-            " recording out."
+            f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"
+            " recording."
         )
     try:
         pieces = regrid_pieces(
@@ -261,5 +261,6 @@ def _check_finite(values: NDArray[np.floating], first_sample: int) -> None:
     row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
     raise SignalError(
         f"signal is {values[row, column]} at sample {first_sample + row}, channel {column};"
-        " resampling needs every sample. `regrid` and `resample_recording` fill what is missing."
+        " resampling needs every sample. Fill missing samples with `regrid` or"
+        " `resample_recording`."
     )

@@ -1,4 +1,4 @@
-"""Scale each channel: by statistics of the training windows, or by its rated value."""
+"""Scale each channel by statistics of the training windows, or by its rated value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,29 +19,29 @@ from sensorseq.preprocessing._window_arrays import (
 from sensorseq.preprocessing.moments import ChannelMoments, ChannelStatistics
 
 KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
-PHYSICAL = "physical"  # by rated values, which have to be told
+PHYSICAL = "physical"  # by rated values, which have to be given
 N_QUANTILES = 1000
-_TAIL = 1e-7  # quantile: what lies outside the training range becomes +-5.2, as in scikit-learn
+_TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Statistics of each channel, and the map they define: (x - channel_center) / channel_scale.
 
-    Made by `fit_scaler`; `to_dict` and `from_dict` take it into files and back.
+    Made by `fit_scaler`; stored with `to_dict` and restored with `from_dict`.
 
     Parameters
     ----------
     kind : str or None
-        One of `KINDS` or `PHYSICAL`; None leaves values as they are.
+        One of `KINDS` or `PHYSICAL`; None leaves values unchanged.
     channel_center, channel_scale : ndarray of shape (n_channels,), float64
         Scale is 1 for a constant channel.
     channel_quantiles : ndarray of shape (n_quantiles, n_channels), float64, optional
-        For ``"quantile"`` alone: the training data's quantiles, equally spaced from 0 to 1, which
-        become those of a standard normal distribution.
+        Only for ``"quantile"``: the training data's quantiles, equally spaced from 0 to 1, which
+        are mapped to those of a standard normal distribution.
     constant_channels : tuple of int
-        Positions of the channels that were constant in the training windows. They are kept, in
-        their own unit, and tell a network nothing.
+        Positions of the channels that were constant in the training windows. They are kept in
+        their own unit and carry no information for a network.
     """
 
     kind: str | None
@@ -52,7 +52,7 @@ class Scaler:
 
     @classmethod
     def identity(cls, n_channels: int) -> "Scaler":
-        """Return the scaler that leaves `n_channels` channels as they are."""
+        """Return the scaler that leaves `n_channels` channels unchanged."""
         return cls(None, np.zeros(n_channels), np.ones(n_channels))
 
     @property
@@ -68,7 +68,7 @@ class Scaler:
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
             The second form is one channel.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps; the others are 0 in the result, whatever they hold.
+            Valid steps; the others become 0.
 
         Returns
         -------
@@ -78,8 +78,8 @@ class Scaler:
         Raises
         ------
         SignalError
-            If `X` has another number of channels, a valid step is NaN or infinite, or `lengths` do
-            not fit.
+            If `X` has another number of channels, a valid step is NaN or infinite, or `lengths` are
+            invalid.
         """
         windows, steps = self._check(X, lengths)
         scaled = np.empty(windows.shape, windows.dtype)
@@ -89,10 +89,10 @@ class Scaler:
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.float32]:
-        """Return X scaled, computed in float64 and rounded once, without a copy in between.
+        """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
 
-        Parameters and errors are those of `transform`; a value that leaves the range of float32 is
-        an error, too.
+        Parameters and errors as in `transform`; a value outside the range of float32 is also an
+        error.
         """
         windows, steps = self._check(X, lengths)
         scaled = np.empty(windows.shape, np.float32)
@@ -101,16 +101,16 @@ class Scaler:
             row, step, channel = (int(i) for i in np.unravel_index(overflown, windows.shape))
             raise SignalError(
                 f"X is {windows[row, step, channel]:g} in window {row}, step {step}, channel"
-                f" {channel}, which is beyond the range of float32 after scaling."
+                f" {channel}, which is outside the range of float32 after scaling."
             )
         return scaled.reshape(np.shape(X))
 
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`; with ``"quantile"`` up to what lay outside the training range.
+        """Undo `transform`; ``"quantile"`` cannot restore values outside the training range.
 
-        Parameters, result and errors are those of `transform`.
+        Parameters, result and errors as in `transform`.
         """
         windows, steps = self._check(X, lengths)
         unscaled = np.empty(windows.shape, windows.dtype)
@@ -118,7 +118,7 @@ class Scaler:
         return unscaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as numeric arrays (`kind` as UTF-8 bytes), for any array file."""
+        """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
         fields: dict[str, NDArray[Any]] = {
             "kind": np.frombuffer((self.kind or "none").encode(), np.uint8).copy(),
             "channel_center": self.channel_center,
@@ -132,14 +132,14 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
-        """Make what `to_dict` describes.
+        """Restore a scaler from `to_dict`.
 
         Raises
         ------
         ArgumentError
             If the kind is unknown.
         SignalError
-            If the arrays do not fit each other.
+            If the arrays are inconsistent.
         """
         kind = check_choice(
             "kind", bytes(np.asarray(fields["kind"], np.uint8)).decode(), (*KINDS, PHYSICAL, "none")
@@ -157,7 +157,7 @@ class Scaler:
             or (quantiles is None) != (kind != "quantile")
             or (quantiles is not None and quantiles.shape[1:] != center.shape)
         ):
-            raise SignalError("the stored statistics of a scaler do not fit each other.")
+            raise SignalError("the stored statistics of a scaler are inconsistent.")
         return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
 
     def _check(
@@ -179,7 +179,7 @@ class Scaler:
         *,
         inverse: bool,
     ) -> int:
-        """Write scaled windows; return where the first value left the range of `out`, or -1."""
+        """Write scaled windows; return the first position that overflows `out`, or -1."""
         center, scale = self.channel_center, self.channel_scale
         given, overflown = (
             _signal.scale_windows(windows, lengths, None, None, inverse, out)
@@ -200,7 +200,7 @@ class Scaler:
         assert self.channel_quantiles is not None
         quantiles = self.channel_quantiles[:, channel]
         levels = np.linspace(0, 1, len(quantiles))
-        # From both sides and averaged: a value that fills several quantiles maps to their middle.
+        # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
         rising = np.interp(x, quantiles, levels)
         falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
         normal: NDArray[np.float64] = ndtri(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
@@ -215,7 +215,7 @@ class Scaler:
         return values
 
     def _is_ranked(self, channel: int) -> bool:
-        """Quantiles say nothing about a constant channel, which is only centred."""
+        """Return whether a channel is mapped by quantiles; a constant one is only centred."""
         quantiles = self.channel_quantiles
         return quantiles is not None and bool(quantiles[0, channel] < quantiles[-1, channel])
 
@@ -228,42 +228,41 @@ def fit_scaler(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Learn a scale for each channel from the valid steps of training windows.
+    """Fit a scale for each channel to the valid steps of training windows.
 
     Parameters
     ----------
     X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-        Training windows alone: statistics of others would leak into their score. The second form is
-        one channel.
+        Only training windows: statistics of other windows would leak into their score. The second
+        form is one channel.
     lengths : array-like of shape (n_windows,), optional
-        Valid steps of each window; what lies beyond is not read and may be NaN.
+        Valid steps of each window; later steps are not read and may be NaN.
     kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
         standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
-        deviation where the quartiles coincide, as in a motor that mostly rests). min_max: 0 to 1.
-        max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles become those
-        of the normal distribution. physical: divided by `rated`; nothing is learned.
+        deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
+        1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
+        to the normal distribution. physical: divided by `rated`; nothing is fitted.
     rated : mapping of str to float, or sequence of float
-        For physical alone, see `rated_scaler`.
+        Only for physical, see `rated_scaler`.
     channels : sequence of str, optional
         Names of the channels, for a mapping `rated`.
 
     Returns
     -------
     Scaler
-        A constant channel is centred (not for max_abs) and scaled by 1; `constant_channels` names
-        it.
+        A constant channel is centred (not for max_abs), scaled by 1 and listed in
+        `constant_channels`.
 
     Raises
     ------
     SignalError
         If a valid step is NaN or infinite, no step is valid, or shapes disagree.
     ArgumentError
-        If `kind` is unknown, or `rated` does not fit it or the channels.
+        If `kind` is unknown, or `rated` does not match it or the channels.
 
     Notes
     -----
-    Statistics are float64, and of standard, min_max and max_abs taken in one pass, see
-    `ChannelMoments`.
+    Statistics are float64; standard, min_max and max_abs need a single pass, see `ChannelMoments`.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -272,7 +271,7 @@ def fit_scaler(
     if kind == PHYSICAL:
         return rated_scaler(rated, windows.shape[2], channels)
     if rated is not None:
-        raise ArgumentError(f"rated is for kind={PHYSICAL!r} alone, and kind is {kind!r}.")
+        raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
     moments = ChannelMoments()
     moments.add(windows, steps)
     statistics = moments.statistics()
@@ -293,22 +292,22 @@ def rated_scaler(
 ) -> Scaler:
     """Return the scaler that divides each channel by its rated value.
 
-    So 1 is the motor's rated current, on every robot and in every data set, and zero stays zero.
+    A value of 1 is then the rated value on every robot and in every data set, and zero stays zero.
 
     Parameters
     ----------
     rated : mapping of channel name to float, or sequence of n_channels floats
-        Rated value in the channel's unit, above zero. Every channel has to be named: 1.0 leaves it
-        in its unit.
+        Rated value in the channel's unit, above zero. Every channel needs a value; 1.0 keeps its
+        unit.
     n_channels : int
         Number of channels.
     channels : sequence of str, optional
-        Their names, which a mapping needs.
+        Their names; required for a mapping.
 
     Raises
     ------
     ArgumentError
-        If a channel has no rated value, a name is no channel, or a value is not above zero.
+        If a channel has no rated value, a name is not a channel, or a value is not above zero.
     """
     if rated is None:
         raise ArgumentError(
@@ -318,23 +317,23 @@ def rated_scaler(
     if isinstance(rated, Mapping):
         if channels is None:
             raise ArgumentError(
-                "rated goes by name, and the channels have none here; give a WindowSet, channels,"
-                " or rated as a list in the order of the channels."
+                "rated is given by name, but the channels have no names here; give a WindowSet,"
+                " channels, or rated as a list in the order of the channels."
             )
         names = [str(name) for name in channels]
         for name in rated:
             if name not in names:
                 nearest = nearest_known(name, names)
                 raise ArgumentError(
-                    f"rated names {name!r}, which is no channel."
+                    f"rated names {name!r}, which is not a channel."
                     + (f" Did you mean {nearest!r}?" if nearest else "")
                     + f" Channels: {', '.join(names)}."
                 )
         missing = [name for name in names if name not in rated]
         if missing:
             raise ArgumentError(
-                f"rated has no value for {', '.join(missing)}; name every channel, with 1.0 for one"
-                " that keeps its unit."
+                f"rated has no value for {', '.join(missing)}; give a value for every channel, and"
+                " 1.0 to keep its unit."
             )
         values = [rated[name] for name in names]
     else:
@@ -347,7 +346,7 @@ def rated_scaler(
         except TypeError:
             usable = False
         if not usable:
-            raise ArgumentError(f"rated is {value!r} for {name}; it needs a number above zero.")
+            raise ArgumentError(f"rated is {value!r} for {name}; it must be a number above zero.")
     return Scaler(PHYSICAL, np.zeros(n_channels), np.array(values, np.float64))
 
 
@@ -355,7 +354,7 @@ RANKED = ("robust", "quantile")  # kinds that need all values of a channel at on
 
 
 def scaler_of(statistics: ChannelStatistics, kind: str | None) -> Scaler:
-    """Return the scaler of a kind for which statistics are enough: not those of `RANKED`."""
+    """Return the scaler of a kind that only needs statistics, so not of those in `RANKED`."""
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
@@ -381,7 +380,7 @@ def ranked_scaler_of(
             scale[channel] = (upper - lower) or statistics.deviation[channel]
         else:
             levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-            # Interpolation can undo the order by one rounding.
+            # Rounding in the interpolation can break the order.
             quantiles.append(np.maximum.accumulate(np.quantile(x, levels)))
     scaler = _without_constants(statistics, kind, center, scale)
     return replace(scaler, channel_quantiles=np.stack(quantiles, axis=1)) if quantiles else scaler
@@ -393,15 +392,15 @@ def _without_constants(
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> Scaler:
-    """Return a scaler that does not blow up channels that are constant."""
+    """Return a scaler that does not amplify constant channels."""
     wild = np.flatnonzero(~np.isfinite(scale))
     if wild.size:
         channel = int(wild[0])
         raise SignalError(
-            f"channel {channel} of X goes from {statistics.low[channel]:g} to"
-            f" {statistics.high[channel]:g}, too far apart to take a variance of. Correct its unit."
+            f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
+            f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
         )
-    constant = statistics.is_constant | (scale == 0)  # a spread whose square is 0 in float64, too
+    constant = statistics.is_constant | (scale == 0)  # including spreads whose square underflows
     if kind == "max_abs":
         scale = np.where(scale == 0, 1.0, scale)
     else:

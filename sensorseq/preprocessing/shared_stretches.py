@@ -1,4 +1,4 @@
-"""Stretches of exactly the same samples in two windows, wherever they lie: one log cut twice."""
+"""Find identical stretches of samples in two windows, which reveal one log cut twice."""
 
 import math
 from typing import Any
@@ -18,11 +18,11 @@ def shared_stretches(
     among: NDArray[np.int64],
     share: float = 0.5,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find which of `rows` begin or end with a stretch that is in a window of `among`, exactly.
+    """Find which of `rows` begin or end with a stretch that also occurs in a window of `among`.
 
-    A recording that is a piece of another, under another name and with its clock set back, gives
-    windows that begin at other samples: none is identical to one of the other's. Two windows in a
-    row of the longer recording always hold half of each of the piece's together.
+    If a recording is a piece of another, under another name and with its own clock, its windows
+    begin at other samples, so none equals a window of the other. But every window of the piece
+    shares its first or last half with a window of the longer recording.
 
     Parameters
     ----------
@@ -31,20 +31,19 @@ def shared_stretches(
     lengths : ndarray of shape (n_windows,)
         Valid steps.
     rows, among : ndarray of int64
-        Positions of the windows to judge and of those they may share samples with.
+        Positions of the windows to check, and of those they may share samples with.
     share : float, default=0.5
-        Length of the stretch, of that of a window; shorter than four steps is not looked for.
+        Length of the stretch relative to a window; stretches shorter than four steps are ignored.
 
     Returns
     -------
     found, other : ndarray of int64
-        Rows that do, and with which window.
+        Rows that share a stretch, and the window they share it with.
 
     Notes
     -----
-    Stretches are compared by a polynomial hash of 64 bits that rolls over all offsets. Stretches in
-    which fewer than half of the steps change are left out: a sensor that stands still repeats
-    itself.
+    Stretches are compared by a 64-bit polynomial rolling hash at all offsets. Stretches in which
+    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
     """
     nothing = np.empty(0, np.int64)
     n_steps = math.ceil(X.shape[1] * share)
@@ -75,7 +74,7 @@ def _rolling(
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
     code = np.zeros((n_windows, n_timesteps), np.uint64)
-    for channel in range(n_channels):  # so that channels do not stand for each other
+    for channel in range(n_channels):  # so that channels cannot be exchanged
         code = _mixed(code + bits[:, :, channel] + _BASE)
     power = np.full(n_timesteps, _BASE)
     power[0] = 1

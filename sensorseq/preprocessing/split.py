@@ -1,4 +1,4 @@
-"""Split windows into parts such that no group is on two sides."""
+"""Split windows into parts without dividing a group."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.windows import PARTS
 
-_KICKS = 30  # times the search shakes its best assignment and improves it again
-_MANY_GROUPS = 64  # beyond, single moves balance well enough and swaps would cost a square
+_KICKS = 30  # random perturbations of the best assignment, each improved again
+_MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
 
 
 def split_by_group(
@@ -23,18 +23,18 @@ def split_by_group(
     """Assign whole groups to train, validation and test, with every class in each part.
 
     A randomised search over assignments of groups brings each part's share of each class, counted
-    in windows, as near to `fractions` as whole groups allow.
+    in windows, as close to `fractions` as whole groups allow.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,) or None
         Labels; None when there are none to stratify by.
     groups : array-like of shape (n_windows,)
-        What must stay on one side: recording, robot, day.
+        Units to keep whole: recording, robot, day.
     fractions : sequence of 3 floats, default=(0.6, 0.2, 0.2)
-        Wanted shares of train, validation and test, which sum to 1. A part of 0 stays empty.
+        Target shares of train, validation and test, which sum to 1. A part of 0 stays empty.
     random_state : int, Generator, RandomState or None
-        Equal seeds, equal split.
+        Equal seeds give equal splits.
 
     Returns
     -------
@@ -58,9 +58,9 @@ def split_by_group(
         rare = int(np.argmin(n_groups))
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
-            f"{whose}{n_groups[rare]} group(s) cannot give whole groups to {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}). Record more, give a finer `group`,"
-            " leave the class out, or set a part's fraction to 0."
+            f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
+            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more,"
+            " use smaller groups, leave the class out, or set a part's fraction to 0."
         )
     required = np.ones((len(used), len(classes)), bool)
     part = assign_groups(counts, shares[used] / shares[used].sum(), _weighty(required), rng)
@@ -68,9 +68,9 @@ def split_by_group(
     if missing.size:
         where, what = missing[0]
         raise SplitError(
-            f"no assignment of whole groups was found that has class {classes[what]!r} in"
-            f" {PARTS[used[where]]} and every other class everywhere. Record more groups with these"
-            " classes, or set a part's fraction to 0."
+            f"found no assignment of whole groups with class {classes[what]!r} in"
+            f" {PARTS[used[where]]} and every other class in every part. Record more groups with"
+            " these classes, or set a part's fraction to 0."
         )
     return np.array(PARTS)[used[part[group_index]]]
 
@@ -81,22 +81,22 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out about `fraction` of the windows, whole groups of them, for validation.
+    """Hold out about `fraction` of the windows for validation, in whole groups.
 
-    Every class stays in the training part; a class of one group (without groups: one window) is
-    there alone.
+    Every class stays in the training part; a class with only one group (without groups: one window)
+    is not in the validation part.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,) or None
         Labels to stratify by; None for numbers that are not classes.
     groups : array-like of shape (n_windows,) or None
-        What must stay on one side. Without groups single windows are drawn; windows of one
-        recording then come to lie on both sides, and the validation score is too good.
+        Units to keep whole. Without groups, single windows are drawn; windows of one recording can
+        then be on both sides, which inflates the validation score.
     fraction : float
-        Wanted share, from 0 (hold out none) to below 1.
+        Target share, from 0 (hold out none) to below 1.
     random_state : int, Generator, RandomState or None
-        Equal seeds, equal parts.
+        Equal seeds give equal parts.
 
     Returns
     -------
@@ -112,11 +112,11 @@ def holdout_by_group(
         If `fraction` is outside its range.
     """
     if not 0 <= fraction < 1:
-        raise ArgumentError(f"fraction={fraction!r} does not lie in 0..1 (1 excluded).")
+        raise ArgumentError(f"fraction={fraction!r} is not in 0..1 (1 excluded).")
     rng = check_random_state(random_state)
     if groups is None:
         if y is None:
-            raise ArgumentError("give y, groups or both; there is nothing to count windows by.")
+            raise ArgumentError("y and groups are both missing; give at least one of them.")
         held_out = _draw_windows(np.asarray(y), fraction, rng)
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
     _, counts, group_index = _count(y, groups)
@@ -128,25 +128,25 @@ def holdout_by_group(
     if not part.any() or (share_out(counts, part, 2)[0] == 0).any():
         if len(counts) == 1:
             raise SplitError(
-                "groups holds one group for all windows, so none can be held out for validation."
-                " Give validation data of your own, hold out none (a validation fraction of 0), or"
-                " record more groups."
+                "all windows are in one group, so none can be held out for validation. Give your"
+                " own validation data, hold out none (a validation fraction of 0), or record more"
+                " groups."
             )
         raise SplitError(
-            f"none of {len(counts)} group(s) can be held out for validation without taking a class"
-            " from training: each has a class that no other has. Give validation data of your own,"
-            " hold out none (a validation fraction of 0), or record more groups."
+            f"none of {len(counts)} group(s) can be held out for validation without removing a"
+            " class from training: each has a class that no other has. Give your own validation"
+            " data, hold out none (a validation fraction of 0), or record more groups."
         )
     held_out = part[group_index] == 1
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    """Return the shares of train, validation and test when they are shares, train above 0."""
+    """Return the shares of train, validation and test if they are valid, with train above 0."""
     shares = np.asarray(fractions, np.float64)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ArgumentError(
-            f"fractions={tuple(fractions)!r} are not three shares (train, validation, test) of 0 or"
+            f"fractions={tuple(fractions)!r} must be three shares (train, validation, test) of 0 or"
             " more that sum to 1."
         )
     if not shares[0]:
@@ -162,8 +162,8 @@ def _count(
     label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
     if group.ndim != 1 or not group.size or label.shape != group.shape:
         raise SplitError(
-            f"groups of shape {group.shape} for y of shape {label.shape}; both need (n_windows,),"
-            " at least one window."
+            f"groups has shape {group.shape} and y has shape {label.shape}; both need"
+            " (n_windows,), with at least one window."
         )
     names, group_index = np.unique(group, return_inverse=True)
     classes, class_index = np.unique(label, return_inverse=True)
@@ -182,7 +182,7 @@ def share_out(
 
 
 class _Cost:
-    """How far parts are from the wanted shares: squared, summed over classes.
+    """Squared deviation of parts from the target shares, summed over classes.
 
     `penalty` is added for a class missing in a part, and more for a part without windows.
     """
@@ -206,7 +206,7 @@ class _Cost:
 
 
 def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Let a missing class outweigh any share, most of all in train (part 0)."""
+    """Return penalties for missing classes that outweigh any share, most in train (part 0)."""
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
 
@@ -219,22 +219,22 @@ def assign_groups(
     n_kicks: int = _KICKS,
     swap_up_to: int = _MANY_GROUPS,
 ) -> NDArray[np.int64]:
-    """Return a part for each group: a greedy assignment, improved, shaken and improved again.
+    """Return a part for each group: a greedy assignment, repeatedly perturbed and improved.
 
     Parameters
     ----------
     counts : ndarray of shape (n_groups, n_classes)
         Windows of each group and class; no class is empty.
     fractions : ndarray of shape (n_parts,)
-        Wanted share of each part.
+        Target share of each part.
     penalty : ndarray of shape (n_parts, n_classes)
         Cost of a class missing in a part; a deviation costs its square, at most 1.
     rng : Generator
-        Decides between assignments that are alike.
+        Decides between equally good assignments.
     n_kicks : int, default=30
-        Times the best is shaken and improved again; of more than 64 groups, twice.
+        Number of perturbations of the best assignment; 2 for more than 64 groups.
     swap_up_to : int, default=64
-        Pairs of groups are swapped when there are no more groups than this.
+        Largest number of groups for which pairs of groups are swapped.
     """
     cost, n_parts, n_groups = _Cost(counts, fractions, penalty), len(fractions), len(counts)
 
@@ -260,9 +260,9 @@ def draw_assignment(
     penalty: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the best of some random assignments: near the shares, and another one each time.
+    """Return the best of some random assignments: close to the shares, but different each time.
 
-    `assign_groups`, whose arguments these are, finds the same best assignment again and again.
+    `assign_groups`, with the same arguments, finds the same best assignment again and again.
     """
     cost, n_parts = _Cost(counts, fractions, penalty), len(fractions)
     n_trials = 20 if len(counts) <= 200 else 2  # each of many groups matters little
@@ -280,7 +280,7 @@ def _assign_greedily(
     rng: np.random.Generator,
     large_first: bool = True,
 ) -> NDArray[np.int64]:
-    """Assign groups one by one, each where it lowers the cost most."""
+    """Assign groups one by one to the part where they lower the cost most."""
     parts = np.arange(n_parts)
     shared = np.zeros((n_parts, counts.shape[1]), np.int64)
     part = np.empty(len(counts), np.int64)
@@ -301,7 +301,7 @@ def _improve(
     n_parts: int,
     swap_up_to: int,
 ) -> None:
-    """Move single groups, then swap pairs, as long as that lowers the cost; changes `part`."""
+    """Move single groups, then swap pairs, while that lowers the cost; changes `part`."""
     parts, groups = np.arange(n_parts), np.arange(len(counts))
     for _ in range(4 * len(counts) + 16):
         shared = share_out(counts, part, n_parts)
@@ -336,7 +336,7 @@ def _draw_windows(
     counts = np.bincount(class_index, minlength=len(classes))
     exact = counts * fraction
     take = np.floor(exact).astype(np.int64)
-    # The largest remainders make the total right; ties in random order.
+    # Add the largest remainders to reach the total; ties in random order.
     missing = round(float(exact.sum())) - int(take.sum())
     order = np.lexsort((rng.random(len(classes)), -(exact - take)))
     take[order[:missing]] += 1

@@ -1,4 +1,4 @@
-"""What a split came to: windows and groups of each part and class, and how far from the wish."""
+"""Summary of a split: windows and groups of each part and class, and the largest imbalance."""
 
 import textwrap
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ class SplitSummary:
     n_left_out : int
         Windows in no part.
     deviation : float
-        Largest difference, over parts and classes, between the share of a class's windows that a
-        part has and the share it should have.
+        Largest difference, over parts and classes, between a part's share of a class's windows and
+        its target share.
     where : tuple of (str, label)
-        The part and the class of it.
+        The part and the class with the largest difference.
     wanted : dict of str to float
-        The share each part should have.
+        Target share of each part.
     is_given : bool
-        Whether that was asked for; else it is the part's share of all windows.
+        Whether the target shares were given; otherwise they are the parts' shares of all windows.
     """
 
     n_windows: dict[str, dict[Any, int]]
@@ -55,9 +55,10 @@ class SplitSummary:
         by_class = self.n_windows[part]
         total = sum(counts[label] for counts in self.n_windows.values())
         of = "the windows" if label == "" else f"class {label}"
-        asked = "wanted" if self.is_given else "of all windows"
+        asked = "requested" if self.is_given else "of all windows"
         if self.deviation < 0.005:
-            return f"Every part has its share of {'them' if label == '' else 'every class'}."
+            of_what = "the windows" if label == "" else "every class"
+            return f"Every part has its share of {of_what}."
         return (
             f"Largest imbalance: {100 * by_class[label] / total:.0f} % of {of} are in {part}"
             f" ({100 * self.wanted[part]:.0f} % {asked})."
@@ -90,7 +91,7 @@ def describe_split(
     split: ArrayLike,
     fractions: Sequence[float] | None = None,
 ) -> SplitSummary:
-    """Count the windows and groups of each part and class, and say how far from the wish they are.
+    """Count the windows and groups of each part and class, and measure the imbalance.
 
     Parameters
     ----------
@@ -101,8 +102,8 @@ def describe_split(
     split : array-like of shape (n_windows,)
         ``"train"``, ``"validation"`` or ``"test"``; ``""`` for windows that are left out.
     fractions : sequence of 3 floats, optional
-        Wanted shares of train, validation and test, as `split_by_group` was given. By default each
-        class should be spread as all windows are.
+        Target shares of train, validation and test, as given to `split_by_group`. By default each
+        class should be distributed like all windows.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def describe_split(
     group = np.arange(part.size) if groups is None else np.asarray(groups)
     if part.ndim != 1 or label.shape != part.shape or group.shape != part.shape:
         raise SplitError(
-            f"split of shape {part.shape}, y of shape {label.shape}, groups of shape"
+            f"split has shape {part.shape}, y has shape {label.shape} and groups has shape"
             f" {group.shape}; all need (n_windows,)."
         )
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})

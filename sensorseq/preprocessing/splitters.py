@@ -1,4 +1,4 @@
-"""Folds in scikit-learn's protocol that keep groups whole, or keep apart in time."""
+"""Cross-validation splitters for scikit-learn that keep groups whole or separate parts in time."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ _SWAP_UP_TO = 600  # groups; a second or two, and beyond single moves come withi
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]
-    """What the splitters share: how many folds, and groups that are routed by themselves."""
+    """Shared by the splitters: the number of folds, and automatic routing of groups."""
 
     __metadata_request__split: ClassVar = {"groups": True}
     n_splits: int
@@ -36,7 +36,7 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
         Parameters
         ----------
         X, y, groups : object, optional
-            Not used; there for compatibility with scikit-learn.
+            Not used; present for compatibility with scikit-learn.
         """
         return self.n_splits
 
@@ -49,26 +49,26 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
 class GroupBalancedKFold(_Splitter):
     """Folds of whole groups, each with nearly its share of the windows of every class.
 
-    A randomised search over assignments of groups to folds, as `split_by_group` makes it. For
-    `cross_validate` and `GridSearchCV` of scikit-learn, or by itself.
+    Uses the same randomised search over assignments of groups as `split_by_group`. Works with
+    `cross_validate` and `GridSearchCV` of scikit-learn, or alone.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Folds, at least 2.
+        Number of folds, at least 2.
     by : {"group", "recording"}, default="group"
-        What of a WindowSet stays whole. Recordings of one group then come to lie on both sides, and
-        the score is that of known robots on new runs. `groups` given to `split` stay whole either
-        way.
+        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be on
+        both sides, so the score is for new runs of known robots. `groups` given to `split` always
+        stay whole.
     random_state : int, Generator, RandomState or None, default=0
-        Equal seeds, equal folds. They depend on the sizes of groups and the order they first appear
-        in, not on their names.
+        Equal seeds give equal folds. Folds depend on the sizes of groups and on the order in which
+        they first appear, not on their names.
 
     Notes
     -----
-    `cross_validate` and `GridSearchCV` take ``groups=`` for the folds alone. For a classifier that
-    holds out windows of its own to stop on (`SensorLSTMClassifier`) turn metadata routing on, and
-    ``params={"groups": ...}`` reaches the folds and every fit. scikit-learn takes arrays: give
+    `cross_validate` and `GridSearchCV` pass ``groups=`` only to the splitter. For a classifier that
+    holds out its own validation windows (`SensorLSTMClassifier`), enable metadata routing; then
+    ``params={"groups": ...}`` reaches the splitter and every fit. scikit-learn needs arrays: give
     ``windows.X``, ``windows.y`` and ``windows.groups``, not the WindowSet.
 
     Examples
@@ -91,12 +91,12 @@ class GroupBalancedKFold(_Splitter):
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet brings its own labels and groups.
+            A WindowSet has its own labels and groups.
         y : array-like of shape (n_windows,), optional
-            Labels to balance; numbers that are no classes (floats that are not whole) are not
-            balanced, only the windows are.
+            Labels to balance. If they are not classes (floats that are not whole), only the numbers
+            of windows are balanced.
         groups : array-like of shape (n_windows,)
-            What stays on one side.
+            Units to keep whole.
 
         Yields
         ------
@@ -105,10 +105,10 @@ class GroupBalancedKFold(_Splitter):
         Raises
         ------
         SplitError
-            If a class is in fewer groups than there are folds, or no assignment was found that has
-            every class in every fold.
+            If a class is in fewer groups than there are folds, or no assignment with every class in
+            every fold was found.
         ArgumentError
-            If groups are missing or an argument makes no sense.
+            If groups are missing or an argument is invalid.
         """
         self._check_n_splits(2)
         problem = _Problem.of(X, y, groups, self.by)
@@ -120,9 +120,10 @@ class GroupBalancedKFold(_Splitter):
         missing = np.argwhere(share_out(problem.counts, part, self.n_splits) == 0)
         if missing.size:
             raise SplitError(
-                "no assignment of whole groups was found that has class"
-                f" {problem.classes[missing[0, 1]]!r} in each of n_splits={self.n_splits} folds and"
-                " every other class too. Use fewer folds, or record more groups with this class."
+                "found no assignment of whole groups with class"
+                f" {problem.classes[missing[0, 1]]!r} and every other class in each of"
+                f" n_splits={self.n_splits} folds. Use fewer folds, or record more groups with this"
+                " class."
             )
         for fold in range(self.n_splits):
             tested = part[problem.group_index] == fold
@@ -132,16 +133,16 @@ class GroupBalancedKFold(_Splitter):
 class GroupBalancedShuffleSplit(_Splitter):
     """Random holdouts of whole groups, each with nearly its share of every class.
 
-    Each is the best balanced of some random ones, so that they differ from another.
+    Each is the best balanced of several random ones, so that they differ from each other.
 
     Parameters
     ----------
     n_splits : int, default=10
-        Holdouts, at least 1.
+        Number of holdouts, at least 1.
     test_size : float, default=0.2
-        Wanted share of the windows of each class to test on, above 0 and below 1.
+        Target share of the windows of each class to test on, above 0 and below 1.
     random_state : int, Generator, RandomState or None, default=0
-        Equal seeds, equal holdouts.
+        Equal seeds give equal holdouts.
     by : {"group", "recording"}, default="group"
         As in `GroupBalancedKFold`.
     """
@@ -175,9 +176,9 @@ class GroupBalancedShuffleSplit(_Splitter):
         Raises
         ------
         SplitError
-            If a class is in one group only, or no holdout was found with every class on both sides.
+            If a class is in one group only, or no holdout with every class on both sides was found.
         ArgumentError
-            If groups are missing or an argument makes no sense.
+            If groups are missing or an argument is invalid.
         """
         self._check_n_splits(1)
         size: Any = self.test_size
@@ -191,41 +192,41 @@ class GroupBalancedShuffleSplit(_Splitter):
         shares = np.array([1 - size, size])
         penalty = np.full((2, len(problem.classes)), 10.0)
         for _ in range(self.n_splits):
-            for search in (draw_assignment, assign_groups):  # the second where chance does not do
+            for search in (draw_assignment, assign_groups):  # search if random draws do not suffice
                 part = search(problem.counts, shares, penalty, rng)
                 missing = np.argwhere(share_out(problem.counts, part, 2) == 0)
                 if not missing.size:
                     break
             else:
                 raise SplitError(
-                    "no holdout of whole groups was found that has class"
-                    f" {problem.classes[missing[0, 1]]!r}, and every other, on both sides. Record"
-                    " more groups with this class."
+                    "found no holdout of whole groups with class"
+                    f" {problem.classes[missing[0, 1]]!r} and every other class on both sides."
+                    " Record more groups with this class."
                 )
             tested = part[problem.group_index] == 1
             yield np.flatnonzero(~tested), np.flatnonzero(tested)
 
 
 class BlockedTimeSplit(_Splitter):
-    """Folds of time: each recording is cut into blocks, and fold k tests on block k of every one.
+    """Folds in time: each recording is cut into blocks, and fold k tests on block k of each.
 
-    Every window is tested once. Training windows that overlap a test window, or come closer to one
-    than the embargo, are left out of that fold. The score says how well the same runs are known at
-    another time; how well new ones are, `GroupBalancedKFold` says.
+    Every window is tested once. Training windows that overlap a test window, or are closer to one
+    than the embargo, are left out of that fold. The score is for other times of known runs; for new
+    runs use `GroupBalancedKFold`.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Blocks of each recording, at least 2: equally many windows each, in the order of time.
+        Blocks of each recording, at least 2: equally many windows each, in order of time.
     embargo_s : float, optional
         Least time between the end of one window and the start of one on the other side, 0 or more;
         one window by default.
 
     Notes
     -----
-    scikit-learn hands `split` neither start times nor recordings; give it the folds themselves, as
-    ``cv=list(BlockedTimeSplit(5).split(windows))``. The idea of leaving out neighbours in time is
-    that of purged and embargoed cross-validation [1]_.
+    scikit-learn passes neither start times nor recordings to `split`; give it the folds themselves:
+    ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbours in time follows purged
+    and embargoed cross-validation [1]_.
 
     References
     ----------
@@ -250,15 +251,15 @@ class BlockedTimeSplit(_Splitter):
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet brings its own labels, recordings, starts and length.
+            A WindowSet has its own labels, recordings, starts and length.
         y : array-like of shape (n_windows,), optional
-            Labels; with them every fold must have every class to train on.
+            Labels; if given, every fold must have every class to train on.
         groups : array-like of shape (n_windows,), optional
             The recording of each window; not for a WindowSet.
         start_s : array-like of shape (n_windows,), optional
             Time of each window's first sample; not for a WindowSet.
         window_s : float, optional
-            Length of a window; of a WindowSet by default its timesteps over its rate.
+            Length of a window; for a WindowSet, timesteps divided by rate by default.
 
         Yields
         ------
@@ -267,10 +268,10 @@ class BlockedTimeSplit(_Splitter):
         Raises
         ------
         SplitError
-            If no recording has as many windows as there are folds, or a fold is left without
-            windows, or a class, to train on.
+            If no recording has as many windows as there are folds, or a fold has no windows, or
+            none of some class, to train on.
         ArgumentError
-            If starts, recordings or the length are missing, or an argument makes no sense.
+            If starts, recordings or the length are missing, or an argument is invalid.
         """
         self._check_n_splits(2)
         if isinstance(X, WindowSet):
@@ -285,11 +286,11 @@ class BlockedTimeSplit(_Splitter):
             ("window_s (or sample_rate_hz of a WindowSet)", window_s),
         ):
             if value is None:
-                raise ArgumentError(f"folds of time need {name}.")
+                raise ArgumentError(f"BlockedTimeSplit needs {name}.")
         recording, starts = check_times(groups, start_s)  # type: ignore[arg-type]
         reach = check_reach(window_s, self.embargo_s)  # type: ignore[arg-type]
         if len(starts) != len(X):
-            raise SplitError(f"X has {len(X)} windows, start_s {len(starts)} values.")
+            raise SplitError(f"X has {len(X)} windows, but start_s has {len(starts)} values.")
         label = _labels(y, len(starts))
         block = time_blocks(recording, starts, self.n_splits)
         empty = np.setdiff1d(np.arange(self.n_splits), block)
@@ -306,19 +307,19 @@ class BlockedTimeSplit(_Splitter):
             if lacking.size:
                 of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
                 raise SplitError(
-                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: the"
-                    f" others lie within {reach - float(window_s or 0):g} s of those it tests. Use"
-                    " a shorter embargo_s, another number of folds, or record longer."
+                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: all"
+                    f" others are within {reach - float(window_s or 0):g} s of its test windows."
+                    " Use a shorter embargo_s, another number of folds, or longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 
 
 class _Problem:
-    """Groups to be assigned: how many windows of each class each has."""
+    """Groups to assign, with the number of windows of each class in each."""
 
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
         names, first, index = np.unique(group, return_index=True, return_inverse=True)
-        # In the order they appear in, so that names do not decide.
+        # In order of appearance, so that names have no effect.
         order = np.argsort(first, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
@@ -338,19 +339,19 @@ class _Problem:
             groups = X.groups if by == "group" else X.recording_id
         if groups is None:
             raise ArgumentError(
-                "groups is missing: without them windows of one recording come to lie on both"
-                " sides. Give groups, such as the recording of each window."
+                "groups is missing, so windows of one recording would be on both sides. Give"
+                " groups, such as the recording of each window."
             )
         group = np.asarray(groups)
         if group.shape != (len(X),) or not len(X):
             raise SplitError(
-                f"groups has shape {group.shape} for {len(X)} windows; expected ({len(X)},), at"
-                " least one window."
+                f"groups has shape {group.shape} for {len(X)} windows; expected ({len(X)},), with"
+                " at least one window."
             )
         return cls(_labels(y, len(X)), group)
 
     def check_n_groups(self, needed: int, what_for: str) -> None:
-        """Raise when a class is in fewer groups than it is needed in."""
+        """Raise if a class is in fewer groups than needed."""
         n_groups = np.count_nonzero(self.counts, axis=0)
         rare = int(np.argmin(n_groups))
         if n_groups[rare] >= needed:
@@ -360,8 +361,8 @@ class _Problem:
         if n_groups[rare] == 1:
             alone = self.names[int(np.argmax(self.counts[:, rare]))]
             raise SplitError(
-                f"{whose} in one group only ({alone!r}), which cannot be trained on and tested at"
-                " once. Record more, give finer groups, or leave the class out."
+                f"{whose} in one group only ({alone!r}), which cannot be used for both training and"
+                " testing. Record more, use smaller groups, or leave the class out."
             )
         listed = ", ".join(
             f"{name} {count}" for name, count in zip(self.classes, n_groups, strict=True)
@@ -369,12 +370,12 @@ class _Problem:
         each = "" if one else f" Groups of each class: {listed}."
         raise SplitError(
             f"{whose} in {n_groups[rare]} groups, too few for {what_for}.{each} Use n_splits="
-            f"{n_groups[rare]} or fewer, record more, give finer groups, or leave the class out."
+            f"{n_groups[rare]} or fewer, record more, use smaller groups, or leave the class out."
         )
 
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
-    """Return the classes to balance; one for all where there are none."""
+    """Return the classes to balance; a single one if there are none."""
     if y is None:
         return np.zeros(n_windows, np.int64)
     label = np.asarray(y)
@@ -387,4 +388,4 @@ def _labels(y: Any, n_windows: int) -> NDArray[Any]:
 def _refuse_beside_windows(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise ArgumentError(f"{name} is given, and X, a WindowSet, brings its own.")
+            raise ArgumentError(f"{name} is given, but X is a WindowSet with its own; remove it.")

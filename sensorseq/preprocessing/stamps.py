@@ -1,4 +1,4 @@
-"""Stamps that repeat or go back: sorted and merged when asked, counted, never silently."""
+"""Repair time stamps that repeat or go back, on request only, and count the changes."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ DUPLICATES = ("mean", "first", "last")
 
 @dataclass(frozen=True, eq=False)
 class RepairedStamps:
-    """Samples on a clock that increases, and what it took.
+    """Samples with strictly increasing time stamps, and the number of repairs.
 
     Parameters
     ----------
     timestamps_s : ndarray of shape (n_kept,), float64
         Strictly increasing.
     values : ndarray of shape (n_kept, n_channels)
-        In the dtype given.
+        In the given dtype.
     n_out_of_order : int
-        Rows whose stamp was below one before it.
+        Rows whose time stamp was below an earlier one.
     n_duplicates : int
-        Rows that were merged into another of the same stamp.
+        Rows that were merged into another with the same time stamp.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -41,10 +41,10 @@ class RepairedStamps:
 def repair_stamps(
     timestamps_s: ArrayLike, values: ArrayLike, *, duplicates: str = "mean"
 ) -> RepairedStamps:
-    """Sort samples by their stamps and merge those that share one.
+    """Sort samples by time and merge those with equal time stamps.
 
-    For logs whose rows arrived out of order or twice. It does not mend a clock that was set while
-    recording: rows from before and after would be mixed. The counts tell the two apart.
+    For logs whose rows arrived out of order or twice. It cannot repair a clock that was reset while
+    recording: rows from before and after would be mixed. The counts help to tell the two apart.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def repair_stamps(
     values : array-like of shape (n_samples, n_channels), float32 or float64
         NaN marks a missing sample.
     duplicates : {"mean", "first", "last"}, default="mean"
-        What becomes of rows with equal stamps: the mean of the samples that are there, channel by
-        channel; the first row given; the last row given.
+        How to merge rows with equal time stamps: the mean of the valid samples of each channel,
+        the first row, or the last row.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def repair_stamps(
     SignalError
         If a stamp is NaN or infinite, or shapes disagree.
     ArgumentError
-        If `duplicates` is not known.
+        If `duplicates` is unknown.
 
     Examples
     --------
@@ -97,11 +97,11 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the stamps as float64 when there is a finite one for each of `n_samples`."""
+    """Return the stamps as float64 if there is a finite one for each of `n_samples`."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
-            f"{t.shape} timestamps for {n_samples} samples; give one for each sample."
+            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
         )
     wrong = np.flatnonzero(~np.isfinite(t))
     if wrong.size:
@@ -120,12 +120,12 @@ def check_stamps_increase(timestamps_s: NDArray[np.float64]) -> None:
         raise SignalError(
             f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
             f" ({timestamps_s[row - 1]:.9g} s, then {timestamps_s[row]:.9g} s); timestamps must be"
-            " strictly increasing. `repair_stamps` sorts and merges them."
+            " strictly increasing. Use `repair_stamps` to sort and merge them."
         )
 
 
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Mean of the samples that are there, from each start to the next; NaN where none is."""
+    """Return the mean of the valid samples from each start to the next; NaN if there are none."""
     there = ~np.isnan(x)
     total = np.add.reduceat(np.where(there, x, 0).astype(np.float64), starts, axis=0)
     n = np.add.reduceat(there.astype(np.float64), starts, axis=0)

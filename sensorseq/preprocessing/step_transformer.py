@@ -19,18 +19,18 @@ from sensorseq.windows import WindowSet
 
 
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Take recordings, or windows one by one, through filters and features.
+    """Apply filters and features to recordings, or to windows one by one.
 
-    Before windows are cut is the better place: there a filter knows what comes before and after,
-    while every window has edges of its own. Nothing is learned, so nothing can leak.
+    Apply them before cutting windows if possible: there a filter sees what comes before and after,
+    while every window adds edges. Nothing is fitted, so nothing can leak.
 
     Parameters
     ----------
     steps : sequence of Step or dict, optional
-        In the order they are taken in; see `sensorseq.preprocessing.steps`. None: values stay as
-        they are.
+        Steps in the order they are applied; see `sensorseq.preprocessing.steps`. None leaves values
+        unchanged.
     sample_rate_hz : float, optional
-        Rate of windows given as arrays; recordings and a WindowSet bring their own.
+        Rate of windows given as arrays; recordings and a WindowSet have their own.
 
     Attributes
     ----------
@@ -73,9 +73,9 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ArgumentError, ConfigurationError
-            If a step is none, or has no meaning; a note says which.
+            If an entry is not a step, or is invalid; a note names it.
         SignalError
-            If `sample_rate_hz` is no positive rate.
+            If `sample_rate_hz` is not a positive rate.
         """
         self.steps_ = make_steps(self.steps)
         if self.sample_rate_hz is not None:
@@ -94,16 +94,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> Any:
-        """Return what was given, after all steps, in the same form.
+        """Return the input after all steps, in the same form.
 
-        Windows of one channel, (n, t), come back as (n, t) when one channel is left, else as
-        (n, t, c).
+        Windows of one channel, (n, t), are returned as (n, t) if the result has one channel, else
+        as (n, t, c).
 
         Parameters
         ----------
         X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
-            Recordings have to be evenly sampled; channels of an array are called channel_0,
-            channel_1 and so on.
+            Recordings must be evenly sampled; channels of an array are named channel_0, channel_1
+            and so on.
 
         Returns
         -------
@@ -113,10 +113,9 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ArgumentError
-            If a step names a channel that is not there, or `sample_rate_hz` is not given for an
-            array.
+            If a step names a missing channel, or `sample_rate_hz` is not given for an array.
         SignalError, RecordingError
-            If samples are missing or uneven, or X does not fit what was fitted.
+            If samples are missing or uneven, or X does not match the fitted input.
         WindowError
             If windows of a WindowSet are padded.
         """
@@ -132,7 +131,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
         if self.sample_rate_hz is None:
             raise ArgumentError(
-                "sample_rate_hz is not given; arrays do not say at which rate they were sampled."
+                "sample_rate_hz is not given; it is required for arrays, which have no sample rate."
             )
         made = np.stack(self._each(windows, names, float(self.sample_rate_hz))[0])
         return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
@@ -141,15 +140,17 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         lengths = np.asarray(windows.lengths)
         if (lengths < windows.n_timesteps).any():
             raise WindowError(
-                "windows are padded (lengths below n_timesteps); take the recordings through the"
-                " steps before windows are cut."
+                "windows are padded (lengths below n_timesteps); apply the steps to the recordings"
+                " before cutting windows."
             )
         rate = windows.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
         if rate is None:
-            raise ArgumentError("sample_rate_hz is not given, and the windows do not know it.")
+            raise ArgumentError(
+                "sample_rate_hz is not given, and the windows do not have one; give it."
+            )
         if not self.steps_:
             return windows
-        # Where there is no window, one of zeros tells what windows would look like.
+        # Without windows, one of zeros determines the shape of the result.
         given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
         made, last = self._each(given, windows.channels, float(rate))
         return replace(
@@ -174,7 +175,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return StepChain(self.steps_).apply(recording, sample_rate_hz)
 
     def _check_channels(self, channels: tuple[Channel, ...], rate: float | None) -> None:
-        if rate is None:  # `transform` says what is missing
+        if rate is None:  # `transform` reports what is missing
             return
         for index, step in enumerate(self.steps_):
             try:
@@ -189,7 +190,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not reset and hasattr(self, "_ndim") and ndim != self._ndim:
             raise SignalError(
                 f"X has {ndim} dimensions, but SignalSteps was fitted on windows with"
-                f" {self._ndim}; a single channel is X[:, :, np.newaxis]."
+                f" {self._ndim}; for a single channel use X[:, :, np.newaxis]."
             )
         self._ndim = ndim
         dtype = [np.float64, np.float32]

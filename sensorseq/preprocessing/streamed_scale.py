@@ -1,4 +1,4 @@
-"""The scaler of more training windows than memory holds, from blocks of them."""
+"""Fit a scaler to blocks of training windows that do not fit in memory together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -29,20 +29,20 @@ def fit_scaler_to_blocks(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Learn what `fit_scaler` would learn from all blocks at once, to the bit.
+    """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
 
-    Standard, min_max and max_abs hold one block at a time and read each once; robust and quantile
-    need all samples of a channel, and hold one channel at a time.
+    standard, min_max and max_abs read each block once and hold one block at a time; robust and
+    quantile need all samples of a channel, and hold one channel at a time.
 
     Parameters
     ----------
     blocks : callable returning iterables of ndarray of shape (n, n_timesteps, n_channels)
-        Training windows, or pairs of windows and their lengths, of shape (n,); read once, and by
-        robust and quantile once more for each channel.
+        Training windows, or pairs of windows and their lengths of shape (n,). Read once; robust and
+        quantile read them once more for each channel.
     kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
         See `fit_scaler`.
     rated, channels
-        See `rated_scaler`. For physical one block is read, to count its channels.
+        See `rated_scaler`. For physical, one block is read to count its channels.
 
     Returns
     -------
@@ -51,16 +51,16 @@ def fit_scaler_to_blocks(
     Raises
     ------
     SignalError
-        If no block holds a step, or a valid step is NaN or infinite.
+        If no block has a valid step, or a valid step is NaN or infinite.
     ArgumentError
-        If `kind` is unknown, or `rated` does not fit it or the channels.
+        If `kind` is unknown, or `rated` does not match it or the channels.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
     if kind == PHYSICAL and channels is not None:
         return rated_scaler(rated, len(channels), channels)
     if kind != PHYSICAL and rated is not None:
-        raise ArgumentError(f"rated is for kind={PHYSICAL!r} alone, and kind is {kind!r}.")
+        raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
     moments = ChannelMoments()
     for block in blocks():
         windows, lengths = _parted(block)

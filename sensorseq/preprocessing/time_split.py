@@ -1,4 +1,4 @@
-"""Split each recording along its time, with windows left out where two parts meet."""
+"""Split each recording in time, and leave out windows where two parts meet."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def split_by_time(
     embargo_s: float | None = None,
     y: ArrayLike | None = None,
 ) -> NDArray[np.str_]:
-    """Assign the windows of every recording to train, validation and test in the order of time.
+    """Assign the windows of every recording to train, validation and test in order of time.
 
-    For recordings of which there are too few to hold some out: the score then says how well the
-    same runs are known later on, not how well a new run is. Windows of the earlier part that
-    overlap one of the later part, or come closer than the embargo, are left out, so the parts
-    before a border come out smaller than their share.
+    Use it if there are too few recordings to hold some out: the score is then for later times of
+    known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
+    are closer to it than the embargo, are left out, so parts before a border are smaller than their
+    share.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def split_by_time(
         Shares of each recording's windows for train, validation and test, which sum to 1. A part
         of 0 stays empty.
     embargo_s : float, optional
-        Least time between the end of a window and the start of one in another part, 0 or more;
-        one window by default: signals resemble themselves for a while.
+        Least time between the end of a window and the start of one in another part, 0 or more; one
+        window by default, because signals stay correlated for a while.
     y : array-like of shape (n_windows,), optional
-        Labels; with them every part must have every class.
+        Labels; if given, every part must have every class.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def split_by_time(
     SplitError
         If shapes disagree, a start is not finite, or a part lacks windows or a class.
     ArgumentError
-        If `fractions`, `window_s` or `embargo_s` make no sense.
+        If `fractions`, `window_s` or `embargo_s` are invalid.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -64,10 +64,10 @@ def split_by_time(
         raise SplitError(f"y has shape {label.shape}; {len(starts)} windows need ({len(starts)},).")
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
-    # A share of 0 has no width between two borders, but the last border may be missed by rounding.
+    # A share of 0 has no width between two borders, but rounding may miss the last border.
     part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
     part: NDArray[np.str_] = np.array(PARTS)[part_index]
-    # The part before a border gives way: test windows are the fewest and are all kept.
+    # Leave out windows before a border: test windows are the fewest and are all kept.
     for index in (1, 0):
         later = np.isin(part, PARTS[index + 1 :])
         part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
@@ -76,9 +76,9 @@ def split_by_time(
         if lacking.size or not (part == name).any():
             of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
             raise SplitError(
-                f"no window{of} is left for {name}: the recordings are too short for these parts"
-                f" and {reach - window_s:g} s between them. Split by group, set a part's fraction"
-                " to 0, use shorter windows or a shorter embargo_s, or record longer."
+                f"no window{of} remains for {name}: the recordings are too short for these parts"
+                f" with {reach - window_s:g} s between them. Split by group, set a part's fraction"
+                " to 0, use shorter windows or a shorter embargo_s, or longer recordings."
             )
     return part
 
@@ -86,10 +86,10 @@ def split_by_time(
 def time_blocks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
 ) -> NDArray[np.int64]:
-    """Cut every recording into blocks of equally many windows in the order of time.
+    """Cut every recording into blocks of equally many windows in order of time.
 
-    Windows of one start, such as copies, are in one block. A recording of fewer windows than blocks
-    has some in none.
+    Windows with equal starts, such as copies, are in one block. A recording with fewer windows than
+    blocks has no window in some blocks.
     """
     rank, n_ranks = _ranks(recording_id, start_s)
     return (rank * n_blocks) // n_ranks
@@ -101,9 +101,9 @@ def near_in_time(
     marked: NDArray[np.bool_],
     reach_s: float,
 ) -> NDArray[np.bool_]:
-    """Mask of windows that start less than `reach_s` from a marked one of their recording."""
+    """Return a mask of windows within `reach_s` of a marked one of their recording, by start."""
     near = np.zeros(len(start_s), bool)
-    # Stamps of an epoch clock, 1.7e9 s, are rounded to 2.4e-7 s.
+    # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
     rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
     for rows in rows_of(recording_id):
         there = np.sort(start_s[rows[marked[rows]]])
@@ -117,7 +117,7 @@ def near_in_time(
 
 
 def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Positions of the windows of each recording."""
+    """Return the positions of the windows of each recording."""
     index = np.unique(recording_id, return_inverse=True)[1]
     order = np.argsort(index, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
@@ -126,22 +126,22 @@ def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
 def check_times(
     recording_id: ArrayLike, start_s: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the recording and the start of each window when they are known for all."""
+    """Return the recording and the start of each window if they are known for all."""
     recording, starts = np.asarray(recording_id), np.asarray(start_s)
     if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
         raise SplitError(
-            f"recording_id of shape {recording.shape} for start_s of shape {starts.shape}; both"
-            " need (n_windows,), at least one window."
+            f"recording_id has shape {recording.shape} and start_s has shape {starts.shape}; both"
+            " need (n_windows,), with at least one window."
         )
     if starts.dtype.kind not in "fiu":
-        raise SplitError(f"start_s of type {starts.dtype} are no seconds.")
+        raise SplitError(f"start_s has dtype {starts.dtype}; it must hold numbers of seconds.")
     starts = starts.astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(starts))
     if wrong.size:
         row = int(wrong[0])
         raise SplitError(
-            f"start_s[{row}] is {starts[row]} (recording {recording.tolist()[row]!r}); a window"
-            " without a time cannot be put before or after others."
+            f"start_s[{row}] is {starts[row]} (recording {recording.tolist()[row]!r}); every window"
+            " needs a finite start."
         )
     return recording, starts
 
@@ -160,7 +160,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Position of each window among the starts of its recording, and how many starts there are."""
+    """Return the rank of each window's start in its recording, and the number of starts."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         known, rank[rows] = np.unique(start_s[rows], return_inverse=True)

@@ -1,4 +1,4 @@
-"""The steps as scikit-learn objects: fit, transform, fit_resample."""
+"""The steps of preparation as scikit-learn objects: fit, transform, fit_resample."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     """Scale each channel by statistics of the windows it was fitted on.
 
     Takes arrays of shape (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps) for one
-    channel, or a WindowSet. Of a WindowSet with a split only the training part is learned from.
+    channel, or a WindowSet. If a WindowSet has a split, only its training part is used for fitting.
 
     Parameters
     ----------
@@ -50,21 +50,22 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
         ``"physical"``, see `sensorseq.preprocessing.scale.fit_scaler`.
     per : {"all", "recording", "group"}, default="all"
-        What has statistics of its own, see `sensorseq.preprocessing.keyed_scale.KeyedScaler`. All
-        but ``"all"`` takes a WindowSet, which tells the recording and the group of each window.
+        The unit that statistics are computed for, see
+        `sensorseq.preprocessing.keyed_scale.KeyedScaler`. ``"recording"`` and ``"group"`` need a
+        WindowSet.
     rated : mapping of channel name to float, or sequence of float, optional
-        For ``kind="physical"``: what each channel is divided by. Names need a WindowSet.
+        For ``kind="physical"``: the divisor of each channel. Names need a WindowSet.
 
     Attributes
     ----------
     scaler_ : Scaler or KeyedScaler
-        The statistics as a value that can be stored.
+        The statistics as an object that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        What is subtracted, then divided by. For ``per="all"`` alone.
+        The value subtracted from each channel, and its divisor. Only for ``per="all"``.
     constant_channels_ : tuple of int
-        Positions of channels that were constant; they are centred, and scaled by 1.
+        Positions of channels that were constant; they are centred and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
-        The same as `channel_center_`; for ``kind="standard"``.
+        The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int
         Timesteps for 2-D input, channels otherwise.
     """
@@ -84,7 +85,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.rated = rated
 
     def fit(self, X: Any, y: Any = None, lengths: ArrayLike | None = None) -> Self:
-        """Learn the statistics.
+        """Compute the statistics.
 
         Parameters
         ----------
@@ -93,7 +94,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         y : None
             Not used.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps of each window; a WindowSet brings its own.
+            Valid steps of each window; a WindowSet has its own.
 
         Returns
         -------
@@ -102,10 +103,10 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Raises
         ------
         SignalError
-            If a valid step is NaN or infinite, there is no step at all, or, with `per`, an array is
-            given, which does not tell the recording of each window.
+            If a valid step is NaN or infinite, there is no valid step, or `per` needs a WindowSet
+            and an array is given.
         ArgumentError
-            If `kind` or `per` is unknown, or `rated` does not fit the channels.
+            If `kind` or `per` is unknown, or `rated` does not match the channels.
         """
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
@@ -152,23 +153,23 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps[, n_channels]) or WindowSet
-            Windows; a WindowSet comes back as one, marked as scaled in its provenance.
+            Windows; for a WindowSet, the result is one too, marked as scaled in its provenance.
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window.
 
         Returns
         -------
         ndarray of the shape of X, or WindowSet
-            float32 for float32, else float64. All windows given of a recording or group that was
-            not fitted are scaled by their own statistics, with `per`: give all of it at once.
+            float32 for float32, else float64. With `per`, windows of a recording or group that was
+            not fitted are scaled by their own statistics: give all its windows at once.
 
         Raises
         ------
         SignalError
-            If X has another number of dimensions or channels than what was fitted, or a valid step
-            is NaN or infinite.
+            If X has another number of dimensions or channels than in `fit`, or a valid step is NaN
+            or infinite.
         WindowError
-            If a WindowSet was scaled before.
+            If a WindowSet is already scaled.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -178,12 +179,12 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Undo `transform`; per recording or group, for those that were fitted.
+        """Undo `transform`; with `per`, only for fitted recordings or groups.
 
         Parameters
         ----------
         X, lengths
-            As `transform` gives and takes them.
+            As in `transform`.
 
         Returns
         -------
@@ -192,7 +193,8 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Raises
         ------
         SignalError
-            If X does not fit what was fitted, or is of a recording or group that was not.
+            If X does not match the fitted windows, or is from a recording or group that was not
+            fitted.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -203,7 +205,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return transform_by(self.scaler_, values, lengths, inverse=True)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
-        # Padding may be NaN: with lengths, fit_scaler and transform look at the valid steps alone.
+        # Padding may be NaN: with lengths, fit_scaler and transform only use the valid steps.
         accept: dict[str, Any] = {
             "dtype": [np.float64, np.float32],
             "ensure_all_finite": lengths is None,
@@ -212,7 +214,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         if not reset and ndim != self._window_ndim:
             raise SignalError(
                 f"X has {ndim} dimensions, but ChannelScaler was fitted on windows with"
-                f" {self._window_ndim}; a single channel is X[:, :, np.newaxis]."
+                f" {self._window_ndim}; for a single channel use X[:, :, np.newaxis]."
             )
         values: NDArray[np.floating]
         if ndim == 2:
@@ -226,16 +228,16 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
 
 class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Bring recordings to one even rate; gaps cut them into pieces.
+    """Resample recordings to one even rate; gaps cut them into pieces.
 
     Parameters
     ----------
     sample_rate_hz : float
         Target rate in Hz.
     max_gap_s : float, optional
-        Longest hole, in seconds, to interpolate across; by default ten sample periods of the input.
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
     attenuation_db : float, default=90.0
-        What is taken from above the new Nyquist frequency.
+        Attenuation above the new Nyquist frequency.
     engine : {"polyphase", "soxr"}, default="polyphase"
         See `sensorseq.preprocessing.resample.resample`.
     """
@@ -268,9 +270,9 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         SignalError
-            If `sample_rate_hz` is no positive rate.
+            If `sample_rate_hz` is not a positive rate.
         ArgumentError
-            If another argument makes no sense.
+            If another argument is invalid.
         """
         check_rate("sample_rate_hz", self.sample_rate_hz)
         if self.max_gap_s is not None:
@@ -289,8 +291,8 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         list of Recording
-            Evenly sampled, free of NaN; more than X has where gaps cut, fewer where nothing is
-            known.
+            Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
+            time at which all channels are known gives none.
 
         Raises
         ------
@@ -320,8 +322,8 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
     label_rule, min_purity, short, phase, random_state, drop_unlabelled
-        Which label a window has, what becomes of short pieces, and where the first window begins;
-        see `sensorseq.preprocessing.window.window_recordings`.
+        The label of a window, the handling of short pieces, and the start of the first window; see
+        `sensorseq.preprocessing.window.window_recordings`.
     """
 
     def __init__(
@@ -360,7 +362,7 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ArgumentError
-            If one makes no sense.
+            If an argument is invalid.
         """
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
@@ -375,7 +377,7 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : iterable of Recording
-            Evenly sampled, as `Resampler` makes them.
+            Evenly sampled, as returned by `Resampler`.
 
         Returns
         -------
@@ -387,7 +389,7 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         RecordingError
             If a recording is uneven, has gaps, or differs from the others in channels or rate.
         WindowError
-            If no recording is as long as a window, or a class loses all of its windows.
+            If no recording is as long as a window, or a class loses all its windows.
         """
         return window_recordings(
             X,
@@ -403,7 +405,7 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat windows until every class has equally many; for training windows alone.
+    """Drop or repeat windows until every class has equally many; only for training windows.
 
     Works on windows of any shape, and in imbalanced-learn's pipeline.
 
@@ -412,18 +414,18 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     strategy : {"undersample", "oversample"}, default="undersample"
         See `sensorseq.preprocessing.balance.balance_indices`.
     random_state : int, Generator, RandomState or None
-        Decides which windows; equal seeds, equal choice.
+        Decides which windows; equal seeds give equal choices.
     max_per_recording : int or float, optional
-        Most rows of one recording in a class; see `balance_indices`. Needs recordings: those of a
-        WindowSet, or `recording_id` given to `fit_resample`.
+        Most rows of one recording in a class; see `balance_indices`. Needs the recording of each
+        window, from a WindowSet or as `recording_id` in `fit_resample`.
     augmentation : Augmentation, optional
-        For ``"oversample"``: what becomes of repeated windows. The first of each stays as it is.
-        Without it they are exact repeats.
+        For ``"oversample"``: how to change repeated windows. The first of each stays unchanged.
+        Without it, windows are repeated exactly.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_chosen,), int64
-        Positions of the chosen windows in what was given.
+        Positions of the chosen windows in the input.
     copy_numbers_ : ndarray of shape (n_chosen,), int64
         0 for a window itself, from 1 for its copies.
     groups_, lengths_ : ndarray of shape (n_chosen,) or None
@@ -462,12 +464,12 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet brings its own labels, groups, lengths and recordings. Of one with a split
-            only the training part is balanced; the rest stays, bit for bit.
+            A WindowSet has its own labels, groups, lengths and recordings. If it has a split, only
+            the training part is balanced; the rest stays unchanged.
         y : array-like of shape (n_windows,)
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            Groups to drop or repeat windows of in turns; valid steps.
+            Groups from which windows are dropped or repeated in rotation; valid steps.
         recording_id : array-like of shape (n_windows,), optional
             For `max_per_recording`.
 
@@ -479,19 +481,19 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         WindowError
-            If there are no labels, shapes disagree, or X is a WindowSet with a split and without
+            If there are no labels, shapes disagree, or X is a WindowSet with a split but without
             training windows: validation and test are never balanced.
         ArgumentError
-            If an argument makes no sense, or a WindowSet is given what it brings itself.
+            If an argument is invalid, or duplicates what a WindowSet already has.
         """
         if self.augmentation is not None and self.strategy == "undersample":
             raise ArgumentError(
-                "augmentation changes repeated windows, and strategy='undersample' repeats none;"
-                " take strategy='oversample', or an Augmenter after it."
+                "augmentation changes repeated windows, but strategy='undersample' repeats none;"
+                " use strategy='oversample', or an Augmenter after it."
             )
         given = _Given.of(X, y, groups, lengths, recording_id, "balanced")
         if given.y is None:
-            raise WindowError("balancing needs labels; y is None.")
+            raise WindowError("balancing needs labels, but y is None.")
         rows = given.train
         rng = check_random_state(self.random_state)
         chosen = balance_indices(
@@ -509,28 +511,28 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add changed copies of every training window, as another run of the robot would give them.
+    """Add randomly changed copies of every training window, similar to another run of the robot.
 
     Works in imbalanced-learn's pipeline; see `sensorseq.preprocessing.augment.augment_windows`.
 
     Parameters
     ----------
     augmentation : Augmentation, optional
-        What to change, and how much; `Augmentation.standard` by default.
+        Kinds and strengths of the changes; `Augmentation.standard` by default.
     n_copies : int, default=1
-        Copies of each window, beside the window itself.
+        Copies of each window, in addition to the window itself.
     random_state : int, Generator, RandomState or None
-        Equal seeds, equal copies.
+        Equal seeds give equal copies.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        Position of the window each row is, or is a copy of, in what was given; sorted.
+        Position in the input of the window that each row is, or is a copy of; sorted.
     copy_numbers_ : ndarray of shape (n_rows,), int64
         0 for a window itself, from 1 for its copies.
     groups_, lengths_ : ndarray of shape (n_rows,) or None
-        `groups` and `lengths` of the rows. A copy has those of its window, and of a WindowSet its
-        recording and its start too, so that a check for leaks knows it again.
+        `groups` and `lengths` of the rows. A copy has the values of its window, and in a WindowSet
+        also its recording and start, so that a check for leakage recognises it.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
@@ -557,12 +559,12 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps[, n_channels]) or WindowSet
-            A WindowSet brings its own labels, groups and lengths. Of one with a split only the
-            training part is copied; the rest stays, bit for bit.
+            A WindowSet has its own labels, groups and lengths. If it has a split, only the training
+            part is copied; the rest stays unchanged.
         y : array-like of shape (n_windows,), optional
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            Kept beside the rows; valid steps.
+            Groups, copied with the rows; valid steps.
 
         Returns
         -------
@@ -573,10 +575,10 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         WindowError, SignalError
-            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split and
+            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
             without training windows: validation and test are never augmented.
         ArgumentError
-            If an argument makes no sense, or a WindowSet is given what it brings itself.
+            If an argument is invalid, or duplicates what a WindowSet already has.
         """
         n_copies: Any = self.n_copies
         if not isinstance(n_copies, int | np.integer) or isinstance(n_copies, bool) or n_copies < 1:
@@ -592,7 +594,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Given:
-    """What `fit_resample` was given, checked, whether as arrays or as a WindowSet."""
+    """The checked input of `fit_resample`, from arrays or a WindowSet."""
 
     X: Any
     y: NDArray[Any] | None
@@ -609,17 +611,19 @@ class _Given:
         if isinstance(X, WindowSet):
             for name, value in named.items():
                 if value is not None:
-                    raise ArgumentError(f"{name} is given, and X, a WindowSet, brings its own.")
+                    raise ArgumentError(
+                        f"{name} is given, but X is a WindowSet with its own; remove it."
+                    )
             named = {name: getattr(X, name) for name in named}
             y = X.y if y is None else y
         else:
             X = np.asarray(X)
             if not X.ndim:
-                raise WindowError(f"X={X!r} is no array of windows.")
+                raise WindowError(f"X={X!r} is not an array of windows.")
         arrays = {name: None if v is None else np.asarray(v) for name, v in named.items()}
         labels = None if y is None else np.asarray(y)
         if labels is not None and len(labels) != len(X):
-            raise WindowError(f"X has {len(X)} windows, y {len(labels)} labels.")
+            raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
         for name, values in arrays.items():
             if values is not None and values.shape != (len(X),):
                 raise WindowError(
@@ -631,8 +635,8 @@ class _Given:
             if not len(train) and len(X):
                 parts = " and ".join(part for part in PARTS if part in X.split)
                 raise WindowError(
-                    f"these {len(X)} windows are of the {parts} part; only training windows are"
-                    f" {to_be}, or a score on the others would not say how the robot fares."
+                    f"these {len(X)} windows are in the {parts} part; only training windows may be"
+                    f" {to_be}, because other parts must reflect real use."
                 )
         return cls(X, labels, **arrays, train=train)
 
@@ -688,5 +692,5 @@ class _Given:
 def _refuse_scaled(windows: WindowSet) -> None:
     if "scaled" in windows.provenance:
         raise WindowError(
-            f"these windows are scaled already ({windows.provenance['scaled']}); scale once."
+            f"these windows are already scaled ({windows.provenance['scaled']}); scale only once."
         )

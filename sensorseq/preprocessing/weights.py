@@ -1,4 +1,4 @@
-"""How much a window of each class counts, so that rare classes are not outvoted."""
+"""Class weights, so that rare classes are not outvoted."""
 
 from typing import Any
 
@@ -17,20 +17,20 @@ def class_weights(
     beta: float = BETA,
     sample_weight: ArrayLike | None = None,
 ) -> dict[Any, float]:
-    """Return the factor on the loss of each class; over all windows its mean is 1.
+    """Return a loss weight for each class; the mean over all windows is 1.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,)
         Labels of the training windows.
     kind : {"balanced", "effective_number"}, default="balanced"
-        balanced: ``n / (k * count)``, so that every class counts alike [1]_. effective_number:
-        in proportion to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
-        each other bring ever less that is new; a class of many is then weakened less than by its
+        balanced: ``n / (k * count)``, so that every class counts equally [1]_. effective_number:
+        proportional to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
+        each other add less and less information, so large classes are reduced less than by their
         count.
     beta : float, default=0.999
-        For ``"effective_number"`` alone, from 0 (no weights) to below 1. A class counts as at most
-        ``1 / (1 - beta)`` windows. [2]_ took 0.9 to 0.9999 and found 0.999 or above best for large
+        Only for ``"effective_number"``, from 0 (no weights) to below 1. A class counts as at most
+        ``1 / (1 - beta)`` windows. [2]_ used 0.9 to 0.9999 and found 0.999 or above best for large
         sets.
     sample_weight : array-like of shape (n_windows,), optional
         A window of weight 2 counts as two.
@@ -38,13 +38,13 @@ def class_weights(
     Returns
     -------
     dict of label to float
-        What `class_weight` of an estimator takes, in the order of the sorted labels.
+        For `class_weight` of an estimator, in the order of the sorted labels.
 
     Raises
     ------
     WindowError
-        If there is no window, `sample_weight` does not fit, is negative or not finite, or leaves
-        nothing of a class.
+        If there is no window, or `sample_weight` has the wrong shape, is negative or not finite, or
+        is 0 for a whole class.
     ArgumentError
         If `kind` is unknown or `beta` is outside its range.
 
@@ -64,8 +64,7 @@ def class_weights(
     if not (counts > 0).all():
         lost = classes.tolist()[int(np.argmin(counts))]
         raise WindowError(
-            f"class {lost!r}: sample_weight is 0 for all of its windows, so nothing is left to"
-            " weigh; leave the class out."
+            f"class {lost!r}: sample_weight is 0 for all its windows; leave the class out."
         )
     return dict(zip(classes.tolist(), weights_of_counts(counts, kind, beta).tolist(), strict=True))
 
@@ -79,7 +78,7 @@ def weights_of_counts(
         balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
         return np.where(present, balanced, 1.0)
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
-        raise ArgumentError(f"beta={beta!r} does not lie in 0..1 (1 excluded).")
+        raise ArgumentError(f"beta={beta!r} is not in 0..1 (1 excluded).")
     if beta == 0:
         return np.ones(len(counts))
     # expm1: 1 - beta**count in full precision where beta is close to 1
@@ -94,7 +93,7 @@ def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDA
     try:
         weight = np.asarray(sample_weight, np.float64)
     except (TypeError, ValueError) as error:
-        raise WindowError(f"sample_weight is not numbers ({error}).") from error
+        raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
     if weight.shape != (n_windows,):
         raise WindowError(
             f"sample_weight has shape {weight.shape}; {n_windows} windows need ({n_windows},)."
@@ -102,5 +101,5 @@ def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDA
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if wrong.size:
         row = int(wrong[0])
-        raise WindowError(f"sample_weight[{row}] is {weight[row]}; weights are 0 or more.")
+        raise WindowError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
     return weight

@@ -1,4 +1,4 @@
-"""Cut recordings into windows that cross neither a recording's end nor a gap."""
+"""Cut recordings into windows that do not cross a recording's end or a gap."""
 
 import hashlib
 import math
@@ -34,13 +34,13 @@ from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
 PHASES = ("grid", "random")
-UNEVEN_PERIODS = 0.05  # how far a stamp may lie off an even clock before windows are refused
+UNEVEN_PERIODS = 0.05  # largest deviation of a time stamp from an even clock
 
-_BLOCK = 1 << 16  # samples looked at at a time, so that a check costs no memory
+_BLOCK = 1 << 16  # samples checked at a time, to save memory
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
-    """Return the samples of a window: floor(window_s * sample_rate_hz + 1e-9).
+    """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9).
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def window_samples(window_s: float, sample_rate_hz: float) -> int:
     Raises
     ------
     ArgumentError
-        If that is less than one sample, or an argument is not above zero.
+        If the result is less than one sample, or an argument is not above zero.
     """
     seconds, rate = (
         check_positive("window_s", window_s),
@@ -72,13 +72,13 @@ def window_starts(
 ) -> NDArray[np.int64]:
     """Return the first sample of every whole window, ceil(k * hop_s * sample_rate_hz).
 
-    Starts follow time, not a rounded hop, so windows of a hop that is no whole number of samples do
-    not drift away from it.
+    Starts follow time, not a rounded hop, so windows do not drift if a hop is not a whole number of
+    samples.
 
     Parameters
     ----------
     n_samples : int
-        Samples there are.
+        Number of samples.
     window_samples : int
         Samples of a window.
     hop_s : float
@@ -95,14 +95,14 @@ def window_starts(
     hop = check_positive("hop_s", hop_s) * rate
     if hop < 1 - 1e-9:
         raise ArgumentError(
-            f"hop_s={hop_s!r} is less than one sample at {rate:g} Hz: windows would repeat;"
+            f"hop_s={hop_s!r} is less than one sample at {rate:g} Hz, so windows would repeat;"
             f" use at least {1 / rate:g} s."
         )
     last = n_samples - window_samples
     if last < 0:
         return np.empty(0, np.int64)
     exact = np.arange(int(last / hop) + 2) * hop
-    # What lies above a whole number by rounding alone is that number.
+    # Values above a whole number only because of rounding count as that number.
     rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
     starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
     kept: NDArray[np.int64] = starts[starts <= last]
@@ -121,8 +121,8 @@ def make_windows(
     window_samples : int
         Samples of a window, at least 1.
     hop_samples : int, optional
-        Samples between window starts, at least 1; `window_samples` by default, so that windows
-        lie back to back.
+        Samples between window starts, at least 1; `window_samples` by default, so that windows are
+        adjacent.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def make_windows(
     if x.ndim != 2:
         raise WindowError(
             f"signal has shape {x.shape}; expected (n_samples, n_channels)."
-            " A single channel is signal.reshape(-1, 1)."
+            " For a single channel use signal.reshape(-1, 1)."
         )
     hop = window_samples if hop_samples is None else hop_samples
     for argument, count in (("window_samples", window_samples), ("hop_samples", hop)):
@@ -164,12 +164,12 @@ def scaled_windows(
     window_samples, hop_samples : int
         As in `make_windows`.
     scaler : Scaler, optional
-        Computed in float64 and rounded once; values stay as they are when not given.
+        Computed in float64 and rounded once; without it, values stay unchanged.
 
     Returns
     -------
     ndarray of shape (n_windows, window_samples, n_channels), float32
-        What ``scaler.transform(make_windows(...))`` gives, as float32.
+        The result of ``scaler.transform(make_windows(...))``, as float32.
 
     Raises
     ------
@@ -201,69 +201,68 @@ def window_recordings(
     drop_unlabelled: bool = True,
     check_classes: bool = True,
 ) -> WindowSet:
-    """Cut recordings into windows, which keep where they were cut and what they are.
+    """Cut recordings into windows, and store the origin and label of each.
 
     No window crosses the end of a recording, or a gap that cut it into pieces.
 
     Parameters
     ----------
     recordings : iterable of Recording
-        Evenly sampled at one rate, with the same channels, free of NaN: as `resample_recording`
-        makes them. Pieces of one recording share its id.
+        Evenly sampled at one rate, with the same channels, free of NaN, as returned by
+        `resample_recording`. Pieces of one recording share its id.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
     sample_rate_hz : float, optional
-        The recordings' common rate; taken from their stamps when not given.
+        The recordings' common rate; by default computed from their time stamps.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         The label of a window of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none holds two labels or an unlabelled sample. The
-        others cut the recording as if it had no spans and choose for each window. majority: the
-        label most samples have, see `min_purity`. centre: that of the middle sample. last: that of
-        the last sample, which is what a robot is at when the window is full. All agree for
+        span, from its first sample on, so that none has two labels or unlabelled samples. The other
+        rules cut the recording as if it had no spans and choose a label for each window. majority:
+        the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
+        label of the last sample, which is current when the window is complete. All rules agree for
         recordings with one label.
     min_purity : float, default=0.5
-        For majority alone: share of the window's samples its label needs, above 0 to 1. Windows
-        with less are dropped, and so are those in which two labels have equal shares.
+        Only for majority: share of the window's samples that must have its label, above 0 to 1.
+        Windows with less are dropped, and so are windows in which two labels have equal shares.
     short : {"drop", "pad", "error"}, default="drop"
-        What becomes of a piece, or a label span under whole, that is shorter than a window. pad: it
-        gives one window, filled up with zeros, its samples counted in `lengths`. One without a
-        sample is always dropped.
+        What to do with a piece, or under whole a label span, that is shorter than a window. pad:
+        make one window filled up with zeros, with the number of samples in `lengths`. Pieces
+        without samples are always dropped.
     phase : {"grid", "random"}, default="grid"
-        Where the first window of a piece or span begins. grid: at its first sample. random: up to a
-        hop later, as far as a window still fits, so that windows drawn anew for each training show
-        other cuts of the signal. Leave windows for validation and test on the grid: their scores
-        are to differ by the model alone.
+        Start of the first window of a piece or span. grid: its first sample. random: up to a hop
+        later, as far as a window still fits, so that each training can see other cuts of the
+        signal. Use grid for validation and test, so that scores only differ by the model.
     random_state : int, Generator, RandomState or None
-        For ``phase="random"``. The place depends on it, on the recording's id and on the time the
-        piece begins, and on nothing else: neither on other recordings nor on their order.
+        For ``phase="random"``. The offset depends only on it, the recording's id and the start of
+        the piece, not on other recordings or their order.
     drop_unlabelled : bool, default=True
-        False keeps windows whose rule finds no label, with the label ``""``: to predict, not to
-        train on. Without a single label this argument has no effect, and `y` is None.
+        False keeps windows for which the rule finds no label, with the label ``""``, for prediction
+        but not for training. If no recording has a label, this has no effect, and `y` is None.
     check_classes : bool, default=True
-        False leaves it to the caller, who cuts recordings one by one, to see that windows of every
-        class are left over all; there may then be none.
+        False skips the check that every class has windows, for callers that cut recordings one by
+        one; the result may then be empty.
 
     Returns
     -------
     WindowSet
         In the order of `recordings`, then of time. `provenance["window"]` holds the lengths in
-        seconds and samples and the choices made, `provenance["recordings"]` what became of each
-        piece, `provenance["classes"]` what became of each class (see `check_class_fates`), and
-        `provenance["dropped"]` what gave no window, why, and how many samples or windows that were.
-        `y` is None when no recording has a label.
+        seconds and samples and the arguments, `provenance["recordings"]` facts about each piece,
+        `provenance["classes"]` about each class (see `check_class_fates`), and
+        `provenance["dropped"]` what gave no window, why, and the number of samples or windows. `y`
+        is None if no recording has a label.
 
     Raises
     ------
     RecordingError
-        If a recording's samples are uneven, missing or infinite, overlap with another piece of the
-        same id, or differ from the others in channels or rate, or only some have a label, or, with
-        ``short="error"``, one is shorter than a window.
+        If a recording's samples are uneven, missing or infinite, overlap another piece with the
+        same id, or differ from the others in channels or rate; if only some recordings have a
+        label; or, with ``short="error"``, if a piece is shorter than a window.
     WindowError
-        If there is no recording, none is as long as a window, or a class loses all of its windows.
+        If there is no recording, none is as long as a window, or a class loses all its windows.
     ArgumentError
-        If an argument has no meaning.
+        If an argument is invalid.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -365,33 +364,33 @@ class _Grid:
         if n_samples < self.length:
             if n_samples and self.short == "error":
                 raise RecordingError(
-                    f"recording {piece.recording_id!r}: {_told(stretch, piece)} holds {n_samples}"
+                    f"recording {piece.recording_id!r}: {_named(stretch, piece)} has {n_samples}"
                     f" samples ({n_samples / self.rate:g} s), less than window_s={self.window_s:g}."
                     " Use a shorter window_s, short='pad' to fill it up with zeros, or"
                     " short='drop'."
                 )
             padded = n_samples > 0 and self.short == "pad"
-            window_starts(0, self.length, self.hop_s, self.rate)  # a hop without meaning is one
+            window_starts(0, self.length, self.hop_s, self.rate)  # only checks the hop
             return np.full(int(padded), stretch.first), np.full(int(padded), n_samples)
         offset = 0 if self.seed is None else self._offset(piece, stretch)
         starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
         return starts + (stretch.first + offset), np.full(len(starts), self.length)
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the samples, below a hop, to put the first window off by; a window still fits."""
+        """Return the offset of the first window in samples, below a hop; a window still fits."""
         n_places = min(
             math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
         )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # A digest, not a generator: the same on every machine, and no order of draws to keep.
+        # A digest, not a generator: equal on every machine, and independent of the order of draws.
         drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
         return drawn * n_places >> 64
 
 
 @dataclass
 class _Cut:
-    """The windows of one piece, and what of it gave none."""
+    """The windows of one piece, and its parts without windows."""
 
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -419,13 +418,13 @@ def _cut(
     labels = piece.labels
     for stretch in stretches_of(piece, grid.rate, label_rule):
         is_labelled = stretch.label is not None
-        told = {
+        place = {
             "recording_id": piece.recording_id,
             "start_s": float(piece.timestamps_s[stretch.first]) if stretch.n_samples else None,
         }
         if label_rule == "whole" and stretch.n_samples and not (is_labelled or keep_all):
             samples = {"n_samples": stretch.n_samples, "n_windows": 0}
-            dropped.append({**told, **samples, "reason": "no label"})
+            dropped.append({**place, **samples, "reason": "no label"})
             continue
         first, valid = grid.windows_of(piece, stretch)
         n_candidates += len(first)
@@ -433,7 +432,7 @@ def _cut(
             longest[label] = max(longest.get(label, 0), stretch.n_samples)
         if not len(first):
             samples = {"n_samples": stretch.n_samples, "n_windows": 0}
-            dropped.append({**told, **samples, "reason": "shorter than a window"})
+            dropped.append({**place, **samples, "reason": "shorter than a window"})
         if label_rule == "whole":
             code = classes.index(stretch.label) if is_labelled else -1
             chosen = np.full(len(first), code)
@@ -443,7 +442,7 @@ def _cut(
             if not keep_all:
                 kept = chosen >= 0
                 for reason, count in Counter(choice.reasons[~kept].tolist()).items():
-                    dropped.append({**told, "n_windows": count, "reason": reason})
+                    dropped.append({**place, "n_windows": count, "reason": reason})
                 first, valid, chosen = first[kept], valid[kept], chosen[kept]
         starts.append(first)
         lengths.append(valid)
@@ -484,20 +483,20 @@ def _gather(piece: Recording, cut: _Cut, out: NDArray[np.float32]) -> None:
         + (
             "; mark missing samples as NaN."
             if given >= 0
-            else ", beyond the range of float32, which windows are stored in. Correct its unit."
+            else ", outside the range of float32, in which windows are stored. Correct its unit."
         )
     )
 
 
-def _told(stretch: Stretch, piece: Recording) -> str:
+def _named(stretch: Stretch, piece: Recording) -> str:
     start_s = piece.timestamps_s[stretch.first]
     if piece.label_spans and stretch.label is not None:
-        return f"its label span of {stretch.label!r} from {start_s:.6f} s on"
-    return f"its piece from {start_s:.6f} s on"
+        return f"the label span of {stretch.label!r} from {start_s:.6f} s on"
+    return f"the piece from {start_s:.6f} s on"
 
 
 def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
-    """Raise an `ArgumentError` unless `window_recordings` takes these arguments."""
+    """Raise an `ArgumentError` unless `window_recordings` accepts these arguments."""
     check_choice("label_rule", label_rule, LABEL_RULES)
     check_choice("short", short, SHORT)
     check_choice("phase", phase, PHASES)
@@ -505,15 +504,15 @@ def check_window_choices(label_rule: str, min_purity: float | None, short: str, 
         return
     if label_rule != "majority":
         raise ArgumentError(
-            f"min_purity={min_purity!r} is for label_rule='majority' alone, and label_rule is"
+            f"min_purity={min_purity!r} is only for label_rule='majority', but label_rule is"
             f" {label_rule!r}."
         )
     if check_positive("min_purity", min_purity) > 1:
-        raise ArgumentError(f"min_purity={min_purity!r} is a share of a window, at most 1.")
+        raise ArgumentError(f"min_purity={min_purity!r} is a share of a window; give at most 1.")
 
 
 def _all_windows(x: NDArray[Any], length: int) -> NDArray[Any]:
-    """View of the windows that begin at each sample, (n_samples - length + 1, length, C)."""
+    """Return a view of the windows at every sample, (n_samples - length + 1, length, C)."""
     if len(x) < length:
         return np.empty((0, length, x.shape[1]), x.dtype)
     view = np.lib.stride_tricks.sliding_window_view(x, length, axis=0)
@@ -527,28 +526,28 @@ def _check_alike(pieces: list[Recording]) -> None:
         name = f"recording {piece.recording_id!r}"
         if piece.channel_names != first.channel_names:
             raise RecordingError(
-                f"{name} has channels {', '.join(piece.channel_names)}; {first.recording_id!r} has"
-                f" {', '.join(first.channel_names)}. Select the common ones, in one order."
+                f"{name} has channels {', '.join(piece.channel_names)}, but {first.recording_id!r}"
+                f" has {', '.join(first.channel_names)}. Select common channels in the same order."
             )
         if piece.is_labelled != first.is_labelled:
             bare, other = (first, piece) if piece.is_labelled else (piece, first)
             raise RecordingError(
-                f"recording {bare.recording_id!r} has no label, {other.recording_id!r} has"
+                f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
         missing = _first_missing(piece.values)
         if missing is not None:
             row, column = missing
             raise RecordingError(
-                f"{name}: channel {piece.channel_names[column]!r} is missing sample {row}"
-                f" ({piece.timestamps_s[row]:.6f} s). resample_recording fills short holes and cuts"
-                " at long ones."
+                f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
+                f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"
+                " holes and cuts at long ones."
             )
         if piece.n_samples:
             if ends.get(piece.recording_id, -np.inf) >= piece.timestamps_s[0]:
                 raise RecordingError(
-                    f"{name} is there twice, overlapping at {piece.timestamps_s[0]:.6f} s;"
-                    " give each recording an id of its own."
+                    f"{name} appears twice, overlapping at {piece.timestamps_s[0]:.6f} s;"
+                    " give each recording a unique id."
                 )
             ends[piece.recording_id] = float(piece.timestamps_s[-1])
 
@@ -563,7 +562,7 @@ def _first_missing(values: NDArray[np.floating]) -> tuple[int, int] | None:
 
 
 def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
-    """Return the rate all pieces have, within what their stamps can tell."""
+    """Return the common rate of all pieces, within the precision of their time stamps."""
     timed = [piece for piece in pieces if piece.n_samples > 1]
     if given_hz is not None:
         rate = check_rate("sample_rate_hz", given_hz)
@@ -574,7 +573,7 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
         source = f"{longest.recording_id!r} has {rate:g} Hz"
     else:
-        raise WindowError("no recording has two samples, so none has a rate.")
+        raise WindowError("no recording has two samples, so the sample rate is unknown.")
     for piece in timed:
         t = piece.timestamps_s
         own_hz = (piece.n_samples - 1) / piece.duration_s
@@ -590,13 +589,13 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
         name = f"recording {piece.recording_id!r}"
         if off_clock > UNEVEN_PERIODS / own_hz + rounding:
             raise RecordingError(
-                f"{name}: samples are not evenly spaced (a stamp lies {off_clock * own_hz:.2g}"
-                " periods off an even clock); bring it to an even rate with resample_recording."
+                f"{name}: samples are not evenly spaced (a time stamp is {off_clock * own_hz:.2g}"
+                " periods off an even clock); resample it with resample_recording."
             )
         if abs(own_hz / rate - 1) > 1e-6 + rounding / piece.duration_s:
             raise RecordingError(
-                f"{name} has {own_hz:.9g} Hz, but {source}; bring all recordings to one rate with"
-                " resample_recording."
+                f"{name} has {own_hz:.9g} Hz, but {source}; resample all recordings to one rate"
+                " with resample_recording."
             )
     return rate
 
@@ -608,7 +607,7 @@ def _fates(
     grid: _Grid,
     label_rule: str,
 ) -> list[Fate]:
-    """Return what became of each class, see `class_fate`."""
+    """Return the outcome for each class, see `class_fate`."""
     is_whole = label_rule == "whole"
     spanned = {span.label for piece in pieces for span in piece.label_spans}
     return [
@@ -626,7 +625,7 @@ def _fates(
 def _check_not_too_short(
     pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
-    """Raise when nothing is as long as a window."""
+    """Raise if nothing is as long as a window."""
     if any(cut.n_candidates for cut in cuts):
         return
     spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
@@ -634,12 +633,12 @@ def _check_not_too_short(
         longest_span = max(spanned, key=lambda fate: float(fate["longest_s"]))
         raise WindowError(
             f"no label span is as long as window_s={grid.window_s:g}; the longest, of"
-            f" {longest_span['label']!r}, has {longest_span['longest_s']:g} s. Use a shorter"
-            " window_s, short='pad', or a label_rule that lets windows reach across spans."
+            f" {longest_span['label']!r}, lasts {longest_span['longest_s']:g} s. Use a shorter"
+            " window_s, short='pad', or a label_rule that lets windows cross spans."
         )
     longest = max(pieces, key=lambda piece: piece.duration_s)
     raise WindowError(
         f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
-        f" longest, of {longest.recording_id!r}, has {longest.duration_s:g} s. Use a shorter"
-        " window_s, or a longer max_gap_s if gaps cut the recordings up."
+        f" longest, of {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"
+        " window_s, or a longer max_gap_s if gaps cut the recordings."
     )

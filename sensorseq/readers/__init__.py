@@ -1,4 +1,4 @@
-"""Recordings from other programs' files."""
+"""Read recordings from CSV, Parquet and HDF5 files."""
 
 import os
 import warnings
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
-"""What `read_recordings` can do with a recording that cannot be read."""
+"""The ways in which `read_recordings` can handle a recording that cannot be read."""
 
 
 def read_recordings(
@@ -49,26 +49,27 @@ def read_recordings(
     """Read all recordings of a folder, a manifest or a single file into memory.
 
     CSV (also ``.csv.gz``), Parquet and HDF5, by suffix; see `read_csv`, `read_parquet`,
-    `read_hdf5`. `prepare` does the same for more recordings than memory holds.
+    `read_hdf5`. Use `prepare` for recordings that do not fit in memory.
 
     Parameters
     ----------
     path, files, labels, exclude, pair, manifest
-        Which recordings; see `find_recordings`.
+        Which recordings to read; see `find_recordings`.
     time_column : str, optional
         Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
         default.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
     repair_stamps : bool, default=False
-        Sort rows whose time goes back and merge those of one time stamp, rather than raise; see
+        Sort rows by time and merge those with equal time stamps, rather than raise; see
         `read_csv`.
     on_error : {"stop", "skip"}, default="stop"
-        skip: a recording that cannot be read is left out, with a warning that says why.
+        skip: leave out recordings that cannot be read, with a warning that gives the reason.
     label_column : str, optional
-        Column of each sample's label, for recordings that have no other; see `read_source`.
+        Column with the label of each sample, for recordings without another label; see
+        `read_source`.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not say it.
+        Unit of each channel by name, for files that do not store it.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def read_recordings(
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or none is left.
+        If a recording cannot be read, or none remains.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """

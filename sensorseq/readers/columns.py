@@ -1,4 +1,4 @@
-"""Named columns of one file to a Recording: the checks every table format shares."""
+"""Turn named columns of one file into a Recording, with the checks all table formats share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from sensorseq.preprocessing import stamps
 from sensorseq.recording import Channel, LabelSpan, Recording
 
 TIME_COLUMNS = ("time", "time_s")
-"""Names the time column is looked for under when none is given."""
+"""Names tried for the time column when none is given."""
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
@@ -22,18 +22,18 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     Raises
     ------
     RecordingError
-        If it is not there; the message names the nearest that is.
+        If it is missing; the message names the most similar column.
     """
     there = list(names)
     if time_column is None:
         usual = [name for name in TIME_COLUMNS if name in there]
         if len(usual) == 1:
             return usual[0]
-        found = "neither is" if not usual else "both are"
+        found = "has no column" if not usual else "has both columns"
+        joined = (" or " if not usual else " and ").join(TIME_COLUMNS)
         raise RecordingError(
-            f"{path}: the time column is looked for as {' or '.join(TIME_COLUMNS)}, and {found}"
-            f" there (columns: {_listed(there)}). Name it with time_column."
-            + _without_header(there)
+            f"{path}: {found} {joined} (columns: {_listed(there)}). Give the time column with"
+            " time_column." + _without_header(there)
         )
     if time_column in there:
         return time_column
@@ -52,14 +52,14 @@ def check_timestamps(
     *,
     repair_stamps: bool = False,
 ) -> NDArray[np.float64]:
-    """Return the stamps when there is one for every sample and each is later than the last.
+    """Return the time stamps if none is missing and they strictly increase.
 
-    With `repair_stamps`, stamps that are not are sorted, and equal ones merged.
+    With `repair_stamps`, sort them and merge equal ones instead.
 
     Raises
     ------
     RecordingError
-        If not; the message names the row, counted from 1 below the header.
+        Otherwise; the message names the row, counted from 1 below the header.
     """
     where = f"in time column {time_column!r}"
     untimed = np.flatnonzero(np.isnan(timestamps_s))
@@ -71,8 +71,8 @@ def check_timestamps(
     infinite = np.flatnonzero(np.isinf(timestamps_s))
     if infinite.size:
         raise RecordingError(
-            f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps are"
-            " seconds."
+            f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps must"
+            " be finite seconds."
         )
     if repair_stamps:
         return np.unique(timestamps_s)
@@ -88,9 +88,9 @@ def check_timestamps(
             + (
                 "Keep one row for each time stamp."
                 if same
-                else "Sort the rows by time, or cut the file where the clock was set."
+                else "Sort the rows by time, or cut the file where the clock was reset."
             )
-            + " repair_stamps sorts rows and merges those of one time stamp."
+            + " Or use repair_stamps, which sorts rows and merges equal time stamps."
         )
     return timestamps_s
 
@@ -118,42 +118,42 @@ def recording_from_columns(
     columns : mapping of str to ndarray of shape (n_samples,)
         The channels; NaN for a missing sample.
     timestamps_s : ndarray of shape (n_samples,)
-        Stamps, unchecked.
+        Time stamps, not yet checked.
     time_name : str
-        Where the stamps come from, for messages.
+        Name of the time column, for messages.
     recording_id, group, label
         As in `Recording`.
     units : mapping of str to str, optional
-        Unit of each channel; unknown for those not named.
+        Unit of each channel; unknown for channels not listed.
     dropped : iterable of str
-        Columns without a number; kept in ``attributes["dropped_columns"]``.
+        Columns without numbers; stored in ``attributes["dropped_columns"]``.
     repair_stamps : bool
-        Sort rows by their stamps and merge those that share one, rather than raise; how many, is
-        kept in ``attributes["repaired_stamps"]``.
+        Sort rows by time and merge those with equal time stamps, rather than raise; the counts
+        are stored in ``attributes["repaired_stamps"]``.
     labels : sequence of str or None, optional
-        The label of each sample, of which label spans are made; see `spans_of_labels`.
+        The label of each sample, converted to label spans; see `spans_of_labels`.
 
     Raises
     ------
     RecordingError
-        If something does not fit; the message names file and row.
+        If the data are inconsistent; the message names file and row.
     """
     if not columns:
-        raise RecordingError(f"{path}: no column of numbers beside {time_name!r}.")
+        raise RecordingError(f"{path}: no column of numbers besides {time_name!r}.")
     if not len(timestamps_s):
-        raise RecordingError(f"{path}: a header, and no sample below it.")
+        raise RecordingError(f"{path}: has a header but no samples.")
     check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
         infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
             raise RecordingError(
-                f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is no"
-                " measurement; leave the field empty where a sample is missing."
+                f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is not a"
+                " measurement; leave the field empty if the sample is missing."
             )
     if labels is not None and len(labels) != len(timestamps_s):
         raise RecordingError(
             f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
-            " one for each, or nothing in its place."
+            " one entry for each sample, which may be empty."
         )
     units = dict(units or {})
     for name in units:
@@ -188,10 +188,10 @@ def recording_from_columns(
 def spans_of_labels(
     labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
 ) -> tuple[LabelSpan, ...]:
-    """Return the stretches of equal neighbouring labels; None and blanks are no label.
+    """Return a span for each run of equal labels; None and blanks are no label.
 
-    A stretch ends where the next sample is; the last one, a median sample period after the last
-    sample.
+    A span ends at the time of the next sample; the last one ends a median sample period after the
+    last sample.
     """
     if not len(labels):
         return ()
@@ -209,7 +209,7 @@ def spans_of_labels(
 def _labels_in_order(
     path: Path, labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
 ) -> list[str | None]:
-    """Return the labels of the samples that repairing their stamps leaves."""
+    """Return the labels that remain when rows are sorted and equal time stamps merged."""
     order = np.argsort(timestamps_s, kind="stable").tolist()
     kept: list[str | None] = []
     for at, row in enumerate(order):
@@ -218,8 +218,8 @@ def _labels_in_order(
             kept.append(labels[row])
         elif labels[row] != kept[-1]:
             raise RecordingError(
-                f"{path}, row {row + 1}: label {labels[row]!r} at the time of row {before + 1},"
-                f" which has {kept[-1]!r}; one instant has one label."
+                f"{path}, row {row + 1}: has label {labels[row]!r}, but row {before + 1} has label"
+                f" {kept[-1]!r} at the same time; correct one of them."
             )
     return kept
 
@@ -227,7 +227,7 @@ def _labels_in_order(
 def check_label_column(
     path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
 ) -> None:
-    """Raise unless the label column is there, is not the time, and is the only source of labels."""
+    """Raise unless the label column exists, is not the time, and is the only source of labels."""
     if label_column is None:
         return
     there = list(names)
@@ -241,13 +241,13 @@ def check_label_column(
         raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
     if label is not None:
         raise RecordingError(
-            f"{path}: the recording has label {label!r} by its folder or manifest, and"
-            f" label_column={label_column!r} labels its samples; leave the one or the other out."
+            f"{path}: its folder or manifest gives the label {label!r}, and"
+            f" label_column={label_column!r} labels its samples; use only one of them."
         )
 
 
 def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
-    """Return labels that are whole numbers as texts; NaN is no label."""
+    """Return numeric labels as texts; NaN is no label."""
     return [
         None if value != value else f"{value:g}" if value == int(value) else repr(value)
         for value in values.tolist()
@@ -255,12 +255,12 @@ def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Return a column of texts as numbers; None when none of them is a number.
+    """Return a column of texts as numbers; None if none of them is a number.
 
     Raises
     ------
     RecordingError
-        If a word stands among numbers; the message names its row.
+        If some entries are numbers and others are words; the message names the row.
     """
     numbers = np.full(len(texts), np.nan)
     words: list[int] = []
@@ -279,13 +279,13 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
     if words:
         raise RecordingError(
             f"{path}, row {words[0] + 1}, column {name!r}: {texts[words[0]]!r} is not a number;"
-            " leave the field empty where a sample is missing."
+            " leave the field empty if the sample is missing."
         )
     return numbers
 
 
 def _as_float(text: str) -> float | None:
-    if "_" in text:  # Python reads 1_000 as a number, no other program does
+    if "_" in text:  # only Python reads 1_000 as a number
         return None
     try:
         return float(text)
@@ -301,7 +301,7 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
 
 def _without_header(names: list[str]) -> str:
     if names and all(_as_float(name) is not None for name in names):
-        return " The first line holds numbers: put a line with the columns' names above it."
+        return " The first line holds numbers: add a header line with the column names."
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        return " The fields seem not to be separated by commas."
+        return " The fields do not seem to be separated by commas."
     return ""

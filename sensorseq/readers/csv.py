@@ -1,4 +1,4 @@
-"""Recordings from comma-separated text, plain or gzip-compressed."""
+"""Read recordings from CSV text, plain or gzip-compressed."""
 
 import csv
 import gzip
@@ -38,29 +38,29 @@ def read_csv(
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
 
-    Every column of numbers but the time is a channel. A column without a single number, such as a
-    comment, is left out and named in ``attributes["dropped_columns"]``. An empty field is a missing
-    sample.
+    Every column of numbers except the time is a channel. A column without any number, such as a
+    comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field is a
+    missing sample.
 
     Parameters
     ----------
     path : path-like
-        A name that ends in ``.gz`` is decompressed.
+        The file; a name ending in ``.gz`` is decompressed.
     time_column : str or None, default="time_s"
         Column of the time stamps, in seconds. None: ``time`` or ``time_s``, whichever is there.
     recording_id : str, optional
-        The file's name without its suffixes when not given.
+        The file's name without suffixes by default.
     group, label : str, optional
         As in `Recording`.
     units : mapping of str to str, optional
-        Unit of each channel by column name; unknown for those not named.
+        Unit of each channel by column name; unknown for channels not listed.
     repair_stamps : bool, default=False
-        Sort rows whose time goes back and merge those of one time stamp (their mean), rather than
-        raise. How many, is in ``attributes["repaired_stamps"]``: ``n_out_of_order`` and
+        Sort rows by time and replace those with equal time stamps by their mean, rather than
+        raise. ``attributes["repaired_stamps"]`` holds the counts ``n_out_of_order`` and
         ``n_duplicates``.
     label_column : str, optional
-        Column of each sample's label, words or numbers: runs of equal ones become `label_spans`,
-        and it is no channel. An empty field is no label. Not beside `label`.
+        Column with the label of each sample, words or numbers. Runs of equal labels become
+        `label_spans`; an empty field is no label. Cannot be combined with `label`.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def read_csv(
     Raises
     ------
     RecordingError
-        If the file is missing, empty, cut off or not such a table, lacks the time column, has a
-        word in a column of numbers, or time is missing, repeats or goes back in a row.
+        If the file is missing, empty, truncated or not such a table, lacks the time column, has a
+        word in a column of numbers, or the time is missing, repeats or goes back in a row.
     """
     path = Path(path)
     text = _read_bytes(path)
@@ -103,7 +103,7 @@ def read_csv(
 def read_csv_timestamps(
     path: Path, time_column: str | None, *, repair_stamps: bool = False
 ) -> NDArray[np.float64]:
-    """Read the time stamps of a CSV file alone; see `read_csv`."""
+    """Read only the time stamps of a CSV file; see `read_csv`."""
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
@@ -134,7 +134,7 @@ def _read_bytes(path: Path) -> bytes:
             text = gzip.decompress(text)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise RecordingError(
-            f"{path}: not a whole gzip file ({error}); it was cut off or is something else."
+            f"{path}: not a complete gzip file ({error}); it is truncated or another kind of file."
         ) from error
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -155,7 +155,7 @@ def _header(path: Path, text: bytes) -> list[str]:
     if twice:
         raise RecordingError(f"{path}: column {twice[0]!r} appears more than once in the header.")
     if _NOT_BLANK.search(text, line.end()) is None:
-        raise RecordingError(f"{path}: a header, and no sample below it.")
+        raise RecordingError(f"{path}: has a header but no samples.")
     return names
 
 
@@ -164,10 +164,10 @@ _NOT_BLANK = re.compile(rb"\S")
 
 
 def _numeric_columns(path: Path, text: bytes, names: list[str]) -> dict[str, NDArray[np.float64]]:
-    """Read those of the named columns that hold numbers; a word among numbers is an error."""
+    """Read the named columns that hold numbers; a word among numbers is an error."""
     try:
-        # Types are told, not inferred: inference looks at the first block alone, and would refuse
-        # a column whose first megabyte of whole numbers is followed by a fraction.
+        # Types are given, not inferred: inference uses only the first block, and would reject a
+        # column whose first megabyte of whole numbers is followed by a fraction.
         table = _parse(text, names, pa.float64())
     except pa.ArrowInvalid:
         return _numeric_columns_with_words(path, text, names)
@@ -220,4 +220,4 @@ def _numeric_columns_with_words(
 
 def _check_not_empty(path: Path, table: pa.Table) -> None:
     if table.num_rows == 0:
-        raise RecordingError(f"{path}: a header, and no sample below it.")
+        raise RecordingError(f"{path}: has a header but no samples.")

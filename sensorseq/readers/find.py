@@ -1,4 +1,4 @@
-"""Which recordings there are: folders per label, a manifest, single files; nothing is read yet."""
+"""List recordings in folders per label, a manifest or a single file, without reading them."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s
 
 @dataclass(frozen=True)
 class RecordingSource:
-    """Where one recording is to be read from, and what is known of it without reading.
+    """The files of one recording, and what is known without reading them.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ class RecordingSource:
     label : str or None
         Class; None when unknown.
     group : str
-        What must stay on one side of a split; `recording_id` unless a manifest says otherwise.
+        Unit that a split never divides; `recording_id` unless a manifest sets it.
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
     missing_sensors : tuple of str
-        Sensors that other recordings have and this one has no file of.
+        Sensors that other recordings have and that have no file here.
     root : Path
         Folder that `relative_paths` start from.
     label_spans : tuple of LabelSpan
-        Classes of stretches of it, in order of time, instead of `label`.
+        Classes of parts of the recording, in order of time, instead of `label`.
     """
 
     recording_id: str
@@ -74,12 +74,12 @@ def find_recordings(
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a single file, without reading them.
 
-    Folder per label: every folder in `path` is a class, every matching file below it a recording
-    (``ICE/pro_01.csv``) and a group of its own. A folder of files alone holds recordings without a
-    label. Manifest: a CSV table with columns ``path`` (from the manifest's folder on), ``label``
-    and, optional, ``group``, ``recording_id``, and ``start_s`` and ``end_s``: a row with times
-    labels that stretch of the recording, and its path may have several of them. Hidden files and
-    folders are passed over.
+    Folder per label: every folder in `path` is a class, and every matching file below it a
+    recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
+    recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
+    manifest's folder), ``label`` and, optionally, ``group``, ``recording_id``, ``start_s`` and
+    ``end_s``. A row with times labels that part of the recording; a path may have several such
+    rows. Hidden files and folders are ignored.
 
     Parameters
     ----------
@@ -87,28 +87,28 @@ def find_recordings(
         Folder, manifest or recording.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        everything a reader exists for. Every pattern must match something.
+        all files that can be read. Every pattern must match something.
     pair : str, optional
-        How the names of files that belong to one recording are made, such as
-        ``{sensor}_{recording}.*``: files of one folder that agree in ``{recording}`` become one
-        recording. Channels come in the order of `files`.
+        Name pattern that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. Channels are in the
+        order of `files`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Stretches of other classes become unlabelled.
+        Classes to keep; all by default. Label spans of other classes become unlabelled.
     exclude : sequence of str, default=()
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder is one; False: it is not.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it.
 
     Returns
     -------
     list of RecordingSource
-        Sorted by recording id; of a manifest, in its order.
+        Sorted by recording id, or in the order of the manifest.
 
     Raises
     ------
     RecordingError
-        If a class is empty, a file is missing or has no label, label spans of one overlap or make
-        no sense, or two recordings share an id.
+        If a class is empty, a file is missing or has no label, label spans overlap or are
+        invalid, or two recordings share an id.
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
@@ -127,7 +127,7 @@ def find_recordings(
         name = stem_of(root)
         return [RecordingSource(name, (root,), None, name, root=root.parent)]
     else:
-        raise RecordingError(f"{root}: there is no such folder or file.")
+        raise RecordingError(f"{root}: no such folder or file.")
     sources = listed if listed is not None else _from_folders(root, excluded)
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
@@ -162,7 +162,7 @@ def suffix_of(path: Path) -> str | None:
 def _check_suffix(path: Path) -> None:
     if suffix_of(path) is None:
         raise RecordingError(
-            f"{path}: no reader for this kind of file; known: {', '.join(SUFFIXES)}."
+            f"{path}: cannot read this kind of file; known: {', '.join(SUFFIXES)}."
         )
 
 
@@ -174,7 +174,7 @@ def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -
         for table in (given, root / given):
             if table.is_file():
                 return table
-        raise RecordingError(f"{given}: there is no such manifest.")
+        raise RecordingError(f"{given}: no such manifest.")
     if root.is_file() and suffix_of(root) == ".csv":
         try:
             with root.open(newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -186,7 +186,7 @@ def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -
     if table.is_file():
         return table
     if manifest is True:
-        raise RecordingError(f"{table}: there is no such manifest.")
+        raise RecordingError(f"{table}: no such manifest.")
     return None
 
 
@@ -201,7 +201,8 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
     if "path" not in header:
         nearest = nearest_known("path", header)
         raise RecordingError(
-            f"{table}: a manifest needs a column 'path'; it has {', '.join(header) or 'none'}."
+            f"{table}: a manifest needs a column 'path'; this one has"
+            f" {', '.join(header) or 'no columns'}."
             + (f" Did you mean {nearest!r}?" if nearest else "")
         )
     for name in header:
@@ -212,7 +213,7 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
                 f" Known: {', '.join(_MANIFEST_COLUMNS)}."
             )
     if not rows:
-        raise RecordingError(f"{table}: a header, and no recording below it.")
+        raise RecordingError(f"{table}: has a header but lists no recordings.")
     _check_span_columns(table, header)
     spans: dict[str, list[_SpanRow]] = {}
     sources, seen = [], dict[str, int]()
@@ -220,18 +221,22 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
         where = f"{table}, row {number}"
         name = (row["path"] or "").strip()
         if not name:
-            raise RecordingError(f"{where}: no path.")
+            raise RecordingError(f"{where}: the path is empty; fill it in or remove the row.")
         times = [(row.get(column) or "").strip() for column in ("start_s", "end_s")]
         if name in seen and not (all(times) and name in spans):
             raise RecordingError(
-                f"{where}: {name!r} is listed in row {seen[name]} already."
-                + (" Rows of one path need start_s and end_s." if "start_s" in header else "")
+                f"{where}: {name!r} is already listed in row {seen[name]}."
+                + (
+                    " Several rows with one path need start_s and end_s."
+                    if "start_s" in header
+                    else ""
+                )
             )
         file = table.parent / name
         if not file.is_file():
-            raise RecordingError(f"{where}: there is no file {file}; correct the path.")
+            raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
-            raise RecordingError(f"{where}: no reader for {name!r}; known: {', '.join(SUFFIXES)}.")
+            raise RecordingError(f"{where}: cannot read {name!r}; known: {', '.join(SUFFIXES)}.")
         label = (row.get("label") or "").strip() or None
         if "label" in header and label is None:
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
@@ -263,8 +268,8 @@ def _check_span_columns(table: Path, header: list[str]) -> None:
     if there & {"start_s", "end_s"} and len(there) < 3:
         (missing, *_) = sorted({"start_s", "end_s", "label"} - there)
         raise RecordingError(
-            f"{table}: has a column {min(there & {'start_s', 'end_s'})!r} and none {missing!r};"
-            " a labelled stretch needs start_s, end_s and label."
+            f"{table}: has a column {min(there & {'start_s', 'end_s'})!r} but no {missing!r};"
+            " label spans need start_s, end_s and label."
         )
 
 
@@ -273,8 +278,8 @@ def _span(where: str, times: list[str], label: str | None) -> LabelSpan:
     for column, text in zip(("start_s", "end_s"), times, strict=True):
         if not text:
             raise RecordingError(
-                f"{where}: no {column}; a labelled stretch needs start_s and end_s, a recording"
-                " with one label neither."
+                f"{where}: no {column}; give both start_s and end_s for a label span, or neither"
+                " for a recording with one label."
             )
         try:
             seconds.append(float(text))
@@ -294,15 +299,15 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
             one, other = getattr(first, column), getattr(row.source, column)
             if one != other:
                 raise RecordingError(
-                    f"{table}, row {row.number}: {column} {other!r}, but the same path has {one!r}"
-                    f" in row {rows[0].number}."
+                    f"{table}, row {row.number}: {column} is {other!r}, but row {rows[0].number}"
+                    f" has {one!r} for the same path; use the same in both."
                 )
     rows = sorted(rows, key=lambda row: row.span)
     for before, after in pairwise(rows):
         if after.span.start_s < before.span.end_s:
             raise RecordingError(
                 f"{table}, row {after.number}: {after.span} overlaps {before.span} of row"
-                f" {before.number}; an instant has one label."
+                f" {before.number}; label spans must not overlap."
             )
     return tuple(row.span for row in rows)
 
@@ -352,7 +357,7 @@ def _matching(
         kept = [s for s in sources if suffix_of(s.paths[0]) is not None and s.paths[0] != table]
         if not kept:
             raise RecordingError(
-                f"{root}: no file that a reader exists for ({', '.join(SUFFIXES)})."
+                f"{root}: contains no file that can be read ({', '.join(SUFFIXES)})."
             )
         return kept
     for pattern in patterns:
@@ -361,7 +366,7 @@ def _matching(
             nearest = nearest_known(pattern, names)
             raise ArgumentError(
                 f"files={pattern!r} matches none of the {len(names)} file(s) in {root}"
-                + (f"; there is, for example, {nearest!r}." if nearest else ".")
+                + (f", such as {nearest!r}." if nearest else ".")
             )
     kept = [s for s in sources if any(_matches(s, pattern) for pattern in patterns)]
     for source in kept:
@@ -373,8 +378,8 @@ def _check_bare_files(sources: list[RecordingSource]) -> None:
     bare = next((source for source in sources if source.label is None), None)
     if bare is not None and any(source.label is not None for source in sources):
         raise RecordingError(
-            f"{bare.paths[0]}: lies beside the folders of the classes, so it has no label. Move it"
-            f" into one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
+            f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into one,"
+            f" or leave it out with exclude={bare.recording_id!r} or narrower `files`."
         )
 
 
@@ -402,7 +407,7 @@ def _check_empty_classes(
 
 
 class _Exclusion:
-    """What is to be left out, and which of it was there."""
+    """Patterns of what to leave out, and which of them matched."""
 
     def __init__(self, patterns: list[str], root: Path) -> None:
         self._patterns = patterns
@@ -426,12 +431,12 @@ class _Exclusion:
         return bool(met)
 
     def check(self, labels: Iterable[str | None]) -> None:
-        """Refuse what matched nothing: it is a slip of the pen."""
+        """Raise for patterns that matched nothing, which are probably typing errors."""
         for pattern in self._patterns:
             if pattern not in self._met:
                 nearest = nearest_known(pattern, [label for label in labels if label])
                 raise ArgumentError(
-                    f"exclude={pattern!r} matches no class and no recording in {self._root}."
+                    f"exclude={pattern!r} matches no class or recording in {self._root}."
                     + (f" Did you mean {nearest!r}?" if nearest else "")
                 )
 
@@ -473,7 +478,7 @@ def _paired(
         found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
         if found is None:
             raise RecordingError(
-                f"{path}: does not fit pair={pair!r}; correct the pattern or narrow `files`."
+                f"{path}: does not match pair={pair!r}; correct the pattern or narrow `files`."
             )
         sensor, name = found["sensor"], found["recording"]
         order.setdefault(sensor, len(order))
@@ -500,20 +505,21 @@ def _joined_source(
         if sensors.count(sensor) > 1:
             one, two = [f for s, f in zip(sensors, files, strict=True) if s == sensor][:2]
             raise RecordingError(
-                f"{one} and {two}: both are {sensor!r} of recording {recording_id!r} by"
-                f" pair={pair!r}; narrow `files` or correct the pattern."
+                f"{one} and {two}: pair={pair!r} makes both the sensor {sensor!r} of recording"
+                f" {recording_id!r}; narrow `files` or correct the pattern."
             )
         own = [part.group for part in (first, other)]
         grouped = [g for g, part in zip(own, (first, other), strict=True) if g != part.recording_id]
         if other.label != first.label or len(set(grouped)) > 1:
             raise RecordingError(
-                f"{files[0]} and {other.paths[0]}: one recording by pair={pair!r}, with labels"
-                f" {first.label!r} and {other.label!r}, groups {own[0]!r} and {own[1]!r}."
+                f"{files[0]} and {other.paths[0]}: pair={pair!r} joins them, but they have labels"
+                f" {first.label!r} and {other.label!r} and groups {own[0]!r} and {own[1]!r}; use"
+                " the same label and group for both."
             )
         if other.label_spans != first.label_spans:
             raise RecordingError(
-                f"{files[0]} and {other.paths[0]}: one recording by pair={pair!r}, with different"
-                " labelled stretches; list the same start_s, end_s and label for both."
+                f"{files[0]} and {other.paths[0]}: pair={pair!r} joins them, but their label spans"
+                " differ; list the same start_s, end_s and label for both."
             )
     group = next((s.group for _, s in parts if s.group != s.recording_id), recording_id)
     return replace(
@@ -534,7 +540,8 @@ def _pair_expression(pair: str) -> re.Pattern[str]:
     for placeholder in ("{sensor}", "{recording}"):
         if pair.count(placeholder) != 1:
             raise ArgumentError(
-                f"pair={pair!r} needs {placeholder} once, as in '{{sensor}}_{{recording}}.*'."
+                f"pair={pair!r} must contain {placeholder} once, as in"
+                " '{sensor}_{recording}.*'."
             )
     pattern = re.escape(pair.removesuffix(".*"))
     for placeholder, expression in (
@@ -553,6 +560,6 @@ def _check_ids(sources: list[RecordingSource]) -> None:
         other = seen.setdefault(source.recording_id, source)
         if other is not source:
             raise RecordingError(
-                f"{other.paths[0]} and {source.paths[0]}: both would be recording"
+                f"{other.paths[0]} and {source.paths[0]}: both have the recording id"
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )

@@ -1,4 +1,4 @@
-"""Recordings from HDF5 files of a simple layout."""
+"""Read recordings from HDF5 files with a simple layout."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -36,20 +36,20 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    In the file's root, or in its only group, there is either
+    The file's root, or its only group, contains either
 
-    - a 1-D dataset for each channel and one for time, all of one length; or
-    - one 2-D dataset (n_samples, n_columns) with an attribute ``columns``, the columns' names, one
-      of which is the time (or time is a 1-D dataset beside it).
+    - a 1-D dataset for each channel and one for time, all of equal length; or
+    - one 2-D dataset (n_samples, n_columns) with an attribute ``columns`` that lists the column
+      names, one of which is the time (or time is a separate 1-D dataset).
 
-    Instead of time stamps, an attribute ``sample_rate_hz`` of the file, group or 2-D dataset will
-    do. An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words are no
-    channels and are named in ``attributes["dropped_columns"]``.
+    An attribute ``sample_rate_hz`` of the file, group or 2-D dataset can replace the time stamps.
+    An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words are ignored and
+    listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
     path, recording_id, group, label, units, label_column, repair_stamps
-        As in `read_csv`; `units` replaces what the file says.
+        As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
         by default.
@@ -57,7 +57,7 @@ def read_hdf5(
     Raises
     ------
     RecordingError
-        If the file is missing, truncated, no HDF5 or of another layout.
+        If the file is missing, truncated, not HDF5 or has another layout.
     """
     path = Path(path)
     if label_column is not None and label_column == time_column:
@@ -124,8 +124,8 @@ def _read_columns(
         if len(groups) != 1:
             names = ", ".join(name for name, _ in groups[:6]) or "nothing"
             raise RecordingError(
-                f"{path}: no dataset in the root, which holds {names}; one file is one recording,"
-                " with its datasets in the root or in an only group."
+                f"{path}: the root has no dataset; it holds {names}. Store one recording per file,"
+                " with its datasets in the root or in a single group."
             )
         holder = groups[0][1]
         found = dict(_hdf5.iter_datasets(holder))
@@ -146,19 +146,19 @@ def _read_columns(
         if dataset.ndim == 2:
             for column, values in _split_columns(path, name, dataset).items():
                 if column in columns:
-                    raise RecordingError(f"{path}: channel {column!r} is there more than once.")
+                    raise RecordingError(f"{path}: channel {column!r} appears more than once.")
                 columns[column] = values
         elif dataset.ndim == 1:
             if name in columns:
-                raise RecordingError(f"{path}: channel {name!r} is there more than once.")
+                raise RecordingError(f"{path}: channel {name!r} appears more than once.")
             columns[name] = _as_numbers(path, name, dataset)
             unit = _hdf5.attribute_texts(dataset, "unit")
             if unit and columns[name] is not None:
                 units[name] = unit[0]
         else:
             raise RecordingError(
-                f"{path}: dataset {name!r} has {dataset.ndim} dimensions; a recording is 1-D"
-                " datasets, or one (n_samples, n_columns)."
+                f"{path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D datasets, or one"
+                " of shape (n_samples, n_columns)."
             )
     lengths = {name: len(values) for name, values in columns.items() if values is not None}
     if len(set(lengths.values())) > 1:
@@ -166,8 +166,8 @@ def _read_columns(
             :: len(lengths) - 1
         ]
         raise RecordingError(
-            f"{path}: {one!r} has {short} samples and {other!r} {long}; channels of different rates"
-            " go into files of their own, which `pair` puts on one clock."
+            f"{path}: {one!r} has {short} samples and {other!r} {long}; store channels of different"
+            " rates in separate files and join them with `pair`."
         )
     return columns, units, rate_hz, labels
 
@@ -176,13 +176,13 @@ def _split_columns(path: Path, name: str, dataset: Any) -> dict[str, NDArray[np.
     names = _hdf5.attribute_texts(dataset, "columns")
     if names is None:
         raise RecordingError(
-            f"{path}: dataset {name!r} has shape {dataset.shape} and no attribute 'columns' with"
-            " the columns' names."
+            f"{path}: dataset {name!r} has shape {dataset.shape} but no attribute 'columns' with"
+            " the column names."
         )
     if len(names) != dataset.shape[1] or len(set(names)) != len(names):
         raise RecordingError(
-            f"{path}: dataset {name!r} has {dataset.shape[1]} columns; its attribute 'columns'"
-            f" names {len(set(names))} different ones."
+            f"{path}: dataset {name!r} has {dataset.shape[1]} columns, but its attribute 'columns'"
+            f" lists {len(set(names))} different names."
         )
     if dataset.dtype.kind not in "fiub":
         return dict.fromkeys(names)

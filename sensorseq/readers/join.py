@@ -11,18 +11,19 @@ from sensorseq.recording import Channel, Recording
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
-    """Join what several sensors recorded at the same time into one recording.
+    """Join simultaneous recordings of several sensors into one recording.
 
-    Nothing is interpolated: the result has every stamp of every sensor, and NaN where a sensor has
-    no sample at it. `resample_recording` then brings all channels to one even grid, each from its
-    own samples, over the time that all of them cover.
+    Nothing is interpolated: the result has every time stamp of every sensor, and NaN where a
+    sensor has no sample. `resample_recording` then resamples all channels to one even grid, each
+    from its own samples, over the time that all of them cover.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        One for each sensor, their stamps on a common clock. Id, group and label are the first's.
+        One for each sensor, with time stamps on a common clock. Id, group and label are taken from
+        the first.
     sensors : sequence of str
-        Their names. A channel name that two sensors share becomes ``sensor.channel`` in each.
+        Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     Raises
     ------
     RecordingError
-        If the sensors have no time in common.
+        If the sensors do not overlap in time.
     """
     first = recordings[0]
     start_s = max(float(r.timestamps_s[0]) for r in recordings)
@@ -44,8 +45,8 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
             for sensor, r in zip(sensors, recordings, strict=True)
         )
         raise RecordingError(
-            f"recording {first.recording_id!r}: the sensors have no time in common ({spans}); put"
-            " their stamps on one clock."
+            f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans}); put"
+            " their time stamps on one clock."
         )
     shared = Counter(name for recording in recordings for name in recording.channel_names)
     timestamps_s = np.unique(np.concatenate([r.timestamps_s for r in recordings]))

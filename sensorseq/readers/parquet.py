@@ -1,4 +1,4 @@
-"""Recordings from Apache Parquet tables."""
+"""Read recordings from Apache Parquet tables."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -32,23 +32,23 @@ def read_parquet(
     repair_stamps: bool = False,
     label_column: str | None = None,
 ) -> Recording:
-    """Read one recording from a Parquet file: a column for time, one for each channel.
+    """Read one recording from a Parquet file with a column for time and one for each channel.
 
-    Columns without a number are left out and named in ``attributes["dropped_columns"]``; a null is
-    a missing sample. A time column of a timestamp type becomes seconds since 1970, of a duration
-    type seconds. A field's metadata ``unit`` is the channel's unit.
+    Columns without numbers are left out and listed in ``attributes["dropped_columns"]``; a null is
+    a missing sample. A time column of a timestamp type becomes seconds since 1970, one of a
+    duration type seconds. A field's metadata ``unit`` is the channel's unit.
 
     Parameters
     ----------
     path, recording_id, group, label, units, label_column, repair_stamps
-        As in `read_csv`; `units` replaces what the file says.
+        As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
 
     Raises
     ------
     RecordingError
-        If the file is missing, truncated or no Parquet, or does not hold such a table.
+        If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
     path = Path(path)
     table = _read_table(path, None)
@@ -84,7 +84,7 @@ def read_parquet(
 def read_parquet_timestamps(
     path: Path, time_column: str | None, *, repair_stamps: bool = False
 ) -> NDArray[np.float64]:
-    """Read the time stamps of a Parquet file alone; see `read_parquet`."""
+    """Read only the time stamps of a Parquet file; see `read_parquet`."""
     time_name = find_time_column(path, _read_schema(path).names, time_column)
     stamps = _read_table(path, [time_name])[time_name]
     return check_timestamps(
@@ -107,7 +107,7 @@ def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
         raise _unreadable(path, error) from error
     twice = [name for name in table.column_names if table.column_names.count(name) > 1]
     if twice:
-        raise RecordingError(f"{path}: column {twice[0]!r} is there more than once.")
+        raise RecordingError(f"{path}: column {twice[0]!r} appears more than once.")
     return table
 
 
@@ -117,7 +117,7 @@ def _unreadable(path: Path, error: Exception) -> RecordingError:
     if path.is_file() and path.stat().st_size == 0:
         return RecordingError(f"{path}: the file is empty.")
     return RecordingError(
-        f"{path}: not a whole Parquet file ({error}); it was cut off or is not one."
+        f"{path}: not a complete Parquet file ({error}); it is truncated or another kind of file."
     )
 
 

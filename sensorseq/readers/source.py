@@ -1,4 +1,4 @@
-"""One listed recording read: a reader for each file's suffix, sensors joined, channels chosen."""
+"""Read one listed recording: choose the reader by suffix, join sensors, select channels."""
 
 import hashlib
 import os
@@ -47,28 +47,28 @@ def read_source(
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
     repair_stamps : bool, default=False
-        Sort rows whose time goes back and merge those of one time stamp, rather than raise; see
-        `read_csv`. With several sensors the counts are of all files together.
+        Sort rows by time and merge those with equal time stamps, rather than raise; see
+        `read_csv`. With several sensors, the counts are totals over all files.
     label_column : str, optional
-        Column of each sample's label: runs of equal ones become `label_spans`, an empty field is no
-        label. For recordings of one file that have no label by their folder or manifest.
+        Column with the label of each sample: runs of equal labels become `label_spans`, an empty
+        field is no label. For recordings of one file whose folder or manifest gives no label.
     units : mapping of str to str, optional
-        Unit of each channel by name, instead of what the file may say; CSV says none.
+        Unit of each channel by name; overrides units stored in the file.
 
     Raises
     ------
     RecordingError
-        If a file cannot be read, a sensor's file is missing, a channel is not there, or nothing was
-        recorded in one of the source's label spans.
+        If a file cannot be read, a sensor's file or a channel is missing, or a label span contains
+        no sample.
     """
     _check_complete(source)
     if label_column is not None and (len(source.paths) > 1 or source.label_spans):
         raise RecordingError(
-            f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, and"
+            f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, but"
             + (
-                f" this recording has {len(source.paths)}; list its labels in a manifest."
+                f" this recording has {len(source.paths)} files; list its labels in a manifest."
                 if len(source.paths) > 1
-                else " the manifest labels its stretches; leave the one or the other out."
+                else " the manifest already labels parts of it; use only one of them."
             )
         )
     parts = [
@@ -109,8 +109,8 @@ def read_source_rate(
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
-    Of several sensors it is the fastest one's; NaN for fewer than two samples. Errors are those of
-    `read_source` that concern time.
+    With several sensors, the rate of the fastest; NaN for fewer than two samples. Raises the errors
+    of `read_source` that concern time.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def read_source_rate(
     time_column : str, optional
         Column of time stamps; ``time`` or ``time_s`` by default.
     repair_stamps : bool, default=False
-        Sort and merge stamps that run backwards or repeat.
+        Sort rows by time and merge those with equal time stamps.
     """
     _check_complete(source)
     rates = []
@@ -131,7 +131,7 @@ def read_source_rate(
 
 
 def digest_file(path: Path) -> dict[str, Any]:
-    """Return by what a file is known again, whatever it is called: ``sha256``, ``size_bytes``.
+    """Return ``sha256`` and ``size_bytes``, which identify a file whatever its name.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _readers_of(
     suffix = suffix_of(path)
     if suffix is None:
         raise RecordingError(
-            f"{path}: no reader for this kind of file; known: {', '.join(_READERS)}."
+            f"{path}: cannot read this kind of file; known: {', '.join(_READERS)}."
         )
     return _READERS[suffix]
 
@@ -165,16 +165,16 @@ def _readers_of(
 def _check_complete(source: RecordingSource) -> None:
     if source.missing_sensors:
         raise RecordingError(
-            f"{_listed(source)}: recording {source.recording_id!r} has no file of"
-            f" {' and '.join(source.missing_sensors)}, which others have. Leave it out with"
-            f" exclude={source.recording_id!r}, or on_error='skip'."
+            f"{_listed(source)}: recording {source.recording_id!r} has no file for"
+            f" {' and '.join(source.missing_sensors)}, unlike other recordings. Leave it out with"
+            f" exclude={source.recording_id!r} or on_error='skip'."
         )
 
 
 def _no_such_channel(source: RecordingSource, recording: Recording, name: str) -> RecordingError:
     nearest = nearest_known(name, recording.channel_names)
     dropped = recording.attributes.get("dropped_columns")
-    why = " (a column without numbers is no channel)" if dropped and name in str(dropped) else ""
+    why = " (the column holds no numbers)" if dropped and name in str(dropped) else ""
     return RecordingError(
         f"{_listed(source)}: no channel {name!r}{why}; it has"
         f" {', '.join(recording.channel_names)}."

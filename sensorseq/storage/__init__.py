@@ -1,1 +1,1 @@
-"""What is written to disk, and read back by this and every later version."""
+"""File formats, which this and every later version can read."""

@@ -1,4 +1,4 @@
-"""Rows of a chunked array, read past HDF5 where it has checked the chunk before."""
+"""Rows of a chunked array, read directly from the file once HDF5 has verified the chunk."""
 
 import os
 from itertools import pairwise
@@ -11,11 +11,10 @@ from sensorseq.storage import _hdf5
 
 
 class CheckedRows:
-    """Read rows of one array many times; HDF5 checks the sum of a chunk the first time alone.
+    """Read rows of one array many times; HDF5 verifies a chunk's checksum only the first time.
 
-    Reading a chunk by its place in the file takes a fifth of the time. The file must stay as it is;
-    who uses this sees to that.
-
+    Reading a chunk directly takes a fifth of the time. The caller must ensure that the file does
+    not change.
     """
 
     def __init__(self) -> None:
@@ -50,5 +49,5 @@ class CheckedRows:
         for first, last in pairwise([0, *ends.tolist(), len(rows)]):
             wanted = view[first * row_bytes : last * row_bytes]
             if os.preadv(handle, [wanted], int(places[first])) != len(wanted):
-                raise OSError("the file ends too soon")
+                raise OSError("the file ends too early")
         return X

@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError, PreparedFileError
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
-_WAYS_OUT = "`sensorseq prepare` makes one from recordings."
+_WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 _CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 
 
 @contextmanager
 def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File]:
-    """Open a file for reading; whatever HDF5 finds wrong with it is `error`, naming the file.
+    """Open a file for reading; any problem is raised as `error`, with the file's name.
 
     Parameters
     ----------
@@ -37,13 +37,17 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise error(f"{path}: is a folder, not {what}; {_WAYS_OUT}")
+            way = _WAYS_OUT if error is PreparedFileError else "give a file."
+            raise error(f"{path}: is a folder, not {what}; {way}")
         if size == 0:
             raise error(f"{path}: the file is empty.")
         with path.open("rb") as probe:
             probe.read(1)
         if not h5py.is_hdf5(path):
-            raise error(f"{path}: not an HDF5 file, so not {what}; {_WAYS_OUT}")
+            way = f"so it is not {what}; {_WAYS_OUT}"
+            if error is not PreparedFileError:
+                way = "or is truncated; check the file."
+            raise error(f"{path}: is not an HDF5 file, {way}")
         with h5py.File(path, "r") as file:
             yield file
     except InputError:
@@ -53,17 +57,17 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
             reason = os.strerror(problem.errno).lower()
             raise error(f"{path}: cannot be read ({reason}).") from problem
         raise error(
-            f"{path}: truncated or damaged ({problem}); copy it again from where it came, or make"
+            f"{path}: is truncated or damaged ({problem}); copy it again from its source, or make"
             " it again."
         ) from problem
     except (RuntimeError, KeyError) as problem:  # what h5py makes of broken structures
         raise error(
-            f"{path}: damaged ({problem}); copy it again from where it came, or make it again."
+            f"{path}: is damaged ({problem}); copy it again from its source, or make it again."
         ) from problem
 
 
 class Writer:
-    """What is written into one file; arrays carry checksums. Made by `writing`."""
+    """Writes one file, with checksums for arrays. Created by `writing`."""
 
     def __init__(self, file: h5py.File, guarded: "_GuardedFile") -> None:
         self._file = file
@@ -105,7 +109,7 @@ class Writer:
         dtype: Any,
         blocks: Iterable[NDArray[Any]],
     ) -> None:
-        """Store an array that arrives in pieces along its first axis; memory is one piece's."""
+        """Store an array that arrives in pieces along its first axis, one piece in memory."""
         chunks = None
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
@@ -133,14 +137,14 @@ class Writer:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """Write a file that appears under its name when it is whole; until then an older one stays.
+    """Write a file that appears when it is complete; until then an existing one stays.
 
     The same writes give the same bytes: no time of writing is stored.
 
     Raises
     ------
     PreparedFileError
-        If the disk is full, the folder is missing or not writable.
+        If the disk is full, or the folder is missing or not writable.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -164,22 +168,22 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
-    """Return the error for a file that the system does not let us write."""
+    """Return the error for a file that cannot be written."""
     reason = (problem.strerror or str(problem)).lower()
-    hint = "choose another place for it"
+    hint = "choose another place"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        hint = f"make room, or {hint}"
+        hint = f"free disk space, or {hint}"
     elif problem.errno in (errno.ENOENT, errno.ENOTDIR):
-        hint = f"make the folder {path.parent} first, or {hint}"
+        hint = f"create the folder {path.parent}, or {hint}"
     return PreparedFileError(
-        f"{path}: cannot be written ({reason}); {hint}. No half-written file was left."
+        f"{path}: cannot be written ({reason}); {hint}. No partial file remains."
     )
 
 
 class _GuardedFile(io.RawIOBase):
-    """Keeps failures of writing from HDF5, which ends the process at exit after it saw one.
+    """Hides write failures from HDF5, which would abort the process at exit after one.
 
-    From the first failure on nothing reaches the disk; `check` raises it.
+    After the first failure, nothing more reaches the disk; `check` raises it.
     """
 
     def __init__(self, raw: io.FileIO) -> None:
@@ -253,9 +257,9 @@ class _GuardedFile(io.RawIOBase):
 
 
 def read_rows(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Read the rows at increasing positions, those that lie close together at once.
+    """Read the rows at increasing positions; rows close together are read at once.
 
-    A chunk is read and checked whole whatever is asked of it, so the gaps within one cost nothing.
+    HDF5 always reads and verifies whole chunks, so gaps within a chunk cost nothing.
     """
     X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
     chunk_rows = dataset.chunks[0] if dataset.chunks else 1
@@ -271,9 +275,9 @@ def read_rows(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
-    """Return where each chunk of rows begins in the file; None where rows do not lie there as such.
+    """Return where each chunk of rows begins in the file; None if rows cannot be read directly.
 
-    They do in whole chunks of rows in this machine's numbers, with no filter but a check sum.
+    They can if chunks hold whole rows in this machine's byte order, with no filter but a checksum.
     """
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filtered = dataset.compression or dataset.shuffle or dataset.scaleoffset

@@ -1,8 +1,8 @@
-"""A checkpoint on disk: one safetensors file, replaced as a whole after each of many epochs.
+"""A checkpoint on disk: one safetensors file, replaced as a whole after an epoch.
 
-Its last tensor is the CRC-32 of all bytes before it, so that a damaged file never becomes a run: a
-SHA-256 would take three times as long, most of the time of a checkpoint. Nothing in the file is
-executed.
+Its last tensor is the CRC-32 of all bytes before it, so that a damaged file is never loaded. A
+SHA-256 would triple the time of the checksum, and dominate the time of a checkpoint. Nothing in the
+file is executed.
 """
 
 import json
@@ -23,7 +23,7 @@ from sensorseq.errors import CheckpointError
 
 FORMAT = "sensorseq.checkpoint"
 VERSION = 1
-SYNC_S = 1.0  # so often at most a checkpoint is forced to the disk
+SYNC_S = 1.0  # least time between two checkpoints that are flushed to disk
 SUM = "crc32"
 _SUM_BYTES = 4
 _DTYPES = {"f": "F", "i": "I", "u": "U"}
@@ -34,14 +34,14 @@ Buffer = bytes | memoryview
 
 
 def lay_out(arrays: Mapping[str, NDArray[Any]], description: str) -> list[Buffer]:
-    """Return the content of a checkpoint file, in pieces: its arrays are not copied.
+    """Return the content of a checkpoint file in pieces, without copying the arrays.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Floats, integers and bools; no name is ``"crc32"``.
+        Floats, integers and bools; the name ``"crc32"`` is reserved.
     description : str
-        JSON, what `read_checkpoint` decodes.
+        JSON text, decoded by `read_checkpoint`.
     """
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     fields: dict[str, Any] = {
@@ -86,17 +86,17 @@ def _sum(pieces: Iterable[Buffer]) -> bytes:
 
 
 class CheckpointFile:
-    """Write one checkpoint after the other under one name.
+    """Write successive checkpoints to one file.
 
-    The name always holds a whole checkpoint, also when the process is killed at any moment. A
-    checkpoint that comes a second or more after the last one that was forced to the disk is forced
-    there, too, before it gets the name: it outlives a power failure. One that comes sooner may come
-    out of a power failure damaged, which `read_checkpoint` finds.
+    The file always holds a complete checkpoint, even if the process is killed at any moment. A
+    checkpoint written a second or more after the last flushed one is flushed to disk before it
+    replaces the file, so it survives a power failure. One written sooner may be damaged by a power
+    failure, which `read_checkpoint` detects.
 
     Parameters
     ----------
     path : Path
-        The name. Two hidden files beside it are used on the way; `close` removes them.
+        The file. Two hidden files next to it are used while writing; `close` removes them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,13 +104,13 @@ class CheckpointFile:
         self._part = str(path.with_name(f".{path.name}.part"))
         self._spare = str(path.with_name(f".{path.name}.spare"))
         self._synced_s = -np.inf
-        self.close()  # what a killed run left there may be linked to the checkpoint itself
+        self.close()  # files left by a killed run may be linked to the checkpoint itself
 
     def write(self, content: Sequence[Buffer], *, last: bool = False) -> None:
-        """Let a checkpoint take the place of the one before; the `last` is forced to the disk."""
+        """Replace the previous checkpoint; the `last` one is flushed to disk."""
         now_s = time.monotonic()
         sync = last or now_s - self._synced_s >= SYNC_S
-        if sync:  # what has the name is overwritten only when another has it safely
+        if sync:  # never overwrite a file until its replacement is safely on disk
             _remove(self._part)
         try:
             descriptor = self._open_part()
@@ -132,7 +132,7 @@ class CheckpointFile:
             self._synced_s = now_s
 
     def close(self) -> None:
-        """Remove what was only of use on the way."""
+        """Remove the temporary files."""
         _remove(self._part)
         _remove(self._spare)
 
@@ -153,15 +153,15 @@ class CheckpointFile:
             os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"another run writes to the checkpoint {self._path}, too, or its folder is gone."
-                " Give each run a checkpoint= of its own."
+                f"another run also writes to the checkpoint {self._path}, or its folder is gone."
+                " Give each run a different checkpoint=."
             ) from error
 
     def _change_parts(self) -> None:
         self._part, self._spare = self._spare, self._part
 
     def _keep_spare(self) -> None:
-        """Give the file that is about to lose its name another one."""
+        """Keep the current checkpoint under a second name before it is replaced."""
         _remove(self._spare)
         try:
             os.link(self._path, self._spare)
@@ -175,7 +175,7 @@ def _remove(name: str) -> None:
 
 
 def _write_all(descriptor: int, content: Sequence[Buffer]) -> None:
-    """Make this the content of a file."""
+    """Write this as the whole content of a file."""
     size = sum(len(piece) for piece in content)
     if len(content) > _MAX_PIECES or os.writev(descriptor, content) < size:
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -192,29 +192,29 @@ def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
     arrays : dict of str to ndarray
         As written; read-only.
     description : object
-        What the JSON holds.
+        The decoded JSON.
 
     Raises
     ------
     CheckpointError
-        If the file is empty, truncated, damaged, of another program or of a newer version.
+        If the file is empty, truncated, damaged, from another program or from a newer version.
     """
     content = path.read_bytes()
     if not content:
-        raise CheckpointError(f"{path} is empty, no checkpoint. {_WAY_OUT}")
+        raise CheckpointError(f"{path} is empty, so it is not a checkpoint. {_WAY_OUT}")
     try:
         arrays = safetensors.numpy.load(content)
         metadata = _metadata(content)
     except Exception as error:  # whatever bytes make the library raise, they are no checkpoint
         raise CheckpointError(
-            f"{path} ({len(content)} bytes) is truncated, damaged or no checkpoint: {error}."
+            f"{path} ({len(content)} bytes) is truncated, damaged or not a checkpoint: {error}."
             f" {_WAY_OUT}"
         ) from error
     _check_format(path, metadata)
     found = arrays.pop(SUM, None)
     whole = found is not None and found.tobytes() == content[-_SUM_BYTES:]
     if not whole or _sum([memoryview(content)[:-_SUM_BYTES]]) != content[-_SUM_BYTES:]:
-        raise CheckpointError(f"{path} is damaged: its content does not fit its sum. {_WAY_OUT}")
+        raise CheckpointError(f"{path} is damaged: its checksum does not match. {_WAY_OUT}")
     try:
         return arrays, json.loads(metadata["description"])
     except (KeyError, ValueError, TypeError, RecursionError) as error:
@@ -223,7 +223,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
         ) from error
 
 
-_WAY_OUT = "Delete it to train anew, or give checkpoint= another name."
+_WAY_OUT = "Delete it to start a new training, or give checkpoint= another name."
 
 
 def _metadata(content: bytes) -> dict[str, str]:
@@ -234,7 +234,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is a safetensors file of something else (format"
+            f"{path} is a safetensors file of another kind (format"
             f" {metadata.get('format')!r}, expected {FORMAT!r}). Give checkpoint= another name."
         )
     version = metadata.get("version", "")
@@ -244,16 +244,16 @@ def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
             f" {VERSION}. Update sensorseq, or give checkpoint= another name."
         )
     if version != str(VERSION):
-        raise CheckpointError(f"{path} is damaged: it has no version. {_WAY_OUT}")
+        raise CheckpointError(f"{path} is damaged: it has no valid version. {_WAY_OUT}")
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise when `path` is a file that a checkpoint must not take the place of.
+    """Raise if `path` is a file that a checkpoint must not replace.
 
     Raises
     ------
     CheckpointError
-        If it does not begin as a checkpoint does.
+        If it is not a checkpoint.
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -264,5 +264,5 @@ def check_replaceable(path: Path) -> None:
         found = None
     if found != FORMAT and path.stat().st_size:
         raise CheckpointError(
-            f"{path} is there and is no checkpoint, so none is written in its place. {_WAY_OUT}"
+            f"{path} exists and is not a checkpoint, so it will not be overwritten. {_WAY_OUT}"
         )

@@ -1,4 +1,4 @@
-"""How each element of a stored file is laid out and read back; the file's version covers all."""
+"""Write and read each element of a prepared file; the file's version covers all of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ class Labels:
         classes = Column.read(file["classes"])
         codes = np.asarray(file["y"][()])
         if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
-            raise KeyError("y holds a code that no class has")
+            raise KeyError("y holds a code without a class")
         labels: NDArray[Any] = classes[codes]
         return labels
 

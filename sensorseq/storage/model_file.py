@@ -1,7 +1,7 @@
-"""A model on disk: arrays and a description in one safetensors file, checked on the way in.
+"""A model on disk: arrays and a description in one safetensors file, checked when read.
 
-Nothing in the file is executed. `format` and `version` say what it is; a SHA-256 over the arrays
-and the description says whether it is whole, so that a damaged file never becomes a model.
+Nothing in the file is executed. `format` and `version` identify it; a SHA-256 of the arrays and the
+description detects damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from sensorseq.errors import InputError, ModelFileError, nearest_known
 
 FORMAT = "sensorseq.model"
 VERSION = 2
-# What a description has since version 2, with what went without saying before.
+# Fields added in version 2, with the values that older files imply.
 _SINCE_2: dict[str, Any] = {
     "task": "classification",
     "temperature": 1.0,
@@ -45,7 +45,7 @@ def write_model(
     Parameters
     ----------
     path : str or path
-        Name of the file; one of that name is replaced.
+        Name of the file; an existing file is replaced.
     arrays : mapping of str to ndarray
         Weights and statistics.
     description : mapping
@@ -54,7 +54,7 @@ def write_model(
     Raises
     ------
     InputError
-        If the description holds something JSON cannot, named by its key.
+        If the description holds a value that cannot be stored as JSON; the message names its key.
     OutputError
         If the file cannot be written.
     """
@@ -79,22 +79,22 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     arrays : dict of str to ndarray
         As written.
     description : dict
-        As written; of a file of an earlier version with what it did not have to say.
+        As written; defaults are added to files of an earlier version.
 
     Raises
     ------
     ModelFileError
-        If the file is empty, truncated, damaged, of another program or of a newer version.
+        If the file is empty, truncated, damaged, from another program or from a newer version.
     FileNotFoundError
-        If there is none.
+        If the file does not exist.
     """
     file = Path(path)
     if not file.exists():
-        raise FileNotFoundError(f"there is no model file {file}.")
+        raise FileNotFoundError(f"the model file {file} does not exist.")
     metadata, arrays = _open(file)
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
-            f"{file} is a safetensors file of something else (format"
+            f"{file} is a safetensors file of another kind (format"
             f" {metadata.get('format')!r}, expected {FORMAT!r}). {_WAY_OUT}"
         )
     version = metadata.get("version", "")
@@ -107,7 +107,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     known = version in map(str, range(1, VERSION + 1))
     whole = known and set(metadata) == _KEYS
     if not whole or metadata["sha256"] != _digest(arrays, text):
-        raise ModelFileError(f"{file} is damaged: its content does not fit its sum. {_WAY_OUT}")
+        raise ModelFileError(f"{file} is damaged: its checksum does not match. {_WAY_OUT}")
     try:
         description = from_jsonable(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
@@ -117,7 +117,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     return arrays, description if version == str(VERSION) else {**_SINCE_2, **description}
 
 
-_WAY_OUT = "Give a file written by save(), or copy it again from where it came."
+_WAY_OUT = "Give a file written by save(), or copy it again from its source."
 
 
 def _open(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
@@ -139,7 +139,7 @@ def _open(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
 
 
 def _in_fixed_order(content: bytes) -> bytes:
-    """Sort the header, whose order the library draws anew each time: equal models, equal files."""
+    """Sort the header, whose order varies from call to call: equal models give equal files."""
     size = int.from_bytes(content[:8], "little")
     fields = json.loads(content[8 : 8 + size])
     header = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
@@ -159,12 +159,12 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Any:
-    """Turn a value into what JSON can hold; tuples and keys that are not text are tagged.
+    """Turn a value into JSON values; tuples and keys that are not text are tagged.
 
     Raises
     ------
     InputError
-        If a value is something else (a function, an object), named by its place.
+        If a value is anything else (a function, an object); the message names its place.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -182,7 +182,8 @@ def to_jsonable(value: Any, where: str = "description") -> Any:
         plain = all(isinstance(key, str) for key in value)
         return dict(parts) if plain and tuple(value) not in _TAGGED else {"dict": parts}
     raise InputError(
-        f"{where} is {value!r}; a model file holds numbers, text, lists and dictionaries of them."
+        f"{where} is {value!r}; a model file can only hold numbers, text, and lists and"
+        " dictionaries of them."
     )
 
 
@@ -203,7 +204,7 @@ def from_jsonable(value: Any) -> Any:
 
 
 def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
-    """Describe class labels so that `read_labels` gives them back with their type.
+    """Describe class labels so that `read_labels` restores them with their type.
 
     Raises
     ------
@@ -216,8 +217,8 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
         return {"dtype": "object", "values": values}
     if not _LABEL_DTYPE.match(labels.dtype.str):
         raise InputError(
-            f"classes_ of type {labels.dtype} cannot be saved; labels in a model file are text,"
-            " integers, floats or bools."
+            f"classes_ of type {labels.dtype} cannot be saved; labels must be text, integers,"
+            " floats or bools."
         )
     return {"dtype": labels.dtype.str, "values": values}
 
@@ -234,7 +235,7 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
     if not isinstance(values, list) or not all(
         isinstance(value, str | bool | int | float) for value in values
     ):
-        raise ValueError("labels are a list of text, numbers or bools")
+        raise ValueError("labels must be a list of text, numbers or bools")
     if dtype == "object":
         labels = np.empty(len(values), object)
         labels[:] = values
@@ -265,6 +266,6 @@ def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) 
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)
         raise ModelFileError(
-            f"{path}: {name!r} is a {type(value).__name__}, expected {expected}. {_WAY_OUT}"
+            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}. {_WAY_OUT}"
         )
     return value

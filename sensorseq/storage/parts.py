@@ -1,4 +1,4 @@
-"""Part files: the windows of one recording each, on their way into a prepared file."""
+"""Part files: the windows of one recording each, to be merged into a prepared file."""
 
 import errno
 import fcntl
@@ -22,22 +22,22 @@ _SUFFIX = ".part.npz"
 
 
 class PartFolder:
-    """The folder beside a prepared file that holds its finished parts; one run at a time.
+    """The folder next to a prepared file that holds its finished parts; one run at a time.
 
-    Use as a context manager. On leaving, a folder without parts is removed; one with parts stays,
-    for a run that resumes, until `discard`.
+    Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
+    resuming, until `discard`.
 
     Parameters
     ----------
     output : Path
-        The prepared file to be.
+        The prepared file to make.
     keep : bool
-        Keep the parts of an earlier run; else they are removed.
+        Keep the parts of an earlier run; otherwise they are removed.
 
     Raises
     ------
     PreparedFileError
-        If the folder cannot be made, or another run is at work in it.
+        If the folder cannot be created, or another run is using it.
     """
 
     def __init__(self, output: Path, keep: bool) -> None:
@@ -47,7 +47,7 @@ class PartFolder:
 
     def __enter__(self) -> "PartFolder":
         if self._output.is_dir():
-            raise PreparedFileError(f"{self._output}: is a folder; name a file.")
+            raise PreparedFileError(f"{self._output}: is a folder; give a file name.")
         try:
             self.path.mkdir(exist_ok=True)
             if not os.access(self.path, os.W_OK):
@@ -79,7 +79,7 @@ class PartFolder:
         return self.path / f"{digest}{_SUFFIX}"
 
     def discard(self) -> None:
-        """Remove all parts; the prepared file holds what was in them."""
+        """Remove all parts, whose content the prepared file now holds."""
         for file in self.path.iterdir():
             if file.name.endswith(_SUFFIX):
                 file.unlink()
@@ -91,18 +91,18 @@ def write_part(
     facts: dict[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a part; it appears under its name when it is whole.
+    """Write a part; the file appears when it is complete.
 
     Parameters
     ----------
     path : Path
         As `PartFolder.path_of` gives it.
     key : str
-        What the part was made of and how; a part with another key is not reused.
+        Identifies the inputs and arguments; a part with another key is not reused.
     facts : dict
         Plain values.
     arrays : mapping of str to ndarray
-        The windows and what is known of each; none may be called ``"facts"``.
+        The windows and their facts; the name ``"facts"`` is reserved.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def write_part(
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            # Not forced to the disk: the sums in it tell a part that a power cut tore.
+            # Not flushed to disk: its checksums reveal a part torn by a power failure.
             file.write(memory.getbuffer())
         temporary.replace(path)
     except OSError as problem:
@@ -128,7 +128,7 @@ def write_part(
 
 
 def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the facts of a whole part with this key, else None."""
+    """Return the facts of a complete part with this key, else None."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
             stored = json.loads(bytes(part["facts"]))

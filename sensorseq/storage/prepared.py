@@ -24,7 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class WindowColumns:
-    """A WindowSet without its samples: what is known of each window, and the samples' shape.
+    """A WindowSet without its samples: the facts about each window, and the samples' shape.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class WindowColumns:
 
     @classmethod
     def of(cls, windows: WindowSet) -> "WindowColumns":
-        """Return what is known of these windows."""
+        """Return these windows without their samples."""
         known = {name: getattr(windows, name) for name in _NAMES}
         return cls(windows.n_timesteps, **known)
 
@@ -75,7 +75,7 @@ class WindowColumns:
         return WindowSet(X, **self.known_of(rows))
 
     def known_of(self, rows: NDArray[np.int64] | None) -> dict[str, Any]:
-        """Return what is known of the windows at `rows` (all for None), as WindowSet takes it."""
+        """Return the facts about the windows at `rows` (all for None), as WindowSet arguments."""
         known = {name: getattr(self, name) for name in _NAMES}
         if rows is not None:
             for name in _PER_WINDOW:
@@ -101,18 +101,18 @@ def write_windows(
     Parameters
     ----------
     path : path-like
-        Name of the file; one of that name is replaced.
+        Name of the file; an existing file is replaced.
     windows : WindowSet
-        Unscaled and unbalanced, with everything it knows. `provenance` must be plain values.
+        Unscaled and unbalanced windows. `provenance` must hold plain values.
     scaler : mapping of str to ndarray, optional
-        Statistics fitted on the training windows, as `Scaler.to_dict` gives them.
+        Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Training windows to fit on: sorted positions, balanced when balancing was asked for.
+        Training windows to fit on: sorted positions, balanced if balancing was requested.
 
     Raises
     ------
     PreparedFileError
-        If the file cannot be written, or the windows hold what it cannot.
+        If the file cannot be written, or the windows hold values it cannot store.
     """
     write_window_blocks(
         path,
@@ -138,9 +138,9 @@ def write_window_blocks(
     path, scaler, sample_indices
         As in `write_windows`.
     columns : WindowColumns
-        What is known of the windows.
+        The facts about the windows.
     X_blocks : iterable of ndarray of shape (n, n_timesteps, n_channels)
-        The windows in order; as many together as `columns` tells.
+        The windows in order; together as many as in `columns`.
     """
     file = Path(path)
     with _hdf5.writing(file) as writer:
@@ -166,7 +166,8 @@ def write_window_blocks(
             writer.json("provenance", dict(columns.provenance))
         except (TypeError, ValueError) as error:
             raise PreparedFileError(
-                f"{file}: provenance holds what a file cannot ({error}); use plain values."
+                f"{file}: provenance holds a value that cannot be stored ({error}); use plain"
+                " values."
             ) from error
         writer.blocks("X", columns.shape, np.dtype(np.float32), X_blocks)
 
@@ -182,19 +183,19 @@ def read_windows(path: str | os.PathLike[str], part: str | None = None) -> Windo
     path : path-like
         A file that `prepare` or `write_windows` wrote.
     part : {"train", "validation", "test"}, optional
-        Only this part; nothing of the others is read.
+        Read only this part.
 
     Raises
     ------
     PreparedFileError
-        If the file is missing, truncated, damaged, of another program or of a newer version.
+        If the file is missing, truncated, damaged, from another program or from a newer version.
     """
     with PreparedFile(path) as prepared:
         return prepared.windows() if part is None else prepared.part(part)
 
 
 class PreparedFile:
-    """A prepared file, open: everything but the windows themselves is read, those as asked for.
+    """An open prepared file: windows are read on request, everything else at once.
 
     Use as a context manager.
 
@@ -208,7 +209,7 @@ class PreparedFile:
     path : Path
         The file.
     columns : WindowColumns
-        Labels, groups, split, provenance: all but the samples.
+        Labels, groups, split, provenance: everything except the samples.
     scaler : dict of str to ndarray or None
         Statistics of the training windows, for `Scaler.from_dict`.
     sample_indices : ndarray of int64 or None
@@ -217,7 +218,7 @@ class PreparedFile:
     Raises
     ------
     PreparedFileError
-        If the file is missing, truncated, damaged, of another program or of a newer version.
+        If the file is missing, truncated, damaged, from another program or from a newer version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -254,11 +255,11 @@ class PreparedFile:
 
     @property
     def chunk_windows(self) -> int:
-        """Windows that lie together in the file and are read at once."""
+        """Number of windows that are stored together and read at once."""
         return int((self._file["X"].chunks or (1,))[0])
 
     def close(self) -> None:
-        """Close the file; what was read stays."""
+        """Close the file; data already read stays valid."""
         self._stack.close()
 
     def windows(self) -> WindowSet:
@@ -266,7 +267,7 @@ class PreparedFile:
         return self.columns.with_samples(self._samples(np.arange(len(self))), None)
 
     def part(self, name: str) -> WindowSet:
-        """Return the windows of one part; nothing of the others is read."""
+        """Return the windows of one part, without reading the others."""
         return self.take(self.rows(name))
 
     def rows(self, part: str) -> NDArray[np.int64]:
@@ -275,12 +276,14 @@ class PreparedFile:
         Raises
         ------
         WindowError
-            If the windows are not split, or `part` is not one.
+            If the windows are not split, or `part` is not a part.
         """
         if part not in PARTS:
             raise WindowError(f"part {part!r} is not known; expected {', '.join(PARTS)}.")
         if self.columns.split is None:
-            raise WindowError(f"{self.path}: these windows are not split; prepare with a split.")
+            raise WindowError(
+                f"{self.path}: its windows have no split; prepare the recordings with a split."
+            )
         return np.flatnonzero(self.columns.split == part)
 
     def take(self, rows: ArrayLike) -> WindowSet:
@@ -293,7 +296,7 @@ class PreparedFile:
         return self.columns.with_samples(X, wanted)
 
     def _samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read windows at increasing positions; neighbours at once."""
+        """Read windows at increasing positions; neighbours are read at once."""
         try:
             return np.asarray(_hdf5.read_rows(self._file["X"], rows), np.float32)
         except (OSError, RuntimeError) as error:
@@ -303,17 +306,17 @@ class PreparedFile:
         given = self._file.attrs.get("format")
         if given != FORMAT:
             raise PreparedFileError(
-                f"{self.path}: an HDF5 file of something else (format {given!r}, expected"
+                f"{self.path}: is an HDF5 file of another kind (format {given!r}, expected"
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
         version = int(self._file.attrs.get("version", 0))
         if version > VERSION:
             raise PreparedFileError(
-                f"{self.path}: format version {version}; this version of sensorseq reads up to"
+                f"{self.path}: has format version {version}; this version of sensorseq reads up to"
                 f" {VERSION}. Update sensorseq, or prepare the recordings again."
             )
         if version < 1:
-            raise PreparedFileError(f"{self.path}: damaged (no version); prepare it again.")
+            raise PreparedFileError(f"{self.path}: is damaged (no version); prepare it again.")
 
     def _read_columns(self) -> None:
         file = self._file
@@ -345,6 +348,6 @@ class PreparedFile:
 
     def _damaged(self, error: BaseException) -> PreparedFileError:
         return PreparedFileError(
-            f"{self.path}: truncated or damaged ({error}); copy it again from where it came, or"
+            f"{self.path}: is truncated or damaged ({error}); copy it again from its source, or"
             " prepare it again."
         )

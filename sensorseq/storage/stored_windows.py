@@ -1,4 +1,4 @@
-"""StoredWindows: a WindowSet whose samples stay in their prepared file until they are asked for."""
+"""StoredWindows: a WindowSet whose samples stay in their prepared file until they are needed."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from sensorseq.windows import WindowSet
 
 @dataclass(frozen=True, eq=False)
 class StoredSamples:
-    """Samples in a prepared file: it has a shape, can be indexed, and holds none of them.
+    """Samples in a prepared file, with a shape and indexing but without holding them in memory.
 
     Parameters
     ----------
@@ -30,16 +30,16 @@ class StoredSamples:
     n_timesteps, n_channels : int
         Shape of a window.
     chunk_windows : int
-        Windows that lie together in the file and are read at once.
+        Number of windows that are stored together and read at once.
     version : tuple
-        Tells the file from one that replaced it.
+        Identifies the file, to detect one that replaced it.
     checked : CheckedRows
         Reads the file; shared by all parts of the samples.
     copy_number : ndarray of shape (n_windows,), int64, optional
-        Which copy of its window each is; 0 is the window itself.
+        Copy number of each; 0 is the window itself.
     change : callable, optional
-        Given copies (n, t, c), where their windows are in the file and their numbers, returns them
-        as they are to be learned from.
+        Augments copies: takes samples (n, t, c), the positions of their windows in the file and
+        their copy numbers, and returns the samples to train on.
     """
 
     path: Path
@@ -93,13 +93,13 @@ class StoredSamples:
         Raises
         ------
         PreparedFileError
-            If the file is gone, damaged, or no longer the one it was.
+            If the file is gone, damaged, or was replaced.
         """
         with _hdf5.opened(self.path, PreparedFileError, "a prepared file") as file:
             if _version(self.path) != self.version:
                 raise PreparedFileError(
                     f"{self.path}: was replaced while it was being read; start again, and write"
-                    " new files under new names."
+                    " new files under other names."
                 )
             yield SampleReader(self, file["X"])
 
@@ -119,8 +119,8 @@ class SampleReader:
             X: NDArray[np.float32] = self._samples.checked.read(self._dataset, rows)
         except (OSError, RuntimeError) as error:
             raise PreparedFileError(
-                f"{self._samples.path}: truncated or damaged ({error}); copy it again from where it"
-                " came, or prepare it again."
+                f"{self._samples.path}: is truncated or damaged ({error}); copy it again from its"
+                " source, or prepare it again."
             ) from error
         if not np.array_equal(back, np.arange(len(rows))):
             X = X[back]

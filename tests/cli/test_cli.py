@@ -651,7 +651,7 @@ def test_a_file_of_another_kind_names_what_makes_prepared_ones(model, tmp_path, 
     for given in (model, tmp_path):
         message = refused(["train", given, "-o", tmp_path / "m"], 3, capsys)
         assert message.endswith(
-            "not a prepared file; `sensorseq prepare` makes one from recordings."
+            "not a prepared file; make one from recordings with `sensorseq prepare`."
         )
 
 
@@ -661,7 +661,7 @@ def test_a_model_never_takes_the_place_of_its_checkpoint(prepared, tmp_path, cap
     files = {"-o": tmp_path / "m", written: file}
     said = [text for pair in files.items() for text in pair]
     message = refused(["train", prepared, *said, "--set", f"checkpoint={file}"], 2, capsys)
-    assert "give it a name of its own" in message
+    assert "give the checkpoint another name" in message
     assert not file.exists()
 
 

@@ -125,7 +125,7 @@ def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path, capsys):
         (["--n-val", "0"], 2, "n_val=0"),
         (["--best-epoch", "99"], 2, "best_epoch=99"),
         (["--html", "{log}"], 2, "would be overwritten"),
-        (["--html", "/missing/page.html"], 3, "there is no folder"),
+        (["--html", "/missing/page.html"], 3, "the folder /missing is missing; create it"),
     ],
 )
 def test_a_mistake_is_one_message_and_a_code(arguments, code, says, wild, capsys):

@@ -79,7 +79,7 @@ BESIDE = {
     ),
     "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
-    "one group": ({"groups": ["robot"] * N}, "groups holds one group for all windows"),
+    "one group": ({"groups": ["robot"] * N}, "all windows are in one group"),
     "weights negative": ({"sample_weight": -np.ones(N)}, r"sample_weight\[0\] is -1.0"),
     "weights NaN": ({"sample_weight": np.full(N, np.nan)}, r"sample_weight\[0\] is nan"),
     "weights infinite": ({"sample_weight": np.full(N, np.inf)}, r"sample_weight\[0\] is inf"),
@@ -250,9 +250,11 @@ def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
     fitted = classifier().fit(X, Y)
     nowhere = tmp_path / "no" / "file.png"
     for write in (fitted.save, fitted.history_.to_csv, fitted.plot_history):
-        with pytest.raises(OutputError, match=r"no/file\.png: cannot be written .* make it first"):
+        with pytest.raises(
+            OutputError, match=r"no/file\.png: cannot be written .* is missing; create it"
+        ):
             write(nowhere)
-        with pytest.raises(OutputError, match="is a folder; give the name of a file"):
+        with pytest.raises(OutputError, match="is a folder; give a file name"):
             write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

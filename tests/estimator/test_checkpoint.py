@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_estimator_left_as_it_was(begun,
     fitted = classifier(checkpoint=path, resume=False)
     before = learned(classifier().fit(X, Y))
     fitted.set_params(checkpoint=None).fit(X, Y).set_params(checkpoint=path, resume=True)
-    with pytest.raises(CheckpointError, match="truncated, damaged or no checkpoint"):
+    with pytest.raises(CheckpointError, match="truncated, damaged or not a checkpoint"):
         fitted.fit(X, Y)
     assert learned(fitted) == before
 

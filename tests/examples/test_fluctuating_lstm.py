@@ -92,7 +92,7 @@ def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
     if "nothing was proved" in case:
         assert "  repaired" not in case
         return
-    before, after = numbers_after(case, "as asked"), numbers_after(case, "repaired")
+    before, after = numbers_after(case, "original"), numbers_after(case, "repaired")
     assert after[0] < before[0] / 1.5
     assert after[1] > before[1] - 0.1
 

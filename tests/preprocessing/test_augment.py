@@ -227,7 +227,7 @@ def test_errors_say_what_is_wrong():
         augment_windows(X, EVERYTHING, lengths=np.r_[0, 0, 41, np.zeros(27, int)])
     with pytest.raises(SignalError, match=r"indices\[0\] is -1; expected 0 or more"):
         augment_windows(X[:1], EVERYTHING, indices=[-1])
-    with pytest.raises(SignalError, match="copies of shape"):
+    with pytest.raises(SignalError, match="copies has shape"):
         augment_windows(X, EVERYTHING, copies=[0])
     with pytest.raises(ArgumentError, match="channel_sd"):
         augment_windows(X, EVERYTHING, channel_sd=[1.0])
@@ -296,7 +296,7 @@ def test_validation_and_test_windows_stay_bit_for_bit(step):
 @pytest.mark.parametrize("step", [Augmenter(), ClassBalancer()])
 def test_a_held_out_part_is_refused_by_name(step, part):
     given = windows(split=np.repeat(["train", part], 15))
-    with pytest.raises(WindowError, match=f"15 windows are of the {part} part; only training"):
+    with pytest.raises(WindowError, match=f"15 windows are in the {part} part; only training"):
         clone(step).fit_resample(given.part(part))
 
 
@@ -356,7 +356,7 @@ def test_what_the_transformers_cannot_use_is_refused():
     with pytest.raises(ArgumentError, match="repeats none"):
         ClassBalancer(augmentation=EVERYTHING).fit_resample(given)
     for step in (Augmenter(), ClassBalancer()):
-        with pytest.raises(ArgumentError, match="groups is given, and X, a WindowSet"):
+        with pytest.raises(ArgumentError, match="groups is given, but X is a WindowSet"):
             step.fit_resample(given, groups=given.groups)
         with pytest.raises(WindowError, match="lengths has shape"):
             step.fit_resample(given.X, given.y, lengths=[1, 2])

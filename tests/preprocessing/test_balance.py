@@ -93,7 +93,7 @@ def test_under_a_cap_classes_are_equal_and_no_recording_exceeds_it(data, most, s
     more = {"recording_id": recording, "max_per_recording": most}
     largest = most_equal_rows(y, recording, most, strategy)
     if not largest:
-        with pytest.raises(WindowError, match=r"recording\(s\), which cannot make up a class"):
+        with pytest.raises(WindowError, match=r"recording\(s\), too few if each may contribute"):
             balance_indices(y, None, strategy, seed, **more)
         return
     chosen = balance_indices(y, None, strategy, seed, **more)

@@ -109,7 +109,7 @@ def test_stored_statistics_that_contradict_each_other_are_refused():
             broken.append({**fields, "n_quantiles": np.array([1, 2, 3], np.uint32)})
             broken.append({k: v for k, v in fields.items() if k != "n_quantiles"})
         for case in broken:
-            with pytest.raises(SignalError, match="do not fit"):
+            with pytest.raises(SignalError, match="are inconsistent"):
                 KeyedScaler.from_dict(case)
         with pytest.raises(ArgumentError, match="recording"):
             KeyedScaler.from_dict({**fields, "per": np.frombuffer(b"recordin", np.uint8)})
@@ -164,7 +164,7 @@ def test_errors_say_where_and_what():
     with pytest.raises(ArgumentError, match="per='recordings' is not known"):
         check_per("recordings", "standard")
     for kind in (None, "physical"):
-        with pytest.raises(ArgumentError, match="Take per='all'"):
+        with pytest.raises(ArgumentError, match="Use per='all'"):
             check_per("group", kind)
     check_per("all", None)
     last = int(np.flatnonzero(keys == "b")[-1])

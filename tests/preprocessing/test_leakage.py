@@ -340,7 +340,7 @@ def test_a_report_is_plain_and_fits_eighty_columns():
     assert plain["n_leaks"] == len(report.leaks)
     assert {row["kind"] for row in plain["findings"]} <= set(KINDS)
     assert max(len(line) for line in str(report).splitlines()) <= 80
-    assert "way out:" in str(report)
+    assert "fix:" in str(report)
     assert "120 windows" in str(report)
 
 
@@ -366,7 +366,7 @@ def test_windows_with_nan_are_left_out_and_said():
     X[np.flatnonzero(given.split == "test")[:2]] = np.nan
     report = find_leakage(replace(given, X=X), scaler=scaler)
     assert not report.findings
-    assert any("2 window(s), which hold NaN" in reason for reason in report.not_checked)
+    assert any("2 window(s), which contain NaN" in reason for reason in report.not_checked)
 
 
 def test_arguments_that_do_not_fit_are_refused():
@@ -375,7 +375,7 @@ def test_arguments_that_do_not_fit_are_refused():
         find_leakage(given, split=["train"])
     with pytest.raises(WindowError, match="'dev'"):
         find_leakage(given, split=np.full(120, "dev"))
-    with pytest.raises(WindowError, match="sample_indices hold 120"):
+    with pytest.raises(WindowError, match="sample_indices contain 120"):
         find_leakage(given, sample_indices=[0, 120])
     with pytest.raises(WindowError, match="test rows of fold 0"):
         find_leakage(given, folds=[([0], [0.5])])
@@ -383,7 +383,7 @@ def test_arguments_that_do_not_fit_are_refused():
         find_leakage(given, folds=[])
     with pytest.raises(ArgumentError, match="both given"):
         find_leakage(given, split=given.split, folds=[([0], [1])])
-    with pytest.raises(ArgumentError, match="is no Scaler"):
+    with pytest.raises(ArgumentError, match="is not a Scaler"):
         find_leakage(given, scaler=3)
     with pytest.raises(ArgumentError, match="scaler has 1 channels"):
         find_leakage(given, scaler=fit_scaler(given.X[:, :, :1]))

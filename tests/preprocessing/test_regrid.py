@@ -202,14 +202,14 @@ def test_errors_name_the_recording_and_the_way_out():
     with pytest.raises(RecordingError, match=r"'run 7'.*'torque' has no valid sample"):
         resample_recording(recording, 1.0)
     with pytest.raises(
-        RecordingError, match=r"'run 7'.*max_gap_s=0.5 is shorter.*Ten periods are 10"
+        RecordingError, match=r"'run 7'.*max_gap_s=0.5 is shorter.*The default is ten periods, 10"
     ):
         resample_recording(recording.select(["current"]), 1.0, max_gap_s=0.5)
     with pytest.raises(SignalError, match="increasing"):
         regrid([0.0, 2.0, 1.0], np.zeros((3, 1)), 1.0)
     with pytest.raises(SignalError, match="infinity"):
         regrid([0.0, 1.0], [[0.0], [np.inf]], 1.0)
-    with pytest.raises(SignalError, match="timestamps for"):
+    with pytest.raises(SignalError, match="timestamps have shape"):
         regrid([0.0, 1.0], np.zeros((3, 1)), 1.0)
     assert issubclass(ArgumentError, ValueError)
 

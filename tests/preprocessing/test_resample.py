@@ -163,7 +163,7 @@ def test_rates_too_far_apart_for_one_filter_are_an_error_that_says_so():
 def test_a_signal_of_another_shape_or_type_is_an_error():
     with pytest.raises(SignalError, match="reshape"):
         resample(np.zeros(10), 100, 50)
-    with pytest.raises(SignalError, match="no real numbers"):
+    with pytest.raises(SignalError, match="must hold real numbers"):
         resample(np.zeros((3, 1), complex), 100, 50)
 
 
@@ -244,7 +244,7 @@ def test_an_engine_that_is_unknown_missing_or_has_its_own_attenuation_is_an_erro
     signal = np.zeros((10, 1))
     with pytest.raises(ArgumentError, match=r"engine='polyphas'.*Did you mean 'polyphase'"):
         resample(signal, 100, 50, engine="polyphas")
-    with pytest.raises(ArgumentError, match=r"attenuation_db=60 with engine='soxr'"):
+    with pytest.raises(ArgumentError, match=r"attenuation_db=60 cannot be set with engine='soxr'"):
         resample(signal, 100, 50, engine="soxr", attenuation_db=60.0)
     for bad in (0, 10, 500, np.nan, "much"):
         with pytest.raises(ArgumentError, match="attenuation_db"):

@@ -140,9 +140,9 @@ def test_to_dict_and_back_is_identity_and_holds_arrays_alone(kind):
 
 def test_stored_statistics_that_contradict_each_other_are_refused():
     fields = fit_scaler(windows()).to_dict()
-    with pytest.raises(SignalError, match="do not fit"):
+    with pytest.raises(SignalError, match="are inconsistent"):
         Scaler.from_dict({**fields, "channel_scale": np.ones(2)})
-    with pytest.raises(SignalError, match="do not fit"):
+    with pytest.raises(SignalError, match="are inconsistent"):
         Scaler.from_dict({**fields, "kind": np.frombuffer(b"quantile", np.uint8)})
     with pytest.raises(ArgumentError, match="standard"):
         Scaler.from_dict({**fields, "kind": np.frombuffer(b"standart", np.uint8)})
@@ -193,11 +193,11 @@ def test_rated_values_that_do_not_fit_the_channels_are_errors():
     X = windows()
     cases = {
         "needs rated": {},
-        "no value for b, c; name every channel": {"rated": {"a": 1}, "channels": "abc"},
-        r"'d', which is no channel.*Channels: a, b, c": {"rated": {"d": 1}, "channels": "abc"},
-        "the channels have none here": {"rated": {"a": 1}},
+        "no value for b, c; give a value for every channel": {"rated": {"a": 1}, "channels": "abc"},
+        r"'d', which is not a channel.*Channels: a, b, c": {"rated": {"d": 1}, "channels": "abc"},
+        "the channels have no names here": {"rated": {"a": 1}},
         "2 values for 3 channels": {"rated": [1, 2]},
-        r"rated is 0 for channel 1; it needs a number above zero": {"rated": [1, 0, 2]},
+        r"rated is 0 for channel 1; it must be a number above zero": {"rated": [1, 0, 2]},
         r"rated is nan for channel 0": {"rated": [np.nan, 1, 2]},
         r"rated is 'x' for c": {"rated": {"a": 1, "b": 1, "c": "x"}, "channels": "abc"},
     }
@@ -207,7 +207,7 @@ def test_rated_values_that_do_not_fit_the_channels_are_errors():
         with pytest.raises(ArgumentError, match=message):
             fit_scaler_to_blocks(lambda: [X], "physical", **arguments)
     for fit in (fit_scaler, lambda X, **more: fit_scaler_to_blocks(lambda: [X], **more)):
-        with pytest.raises(ArgumentError, match="rated is for kind='physical' alone"):
+        with pytest.raises(ArgumentError, match="rated is only for kind='physical'"):
             fit(X, kind="standard", rated=[1, 2, 3])
 
 
@@ -219,7 +219,7 @@ def test_constant_channels_are_said_and_remembered(kind):
     scaler = fit_scaler(X, kind=kind)
     assert scaler.constant_channels == (0, 2)
     assert Scaler.from_dict(scaler.to_dict()).constant_channels == (0, 2)
-    with pytest.raises(SignalError, match="do not fit"):
+    with pytest.raises(SignalError, match="are inconsistent"):
         Scaler.from_dict({**scaler.to_dict(), "constant_channels": np.array([3], np.uint32)})
     back = scaler.inverse_transform(scaler.transform(X))
     np.testing.assert_allclose(back[:, :, [0, 2]], X[:, :, [0, 2]], rtol=1e-15)
@@ -237,7 +237,7 @@ def test_a_spread_too_small_to_square_is_scaled_by_one():
 def test_a_spread_too_large_to_square_is_an_error():
     X = windows()
     X[0, 0, 1], X[0, 1, 1] = 1e300, -1e300
-    with pytest.raises(SignalError, match=r"channel 1 of X goes from -1e\+300 to 1e\+300"):
+    with pytest.raises(SignalError, match=r"channel 1 of X ranges from -1e\+300 to 1e\+300"):
         fit_scaler(X)
 
 

@@ -175,7 +175,7 @@ def test_the_held_out_share_is_the_wanted_one():
 
 
 def test_what_cannot_be_held_out_is_said():
-    with pytest.raises(SplitError, match=r"groups holds one group for all windows"):
+    with pytest.raises(SplitError, match=r"all windows are in one group"):
         holdout_by_group([0, 1, 0, 1], ["a"] * 4, 0.2)
     with pytest.raises(SplitError, match=r"none of 2 group"):
         holdout_by_group([0, 1, 0, 1], ["a", "b", "a", "b"], 0.2)
@@ -222,12 +222,12 @@ def test_a_summary_says_the_imbalance_in_a_sentence():
     y = np.repeat(["ice", "mud"], [50, 50])
     split = np.r_[np.repeat(PARTS, [30, 10, 10]), np.repeat(PARTS, [30, 4, 16])]
     text = str(describe_split(y, np.arange(100) // 2, split, (0.6, 0.2, 0.2)))
-    assert "Largest imbalance: 8 % of class mud are in validation (20 % wanted)." in text
+    assert "Largest imbalance: 8 % of class mud are in validation (20 % requested)." in text
     assert "30 (15)" in text
     assert "(14 % of all windows)" in str(describe_split(y, None, split))
     assert "share of every class" in str(describe_split(y[:50], None, split[:50], (0.6, 0.2, 0.2)))
     alone = describe_split(None, None, split[:50], (0.6, 0.2, 0.2))
-    assert "share of them" in alone.imbalance
+    assert "share of the windows" in alone.imbalance
     assert alone.to_dict()["imbalance"] == alone.imbalance
     long = describe_split(np.char.add("a very long name of a surface " * 3, y), None, split)
     assert max(len(line) for line in str(long).splitlines()) <= 80

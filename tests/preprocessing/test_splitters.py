@@ -147,7 +147,7 @@ def test_a_window_set_brings_its_labels_groups_and_recordings():
     ):
         np.testing.assert_array_equal(test, other)
     assert any(set(groups[train]) & set(groups[test]) for train, test in whole)
-    with pytest.raises(ArgumentError, match="brings its own"):
+    with pytest.raises(ArgumentError, match="is a WindowSet with its own"):
         next(GroupBalancedKFold(4).split(windows, groups=groups))
 
 
@@ -308,7 +308,7 @@ def test_what_folds_of_time_lack_is_said():
         list(BlockedTimeSplit(3).split(start, y, recording, **times))
     assert len(list(BlockedTimeSplit(3, 0.0).split(start, y, recording, **times))) == 3
     for lacking, name in ((None, "recordings"), (recording, "start_s")):
-        with pytest.raises(ArgumentError, match=f"need {name}"):
+        with pytest.raises(ArgumentError, match=f"needs {name}"):
             next(BlockedTimeSplit(2).split(start, y, lacking))
     with pytest.raises(ArgumentError, match="window_s"):
         next(BlockedTimeSplit(2).split(start, y, recording, start_s=start))

@@ -67,7 +67,7 @@ def test_a_stamp_that_is_no_time_stays_an_error(bad):
 def test_errors_name_the_argument_or_the_shape():
     with pytest.raises(ArgumentError, match=r"duplicates='lst'.*'last'"):
         repair_stamps([0.0], [[1.0]], duplicates="lst")
-    with pytest.raises(SignalError, match=r"\(2,\) timestamps for 3 samples"):
+    with pytest.raises(SignalError, match=r"timestamps have shape \(2,\) for 3 samples"):
         repair_stamps([0.0, 1.0], np.zeros((3, 1)))
 
 
@@ -75,7 +75,7 @@ def test_without_repair_the_error_says_how_many_where_and_the_way_out():
     stamps, values = [0.0, 1.0, 1.0, 3.0, 2.0, 4.0], np.zeros((6, 1))
     with pytest.raises(SignalError, match=r"2 timestamp.*first at sample 2 .*`repair_stamps`"):
         regrid(stamps, values, 1.0)
-    with pytest.raises(RecordingError, match=r"'run'.*repeats at sample 2.*2 time.*repair_stamps"):
+    with pytest.raises(RecordingError, match=r"'run'.*repeats at sample 2.*2 such.*repair_stamps"):
         Recording(values, stamps, ("a",), "run")
     repaired = repair_stamps(stamps, values)
     assert Recording(repaired.values, repaired.timestamps_s, ("a",), "run").n_samples == 5

@@ -104,9 +104,9 @@ def test_a_bad_chunk_is_named_by_its_place_in_the_signal_and_not_taken():
     bad[3, 1] = np.nan
     with pytest.raises(SignalError, match="nan at sample 153, channel 1"):
         stream.push(bad)
-    with pytest.raises(SignalError, match=r"3 channel.*stream of 2"):
+    with pytest.raises(SignalError, match=r"3 channel.*stream has 2"):
         stream.push(np.zeros((4, 3)))
-    with pytest.raises(SignalError, match="float32 in a signal of float64"):
+    with pytest.raises(SignalError, match="float32, but the signal has float64"):
         stream.push(x[150:160].astype(np.float32))
     with pytest.raises(SignalError, match="reshape"):
         stream.push(np.zeros(4))

@@ -84,9 +84,9 @@ def test_near_is_nearer_than_the_reach_in_the_same_recording():
 
 def test_what_cannot_be_split_is_said():
     y = np.repeat(["ice", "mud"], [30, 3])
-    with pytest.raises(SplitError, match=r"no window of class 'mud' is left for (train|valid)"):
+    with pytest.raises(SplitError, match=r"no window of class 'mud' remains for (train|valid)"):
         split_by_time(y, np.r_[np.arange(30.0), np.arange(3.0)], 1.0, y=y)
-    with pytest.raises(SplitError, match="no window is left for train"):
+    with pytest.raises(SplitError, match="no window remains for train"):
         split_by_time([0, 0], [0.0, 1.0], 1.0, (0.5, 0.0, 0.5))
     with pytest.raises(SplitError, match="both need"):
         split_by_time([0], [0.0, 1.0], 1.0)
@@ -94,7 +94,7 @@ def test_what_cannot_be_split_is_said():
         split_by_time([0], [0.0], 1.0, y=[1, 2])
     with pytest.raises(SplitError, match=r"start_s\[1\] is nan \(recording 'b'\)"):
         split_by_time(["a", "b"], [0.0, np.nan], 1.0)
-    with pytest.raises(SplitError, match="no seconds"):
+    with pytest.raises(SplitError, match="must hold numbers of seconds"):
         split_by_time(["a"], ["x"], 1.0)
     for name, wrong in (("window_s", 0), ("embargo_s", -1), ("embargo_s", np.nan)):
         with pytest.raises(ArgumentError, match=name):

@@ -66,7 +66,7 @@ def test_of_a_split_window_set_the_training_part_alone_is_learned_from():
 def test_windows_are_scaled_once():
     scaled = ChannelScaler().fit_transform(windows())
     for use in (ChannelScaler().fit, ChannelScaler().fit(windows()).transform):
-        with pytest.raises(WindowError, match="scaled already"):
+        with pytest.raises(WindowError, match="already scaled"):
             use(scaled)
 
 
@@ -157,7 +157,7 @@ def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn():
 def test_a_balancer_without_labels_or_with_too_few_says_so():
     with pytest.raises(WindowError, match="needs labels"):
         ClassBalancer().fit_resample(windows())
-    with pytest.raises(WindowError, match="20 windows, y 3"):
+    with pytest.raises(WindowError, match="20 windows, but y has 3"):
         ClassBalancer().fit_resample(windows().X, [0, 1, 0])
 
 
@@ -191,9 +191,9 @@ def test_the_scaler_divides_by_rated_values():
     np.testing.assert_array_equal(by_name.fit_transform(given).X, given.X / np.float32([20, 2]))
     by_place = ChannelScaler("physical", rated=[20, 2])
     np.testing.assert_array_equal(by_place.fit_transform(given.X), by_name.transform(given).X)
-    with pytest.raises(ArgumentError, match="the channels have none here"):
+    with pytest.raises(ArgumentError, match="the channels have no names here"):
         by_name.fit(given.X)
-    with pytest.raises(ArgumentError, match="per='group' needs a kind that learns"):
+    with pytest.raises(ArgumentError, match="per='group' needs a kind that is fitted"):
         ChannelScaler("physical", per="group", rated=[20, 2]).fit(given)
     with pytest.raises(ArgumentError, match="Did you mean 'recording'"):
         ChannelScaler(per="recordings").fit(given)

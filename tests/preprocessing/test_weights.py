@@ -78,7 +78,7 @@ def test_errors_say_what_is_wrong():
         class_weights([])
     with pytest.raises(WindowError, match=r"sample_weight has shape \(1,\)"):
         class_weights([0, 1], sample_weight=[1])
-    with pytest.raises(WindowError, match="not numbers"):
+    with pytest.raises(WindowError, match="does not hold numbers"):
         class_weights([0, 1], sample_weight=["a", "b"])
     with pytest.raises(ArgumentError, match="Did you mean 'effective_number'"):
         class_weights([0, 1], "effective")

@@ -163,10 +163,10 @@ def test_stamps_since_1970_are_even_enough_and_have_their_rate():
 def test_recordings_that_do_not_fit_together_are_named():
     good = counting(50, "good", label="ice")
     cases = {
-        r"'odd' has channels channel 0;": counting(50, "odd", n_channels=1, label="ice"),
+        r"'odd' has channels channel 0, but": counting(50, "odd", n_channels=1, label="ice"),
         r"'odd' has 20 Hz, but 'good' has 10 Hz": counting(30, "odd", rate=20.0, label="ice"),
         r"'odd' has no label": counting(50, "odd"),
-        r"'good' is there twice": counting(50, "good", start_s=2.0, label="ice"),
+        r"'good' appears twice": counting(50, "good", start_s=2.0, label="ice"),
     }
     for message, other in cases.items():
         with pytest.raises(RecordingError, match=message):
@@ -181,12 +181,14 @@ def test_uneven_or_missing_samples_are_refused():
         window_recordings([uneven], 0.1)
     missing = counting(30, "hole")
     missing.values[7, 1] = np.nan
-    with pytest.raises(RecordingError, match=r"'hole': channel 'channel 1' is missing sample 7"):
+    with pytest.raises(
+        RecordingError, match=r"'hole': channel 'channel 1' has no value at sample 7"
+    ):
         window_recordings([missing], 0.1)
 
 
 def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
-    with pytest.raises(WindowError, match=r"none of 2 .* 'b', has 2.9 s.*shorter window_s"):
+    with pytest.raises(WindowError, match=r"none of 2 .* 'b', lasts 2.9 s.*shorter window_s"):
         window_recordings([counting(10, "a"), counting(30, "b")], 5.0)
     with pytest.raises(WindowError, match="no recordings"):
         window_recordings([], 5.0)
@@ -221,7 +223,7 @@ def test_what_changed_after_a_recording_was_made_is_still_caught():
 def test_a_value_beyond_float32_is_named():
     large = counting(30, "large")
     large.values[7, 1] = 1e300
-    with pytest.raises(RecordingError, match=r"'large'.* 1e\+300 at sample 7, beyond the range"):
+    with pytest.raises(RecordingError, match=r"'large'.* 1e\+300 at sample 7, outside the range"):
         window_recordings([large], 0.1)
 
 

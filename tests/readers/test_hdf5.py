@@ -99,11 +99,11 @@ def no_samples(file):
     [
         (lengths_differ, "3 samples and 'b' 4; .* `pair`"),
         (no_names, "no attribute 'columns'"),
-        (wrong_names, "has 2 columns; its attribute 'columns' names 1"),
-        (two_groups, "holds left, right; one file is one recording"),
+        (wrong_names, "has 2 columns, but its attribute 'columns' lists 1"),
+        (two_groups, "holds left, right. Store one recording per file"),
         (backwards, "row 3: time goes back"),
         (cube, "has 3 dimensions"),
-        (no_time, "Name it with time_column"),
+        (no_time, "Give the time column with time_column"),
         (text_time, "'time' holds no numbers"),
         (no_samples, "no sample"),
     ],
@@ -124,7 +124,7 @@ def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
     path = tmp_path / "cut.h5"
     path.write_bytes(whole[:kept])
     with pytest.raises(
-        RecordingError, match=r"cut\.h5: (truncated|damaged|the file is empty|not an)"
+        RecordingError, match=r"cut\.h5: (is truncated|is damaged|the file is empty|is not an)"
     ):
         read_hdf5(path)
 
@@ -133,5 +133,5 @@ def test_a_missing_file_and_another_kind_of_file_are_errors_that_name_it(tmp_pat
     with pytest.raises(RecordingError, match=r"nowhere\.h5: cannot be read"):
         read_hdf5(tmp_path / "nowhere.h5")
     (tmp_path / "text.h5").write_text("time,a\n0,1\n")
-    with pytest.raises(RecordingError, match=r"text\.h5: not an HDF5 file"):
+    with pytest.raises(RecordingError, match=r"text\.h5: is not an HDF5 file"):
         read_hdf5(tmp_path / "text.h5")

@@ -55,7 +55,7 @@ def test_a_name_that_two_sensors_share_tells_which():
 
 
 def test_sensors_without_common_time_are_an_error():
-    with pytest.raises(RecordingError, match="no time in common \\(a 0 to 3 s, b 5 to 9 s\\)"):
+    with pytest.raises(RecordingError, match="do not overlap in time \\(a 0 to 3 s, b 5 to 9 s\\)"):
         join_sensors([sensor(20.0, 0, 3, 1), sensor(20.0, 5, 9, 1)], ["a", "b"])
 
 
@@ -88,9 +88,9 @@ class TestFiles:
     def test_a_recording_without_one_sensor_stops_or_is_skipped_with_a_warning(self, folder):
         (folder / "ICE" / "imu_1.csv").unlink()
         arguments = {"files": ["pro_*", "imu_*"], "pair": "{sensor}_{recording}.*"}
-        with pytest.raises(RecordingError, match=r"pro_1\.csv: .* has no file of imu"):
+        with pytest.raises(RecordingError, match=r"pro_1\.csv: .* has no file for imu"):
             read_recordings(folder, **arguments)
-        with pytest.warns(UserWarning, match="has no file of imu"):
+        with pytest.warns(UserWarning, match="has no file for imu"):
             (left,) = read_recordings(folder, **arguments, on_error="skip")
         assert left.recording_id == "ICE/0"
         assert len(read_recordings(folder, **arguments, exclude=["ICE/1"])) == 1

@@ -79,7 +79,7 @@ def test_a_label_column_that_cannot_be_is_an_error(write, read, name, tmp_path):
         read(path, time_column="time", label_column="labels")
     with pytest.raises(RecordingError, match="is the time column"):
         read(path, time_column="time", label_column="time")
-    with pytest.raises(RecordingError, match=r"has label 'ice' by its folder or manifest"):
+    with pytest.raises(RecordingError, match=r"its folder or manifest gives the label 'ice'"):
         read(path, time_column="time", label_column="label", label="ice")
 
 
@@ -106,7 +106,7 @@ def test_labels_of_samples_are_for_recordings_of_one_file(tmp_path):
         read_recordings(tmp_path, pair="{sensor}_{recording}.*", label_column="label")
     rows = "path,start_s,end_s,label\npro_1.csv,0,0.2,ice\n"
     (tmp_path / "manifest.csv").write_text(rows)
-    with pytest.raises(RecordingError, match="the manifest labels its stretches"):
+    with pytest.raises(RecordingError, match="the manifest already labels parts of it"):
         read_recordings(tmp_path, label_column="label")
 
 

@@ -72,8 +72,8 @@ def test_timestamps_become_seconds(tmp_path, unit):
         ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no time stamp"),
         ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' of type string holds no numbers"),
         ({"time": [0.0, 1.0], "a": ["1.5", "oops"]}, "row 2, column 'a': 'oops'"),
-        ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Name it with time_column"),
-        ({"time": [0.0, 1.0], "a": ["x", "y"]}, "no column of numbers beside 'time'"),
+        ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Give the time column with time_column"),
+        ({"time": [0.0, 1.0], "a": ["x", "y"]}, "no column of numbers besides 'time'"),
         ({"time": pa.array([], pa.float64()), "a": pa.array([], pa.float64())}, "no sample"),
         ({"time": [0.0, 1.0], "a": [1.0, float("inf")]}, "row 2, column 'a': inf"),
     ],
@@ -91,7 +91,7 @@ def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
     path = tmp_path / "cut.parquet"
     path.write_bytes(whole[:kept])
     with pytest.raises(
-        RecordingError, match=r"cut\.parquet: (not a whole Parquet|the file is empty)"
+        RecordingError, match=r"cut\.parquet: (not a complete Parquet|the file is empty)"
     ):
         read_parquet(path)
 

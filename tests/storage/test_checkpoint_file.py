@@ -151,7 +151,7 @@ def test_two_runs_on_one_checkpoint_are_found_out(tmp_path):
         return descriptor
 
     first._open_part = while_another_writes
-    with pytest.raises(CheckpointError, match=r"another run writes to the checkpoint .*run, too"):
+    with pytest.raises(CheckpointError, match=r"another run also writes to the checkpoint .*run"):
         first.write(content)
 
 
@@ -167,20 +167,20 @@ def assert_refused(path, message):
 def test_a_foreign_file_is_refused_with_its_path_and_never_replaced(tmp_path, content):
     path = tmp_path / "foreign"
     path.write_bytes(content)
-    assert_refused(path, "is empty" if not content else "no checkpoint")
+    assert_refused(path, "is empty" if not content else "not a checkpoint")
     if content:
-        with pytest.raises(CheckpointError, match="is there and is no checkpoint"):
+        with pytest.raises(CheckpointError, match="exists and is not a checkpoint"):
             check_replaceable(path)
 
 
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3)}, path, {"format": "pt"})
-    assert_refused(path, "of something else .*'pt'")
-    with pytest.raises(CheckpointError, match="is there and is no checkpoint"):
+    assert_refused(path, "of another kind .*'pt'")
+    with pytest.raises(CheckpointError, match="exists and is not a checkpoint"):
         check_replaceable(path)
     safetensors.numpy.save_file({"w": np.zeros(3)}, path)
-    assert_refused(path, "of something else .*None")
+    assert_refused(path, "of another kind .*None")
 
 
 def test_a_newer_version_asks_for_an_update(file):

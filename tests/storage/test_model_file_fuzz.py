@@ -138,7 +138,7 @@ def test_a_safetensors_file_of_another_program_is_named(saved, tmp_path):
     arrays = {"weight": np.zeros((3, 4), np.float32)}
     for metadata in (None, {"format": "pt"}, {"format": "sensorseq.windows"}):
         safetensors.numpy.save_file(arrays, path, metadata)
-        with pytest.raises(ModelFileError, match="safetensors file of something else"):
+        with pytest.raises(ModelFileError, match="safetensors file of another kind"):
             kind.load(path)
 
 

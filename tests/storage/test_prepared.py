@@ -82,7 +82,7 @@ def test_what_windows_do_not_have_they_do_not_get(tmp_path):
     write_windows(tmp_path / "w.h5", WindowSet(np.ones((3, 4, 2))))
     read = read_windows(tmp_path / "w.h5")
     assert [name for name in ARRAYS if getattr(read, name) is None] == list(ARRAYS[2:])
-    with pytest.raises(WindowError, match="not split"):
+    with pytest.raises(WindowError, match="have no split"):
         read_windows(tmp_path / "w.h5", "test")
 
 
@@ -144,7 +144,7 @@ def test_a_part_is_read_without_a_byte_of_the_others(tmp_path):
         raw.write(b"damage!!")
     for part in ("train", "validation"):
         assert_same(read_windows(path, part), windows.part(part))
-    with pytest.raises(PreparedFileError, match=r"w\.h5: truncated or damaged"):
+    with pytest.raises(PreparedFileError, match=r"w\.h5: is truncated or damaged"):
         read_windows(path, "test")
 
 
@@ -177,7 +177,7 @@ def test_a_file_damaged_in_its_samples_is_an_error_that_names_it(tmp_path, at):
     with path.open("r+b") as raw:
         raw.seek(chunk.byte_offset + int(at * chunk.size))
         raw.write(b"\xff\x00\xff\x01")
-    with pytest.raises(PreparedFileError, match=r"w\.h5: truncated or damaged"):
+    with pytest.raises(PreparedFileError, match=r"w\.h5: is truncated or damaged"):
         read_windows(path)
 
 
@@ -211,7 +211,7 @@ def of_other_lengths(path):
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_text("X,y\n1,2\n"), "not an HDF5 file"),
         (lambda path: None, "cannot be read"),
-        (foreign, "something else .*sensorseq prepare"),
+        (foreign, "another kind .*sensorseq prepare"),
         (newer, "format version 2; .* up to 1. Update sensorseq"),
         (without_labels_classes, "truncated or damaged"),
         (of_other_lengths, "start_s has shape"),
@@ -254,7 +254,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_p
     before = path.read_bytes()
     with (
         files_limited_to(size),
-        pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written .*make room"),
+        pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written .*free disk space"),
     ):
         write_windows(path, make_windows(5000))
     assert path.read_bytes() == before
@@ -281,7 +281,7 @@ def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
-    with pytest.raises(PreparedFileError, match=r"make the folder .*nowhere first"):
+    with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
         write_windows(tmp_path / "nowhere" / "w.h5", make_windows())
 
     def read_only(*arguments, **keywords):

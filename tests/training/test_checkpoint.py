@@ -480,12 +480,12 @@ def test_a_place_that_is_none_is_refused_with_the_way_out(tmp_path):
 def test_nothing_but_a_checkpoint_is_replaced(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(CheckpointError, match=r"data.csv is there and is no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"data.csv exists and is not a checkpoint"):
         Checkpoint(path)
     write_model(path, {"w": np.zeros(3)}, {})
-    with pytest.raises(CheckpointError, match=r"data.csv is there and is no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"data.csv exists and is not a checkpoint"):
         Checkpoint(path)
-    with pytest.raises(CheckpointError, match=r"of something else .*'sensorseq.model'"):
+    with pytest.raises(CheckpointError, match=r"of another kind .*'sensorseq.model'"):
         Checkpoint(path, resume=True)
 
 

@@ -1,4 +1,4 @@
-"""Filters and features as steps on evenly sampled recordings, offline and on streams alike."""
+"""Filters and features as steps on evenly sampled recordings, both offline and on streams."""
 
 from sensorseq.preprocessing.steps.base import Step, StepStream
 from sensorseq.preprocessing.steps.chain import StepChain

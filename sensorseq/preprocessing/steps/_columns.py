@@ -1,4 +1,4 @@
-"""Which columns a step reads, and where its results go among the others."""
+"""The columns a step reads, and the place of its results among the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ Channels = tuple[Channel, ...]
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns read, and for each column of the result where it comes from.
+    """Columns that are read, and the source of each column of the result.
 
     Parameters
     ----------
     picked : tuple of int
-        Columns of the input that the step reads, in the order it wants them.
+        Columns of the input that the step reads, in the order it needs.
     sources : tuple of int
-        For each column of the result: that column of the input, untouched; or -1 - j for the
-        j-th column that the step computes.
+        For each column of the result: the column of the input it copies, or -1 - j for the j-th
+        column that the step computes.
     channels : tuple of Channel
-        Of the result.
+        Channels of the result.
     """
 
     picked: tuple[int, ...]
@@ -35,9 +35,9 @@ class Columns:
 
 
 class Kernel(Protocol):
-    """The computation of a step on the columns it reads: as many rows out as in, perhaps later.
+    """The computation of a step on the columns it reads: one row out per row in, maybe delayed.
 
-    It keeps no reference to the samples it is given, nor to the rows it returns.
+    It keeps no reference to the samples it gets or to the rows it returns.
     """
 
     latency_samples: int
@@ -46,11 +46,11 @@ class Kernel(Protocol):
         """Take (n, n_picked) samples; return the rows that are ready."""
 
     def flush(self) -> NDArray[np.float64]:
-        """Return the rows that still waited."""
+        """Return the remaining rows."""
 
 
 class ColumnStream(StreamBase):
-    """A kernel on some columns; the other columns wait for its results, and pass untouched."""
+    """A kernel on some columns; the other columns are delayed to match and otherwise unchanged."""
 
     def __init__(
         self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
@@ -61,7 +61,7 @@ class ColumnStream(StreamBase):
         old = [source for source in columns.sources if source >= 0]
         new = [-1 - source for source in columns.sources if source < 0]
         self._n_columns = len(columns.sources)
-        self._is_computed = new == list(range(self._n_columns))  # nothing else, in this order
+        self._is_computed = new == list(range(self._n_columns))  # only computed columns, in order
         self._picked = _index(columns.picked)
         self._old = _index([i for i, source in enumerate(columns.sources) if source >= 0])
         self._new = _index([i for i, source in enumerate(columns.sources) if source < 0])
@@ -74,7 +74,7 @@ class ColumnStream(StreamBase):
         if len(self._waiting):
             passing = np.concatenate([self._waiting, passing])
         computed = self._kernel.push(np.ascontiguousarray(samples[:, self._picked]))
-        self._waiting = passing[len(computed) :].copy()  # the samples are the caller's
+        self._waiting = passing[len(computed) :].copy()  # the caller may reuse the samples
         return self._assemble(passing[: len(computed)], computed)
 
     def _flush(self) -> NDArray[np.float64]:
@@ -93,22 +93,22 @@ class ColumnStream(StreamBase):
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:
-    """Return what picks these columns: a slice, which copies nothing, where they are neighbours."""
+    """Return an index for these columns: a slice, which copies nothing, if they are adjacent."""
     if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
         return slice(columns[0], columns[0] + len(columns))
     return list(columns)
 
 
 def find_column(argument: str, name: str, channels: Channels) -> int:
-    """Return the column of the channel of this name; the error has the nearest known one."""
+    """Return the column of the channel with this name; the error names the nearest known one."""
     names = [channel.name for channel in channels]
     return names.index(check_choice(argument, name, names))
 
 
 def find_columns(argument: str, names: Sequence[str] | None, channels: Channels) -> list[int]:
-    """Return the columns of the named channels; of all when none is named."""
+    """Return the columns of the named channels; of all if none is named."""
     if not channels:
-        raise ArgumentError(f"{argument}: there are no channels.")
+        raise ArgumentError(f"{argument}: the recording has no channels.")
     if names is None:
         return list(range(len(channels)))
     return [find_column(argument, name, channels) for name in names]
@@ -117,7 +117,7 @@ def find_columns(argument: str, names: Sequence[str] | None, channels: Channels)
 def derived_columns(
     channels: Channels, picked: Sequence[int], derived: Sequence[Channel], keep: bool
 ) -> Columns:
-    """One new channel for each one read: in its place, or after all others where it is kept."""
+    """Derive a new channel from each one read: in its place, or last if the original is kept."""
     sources = list(range(len(channels)))
     result = list(channels)
     if keep:
@@ -132,20 +132,20 @@ def derived_columns(
 def combined_columns(
     channels: Channels, picked: Sequence[int], combined: Channel, keep: bool
 ) -> Columns:
-    """One new channel made of several, after all others; those may go."""
+    """Combine several channels into a new one, which comes last; the inputs may be dropped."""
     kept = [column for column in range(len(channels)) if keep or column not in picked]
     result = [*(channels[column] for column in kept), combined]
     return Columns(tuple(picked), (*kept, -1), check_distinct(result))
 
 
 def check_distinct(channels: Sequence[Channel]) -> Channels:
-    """Return the channels when no two have one name."""
+    """Return the channels if their names are unique."""
     seen: set[str] = set()
     for channel in channels:
         if channel.name in seen:
             raise ArgumentError(
-                f"the result would have two channels {channel.name!r}; give the new one another"
-                " name or suffix, or leave the step out if it is there twice."
+                f"the result would have two channels named {channel.name!r}; give the new one"
+                " another name or suffix, or remove the step if it is repeated."
             )
         seen.add(channel.name)
     return tuple(channels)

@@ -6,22 +6,22 @@ from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 
 PHASES = ("zero", "causal")
-MAX_SAMPLES = 10**8  # of a window: more is a window in other units than seconds
+MAX_SAMPLES = 10**8  # of a window: more suggests that it is not in seconds
 
 
 def set_fields(step: object, **values: object) -> None:
-    """Set fields of a frozen dataclass while it is being made."""
+    """Set fields of a frozen dataclass during its creation."""
     for name, value in values.items():
         object.__setattr__(step, name, value)
 
 
 def check_phase(phase: object) -> str:
-    """Return the phase when it is known."""
+    """Return the phase if it is known."""
     return check_choice("phase", phase, PHASES)
 
 
 def check_flag(argument: str, value: object) -> bool:
-    """Return True or False when it is one of them."""
+    """Return the value if it is True or False."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise ArgumentError(f"{argument}={value!r} is neither True nor False.")
@@ -42,19 +42,19 @@ def check_count(argument: str, value: object, least: int = 1, most: int = MAX_SA
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return a text that is not empty."""
+    """Return the value if it is a non-empty string."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
 
 
 def check_optional_name(argument: str, value: object) -> str | None:
-    """Return a text that is not empty, or None."""
+    """Return the value if it is a non-empty string or None."""
     return None if value is None else check_name(argument, value)
 
 
 def check_names(argument: str, names: object) -> tuple[str, ...]:
-    """Return channel names as a tuple; one text is one name."""
+    """Return channel names as a tuple; a single string is one name."""
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list | tuple) or not listed:
         raise ArgumentError(f"{argument}={names!r} is not a list of channel names.")
@@ -73,13 +73,13 @@ def check_optional_names(argument: str, names: object) -> tuple[str, ...] | None
 def samples_of(
     window_s: float, sample_rate_hz: float, least: int, what: str, argument: str = "window_s"
 ) -> int:
-    """Return the samples of a window, floor(window_s * rate), when they are at least `least`."""
+    """Return the samples of a window, floor(window_s * rate), if they are at least `least`."""
     if window_s * sample_rate_hz > MAX_SAMPLES:
         raise ArgumentError(
             f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
             f" {sample_rate_hz:g} Hz; is it in seconds?"
         )
-    count = int(window_s * sample_rate_hz + 1e-9)  # as `window_samples`, which refuses 0
+    count = int(window_s * sample_rate_hz + 1e-9)  # as in `window_samples`, which rejects 0
     if count < least:
         has = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""The computations behind the steps: each takes and gives (n, n_channels) float64 rows."""
+"""The computations behind the steps, on float64 rows of shape (n, n_channels)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -38,13 +38,13 @@ class Fir:
     taps : ndarray of shape (n_taps,)
         Of odd length unless causal; taps[k] weighs the sample k before the newest.
     n_channels : int
-        Channels.
+        Number of channels.
     gain : float
-        What it makes of a constant 1: the sum of the taps but for rounding.
+        Response to a constant 1: the sum of the taps up to rounding.
     edge : {"mirror", "hold", "odd"}
-        What lies beyond the first and the last sample.
+        Extension beyond the first and the last sample.
     is_causal : bool
-        Whether the newest sample is the time of the output; else the middle one is.
+        Whether the output is at the time of the newest sample; otherwise of the middle one.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Fir:
         return self._from_first.add_back(rows, self._gain)
 
     def flush(self) -> Rows:
-        """Return the rows that still waited."""
+        """Return the remaining rows."""
         rows = self._filter.flush().astype(np.float64, copy=False)
         return self._from_first.add_back(rows, self._gain)
 
 
 class Sos:
-    """A recursive filter in second-order sections, at rest on the first sample.
+    """A recursive filter in second-order sections, initially settled on the first sample.
 
-    Filtering what differs from the first sample, from zero state, is the same as `sosfilt_zi` times
-    that sample, and exact for a constant.
+    Filtering the difference from the first sample with zero state equals `sosfilt_zi` times that
+    sample, and is exact for a constant.
     """
 
     latency_samples = 0
@@ -110,24 +110,24 @@ class MovingStatistic:
         return self._window.push(samples)
 
     def flush(self) -> Rows:
-        """Return the rows that still waited."""
+        """Return the remaining rows."""
         return self._window.flush()
 
 
 class LocalFit:
     """A fit to the window around, or up to, each sample, as weights of the window's samples.
 
-    Where a window reaches beyond the first or the last sample, the fit is to those there are.
+    If a window extends beyond the first or the last sample, only the existing samples are fitted.
 
     Parameters
     ----------
     weights : callable
-        From the numbers of samples before and after the one in question to the weights of all of
-        them, oldest first; they sum to 0.
+        Maps the numbers of samples before and after the current one to the weights of all of them,
+        oldest first; they sum to 0.
     before, ahead : int
         Those numbers away from the ends; `ahead` is 0 or `before`.
     n_channels : int
-        Channels.
+        Number of channels.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class LocalFit:
         return rows
 
     def flush(self) -> Rows:
-        """Return the rows that still waited."""
+        """Return the remaining rows."""
         rows = self._fir.flush()
         n_forgotten = self._n_seen - len(self._end)
         for i in range(len(rows)):
@@ -180,7 +180,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Each sample less the one `lag` samples before; 0 until there is one."""
+    """Each sample minus the one `lag` samples earlier; 0 until there is one."""
 
     latency_samples = 0
 
@@ -205,7 +205,7 @@ class Lagged:
 
 
 class Combination:
-    """One new column of several, sample by sample."""
+    """One new column computed from several, sample by sample."""
 
     latency_samples = 0
 

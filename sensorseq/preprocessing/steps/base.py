@@ -1,4 +1,4 @@
-"""Step and StepStream: what every step can do, offline and on a stream, with the same bits."""
+"""Step and StepStream: the interface of every step, bit-identical offline and on a stream."""
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
@@ -11,18 +11,18 @@ from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
 
-UNEVEN_PERIODS = 0.02  # a stamp further off an even clock is not evenly sampled
+UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
 
 
 class StepStream(Protocol):
-    """One step at work on samples as they come.
+    """A step that processes samples as they arrive.
 
     Attributes
     ----------
     latency_s : float
-        The output for time t is there once the sample at t + `latency_s` has been pushed.
+        The output for time t is available once the sample at t + `latency_s` has been pushed.
     delay_s : float
-        Time of the first output after the time of the first sample; above 0 for frames alone.
+        Time of the first output relative to the first sample; above 0 only for frames.
     """
 
     latency_s: float
@@ -36,16 +36,16 @@ class StepStream(Protocol):
         Raises
         ------
         SignalError
-            If the shape does not fit, a sample is NaN or infinite, or the stream was flushed.
+            If the shape is wrong, a sample is NaN or infinite, or the stream was flushed.
         """
 
     def flush(self) -> NDArray[np.floating]:
-        """End the stream; return the outputs that still waited for later samples."""
+        """End the stream; return the remaining outputs."""
 
 
 @runtime_checkable
 class Step(Protocol):
-    """One filter or feature: plain fields that say what to do, and no state."""
+    """One filter or feature: plain fields that configure it, and no state."""
 
     kind: ClassVar[str]
 
@@ -57,36 +57,36 @@ class Step(Protocol):
         Parameters
         ----------
         channels : tuple of Channel
-            Those of the input.
+            Channels of the input.
         sample_rate_hz : float, optional
             Rate of the input; only spectral frames without a highest frequency need it.
 
         Raises
         ------
         ArgumentError
-            If a named channel is missing (the message has the nearest known name), a unit is
-            impossible here, or two channels of the result would have one name.
+            If a named channel is missing (the message names the nearest known one), a unit is not
+            allowed here, or two channels of the result would have the same name.
         """
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of the result for an input of `sample_rate_hz`."""
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Return the recording after this step: what its stream gives, bit for bit.
+        """Return the recording after this step, bit-identical to its stream.
 
         Parameters
         ----------
         recording : Recording
-            Evenly sampled and free of NaN, as the pieces of `resample_recording` are.
+            Evenly sampled and free of NaN, such as the pieces of `resample_recording`.
         sample_rate_hz : float, optional
-            Its rate; from its stamps when not given, which takes two samples at least.
+            Its rate; by default computed from its time stamps, which needs at least two samples.
 
         Raises
         ------
         RecordingError
-            If a sample is missing, stamps are not even or disagree with `sample_rate_hz`.
+            If a sample is missing, or time stamps are not even or disagree with `sample_rate_hz`.
         ArgumentError
-            As `output_channels` and `stream` do.
+            As in `output_channels` and `stream`.
         """
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
@@ -95,18 +95,18 @@ class Step(Protocol):
         Raises
         ------
         ArgumentError
-            As `output_channels` does, or if a window, frequency or lag is impossible at this rate.
+            As in `output_channels`, or if a window, frequency or lag is impossible at this rate.
         """
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and fields as plain values for TOML or JSON.
 
-        Fields that are None are left out, as TOML has none. `make_step` makes an equal step of it.
+        Fields that are None are left out, because TOML has no null. `make_step` restores the step.
         """
 
 
 class StepBase(ABC):
-    """What the steps share; `Step` says what each method does."""
+    """Base class of the steps; see `Step` for each method."""
 
     kind: ClassVar[str]
 
@@ -121,7 +121,7 @@ class StepBase(ABC):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of the result, here that of the input."""
+        """Return the rate of the result, here equal to the input's."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
@@ -147,16 +147,16 @@ class StepBase(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and fields as plain values; fields that are None are left out."""
-        said: dict[str, Any] = {"kind": self.kind}
+        plain: dict[str, Any] = {"kind": self.kind}
         for field in fields(self):  # type: ignore[arg-type]  # every step is a dataclass
             value = getattr(self, field.name)
             if value is not None:
-                said[field.name] = list(value) if isinstance(value, tuple) else value
-        return said
+                plain[field.name] = list(value) if isinstance(value, tuple) else value
+        return plain
 
 
 class StreamBase(ABC):
-    """Checks samples on their way in and gives results the dtype of the samples."""
+    """Checks incoming samples, and returns results in their dtype."""
 
     latency_s: float
     delay_s: float = 0.0
@@ -174,7 +174,7 @@ class StreamBase(ABC):
         return self._in_dtype(self._push(samples.astype(np.float64, copy=False)))
 
     def flush(self) -> NDArray[np.floating]:
-        """End the stream; return the outputs that still waited for later samples."""
+        """End the stream; return the remaining outputs."""
         self._check_open()
         self._is_flushed = True
         return self._in_dtype(self._flush())
@@ -190,10 +190,10 @@ class StreamBase(ABC):
         if samples.ndim != 2 or samples.shape[1] != len(self._names):
             raise SignalError(
                 f"samples have shape {samples.shape}; expected (n, {len(self._names)}), one column"
-                " for each channel. A single sample is sample.reshape(1, -1)."
+                " for each channel. For a single sample use sample.reshape(1, -1)."
             )
         if samples.dtype.kind not in "fiub":
-            raise SignalError(f"samples of type {samples.dtype} are no real numbers.")
+            raise SignalError(f"samples have dtype {samples.dtype}; they must be real numbers.")
         finite = np.isfinite(samples)
         if not finite.all():
             row, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -207,27 +207,28 @@ class StreamBase(ABC):
 
     def _check_open(self) -> None:
         if self._is_flushed:
-            raise SignalError("this stream was flushed; make another for further samples.")
+            raise SignalError("this stream was flushed; create a new one for further samples.")
 
     def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):  # infinity is found and named by whoever takes it
+        with np.errstate(over="ignore"):  # the consumer reports infinity
             return values.astype(self._dtype, copy=False)
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return the rate of an evenly sampled recording, or the given one when its stamps agree.
+    """Return the rate of an evenly sampled recording, or the given one if its stamps agree.
 
     Raises
     ------
     RecordingError
-        If stamps are not even, are fewer than two and no rate is given, or contradict it.
+        If time stamps are not even, contradict the given rate, or are fewer than two and no rate
+        is given.
     """
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:
         if rate is None:
             raise RecordingError(
-                f"{name} has {recording.n_samples} samples, too few to tell their rate; give"
+                f"{name} has {recording.n_samples} samples, too few to determine the rate; give"
                 " sample_rate_hz."
             )
         return rate
@@ -237,8 +238,8 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
     off_s = np.abs(times - times[0] - np.arange(len(times)) / own_hz).max()
     if off_s > UNEVEN_PERIODS / own_hz + rounding_s:
         raise RecordingError(
-            f"{name}: samples are not evenly spaced (a stamp lies {off_s * own_hz:.2g} periods off"
-            " an even clock); bring it to an even rate with resample_recording."
+            f"{name}: samples are not evenly spaced (a time stamp is {off_s * own_hz:.2g} periods"
+            " off an even clock); resample it with resample_recording."
         )
     if rate is None:
         return float(f"{own_hz:.9g}")  # the quotient of two stamps is 100.00000000000001 for 100
@@ -253,6 +254,6 @@ def _check_complete(recording: Recording) -> None:
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise RecordingError(
             f"recording {recording.recording_id!r}: channel"
-            f" {recording.channel_names[column]!r} is NaN at sample {row}; fill or split at gaps"
-            " with resample_recording first."
+            f" {recording.channel_names[column]!r} is NaN at sample {row}; use resample_recording"
+            " first, which fills short holes and cuts at long ones."
         )

@@ -1,4 +1,4 @@
-"""Several steps, one after the other, as one: the form of a pipeline that a robot runs."""
+"""Several steps in sequence as one step: the form of a pipeline that a robot runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ from sensorseq.recording import Channel
 
 @dataclass(frozen=True)
 class StepChain(StepBase):
-    """Steps that each take the result of the one before.
+    """Steps applied in sequence.
 
     Parameters
     ----------
     steps : sequence of Step
-        None at all is allowed: nothing changes.
+        The steps in order; an empty chain changes nothing.
 
     Notes
     -----
-    `apply` gives the bits of applying one step after the other, each at its rate. Errors say which
+    `apply` is bit-identical to applying the steps one by one, each at its rate. Errors name the
     step they come from.
     """
 
@@ -38,7 +38,7 @@ class StepChain(StepBase):
         steps = tuple(self.steps)
         for step in steps:
             if not isinstance(step, Step):
-                raise ArgumentError(f"steps: {step!r} is not a step; make_step makes one.")
+                raise ArgumentError(f"steps: {step!r} is not a step; make one with make_step.")
         _fields.set_fields(self, steps=steps)
 
     def output_channels(

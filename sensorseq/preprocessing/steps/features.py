@@ -1,4 +1,4 @@
-"""Features of each channel over time: its rate of change, differences, moving statistics."""
+"""Features of each channel over time: derivatives, differences, moving statistics."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SLOPE_SAMPLES = 5
 
 
 class _Feature(StepBase):
-    """A step that gives a channel of another quantity for each it reads."""
+    """A step that derives a channel with another quantity from each channel it reads."""
 
     channels: tuple[str, ...] | None
     keep: bool
@@ -80,24 +80,25 @@ class Derivative(_Feature):
     Parameters
     ----------
     window_s : float, optional
-        Seconds of the window: longer ones are quieter and slower. Five samples when not given.
+        Length of the window in seconds: longer windows reduce noise but respond more slowly. Five
+        samples by default.
     order : {1, 2}
         First or second derivative.
     polynomial : int, default=2
-        Degree of the polynomial, at least `order`. The window holds a sample more, at least.
+        Degree of the polynomial, at least `order`. The window must have more samples than this.
     channels : sequence of str, optional
-        Channels to derive; all when not given.
+        Channels to derive; all by default.
     phase : {"zero", "causal"}
-        zero: the window lies around the sample, and holds an odd number of samples (one more, if
-        need be). Latency: half the window.
-        causal: the window ends at the sample. No latency; a noisier slope than in the middle of a
-        window.
-        Where a window reaches beyond the ends of the signal, the polynomial goes through the
-        samples there are, with a lower degree if they are too few; one sample has the slope 0.
+        zero: the window is centred on the sample and has an odd number of samples (one is added if
+        necessary). Latency: half the window.
+        causal: the window ends at the sample. No latency, but a noisier slope.
+        At the ends of the signal, the polynomial is fitted to the existing samples, with a lower
+        degree if they are too few; a single sample has slope 0.
     keep : bool, default=True
-        Keep the channels beside the new ones; else the new ones take their places.
+        Keep the original channels; otherwise the new ones replace them.
     suffix : str, optional
-        New channels are ``<name>_<suffix>``: "rate", or "acceleration" for the second derivative.
+        New channels are named ``<name>_<suffix>``; by default "rate", or "acceleration" for the
+        second derivative.
 
     References
     ----------
@@ -161,26 +162,27 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample less an earlier one; 0 until there is an earlier one.
+    """Each sample minus an earlier one; 0 until there is an earlier one.
 
     Parameters
     ----------
     lag_samples : int, optional
-        How many samples earlier; 1 when neither this nor `lag_s` is given.
+        Number of samples between them; 1 if neither this nor `lag_s` is given.
     lag_s : float, optional
-        The same in seconds, to the nearest sample.
+        The lag in seconds, rounded to the nearest sample.
     absolute : bool, default=False
-        The size of the difference.
+        Return the absolute value of the difference.
     channels : sequence of str, optional
-        Channels to take differences of; all when not given.
+        Channels to take differences of; all by default.
     keep : bool, default=True
-        Keep the channels beside the new ones; else the new ones take their places.
+        Keep the original channels; otherwise the new ones replace them.
     suffix : str, optional
-        New channels are ``<name>_<suffix>``: "difference" or "absolute_difference".
+        New channels are named ``<name>_<suffix>``; by default "difference" or
+        "absolute_difference".
 
     Notes
     -----
-    Causal by nature, without latency.
+    Causal, without latency.
     """
 
     kind: ClassVar[str] = "difference"
@@ -195,7 +197,7 @@ class Difference(_Feature):
     def __post_init__(self) -> None:
         self._check_common()
         if self.lag_samples is not None and self.lag_s is not None:
-            raise ArgumentError("lag_samples and lag_s say the same; give one of them.")
+            raise ArgumentError("lag_samples and lag_s are both given; give only one of them.")
         lag = self.lag_samples
         _fields.set_fields(
             self,
@@ -210,7 +212,7 @@ class Difference(_Feature):
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
         lag = self.lag_samples or 1
         if self.lag_s is not None:
-            # half a sample more, so that whole ones are the nearest
+            # add half a sample, so that rounding down gives the nearest
             lag = _fields.samples_of(self.lag_s + 0.5 / rate, rate, 0, "a lag", "lag_s")
             if lag < 1:
                 raise ArgumentError(
@@ -227,24 +229,24 @@ class Moving(_Feature):
     Parameters
     ----------
     window_s : float
-        Seconds of the window, floor(window_s * sample_rate_hz) samples.
+        Length of the window in seconds: floor(window_s * sample_rate_hz) samples.
     statistic : {"rms", "mean", "std", "range", "min", "max", "mean_absolute"}
-        std is divided by the number of samples; range is the largest less the smallest.
+        std is the population standard deviation; range is the largest minus the smallest value.
     channels : sequence of str, optional
-        Channels to take it of; all when not given.
+        Channels to use; all by default.
     phase : {"causal", "zero"}
         causal: the window ends at the sample. No latency.
-        zero: the window lies around the sample, and holds an odd number of samples (one more, if
-        need be). Latency: half the window.
+        zero: the window is centred on the sample and has an odd number of samples (one is added if
+        necessary). Latency: half the window.
     keep : bool, default=True
-        Keep the channels beside the new ones; else the new ones take their places.
+        Keep the original channels; otherwise the new ones replace them.
     suffix : str, optional
-        New channels are ``<name>_<suffix>``: the statistic's name, when not given.
+        New channels are named ``<name>_<suffix>``; by default the statistic's name.
 
     Notes
     -----
-    At the ends a window holds the samples there are; none are invented. One pass, whatever the
-    window's length; mean and std hold to their last digits beside an offset of 1e8.
+    At the ends, a window only has the existing samples. The cost does not depend on the window's
+    length; mean and std keep full precision with an offset of 1e8.
     """
 
     kind: ClassVar[str] = "moving"
@@ -269,7 +271,7 @@ class Moving(_Feature):
         return self.statistic
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
-        needs = 2 if self.statistic in ("std", "range") else 1  # of one sample they are always 0
+        needs = 2 if self.statistic in ("std", "range") else 1  # both are 0 for one sample
         window = _fields.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
             return MovingStatistic(self.statistic, window, 0, n_channels)

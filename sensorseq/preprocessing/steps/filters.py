@@ -1,4 +1,4 @@
-"""Filters that leave a channel what it is: without its drift, within a band, without hum."""
+"""Filters that keep the quantity of a channel: detrend, band-pass, notch."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -25,14 +25,14 @@ from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
-# Kaiser's formula for the number of taps is an estimate; and ripple may double where two edges'
-# ripples meet, at half the rate, and beside 0 Hz, where the rest is taken out.
+# Kaiser's formula for the number of taps is an estimate; and ripple may double where the ripples of
+# two edges meet, at half the rate, and near 0 Hz, where the remainder is removed.
 _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
 class _Filter(StepBase):
-    """A step that gives a channel of the same quantity for each it reads."""
+    """A step that derives a channel with the same quantity from each channel it reads."""
 
     suffix: ClassVar[str]
 
@@ -73,23 +73,23 @@ class _Filter(StepBase):
 
 @dataclass(frozen=True)
 class Detrend(_Filter):
-    """Take a slow drift out of channels: what a straight line through the near past explains.
+    """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
     Parameters
     ----------
     window_s : float
-        Seconds over which a drift counts as straight. At least three samples.
+        Length in seconds over which drift is assumed to be linear. At least three samples.
     channels : sequence of str, optional
-        Channels to filter; all when not given.
+        Channels to filter; all by default.
     phase : {"zero", "causal"}
-        zero: the residual of the line through the window around the sample, weighted by a Hann
-        window; at the ends of the signal the line goes through the half that is there. Anything
-        faster than two periods a window passes within 3 %. Latency: half the window.
-        causal: the residual of the least-squares line through the window that ends at the sample,
-        at that sample; the window grows from the first sample on. Anything faster than ten periods
-        a window passes within 7 %. No latency.
+        zero: the residual of a line fitted to the window around the sample, weighted by a Hann
+        window; at the ends of the signal, the line is fitted to the existing half. Frequencies
+        above two periods per window pass within 3 %. Latency: half the window.
+        causal: the residual, at the sample, of the least-squares line through the window that ends
+        there; the window grows from the first sample on. Frequencies above ten periods per window
+        pass within 7 %. No latency.
     keep : bool, default=False
-        Keep the channels as they are, and add ``<name>_detrended`` beside them.
+        Keep the original channels, and add ``<name>_detrended``.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -109,7 +109,7 @@ class Detrend(_Filter):
         if self.phase == "causal":
             return MovingStatistic("line_residual", window, 0, n_channels)
         half = window // 2
-        whole = hann(2 * half + 3)[1:-1]  # the ends of a Hann window weigh nothing
+        whole = hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
 
         def weights(before: int, ahead: int) -> NDArray[np.float64]:
             weight = whole[half - before : half + ahead + 1]
@@ -134,31 +134,31 @@ class BandPass(_Filter):
     Parameters
     ----------
     low_hz, high_hz : float, optional
-        The band; without one of them it is open at that end.
+        Edges of the band; if one is missing, the band is open at that end.
     channels : sequence of str, optional
-        Channels to filter; all when not given.
+        Channels to filter; all by default.
     phase : {"zero", "causal"}
-        zero: a symmetric Kaiser-window filter. The band passes within 0.1 dB, undelayed; what is
-        `transition_hz` beyond it is down by `attenuation_db`. Latency: half the filter's length,
-        about ``attenuation_db / (30 * transition_hz)`` seconds.
-        causal: a Butterworth filter, 3 dB down at the edges of the band, at rest on the first
-        sample. No latency, but what passes comes later by the filter's group delay.
+        zero: a symmetric Kaiser-window filter. The band passes within 0.1 dB and without delay;
+        frequencies `transition_hz` beyond it are attenuated by `attenuation_db`. Latency: half the
+        filter's length, about ``attenuation_db / (30 * transition_hz)`` seconds.
+        causal: a Butterworth filter, 3 dB down at the edges of the band, initially settled on the
+        first sample. No latency, but the result is delayed by the filter's group delay.
     attenuation_db : float, optional
-        Only for zero phase, 40 to 140; 60 when not given.
+        Only for zero phase: 40 to 140, by default 60.
     transition_hz : float, optional
-        Only for zero phase. Half of the lower given edge by default, less where half the sample
-        rate is nearer to `high_hz`.
+        Only for zero phase. By default half of the lower given edge, or less if half the sample
+        rate is closer to `high_hz`.
     order : int, optional
-        Only for causal phase: order of the Butterworth low-pass it is made of, 1 to 20; 4 when not
-        given (24 dB an octave).
+        Only for causal phase: order of the underlying Butterworth low-pass, 1 to 20, by default 4
+        (24 dB per octave).
     keep : bool, default=False
-        Keep the channels as they are, and add ``<name>_filtered`` beside them.
+        Keep the original channels, and add ``<name>_filtered``.
 
     Notes
     -----
     A constant passes a low-pass unchanged and becomes exactly 0 in the others, from the first
-    sample on. Beyond its ends a signal is mirrored for a low-pass, and reflected about its last
-    point where drift is to go.
+    sample on. Beyond its ends a signal is mirrored for a low-pass, and otherwise reflected about
+    its last point.
     """
 
     kind: ClassVar[str] = "band_pass"
@@ -178,13 +178,14 @@ class BandPass(_Filter):
         low = _fields.check_number("low_hz", self.low_hz)
         high = _fields.check_number("high_hz", self.high_hz)
         if low is None and high is None:
-            raise ArgumentError("a band needs low_hz, high_hz or both.")
+            raise ArgumentError("a band-pass needs low_hz, high_hz or both.")
         if low is not None and high is not None and low >= high:
             raise ArgumentError(f"low_hz={low:g} is not below high_hz={high:g}.")
         transition = _fields.check_number("transition_hz", self.transition_hz)
         if transition is not None and low is not None and transition > low:
             raise ArgumentError(
-                f"transition_hz={transition:g} reaches below 0 Hz from low_hz={low:g}."
+                f"transition_hz={transition:g} reaches below 0 Hz from low_hz={low:g}; use at most"
+                f" {low:g}."
             )
         _check_belongs(self.phase, "causal", order=self.order)
         _check_belongs(
@@ -206,7 +207,7 @@ class BandPass(_Filter):
             if edge is not None and edge >= nyquist:
                 raise ArgumentError(
                     f"{name}={edge:g} is not below half the sample rate, {nyquist:g} Hz at"
-                    f" {rate:g} Hz; lower it" + (" or leave it out." if name == "high_hz" else ".")
+                    f" {rate:g} Hz; lower it" + (" or remove it." if name == "high_hz" else ".")
                 )
         gain = 1.0 if self.low_hz is None else 0.0
         if self.phase == "causal":
@@ -230,7 +231,7 @@ class BandPass(_Filter):
         taps: NDArray[np.float64] = firwin(
             n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=self.low_hz is None
         )
-        if self.low_hz is not None:  # what is left at 0 Hz goes, and nothing but the stop band
+        if self.low_hz is not None:  # remove the rest at 0 Hz, which only affects the stopband
             window = kaiser(n_taps, beta)
             taps -= window * (taps.sum() / window.sum())
         return taps
@@ -242,32 +243,33 @@ class BandPass(_Filter):
             return float(min(edges[0] / 2, room))
         if self.transition_hz > room:
             raise ArgumentError(
-                f"high_hz={self.high_hz:g} and transition_hz={self.transition_hz:g} reach beyond"
-                f" half the sample rate, {rate / 2:g} Hz at {rate:g} Hz; use at most {room:g} Hz."
+                f"high_hz={self.high_hz:g} plus transition_hz={self.transition_hz:g} exceeds half"
+                f" the sample rate, {rate / 2:g} Hz at {rate:g} Hz; use a transition_hz of at most"
+                f" {room:g}."
             )
         return self.transition_hz
 
 
 @dataclass(frozen=True)
 class Notch(_Filter):
-    """Take one frequency out, such as the hum of the mains.
+    """Remove one frequency, such as mains hum.
 
     Parameters
     ----------
     frequency_hz : float
-        For example 50 or 60.
+        The frequency to remove, for example 50 or 60.
     width_hz : float, default=4.0
-        Width of what is lost around it: outside, a zero-phase filter passes within 0.1 dB, a causal
+        Width of the affected band: outside it, a zero-phase filter passes within 0.1 dB, a causal
         one within 3 dB.
     channels : sequence of str, optional
-        Channels to filter; all when not given.
+        Channels to filter; all by default.
     phase : {"zero", "causal"}
-        zero: a symmetric Kaiser-window filter; the middle half of the width is down by 60 dB.
+        zero: a symmetric Kaiser-window filter; the middle half of the width is attenuated by 60 dB.
         Latency: about ``8 / width_hz`` seconds.
-        causal: a recursive filter of second order, zero at that frequency, at rest on the first
-        sample. No latency.
+        causal: a second-order recursive filter, zero at that frequency, initially settled on the
+        first sample. No latency.
     keep : bool, default=False
-        Keep the channels as they are, and add ``<name>_notched`` beside them.
+        Keep the original channels, and add ``<name>_notched``.
     """
 
     kind: ClassVar[str] = "notch"
@@ -285,7 +287,8 @@ class Notch(_Filter):
         width = check_positive("width_hz", self.width_hz)
         if width >= 2 * frequency:
             raise ArgumentError(
-                f"width_hz={width:g} reaches below 0 Hz from frequency_hz={frequency:g}."
+                f"width_hz={width:g} reaches below 0 Hz from frequency_hz={frequency:g}; use less"
+                f" than {2 * frequency:g}."
             )
         _fields.set_fields(self, frequency_hz=frequency, width_hz=width)
 
@@ -293,7 +296,7 @@ class Notch(_Filter):
         if self.frequency_hz + self.width_hz / 2 >= rate / 2:
             raise ArgumentError(
                 f"frequency_hz={self.frequency_hz:g} with width_hz={self.width_hz:g} reaches half"
-                f" the sample rate, {rate / 2:g} Hz at {rate:g} Hz."
+                f" the sample rate, {rate / 2:g} Hz at {rate:g} Hz; lower one of them."
             )
         if self.phase == "causal":
             sections = tf2sos(*iirnotch(self.frequency_hz, self.frequency_hz / self.width_hz, rate))
@@ -322,16 +325,16 @@ def _check_attenuation(attenuation_db: float | None) -> float | None:
     attenuation = _fields.check_number("attenuation_db", attenuation_db)
     if attenuation is not None and not 40 <= attenuation <= 140:
         raise ArgumentError(
-            f"attenuation_db={attenuation:g} is not from 40 (below, the band would ripple by more"
-            " than 0.1 dB) to 140 (above, rounding drowns it)."
+            f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below, the band would"
+            " ripple by more than 0.1 dB; above, rounding errors dominate."
         )
     return attenuation
 
 
 def _check_belongs(phase: str, home: str, **given: object) -> None:
-    """Refuse arguments of the other phase: they would be ignored."""
+    """Raise for arguments of the other phase, which would be ignored."""
     for name, value in given.items():
         if value is not None and phase != home:
             raise ArgumentError(
-                f"{name}={value!r} belongs to phase={home!r}, but phase is {phase!r}; leave it out."
+                f"{name}={value!r} is only for phase={home!r}, but phase is {phase!r}; remove it."
             )

@@ -1,4 +1,4 @@
-"""New channels made of several: products, power, differences of sides, magnitudes."""
+"""New channels computed from several: products, power, differences, magnitudes."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class _Combined(StepBase):
-    """A step that makes one channel of several, sample by sample: causal, without latency."""
+    """A step that computes one channel from several, sample by sample: causal, without latency."""
 
     name: str | None
     keep: bool
@@ -65,22 +65,22 @@ class _Combined(StepBase):
 
     @abstractmethod
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        """Return the unit of the new channel, and what makes it of (n, n_inputs) samples."""
+        """Return the unit of the new channel, and a function of (n, n_inputs) samples."""
 
 
 @dataclass(frozen=True)
 class Product(_Combined):
-    """The product of two channels, in watts where their units make power.
+    """The product of two channels, in watts if their units give power.
 
     Parameters
     ----------
     left, right : str
         Two channels. A times V, N m times rad/s (or rpm, deg/s) and N times m/s, with any prefix
-        such as mA or kV, give W; other units are written beside each other, ``"A*rad/s"``.
+        such as mA or kV, give W; other units are joined, as in ``"A*rad/s"``.
     name : str, optional
-        Of the new channel; ``<left>_times_<right>`` when not given.
+        Name of the new channel; ``<left>_times_<right>`` by default.
     keep : bool, default=True
-        Keep the two channels beside the new one, which comes last.
+        Keep the two channels; the new one comes last.
     """
 
     kind: ClassVar[str] = "product"
@@ -110,9 +110,9 @@ class Power(_Combined):
     current, voltage : str
         Two channels, in amperes and in volts, with any prefix such as mA or kV.
     name : str, optional
-        Of the new channel; ``<current>_power`` when not given.
+        Name of the new channel; ``<current>_power`` by default.
     keep : bool, default=True
-        Keep the two channels beside the new one, which comes last.
+        Keep the two channels; the new one comes last.
     """
 
     kind: ClassVar[str] = "power"
@@ -134,9 +134,9 @@ class Power(_Combined):
             if found is None or found.name != wanted:
                 has = f"is in {channel.unit!r}" if channel.unit else "has no unit"
                 raise ArgumentError(
-                    f"{wanted}={channel.name!r} {has}; power needs a {wanted} in {unit}, m{unit},"
-                    f" k{unit}. Say so when the recording is made, Channel({channel.name!r},"
-                    f" {unit!r}), or use a product, which takes any units."
+                    f"{wanted}={channel.name!r} {has}; power needs a {wanted} in {unit}, m{unit} or"
+                    f" k{unit}. Set the unit when the recording is made, Channel({channel.name!r},"
+                    f" {unit!r}), or use a product, which accepts any units."
                 )
         _, factor = product_unit(inputs[0].unit, inputs[1].unit)
         return "W", lambda samples: samples[:, 0] * samples[:, 1] * factor
@@ -144,16 +144,16 @@ class Power(_Combined):
 
 @dataclass(frozen=True)
 class Subtract(_Combined):
-    """One channel less another, such as the left side less the right.
+    """One channel minus another, such as left minus right.
 
     Parameters
     ----------
     left, right : str
-        Two channels; their units must agree where both are known.
+        Two channels; their units must agree if both are known.
     name : str, optional
-        Of the new channel; ``<left>_minus_<right>`` when not given.
+        Name of the new channel; ``<left>_minus_<right>`` by default.
     keep : bool, default=True
-        Keep the two channels beside the new one, which comes last.
+        Keep the two channels; the new one comes last.
     """
 
     kind: ClassVar[str] = "subtract"
@@ -176,16 +176,16 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel with the sign of another: current that drives, above 0, or brakes, below.
+    """A channel multiplied by the sign of another, such as current by the sign of speed.
 
     Parameters
     ----------
     value, by : str
-        Two channels; where `by` is 0, the result is 0.
+        Two channels; if `by` is 0, the result is 0.
     name : str, optional
-        Of the new channel; ``<value>_signed_by_<by>`` when not given.
+        Name of the new channel; ``<value>_signed_by_<by>`` by default.
     keep : bool, default=True
-        Keep the two channels beside the new one, which comes last.
+        Keep the two channels; the new one comes last.
     """
 
     kind: ClassVar[str] = "signed_by"
@@ -212,11 +212,11 @@ class Magnitude(_Combined):
     Parameters
     ----------
     channels : sequence of str
-        Its components, one or more; their units must agree where they are known.
+        Its components, one or more; their units must agree if they are known.
     name : str, optional
-        Of the new channel; ``<first>_<second>_..._magnitude`` when not given.
+        Name of the new channel; ``<first>_<second>_..._magnitude`` by default.
     keep : bool, default=True
-        Keep the components beside the new channel, which comes last.
+        Keep the components; the new channel comes last.
     """
 
     kind: ClassVar[str] = "magnitude"
@@ -245,7 +245,7 @@ class Magnitude(_Combined):
 
 def _length(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     total = np.zeros(len(samples))
-    for column in range(samples.shape[1]):  # in this order, however many samples there are
+    for column in range(samples.shape[1]):  # always summed in this order
         total += samples[:, column] ** 2
     root: NDArray[np.float64] = np.sqrt(total)
     return root

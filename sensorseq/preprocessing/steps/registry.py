@@ -1,4 +1,4 @@
-"""Steps by name, for configurations and files."""
+"""Steps by kind, for configurations and files."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -33,12 +33,12 @@ STEPS: dict[str, type[StepBase]] = {
 
 
 def make_step(said: Mapping[str, Any]) -> StepBase:
-    """Make a step of what `to_dict` gives, or a TOML table says.
+    """Make a step from its `to_dict`, or from a TOML table.
 
     Parameters
     ----------
     said : mapping
-        ``{"kind": ..., **fields}``; fields left out have their defaults.
+        ``{"kind": ..., **fields}``; missing fields get their defaults.
 
     Returns
     -------
@@ -47,12 +47,12 @@ def make_step(said: Mapping[str, Any]) -> StepBase:
     Raises
     ------
     ConfigurationError
-        If there is no kind, or a field is missing or unknown (the message has the nearest known).
+        If `kind` is missing, or a field is missing or unknown (the message names the nearest).
     ArgumentError
-        If the kind is unknown (the message has the nearest known), or a value does not fit.
+        If the kind is unknown (the message names the nearest), or a value is invalid.
     """
     if not isinstance(said, Mapping) or "kind" not in said:
-        raise ConfigurationError(f"a step is a table with a kind, not {said!r}.")
+        raise ConfigurationError(f"a step must be a table with a kind, not {said!r}.")
     step = STEPS[check_choice("kind", said["kind"], STEPS)]
     known = {field.name: field for field in fields(step)}  # type: ignore[arg-type]
     given = {name: value for name, value in said.items() if name != "kind"}

@@ -1,4 +1,4 @@
-"""Short-time spectra: the strength of vibration at each frequency, frame after frame."""
+"""Short-time spectra: the amplitude at each frequency, frame by frame."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,42 +25,43 @@ _NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its na
 class SpectralFrames(StepBase):
     """Spectra of short overlapping frames, and the means of all channels over the same frames.
 
-    A frame less its mean, under a Hann window, is Fourier transformed; a sine of amplitude a at the
-    frequency of a bin has amplitude a in that bin, whatever the rate and the frame's length. All
-    channels, also those whose spectrum is taken, go on as their Hann-weighted means over the frame,
-    under their names, so that the result is aligned; the bins follow, channel by channel, as
-    ``<name>_<frequency>Hz``.
+    Each frame is Fourier transformed after subtracting its mean and applying a Hann window; a sine
+    of amplitude a at the frequency of a bin has amplitude a in that bin, for any rate and frame
+    length. All channels, including those with spectra, are also reduced to their Hann-weighted
+    means over the frames and keep their names, so that the result is aligned. The bins follow,
+    channel by channel, as ``<name>_<frequency>Hz``.
 
     Parameters
     ----------
     frame_s : float, default=0.5
-        Seconds of a frame; bins lie at whole multiples of ``1 / frame_s``. Taken as the nearest
-        whole number of samples, which must be within 2 % of it: the bins' names would lie else.
+        Length of a frame in seconds; bins are at whole multiples of ``1 / frame_s``. Rounded to the
+        nearest whole number of samples, which must be within 2 % of it, so that the names of the
+        bins are accurate.
     hop_s : float, default=0.1
         Seconds from frame to frame: ``1 / hop_s`` is the rate of the result. Frame k starts at
-        sample ``ceil(k * hop_s * sample_rate_hz)``, so frames never drift away from the time.
+        sample ``ceil(k * hop_s * sample_rate_hz)``, so frames do not drift.
     channels : sequence of str, optional
-        Channels to take spectra of; all when not given.
+        Channels to take spectra of; all by default.
     min_frequency_hz, max_frequency_hz : float, optional
-        Bins from, and up to and with. The first above 0 Hz, and half the sample rate, when not
-        given; without the second the names of the result depend on the rate.
+        Lowest and highest bin, inclusive. By default the first bin above 0 Hz and half the sample
+        rate; without `max_frequency_hz`, the names of the result depend on the rate.
     n_bands : int, optional
-        Put the bins together in this many bands, as equal in width as can be. A band's amplitude
-        is the root of the sum of its bins' squares; its name has both ends, ``ax_2.0-8.0Hz``.
+        Merge the bins into this many bands of nearly equal width. A band's amplitude is the root of
+        the sum of its bins' squares; its name has both ends, ``ax_2.0-8.0Hz``.
     scale : {"log", "decibel", "amplitude", "power"}
-        log: natural logarithm of amplitude + floor. decibel: 20 times the decimal one. amplitude:
-        in the channel's unit. power: its square.
+        log: natural logarithm of amplitude + floor. decibel: 20 times the decimal logarithm.
+        amplitude: in the channel's unit. power: the amplitude squared.
     floor : float, default=1e-3
-        In the channel's unit: amplitudes well below it all look alike. Only for the logarithms.
+        In the channel's unit: amplitudes well below it are not distinguished. Only for logarithms.
     phase : {"zero", "causal"}
-        The time of a frame: that of its centre, or of its last sample. Samples are the same.
+        The time assigned to a frame: its centre, or its last sample. The samples are the same.
 
     Notes
     -----
-    The times of frames are nominal, ``hop_s`` apart; a frame may start up to a sample later where
-    a hop is not a whole number of samples. Frames are whole: a recording shorter than one gives
-    none. At 100 Hz, frames of 0.5 s with a floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50
-    samples, less log(12.5); at half the sample rate, ``log(|rfft| / 2 + 0.01)``.
+    The times of frames are nominal, ``hop_s`` apart; a frame may start up to a sample later if a
+    hop is not a whole number of samples. A recording shorter than a frame gives none. At 100 Hz,
+    frames of 0.5 s with a floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus
+    log(12.5); at half the sample rate, ``log(|rfft| / 2 + 0.01)``.
     """
 
     kind: ClassVar[str] = "spectral"
@@ -104,7 +105,8 @@ class SpectralFrames(StepBase):
             highest = check_rate("sample_rate_hz", sample_rate_hz) / 2
         else:
             raise ArgumentError(
-                "without max_frequency_hz the bins depend on the rate: give it, or sample_rate_hz."
+                "without max_frequency_hz the bins depend on the rate; give max_frequency_hz or"
+                " sample_rate_hz."
             )
         labels = [self._label(band) for band in self._bands(highest)]
         bins = [
@@ -115,7 +117,7 @@ class SpectralFrames(StepBase):
         return check_distinct([*channels, *bins])
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return 1 / hop_s, when a hop is a sample or more."""
+        """Return 1 / hop_s, if a hop is at least one sample."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         _fields.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
         return 1 / self.hop_s
@@ -131,7 +133,7 @@ class SpectralFrames(StepBase):
         if bands[-1][1] > frame // 2:
             raise ArgumentError(
                 f"max_frequency_hz={highest:g} is above half the sample rate, {rate / 2:g} Hz at"
-                f" {rate:g} Hz; lower it or leave it out."
+                f" {rate:g} Hz; lower it or remove it."
             )
         picked = find_columns("channels", self.channels, channels)
         return _FrameStream(self, channels, picked, bands, frame, rate)
@@ -140,12 +142,12 @@ class SpectralFrames(StepBase):
         count = self.frame_s * rate
         frame = round(count) if count < _fields.MAX_SAMPLES else 0
         if frame < 4:
-            # too few for a bin between 0 Hz and half the rate under a Hann window, or no seconds
+            # too few for a bin between 0 Hz and half the rate under a Hann window
             return _fields.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
         if abs(frame / count - 1) > _NAMED_WITHIN:
             raise ArgumentError(
-                f"frame_s={self.frame_s:g} is {count:.6g} samples at {rate:g} Hz, so the bins would"
-                f" not lie where their names say; use {int(count) / rate:.6g} s or"
+                f"frame_s={self.frame_s:g} is {count:.6g} samples at {rate:g} Hz, so the bins'"
+                f" frequencies would not match their names; use {int(count) / rate:.6g} s or"
                 f" {(int(count) + 1) / rate:.6g} s."
             )
         return frame
@@ -168,12 +170,12 @@ class SpectralFrames(StepBase):
         n_bins = last - first + 1
         n_bands = n_bins if self.n_bands is None else self.n_bands
         if n_bands > n_bins:
-            raise ArgumentError(f"n_bands={n_bands} is more than the {n_bins} bins there are.")
+            raise ArgumentError(f"n_bands={n_bands} is more than the {n_bins} available bins.")
         edges = [first + i * n_bins // n_bands for i in range(n_bands + 1)]
         return [(a, b - 1) for a, b in pairwise(edges)]
 
     def _label(self, band: tuple[int, int]) -> str:
-        # as many digits as tell neighbouring bins apart
+        # enough digits to distinguish neighbouring bins
         digits = max(1, int(np.ceil(np.log10(self.frame_s) - 1e-9)) + 1)
         low, high = (f"{k / self.frame_s:.{digits}f}" for k in band)
         return f"{low}Hz" if self.n_bands is None else f"{low}-{high}Hz"
@@ -240,11 +242,11 @@ class _FrameStream(StreamBase):
 
     def _start(self) -> int:
         exact = self._n_frames * self._hop
-        # what lies above a whole number by rounding alone is that number, as in `window_starts`
+        # values above a whole number only because of rounding count as that number
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
-        # One frame at a time: arrays of one shape, so that its bits do not depend on its company.
+        # One frame at a time, so that its bits do not depend on other frames.
         relative = frame - frame[0]  # a constant is 0 exactly
         means = frame[0] + (self._window * relative).sum(axis=0) / self._weight
         centred = relative[:, self._picked] - relative[:, self._picked].mean(axis=0)

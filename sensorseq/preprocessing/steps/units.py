@@ -1,4 +1,4 @@
-"""Units as far as steps need them: which products are power, and what a unit per second is."""
+"""Units for steps: products that give power, and units per second."""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _SPELLINGS = {  # after a prefix
     "rad/s": "angular speed",
 }
 _TURN = 6.283185307179586
-_WHOLE_SPELLINGS = {  # as they stand, with what they are in SI units
+_WHOLE_SPELLINGS = {  # without prefixes, with their factor to SI units
     "deg/s": ("angular speed", _TURN / 360),
     "°/s": ("angular speed", _TURN / 360),
     "rpm": ("angular speed", _TURN / 60),
@@ -44,14 +44,14 @@ _PER_SECOND = re.compile(r"^(?P<what>.*)/s(?:\^?(?P<digit>[2-9])|(?P<sign>[²³]
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a unit measures, and how much of the SI unit it is."""
+    """The quantity a unit measures, and its factor to the SI unit."""
 
     name: str
     factor: float
 
 
 def quantity_of(unit: str) -> Quantity | None:
-    """Return what a unit measures; None for a unit that is not known here."""
+    """Return the quantity a unit measures; None for an unknown unit."""
     if unit in _WHOLE_SPELLINGS:
         return Quantity(*_WHOLE_SPELLINGS[unit])
     for spelling, name in _SPELLINGS.items():
@@ -61,10 +61,10 @@ def quantity_of(unit: str) -> Quantity | None:
 
 
 def product_unit(left: str, right: str) -> tuple[str, float]:
-    """Return the unit of a product, and what to multiply it by to have it in that unit.
+    """Return the unit of a product, and the factor that converts it to that unit.
 
-    Current times voltage, torque times angular speed and force times speed are watts, whatever
-    their prefixes. Other units stand beside each other; with an unknown one all is unknown.
+    Current times voltage, torque times angular speed and force times speed are watts, with any
+    prefixes. Other units are joined by ``*``; if one is unknown, so is the result.
     """
     a, b = quantity_of(left), quantity_of(right)
     if a is not None and b is not None and {a.name, b.name} in _POWERS:
@@ -73,7 +73,7 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
 
 
 def common_unit(channels: list[Channel], what: str) -> str:
-    """Return the one unit of the channels that have one.
+    """Return the common unit of the channels that have one.
 
     Raises
     ------
@@ -84,9 +84,9 @@ def common_unit(channels: list[Channel], what: str) -> str:
     for channel in known[1:]:
         if channel.unit != known[0].unit:
             raise ArgumentError(
-                f"{what} needs one unit, but {known[0].name!r} is in {known[0].unit!r} and"
-                f" {channel.name!r} in {channel.unit!r}; convert one of them, or give both the same"
-                " unit when the recording is made."
+                f"{what} needs equal units, but {known[0].name!r} is in {known[0].unit!r} and"
+                f" {channel.name!r} is in {channel.unit!r}; convert one of them, or give both the"
+                " same unit when the recording is made."
             )
     return known[0].unit if known else ""
 

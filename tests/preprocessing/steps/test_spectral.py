@@ -182,10 +182,13 @@ def test_names_have_as_many_digits_as_tell_bins_apart():
     ("arguments", "match"),
     [
         ({"frame_s": 0.02}, "frame_s=0.02 is 2 samples at 100 Hz; a spectrum needs at least 4"),
-        ({"frame_s": 0.045}, "4.5 samples at 100 Hz, so the bins would.*use 0.04 s or 0.05 s"),
+        (
+            {"frame_s": 0.045},
+            "4.5 samples at 100 Hz, so the bins' frequencies would not.*use 0.04 s or 0.05 s",
+        ),
         ({"hop_s": 0.001}, "hop_s=0.001 is less than a sample at 100 Hz"),
         ({"max_frequency_hz": 60.0}, "max_frequency_hz=60 is above half the sample rate, 50 Hz"),
-        ({"n_bands": 30}, "n_bands=30 is more than the 25 bins"),
+        ({"n_bands": 30}, "n_bands=30 is more than the 25 available bins"),
         ({"frame_s": 1e12}, "are they in seconds and in Hz"),
     ],
 )
@@ -200,7 +203,7 @@ def test_frames_that_do_not_fit_the_rate_are_an_error(arguments, match):
         ({"max_frequency_hz": 1.0}, "no bin lies from 0 to 1 Hz.*2 Hz apart; use longer"),
         ({"min_frequency_hz": 9.0, "max_frequency_hz": 5.0}, "no bin lies from 9 to 5 Hz"),
         ({"min_frequency_hz": 1e300, "max_frequency_hz": 5.0}, "no bin lies from 1e.300 to 5 Hz"),
-        ({"n_bands": 3, "max_frequency_hz": 4.0}, "n_bands=3 is more than the 2 bins"),
+        ({"n_bands": 3, "max_frequency_hz": 4.0}, "n_bands=3 is more than the 2 available bins"),
         ({"max_frequency_hz": 1e30}, "are they in seconds and in Hz"),
     ],
 )
@@ -210,7 +213,7 @@ def test_an_impossible_range_is_an_error(arguments, match):
 
 
 def test_names_need_the_rate_only_without_a_highest_frequency():
-    with pytest.raises(ArgumentError, match="give it, or sample_rate_hz"):
+    with pytest.raises(ArgumentError, match="give max_frequency_hz or sample_rate_hz"):
         SpectralFrames().output_channels(IMU)
     assert len(SpectralFrames().output_channels(IMU, RATE)) == 3 + 3 * 25
     assert len(SpectralFrames(max_frequency_hz=50.0).output_channels(IMU)) == 3 + 3 * 25
