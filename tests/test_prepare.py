@@ -2,7 +2,6 @@ import gzip
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from full_disk import files_limited_to
 
 import sensorseq
 from sensorseq import SensorLSTMClassifier
@@ -693,13 +693,11 @@ class TestOutput:
     def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(
         self, terrains, tmp_path, size
     ):
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            with pytest.raises(PreparedFileError, match=r"cannot be written \(.*free disk space"):
-                prepare_plainly(terrains, tmp_path / "w.h5")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with (
+            files_limited_to(size),
+            pytest.raises(PreparedFileError, match=r"cannot be written \(.*free disk space"),
+        ):
+            prepare_plainly(terrains, tmp_path / "w.h5")
         left = [path.name for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".h5"))]
         assert left == []
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)

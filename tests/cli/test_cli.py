@@ -2,13 +2,13 @@ import contextlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import run_limited
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
@@ -482,14 +482,7 @@ def test_an_output_with_no_place_to_go_is_found_out_before_training(
 def limited(arguments, size_bytes):
     """Run in a process whose files may not grow beyond a size, as on a full disk."""
     command = [sys.executable, "-m", "sensorseq.cli", *(str(a) for a in arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes)),
-        check=False,
-    )
+    return run_limited(command, size_bytes, capture_output=True, text=True, cwd=ROOT)
 
 
 @pytest.mark.long

@@ -1,12 +1,10 @@
-import contextlib
-import resource
-import subprocess
 import sys
 import textwrap
 
 import h5py
 import numpy as np
 import pytest
+from full_disk import files_limited_to, run_limited
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -236,17 +234,6 @@ def test_provenance_that_is_no_plain_value_is_refused_and_leaves_the_old_file(tm
     assert names_in(tmp_path) == ["w.h5"]
 
 
-@contextlib.contextmanager
-def files_limited_to(size_bytes):
-    """Only around what is tested: pytest itself may be writing to a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [0, 1000, 20_000, 100_000])
 def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_path, size):
     path = tmp_path / "w.h5"
@@ -264,18 +251,17 @@ def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_p
 def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
     # HDF5 that saw a write fail ends the process by a segmentation fault at exit.
     program = f"""
-        import resource, sys
+        import sys
         import numpy as np
         from sensorseq.errors import PreparedFileError
         from sensorseq.storage.prepared import write_windows
         from sensorseq.windows import WindowSet
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
             write_windows({str(tmp_path / "w.h5")!r}, WindowSet(np.ones((3000, 20, 3))))
         except PreparedFileError:
             sys.exit(3)
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    ended = run_limited([sys.executable, "-c", textwrap.dedent(program)], 50_000)
     assert ended.returncode == 3
     assert names_in(tmp_path) == []
 

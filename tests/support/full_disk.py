@@ -1,0 +1,32 @@
+"""A disk that is full: files of this process, or of one it starts, may not grow beyond a size."""
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+
+
+@contextlib.contextmanager
+def files_limited_to(size_bytes):
+    """Limit files of this process; only around what is tested, as pytest may be writing to one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writes_bytecode = not sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # cut off, it would break every later import of the module
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = not writes_bytecode
+
+
+def run_limited(command, size_bytes, **options):
+    """Run a command whose files may not grow beyond a size."""
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes)),
+        check=False,
+        **options,
+    )
