@@ -355,7 +355,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "report.html"
     assert report.to_html(path) is None
     assert path.read_bytes() == make_page(report).encode()
-    with pytest.raises(OutputError, match="folder .*nowhere is missing; create it"):
+    with pytest.raises(OutputError, match=r"folder .*nowhere is missing; create it"):
         report.to_html(tmp_path / "nowhere" / "report.html")
 
 
