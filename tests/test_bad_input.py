@@ -9,7 +9,6 @@ from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     InputError,
-    ModelFileError,
     PreparedFileError,
     SplitError,
 )
@@ -47,92 +46,37 @@ def with_label(value, row=4):
 
 
 FIT = {
-    "NaN in X": ((spoiled(np.nan), Y), {}, "X holds NaN in window 5, step 7, channel 2"),
-    "inf in X": (
-        (spoiled(-np.inf), Y),
-        {},
-        "X holds infinity .inf. in window 5, step 7, channel 2",
-    ),
-    "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), {}, "X holds NaN in window 5, step 7"),
-    "too large": ((spoiled(1e300), Y), {}, r"X holds 1e\+300 in window 5, step 7, channel 2"),
-    "no y": ((X,), {}, "requires y to be passed"),
-    "labels of another length": ((X, Y[:-1]), {}, "y has 23 values, but X has 24 windows"),
+    "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), "X holds NaN in window 5, step 7"),
     "one-hot of another length": (
         (X, np.eye(2)[Y][:-1]),
-        {},
         "y has 23 one-hot rows, but X has 24",
     ),
-    "one class": ((X, np.full(24, "ICE")), {}, "y has only one class .'ICE'."),
-    "one column of one-hot": ((X, np.eye(2)[Y * 0]), {}, "y has only one class .0."),
-    "half one-hot": (
-        (X, np.full((24, 2), 0.5)),
-        {},
-        r"row 0 is \[0.5, 0.5\], not a single 1 among",
-    ),
-    "several labels": ((X, np.ones((24, 3), int)), {}, r"row 0 is \[1, 1, 1\]"),
-    "NaN label": ((X, np.where(np.arange(24) == 4, np.nan, Y)), {}, r"y\[4\] is nan"),
-    "missing label": ((X, with_label(None)), {}, r"y\[4\] is None"),
-    "mixed labels": ((X, with_label("ICE")), {}, r"y\[0\] is 0, y\[4\] is 'ICE'"),
-    "1-D X": ((X[0, 0], Y), {}, "Reshape your data"),
-    "4-D X": ((X[None], Y), {}, r"X has shape \(1, 24, 10, 3\)"),
-    "no windows": ((X[:0], Y[:0]), {}, "no windows"),
-    "no steps": ((X[:, :0], Y), {}, "no timesteps"),
-    "no channels": ((X[:, :, :0], Y), {}, "no channels"),
-    "empty lists": (([], []), {}, "X is empty. Give an array of shape"),
+    "one class": ((X, np.full(24, "ICE")), "y has only one class .'ICE'."),
+    "one column of one-hot": ((X, np.eye(2)[Y * 0]), "y has only one class .0."),
+    "several labels": ((X, np.ones((24, 3), int)), r"row 0 is \[1, 1, 1\]"),
+    "NaN label": ((X, np.where(np.arange(24) == 4, np.nan, Y)), r"y\[4\] is nan"),
+    "missing label": ((X, with_label(None)), r"y\[4\] is None"),
+    "mixed labels": ((X, with_label("ICE")), r"y\[0\] is 0, y\[4\] is 'ICE'"),
     "one step of many": (
         (X.reshape(24, 1, 30), Y),
-        {},
         r"24 windows of 1 step and 30 channels; .* 30 steps and 1 channel\..* X.transpose",
-    ),
-    "channel-first": (
-        (np.zeros((24, 3, 100)), Y),
-        {},
-        r"24 windows of 3 steps and 100 channels; as \(n, c, t\) they are windows of 100 steps and"
-        r" 3 channels.* X.transpose\(0, 2, 1\)",
     ),
 }
 
 
-@pytest.mark.parametrize(("data", "arguments", "message"), FIT.values(), ids=FIT)
-def test_fit_names_what_is_wrong_with_the_data(data, arguments, message):
+@pytest.mark.parametrize(("data", "message"), FIT.values(), ids=FIT)
+def test_fit_names_what_is_wrong_with_the_data(data, message):
     with pytest.raises(ValueError, match=message):
-        classifier(**arguments).fit(*data)
+        classifier().fit(*data)
 
 
 KEYWORDS = {
-    "lengths too long": ({"lengths": [11] * 24}, r"lengths\[0\] is 11; .* 1 to 10 steps"),
-    "lengths of another length": (
-        {"lengths": [3] * 23},
-        "lengths has 23 values, but X has 24 windows",
-    ),
-    "lengths not integers": ({"lengths": [2.5] * 24}, "lengths must be integers, in steps"),
-    "groups of another length": (
-        {"groups": [1] * 23},
-        "groups has 23 values, but X has 24 windows",
-    ),
     "missing group": (
         {"groups": np.where(np.arange(24) == 6, np.nan, 1.0)},
         r"groups\[6\] is .*nan.*; every window needs a group",
     ),
-    "one group": ({"groups": ["robot"] * 24}, "group"),
-    "weights of another length": (
-        {"sample_weight": np.ones(23)},
-        "sample_weight has 23 values, but X has 24",
-    ),
-    "negative weight": ({"sample_weight": np.arange(24) - 3.0}, r"sample_weight\[0\] is -3.0"),
-    "no weight": ({"sample_weight": np.zeros(24)}, "sample_weight is zero for every window"),
-    "X_val without y_val": ({"X_val": X}, "X_val is given without y_val"),
     "y_val without X_val": ({"y_val": Y}, "y_val is given without X_val"),
     "groups_val without X_val": ({"groups_val": Y}, "groups_val is given without X_val"),
-    "NaN in X_val": ({"X_val": spoiled(np.nan), "y_val": Y}, "X_val holds NaN in window 5, step 7"),
-    "channels of X_val": (
-        {"X_val": X[:, :, :2], "y_val": Y},
-        "X_val has shape .* 2 channels, but fit saw 3 channels",
-    ),
-    "unknown class in y_val": (
-        {"X_val": X, "y_val": Y + 1},
-        r"y_val\[1\] is 2, which is not in the y of fit",
-    ),
     "length of y_val": (
         {"X_val": X, "y_val": Y[1:]},
         "y_val has 23 values, but X_val has 24 windows",
@@ -140,10 +84,6 @@ KEYWORDS = {
     "width of y_val": (
         {"X_val": X, "y_val": np.eye(3)[Y]},
         "y_val has 3 one-hot columns, but fit saw 2 classes",
-    ),
-    "lengths_val": (
-        {"X_val": X, "y_val": Y, "lengths_val": [0] * 24},
-        r"lengths_val\[0\] is 0",
     ),
     "shared group": (
         {"X_val": X, "y_val": Y, "groups": list("abcd" * 6), "groups_val": list("defg" * 6)},
@@ -234,10 +174,10 @@ PREDICT = {
 
 
 @pytest.mark.parametrize(("windows", "message"), PREDICT.values(), ids=PREDICT)
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
-def test_prediction_names_what_is_wrong(fitted, method, windows, message):
-    with pytest.raises(InputError, match=message):
-        getattr(fitted, method)(windows)
+def test_prediction_names_what_is_wrong(fitted, windows, message):
+    for method in (fitted.predict, fitted.predict_proba, fitted.decision_function):
+        with pytest.raises(InputError, match=message):
+            method(windows)
 
 
 def test_a_value_that_only_scaling_makes_infinite_is_named_by_channel():
@@ -366,22 +306,3 @@ def test_a_wrong_class_weight_label_names_the_nearest():
         ArgumentError, match=r"a factor for 'ICEE', which is not a class. Did you mean 'ICE'"
     ):
         classifier(class_weight={"ICEE": 2.0}).fit(X, np.where(Y, "ICE", "SNOW"))
-
-
-@pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "pickle"])
-def test_a_file_that_is_no_model_is_refused_and_nothing_is_executed(damage, fitted, tmp_path):
-    path = tmp_path / "model.safetensors"
-    fitted.save(path)
-    ran = tmp_path / "ran"
-    evil = f"cbuiltins\nexec\n(S'open({str(ran)!r}, \"w\")'\ntR.".encode()
-    path.write_bytes(
-        {
-            "empty": b"",
-            "truncated": path.read_bytes()[:-10],
-            "foreign": b"time,current\n0.0,1.5\n" * 100,
-            "pickle": evil,
-        }[damage]
-    )
-    with pytest.raises(ModelFileError, match=re.escape(str(path))):
-        SensorLSTMClassifier.load(path)
-    assert not ran.exists()
