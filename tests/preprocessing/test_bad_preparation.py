@@ -5,9 +5,7 @@ import pytest
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import InputError
-from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.splitters import GroupBalancedKFold
-from sensorseq.preprocessing.weights import class_weights
 from sensorseq.recording import LabelSpan
 
 RATE = 20.0
@@ -24,10 +22,6 @@ def drives(n_each=3):
 
 def prepare(recordings, **arguments):
     return PreparePipeline(**{"window_s": 2.0, **arguments}).prepare(recordings)
-
-
-def with_clock(order):
-    return Recording(np.zeros((4, 1)), np.array(order, float), ("current",), "log 7")
 
 
 def spans(*given, rule="whole", **more):
@@ -47,33 +41,10 @@ def spans(*given, rule="whole", **more):
     return prepare(recordings, label_rule=rule, **more)
 
 
-def infinite():
-    values = np.zeros((40, 1))
-    values[17] = np.inf
-    return Recording.evenly_sampled(values, RATE, ("current",), "log 7")
-
-
 CASES = {
-    "a clock that goes backwards": (
-        lambda: with_clock([0, 1, 0.5, 2]),
-        ["'log 7'", "goes back", "sample 2", "repair_stamps"],
-    ),
-    "a clock that stands still": (
-        lambda: with_clock([0, 1, 1, 2]),
-        ["'log 7'", "repeats", "sample 2", "repair_stamps"],
-    ),
-    "an infinite value": (infinite, ["'log 7'", "'current'", "infinite", "sample 17"]),
     "a channel missing in some recordings": (
         lambda: prepare([*drives(), drive("odd", "mud", channels=("current",))]),
         ["'odd'", "current", "speed", "Select"],
-    ),
-    "label spans that overlap": (
-        lambda: spans((0, 5, "ice"), (4, 8, "mud")),
-        ["'ice'", "'mud'", "overlap"],
-    ),
-    "a label outside the recording": (
-        lambda: spans((0, 5, "ice"), (25, 30, "mud")),
-        ["'log 0'", "'mud'", "25"],
     ),
     "a hop of 0": (lambda: prepare(drives(), hop_s=0), ["hop_s=0", "above zero"]),
     "training windows of their own without a split": (
@@ -112,15 +83,6 @@ CASES = {
         ),
         ["5", "3"],
     ),
-    "a negative weight": (
-        lambda: class_weights(["a", "b"], sample_weight=[1.0, -1.0]),
-        ["sample_weight", "-1"],
-    ),
-    "a weight that is NaN": (
-        lambda: class_weights(["a", "b"], sample_weight=[np.nan, 1.0]),
-        ["sample_weight", "nan"],
-    ),
-    "nothing to balance": (lambda: balance_indices([]), ["y", "at least one"]),
 }
 
 

@@ -67,7 +67,7 @@ def test_labels_keep_their_type():
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 def test_a_weight_that_is_none_is_refused_with_its_row(weight):
-    with pytest.raises(WindowError, match=r"sample_weight\[1\]"):
+    with pytest.raises(WindowError, match=rf"sample_weight\[1\] is {weight}"):
         class_weights([0, 1, 1], sample_weight=[1.0, weight, 1.0])
 
 
