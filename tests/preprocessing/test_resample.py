@@ -41,30 +41,7 @@ def inner(signal, rate, target):
 
 
 @pytest.mark.parametrize(("rate", "target"), RATES)
-@pytest.mark.parametrize("relative", [0.01, 0.3, 0.79])
-def test_a_sine_below_the_passband_edge_is_the_same_sine_at_the_new_rate(rate, target, relative):
-    frequency = relative * min(rate, target) / 2
-    signal = sine(frequency, np.arange(12000) / rate)[:, None]
-    resampled = resample(signal, rate, target)[:, 0]
-    times = np.arange(len(resampled)) / target
-    keep = inner(resampled, rate, target)
-    amplitude, phase = fit_sine(resampled[keep], times[keep], frequency)
-    assert abs(20 * np.log10(amplitude)) < 0.1
-    assert abs(phase - 0.4) / (2 * np.pi * frequency) * target < 0.1
-    assert np.abs(resampled - sine(frequency, times))[keep].max() < 1e-4
-
-
-@pytest.mark.parametrize(("rate", "target"), [pair for pair in RATES if pair[1] < 0.9 * pair[0]])
-@pytest.mark.parametrize("relative", [1.001, 1.2, 1.9])
-def test_a_sine_above_the_new_nyquist_is_gone(rate, target, relative):
-    signal = sine(relative * target / 2, np.arange(12000) / rate)[:, None]
-    resampled = resample(signal, rate, target)[:, 0]
-    level = np.abs(resampled[inner(resampled, rate, target)]).max()
-    assert 20 * np.log10(level) < -85
-
-
-@pytest.mark.parametrize(("rate", "target"), RATES)
-@pytest.mark.parametrize("n_samples", [1, 2, 3, 50, 1001])
+@pytest.mark.parametrize("n_samples", [1, 3, 1001])
 def test_a_constant_stays_that_constant_up_to_the_edges(rate, target, n_samples):
     resampled = resample(np.full((n_samples, 1), -3.7), rate, target)
     np.testing.assert_allclose(resampled, -3.7, rtol=1e-13)
@@ -191,8 +168,8 @@ def test_any_sine_in_the_passband_survives_within_a_tenth_of_a_decibel(
 
 @given(
     rate=st.floats(10, 2000),
-    factor=st.floats(0.05, 0.95),
-    relative=st.floats(0, 1),
+    factor=st.one_of(st.sampled_from([0.1, 0.3]), st.floats(0.05, 0.95)),
+    relative=st.one_of(st.just(0.001), st.floats(0, 1)),
     attenuation_db=st.sampled_from([60.0, 90.0, 120.0]),
 )
 def test_any_sine_above_the_new_nyquist_is_down_by_the_attenuation(
@@ -217,7 +194,7 @@ def test_the_length_of_the_signal_has_no_part_in_the_ratio():
 
 
 @pytest.mark.parametrize(("rate", "target"), RATES)
-@pytest.mark.parametrize("n_samples", [0, 1, 5, 1009])
+@pytest.mark.parametrize("n_samples", [0, 1, 1009])
 def test_soxr_gives_as_many_samples_and_keeps_a_constant(rate, target, n_samples):
     pytest.importorskip("soxr")
     signal = np.full((n_samples, 2), 9.81)
