@@ -142,7 +142,7 @@ def test_single_samples_and_empty_chunks_give_the_bits_of_the_whole(step):
 
 
 @over(ALL)
-@pytest.mark.parametrize("n_samples", [0, 1, 2, 20, 200])
+@pytest.mark.parametrize("n_samples", [0, 1, 200])
 def test_the_result_has_the_promised_channels_rate_and_number_of_samples(step, n_samples):
     result = step.apply(recording_of(noise(n_samples), start_s=7.0), RATE)
     assert result.channels == step.output_channels(CHANNELS, RATE)
