@@ -49,9 +49,15 @@ def leak_warnings(fit):
     return [str(one.message) for one in caught if one.category is LeakWarning]
 
 
-@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
-@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.75, 0.97])
-@pytest.mark.parametrize("is_shuffled", [False, True])
+@pytest.mark.parametrize(
+    ("overlap", "is_shuffled", "kind"),
+    [
+        (0.25, False, SensorLSTMClassifier),
+        (0.5, True, SensorLSTMRegressor),
+        (0.75, False, SensorLSTMRegressor),
+        (0.97, True, SensorLSTMClassifier),
+    ],
+)
 def test_overlapping_windows_are_named(overlap, is_shuffled, kind):
     X, _, y = cut(recordings(), round(T * (1 - overlap)))
     order = np.random.default_rng(1).permutation(len(X)) if is_shuffled else np.arange(len(X))
