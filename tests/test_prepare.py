@@ -583,7 +583,9 @@ class TestBadInput:
             prepare_plainly(terrains, tmp_path / "w.h5")
         assert not (tmp_path / "w.h5").exists()
 
-    @pytest.mark.parametrize("spoilt", SPOILT)
+    @pytest.mark.parametrize(
+        "spoilt", ["a word", "beyond float32", "other channels", "a channel without numbers"]
+    )
     def test_a_spoilt_recording_can_be_skipped_and_is_told_of(self, terrains, tmp_path, spoilt):
         change, _ = SPOILT[spoilt]
         change(terrains)
@@ -591,7 +593,7 @@ class TestBadInput:
         summary = prepare_plainly(terrains, tmp_path / "w.h5", on_error="skip")
         assert summary.n_recordings == n_files - 1
         (dropped,) = summary.dropped
-        assert dropped["recording_id"] in ("sand/pro_01", "sand/pro_02", "sand/pro_09")
+        assert dropped["recording_id"] == "sand/pro_02"
         assert Path(dropped["reason"].split(",")[0].split(":")[0]).parts[0] == "sand"
         assert read_windows(tmp_path / "w.h5").provenance["dropped"] == summary.dropped
 
