@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from fits import weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -41,8 +42,8 @@ class CopyIn:
 
 def learned(estimator):
     """Return what a fit learned, in bytes and text."""
-    rows = [{k: v for k, v in row.items() if k != "duration_s"} for row in estimator.history_]
-    arrays = {name: v.numpy().tobytes() for name, v in estimator.module_.state_dict().items()}
+    rows = without_time(estimator.history_)
+    arrays = weights(estimator)
     arrays |= {name: array.tobytes() for name, array in estimator.scaler_.to_dict().items()}
     facts = estimator.best_epoch_, estimator.best_score_, estimator.n_iter_, estimator.engine_
     report = estimator.fluctuation_.to_dict()

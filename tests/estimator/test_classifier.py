@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from fits import weights, without_time
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
@@ -53,19 +54,9 @@ def make_windows(n=60, n_timesteps=20, n_channels=2, n_classes=3, seed=0):
 X, Y = make_windows()
 
 
-def weights(classifier):
-    return {
-        name: tensor.numpy().tobytes() for name, tensor in classifier.module_.state_dict().items()
-    }
-
-
-def without_durations(history):
-    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
-
-
 def assert_same_fit(first, second):
     assert weights(first) == weights(second)
-    assert without_durations(first.history_) == without_durations(second.history_)
+    assert without_time(first.history_) == without_time(second.history_)
 
 
 EXPECTED_FAILED_CHECKS = {
@@ -626,7 +617,7 @@ def test_equal_fits_give_equal_files_but_for_durations(tmp_path):
     contents = []
     for name in ("first", "second"):
         classifier = small().fit(X, Y)
-        classifier.history_ = type(classifier.history_)(without_durations(classifier.history_))
+        classifier.history_ = type(classifier.history_)(without_time(classifier.history_))
         classifier.save(tmp_path / name)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]

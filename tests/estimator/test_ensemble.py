@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
+from fits import weights, without_time
+from remedy_problems import tones
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -11,17 +13,7 @@ from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
 from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.storage.model_file import read_model, write_model
 
-
-def make_windows(n=60, n_classes=3, n_timesteps=12):
-    """Sines of a class's frequency, in random phase, and noise."""
-    rng = np.random.default_rng(0)
-    y = np.arange(n) % n_classes
-    phase = rng.uniform(0, 2 * np.pi, (n, 1))
-    X = np.sin(np.arange(n_timesteps) * (0.2 + 0.5 * y[:, None]) + phase)
-    return (X + 0.3 * rng.normal(size=X.shape))[:, :, None], y
-
-
-X, Y = make_windows()
+X, Y = tones(60, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 OF_CLASS = {
     SensorLSTMClassifier: Y,
     SensorLSTMRegressor: np.stack([Y, X.mean(axis=(1, 2))], axis=1),
@@ -31,14 +23,6 @@ OF_CLASS = {
 def small(cls=SensorLSTMClassifier, **arguments):
     settings = {"hidden_size": 6, "max_epochs": 8, "learning_rate": 0.03, "device": "cpu"}
     return cls(**{**settings, "random_state": 0, **arguments})
-
-
-def weights(module):
-    return {name: tensor.numpy().tobytes() for name, tensor in module.state_dict().items()}
-
-
-def without_time(history):
-    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
 
 
 def told(estimator):

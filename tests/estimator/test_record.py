@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from fits import weights, without_time
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ModelFileError
@@ -28,9 +29,8 @@ def make(estimator=SensorLSTMClassifier, **arguments):
 
 
 def outcome(estimator):
-    weights = {k: v.numpy().tobytes() for k, v in estimator.module_.state_dict().items()}
-    rows = [{k: v for k, v in row.items() if k != "duration_s"} for row in estimator.history_]
-    return weights, rows, estimator.best_epoch_, estimator.best_score_
+    rows = without_time(estimator.history_)
+    return weights(estimator), rows, estimator.best_epoch_, estimator.best_score_
 
 
 FITS = {

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from remedy_problems import tones
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
@@ -23,17 +24,7 @@ from sensorseq.model_selection import SequenceSearchCV, cross_validate, rounds, 
 from sensorseq.preprocessing.splitters import GroupBalancedKFold
 from sensorseq.storage.prepared import write_windows
 
-
-def make_windows(n=48, n_classes=3, n_timesteps=12):
-    """Sines of a class's frequency, in random phase, and noise."""
-    rng = np.random.default_rng(0)
-    y = np.arange(n) % n_classes
-    phase = rng.uniform(0, 2 * np.pi, (n, 1))
-    X = np.sin(np.arange(n_timesteps) * (0.2 + 0.5 * y[:, None]) + phase)
-    return (X + 0.3 * rng.normal(size=X.shape))[:, :, None], y
-
-
-X, Y = make_windows()
+X, Y = tones(48, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 GROUPS = np.arange(len(X)) // 3
 CV = StratifiedKFold(3)
 

@@ -23,13 +23,13 @@ SMALL = {
 }
 
 
-def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, step=0.3):
+def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.3):
     """Sines in random phase whose frequency is the class, one channel."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
-    X = np.sin(t * (0.3 + step * y[:, None]) + phase)
+    X = np.sin(t * (first + step * y[:, None]) + phase)
     return (X + noise * rng.normal(size=X.shape))[:, :, None], y
 
 

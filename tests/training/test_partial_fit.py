@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fits import weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -40,9 +41,7 @@ def make(estimator=SensorLSTMClassifier, **arguments):
 
 
 def outcome(model):
-    weights = {k: v.numpy().tobytes() for k, v in model.module_.state_dict().items()}
-    rows = [{k: v for k, v in r.items() if k != "duration_s"} for r in model.history_.to_rows()]
-    return weights, rows
+    return weights(model), without_time(model.history_.to_rows())
 
 
 def learn(model, lots, **first):

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import weights
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, WindowError
@@ -18,12 +19,6 @@ from sensorseq.windows import WindowSet
 def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 4, "learning_rate": 0.02, "device": "cpu"}
     return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
-
-
-def weights(classifier):
-    return {
-        name: tensor.numpy().tobytes() for name, tensor in classifier.module_.state_dict().items()
-    }
 
 
 def make_recordings():

@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from fits import without_time
 from torch.nn import functional
 
 from sensorseq.history import History
@@ -329,7 +330,7 @@ def test_recording_changes_no_bit(engine, options, tmp_path):
 
         file.keep = note
         module, result = train(engine, recorder=recorder, checkpoint=file, **chosen)
-        rows = [{k: v for k, v in r.items() if k != "duration_s"} for r in result.history]
+        rows = without_time(result.history)
         generator = torch.get_rng_state()
         ends.append((module.state_dict(), rows, result.best_epoch, generator, states))
     assert same(*ends)
@@ -367,7 +368,7 @@ def test_recording_changes_no_bit_of_another_network():
         result = train_network(
             module, data, data, config, seed=np.random.SeedSequence(1), recorder=recorder
         )
-        rows = [{k: v for k, v in r.items() if k != "duration_s"} for r in result.history]
+        rows = without_time(result.history)
         ends.append((module.state_dict(), rows, torch.get_rng_state()))
     assert same(*ends)
     assert np.isfinite(result.record.fixed_loss).all()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fits import without_time
 
 import sensorseq.training.side_by_side as side_by_side
 from sensorseq.errors import ArgumentError
@@ -70,10 +71,6 @@ def train_alone(job):
         job.module, job.train, job.validation, job.config,
         seed=job.seed, callbacks=job.callbacks, engine=job.engine, refresh=job.refresh,
     )  # fmt: skip
-
-
-def without_time(history):
-    return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]
 
 
 def assert_same(job, result, other, wanted):
