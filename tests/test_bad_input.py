@@ -9,6 +9,7 @@ from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     InputError,
+    ModelFileError,
     PreparedFileError,
     SplitError,
 )
@@ -306,3 +307,22 @@ def test_a_wrong_class_weight_label_names_the_nearest():
         ArgumentError, match=r"a factor for 'ICEE', which is not a class. Did you mean 'ICE'"
     ):
         classifier(class_weight={"ICEE": 2.0}).fit(X, np.where(Y, "ICE", "SNOW"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "pickle"])
+def test_a_file_that_is_no_model_is_refused_and_nothing_is_executed(damage, fitted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    ran = tmp_path / "ran"
+    evil = f"cbuiltins\nexec\n(S'open({str(ran)!r}, \"w\")'\ntR.".encode()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "truncated": path.read_bytes()[:-10],
+            "foreign": b"time,current\n0.0,1.5\n" * 100,
+            "pickle": evil,
+        }[damage]
+    )
+    with pytest.raises(ModelFileError, match=re.escape(str(path))):
+        SensorLSTMClassifier.load(path)
+    assert not ran.exists()
