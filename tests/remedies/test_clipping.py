@@ -24,11 +24,11 @@ def test_clipping_keeps_steep_gradients_from_throwing_the_weights_away(by):
         learning_rate=0.1,
         loss=steep,
         max_epochs=30,
-        seeds=range(3),
     )
     assert thrown[:, 0].min() > 10 * clipped[:, 0].max()
     assert np.median(thrown[:, 1]) < 0.5  # a guess has 1/3
-    assert np.median(clipped[:, 1]) > 0.65
+    # single seeds gain 5 to 60 points, by the last digits of the processor
+    assert np.median(clipped[:, 1] - thrown[:, 1]) > 0.2
 
 
 def test_the_length_of_a_clipped_step_is_bounded_by_norm_and_its_elements_by_value():

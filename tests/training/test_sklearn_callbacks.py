@@ -211,6 +211,7 @@ def test_clones_share_the_callbacks_and_a_fitted_estimator_can_be_pickled():
 
 def test_a_progress_bar_on_a_search_goes_down_to_the_epochs(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr("rich._console", None)  # else it is as wide as at its first use
     search = GridSearchCV(make(max_epochs=2), {"hidden_size": [2, 4]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
     shown = capsys.readouterr().out
