@@ -148,7 +148,7 @@ class Recorder:
         follows = self._n_classes and not is_shared and run.validation is not None
         self._val = _Followed(run.validation.target if follows and run.validation else None)
         self._fixed_rows = np.zeros(0, np.int64)
-        # A loss of one's own may count its calls or draw numbers: it is called as often as before.
+        # A custom loss may count its calls or draw numbers: it is called as often as before.
         is_own_loss = callable(config.loss)
         if self._given_fixed is not None and not is_own_loss:
             self.fixed = self._given_fixed

@@ -135,7 +135,7 @@ class Start:
     def load_optimizer(self, run: "Run") -> None:
         """Put the optimizer's state into a run alone."""
         state = self.snapshot.state
-        if self.keeps_order:  # what a module of one's own draws
+        if self.keeps_order:  # random numbers of a custom module
             set_rng_state(state["torch_rng"], run.device)
         if run.native is not None:
             self.load_model(run.native.trainer, 0)
