@@ -59,6 +59,7 @@ def test_without_a_known_stage_it_says_what_there_is(arguments, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.benchmarks
 def test_what_a_measurement_says_is_kept_beside_the_others(tmp_path):
     for name, rows in (("one", 1), ("two", 2), ("one", 3)):
         program = tmp_path / name

@@ -98,6 +98,7 @@ def epochs_in(path):
     return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("seed", range(2))
 def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(

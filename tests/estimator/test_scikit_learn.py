@@ -481,6 +481,7 @@ def test_a_pickle_of_before_still_loads():
     np.testing.assert_array_equal(older.predict_proba(X), fitted.predict_proba(X))
 
 
+@pytest.mark.long
 def test_fits_in_other_processes_are_the_same_bits():
     tasks = [plain(random_state=seed) for seed in range(2)]
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):

@@ -13,6 +13,8 @@ from distributed_fits import CASES, outcome
 
 from sensorseq import SensorLSTMRegressor
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -42,7 +44,6 @@ def said(folder, rank):
     return ast.literal_eval((folder / f"said {rank}.txt").read_text())
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", [*CASES, "a regression", "a file, streamed"])
 def test_two_processes_train_what_one_trains_on_the_joint_batch(name, folder):
     if name in CASES:
