@@ -13,7 +13,7 @@ export CXX
 # Waiting threads sleep. By default they spin, and where other work shares the cores, a fit of
 # seconds takes minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
-# tests start many processes, which would compile every file again
+# tests start many processes; without stored bytecode each would compile every file again
 unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
@@ -32,7 +32,7 @@ help: ## say what there is
 demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, in at most five minutes on two cores: those that are dear, one of each kind
+test: build ## the tests, at most five minutes on two cores, with one of each expensive kind
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets

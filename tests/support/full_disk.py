@@ -11,14 +11,14 @@ import sys
 def files_limited_to(size_bytes):
     """Limit files of this process; only around what is tested, as pytest may be writing to one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    writes_bytecode = not sys.dont_write_bytecode
+    skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # cut off, it would break every later import of the module
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        sys.dont_write_bytecode = not writes_bytecode
+        sys.dont_write_bytecode = skipped_bytecode
 
 
 def run_limited(command, size_bytes, **options):
