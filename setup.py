@@ -68,7 +68,8 @@ def signal():
         find("*.cpp", of_signal=True),
         depends=[*find("*.h", of_signal=True), *find("*.h", of_signal=False)],  # it shares some
         include_dirs=[str(ROOT / "csrc")],
-        extra_compile_args={"cxx": [*COMPILE, f"-isystem{pybind11.get_include()}"]},
+        extra_compile_args={"cxx": [*COMPILE, "-pthread", f"-isystem{pybind11.get_include()}"]},
+        extra_link_args=["-pthread"],
         language="c++",
     )
 

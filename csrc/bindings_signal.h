@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "signal/pass.h"
+
 namespace sensorseq {
 
 // Rows of samples as a dense array; anything else is converted, and copied once.
@@ -19,6 +21,10 @@ using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::fo
   throw pybind11::error_already_set();
 }
 
+// The loops for this processor. Raises where SENSORSEQ_CPU_ISA names what is not known or not here.
+const signal::PassKernels& ServingPassKernels();
+
+void BindConvolutions(pybind11::module_& m);  // signal/random_convolutions.h
 void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);
 void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h

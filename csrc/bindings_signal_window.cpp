@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -23,19 +22,6 @@ using Positions = std::tuple<int64_t, int64_t>;
 
 void Require(bool ok, const char* what) {
   if (!ok) throw py::value_error(what);
-}
-
-const signal::PassKernels& Kernels() {
-  Status status;
-  const signal::PassKernels* kernels = signal::ActivePassKernels(&status);
-  if (kernels != nullptr) return *kernels;
-  std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
-  const signal::PassKernelTable table = signal::AllPassKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
-                (table.rows[i]->is_supported() ? "" : " (not on this processor)");
-  }
-  throw std::runtime_error(sentence + ".");
 }
 
 template <typename T>
@@ -70,7 +56,7 @@ struct Blocks {
 
 template <typename Real, typename Out>
 Positions Map(signal::WindowMap<Real, Out> args) {
-  const signal::PassKernels& kernels = Kernels();
+  const signal::PassKernels& kernels = ServingPassKernels();
   py::gil_scoped_release release;
   const bool fit = signal::WindowsFit(args);
   signal::NotFinite found;
@@ -190,7 +176,7 @@ void BindWindow(py::module_& m) {
   py::class_<signal::Moments>(m, "Moments")
       .def(py::init([](int64_t n_channels) {
              Require(n_channels >= 0, "n_channels is negative");
-             return std::make_unique<signal::Moments>(Kernels(), n_channels);
+             return std::make_unique<signal::Moments>(ServingPassKernels(), n_channels);
            }),
            py::arg("n_channels"))
       .def("add", &Add, py::arg("x"), py::arg("lengths") = py::none())

@@ -173,3 +173,41 @@ class Moments:
 
 def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
     """Whether no entry is NaN or infinite; one pass, no array in between."""
+
+def share_above_biases(
+    x: NDArray[np.float32],
+    lengths: NDArray[np.int64] | None,
+    dilations: NDArray[np.int32],
+    features_per_dilation: NDArray[np.int32],
+    channel_counts: NDArray[np.int32],
+    channel_indices: NDArray[np.int32],
+    biases: NDArray[np.float32],
+    n_threads: int = 1,
+) -> tuple[NDArray[np.float32], int]:
+    """Return the features of windows (N, T, C), and the first position not finite, or -1.
+
+    See csrc/signal/random_convolutions.h.
+    """
+
+def convolve_windows(
+    x: NDArray[np.float32],
+    lengths: NDArray[np.int64] | None,
+    rows: NDArray[np.int64],
+    dilation: int,
+    channel_counts: NDArray[np.int32],
+    channel_indices: NDArray[np.int32],
+) -> tuple[NDArray[np.float32], int]:
+    """Return (84, T): the outputs of kernel k on window rows[k], up to the window's length.
+
+    The second value is as in `share_above_biases`.
+    """
+
+def check_convolutions(
+    dilations: NDArray[np.int32],
+    features_per_dilation: NDArray[np.int32],
+    channel_counts: NDArray[np.int32],
+    channel_indices: NDArray[np.int32],
+    biases: NDArray[np.float32],
+    n_channels: int,
+) -> None:
+    """Raise ValueError if `share_above_biases` cannot use these."""

@@ -1,5 +1,6 @@
-// The inner loops of window.h and moments.h, which read each value once: one table of them per
-// instruction set. All tables give the same bits: nothing is fused, and sums have a fixed order.
+// The inner loops of window.h and moments.h, which read each value once, and of
+// random_convolutions.h: one table of them per instruction set. All tables give the same bits:
+// nothing is fused, and sums have a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,28 @@ struct Reduced {
   double mean, m2, low, high;  // low and high of the values themselves
 };
 
+constexpr int64_t kFixedKernels = 84;       // the choices of 3 taps of 9
+constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a row: a vector
+
+// Some of the 84 kernels on one window with one dilation; see random_convolutions.h.
+struct DilatedKernels {
+  int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
+  // (n_channels, row_stride) each, from step 0 on. Before a row and after its n_steps are zeros,
+  // for 4 * dilation steps; after those, kConvolutionMargin more can be read.
+  const float* x;
+  const float* tripled;  // 3 * x
+  int64_t row_stride;
+  float* minus;  // (n_channels, n_steps + kConvolutionMargin)  for the loop's own use
+  int64_t first_kernel, n_kernels;
+  int64_t parity;                 // kernel k is over all steps where parity + k is even
+  const int32_t* channel_counts;  // (n_kernels)
+  const int32_t* channels;        // theirs, one after the other
+  int64_t n_biases;               // of each kernel
+  const float* biases;            // (n_kernels, n_biases)
+  float* shares;                  // (n_kernels, n_biases)  written
+  float* outputs;  // (n_steps + kConvolutionMargin)  written: those of the last kernel
+};
+
 struct PassKernels {
   const char* name;
   bool (*is_supported)();
@@ -39,6 +62,7 @@ struct PassKernels {
   SpreadLoop<float> spread_f;
   SpreadLoop<double> spread_d;
   Reduced (*reduce)(const double* x, double shift, int64_t n);
+  void (*convolve)(const DilatedKernels& args);
 };
 
 struct PassKernelTable {

@@ -1,6 +1,6 @@
 """Checks of arrays of windows and their lengths that the scaling steps share."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,7 +50,7 @@ def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> Any:
     return np.arange(n_timesteps) < lengths[:, np.newaxis]
 
 
-def raise_not_finite(windows: NDArray[np.floating], position: int) -> None:
+def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
     """Raise an error that names the value at a position of the flattened windows."""
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
     what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"

@@ -1,0 +1,207 @@
+#include "signal/random_convolutions.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+
+namespace sensorseq::signal {
+namespace {
+
+constexpr int64_t kAlignment = 64;  // bytes
+
+struct Free {
+  void operator()(float* block) const { std::free(block); }
+};
+
+// What one thread needs: rows of a window with zeros around them, and what the loop writes.
+class Workspace {
+ public:
+  Workspace(const ConvolutionPlan& plan, const ConvolvedWindows& windows)
+      : n_channels_(plan.n_channels) {
+    int64_t reach = 0;
+    for (int64_t j = 0; j < plan.n_dilations; ++j) {
+      reach = std::max<int64_t>(reach, 4 * int64_t{plan.dilations[j]});
+    }
+    before_ = Whole(reach);
+    row_ = Whole(before_ + windows.n_timesteps + reach + kConvolutionMargin);
+    const int64_t minus = Whole(n_channels_ * (windows.n_timesteps + kConvolutionMargin));
+    const int64_t outputs = Whole(windows.n_timesteps + kConvolutionMargin);
+    const int64_t n_floats = 2 * n_channels_ * row_ + minus + outputs;
+    const size_t bytes = static_cast<size_t>(n_floats) * sizeof(float);
+    block_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
+    if (block_ == nullptr) throw std::bad_alloc();
+    std::fill_n(block_.get(), 2 * n_channels_ * row_, 0.0f);
+    minus_ = block_.get() + 2 * n_channels_ * row_;
+    outputs_ = minus_ + minus;
+  }
+
+  // Takes a window of n steps; returns the position of its first value that is not finite, or -1.
+  int64_t Take(const float* window, int64_t n) {
+    bool is_finite = true;
+    for (int64_t c = 0; c < n_channels_; ++c) {
+      float* x = block_.get() + c * row_ + before_;
+      float* tripled = x + n_channels_ * row_;
+      for (int64_t t = 0; t < n; ++t) {
+        const float value = window[t * n_channels_ + c];
+        is_finite &= value - value == 0.0f;
+        x[t] = value;
+        tripled[t] = 3.0f * value;
+      }
+      // the window before may have been longer
+      if (n < n_taken_) std::fill(x + n, x + n_taken_, 0.0f);
+      if (n < n_taken_) std::fill(tripled + n, tripled + n_taken_, 0.0f);
+    }
+    n_taken_ = n;
+    for (int64_t i = 0; !is_finite && i < n * n_channels_; ++i) {
+      if (window[i] - window[i] != 0.0f) return i;
+    }
+    return -1;
+  }
+
+  // The window on all kernels of a dilation, without channels, biases and where shares go.
+  DilatedKernels Args(int64_t dilation) const {
+    DilatedKernels args{};
+    args.n_steps = n_taken_;
+    args.dilation = dilation;
+    args.n_channels = n_channels_;
+    args.x = block_.get() + before_;
+    args.tripled = args.x + n_channels_ * row_;
+    args.row_stride = row_;
+    args.minus = minus_;
+    args.n_kernels = kFixedKernels;
+    args.outputs = outputs_;
+    return args;
+  }
+
+ private:
+  static int64_t Whole(int64_t n) {
+    constexpr int64_t kFloats = kAlignment / static_cast<int64_t>(sizeof(float));
+    return (n + kFloats - 1) / kFloats * kFloats;
+  }
+
+  int64_t n_channels_, before_, row_;
+  int64_t n_taken_ = 0;
+  std::unique_ptr<float, Free> block_;
+  float* minus_;
+  float* outputs_;
+};
+
+int64_t CountBiases(const ConvolutionPlan& plan) {
+  int64_t n = 0;
+  for (int64_t j = 0; j < plan.n_dilations; ++j) n += kFixedKernels * plan.n_biases[j];
+  return n;
+}
+
+void ShareOfWindow(const PassKernels& kernels, const ConvolutionPlan& plan,
+                   const Workspace& workspace, float* out) {
+  const int32_t* counts = plan.channel_counts;
+  const int32_t* channels = plan.channels;
+  const float* biases = plan.biases;
+  for (int64_t j = 0; j < plan.n_dilations; ++j) {
+    DilatedKernels args = workspace.Args(plan.dilations[j]);
+    args.parity = j;
+    args.channel_counts = counts;
+    args.channels = channels;
+    args.n_biases = plan.n_biases[j];
+    args.biases = biases;
+    args.shares = out;
+    kernels.convolve(args);
+    for (int64_t k = 0; k < kFixedKernels; ++k) channels += counts[k];
+    counts += kFixedKernels;
+    biases += kFixedKernels * plan.n_biases[j];
+    out += kFixedKernels * plan.n_biases[j];
+  }
+}
+
+}  // namespace
+
+const char* PlanError(const ConvolutionPlan& plan, int64_t n_channel_indices,
+                      int64_t n_all_biases) {
+  int64_t n_biases = 0, n_channels = 0;
+  for (int64_t j = 0; j < plan.n_dilations; ++j) {
+    if (plan.dilations[j] < 1 || plan.dilations[j] > kMaxConvolvedSteps) {
+      return "a dilation is below 1 or too large";
+    }
+    if (plan.n_biases[j] < 0) return "a number of features is negative";
+    n_biases += kFixedKernels * plan.n_biases[j];
+  }
+  for (int64_t i = 0; i < plan.n_dilations * kFixedKernels; ++i) {
+    if (plan.channel_counts[i] < 1) return "a combination has no channel";
+    n_channels += plan.channel_counts[i];
+  }
+  if (n_channels != n_channel_indices) return "channel indices and their counts disagree";
+  if (n_biases != n_all_biases) return "biases and features per dilation disagree";
+  for (int64_t i = 0; i < n_channels; ++i) {
+    if (plan.channels[i] < 0 || plan.channels[i] >= plan.n_channels) {
+      return "a channel index does not exist";
+    }
+  }
+  return nullptr;
+}
+
+int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan,
+                         const ConvolvedWindows& windows, int64_t n_threads, float* out) {
+  const int64_t n_features = CountBiases(plan), window_size = windows.n_timesteps * plan.n_channels;
+  const int64_t n_workers = std::max<int64_t>(1, std::min(n_threads, windows.n_windows));
+  std::vector<Workspace> workspaces;
+  for (int64_t i = 0; i < n_workers; ++i) workspaces.emplace_back(plan, windows);
+  std::atomic<int64_t> next{0}, first_bad{-1};
+  const auto work = [&](Workspace* workspace) {
+    for (int64_t n = next++; n < windows.n_windows; n = next++) {
+      float* to = out + n * n_features;
+      const int64_t n_steps = windows.length(n);
+      if (n_steps == 0) {
+        std::fill_n(to, n_features, 0.0f);
+        continue;
+      }
+      const int64_t bad = workspace->Take(windows.x + n * window_size, n_steps);
+      if (bad < 0) {
+        ShareOfWindow(kernels, plan, *workspace, to);
+        continue;
+      }
+      const int64_t position = n * window_size + bad;
+      int64_t known = first_bad;
+      while ((known < 0 || position < known) && !first_bad.compare_exchange_weak(known, position)) {
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(n_workers));
+  try {
+    for (int64_t i = 1; i < n_workers; ++i) threads.emplace_back(work, &workspaces[i]);
+  } catch (const std::system_error&) {
+    // no more threads to be had: those there are do all windows
+  }
+  work(&workspaces[0]);
+  for (std::thread& thread : threads) thread.join();
+  return first_bad;
+}
+
+int64_t ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
+                        const ConvolvedWindows& windows, const int64_t* rows, float* out) {
+  Workspace workspace(plan, windows);
+  const int64_t window_size = windows.n_timesteps * plan.n_channels;
+  const int32_t* channels = plan.channels;
+  for (int64_t k = 0; k < kFixedKernels; ++k) {
+    const int64_t n_steps = windows.length(rows[k]);
+    if (n_steps > 0) {
+      const int64_t bad = workspace.Take(windows.x + rows[k] * window_size, n_steps);
+      if (bad >= 0) return rows[k] * window_size + bad;
+      DilatedKernels args = workspace.Args(plan.dilations[0]);
+      args.first_kernel = args.parity = k;
+      args.n_kernels = 1;
+      args.channel_counts = plan.channel_counts + k;
+      args.channels = channels;
+      kernels.convolve(args);
+      std::copy_n(args.outputs, n_steps, out + k * windows.n_timesteps);
+    }
+    channels += plan.channel_counts[k];
+  }
+  return -1;
+}
+
+}  // namespace sensorseq::signal

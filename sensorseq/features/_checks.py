@@ -1,0 +1,82 @@
+"""Checks that the classes of features share."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.preprocessing._window_arrays import as_windows, raise_not_finite
+
+
+def check_count(argument: str, value: Any, at_least: int) -> int:
+    """Return a whole number that is large enough."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = at_least - 1
+    if number < at_least or isinstance(value, bool):
+        raise ArgumentError(f"{argument}={value!r} is not an integer of {at_least} or more.")
+    return number
+
+
+def as_nonempty_windows(X: ArrayLike) -> NDArray[np.floating]:
+    """Return X as floats of shape (n_windows, n_timesteps, n_channels), with steps and channels."""
+    windows = as_windows(X)
+    if not windows.shape[1] or not windows.shape[2]:
+        raise SignalError(f"X has shape {windows.shape}: no timesteps or no channels.")
+    return windows
+
+
+def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
+    """Return X as dense float32 windows, and as it was given."""
+    given = as_nonempty_windows(X)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(given, np.float32), given
+
+
+def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
+    """Raise an error unless windows have as many channels as those of fit."""
+    if windows.shape[2] != n_channels:
+        raise SignalError(
+            f"X has {windows.shape[2]} channels, but the features were fitted on {n_channels}."
+        )
+
+
+def raise_not_finite_float32(
+    windows: NDArray[np.float32], given: NDArray[np.floating], position: int
+) -> NoReturn:
+    """Raise an error that names the value, which may have become infinite in float32 only."""
+    row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
+    if np.isfinite(given[row, step, channel]):
+        raise SignalError(
+            f"X is {given[row, step, channel]:g} in window {row}, step {step}, channel {channel},"
+            " which is outside the range of float32. Scale the channels first."
+        )
+    raise_not_finite(windows, position)
+
+
+def check_state(
+    state: Mapping[str, Any], kind: str, dtypes: Mapping[str, DTypeLike]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the settings and arrays of a state, if it is of this kind and complete."""
+    settings, arrays = state.get("settings"), state.get("arrays")
+    if not isinstance(settings, Mapping) or not isinstance(arrays, Mapping):
+        raise SignalError("the stored state of features lacks settings or arrays.")
+    if settings.get("kind") != kind:
+        raise SignalError(f"the stored state is of kind {settings.get('kind')!r}, not {kind!r}.")
+    missing = [name for name in dtypes if name not in arrays]
+    if missing:
+        raise SignalError(f"the stored state of features lacks the array {missing[0]!r}.")
+    checked = {}
+    for name, dtype in dtypes.items():
+        array = np.asarray(arrays[name])
+        if array.dtype != dtype:
+            raise SignalError(
+                f"the array {name!r} of the stored state is {array.dtype}; expected"
+                f" {np.dtype(dtype)}."
+            )
+        checked[name] = array
+    return dict(settings), checked

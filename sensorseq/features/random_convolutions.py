@@ -1,0 +1,309 @@
+"""Random convolutions of windows and their share of positive values: MiniRocket."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq import _signal
+from sensorseq.errors import SignalError
+from sensorseq.features._checks import (
+    as_float32_windows,
+    check_channels,
+    check_count,
+    check_state,
+    raise_not_finite_float32,
+)
+from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._window_arrays import check_lengths
+
+N_KERNELS = 84  # the choices of 3 taps of 9
+_TAPS = 9
+_MAX_CHANNELS = 9  # of one combination
+_GOLDEN_RATIO = (5**0.5 + 1) / 2
+_ARRAYS = {
+    "dilations": np.int32,
+    "features_per_dilation": np.int32,
+    "channel_counts": np.int32,
+    "channel_indices": np.int32,
+    "biases": np.float32,
+}
+
+
+class RandomConvolutions:
+    """Describe windows by random convolutions: MiniRocket [1]_.
+
+    Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
+    at several dilations. A feature is the share of the outputs of one kernel and dilation that are
+    above a bias. `fit` chooses the dilations from the longest window, the channels that each kernel
+    and dilation adds up at random, and the biases as quantiles of the outputs of random training
+    windows. Every second kernel uses only steps where all its taps lie inside the window; the
+    others use all steps, with zeros around the window.
+
+    Scale the channels before: a kernel adds up several of them. A linear classifier on the features
+    is the usual next step.
+
+    Parameters
+    ----------
+    n_features : int, default=10_000
+        Number of features, rounded down to a multiple of 84, and at least 84.
+    max_dilations : int, default=32
+        Most dilations of a kernel, which are spaced exponentially up to a kernel as long as the
+        longest window.
+    random_state : int, numpy generator or None, default=None
+        Seed of the channels and training windows that are drawn.
+    n_threads : int, default=1
+        Threads of `transform`, which share the windows. The features do not depend on it.
+
+    Attributes
+    ----------
+    n_features_ : int
+        Number of features.
+    n_channels_ : int
+        Channels of the windows given to `fit`.
+
+    Notes
+    -----
+    Windows may differ in length, from each other and from those of `fit`. The share is taken over
+    the valid steps of a window; where a window is too short for all 9 taps of a kernel, over all of
+    them. A window of no steps has features 0. The features of a window do not depend on the others,
+    and have the same bits on every processor: all arithmetic is float32 in a fixed order.
+
+    References
+    ----------
+    .. [1] A. Dempster, D. F. Schmidt, G. I. Webb, "MiniRocket: A Very Fast (Almost) Deterministic
+       Transform for Time Series Classification", KDD 2021, https://arxiv.org/abs/2012.08791
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.features import RandomConvolutions
+    >>> X = np.random.default_rng(0).normal(size=(20, 100, 3)).astype(np.float32)
+    >>> convolutions = RandomConvolutions(n_features=840, random_state=0).fit(X)
+    >>> convolutions.transform(X).shape
+    (20, 840)
+    """
+
+    def __init__(
+        self,
+        n_features: int = 10_000,
+        max_dilations: int = 32,
+        random_state: RandomState = None,
+        n_threads: int = 1,
+    ) -> None:
+        self.n_features = check_count("n_features", n_features, 1)
+        self.max_dilations = check_count("max_dilations", max_dilations, 1)
+        check_random_state(random_state)
+        self.random_state = random_state
+        self.n_threads = check_count("n_threads", n_threads, 1)
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"RandomConvolutions(n_features={self.n_features})"
+
+    @property
+    def n_features_(self) -> int:
+        """Number of features."""
+        return int(self._fitted()["biases"].size)
+
+    @property
+    def n_channels_(self) -> int:
+        """Channels of the windows given to `fit`."""
+        self._fitted()
+        return self._n_channels
+
+    def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "RandomConvolutions":
+        """Choose dilations, channels and biases.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+            Training windows. The second form is one channel.
+        lengths : array-like of shape (n_windows,), int, optional
+            Valid steps; later steps are never read.
+
+        Returns
+        -------
+        RandomConvolutions
+            This object.
+
+        Raises
+        ------
+        SignalError
+            If there is no window with a valid step, a valid step that is used is NaN, infinite or
+            too large, or shapes disagree.
+        """
+        windows, given = as_float32_windows(X)
+        steps = check_lengths(windows, lengths)
+        n_windows, n_timesteps, n_channels = windows.shape
+        used = np.full(n_windows, n_timesteps) if steps is None else steps
+        rows = np.flatnonzero(used)
+        if not rows.size:
+            raise SignalError("X has no valid step to learn from.")
+        rng = check_random_state(self.random_state)
+        dilations, features_per_dilation = choose_dilations(
+            int(used.max()), self.n_features // N_KERNELS or 1, self.max_dilations
+        )
+        n_combinations = N_KERNELS * len(dilations)
+        most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
+        counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
+        counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
+        indices = [rng.permutation(n_channels)[:count].astype(np.int32) for count in counts]
+        biases = []
+        quantiles = _quantiles(N_KERNELS * int(features_per_dilation.sum()))
+        done = 0
+        for j, (dilation, n_biases) in enumerate(
+            zip(dilations.tolist(), features_per_dilation.tolist(), strict=True)
+        ):
+            here = slice(j * N_KERNELS, (j + 1) * N_KERNELS)
+            drawn = rng.choice(rows, N_KERNELS)
+            outputs, bad = _signal.convolve_windows(
+                windows, steps, drawn, dilation, counts[here], np.concatenate(indices[here])
+            )
+            if bad >= 0:
+                raise_not_finite_float32(windows, given, bad)
+            for kernel, length in enumerate(used[drawn].tolist()):
+                at = quantiles[done : done + n_biases]
+                biases.append(_interpolate(np.sort(outputs[kernel, :length]), at))
+                done += n_biases
+        arrays = {
+            "dilations": dilations,
+            "features_per_dilation": features_per_dilation,
+            "channel_counts": counts,
+            "channel_indices": np.concatenate(indices),
+            "biases": np.concatenate(biases),
+        }
+        if not np.isfinite(arrays["biases"]).all():
+            raise SignalError("the values of X are too large for float32 sums; scale them first.")
+        self._arrays, self._n_channels = arrays, n_channels
+        return self
+
+    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Return the features of windows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+            Windows; the second form is one channel.
+        lengths : array-like of shape (n_windows,), int, optional
+            Valid steps; later steps are never read.
+
+        Returns
+        -------
+        ndarray of shape (n_windows, n_features_), float32
+            Shares in [0, 1].
+
+        Raises
+        ------
+        SignalError
+            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
+            step is NaN, infinite or outside the range of float32.
+        """
+        arrays = self._fitted()
+        windows, given = as_float32_windows(X)
+        steps = check_lengths(windows, lengths)
+        check_channels(windows, self._n_channels)
+        shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
+        if bad >= 0:
+            raise_not_finite_float32(windows, given, bad)
+        return shares
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return what `from_state` needs.
+
+        Returns
+        -------
+        dict
+            ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: a dict of ndarrays:
+            `dilations` and `features_per_dilation` (n_dilations,) int32, `channel_counts`
+            (n_dilations * 84,) int32, `channel_indices` int32 and `biases` (n_features_,) float32.
+        """
+        seed = self.random_state
+        settings = {
+            "kind": "random_convolutions",
+            "n_features": self.n_features,
+            "max_dilations": self.max_dilations,
+            "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
+            "n_channels": self.n_channels_,
+        }
+        return {"settings": settings, "arrays": dict(self._fitted())}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
+        """Restore from `state`.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state`.
+
+        Raises
+        ------
+        SignalError
+            If the state is of something else, or inconsistent.
+        """
+        settings, stored = check_state(state, "random_convolutions", _ARRAYS)
+        restored = cls(
+            settings["n_features"], settings["max_dilations"], settings.get("random_state")
+        )
+        n_channels = check_count("n_channels", settings["n_channels"], 1)
+        try:
+            _signal.check_convolutions(n_channels=n_channels, **stored)
+        except ValueError as error:
+            raise SignalError(f"the stored convolutions are inconsistent: {error}.") from error
+        if not np.isfinite(stored["biases"]).all():
+            raise SignalError("the stored convolutions have a bias that is not finite.")
+        restored._arrays, restored._n_channels = stored, n_channels
+        return restored
+
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        if not self._arrays:
+            raise SignalError("RandomConvolutions was not fitted: call fit first.")
+        return self._arrays
+
+
+def choose_dilations(
+    n_timesteps: int, n_features: int, max_dilations: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return dilations, and how many of a kernel's features each gets.
+
+    Parameters
+    ----------
+    n_timesteps : int
+        Steps of the longest window; the kernel of the largest dilation is at most as long.
+    n_features : int
+        Features of one kernel.
+    max_dilations : int
+        Most dilations.
+
+    Returns
+    -------
+    dilations, features_per_dilation : ndarray of int32
+        Dilations rise from 1. What is left of the features after an equal share goes to the first.
+    """
+    wanted = min(n_features, max_dilations)
+    largest = max(0.0, np.log2(max(n_timesteps - 1, 1) / (_TAPS - 1)))
+    exact = np.logspace(0, largest, wanted, base=2)
+    dilations, repeats = np.unique(exact.astype(np.int32), return_counts=True)
+    features = (repeats * (n_features / wanted)).astype(np.int32)
+    left = n_features - int(features.sum())
+    features += (left // len(features)) + (np.arange(len(features)) < left % len(features))
+    return dilations, features.astype(np.int32)
+
+
+def _quantiles(n: int) -> NDArray[np.float32]:
+    """Return n numbers spread evenly in [0, 1): multiples of the golden ratio, less whole ones."""
+    spread: NDArray[np.float64] = np.arange(1, n + 1) * _GOLDEN_RATIO % 1
+    return spread.astype(np.float32)
+
+
+def _interpolate(rising: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return quantiles of sorted values, on straight lines between neighbours."""
+    position = at.astype(np.float64) * (len(rising) - 1)
+    below = position.astype(np.int64)
+    weight = position - below
+    above = np.minimum(below + 1, len(rising) - 1)
+    values = rising.astype(np.float64)
+    between: NDArray[np.float64] = values[below] * (1 - weight) + values[above] * weight
+    return between.astype(np.float32)

@@ -1,0 +1,216 @@
+"""Statistics of each channel of a window."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import SignalError
+from sensorseq.features._checks import (
+    as_nonempty_windows,
+    check_channels,
+    check_count,
+    check_state,
+)
+from sensorseq.preprocessing._window_arrays import check_finite, check_lengths
+
+N_BANDS = 5
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SMALLEST_POWER = 1e-12  # of a band without power, whose logarithm would be infinite
+FEATURES = (
+    "mean",
+    "sd",
+    "min",
+    "max",
+    "skew",
+    "kurtosis",
+    "mean_difference",
+    "sd_difference",
+    *(f"quantile_{q:g}" for q in _QUANTILES),
+    *(f"log_power_{band}" for band in range(N_BANDS)),
+)
+
+
+class SummaryFeatures:
+    """Describe windows by statistics of their channels, those named in `FEATURES`.
+
+    For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
+    mean and deviation of differences of neighbouring steps, and the logarithm of the power in five
+    equal bands of frequency up to half the sample rate, without the mean. A statistic that needs a
+    longer window is 0, and so is every statistic of a window of no steps.
+
+    `fit` learns nothing but the number of channels.
+
+    Attributes
+    ----------
+    n_features_ : int
+        Number of features: ``len(FEATURES)`` for each channel.
+    n_channels_ : int
+        Channels of the windows given to `fit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.features import SummaryFeatures
+    >>> X = np.random.default_rng(0).normal(size=(20, 100, 3))
+    >>> SummaryFeatures().fit(X).transform(X).shape
+    (20, 54)
+    """
+
+    def __init__(self) -> None:
+        self._n_channels = 0
+
+    def __repr__(self) -> str:
+        return "SummaryFeatures()"
+
+    @property
+    def n_features_(self) -> int:
+        """Number of features."""
+        return self.n_channels_ * len(FEATURES)
+
+    @property
+    def n_channels_(self) -> int:
+        """Channels of the windows given to `fit`."""
+        if not self._n_channels:
+            raise SignalError("SummaryFeatures was not fitted: call fit first.")
+        return self._n_channels
+
+    def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummaryFeatures":
+        """Remember the number of channels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+            Training windows. The second form is one channel.
+        lengths : array-like of shape (n_windows,), int, optional
+            Valid steps; not used.
+
+        Returns
+        -------
+        SummaryFeatures
+            This object.
+
+        Raises
+        ------
+        SignalError
+            If shapes disagree, or there are no timesteps or no channels.
+        """
+        windows = as_nonempty_windows(X)
+        check_lengths(windows, lengths)
+        self._n_channels = windows.shape[2]
+        return self
+
+    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the statistics of windows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+            Windows; the second form is one channel.
+        lengths : array-like of shape (n_windows,), int, optional
+            Valid steps; later steps are ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_windows, n_features_), float64
+            The statistics of the first channel in the order of `FEATURES`, then the next channel's.
+
+        Raises
+        ------
+        SignalError
+            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
+            step is NaN or infinite.
+        """
+        n_channels = self.n_channels_
+        windows = as_nonempty_windows(X)
+        steps = check_lengths(windows, lengths)
+        check_channels(windows, n_channels)
+        check_finite(windows, steps)
+        return summary_features(windows, steps)
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return what `from_state` needs.
+
+        Returns
+        -------
+        dict
+            ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: an empty dict.
+        """
+        settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
+        return {"settings": settings, "arrays": {}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
+        """Restore from `state`.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state`.
+
+        Raises
+        ------
+        SignalError
+            If the state is of something else, or of other statistics than those of this version.
+        """
+        settings, _ = check_state(state, "summary", {})
+        if settings.get("features") != list(FEATURES):
+            raise SignalError("the stored state lists other statistics than this version computes.")
+        restored = cls()
+        restored._n_channels = check_count("n_channels", settings.get("n_channels"), 1)
+        return restored
+
+
+def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Describe each window by statistics of its channels.
+
+    Parameters
+    ----------
+    X : array-like of shape (N, T, C)
+        Windows.
+    lengths : array-like of shape (N,), int, optional
+        Valid steps; later steps are ignored.
+
+    Returns
+    -------
+    ndarray of shape (N, C * n_features), float64
+        For each channel, the statistics named in `FEATURES`. Bands are equal fifths of the
+        frequencies up to half the sample rate; powers exclude the mean. A statistic that needs a
+        longer window is 0.
+    """
+    windows = np.asarray(X, np.float64)
+    n, t, c = windows.shape
+    valid = np.full(n, t) if lengths is None else np.asarray(lengths)
+    features = np.zeros((n, c, len(FEATURES)))
+    for length in np.unique(valid).tolist():
+        rows = np.flatnonzero(valid == length)
+        if length:
+            features[rows] = np.stack(list(_statistics(windows[rows, :length])), axis=-1)
+    return features.reshape(n, -1)
+
+
+def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as (n, c)."""
+    n, t, c = x.shape
+    mean, sd = x.mean(axis=1), x.std(axis=1)
+    # Rounding leaves a constant channel a tiny spread, whose shape is noise.
+    varies = sd > 1e-9 * np.maximum(np.abs(mean), 1e-300)
+    standard = (x - mean[:, None]) / np.where(varies, sd, 1.0)[:, None]
+    yield mean
+    yield sd
+    yield x.min(axis=1)
+    yield x.max(axis=1)
+    yield np.where(varies, (standard**3).mean(axis=1), 0.0)
+    yield np.where(varies, (standard**4).mean(axis=1) - 3.0, 0.0)
+    steps = np.diff(x, axis=1) if t > 1 else np.zeros((n, 1, c))
+    yield steps.mean(axis=1)
+    yield steps.std(axis=1)
+    yield from np.quantile(x, _QUANTILES, axis=1)
+    power = np.abs(np.fft.rfft(x - mean[:, None], axis=1)) ** 2 / t
+    frequency = np.fft.rfftfreq(t) / 0.5  # 1 is half the sample rate
+    band = np.minimum((frequency * N_BANDS).astype(np.int64), N_BANDS - 1)
+    for number in range(N_BANDS):
+        inside = (band == number) & (frequency > 0)
+        total = power[:, inside].sum(axis=1) / t
+        yield np.log(total + _SMALLEST_POWER)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sensorseq.features.summary import FEATURES, N_BANDS, summary_features
+
+
+def feature(X, name, channel=0, lengths=None):
+    columns = summary_features(X, lengths).reshape(len(X), -1, len(FEATURES))
+    return columns[:, channel, FEATURES.index(name)]
+
+
+def test_statistics_are_those_of_numpy_and_scipy():
+    X = np.random.default_rng(0).gamma(2.0, size=(7, 31, 3))
+    for channel in range(3):
+        x = X[:, :, channel]
+        for name, expected in {
+            "mean": x.mean(1),
+            "sd": x.std(1),
+            "min": x.min(1),
+            "max": x.max(1),
+            "skew": stats.skew(x, axis=1),
+            "kurtosis": stats.kurtosis(x, axis=1),
+            "mean_difference": np.diff(x).mean(1),
+            "sd_difference": np.diff(x).std(1),
+            "quantile_0.25": np.quantile(x, 0.25, axis=1),
+        }.items():
+            np.testing.assert_allclose(feature(X, name, channel), expected, err_msg=name)
+
+
+@given(st.integers(0, 10**6))
+def test_what_lies_beyond_the_lengths_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    X, lengths = rng.normal(size=(6, 12, 2)), rng.integers(0, 13, 6)
+    spoilt = X.copy()
+    spoilt[np.arange(12) >= lengths[:, None]] = np.nan
+    features = summary_features(spoilt, lengths)
+    assert np.isfinite(features).all()
+    for row, length in enumerate(lengths):
+        if length:
+            np.testing.assert_array_equal(
+                features[row], summary_features(X[row : row + 1, :length])[0]
+            )
+
+
+def test_a_sine_has_its_power_in_its_band():
+    t = np.arange(100)
+    for band in range(N_BANDS):
+        frequency = (band + 0.5) / N_BANDS / 2
+        powers = [
+            feature(np.sin(2 * np.pi * frequency * t)[None, :, None], f"log_power_{b}")[0]
+            for b in range(N_BANDS)
+        ]
+        assert int(np.argmax(powers)) == band
+        # A sine of amplitude 1 has power 1/2, half of it at the positive frequency.
+        assert np.exp(powers[band]) == pytest.approx(0.25, rel=0.05)
+
+
+def test_constants_and_single_samples_have_finite_features():
+    for X in (np.full((2, 8, 1), 1e6), np.zeros((2, 1, 2)), np.full((1, 5, 1), 0.1)):
+        features = summary_features(X)
+        assert np.isfinite(features).all()
+        assert not feature(X, "skew").any()
