@@ -23,6 +23,7 @@ from sensorseq.errors import (
     ModelFileError,
     warn_caller,
 )
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied
 from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
@@ -32,6 +33,12 @@ from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.estimator.state import pack_state, unpack_state
+from sensorseq.estimator.whole_data import (
+    WholeData,
+    check_whole_data,
+    finish_whole_data,
+    plan_whole_data,
+)
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -132,6 +139,8 @@ class PreparedFit:
         Which of the windows given to `fit` they are; None for windows given apart.
     entropy : int
         What the seeds are made from.
+    whole : WholeData, FeatureChoice or None
+        What follows on all windows, or why nothing does; None keeps what an earlier fit learned.
     """
 
     module: LSTMLinear
@@ -147,6 +156,7 @@ class PreparedFit:
     train_rows: NDArray[np.int64] | None = None
     validation_rows: NDArray[np.int64] | None = None
     entropy: int = 0
+    whole: WholeData | FeatureChoice | None = None
 
     def jobs(self) -> list[TrainingJob]:
         """Return what is to be trained: one network, or every member of an ensemble.
@@ -186,6 +196,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     history_: History
     engine_: EngineChoice
     fluctuation_: FluctuationReport
+    features_: FeatureChoice
     preparation_: Preparation | None
     n_features_in_: int
     n_iter_: int
@@ -193,10 +204,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     best_score_: float
     _flat_timesteps: int | None
     _were_lengths: bool = False
+    _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
     _replayed: tuple[int, int] | None = None  # entropy of a fit to run again, and another seed
     _report_facts: dict[str, Any]
 
     # arguments that are read here
+    features: Any = None  # of the classifier alone
+    refit: Any = None
     augment: Any
     callbacks: Any
     checkpoint: str | os.PathLike[str] | None
@@ -371,6 +385,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> PreparedFit:
         """Check, split, scale; learn everything but the weights."""
         config = check_parameters(self.get_params(deep=False), self._task)
+        check_whole_data(self.features, self.refit, self.warm_start)
         device = self._training_device()
         checkpoint = self._open_checkpoint()
         seeds = self._make_seeds(checkpoint)
@@ -401,7 +416,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
-        return self._assemble(train, validation, config, seeds, device, checkpoint)
+        prepared = self._assemble(train, validation, config, seeds, device, checkpoint)
+        if self._continues:
+            return prepared
+        whole = plan_whole_data(
+            self, windows, train, validation, prepared, is_given=given is not None
+        )
+        return replace(prepared, whole=whole)
 
     def _prepare_pass(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
@@ -556,7 +577,14 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self.module_ = prepared.module
         begun = prepared.others[: len(results) - 1]  # an interrupt left the rest out
         self._other_modules = [module for module, _, _ in begun]
-        self._learn_probabilities(prepared)
+        if isinstance(prepared.whole, FeatureChoice):
+            self.features_ = prepared.whole
+        if prepared.whole is not None:
+            self._head = None
+        if isinstance(prepared.whole, WholeData):
+            finish_whole_data(self, prepared.whole, prepared, results)
+        else:
+            self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
             n_left_out = self.n_models - len(results)
             warn_of_the_end(of_member, prepared.config.max_epochs, n_left_out, self.checkpoint)
@@ -675,7 +703,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             If the file cannot be written.
         """
         check_is_fitted(self)
-        write_model(path, network_arrays(self.modules_, self.scaler_), describe_fit(self))
+        description = describe_fit(self)
+        arrays = network_arrays(self.modules_, self.scaler_)
+        if self._head is not None:
+            arrays |= self._head.arrays()
+        write_model(path, arrays, description)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -987,9 +1019,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return self._join(scaled, valid)
 
     def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
-        """Return the outputs for scaled windows, of all members as one."""
+        """Return the outputs for scaled windows, of all members and features as one."""
         outputs = [self._run_member(module, X, lengths) for module in self.modules_]
-        return outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+        joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+        if self._head is None:
+            return joined
+        return self._head.join(joined, X.numpy(), None if lengths is None else lengths.numpy())
 
     def _run_member(
         self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None

@@ -14,7 +14,9 @@ from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
+from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
+from sensorseq.estimator.whole_data import WholeData
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
@@ -318,6 +320,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         callbacks: Any = None,
         verbose: int = 0,
         random_state: Any = None,
+        features: Any = "auto",
+        refit: str | None = "auto",
     ) -> None:
         store_arguments(self, locals())
 
@@ -606,10 +610,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
         if not self.calibrate:
             return
-        data = prepared.validation
-        assert data is not None  # _check_parts
-        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-        class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+        if self._head is not None and isinstance(prepared.whole, WholeData):
+            logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
+            assert logits is not None
+            assert rows is not None
+            class_index = prepared.whole.seen.class_index[rows]
+            part = prepared.whole.part
+            of_part = prepared.validation_groups if part is None else part.groups
+            groups = None if of_part is None else of_part[rows] if part else of_part
+        else:
+            data = prepared.validation
+            assert data is not None  # _check_parts
+            logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+            class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
         self.temperature_ = fit_temperature(logits, class_index)
         spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:

@@ -37,6 +37,8 @@ _PLAIN = {
     "n_models": 1,
     "auto_repair": False,
     "calibrate": False,
+    "features": None,
+    "refit": None,
 }
 # Arguments that change the windows, or their weights: for those they are made again.
 _OF_WINDOWS = frozenset(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.preprocessing.augment import Augmentation
@@ -53,6 +54,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "report_facts": dict(estimator._report_facts),
         "fluctuation": estimator.fluctuation_.to_dict(),
         "preparation": estimator.preparation_,
+        "features": None if estimator._head is None else estimator._head.description(),
         "versions": {
             "sensorseq": importlib.import_module("sensorseq").__version__,
             "torch": torch.__version__,
@@ -83,6 +85,9 @@ def restore_fit(
             f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
         )
     parameters = take("parameters", dict)
+    head = take("features", dict | None)
+    if task == CLASSIFICATION and head is None and "features" not in parameters:
+        parameters |= {"features": None, "refit": None}  # files of versions 1 and 2
     estimator = cls(**parameters)
     check_parameters(estimator.get_params(deep=False), task)
     if device is not None:
@@ -128,6 +133,11 @@ def restore_fit(
         )
         for member in range(1 + len(others))
     )
+    estimator.features_ = FeatureChoice(reason="loaded from a file without features")
+    if head is not None:
+        estimator._head = FeatureHead.restore(head, arrays)
+        estimator._head.check(n_channels, estimator._n_outputs)
+        estimator.features_ = estimator._head.choice
     return estimator
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import ArgumentError, DivergedError, warn_caller
+from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.history import History
 from sensorseq.training.callbacks import notify
@@ -74,6 +75,8 @@ class PassesMixin:
         if result.is_finite:
             self.best_score_ = result.row["loss"]
             self.module_, self._passes = prepared.module, result.state
+            if begins:
+                self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
             self._learn_probabilities(prepared)
         else:
             warn_caller(

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -50,6 +51,11 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             packed[_PLAIN + name] = list(value)
         elif isinstance(value, FluctuationReport):
             packed[_PLAIN + name] = value.to_dict()
+        elif isinstance(value, FeatureChoice):
+            packed[_PLAIN + name] = value.to_dict()
+        elif isinstance(value, FeatureHead) and value.is_plain:
+            described = value.description()
+            packed[_PLAIN + name] = {"description": described, "arrays": value.arrays()}
         else:
             packed[name] = value
     return packed
@@ -74,6 +80,10 @@ def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
             state[name] = EngineChoice(*value)
         elif name == "abstention_":
             state[name] = Abstention(*value)
+        elif name == "features_":
+            state[name] = FeatureChoice.from_dict(value)
+        elif name == "_head":
+            state[name] = FeatureHead.restore(value["description"], value["arrays"])
         elif name == "scaler_":
             state[name] = read_scaler({f"scaler.{field}": part for field, part in value.items()})
         else:

@@ -21,7 +21,7 @@ from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, ModelFileError, nearest_known
 
 FORMAT = "sensorseq.model"
-VERSION = 2
+VERSION = 3
 # Fields added in version 2, with the values that older files imply.
 _SINCE_2: dict[str, Any] = {
     "task": "classification",
@@ -29,6 +29,7 @@ _SINCE_2: dict[str, Any] = {
     "abstention": None,
     "other_histories": [],
 }
+_SINCE_3: dict[str, Any] = {"features": None}
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")
 _LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
@@ -114,7 +115,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
         raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
     if not isinstance(description, dict):
         raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
-    return arrays, description if version == str(VERSION) else {**_SINCE_2, **description}
+    defaults = {**(_SINCE_2 if version == "1" else {}), **(_SINCE_3 if version != "3" else {})}
+    return arrays, {**defaults, **description}
 
 
 _WAY_OUT = "Give a file written by save(), or copy it again from its source."

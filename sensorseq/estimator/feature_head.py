@@ -1,0 +1,453 @@
+"""FeatureHead: what the linear layer sees beside the LSTM's pooled state, and its weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.ridge import Fold, fit_ridge
+from sensorseq.features.stack import fit_stack
+
+NAMES = ("rocket", "summary")
+LSTM = "lstm"
+MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
+ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
+MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
+_BLOCK = 512  # windows described at a time in prediction
+_KINDS = {"rocket": RandomConvolutions, "summary": SummarySteps}
+
+Describe = Callable[[NDArray[Any], NDArray[np.int64] | None], NDArray[Any]]
+
+
+def check_features(features: Any) -> None:
+    """Raise unless `features` is an argument that the classifier takes.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the known kinds.
+    """
+    for kind in _as_list(features):
+        if not callable(kind) and kind not in NAMES:
+            raise ArgumentError(
+                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary', a"
+                " function (windows, lengths) -> array of shape (n, f), or a list of these."
+            )
+
+
+def _as_list(features: Any) -> list[Any]:
+    if features is None:
+        return []
+    if isinstance(features, str) and features == "auto":
+        return list(NAMES)
+    return list(features) if isinstance(features, list | tuple) else [features]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that was tried on windows left out.
+
+    Parameters
+    ----------
+    name : str
+        ``"lstm"``, the kind of features, or ``"together"``.
+    log_loss : float
+        Mean over the windows left out, in nats, its scores scaled as well as possible.
+    accuracy : float
+        Share of them it classifies correctly.
+    weight : float or None
+        Factor of its scores in the logits; None for all together.
+    """
+
+    name: str
+    log_loss: float
+    accuracy: float
+    weight: float | None
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """What the linear layer sees beside the pooled state, and why.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Kinds of features that are used.
+    candidates : tuple of Candidate
+        Each model alone, then all together; empty when nothing was tried.
+    n_windows, n_folds : int
+        Windows left out, and how many fits they were left out of.
+    reason : str
+        Why these, in words.
+    """
+
+    names: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    n_windows: int = 0
+    n_folds: int = 0
+    reason: str = "features=None"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        candidates = [vars(tried) for tried in self.candidates]
+        return vars(self) | {"names": list(self.names), "candidates": candidates}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
+        """Undo `to_dict`.
+
+        Parameters
+        ----------
+        stored : mapping
+            From `to_dict`.
+        """
+        candidates = tuple(Candidate(**tried) for tried in stored["candidates"])
+        return cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
+
+    def __str__(self) -> str:
+        if not self.candidates:
+            return f"the LSTM alone ({self.reason})"
+        lines = [f"{self.reason}", "                log-loss  accuracy  weight"]
+        for tried in self.candidates:
+            weight = "" if tried.weight is None else f"{tried.weight:8.3g}"
+            lines.append(
+                f"  {tried.name:<12}  {tried.log_loss:8.3f}  {100 * tried.accuracy:6.1f} %{weight}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass
+class _Block:
+    """One kind of features and its weights in the linear layer."""
+
+    name: str
+    describe: Any  # an object with transform, or the user's function
+    weight: NDArray[np.float32]  # (F, K)
+    bias: NDArray[np.float64]  # (K,)
+
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        features = describe(self.describe, X, lengths)
+        if features.shape[1] != len(self.weight):
+            raise InputError(
+                f"features gave {features.shape[1]} columns, but the model was fitted on"
+                f" {len(self.weight)}."
+            )
+        return (features @ self.weight).astype(np.float64) + self.bias
+
+
+@dataclass
+class FeatureHead:
+    """The linear layer's part for features, and the factor of the LSTM's logits."""
+
+    lstm_weight: float
+    blocks: list[_Block]
+    choice: FeatureChoice
+    out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
+    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
+
+    def join(
+        self,
+        lstm_logits: NDArray[np.float64],
+        X: NDArray[Any],
+        lengths: NDArray[np.int64] | None,
+    ) -> NDArray[np.float64]:
+        """Return the logits of the LSTM and of the features as one.
+
+        Parameters
+        ----------
+        lstm_logits : ndarray of shape (n, K)
+            Of the LSTM alone.
+        X : ndarray of shape (n, t, c)
+            Scaled windows.
+        lengths : ndarray of shape (n,), int, or None
+            Valid steps.
+        """
+        logits = self.lstm_weight * lstm_logits
+        for start in range(0, len(X), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            valid = None if lengths is None else lengths[rows]
+            for block in self.blocks:
+                logits[rows] += block.logits(X[rows], valid)
+        return logits
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file."""
+        stored: dict[str, NDArray[Any]] = {}
+        for block in self.blocks:
+            prefix = f"features.{block.name}."
+            stored |= {f"{prefix}weight": block.weight, f"{prefix}bias": block.bias}
+            state = block.describe.state()["arrays"]
+            stored |= {f"{prefix}state.{name}": array for name, array in state.items()}
+        return stored
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a model file holds."""
+        return {
+            "lstm_weight": self.lstm_weight,
+            "choice": self.choice.to_dict(),
+            "blocks": {block.name: block.describe.state()["settings"] for block in self.blocks},
+        }
+
+    @classmethod
+    def restore(
+        cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "FeatureHead":
+        """Undo `description` and `arrays`.
+
+        Raises
+        ------
+        ValueError
+            If weights do not fit the features.
+        """
+        blocks = []
+        for name, settings in description["blocks"].items():
+            own = _below(arrays, f"features.{name}.")
+            state = {"settings": settings, "arrays": _below(own, "state.")}
+            how: Any = _KINDS[name]
+            how = how.from_state(state)
+            weight, bias = own["weight"], own["bias"]
+            if weight.shape != (how.n_features_, len(bias)) or weight.dtype != np.float32:
+                raise ValueError(
+                    f"the weights of {name} features have shape {weight.shape} for"
+                    f" {how.n_features_} features and {len(bias)} outputs"
+                )
+            blocks.append(_Block(name, how, weight, bias))
+        choice = FeatureChoice.from_dict(description["choice"])
+        return cls(float(description["lstm_weight"]), blocks, choice)
+
+    def check(self, n_channels: int, n_outputs: int) -> None:
+        """Raise unless this fits a network.
+
+        Raises
+        ------
+        ValueError
+            If channels or outputs differ, or a weight is not finite.
+        """
+        for block in self.blocks:
+            if (block.describe.n_channels_, len(block.bias)) != (n_channels, n_outputs):
+                raise ValueError(
+                    f"{block.name} features of {block.describe.n_channels_} channels with"
+                    f" {len(block.bias)} outputs; the network has {n_channels} and {n_outputs}"
+                )
+            if not (np.isfinite(block.weight).all() and np.isfinite(block.bias).all()):
+                raise ValueError(f"a weight of {block.name} features is not finite")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds no function of the user's."""
+        return all(block.name in _KINDS for block in self.blocks)
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
+
+
+def describe(
+    how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """Return features of scaled windows as float32, checked when a user's function made them."""
+    if hasattr(how, "transform"):
+        made = how.transform(X, lengths)
+        return np.asarray(made, np.float32)
+    made = np.asarray(how(X, lengths))
+    if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":
+        raise InputError(
+            f"the function given as features returned shape {made.shape} of {made.dtype} for"
+            f" {len(X)} windows; expected numbers of shape ({len(X)}, f)."
+        )
+    made = made.astype(np.float32)
+    if not np.isfinite(made).all():
+        row = int(np.argmin(np.isfinite(made).all(axis=1)))
+        raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
+    return made
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """The windows a feature head is fitted on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c)
+        Scaled windows.
+    lengths : ndarray of shape (n,), int, or None
+        Valid steps.
+    class_index : ndarray of shape (n,), int
+        Class of each.
+    weight : ndarray of shape (n,)
+        Positive factor in the loss.
+    n_classes : int
+        K.
+    learn_rows : ndarray of int64
+        Windows that thresholds and convolutions are chosen from: never those held out.
+    """
+
+    X: NDArray[Any]
+    lengths: NDArray[np.int64] | None
+    class_index: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    n_classes: int
+    learn_rows: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> "HeadData":
+        """Return the windows at `rows`; those to learn from stay those."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        learn = np.flatnonzero(np.isin(rows, self.learn_rows))
+        return HeadData(
+            self.X[rows], lengths, self.class_index[rows], self.weight[rows], self.n_classes, learn
+        )
+
+
+def fit_feature_head(
+    features: Any,
+    data: HeadData,
+    lstm_logits: NDArray[np.float64],
+    folds: Sequence[Fold],
+    rows: NDArray[np.int64],
+    seed: np.random.SeedSequence,
+) -> FeatureHead:
+    """Fit the linear layer on features by ridge regression, and weigh it against the LSTM.
+
+    Parameters
+    ----------
+    features : str, callable or list
+        As the classifier's argument, not None.
+    data : HeadData
+        All windows.
+    lstm_logits : ndarray of shape (n, K)
+        Of networks that did not train on the window; NaN for a window in no fold.
+    folds : sequence of (fit rows, test rows)
+        As the networks were trained.
+    rows : ndarray of int64
+        Windows of the final fit.
+    seed : SeedSequence
+        Of the random convolutions.
+    """
+    if len(data.X) > MOST_WINDOWS:
+        drawn = np.random.default_rng(seed).choice(len(data.X), MOST_WINDOWS, replace=False)
+        data, lstm_logits, folds, rows = _thinned(np.sort(drawn), data, lstm_logits, folds, rows)
+    target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
+    tested = np.isfinite(lstm_logits).all(axis=1)
+    class_index, weight = data.class_index[tested], data.weight[tested]
+
+    def loss(scores: NDArray[np.float64]) -> float:
+        return fit_stack(scores[None, tested], class_index, weight)[1]
+
+    found: list[_Block] = []
+    scores = [lstm_logits]
+    for number, kind in enumerate(_as_list(features)):
+        name = kind if isinstance(kind, str) else f"function_{number}"
+        how = _learned(kind, data, seed)
+        values = describe(how, data.X, data.lengths)
+        centre, scale = _standard(values[rows], is_plain=kind == "summary")
+        Z = (values - centre) * scale
+        fitted = fit_ridge(Z, target, data.weight, folds, rows, loss)
+        of_values = scale[:, None] * fitted.weight
+        found.append(
+            _Block(name, how, of_values.astype(np.float32), fitted.bias - centre @ of_values)
+        )
+        scores.append(fitted.out_of_fold)
+    stacked = np.stack(scores)[:, tested]
+    weights, log_loss = fit_stack(stacked, class_index, weight)
+    together = np.tensordot(weights, stacked, 1)
+    choice = _describe_choice(
+        [LSTM, *(block.name for block in found)],
+        stacked,
+        weights,
+        (log_loss, _accuracy(together, class_index, weight)),
+        (class_index, weight),
+        len(folds),
+    )
+    for block, factor in zip(found, weights[1:].tolist(), strict=True):
+        block.weight *= np.float32(factor)
+        block.bias *= factor
+    used = [block for block in found if block.name in choice.names]
+    return FeatureHead(float(weights[0]), used, choice, together, np.flatnonzero(tested))
+
+
+def _thinned(
+    drawn: NDArray[np.int64],
+    data: HeadData,
+    lstm_logits: NDArray[np.float64],
+    folds: Sequence[Fold],
+    rows: NDArray[np.int64],
+) -> tuple[HeadData, NDArray[np.float64], list[Fold], NDArray[np.int64]]:
+    """Keep the drawn windows alone."""
+
+    def kept(of: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(drawn, of))
+
+    thin = [(kept(fit), kept(test)) for fit, test in folds]
+    return data.take(drawn), lstm_logits[drawn], thin, kept(rows)
+
+
+def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Any:
+    """Return what describes windows, learned from windows that are not held out."""
+    if callable(kind):
+        return kind
+    rows = data.learn_rows
+    lengths = None if data.lengths is None else data.lengths[rows]
+    if kind == "summary":
+        return SummarySteps().fit(data.X[rows], lengths)
+    many = len(data.X) > MANY_WINDOWS
+    convolutions = RandomConvolutions(
+        ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES,
+        random_state=int(seed.generate_state(1)[0]),
+        n_threads=torch.get_num_threads(),
+    )
+    return convolutions.fit(data.X[rows], lengths)
+
+
+def _standard(
+    values: NDArray[np.float32], *, is_plain: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean of each feature and the factor that gives it unit spread."""
+    if is_plain:  # steps are 0 or 1: rare ones stay small
+        n_features = values.shape[1]
+        return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
+    centre = values.mean(axis=0, dtype=np.float64)
+    sd = values.std(axis=0, dtype=np.float64)
+    varies = sd > 1e-6 * np.maximum(np.abs(centre), 1e-30)
+    scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
+    return centre.astype(np.float32), scale.astype(np.float32)
+
+
+def _accuracy(
+    scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
+) -> float:
+    return float(np.average(scores.argmax(axis=1) == class_index, weights=weight))
+
+
+def _describe_choice(
+    names: Sequence[str],
+    stacked: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    together: tuple[float, float],
+    truth: tuple[NDArray[np.int64], NDArray[np.float64]],
+    n_folds: int,
+) -> FeatureChoice:
+    """Say what each model does alone, and which are used."""
+    candidates = [
+        Candidate(name, fit_stack(of_one[None], *truth)[1], _accuracy(of_one, *truth), factor)
+        for name, of_one, factor in zip(names, stacked, weights.tolist(), strict=True)
+    ]
+    used = tuple(tried.name for tried in candidates[1:] if tried.weight)
+    alone = candidates[0]
+    reason = (
+        f"log-loss of {stacked.shape[1]} windows left out in {n_folds} fold(s): LSTM alone"
+        f" {alone.log_loss:.3f}, with {' and '.join(used)} {together[0]:.3f}"
+        if used
+        else "no features lowered the log-loss of windows left out"
+    )
+    return FeatureChoice(
+        used,
+        (*candidates, Candidate("together", *together, None)),
+        stacked.shape[1],
+        n_folds,
+        reason,
+    )

@@ -1,0 +1,381 @@
+"""What follows the fit on the training part: features weighed on folds, and a refit on all windows.
+
+The held-out part gives the curve, the report and the probabilities. The model that is kept may then
+learn from every window.
+"""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.estimator.feature_head import (
+    FeatureChoice,
+    FeatureHead,
+    HeadData,
+    check_features,
+    fit_feature_head,
+)
+from sensorseq.features.ridge import Fold
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
+from sensorseq.training.distributed import current_ranks
+from sensorseq.training.parts import Part, Windows
+from sensorseq.training.recorder import centre_windows
+from sensorseq.training.side_by_side import TrainingJob, train_jobs
+from sensorseq.training.stored import is_stored
+
+if TYPE_CHECKING:
+    from sensorseq.estimator.base import PreparedFit
+
+N_FOLDS = 5
+REFITS = ("auto", "all")
+FEW_WINDOWS = 20_000  # up to so many, refit="auto" trains again on all of them
+_FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
+
+
+def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
+    """Raise unless `features` and `refit` are arguments that the classifier takes.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the known values.
+    """
+    check_features(features)
+    if refit is not None and refit not in REFITS:
+        raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
+    if refit == "all" and warm_start:
+        raise ArgumentError(
+            "refit='all' starts again from first weights, which warm_start=True is there to avoid;"
+            " use refit=None."
+        )
+
+
+@dataclass(frozen=True)
+class WholeData:
+    """All windows of a fit that may be trained on, and what is to be done with them.
+
+    Parameters
+    ----------
+    part : Part or None
+        Training and validation windows, in this order; None when validation windows were given
+        apart, which are never trained on.
+    data : TrainingData
+        They, scaled as the training part.
+    seen : HeadData
+        They, as prediction sees them; with validation windows given apart at the end.
+    n_train : int
+        Windows of the training part.
+    folds : list of (fit rows, test rows)
+        The first is that of the held-out part, if there is one.
+    has_held_out : bool
+        Whether there is.
+    features : str, callable, list or None
+        As the estimator's argument.
+    refits : bool
+        Whether the kept network is trained on all windows.
+    entropy : int
+        What the seeds are made from.
+    """
+
+    part: Part | None
+    data: TrainingData
+    seen: HeadData
+    n_train: int
+    folds: list[Fold]
+    has_held_out: bool
+    features: Any
+    refits: bool
+    entropy: int
+
+    def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
+        """Return a stream of its own."""
+        return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
+
+
+def plan_whole_data(
+    estimator: Any,
+    windows: Windows,
+    train: Part,
+    validation: Part | None,
+    prepared: "PreparedFit",
+    *,
+    is_given: bool,
+) -> WholeData | FeatureChoice:
+    """Decide what follows the fit on the training part; a choice says why nothing does.
+
+    Raises
+    ------
+    ArgumentError
+        If features or a refit were asked for by name where they are not possible.
+    """
+    features, refit = estimator.features, estimator.refit
+    obstacle = None
+    if not isinstance(prepared.train, TrainingData) or is_stored(train.sequences):
+        obstacle = "the windows are streamed from their file"
+    elif current_ranks() is not None:
+        obstacle = "several processes train together"
+    if obstacle is not None:
+        for name, value in {"features": features, "refit": refit}.items():
+            if value is not None and value != "auto":
+                raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
+        return FeatureChoice(reason=obstacle)
+    assert isinstance(prepared.train, TrainingData)
+    has_more = validation is not None and not is_given
+    n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
+    refits = has_more and (refit == "all" or (refit == "auto" and n_windows <= FEW_WINDOWS))
+    if features is None and not refits:
+        return FeatureChoice()
+    part = None
+    if not is_given:
+        rows = train.rows if validation is None else np.concatenate([train.rows, validation.rows])
+        assert windows.rows is not None
+        part = windows.part(np.searchsorted(windows.rows, rows))
+    dtype = getattr(torch, estimator.dtype)
+    data = prepared.train
+    if part is not None and validation is not None:
+        data = estimator._training_data(part, dtype, training=True)
+    seen = _as_seen(data, prepared, is_given=is_given)
+    entropy = prepared.entropy
+    folds: list[Fold] = []
+    if features is not None:
+        several = refits or validation is None
+        groups = (train if part is None else part).groups
+        folds = _make_folds(seen, groups, len(train.target), entropy, several=several)
+        if not folds:
+            why = "there are too few windows or groups to leave some out"
+            if features != "auto":
+                raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
+            if not refits:
+                return FeatureChoice(reason=why)
+            features = None
+    return WholeData(
+        part,
+        data,
+        seen,
+        len(train.target),
+        folds,
+        validation is not None,
+        features,
+        refits,
+        entropy,
+    )
+
+
+def _as_seen(data: TrainingData, prepared: "PreparedFit", *, is_given: bool) -> HeadData:
+    """Return the windows as prediction sees them."""
+    parts = [centre_windows(data, prepared.config)]
+    if is_given:
+        assert isinstance(prepared.validation, TrainingData)
+        parts.append(prepared.validation)
+    n_steps = max(part.X.shape[1] for part in parts)
+    X = [_padded(part.X.cpu().numpy(), n_steps) for part in parts]
+    lengths = None
+    if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
+        lengths = np.concatenate(
+            [
+                np.full(len(part.X), part.X.shape[1])
+                if part.lengths is None
+                else part.lengths.cpu().numpy()
+                for part in parts
+            ]
+        )
+    target = np.concatenate([part.target.cpu().numpy() for part in parts])
+    weight = np.ones(len(target))
+    if data.weight is not None:
+        weight[: len(data.weight)] = data.weight.cpu().numpy()
+    n_train = len(prepared.train)
+    n_classes = prepared.config.n_outputs
+    learn = np.arange(n_train)
+    return HeadData(np.concatenate(X), lengths, target, weight, n_classes, learn)
+
+
+def _padded(X: NDArray[Any], n_steps: int) -> NDArray[Any]:
+    missing = n_steps - X.shape[1]
+    return np.pad(X, ((0, 0), (0, missing), (0, 0))) if missing else X
+
+
+def _make_folds(
+    seen: HeadData, groups: Any, n_train: int, entropy: int, *, several: bool
+) -> list[Fold]:
+    """Return the held-out part as first fold, and further ones of the training part."""
+    n_windows, everything = len(seen.X), np.arange(len(seen.X))
+    folds: list[Fold] = []
+    held_out = np.arange(n_train, n_windows)
+    if len(held_out):
+        folds.append((np.arange(n_train), held_out))
+    if several:
+        n_more = N_FOLDS - len(folds)
+        target = seen.class_index[:n_train]
+        own_groups = None if groups is None else np.asarray(groups)[:n_train]
+        for _, tested in split_folds(target, own_groups, n_more, entropy):
+            folds.append((np.setdiff1d(everything, tested), tested))
+    learned = [len(np.unique(seen.class_index[fit])) == seen.n_classes for fit, _ in folds]
+    return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
+
+
+def split_folds(
+    target: NDArray[np.int64], groups: Any, n_folds: int, seed: int
+) -> list[Fold]:
+    """Return folds of whole groups with about the share of each class, as many as there can be.
+
+    Parameters
+    ----------
+    target : ndarray of shape (n,), int
+        Classes.
+    groups : ndarray of shape (n,) or None
+        Units to keep whole.
+    n_folds : int
+        Folds at most.
+    seed : int
+        Equal seeds give equal folds.
+    """
+    n_units = int(np.bincount(target).max()) if groups is None else len(np.unique(groups))
+    n_folds = min(n_folds, n_units)
+    if n_folds < 2:
+        return []
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():  # of a class with fewer windows than folds: some lack it
+        warnings.simplefilter("ignore")
+        return list(splitter.split(np.zeros(len(target)), target, groups))
+
+
+def finish_whole_data(
+    estimator: Any, plan: WholeData, prepared: "PreparedFit", results: Sequence[TrainingResult]
+) -> None:
+    """Train on the folds and on all windows; store the feature head and the networks to keep."""
+    first = results[0]
+    fold_jobs: list[TrainingJob] = []
+    refit_jobs: list[TrainingJob] = []
+    if first.ended_by != "interrupted":
+        n_epochs = first.best_epoch if _keeps_best(estimator, prepared) else len(first.history)
+        fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
+        refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
+        if not _train_all([*fold_jobs, *refit_jobs]):
+            warn_caller(
+                "training on further parts of the windows was interrupted or diverged, so the"
+                " network of the training part is kept: it has not seen the held-out windows."
+            )
+            fold_jobs, refit_jobs = [], []
+    estimator.features_ = FeatureChoice()
+    if plan.features is not None:
+        if plan.has_held_out or fold_jobs:
+            head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
+            estimator._head, estimator.features_ = head, head.choice
+        else:
+            estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
+    estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
+    if refit_jobs:
+        modules = [job.module for job in refit_jobs]
+        estimator.module_, *estimator._other_modules = modules
+
+
+def _train_all(jobs: Sequence[TrainingJob]) -> bool:
+    """Train; return whether every job came to its end."""
+    done = train_jobs(jobs) if jobs else []
+    ends = [result.ended_by for result in done]
+    return len(done) == len(jobs) and "interrupted" not in ends and "diverged" not in ends
+
+
+def _keeps_best(estimator: Any, prepared: "PreparedFit") -> bool:
+    return bool(
+        prepared.validation is not None and estimator.early_stopping and estimator.restore_best
+    )
+
+
+def _fold_jobs(
+    estimator: Any, plan: WholeData, prepared: "PreparedFit", n_epochs: int
+) -> list[TrainingJob]:
+    jobs = []
+    for number, (rows, _) in enumerate(plan.folds):
+        if number == 0 and plan.has_held_out:
+            continue  # the fit that is there
+        part = _rows_of(plan.part, rows)
+        data = plan.data.take(torch.from_numpy(rows), plan.data.X.device)
+        seed = plan.seed(_FOLDS, number)
+        jobs.append(_make_job(estimator, part, data, prepared, seed, n_epochs))
+    return jobs
+
+
+def _refit_jobs(
+    estimator: Any, plan: WholeData, prepared: "PreparedFit", n_epochs: int
+) -> list[TrainingJob]:
+    return [
+        _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, member), n_epochs)
+        for member in range(estimator.n_models)
+    ]
+
+
+def _rows_of(part: Part | None, rows: NDArray[np.int64]) -> Part | None:
+    if part is None:
+        return None
+    return Part(
+        part.sequences.take(rows),
+        part.target[rows],
+        None if part.weight is None else part.weight[rows],
+        None if part.groups is None else part.groups[rows],
+        None if part.rows is None else part.rows[rows],
+    )
+
+
+def _make_job(
+    estimator: Any,
+    part: Part | None,
+    data: TrainingData,
+    prepared: "PreparedFit",
+    seed: np.random.SeedSequence,
+    n_epochs: int,
+) -> TrainingJob:
+    """Return the training of a new network for as many steps as the first one took."""
+    weights, training = seed.spawn(2)
+    module = estimator._make_module(prepared.module.input_size, weights)
+    module = module.to(prepared.module.linear.weight.device)
+    epochs = max(1, round(n_epochs * len(prepared.train) / len(data)))
+    config = _without_stopping(prepared.config, epochs)
+    assert part is not None
+    refresh = estimator._renewal(part, data, training).get("refresh")
+    return TrainingJob(
+        module, data, None, config, training, engine=estimator.engine, refresh=refresh
+    )
+
+
+def _without_stopping(config: TrainingConfig, n_epochs: int) -> TrainingConfig:
+    warmup = config.warmup_epochs
+    if isinstance(warmup, int):
+        warmup = min(warmup, n_epochs // 2)
+    return replace(
+        config,
+        max_epochs=n_epochs,
+        warmup_epochs=warmup,
+        early_stopping=False,
+        restore_best=False,
+        monitor="loss",
+    )
+
+
+def _fit_head(
+    estimator: Any, plan: WholeData, fold_jobs: Sequence[TrainingJob], *, refits: bool
+) -> FeatureHead:
+    """Weigh the features against networks that did not train on the windows."""
+    seen, folds = plan.seen, list(plan.folds)
+    modules: list[LSTMLinear] = [copy.deepcopy(estimator.module_)] if plan.has_held_out else []
+    modules += [job.module for job in fold_jobs]
+    folds = folds[: len(modules)]
+    logits = np.full((len(seen.X), seen.n_classes), np.nan)
+    for module, (_, rows) in zip(modules, folds, strict=True):
+        X = torch.from_numpy(seen.X[rows])
+        lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
+        logits[rows] = estimator._run_member(module, X, lengths)
+    final = np.arange(len(plan.data)) if refits or not plan.has_held_out else seen.learn_rows
+    return fit_feature_head(
+        plan.features, seen, logits, folds, final, plan.seed(_FEATURES)
+    )

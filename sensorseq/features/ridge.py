@@ -1,0 +1,121 @@
+"""Ridge regression on more features than windows, with predictions for windows left out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to predict
+
+# Penalties that are tried, as a share of windows x mean squared norm of a centred window.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """Ridge regression fitted on all windows, and its predictions for each fold's own windows.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (F, K)
+        For features as they were given.
+    bias : ndarray of shape (K,)
+        Their constant.
+    out_of_fold : ndarray of shape (n, K)
+        Scores of each window by a fit on its fold's other rows; NaN for a window in no fold.
+    strength : float
+        The chosen one of `STRENGTHS`.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    out_of_fold: NDArray[np.float64]
+    strength: float
+
+
+def fit_ridge(
+    Z: NDArray[np.float32],
+    target: NDArray[np.float64],
+    sample_weight: NDArray[np.float64],
+    folds: Sequence[Fold],
+    rows: NDArray[np.int64],
+    loss: Callable[[NDArray[np.float64]], float],
+) -> RidgeFit:
+    """Fit weighted ridge regression; choose its penalty by the loss on windows left out.
+
+    The problem is solved among windows rather than features: one matrix of their products serves
+    every fold and penalty.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, F), float32
+        Features of similar scale.
+    target : ndarray of shape (n, K)
+        What to predict.
+    sample_weight : ndarray of shape (n,)
+        Positive factor of each window.
+    folds : sequence of (fit rows, test rows)
+        Each window is tested at most once.
+    rows : ndarray of int64
+        Windows of the final fit.
+    loss : callable
+        Gets the scores (n, K), NaN where there are none; the smallest value wins.
+    """
+    products = (Z @ Z.T).astype(np.float64)
+    tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in STRENGTHS]
+    for fit_rows, test_rows in folds:
+        solved = _Solver(products, target, sample_weight, fit_rows)
+        for scores, strength in zip(tested, STRENGTHS, strict=True):
+            dual, constant = solved.solve(strength)
+            scores[test_rows] = solved.centred(test_rows) @ dual + constant
+    best = int(np.argmin([loss(scores) for scores in tested]))
+    solved = _Solver(products, target, sample_weight, rows)
+    dual, constant = solved.solve(STRENGTHS[best])
+    # weights of features: those of windows, taken through the centred features
+    of_windows = dual - solved.share[:, None] * dual.sum(axis=0)
+    weight = Z[rows].astype(np.float64).T @ of_windows
+    centre = solved.share @ Z[rows].astype(np.float64)
+    return RidgeFit(weight, constant - centre @ weight, tested[best], STRENGTHS[best])
+
+
+class _Solver:
+    """Ridge regression on some of the windows, from the products of all."""
+
+    def __init__(
+        self,
+        products: NDArray[np.float64],
+        target: NDArray[np.float64],
+        sample_weight: NDArray[np.float64],
+        rows: NDArray[np.int64],
+    ) -> None:
+        self._products, self._rows = products, rows
+        weight = sample_weight[rows]
+        self.share = weight / weight.sum()
+        self._constant = self.share @ target[rows]
+        self._target = target[rows] - self._constant
+        own = products[np.ix_(rows, rows)]
+        self._to_mean = own @ self.share  # product of each window with the mean one
+        self._mean_squared = float(self.share @ self._to_mean)
+        self._own = self._centre(own, self._to_mean)
+        mean_norm = float(np.mean(np.diag(self._own)))
+        # windows of equal features: any penalty gives their mean
+        self._unit = len(rows) * mean_norm if mean_norm > 0 else 1.0
+        self._relative = weight / weight.mean()
+
+    def _centre(
+        self, products: NDArray[np.float64], to_mean: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return products - to_mean[:, None] - self._to_mean[None, :] + self._mean_squared
+
+    def centred(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the products of other windows with those of the fit, both less the mean."""
+        products = self._products[np.ix_(rows, self._rows)]
+        return self._centre(products, products @ self.share)
+
+    def solve(self, strength: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weight of each window and the constant."""
+        matrix = self._own.copy()
+        matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
+        return cho_solve(cho_factor(matrix, overwrite_a=True), self._target), self._constant

@@ -1,0 +1,64 @@
+"""Weights that join the scores of several models into logits, by their loss on windows left out."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+_LARGEST = 50.0  # of a weight: scores that separate all classes would go on to infinity
+
+
+def fit_stack(
+    scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the weights, not negative, whose sum of scores has the lowest log-loss.
+
+    The problem is convex. As in Platt's scaling, targets are smoothed by what so many windows
+    cannot tell from certainty, 1 / (n + 2), so that weights stay finite.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (m, n, k)
+        Of m models, for windows that none of them was fitted on.
+    class_index : ndarray of shape (n,), int
+        The class of each window.
+    weight : ndarray of shape (n,)
+        Factor of each window in the loss.
+
+    Returns
+    -------
+    weights : ndarray of shape (m,)
+        Factor of each model's scores.
+    log_loss : float
+        Mean over windows, in nats.
+
+    References
+    ----------
+    D. H. Wolpert, "Stacked Generalization", Neural Networks 5 (1992). J. Platt, "Probabilistic
+    Outputs for Support Vector Machines" (1999).
+    """
+    n_models, n, k = scores.shape
+    smooth = 1.0 / (n + 2)
+    target = np.full((n, k), smooth / k)
+    target[np.arange(n), class_index] += 1 - smooth
+    share = weight / weight.sum()
+    # each model's scores in units of their spread, so that the search sees a round problem
+    centred = scores - scores.mean(axis=2, keepdims=True)
+    spread = np.sqrt((centred**2).mean(axis=(1, 2)))
+    unit = np.where(spread > 0, spread, 1.0)
+    units = centred / unit[:, None, None]
+
+    def loss(factors: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = np.tensordot(factors, units, 1)
+        value = -(share @ (target * log_softmax(logits, axis=1)).sum(axis=1))
+        error = share[:, None] * (softmax(logits, axis=1) - target)
+        return float(value), np.tensordot(units, error, ([1, 2], [0, 1]))
+
+    found = minimize(
+        loss,
+        np.full(n_models, 1.0 / n_models),
+        jac=True,
+        bounds=[(0.0, _LARGEST)] * n_models,
+        method="L-BFGS-B",
+    )
+    return np.asarray(found.x / unit), float(found.fun)
