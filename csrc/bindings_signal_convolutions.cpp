@@ -79,10 +79,9 @@ std::tuple<Floats, int64_t> ShareAboveBiases(
   return {out, bad};
 }
 
-std::tuple<Floats, int64_t> ConvolveWindows(const Floats& x, const std::optional<Integers>& lengths,
-                                            const Integers& rows, int32_t dilation,
-                                            const Indices& channel_counts,
-                                            const Indices& channel_indices) {
+Floats ConvolveWindows(const Floats& x, const std::optional<Integers>& lengths,
+                       const Integers& rows, int32_t dilation, const Indices& channel_counts,
+                       const Indices& channel_indices) {
   const signal::ConvolvedWindows windows = WindowsOf(x, lengths);
   Require(rows.ndim() == 1 && rows.shape(0) == signal::kFixedKernels, "rows needs one per kernel");
   for (int64_t k = 0; k < signal::kFixedKernels; ++k) {
@@ -99,12 +98,11 @@ std::tuple<Floats, int64_t> ConvolveWindows(const Floats& x, const std::optional
   const signal::PassKernels& kernels = ServingPassKernels();
   Floats out({signal::kFixedKernels, windows.n_timesteps});
   float* to = out.mutable_data();
-  int64_t bad;
   {
     py::gil_scoped_release release;
-    bad = signal::ConvolveWindows(kernels, plan, windows, rows.data(), to);
+    signal::ConvolveWindows(kernels, plan, windows, rows.data(), to);
   }
-  return {out, bad};
+  return out;
 }
 
 }  // namespace

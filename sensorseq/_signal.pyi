@@ -196,11 +196,8 @@ def convolve_windows(
     dilation: int,
     channel_counts: NDArray[np.int32],
     channel_indices: NDArray[np.int32],
-) -> tuple[NDArray[np.float32], int]:
-    """Return (84, T): the outputs of kernel k on window rows[k], up to the window's length.
-
-    The second value is as in `share_above_biases`.
-    """
+) -> NDArray[np.float32]:
+    """Return (84, T): the outputs of kernel k on window rows[k], up to the window's length."""
 
 def check_convolutions(
     dilations: NDArray[np.int32],

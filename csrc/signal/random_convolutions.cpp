@@ -181,18 +181,16 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
   return first_bad;
 }
 
-int64_t ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
-                        const ConvolvedWindows& windows, const int64_t* rows, float* out) {
+void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
+                     const ConvolvedWindows& windows, const int64_t* rows, float* out) {
   Workspace workspace(plan, windows);
-  const int64_t window_size = windows.n_timesteps * plan.n_channels;
   const int32_t* channels = plan.channels;
   for (int64_t k = 0; k < kFixedKernels; ++k) {
     const int64_t n_steps = windows.length(rows[k]);
     if (n_steps > 0) {
-      const int64_t bad = workspace.Take(windows.x + rows[k] * window_size, n_steps);
-      if (bad >= 0) return rows[k] * window_size + bad;
+      workspace.Take(windows.x + rows[k] * windows.n_timesteps * plan.n_channels, n_steps);
       DilatedKernels args = workspace.Args(plan.dilations[0]);
-      args.first_kernel = args.parity = k;
+      args.first_kernel = args.parity = k;  // an even sum: over all steps
       args.n_kernels = 1;
       args.channel_counts = plan.channel_counts + k;
       args.channels = channels;
@@ -201,7 +199,6 @@ int64_t ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
     }
     channels += plan.channel_counts[k];
   }
-  return -1;
 }
 
 }  // namespace sensorseq::signal

@@ -27,7 +27,7 @@ struct ConvolutionPlan {
   const float* biases;            // one after the other, by combination
 };
 
-// Steps and dilations beyond this are refused: counts are exact in float below it.
+// No window has more steps, and no dilation is larger: up to here counts are exact in float.
 constexpr int64_t kMaxConvolvedSteps = int64_t{1} << 24;
 
 // Null if a plan can be used with so many channel indices and biases, else what is wrong with it.
@@ -54,8 +54,8 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 
 // Writes the outputs of the 84 kernels of one dilation, kernel k on window rows[k], at all its
 // valid steps. `plan` has that one dilation; its biases are not read. out: (84, T), of which row k
-// is written up to the length of its window. Returns as ShareAboveBiases. Throws std::bad_alloc.
-int64_t ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
-                        const ConvolvedWindows& windows, const int64_t* rows, float* out);
+// is written up to the length of its window. Throws std::bad_alloc.
+void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
+                     const ConvolvedWindows& windows, const int64_t* rows, float* out);
 
 }  // namespace sensorseq::signal

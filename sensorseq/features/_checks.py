@@ -1,14 +1,16 @@
 """Checks that the classes of features share."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing._window_arrays import as_windows, raise_not_finite
+from sensorseq.preprocessing._window_arrays import as_windows, raise_not_finite, valid_steps
+
+_MOST_STEPS = 2**24  # the native loop's own limit
 
 
 def check_count(argument: str, value: Any, at_least: int) -> int:
@@ -33,6 +35,8 @@ def as_nonempty_windows(X: ArrayLike) -> NDArray[np.floating]:
 def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
     """Return X as dense float32 windows, and as it was given."""
     given = as_nonempty_windows(X)
+    if given.shape[1] > _MOST_STEPS:
+        raise SignalError(f"X has windows of {given.shape[1]} steps; at most 2**24 are supported.")
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(given, np.float32), given
 
@@ -58,8 +62,21 @@ def raise_not_finite_float32(
     raise_not_finite(windows, position)
 
 
+def check_finite_float32(
+    windows: NDArray[np.float32],
+    given: NDArray[np.floating],
+    lengths: NDArray[np.int64] | None,
+) -> None:
+    """Raise an error that names the first valid value that is not finite, if there is one."""
+    finite = np.isfinite(windows)
+    if lengths is not None:
+        finite[~valid_steps(windows.shape[1], lengths)] = True
+    if not finite.all():
+        raise_not_finite_float32(windows, given, int(finite.argmin()))
+
+
 def check_state(
-    state: Mapping[str, Any], kind: str, dtypes: Mapping[str, DTypeLike]
+    state: Mapping[str, Any], kind: str, needed: Sequence[str], dtypes: Mapping[str, DTypeLike]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the settings and arrays of a state, if it is of this kind and complete."""
     settings, arrays = state.get("settings"), state.get("arrays")
@@ -67,6 +84,9 @@ def check_state(
         raise SignalError("the stored state of features lacks settings or arrays.")
     if settings.get("kind") != kind:
         raise SignalError(f"the stored state is of kind {settings.get('kind')!r}, not {kind!r}.")
+    absent = [name for name in needed if name not in settings]
+    if absent:
+        raise SignalError(f"the stored state of features lacks the setting {absent[0]!r}.")
     missing = [name for name in dtypes if name not in arrays]
     if missing:
         raise SignalError(f"the stored state of features lacks the array {missing[0]!r}.")

@@ -12,6 +12,7 @@ from sensorseq.features._checks import (
     as_float32_windows,
     check_channels,
     check_count,
+    check_finite_float32,
     check_state,
     raise_not_finite_float32,
 )
@@ -22,6 +23,7 @@ N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9
 _MAX_CHANNELS = 9  # of one combination
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
+_SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {
     "dilations": np.int32,
     "features_per_dilation": np.int32,
@@ -98,6 +100,7 @@ class RandomConvolutions:
         self.random_state = random_state
         self.n_threads = check_count("n_threads", n_threads, 1)
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._n_channels = 0
 
     def __repr__(self) -> str:
         return f"RandomConvolutions(n_features={self.n_features})"
@@ -105,7 +108,7 @@ class RandomConvolutions:
     @property
     def n_features_(self) -> int:
         """Number of features."""
-        return int(self._fitted()["biases"].size)
+        return len(self._fitted()["biases"])
 
     @property
     def n_channels_(self) -> int:
@@ -131,11 +134,12 @@ class RandomConvolutions:
         Raises
         ------
         SignalError
-            If there is no window with a valid step, a valid step that is used is NaN, infinite or
-            too large, or shapes disagree.
+            If there is no valid step, a valid step is NaN, infinite or too large, or shapes
+            disagree.
         """
         windows, given = as_float32_windows(X)
         steps = check_lengths(windows, lengths)
+        check_finite_float32(windows, given, steps)
         n_windows, n_timesteps, n_channels = windows.shape
         used = np.full(n_windows, n_timesteps) if steps is None else steps
         rows = np.flatnonzero(used)
@@ -158,14 +162,16 @@ class RandomConvolutions:
         ):
             here = slice(j * N_KERNELS, (j + 1) * N_KERNELS)
             drawn = rng.choice(rows, N_KERNELS)
-            outputs, bad = _signal.convolve_windows(
+            outputs = _signal.convolve_windows(
                 windows, steps, drawn, dilation, counts[here], np.concatenate(indices[here])
             )
-            if bad >= 0:
-                raise_not_finite_float32(windows, given, bad)
             for kernel, length in enumerate(used[drawn].tolist()):
-                at = quantiles[done : done + n_biases]
-                biases.append(_interpolate(np.sort(outputs[kernel, :length]), at))
+                rising = np.sort(outputs[kernel, :length])
+                if not np.isfinite(rising).all():
+                    raise SignalError(
+                        "the values of X are too large for sums in float32; scale the channels."
+                    )
+                biases.append(_interpolate(rising, quantiles[done : done + n_biases]))
                 done += n_biases
         arrays = {
             "dilations": dilations,
@@ -174,8 +180,6 @@ class RandomConvolutions:
             "channel_indices": np.concatenate(indices),
             "biases": np.concatenate(biases),
         }
-        if not np.isfinite(arrays["biases"]).all():
-            raise SignalError("the values of X are too large for float32 sums; scale them first.")
         self._arrays, self._n_channels = arrays, n_channels
         return self
 
@@ -243,10 +247,8 @@ class RandomConvolutions:
         SignalError
             If the state is of something else, or inconsistent.
         """
-        settings, stored = check_state(state, "random_convolutions", _ARRAYS)
-        restored = cls(
-            settings["n_features"], settings["max_dilations"], settings.get("random_state")
-        )
+        settings, stored = check_state(state, "random_convolutions", _SETTINGS, _ARRAYS)
+        restored = cls(settings["n_features"], settings["max_dilations"], settings["random_state"])
         n_channels = check_count("n_channels", settings["n_channels"], 1)
         try:
             _signal.check_convolutions(n_channels=n_channels, **stored)
@@ -294,8 +296,8 @@ def choose_dilations(
 
 def _quantiles(n: int) -> NDArray[np.float32]:
     """Return n numbers spread evenly in [0, 1): multiples of the golden ratio, less whole ones."""
-    spread: NDArray[np.float64] = np.arange(1, n + 1) * _GOLDEN_RATIO % 1
-    return spread.astype(np.float32)
+    multiples = np.arange(1, n + 1, dtype=np.float64) * _GOLDEN_RATIO
+    return (multiples - np.floor(multiples)).astype(np.float32)
 
 
 def _interpolate(rising: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:

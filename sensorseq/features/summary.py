@@ -154,11 +154,11 @@ class SummaryFeatures:
         SignalError
             If the state is of something else, or of other statistics than those of this version.
         """
-        settings, _ = check_state(state, "summary", {})
-        if settings.get("features") != list(FEATURES):
+        settings, _ = check_state(state, "summary", ("features", "n_channels"), {})
+        if settings["features"] != list(FEATURES):
             raise SignalError("the stored state lists other statistics than this version computes.")
         restored = cls()
-        restored._n_channels = check_count("n_channels", settings.get("n_channels"), 1)
+        restored._n_channels = check_count("n_channels", settings["n_channels"], 1)
         return restored
 
 

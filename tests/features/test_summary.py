@@ -1,10 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sensorseq.features.summary import FEATURES, N_BANDS, summary_features
+from sensorseq.errors import SignalError
+from sensorseq.features.summary import FEATURES, N_BANDS, SummaryFeatures, summary_features
 
 
 def feature(X, name, channel=0, lengths=None):
@@ -63,3 +66,42 @@ def test_constants_and_single_samples_have_finite_features():
         features = summary_features(X)
         assert np.isfinite(features).all()
         assert not feature(X, "skew").any()
+
+
+@pytest.mark.parametrize("lengths", [None, [12, 0, 1, 5, 12, 3]])
+def test_the_class_gives_the_statistics_of_the_function(lengths):
+    X = np.random.default_rng(0).normal(size=(6, 12, 2))
+    features = SummaryFeatures().fit(X, lengths)
+    found = features.transform(X, lengths)
+    np.testing.assert_array_equal(found, summary_features(X, lengths))
+    assert found.shape == (6, features.n_features_) == (6, 2 * len(FEATURES))
+    assert features.n_channels_ == 2
+    state = features.state()
+    settings = json.loads(json.dumps(state["settings"]))
+    restored = SummaryFeatures.from_state({"settings": settings, "arrays": state["arrays"]})
+    np.testing.assert_array_equal(restored.transform(X, lengths), found)
+
+
+def test_one_channel_may_come_without_its_axis():
+    X = np.random.default_rng(0).normal(size=(6, 12))
+    found = SummaryFeatures().fit(X).transform(X)
+    np.testing.assert_array_equal(found, summary_features(X[:, :, None]))
+
+
+def test_misuse_of_the_class_is_named():
+    X = np.random.default_rng(0).normal(size=(6, 12, 2))
+    features = SummaryFeatures().fit(X)
+    for call, message in (
+        (lambda: SummaryFeatures().transform(X), "call fit first"),
+        (lambda: features.transform(X[:, :, :1]), "X has 1 channels, .* fitted on 2"),
+        (lambda: features.transform(X[:, :0]), "no timesteps"),
+        (lambda: features.transform(X, [13] * 6), r"lengths\[0\] is 13"),
+        (lambda: features.transform(np.where(X[2, 3, 1] == X, np.nan, X)), "window 2, step 3"),
+        (lambda: SummaryFeatures.from_state({"settings": {}, "arrays": {}}), "of kind None"),
+    ):
+        with pytest.raises(SignalError, match=message):
+            call()
+    state = features.state()
+    state["settings"]["features"] = ["mean"]
+    with pytest.raises(SignalError, match="other statistics"):
+        SummaryFeatures.from_state(state)

@@ -19,7 +19,8 @@ PROGRAMS = (
     "test_train_epoch",
     "test_signal_resample",
 )
-SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window")  # one thread each
+SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window", "test_signal_convolutions")
+THREADED = (*PROGRAMS[1:], "test_signal_convolutions")  # the others have one thread
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
@@ -70,7 +71,7 @@ def threaded(tmp_path_factory):
     """Programs under ThreadSanitizer."""
     folder = tmp_path_factory.mktemp("threaded")
     flags = ["-O1", "-g", "-fsanitize=thread"]
-    return build(folder, COMPILER, *flags, programs=PROGRAMS[1:])
+    return build(folder, COMPILER, *flags, programs=THREADED)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,11 @@ def test_windows_are_gathered_within_their_arrays(checked):
     run(checked / "test_signal_window")
 
 
+@pytest.mark.native
+def test_random_convolutions_are_their_definition_and_touch_nothing_else(checked):
+    run(checked / "test_signal_convolutions")
+
+
 def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):
     # compiles in seconds: the test of this file that `make test` runs
     program = "test_signal_moving"
@@ -122,7 +128,7 @@ def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("program", PROGRAMS[1:])
+@pytest.mark.parametrize("program", THREADED)
 def test_no_two_threads_touch_one_place(threaded, program):
     run(threaded / program, "threads")
 

@@ -1,0 +1,154 @@
+"""Random convolutions against aeon's MiniRocket, with the same parameters on one thread.
+
+`transform`: aeon is fitted, and our side gets its dilations, channels and biases, so both compute
+the same features; those that differ are counted before the timing. aeon's side gets its windows in
+its own layout (channels before steps) and is compiled by then. `fit`: each side chooses its own
+parameters, from the same number of random windows. Without aeon, which is in the environment of
+the peers, our times alone are printed.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # read when numba is imported
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from common.results_file import write_results
+from numpy.typing import NDArray
+
+from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.features import RandomConvolutions
+
+N_FEATURES = 10_000
+SHAPES = [  # windows, steps, channels
+    (1000, 100, 1),
+    (200, 500, 6),
+    (1000, 32, 4),
+    (1, 100, 6),
+]
+NAMES = ("channel_counts", "channel_indices", "dilations", "features_per_dilation", "biases")
+HEADER = f"{'':10} {'N x T x C':>12}  theirs ms   ours ms  ratio  [spread]       features differ"
+
+
+def make_windows(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Return random walks, each channel scaled to unit variance."""
+    X = np.cumsum(np.random.default_rng(0).normal(size=shape), axis=1)
+    scaled: NDArray[np.float32] = (X / X.std(axis=(0, 1))).astype(np.float32)
+    return scaled
+
+
+def repeated(call: Callable[[], object]) -> Callable[[int], None]:
+    """Return a function that calls as often as its argument says."""
+
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return repeat
+
+
+def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
+    """Return our side with what aeon's side chose."""
+    settings = {
+        "kind": "random_convolutions",
+        "n_features": N_FEATURES,
+        "max_dilations": 32,
+        "random_state": None,
+        "n_channels": n_channels,
+    }
+    arrays = dict(zip(NAMES, theirs.parameters, strict=True))
+    return RandomConvolutions.from_state({"settings": settings, "arrays": arrays})
+
+
+def compare(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
+    """Time both sides in turns; one row for transform and one for fit."""
+    from aeon.transformations.collection.convolution_based import MiniRocket
+
+    X = make_windows(shape)
+    channels_first = np.ascontiguousarray(np.swapaxes(X, 1, 2))
+
+    def fit_theirs() -> Any:
+        return MiniRocket(n_kernels=N_FEATURES, n_jobs=1, random_state=0).fit(channels_first)
+
+    def fit_ours() -> RandomConvolutions:
+        return RandomConvolutions(N_FEATURES, random_state=0).fit(X)
+
+    theirs = fit_theirs()
+    ours = with_parameters_of(theirs, shape[2])
+    expected, found = theirs.transform(channels_first), ours.transform(X)
+    differ = float((expected != found).mean())
+    # an output within rounding of its bias may fall on either side
+    if np.abs(expected - found).max() * shape[1] > 1.5 or differ > 1e-3:
+        raise SystemExit(f"{shape}: {differ:.2%} of the features differ; timing would mean nothing")
+    sides = {
+        "transform": (lambda: theirs.transform(channels_first), lambda: ours.transform(X)),
+        "fit": (fit_theirs, fit_ours),
+    }
+    rows = []
+    for what, (their_side, our_side) in sides.items():
+        row = {"what": what, "shape": list(shape), "features": ours.n_features_, "against": "aeon"}
+        times = alternate(repeated(their_side), repeated(our_side), rounds=rounds, budget_s=20.0)
+        row |= summarize(*times)
+        if what == "transform":
+            row["features_differ"] = differ
+        rows.append(row)
+    return rows
+
+
+def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
+    """Time our transform, and say it in a line."""
+    X = make_windows(shape)
+    ours = RandomConvolutions(N_FEATURES, random_state=0).fit(X)
+    (times,) = alternate(repeated(lambda: ours.transform(X)), rounds=rounds)
+    low, middle, high = 1e3 * np.quantile(times, [0.1, 0.5, 0.9])
+    name = "x".join(map(str, shape))
+    return f"transform  {name:>12}  ours {middle:9.3f} ms [{low:.3f}, {high:.3f}]"
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Say one row in a line."""
+    differ = f"{row['features_differ']:.4%}" if "features_differ" in row else ""
+    spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
+    return (
+        f"{row['what']:10} {'x'.join(map(str, row['shape'])):>12}  {row['theirs_ms']:9.3f}"
+        f" {row['ours_ms']:9.3f}  {row['ratio']:5.2f}x {spread:14} {differ}"
+    )
+
+
+def main() -> None:
+    """Time every shape, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    options = parser.parse_args()
+    rounds = 3 if options.quick else options.rounds
+    facts = environment() | {
+        "numpy": np.__version__,
+        "threads": 1,
+        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+    }
+    if find_spec("aeon") is None:
+        print(f"{facts}\naeon is not installed: our times alone")
+        for shape in SHAPES:
+            print(time_alone(shape, rounds), flush=True)
+        return
+    import aeon
+    import numba
+
+    facts |= {"aeon": aeon.__version__, "numba": numba.__version__}
+    numba.set_num_threads(1)
+    print(f"{facts}\n{HEADER}")
+    rows = []
+    for shape in SHAPES:
+        for row in compare(shape, rounds):
+            rows.append(row)
+            print(format_row(row), flush=True)
+    write_results("features", rows, partial=options.quick, facts=facts)
+
+
+if __name__ == "__main__":
+    main()

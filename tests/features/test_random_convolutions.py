@@ -1,0 +1,333 @@
+"""Random convolutions against a plain reading of their definition in numpy."""
+
+import copy
+import json
+import pickle
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from isas import EACH_ISA
+
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.features import RandomConvolutions
+from sensorseq.features.random_convolutions import choose_dilations
+
+TAPS = np.arange(-4, 5)
+WEIGHTS = [
+    np.where(np.isin(np.arange(9), chosen), 2.0, -1.0) for chosen in combinations(range(9), 3)
+]
+
+
+def outputs_of(window, dilation, weights):
+    """Convolve the sum of all channels of a window (t, c), with zeros around it, in float64."""
+    x = window.astype(np.float64).sum(axis=1)
+    reach = 4 * dilation
+    padded = np.pad(x, reach)
+    return sum(
+        weight * padded[reach + tap * dilation :][: len(x)]
+        for tap, weight in zip(TAPS, weights, strict=True)
+    )
+
+
+def shares_of(window, arrays, tolerance=0.0):
+    """Describe a window (t, c) of valid steps: the least and the largest possible shares.
+
+    They differ where an output is within the tolerance of a bias.
+    """
+    low, high = [], []
+    channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
+    ends = np.cumsum(arrays["channel_counts"])
+    done = 0
+    for j, dilation in enumerate(arrays["dilations"].tolist()):
+        for kernel, weights in enumerate(WEIGHTS):
+            end = ends[j * 84 + kernel]
+            used = channels[end - arrays["channel_counts"][j * 84 + kernel] : end]
+            outputs = outputs_of(window[:, used], dilation, weights)
+            inner = outputs[4 * dilation : len(outputs) - 4 * dilation]
+            if (j + kernel) % 2 == 1 and len(window) > 8 * dilation:
+                outputs = inner
+            for bias in biases[done : done + arrays["features_per_dilation"][j]]:
+                low.append((outputs > bias + tolerance).mean() if len(window) else 0.0)
+                high.append((outputs > bias - tolerance).mean() if len(window) else 0.0)
+            done += arrays["features_per_dilation"][j]
+    assert done == len(biases)
+    return np.array(low, np.float32), np.array(high, np.float32)
+
+
+def eighths(rng, *shape):
+    """Return values whose convolutions are exact in float32: ties with a bias are ties in both."""
+    return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
+
+
+# around the lanes of 4, 8 and 16 floats, and around kernels that just fit
+STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128, 129]))
+
+
+@given(
+    steps=STEPS,
+    n_channels=st.integers(1, 11),
+    n_features=st.sampled_from([1, 84, 84 * 3, 84 * 9, 84 * 17, 84 * 40]),
+    max_dilations=st.integers(1, 8),
+    seed=st.integers(0, 2**32),
+)
+@pytest.mark.parametrize("isa", EACH_ISA)
+def test_features_are_the_shares_of_outputs_above_the_biases(
+    isa, steps, n_channels, n_features, max_dilations, seed
+):
+    rng = np.random.default_rng(seed)
+    X = eighths(rng, 3, steps, n_channels)
+    lengths = np.array([steps, *rng.integers(0, steps + 1, 2)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+        convolutions = RandomConvolutions(n_features, max_dilations, seed).fit(X, lengths)
+        found = convolutions.transform(X, lengths)
+    assert found.dtype == np.float32
+    assert found.shape == (3, max(84, n_features)) == (3, convolutions.n_features_)
+    arrays = convolutions.state()["arrays"]
+    for row, length in enumerate(lengths):
+        expected, _ = shares_of(X[row, :length], arrays)
+        np.testing.assert_array_equal(found[row], expected)
+
+
+@pytest.mark.parametrize("shape", [(4, 100, 1), (3, 210, 6), (5, 32, 4)])
+def test_only_outputs_within_rounding_of_a_bias_may_count_otherwise(shape):
+    X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
+    convolutions = RandomConvolutions(84 * 30, random_state=0).fit(X)
+    found = convolutions.transform(X)
+    # 27 additions of values below 2 * 9 * 3 * the largest
+    tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
+    differ = 0.0
+    for row, window in enumerate(X):
+        low, high = shares_of(window, convolutions.state()["arrays"], tolerance)
+        assert (low <= found[row]).all()
+        assert (found[row] <= high).all()
+        differ += (found[row] != shares_of(window, convolutions.state()["arrays"])[0]).mean()
+    assert differ / len(X) < 0.02
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(0, 10**6))
+def test_a_window_has_the_same_features_in_any_batch_and_padding_is_not_read(t, c, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(5, t, c)).astype(np.float32)
+    lengths = rng.integers(0, t + 1, 5)
+    lengths[0] = t
+    spoilt = X.copy()
+    spoilt[np.arange(t) >= lengths[:, None]] = np.nan
+    convolutions = RandomConvolutions(84 * 12, 4, random_state=0).fit(spoilt, lengths)
+    assert np.isfinite(convolutions.state()["arrays"]["biases"]).all()
+    together = convolutions.transform(spoilt, lengths)
+    assert ((together >= 0) & (together <= 1)).all()
+    for row, length in enumerate(lengths):
+        alone = convolutions.transform(spoilt[row : row + 1], lengths[row : row + 1])
+        np.testing.assert_array_equal(together[row], alone[0])
+        if length:
+            cut = convolutions.transform(X[row : row + 1, :length])
+            np.testing.assert_array_equal(together[row], cut[0])
+        else:
+            assert not together[row].any()
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 64])
+def test_the_number_of_threads_changes_no_bit(n_threads):
+    rng = np.random.default_rng(0)
+    X, lengths = rng.normal(size=(37, 50, 3)), rng.integers(0, 51, 37)
+    one = RandomConvolutions(840, random_state=0).fit(X, lengths)
+    several = RandomConvolutions(840, random_state=0, n_threads=n_threads).fit(X, lengths)
+    np.testing.assert_array_equal(one.transform(X, lengths), several.transform(X, lengths))
+    X[[5, 30], 0, [2, 1]] = np.nan
+    lengths[[5, 30]] = 50
+    with pytest.raises(SignalError, match="X is NaN in window 5, step 0, channel 2"):
+        several.transform(X, lengths)
+
+
+@pytest.mark.parametrize("isa", EACH_ISA)
+def test_every_instruction_set_gives_the_same_bits(isa, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(6, 101, 5)).astype(np.float32)
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", "baseline")
+    plain = RandomConvolutions(random_state=0).fit(X)
+    expected = plain.transform(X)
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+    np.testing.assert_array_equal(plain.transform(X), expected)
+    np.testing.assert_array_equal(
+        RandomConvolutions(random_state=0).fit(X).state()["arrays"]["biases"],
+        plain.state()["arrays"]["biases"],
+    )
+
+
+def test_two_dimensions_are_one_channel_and_other_number_types_are_converted():
+    X = np.random.default_rng(0).integers(-100, 100, size=(8, 40))
+    convolutions = RandomConvolutions(840, random_state=0).fit(X)
+    expected = convolutions.transform(X[:, :, None].astype(np.float32))
+    for same in (X, X.astype(np.float64), np.asfortranarray(X.astype(np.float32))):
+        np.testing.assert_array_equal(convolutions.transform(same), expected)
+
+
+@pytest.mark.parametrize("t", [1, 2, 8, 9])
+@pytest.mark.parametrize("c", [1, 2, 12])
+def test_windows_shorter_than_a_kernel_and_constant_channels_have_features(t, c):
+    for X in (np.zeros((1, t, c)), np.full((2, t, c), 0.1), np.ones((1, t, c)) * np.arange(c)):
+        convolutions = RandomConvolutions(168, random_state=0).fit(X)
+        found = convolutions.transform(X)
+        assert np.isfinite(found).all()
+        assert convolutions.state()["arrays"]["dilations"].tolist() == [1]
+
+
+def test_windows_may_be_longer_or_shorter_than_those_of_fit():
+    rng = np.random.default_rng(0)
+    convolutions = RandomConvolutions(840, random_state=0).fit(eighths(rng, 5, 60, 2))
+    for t in (3, 59, 61, 200):
+        X = eighths(rng, 2, t, 2)
+        expected, _ = shares_of(X[0], convolutions.state()["arrays"])
+        np.testing.assert_array_equal(convolutions.transform(X)[0], expected)
+
+
+@given(st.integers(1, 5000), st.integers(1, 300), st.integers(1, 40))
+def test_dilations_rise_from_one_and_share_all_features(n_timesteps, n_features, max_dilations):
+    dilations, features = choose_dilations(n_timesteps, n_features, max_dilations)
+    assert dilations.dtype == features.dtype == np.int32
+    assert dilations[0] == 1
+    assert (np.diff(dilations) > 0).all()
+    assert len(dilations) <= max_dilations
+    assert 8 * dilations[-1] <= max(8, n_timesteps - 1)
+    assert (features >= 1).all()
+    assert features.sum() == n_features
+
+
+def test_channels_of_a_combination_are_distinct_and_biases_are_outputs_of_the_training_windows():
+    X = np.random.default_rng(0).normal(size=(30, 50, 12)).astype(np.float32)
+    arrays = RandomConvolutions(random_state=0).fit(X).state()["arrays"]
+    ends = np.cumsum(arrays["channel_counts"])
+    assert set(arrays["channel_counts"].tolist()) <= set(range(1, 10))
+    parts = np.split(arrays["channel_indices"], ends[:-1])
+    assert all(len(set(part.tolist())) == len(part) for part in parts)
+    assert set(arrays["channel_indices"].tolist()) == set(range(12))
+    # features of the training windows are spread over all shares, not only near 0 and 1
+    shares = RandomConvolutions(random_state=0).fit(X).transform(X)
+    assert 0.45 < shares.mean() < 0.55
+    assert shares.std(axis=0).min() > 0
+
+
+def test_one_seed_gives_one_result_and_another_another():
+    X = np.random.default_rng(0).normal(size=(20, 40, 3))
+    first, again, other = (RandomConvolutions(840, random_state=s).fit(X) for s in (3, 3, 4))
+    np.testing.assert_array_equal(first.transform(X), again.transform(X))
+    assert (first.transform(X) != other.transform(X)).any()
+    drawn = RandomConvolutions(840, random_state=np.random.default_rng(3)).fit(X)
+    np.testing.assert_array_equal(first.transform(X), drawn.transform(X))
+
+
+def test_a_restored_state_gives_the_same_bits():
+    X = np.random.default_rng(0).normal(size=(20, 40, 3))
+    convolutions = RandomConvolutions(840, 5, random_state=np.int64(3)).fit(X)
+    state = convolutions.state()
+    settings = json.loads(json.dumps(state["settings"]))
+    restored = RandomConvolutions.from_state({"settings": settings, "arrays": state["arrays"]})
+    for other in (restored, pickle.loads(pickle.dumps(convolutions)), copy.deepcopy(convolutions)):
+        np.testing.assert_array_equal(other.transform(X), convolutions.transform(X))
+        assert (other.n_features_, other.n_channels_) == (840, 3)
+        assert other.state()["settings"] == settings
+    assert settings["random_state"] == 3
+    assert (restored.n_features, restored.max_dilations) == (840, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, a: s.update(kind="summary"), "of kind 'summary'"),
+        (lambda s, a: s.pop("kind"), "of kind None"),
+        (lambda s, a: s.update(n_channels=0), "n_channels=0"),
+        (lambda s, a: s.update(n_channels=2), "a channel index does not exist"),
+        (lambda s, a: s.pop("n_features"), "lacks the setting 'n_features'"),
+        (lambda s, a: a.pop("biases"), "lacks the array 'biases'"),
+        (lambda s, a: a.update(biases=a["biases"][1:]), "biases and features per dilation"),
+        (lambda s, a: a.update(biases=a["biases"].astype(float)), "'biases' .* is float64"),
+        (lambda s, a: a.update(biases=a["biases"] * np.float32(np.inf)), "not finite"),
+        (lambda s, a: a.update(biases=a["biases"][:, None]), "more than one dimension"),
+        (lambda s, a: a.update(dilations=a["dilations"] * 0), "a dilation is below 1"),
+        (lambda s, a: a.update(dilations=a["dilations"][1:]), "one dilation, one count"),
+        (lambda s, a: a.update(channel_counts=a["channel_counts"] * 0), "no channel"),
+        (lambda s, a: a.update(channel_counts=a["channel_counts"][1:]), "84 combinations"),
+        (lambda s, a: a.update(channel_indices=a["channel_indices"][1:]), "and their counts"),
+        (lambda s, a: a.update(channel_indices=a["channel_indices"] - 1), "does not exist"),
+        (
+            lambda s, a: a.update(features_per_dilation=-a["features_per_dilation"]),
+            "number of features is negative",
+        ),
+    ],
+)
+def test_an_inconsistent_state_is_refused(change, message):
+    X = np.random.default_rng(0).normal(size=(20, 40, 3))
+    state = copy.deepcopy(RandomConvolutions(840, random_state=0).fit(X).state())
+    change(state["settings"], state["arrays"])
+    with pytest.raises((SignalError, ArgumentError), match=message):
+        RandomConvolutions.from_state(state)
+
+
+def test_something_else_is_no_state():
+    with pytest.raises(SignalError, match="lacks settings or arrays"):
+        RandomConvolutions.from_state({"settings": {}})
+
+
+X = np.random.default_rng(0).normal(size=(6, 20, 2))
+
+
+@pytest.mark.parametrize("step", ["fit", "transform"])
+@pytest.mark.parametrize(
+    ("windows", "lengths", "message"),
+    [
+        (X[0, :, 0], None, "expected"),
+        (X[:, :0], None, "no timesteps or no channels"),
+        (X[:, :, :0], None, "no timesteps or no channels"),
+        (X.astype(str), None, "real numbers"),
+        (X, [20, 20], "lengths has shape"),
+        (X, [20, 20, 20, 20, 20, 21], r"lengths\[5\] is 21"),
+        (np.where(np.arange(240).reshape(X.shape) == 171, np.nan, X), None,
+         "X is NaN in window 4, step 5, channel 1"),
+        (np.where(np.arange(240).reshape(X.shape) == 171, -np.inf, X), [20] * 4 + [6, 5],
+         "X is inf in window 4, step 5, channel 1"),
+        (np.where(np.arange(240).reshape(X.shape) == 171, 1e39, X), None,
+         r"X is 1e\+39 in window 4, step 5, channel 1, which is outside the range of float32"),
+    ],
+)  # fmt: skip
+def test_input_that_cannot_be_used_is_named(step, windows, lengths, message):
+    convolutions = RandomConvolutions(840, random_state=0)
+    if step == "transform":
+        convolutions.fit(X)
+    with pytest.raises(SignalError, match=message):
+        getattr(convolutions, step)(windows, lengths)
+
+
+def test_nan_beyond_a_length_is_no_error():
+    windows = np.where(np.arange(240).reshape(X.shape) == 171, np.nan, X)
+    lengths = [20, 20, 20, 20, 5, 20]
+    assert np.isfinite(
+        RandomConvolutions(84).fit(windows, lengths).transform(windows, lengths)
+    ).all()
+
+
+def test_other_misuse_is_named():
+    with pytest.raises(SignalError, match="call fit first"):
+        RandomConvolutions().transform(X)
+    with pytest.raises(SignalError, match="call fit first"):
+        RandomConvolutions().state()
+    with pytest.raises(SignalError, match="X has 1 channels, but the features were fitted on 2"):
+        RandomConvolutions(84).fit(X).transform(X[:, :, :1])
+    with pytest.raises(SignalError, match="no valid step"):
+        RandomConvolutions(84).fit(X, [0] * 6)
+    with pytest.raises(SignalError, match="no valid step"):
+        RandomConvolutions(84).fit(X[:0])
+    with pytest.raises(SignalError, match="too large for sums in float32"):
+        RandomConvolutions(84).fit(np.full((2, 20, 1), 3e38))
+    for argument in ("n_features", "max_dilations", "n_threads"):
+        for value in (0, -1, 2.5, True, "10"):
+            with pytest.raises(ArgumentError, match=f"{argument}="):
+                RandomConvolutions(**{argument: value})
+    with pytest.raises(ArgumentError, match="random_state="):
+        RandomConvolutions(random_state=-1)
+
+
+def test_no_windows_give_no_rows():
+    assert RandomConvolutions(84).fit(X).transform(X[:0]).shape == (0, 84)
