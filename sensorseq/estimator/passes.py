@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import ArgumentError, DivergedError, warn_caller
-from sensorseq.estimator.feature_head import FeatureChoice
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.history import History
 from sensorseq.training.callbacks import notify
@@ -38,6 +38,8 @@ class PassesMixin:
 
     _in_pass = False  # during a call: nothing is held out, scaling is not fitted again
     _passes: dict[str, Any]
+    _head: FeatureHead | None
+    features_: FeatureChoice
     preparation_: Preparation | None
 
     def _learn_pass(

@@ -24,7 +24,6 @@ from sensorseq.estimator.feature_head import (
     fit_feature_head,
 )
 from sensorseq.features.ridge import Fold
-from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.parts import Part, Windows
@@ -136,9 +135,8 @@ def plan_whole_data(
         return FeatureChoice()
     part = None
     if not is_given:
-        rows = train.rows if validation is None else np.concatenate([train.rows, validation.rows])
-        assert windows.rows is not None
-        part = windows.part(np.searchsorted(windows.rows, rows))
+        own: list[Any] = [one.rows for one in (train, validation) if one is not None]
+        part = windows.part(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
     dtype = getattr(torch, estimator.dtype)
     data = prepared.train
     if part is not None and validation is not None:
@@ -275,7 +273,7 @@ def finish_whole_data(
             estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
     if refit_jobs:
-        modules = [job.module for job in refit_jobs]
+        modules: list[Any] = [job.module for job in refit_jobs]
         estimator.module_, *estimator._other_modules = modules
 
 
@@ -367,7 +365,7 @@ def _fit_head(
 ) -> FeatureHead:
     """Weigh the features against networks that did not train on the windows."""
     seen, folds = plan.seen, list(plan.folds)
-    modules: list[LSTMLinear] = [copy.deepcopy(estimator.module_)] if plan.has_held_out else []
+    modules: list[Any] = [copy.deepcopy(estimator.module_)] if plan.has_held_out else []
     modules += [job.module for job in fold_jobs]
     folds = folds[: len(modules)]
     logits = np.full((len(seen.X), seen.n_classes), np.nan)

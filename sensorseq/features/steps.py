@@ -135,11 +135,11 @@ class SummarySteps:
         SignalError
             If the state is of something else, or inconsistent.
         """
-        settings, stored = check_state(state, "summary_steps", {"thresholds": np.float64})
-        restored = cls(settings.get("n_steps"))  # type: ignore[arg-type]  # checked there
-        restored._summary = SummaryFeatures.from_state(
-            {"settings": settings.get("summary"), "arrays": {}}
-        )
+        needed, arrays = ("n_steps", "summary"), {"thresholds": np.float64}
+        settings, stored = check_state(state, "summary_steps", needed, arrays)
+        restored = cls(settings["n_steps"])
+        summary = {"settings": settings["summary"], "arrays": {}}
+        restored._summary = SummaryFeatures.from_state(summary)
         thresholds = stored["thresholds"]
         shape = restored._summary.n_features_, restored.n_steps - 1
         if thresholds.shape != shape or not np.isfinite(thresholds).all():
