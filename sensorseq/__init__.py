@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+    from sensorseq.estimator import (
+        SensorBlendClassifier,
+        SensorLSTMClassifier,
+        SensorLSTMRegressor,
+    )
     from sensorseq.fluctuation.report import FluctuationReport
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.transformers import (
@@ -32,6 +36,7 @@ __all__ = [
     "PreparePipeline",
     "Recording",
     "Resampler",
+    "SensorBlendClassifier",
     "SensorLSTMClassifier",
     "SensorLSTMRegressor",
     "WindowSet",
@@ -49,6 +54,7 @@ __getattr__, __dir__ = lazy_names(
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
         "Resampler": "preprocessing.transformers",
+        "SensorBlendClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",

@@ -14,7 +14,6 @@ from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
-from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.nn import LSTMLinear

@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
+from sensorseq.features.trees import BoostedTrees, make_boosting
 
-NAMES = ("rocket", "summary")
+LINEAR = ("rocket", "summary")
+BOOSTING = "boosting"
+NAMES = (*LINEAR, BOOSTING)
 LSTM = "lstm"
 MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
+_SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
 _BLOCK = 512  # windows described at a time in prediction
-_KINDS = {"rocket": RandomConvolutions, "summary": SummarySteps}
-
-Describe = Callable[[NDArray[Any], NDArray[np.int64] | None], NDArray[Any]]
 
 
 def check_features(features: Any) -> None:
@@ -33,7 +35,8 @@ def check_features(features: Any) -> None:
         Naming the known kinds.
     """
     for kind in _as_list(features):
-        if not callable(kind) and kind not in NAMES:
+        is_name = isinstance(kind, str) and kind in NAMES
+        if not (callable(kind) or is_name or _is_classifier(kind)):
             raise ArgumentError(
                 f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary', a"
                 " function (windows, lengths) -> array of shape (n, f), or a list of these."
@@ -44,8 +47,13 @@ def _as_list(features: Any) -> list[Any]:
     if features is None:
         return []
     if isinstance(features, str) and features == "auto":
-        return list(NAMES)
+        return list(LINEAR)
     return list(features) if isinstance(features, list | tuple) else [features]
+
+
+def _is_classifier(kind: Any) -> bool:
+    """Whether it is a classifier of scikit-learn's, which a blend takes."""
+    return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class FeatureChoice:
 
 
 @dataclass
-class _Block:
+class _LinearBlock:
     """One kind of features and its weights in the linear layer."""
 
     name: str
@@ -137,7 +145,103 @@ class _Block:
                 f"features gave {features.shape[1]} columns, but the model was fitted on"
                 f" {len(self.weight)}."
             )
-        return (features @ self.weight).astype(np.float64) + self.bias
+        return np.asarray((features @ self.weight).astype(np.float64) + self.bias)
+
+    def multiply(self, factor: float) -> None:
+        self.weight = self.weight * np.float32(factor)
+        self.bias = self.bias * factor
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        state = self.describe.state()
+        arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
+        return state["settings"], arrays | {"weight": self.weight, "bias": self.bias}
+
+    @classmethod
+    def restore(
+        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "_LinearBlock":
+        kind: Any = RandomConvolutions if name == "rocket" else SummarySteps
+        how = kind.from_state({"settings": settings, "arrays": _below(arrays, "state.")})
+        weight, bias = arrays["weight"], arrays["bias"]
+        if weight.shape != (how.n_features_, len(bias)) or weight.dtype != np.float32:
+            raise ValueError(
+                f"the weights of {name} features have shape {weight.shape} for"
+                f" {how.n_features_} features and {len(bias)} outputs"
+            )
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"a weight of {name} features is not finite")
+        return cls(name, how, weight, bias)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Channels of the windows, and outputs."""
+        return self.describe.n_channels_, len(self.bias)
+
+
+@dataclass
+class _ProbabilityBlock:
+    """A classifier on summary statistics, whose log-probabilities are added to the logits."""
+
+    name: str
+    summary: SummaryFeatures
+    classifier: Any  # BoostedTrees, or a fitted classifier of the user's
+    n_classes: int
+    factor: float = 1.0
+
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        statistics = self.summary.transform(X, lengths)
+        return self.factor * log_probabilities(self.classifier, statistics, self.n_classes)
+
+    def multiply(self, factor: float) -> None:
+        self.factor *= factor
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        if not isinstance(self.classifier, BoostedTrees):
+            raise InputError(
+                f"a model file cannot hold {type(self.classifier).__name__}, only the network,"
+                " ridge and boosting. Use pickle or skops for a blend with estimators of your own."
+            )
+        state = self.classifier.state()
+        settings = {
+            "trees": state["settings"],
+            "summary": self.summary.state()["settings"],
+            "factor": self.factor,
+        }
+        return settings, state["arrays"]
+
+    @classmethod
+    def restore(
+        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "_ProbabilityBlock":
+        trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
+        summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
+        if trees.n_statistics != summary.n_features_:
+            raise ValueError(
+                f"the trees of {trees.n_statistics} statistics do not fit {summary.n_features_}"
+            )
+        return cls(name, summary, trees, trees.n_outputs, float(settings["factor"]))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Channels of the windows, and outputs."""
+        return self.summary.n_channels_, self.n_classes
+
+
+_Block = _LinearBlock | _ProbabilityBlock
+
+
+def log_probabilities(
+    classifier: Any, statistics: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float64]:
+    """Return bounded log-probabilities, (n, K), of classes 0 to K - 1, some perhaps unknown."""
+    if isinstance(classifier, BoostedTrees):
+        logs = classifier.log_probabilities(statistics)
+    else:
+        known = np.zeros((len(statistics), n_classes))
+        known[:, classifier.classes_] = classifier.predict_proba(statistics)
+        with np.errstate(divide="ignore"):
+            logs = np.log(known)
+    return np.maximum(logs, _SMALLEST_LOG)
 
 
 @dataclass
@@ -177,20 +281,18 @@ class FeatureHead:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a model file."""
-        stored: dict[str, NDArray[Any]] = {}
-        for block in self.blocks:
-            prefix = f"features.{block.name}."
-            stored |= {f"{prefix}weight": block.weight, f"{prefix}bias": block.bias}
-            state = block.describe.state()["arrays"]
-            stored |= {f"{prefix}state.{name}": array for name, array in state.items()}
-        return stored
+        return {
+            f"features.{block.name}.{name}": array
+            for block in self.blocks
+            for name, array in block.state()[1].items()
+        }
 
     def description(self) -> dict[str, Any]:
         """Return what else a model file holds."""
         return {
             "lstm_weight": self.lstm_weight,
             "choice": self.choice.to_dict(),
-            "blocks": {block.name: block.describe.state()["settings"] for block in self.blocks},
+            "blocks": {block.name: block.state()[0] for block in self.blocks},
         }
 
     @classmethod
@@ -204,19 +306,10 @@ class FeatureHead:
         ValueError
             If weights do not fit the features.
         """
-        blocks = []
+        blocks: list[_Block] = []
         for name, settings in description["blocks"].items():
-            own = _below(arrays, f"features.{name}.")
-            state = {"settings": settings, "arrays": _below(own, "state.")}
-            how: Any = _KINDS[name]
-            how = how.from_state(state)
-            weight, bias = own["weight"], own["bias"]
-            if weight.shape != (how.n_features_, len(bias)) or weight.dtype != np.float32:
-                raise ValueError(
-                    f"the weights of {name} features have shape {weight.shape} for"
-                    f" {how.n_features_} features and {len(bias)} outputs"
-                )
-            blocks.append(_Block(name, how, weight, bias))
+            kind = _LinearBlock if name in LINEAR else _ProbabilityBlock
+            blocks.append(kind.restore(name, settings, _below(arrays, f"features.{name}.")))
         choice = FeatureChoice.from_dict(description["choice"])
         return cls(float(description["lstm_weight"]), blocks, choice)
 
@@ -226,30 +319,26 @@ class FeatureHead:
         Raises
         ------
         ValueError
-            If channels or outputs differ, or a weight is not finite.
+            If channels or outputs differ.
         """
         for block in self.blocks:
-            if (block.describe.n_channels_, len(block.bias)) != (n_channels, n_outputs):
+            if block.sizes != (n_channels, n_outputs):
                 raise ValueError(
-                    f"{block.name} features of {block.describe.n_channels_} channels with"
-                    f" {len(block.bias)} outputs; the network has {n_channels} and {n_outputs}"
+                    f"{block.name} features of {block.sizes[0]} channels with {block.sizes[1]}"
+                    f" outputs; the network has {n_channels} and {n_outputs}"
                 )
-            if not (np.isfinite(block.weight).all() and np.isfinite(block.bias).all()):
-                raise ValueError(f"a weight of {block.name} features is not finite")
 
     @property
     def is_plain(self) -> bool:
-        """Whether it holds no function of the user's."""
-        return all(block.name in _KINDS for block in self.blocks)
+        """Whether it holds no function or estimator of the user's."""
+        return all(block.name in NAMES for block in self.blocks)
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
-def describe(
-    how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None
-) -> NDArray[np.float32]:
+def describe(how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float32]:
     """Return features of scaled windows as float32, checked when a user's function made them."""
     if hasattr(how, "transform"):
         made = how.transform(X, lengths)
@@ -331,7 +420,6 @@ def fit_feature_head(
     if len(data.X) > MOST_WINDOWS:
         drawn = np.random.default_rng(seed).choice(len(data.X), MOST_WINDOWS, replace=False)
         data, lstm_logits, folds, rows = _thinned(np.sort(drawn), data, lstm_logits, folds, rows)
-    target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
     tested = np.isfinite(lstm_logits).all(axis=1)
     class_index, weight = data.class_index[tested], data.weight[tested]
 
@@ -341,17 +429,14 @@ def fit_feature_head(
     found: list[_Block] = []
     scores = [lstm_logits]
     for number, kind in enumerate(_as_list(features)):
-        name = kind if isinstance(kind, str) else f"function_{number}"
-        how = _learned(kind, data, seed)
-        values = describe(how, data.X, data.lengths)
-        centre, scale = _standard(values[rows], is_plain=kind == "summary")
-        Z = (values - centre) * scale
-        fitted = fit_ridge(Z, target, data.weight, folds, rows, loss)
-        of_values = scale[:, None] * fitted.weight
-        found.append(
-            _Block(name, how, of_values.astype(np.float32), fitted.bias - centre @ of_values)
-        )
-        scores.append(fitted.out_of_fold)
+        if kind == BOOSTING or _is_classifier(kind):
+            name = BOOSTING if kind == BOOSTING else f"{type(kind).__name__}_{number}"
+            block, out_of_fold = _fit_probabilities(name, kind, data, folds, rows)
+        else:
+            name = kind if isinstance(kind, str) else f"function_{number}"
+            block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss)
+        found.append(block)
+        scores.append(out_of_fold)
     stacked = np.stack(scores)[:, tested]
     weights, log_loss = fit_stack(stacked, class_index, weight)
     together = np.tensordot(weights, stacked, 1)
@@ -364,10 +449,53 @@ def fit_feature_head(
         len(folds),
     )
     for block, factor in zip(found, weights[1:].tolist(), strict=True):
-        block.weight *= np.float32(factor)
-        block.bias *= factor
+        block.multiply(factor)
     used = [block for block in found if block.name in choice.names]
     return FeatureHead(float(weights[0]), used, choice, together, np.flatnonzero(tested))
+
+
+def _fit_linear(
+    name: str,
+    kind: Any,
+    data: HeadData,
+    folds: Sequence[Fold],
+    rows: NDArray[np.int64],
+    seed: np.random.SeedSequence,
+    loss: Callable[[NDArray[np.float64]], float],
+) -> tuple[_Block, NDArray[np.float64]]:
+    """Fit ridge regression on features; return it with its scores of windows left out."""
+    how = _learned(kind, data, seed)
+    values = describe(how, data.X, data.lengths)
+    centre, scale = _standard(values[rows], is_plain=kind == "summary")
+    target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
+    fitted = fit_ridge((values - centre) * scale, target, data.weight, folds, rows, loss)
+    weight = scale[:, None] * fitted.weight
+    block = _LinearBlock(name, how, weight.astype(np.float32), fitted.bias - centre @ weight)
+    return block, fitted.out_of_fold
+
+
+def _fit_probabilities(
+    name: str,
+    kind: Any,
+    data: HeadData,
+    folds: Sequence[Fold],
+    rows: NDArray[np.int64],
+) -> tuple[_Block, NDArray[np.float64]]:
+    """Fit a classifier on summary statistics, and one for each fold; return as `_fit_linear`."""
+    summary = SummaryFeatures().fit(data.X, data.lengths)
+    statistics = summary.transform(data.X, data.lengths)
+
+    def fitted(own: NDArray[np.int64]) -> Any:
+        model = make_boosting() if kind == BOOSTING else clone(kind)
+        return model.fit(statistics[own], data.class_index[own], sample_weight=data.weight[own])
+
+    out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
+    for fit_rows, test_rows in folds:
+        of_fold = fitted(fit_rows)
+        out_of_fold[test_rows] = log_probabilities(of_fold, statistics[test_rows], data.n_classes)
+    final = fitted(rows)
+    classifier = BoostedTrees.of(final) if kind == BOOSTING else final
+    return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
 
 
 def _thinned(

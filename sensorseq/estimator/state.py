@@ -49,9 +49,7 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             packed[_PLAIN + name] = [history.to_rows() for history in value]
         elif isinstance(value, EngineChoice | Abstention):
             packed[_PLAIN + name] = list(value)
-        elif isinstance(value, FluctuationReport):
-            packed[_PLAIN + name] = value.to_dict()
-        elif isinstance(value, FeatureChoice):
+        elif isinstance(value, FluctuationReport | FeatureChoice):
             packed[_PLAIN + name] = value.to_dict()
         elif isinstance(value, FeatureHead) and value.is_plain:
             described = value.description()

@@ -220,9 +220,7 @@ def _make_folds(
     return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
 
 
-def split_folds(
-    target: NDArray[np.int64], groups: Any, n_folds: int, seed: int
-) -> list[Fold]:
+def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
     """Return folds of whole groups with about the share of each class, as many as there can be.
 
     Parameters
@@ -374,6 +372,4 @@ def _fit_head(
         lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
         logits[rows] = estimator._run_member(module, X, lengths)
     final = np.arange(len(plan.data)) if refits or not plan.has_held_out else seen.learn_rows
-    return fit_feature_head(
-        plan.features, seen, logits, folds, final, plan.seed(_FEATURES)
-    )
+    return fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))

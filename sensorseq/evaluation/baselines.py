@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sensorseq.features.summary import summary_features
+from sensorseq.features.trees import make_boosting
 from sensorseq.windows import WindowSet
 
 BASELINES = ("majority", "ridge", "gradient_boosting")
@@ -25,14 +25,7 @@ def make_baseline(name: str, seed: int = 0) -> Any:
             StandardScaler(),
             RidgeClassifierCV(alphas=np.logspace(-3, 3, 13), class_weight="balanced"),
         )
-    # Without early stopping: what it would hold out is windows of recordings it trains on.
-    return HistGradientBoostingClassifier(
-        max_iter=150,
-        learning_rate=0.08,
-        class_weight="balanced",
-        early_stopping=False,
-        random_state=seed,
-    )
+    return make_boosting(seed)
 
 
 def predict_baseline(

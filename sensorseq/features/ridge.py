@@ -107,9 +107,7 @@ class _Solver:
     def _centre(
         self, products: NDArray[np.float64], to_mean: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        return np.asarray(
-            products - to_mean[:, None] - self._to_mean[None, :] + self._mean_squared
-        )
+        return np.asarray(products - to_mean[:, None] - self._to_mean[None, :] + self._mean_squared)
 
     def centred(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the products of other windows with those of the fit, both less the mean."""

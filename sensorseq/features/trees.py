@@ -1,0 +1,170 @@
+"""Boosted trees on summary statistics, as arrays that a model file can hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from sensorseq.errors import SignalError
+from sensorseq.features._checks import check_count, check_state
+
+_ITERATIONS, _LEARNING_RATE = 150, 0.08  # untuned, as the baseline of `evaluate`
+_ARRAYS = {
+    "feature": np.int32,
+    "threshold": np.float64,
+    "left": np.int32,
+    "right": np.int32,
+    "value": np.float64,
+    "root": np.int32,
+    "baseline": np.float64,
+}
+
+
+class BoostedTrees:
+    """The trees of a fitted HistGradientBoostingClassifier: arrays in, log-probabilities out.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Of every node of all trees, one tree after the other: ``feature`` (below 0: a leaf),
+        ``threshold`` (values up to it go left), ``left`` and ``right`` (nodes, always after their
+        own), ``value`` (of a leaf). ``root`` (n_iterations, n_trees) is the first node of each
+        tree, ``baseline`` (n_trees,) what their values are added to.
+    n_statistics : int
+        Columns of the statistics.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
+        self._arrays = dict(arrays)
+        self.n_statistics = n_statistics
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes."""
+        n_trees = self._arrays["root"].shape[1]
+        return 2 if n_trees == 1 else int(n_trees)
+
+    @classmethod
+    def of(cls, fitted: Any) -> "BoostedTrees":
+        """Take the trees of a fitted classifier.
+
+        Parameters
+        ----------
+        fitted : HistGradientBoostingClassifier
+            Fitted on numbers without missing values or categories.
+        """
+        nodes: list[dict[str, NDArray[Any]]] = []
+        root: list[list[int]] = []
+        start = 0
+        for iteration in fitted._predictors:  # scikit-learn gives no public way to them
+            root.append([])
+            for tree in iteration:
+                nodes.append(_shifted(tree.nodes, start))
+                root[-1].append(start)
+                start += len(tree.nodes)
+        arrays = {name: np.concatenate([node[name] for node in nodes]) for name in nodes[0]}
+        arrays["root"] = np.array(root, np.int32)
+        arrays["baseline"] = np.ravel(fitted._baseline_prediction).astype(np.float64)
+        return cls(arrays, fitted.n_features_in_)
+
+    def log_probabilities(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        statistics : ndarray of shape (n, n_statistics)
+            Of each window.
+        """
+        a = self._arrays
+        n_iterations, n_trees = a["root"].shape
+        rows = np.arange(len(statistics))
+        scores = np.tile(a["baseline"], (len(statistics), 1))
+        for iteration in range(n_iterations):
+            for tree in range(n_trees):
+                node = np.full(len(rows), a["root"][iteration, tree])
+                while (inner := a["feature"][node] >= 0).any():
+                    at = node[inner]
+                    value = statistics[rows[inner], a["feature"][at]]
+                    goes_left = value <= a["threshold"][at]
+                    node[inner] = np.where(goes_left, a["left"][at], a["right"][at])
+                scores[:, tree] += a["value"][node]
+        if n_trees == 1:  # one score, of the second class
+            scores = np.hstack([np.zeros_like(scores), scores])
+        return np.asarray(log_softmax(scores, axis=1))
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return what `from_state` needs."""
+        settings = {"kind": "boosted_trees", "n_statistics": self.n_statistics}
+        return {"settings": settings, "arrays": dict(self._arrays)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
+        """Restore from `state`.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state`.
+
+        Raises
+        ------
+        SignalError
+            If the state is of something else, or its trees would not end.
+        """
+        settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
+        n_statistics = check_count("n_statistics", settings["n_statistics"], 1)
+        feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
+        n_nodes = len(feature)
+        place = np.arange(n_nodes)
+        inner = feature >= 0
+        of_node = [stored[name] for name in ("threshold", "left", "right", "value")]
+        is_whole = (
+            all(array.shape == (n_nodes,) for array in (feature, *of_node))
+            and root.ndim == 2
+            and root.size > 0
+            and baseline.shape == root.shape[1:]
+            and ((root >= 0) & (root < n_nodes)).all()
+            and (feature < n_statistics).all()
+            and np.isfinite(stored["value"]).all()
+            and np.isfinite(baseline).all()
+        )
+        if is_whole:
+            children = np.stack([stored["left"], stored["right"]])[:, inner]
+            # a child after its parent: every path ends
+            is_whole = bool(((children > place[inner]) & (children < n_nodes)).all())
+        if not is_whole:
+            raise SignalError("the stored trees are inconsistent.")
+        return cls(stored, n_statistics)
+
+
+def make_boosting(seed: int = 0) -> HistGradientBoostingClassifier:
+    """Return unfitted gradient boosting for summary statistics, untuned.
+
+    Parameters
+    ----------
+    seed : int, default=0
+        Of its random state.
+    """
+    # Without early stopping: what it would hold out is windows of recordings it trains on.
+    return HistGradientBoostingClassifier(
+        max_iter=_ITERATIONS,
+        learning_rate=_LEARNING_RATE,
+        class_weight="balanced",
+        early_stopping=False,
+        random_state=seed,
+    )
+
+
+def _shifted(nodes: Any, start: int) -> dict[str, NDArray[Any]]:
+    """Return the nodes of one tree as arrays, numbered from `start`."""
+    is_leaf = nodes["is_leaf"].astype(bool)
+    return {
+        "feature": np.where(is_leaf, -1, nodes["feature_idx"]).astype(np.int32),
+        "threshold": nodes["num_threshold"].astype(np.float64),
+        "left": (nodes["left"].astype(np.int64) + start).astype(np.int32),
+        "right": (nodes["right"].astype(np.int64) + start).astype(np.int32),
+        "value": nodes["value"].astype(np.float64),
+    }
