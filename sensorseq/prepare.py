@@ -192,7 +192,7 @@ def prepare(
     rated: Mapping[str, float] | None = None,
     balance: str | None = None,
     max_per_recording: int | float | None = None,
-    augmentation: Mapping[str, float] | None = None,
+    augmentation: Mapping[str, Any] | None = None,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
     resume: bool = False,

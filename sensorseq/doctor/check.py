@@ -21,6 +21,8 @@ from sensorseq.doctor.trial import (
 )
 from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
 
 _MOST_WINDOWS = 160  # of those that are trained on
@@ -142,7 +144,12 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Che
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.y, few.lengths)
-    arguments: dict[str, Any] = {"learning_rate": _NO_STEP, "max_epochs": 3}
+    arguments: dict[str, Any] = {
+        "learning_rate": _NO_STEP,
+        "max_epochs": 3,
+        "windows_per_epoch": None,
+        "augment": _with_indices(check_augment(estimator.augment), windows),
+    }
     if estimator.head_norm == "batch":  # whose statistics only the autograd engine can hold
         arguments["engine"] = "autograd"
     trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
@@ -165,6 +172,11 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Che
         " draws random numbers.",
         figures,
     )
+
+
+def _with_indices(how: Augmentation | None, windows: CheckedWindows) -> Augmentation | None:
+    """Return the augmentation for windows whose channels have no names."""
+    return None if how is None else how.with_indices(windows.X.shape[2], windows.channels)
 
 
 def _hold_running_statistics(module: nn.Module) -> None:
@@ -240,6 +252,7 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
         "lr_schedule": "constant",
         "warmup_epochs": 0,
         "batch_size": None,
+        "windows_per_epoch": None,
         "max_timesteps": None,
         "max_epochs": _OWN_STEPS,
     }

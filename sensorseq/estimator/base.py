@@ -54,10 +54,10 @@ from sensorseq.training import (
 from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.config import CLASSIFICATION, count_epochs
 from sensorseq.training.devices import check_device, resolve_device
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
-from sensorseq.training.engine import result_kept_by
+from sensorseq.training.engine import result_kept_by, steps_of_epoch
 from sensorseq.training.inference import predict_outputs
 from sensorseq.training.input_dropout import InputDropout
 from sensorseq.training.inputs import (
@@ -461,7 +461,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> PreparedFit:
         """Make the network and the scaled windows, of parts that are checked."""
         dtype: torch.dtype = getattr(torch, self.dtype)
-        config = replace(config, n_outputs=self._n_outputs)
         n_channels = train.sequences.X.shape[2]
         module = self._make_module(n_channels, seeds.weights).to(device)
         options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
@@ -479,7 +478,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             module,
             data,
             None if validation is None else self._training_data(validation, dtype, training=False),
-            config,
+            self._resolved(config, module, data),
             seeds.training,
             self._facts_of(train, validation),
             {**options, **self._renewal(train, data, seeds.training), **kept_in(checkpoint)},
@@ -510,9 +509,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return replace(
             prepared,
             module=module.to(prepared.module.linear.weight.device),
-            config=replace(config, n_outputs=self._n_outputs),
+            config=self._resolved(config, module, prepared.train),
             seed=seeds.training,
         )
+
+    def _resolved(
+        self, config: TrainingConfig, module: LSTMLinear, train: TrainingData | StreamedData
+    ) -> TrainingConfig:
+        """Return the configuration with its outputs, and the number of epochs for `max_epochs`."""
+        n_epochs = count_epochs(config, steps_of_epoch(module, train, config))
+        return replace(config, n_outputs=self._n_outputs, max_epochs=n_epochs)
 
     def _renewal(
         self, train: Part, data: TrainingData | StreamedData, seed: np.random.SeedSequence
@@ -521,6 +527,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         augmentation = check_augment(self.augment)
         if augmentation is None and not self.input_dropout:
             return {}
+        if augmentation is not None:
+            known = None if self.preparation_ is None else self.preparation_["channels"]
+            augmentation = augmentation.with_indices(train.sequences.X.shape[2], known)
         renew: Callable[[int], Any]
         if isinstance(data, StreamedData):
             stored = self._stored(train.sequences, training=True)
@@ -587,7 +596,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
             n_left_out = self.n_models - len(results)
-            warn_of_the_end(of_member, prepared.config.max_epochs, n_left_out, self.checkpoint)
+            warn_of_the_end(of_member, prepared.config.n_epochs, n_left_out, self.checkpoint)
 
     # What a child says of its targets.
 

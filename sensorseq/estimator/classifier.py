@@ -80,20 +80,32 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
         dampening; momentum for rmsprop.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` decays to a hundredth at `max_epochs`; ``"plateau"`` halves the rate when the
-        monitored value has not improved for a quarter of `patience`.
-    warmup_epochs : int, default=0
-        Epochs of linear increase before the schedule.
+        ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
+        `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
+        improved for a quarter of `patience`.
+    warmup_epochs : int or float, default=0
+        Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
+        steps of the run: 0.05 of 1000 steps are 50, and at least one.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights, which is then validated and kept.
     batch_size : int or None, default=32
         Windows per step; None uses all windows in each step.
-    sampler : {"shuffle", "balanced"}, default="shuffle"
-        ``"balanced"`` draws each class equally often.
+    sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
+        ``"balanced"`` draws each class equally often, ``"sqrt"`` in proportion to the square root
+        of its number of windows.
+    windows_per_epoch : int, optional
+        Windows of one epoch; None uses all. With ``sampler="shuffle"`` no window is repeated before
+        all have been used, over as many epochs as that takes; the other samplers draw this many
+        windows in each epoch.
     last_batch : {"keep", "merge", "drop"}, default="keep"
         What to do with a last batch that is not full.
-    max_epochs : int, default=200
-        Maximum number of epochs.
+    max_epochs : int or "auto", default=200
+        Maximum number of epochs. ``"auto"`` takes enough epochs for 800 optimizer steps on the
+        training part, but at least 60 and at most 200.
+    max_steps : int, optional
+        Bound on the optimizer steps: the run has ``ceil(max_steps / steps per epoch)`` epochs if
+        that is less than `max_epochs`. It ends with the epoch in which `max_steps` is reached, and
+        the schedule of the learning rate ends with it.
     max_grad_norm : float or None, default=1.0
         Bound for gradient clipping; None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
@@ -107,8 +119,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     crop : {"head", "tail", "centre", "random"}, default="head"
         Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
-        Randomly change every training window in each epoch. A dict gives the strengths of
-        `sensorseq.preprocessing.augment.Augmentation`.
+        Randomly change every training window in each epoch. A dict gives the fields of
+        `sensorseq.preprocessing.augment.Augmentation`; its `mirror` and `swap` name channels of a
+        WindowSet or a prepared file, or give their numbers.
     early_stopping : bool, default=True
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs.
     validation_fraction : float, default=0.2
@@ -285,12 +298,14 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         momentum: float = 0.9,
         optimizer_params: Mapping[str, Any] | None = None,
         lr_schedule: str = "cosine",
-        warmup_epochs: int = 0,
+        warmup_epochs: int | float = 0,
         ema_decay: float | None = None,
         batch_size: int | None = 32,
         sampler: str = "shuffle",
+        windows_per_epoch: int | None = None,
         last_batch: str = "keep",
-        max_epochs: int = 200,
+        max_epochs: int | str = 200,
+        max_steps: int | None = None,
         max_grad_norm: float | None = 1.0,
         clip_by: str = "norm",
         weight_decay: float = 0.0,

@@ -57,7 +57,9 @@ _OF_NETWORK = frozenset(
     )
 )
 _DROPOUTS = ("dropout", "recurrent_dropout")
-_FIXED = frozenset(("n_outputs", "task", "deterministic", "max_epochs"))
+_FIXED = frozenset(
+    ("n_outputs", "task", "deterministic", "max_epochs", "max_steps", "windows_per_epoch")
+)
 # Of the training, what may differ from a snapshot on.
 _OF_TRAINING = frozenset(field.name for field in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 4.0  # a step costs as much as so many windows more: measured with 16 to 64 units
@@ -221,10 +223,11 @@ class FitLab:
         own, arguments = self.arguments, {**self.arguments, **arm.change}
 
         def of_step(arguments: Mapping[str, Any]) -> float:
-            batch = arguments["batch_size"] or len(self._train)
-            return 1.0 + STEP_WINDOWS / min(batch, len(self._train))
+            n_drawn = arguments["windows_per_epoch"] or len(self._train)
+            return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_drawn, n_drawn)
 
-        share = n_windows / len(self._train)
+        # an epoch of a given number of windows has as many of whatever part
+        share = 1.0 if own["windows_per_epoch"] else n_windows / len(self._train)
         work = self._products(arguments) / self._products(own)
         return arm.n_epochs * share * work * of_step(arguments) / of_step(own)
 
@@ -346,9 +349,13 @@ class FitLab:
             change["learning_rate"] = self.arguments["learning_rate"] * arm.rate_factor
         if arm.decays:
             change["lr_schedule"] = "cosine"
-        estimator = copied(self._estimator).set_params(**change, max_epochs=arm.n_epochs)
+        estimator = copied(self._estimator).set_params(
+            **change, max_epochs=arm.n_epochs, max_steps=None
+        )
         if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
-            warmup = min(self.arguments["warmup_epochs"], arm.n_epochs // 3)
+            warmup = self.arguments["warmup_epochs"]
+            is_share = 0 < warmup < 1
+            warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
         estimator._replayed = (self.origin.entropy, arm.seed or 0)
         if _OF_WINDOWS & set(change):

@@ -29,6 +29,7 @@ _OF_FIT = {  # argument: what leaves it alone, and what to do instead
         "pickle the estimator between calls instead; it includes the optimizer state",
     ),
     "n_models": (1, "train several estimators instead"),
+    "windows_per_epoch": (None, "give it the windows of one pass"),
     "auto_repair": (False, "set it to False"),
 }
 

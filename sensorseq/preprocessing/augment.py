@@ -1,7 +1,8 @@
 """Augment training windows with copies that vary like another run of the same robot."""
 
 import functools
-from collections.abc import Mapping
+import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,15 +14,20 @@ from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.windows import WindowSet
 
-_KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter")  # in this order
+_STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
+# Each has random numbers of its own, by its place here: new kinds are added at the end.
+_KINDS = (*_STRENGTHS, "mirror")
+
+Channel = str | int
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How strongly copies of a window differ from it; with all strengths 0 they are identical.
 
-    Applied in the order shift, time warp, magnitude warp, scaling, jitter, so that sensor noise
-    comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its strengths.
+    Applied in the order shift, time warp, mirror image, magnitude warp, scaling, offset, jitter, so
+    that sensor noise comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its
+    strengths.
 
     Parameters
     ----------
@@ -41,12 +47,22 @@ class Augmentation:
         all shifts equally likely; from 0 to below 1. Unknown samples repeat the first or last.
     n_knots : int, default=4
         Knots of the warps inside a window, in addition to the two ends.
+    offset : float, default=0
+        One constant for each channel of a window, drawn from N(0, offset) and given as a share of
+        the channel's standard deviation.
+    mirror : sequence of str or int, default=()
+        Channels whose signs all flip together with probability 0.5, by name or by number from 0.
+        Names need windows with channel names: a WindowSet or a prepared file.
+    swap : sequence of pairs of str or int, default=()
+        Pairs of channels that are exchanged with probability 0.5, in the same windows as the signs
+        of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
+        flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
 
     Raises
     ------
     ArgumentError
-        If a strength is negative or not finite, `window_shift` is 1 or more, or `n_knots` is not an
-        integer of at least 1.
+        If a strength is negative or not finite, `window_shift` is 1 or more, `n_knots` is not an
+        integer of at least 1, or `mirror` or `swap` does not name channels or names one twice.
 
     References
     ----------
@@ -60,9 +76,12 @@ class Augmentation:
     magnitude_warp: float = 0.0
     window_shift: float = 0.0
     n_knots: int = 4
+    offset: float = 0.0
+    mirror: Sequence[Channel] = ()
+    swap: Sequence[tuple[Channel, Channel]] = ()
 
     def __post_init__(self) -> None:
-        for name in _KINDS:
+        for name in _STRENGTHS:
             value = getattr(self, name)
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (is_number and np.isfinite(value) and value >= 0):
@@ -75,6 +94,19 @@ class Augmentation:
         knots: Any = self.n_knots
         if not isinstance(knots, int | np.integer) or isinstance(knots, bool) or knots < 1:
             raise ArgumentError(f"n_knots={knots!r} is not an integer of at least 1.")
+        mirror = _check_channels("mirror", self.mirror)
+        pairs: Any = self.swap
+        are_pairs = isinstance(pairs, list | tuple) and all(
+            isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+        )
+        if not are_pairs:
+            raise ArgumentError(
+                f"swap={pairs!r} must be a list of pairs of channels, such as"
+                " [('wheel_left', 'wheel_right')]."
+            )
+        named = _check_channels("swap", tuple(channel for pair in pairs for channel in pair))
+        object.__setattr__(self, "mirror", mirror)
+        object.__setattr__(self, "swap", tuple(zip(named[::2], named[1::2], strict=True)))
 
     @classmethod
     def standard(cls) -> "Augmentation":
@@ -84,14 +116,54 @@ class Augmentation:
     @property
     def is_identity(self) -> bool:
         """Whether windows stay unchanged."""
-        return not any(getattr(self, name) for name in _KINDS)
+        return not (any(getattr(self, name) for name in _STRENGTHS) or self.mirror or self.swap)
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the fields as plain numbers, for provenance."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain numbers and lists, for provenance."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "mirror": list(self.mirror), "swap": [list(pair) for pair in self.swap]}
+
+    def with_indices(
+        self, n_channels: int, channels: Sequence[str] | None = None
+    ) -> "Augmentation":
+        """Return the same with the numbers of the channels in place of their names.
+
+        Parameters
+        ----------
+        n_channels : int
+            Channels of a window.
+        channels : sequence of str, optional
+            Their names; None if they have none.
+
+        Raises
+        ------
+        ArgumentError
+            If `mirror` or `swap` names a channel that is not there.
+        """
+        known = None if channels is None else list(channels)
+
+        def number(name: str, channel: Channel) -> int:
+            if isinstance(channel, str):
+                if known is None:
+                    raise ArgumentError(
+                        f"augmentation: {name} names the channel {channel!r}, but the windows have"
+                        " no channel names; give its number, or a WindowSet."
+                    )
+                check_choice(f"augmentation: channel of {name}", channel, known)
+                return known.index(channel)
+            if channel >= n_channels:
+                raise ArgumentError(
+                    f"augmentation: {name} has the channel {channel}, but the windows have the"
+                    f" channels 0 to {n_channels - 1}."
+                )
+            return channel
+
+        mirror = [number("mirror", channel) for channel in self.mirror]
+        swap = [(number("swap", one), number("swap", other)) for one, other in self.swap]
+        return replace(self, mirror=mirror, swap=swap)
 
 
-def make_augmentation(said: Mapping[str, float]) -> Augmentation:
+def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
     """Return the augmentation with these fields.
 
     Raises
@@ -101,7 +173,7 @@ def make_augmentation(said: Mapping[str, float]) -> Augmentation:
     """
     for name in said:
         check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
-    return Augmentation(**said)  # type: ignore[arg-type]  # checked when made
+    return Augmentation(**said)
 
 
 def augment_copies(
@@ -116,7 +188,8 @@ def augment_copies(
     rows : ndarray of shape (n_windows,), int64
         Index of each window; equal indices mark copies.
     augmentation : Augmentation
-        Kinds and strengths; jitter is relative to the standard deviation over these windows.
+        Kinds and strengths; jitter and offset are relative to the standard deviation over these
+        windows.
     seed : int
         Equal seeds give equal changes.
     """
@@ -128,7 +201,7 @@ def augment_copies(
     X = windows.X.copy()
     X[later] = augment_windows(
         X[later],
-        augmentation,
+        augmentation.with_indices(X.shape[2], windows.channels),
         seed,
         lengths[later],
         rows[later],
@@ -159,7 +232,8 @@ def augment_windows(
     X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
         The second form is one channel.
     augmentation : Augmentation
-        Kinds and strengths of the changes.
+        Kinds and strengths of the changes. Channels of `mirror` and `swap` are numbers here; see
+        `Augmentation.with_indices`.
     random_state : int, Generator, RandomState or None
         Equal seeds give equal changes. One number is drawn from a generator.
     lengths : array-like of shape (n_windows,), optional
@@ -169,8 +243,8 @@ def augment_windows(
     copies : array-like of shape (n_windows,), int, optional
         Copy number, so that copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
-        Standard deviation that `jitter` is relative to, such as `channel_sd_of` the training
-        windows. By default the window's own.
+        Standard deviation that `jitter` and `offset` are relative to, such as `channel_sd_of` the
+        training windows. By default the window's own.
     neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where there are none. Do not use samples from another part of a split.
@@ -191,6 +265,7 @@ def augment_windows(
         raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
     windows = _as_windows(X)
     n_windows, n_timesteps, n_channels = windows.shape
+    augmentation = augmentation.with_indices(n_channels)
     valid = _check_counts("lengths", lengths, n_windows, n_timesteps, most=n_timesteps)
     index = _check_counts("indices", indices, n_windows, np.arange(n_windows))
     copy = _check_counts("copies", copies, n_windows, 0)
@@ -296,6 +371,10 @@ def _augment(
     if how.time_warp and n_timesteps > 2:
         speed = streams.of("time_warp").normal(0, how.time_warp, how.n_knots + 2)
         x = _at_times(x, _warped_times(speed, n_timesteps))
+    if (how.mirror or how.swap) and streams.of("mirror").random() < 0.5:
+        order, sign = _mirror_image(how, n_channels)
+        x = x[:, order] * sign
+        noise_sd = noise_sd[order] if sd is None else noise_sd  # a sensor keeps its own
     if how.magnitude_warp:
         gains = streams.of("magnitude_warp").normal(
             1, how.magnitude_warp, (how.n_knots + 2, n_channels)
@@ -303,9 +382,38 @@ def _augment(
         x = x * (_spline(n_timesteps, how.n_knots) @ gains)
     if how.scaling:
         x = x * streams.of("scaling").normal(1, how.scaling, n_channels)
+    if how.offset:
+        x = x + how.offset * noise_sd * streams.of("offset").normal(size=n_channels)
     if how.jitter:
         x = x + how.jitter * noise_sd * streams.of("jitter").normal(size=x.shape)
     return x
+
+
+def _mirror_image(how: Augmentation, n_channels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return which channel comes to each place, and the sign it gets there."""
+    order, sign = np.arange(n_channels), np.ones(n_channels)
+    mirror: Any = how.mirror
+    pairs: Any = how.swap
+    for one, other in pairs:
+        order[[one, other]] = other, one
+    sign[list(mirror)] = -1.0
+    return order, sign
+
+
+def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
+    """Return names and numbers of channels, each of them once."""
+    checked = []
+    for channel in channels if isinstance(channels, list | tuple) else (None,):
+        is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)
+        if not (isinstance(channel, str) or (is_number and channel >= 0)):
+            raise ArgumentError(
+                f"{name}={channels!r} must contain names of channels, or their numbers from 0."
+            )
+        checked.append(channel if isinstance(channel, str) else int(channel))
+    twice = next((channel for channel in checked if checked.count(channel) > 1), None)
+    if twice is not None:
+        raise ArgumentError(f"{name}={channels!r} has the channel {twice!r} more than once.")
+    return tuple(checked)
 
 
 def _shifted(

@@ -79,7 +79,7 @@ class BalanceSection(_Section):
 
     strategy: str | None = None
     max_per_recording: int | float | None = None
-    augmentation: dict[str, int | float] | None = None
+    augmentation: dict[str, int | float | list[Any]] | None = None
 
 
 # Arguments of `prepare` whose key in a section is shorter.

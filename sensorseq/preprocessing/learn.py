@@ -64,7 +64,7 @@ class LearnPlan:
     rated: Mapping[str, float] | None = None
     balance: str | None = None
     max_per_recording: int | float | None = None
-    augmentation: Mapping[str, float] | None = None
+    augmentation: Mapping[str, Any] | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
@@ -177,6 +177,8 @@ class LearnPlan:
         """
         if split is None:
             return None
+        if self.augmentation is not None:  # its channels are known only now
+            make_augmentation(self.augmentation).with_indices(len(channels), channels)
         train = np.flatnonzero(split == "train")
 
         def scaler_of(rows: NDArray[np.int64]) -> Scaler:

@@ -92,7 +92,7 @@ class PreparePipeline:
         See `balance_indices`.
     max_per_recording : int or float, optional
         Most rows that one recording may contribute to its class when balancing.
-    augmentation : mapping of str to float, optional
+    augmentation : mapping, optional
         Fields of `Augmentation`: how copies made by ``balance="oversample"`` differ from their
         window. Applied when a model is fitted to a prepared file; for arrays see `ClassBalancer`.
     random_state : int, default=0
@@ -138,7 +138,7 @@ class PreparePipeline:
         rated: Mapping[str, float] | None = None,
         balance: str | None = None,
         max_per_recording: int | float | None = None,
-        augmentation: Mapping[str, float] | None = None,
+        augmentation: Mapping[str, Any] | None = None,
         random_state: RandomState = 0,
     ) -> None:
         arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
@@ -252,7 +252,7 @@ class PreparePipeline:
             if isinstance(use[name], Iterable) and not isinstance(use[name], str):
                 use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
         for name in ("rated", "augmentation"):
-            use[name] = None if use[name] is None else dict(use[name])
+            use[name] = None if use[name] is None else _lists(use[name])
         return PrepareConfiguration.of(use).model_dump()
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
@@ -413,6 +413,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _lists(value: Any) -> Any:
+    """Return nested values with lists in place of tuples, and plain mappings."""
+    if isinstance(value, Mapping):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _table(windows: WindowSet) -> WindowTable:

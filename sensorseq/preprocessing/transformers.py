@@ -667,6 +667,8 @@ class _Given:
             again = np.flatnonzero(number)
             train_lengths = None if self.lengths is None else self.lengths[self.train]
             sd = channel_sd_of(windows[self.train], train_lengths)
+            if isinstance(self.X, WindowSet):
+                augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
             changed = augment_windows(
                 values[again],
                 augmentation,

@@ -52,7 +52,8 @@ class EpochAugmentation:
     Parameters
     ----------
     augmentation : Augmentation
-        What to change, and how much; jitter is a share of each channel's sd over all windows.
+        What to change, and how much; jitter and offset are shares of each channel's sd over all
+        windows.
     sequences : Sequences
         The training windows, cropped and not yet scaled.
     scale : callable
@@ -91,7 +92,8 @@ class EpochAugmentation:
 class StoredAugmentation:
     """What `EpochAugmentation` is, for windows that are changed as they are read from a file.
 
-    The windows are the same but for the rounding of the deviation that jitter is a share of.
+    The windows are the same but for the rounding of the deviation that jitter and offset are
+    shares of.
     """
 
     def __init__(

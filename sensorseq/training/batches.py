@@ -21,10 +21,11 @@ class BatchSampler:
         Class of each training window.
     batch_size : int or None
         None, or more than there is: one batch.
-    sampler : {"shuffle", "balanced"}
+    sampler : {"shuffle", "balanced", "sqrt"}
         ``"shuffle"`` visits every window once in random order. ``"balanced"`` draws as many
         windows, in equal shares from each class: windows of a large class are skipped alternately,
-        those of a small one come several times.
+        those of a small one come several times. ``"sqrt"`` does the same with shares proportional
+        to the square root of the class's number of windows.
     last_batch : {"keep", "merge", "drop"}
         What to do with a last batch that is not full: keep it, merge it into the one before, or
         drop it from this epoch. A single batch is always kept.
@@ -33,6 +34,10 @@ class BatchSampler:
         batch normalization needs two windows.
     rng : numpy.random.Generator
         Determines the order.
+    windows_per_epoch : int, optional
+        Windows of one epoch; all by default. With ``"shuffle"``, the next epoch continues where
+        this one ended, so that every window comes once before any comes again. No window comes
+        twice in an epoch unless `windows_per_epoch` is more than there are.
     """
 
     def __init__(
@@ -43,18 +48,25 @@ class BatchSampler:
         last_batch: str,
         rng: np.random.Generator,
         minimum_size: int = 1,
+        *,
+        windows_per_epoch: int | None = None,
     ) -> None:
         n_windows = len(class_index)
+        n_drawn = windows_per_epoch or n_windows
         self._rng = rng
         self._n_windows = n_windows
+        self._n_drawn = n_drawn
+        self._is_sqrt = sampler == "sqrt"
         self._rows_of_class = (
             [np.flatnonzero(class_index == k) for k in np.unique(class_index)]
-            if sampler == "balanced"
+            if sampler in ("balanced", "sqrt")
             else None
         )
-        self._edges = _edges(
-            n_windows, min(batch_size or n_windows, n_windows), last_batch, minimum_size
-        )
+        # Of a permutation, what the epochs so far have not used.
+        self._left: Rows | None = None
+        if windows_per_epoch is not None and self._rows_of_class is None:
+            self._left = np.zeros(0, np.int64)
+        self._edges = _edges(n_drawn, batch_size, last_batch, minimum_size)
 
     @property
     def n_batches(self) -> int:
@@ -73,27 +85,74 @@ class BatchSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to draw the epochs that follow."""
-        return {"rng": generator_state(self._rng)}
+        state: dict[str, Any] = {"rng": generator_state(self._rng)}
+        if self._left is not None:
+            state |= {"left": self._left.tolist(), "n_windows": self._n_windows}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called."""
         self._rng.bit_generator.state = state["rng"]
+        if self._left is not None:  # of other windows it is of no use
+            is_same = state.get("n_windows") == self._n_windows
+            self._left = np.array(state["left"] if is_same else [], np.int64)
 
     def _order(self) -> Rows:
+        if self._left is not None:
+            return self._continued(self._left)
         if self._rows_of_class is None:
             return self._rng.permutation(self._n_windows)
-        n_classes = len(self._rows_of_class)
-        # Shares differ by one at most; which classes get the odd one is drawn, too.
-        shares = np.full(n_classes, self._n_windows // n_classes)
-        shares[self._rng.permutation(n_classes)[: self._n_windows % n_classes]] += 1
+        shares = self._sqrt_shares() if self._is_sqrt else self._equal_shares()
         drawn = [
             draw_in_rounds(rows, int(share), self._rng)
             for rows, share in zip(self._rows_of_class, shares, strict=True)
         ]
         return self._rng.permutation(np.concatenate(drawn))
 
+    def _equal_shares(self) -> Rows:
+        assert self._rows_of_class is not None
+        n_classes = len(self._rows_of_class)
+        # Shares differ by one at most; which classes get the odd one is drawn, too.
+        shares = np.full(n_classes, self._n_drawn // n_classes)
+        shares[self._rng.permutation(n_classes)[: self._n_drawn % n_classes]] += 1
+        return shares
 
-def _edges(n_windows: int, batch_size: int, last_batch: str, minimum_size: int) -> list[int]:
+    def _sqrt_shares(self) -> Rows:
+        """Return whole shares, each rounded up or down so that its expectation is exact."""
+        assert self._rows_of_class is not None
+        root = np.sqrt([len(rows) for rows in self._rows_of_class])
+        exact = self._n_drawn * root / root.sum()
+        # Systematic sampling: classes in random order, rounded along their cumulative sum.
+        order = self._rng.permutation(len(exact))
+        edges = np.concatenate([[0.0], np.cumsum(exact[order])])
+        edges[-1] = self._n_drawn
+        shares = np.empty(len(exact), np.int64)
+        shares[order] = np.diff(np.floor(edges + self._rng.random()).astype(np.int64))
+        return shares
+
+    def _continued(self, left: Rows) -> Rows:
+        """Return the next windows of one permutation after another."""
+        n_used = self._edges[-1]  # windows of a dropped batch come in the next epoch
+        taken = [left]
+        while sum(map(len, taken)) < n_used:
+            # Those that have not come in this epoch come first.
+            times = np.bincount(np.concatenate(taken), minlength=self._n_windows)
+            following = self._rng.permutation(self._n_windows)
+            taken.append(following[np.argsort(times[following], kind="stable")])
+        order = np.concatenate(taken)
+        self._left = order[n_used:]
+        return self._rng.permutation(order[:n_used])
+
+
+def count_batches(
+    n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int = 1
+) -> int:
+    """Return the batches of an epoch of `n_windows`; the arguments are those of `BatchSampler`."""
+    return len(_edges(n_windows, batch_size, last_batch, minimum_size)) - 1
+
+
+def _edges(n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int) -> list[int]:
+    batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
     tail = edges[-1] - edges[-2]
     if len(edges) > 2 and tail < batch_size:

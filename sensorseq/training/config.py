@@ -1,5 +1,7 @@
 """TrainingConfig: validated training settings; and the choice of the engine."""
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,12 +22,15 @@ OPTIMIZERS = {  # the keys torch's optimizer of that name takes beside its own a
     "sgd": ("dampening", "nesterov"),
 }
 SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
-SAMPLERS = ("shuffle", "balanced")
+SAMPLERS = ("shuffle", "balanced", "sqrt")
 LAST_BATCHES = ("keep", "merge", "drop")
 CLIPPINGS = ("norm", "value")
 CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
 ENGINES = ("auto", "native", "autograd")
+AUTO = "auto"  # of max_epochs
+AUTO_STEPS = 800  # that max_epochs="auto" aims for
+AUTO_EPOCHS = (60, 200)  # its fewest and most epochs
 
 
 def monitors_of(task: str) -> tuple[str, ...]:
@@ -102,13 +107,16 @@ class TrainingConfig:
     optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
-        See `sensorseq.training.optim` and `sensorseq.training.average`.
+        See `sensorseq.training.optim` and `sensorseq.training.average`. `warmup_epochs` is a number
+        of epochs (int) or a share of all steps of the run (float in (0, 1)).
     batch_size : int or None
         None: the whole training part is one batch.
-    sampler, last_batch
+    sampler, windows_per_epoch, last_batch
         See `sensorseq.training.batches`.
-    max_epochs : int
-        Maximum number of epochs.
+    max_epochs : int or "auto"
+        Maximum number of epochs; see `count_epochs` for ``"auto"``.
+    max_steps : int or None
+        Bound on the optimizer steps; see `count_epochs`.
     max_grad_norm : float or None
         Bound of the gradient before the optimizer sees it: on its global norm for
         ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
@@ -143,12 +151,14 @@ class TrainingConfig:
     momentum: float = 0.9
     optimizer_params: Mapping[str, Any] | None = None
     lr_schedule: str = "cosine"
-    warmup_epochs: int = 0
+    warmup_epochs: int | float = 0
     ema_decay: float | None = None
     batch_size: int | None = 32
     sampler: str = "shuffle"
+    windows_per_epoch: int | None = None
     last_batch: str = "keep"
-    max_epochs: int = 200
+    max_epochs: int | str = 200
+    max_steps: int | None = None
     max_grad_norm: float | None = 1.0
     clip_by: str = "norm"
     weight_decay: float = 0.0
@@ -178,7 +188,7 @@ class TrainingConfig:
         check_real("momentum", self.momentum, 0.0, 1.0)
         self._check_optimizer_params()
         check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
-        check_integer("warmup_epochs", self.warmup_epochs, 0)
+        _check_warmup(self.warmup_epochs)
         if self.warmup_epochs and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={self.warmup_epochs} cannot be combined with"
@@ -190,8 +200,18 @@ class TrainingConfig:
         if self.batch_size is not None:
             check_integer("batch_size", self.batch_size, 1)
         check_choice("sampler", self.sampler, SAMPLERS)
+        if self.windows_per_epoch is not None:
+            check_integer("windows_per_epoch", self.windows_per_epoch, 1)
         check_choice("last_batch", self.last_batch, LAST_BATCHES)
-        check_integer("max_epochs", self.max_epochs, 1)
+        if isinstance(self.max_epochs, str):
+            if self.max_epochs != AUTO:
+                raise ArgumentError(
+                    f"max_epochs={self.max_epochs!r} must be an integer of at least 1, or {AUTO!r}."
+                )
+        else:
+            check_integer("max_epochs", self.max_epochs, 1)
+        if self.max_steps is not None:
+            check_integer("max_steps", self.max_steps, 1)
         if self.max_grad_norm is not None:
             check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
         check_choice("clip_by", self.clip_by, CLIPPINGS)
@@ -206,6 +226,16 @@ class TrainingConfig:
         check_choice("monitor", self.monitor, monitors_of(self.task))
         check_flag("restore_best", self.restore_best)
         check_flag("deterministic", self.deterministic)
+
+    @property
+    def n_epochs(self) -> int:
+        """The value of `max_epochs` where it is a number; see `count_epochs` for ``"auto"``."""
+        if isinstance(self.max_epochs, str):
+            raise ArgumentError(
+                f"max_epochs={self.max_epochs!r} has no number before the training windows are"
+                " known."
+            )
+        return int(self.max_epochs)
 
     def _check_optimizer_params(self) -> None:
         params = self.optimizer_params
@@ -224,4 +254,54 @@ class TrainingConfig:
                 )
         check_keys(
             f"optimizer_params of optimizer={self.optimizer!r}", params, OPTIMIZERS[self.optimizer]
+        )
+
+
+def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
+    """Return the epochs of a run, before any early stopping.
+
+    ``max_epochs="auto"`` takes enough epochs for `AUTO_STEPS` steps, but no fewer and no more than
+    `AUTO_EPOCHS`. `max_steps` ends the run with the epoch in which that many steps are reached.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Its `max_epochs` and `max_steps` are read.
+    steps_per_epoch : int
+        Batches of an epoch.
+    """
+    if isinstance(config.max_epochs, str):
+        fewest, most = AUTO_EPOCHS
+        n_epochs = min(max(math.ceil(AUTO_STEPS / steps_per_epoch), fewest), most)
+    else:
+        n_epochs = config.n_epochs
+    if config.max_steps is None:
+        return n_epochs
+    return min(n_epochs, math.ceil(config.max_steps / steps_per_epoch))
+
+
+def count_warmup_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
+    """Return the steps over which the learning rate rises; at least one for a share.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Its `warmup_epochs` is read.
+    steps_per_epoch : int
+        Batches of an epoch.
+    """
+    n_steps = count_epochs(config, steps_per_epoch) * steps_per_epoch
+    if 0 < config.warmup_epochs < 1:
+        return max(1, round(config.warmup_epochs * n_steps))
+    return min(int(config.warmup_epochs) * steps_per_epoch, n_steps)
+
+
+def _check_warmup(value: Any) -> None:
+    is_share = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
+    if not is_share:
+        check_integer("warmup_epochs", value, 0)
+    elif not 0 < value < 1:
+        raise ArgumentError(
+            f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a number in"
+            " (0, 1) (a share of all steps)."
         )

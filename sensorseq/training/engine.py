@@ -18,9 +18,16 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.average import WeightAverage
+from sensorseq.training.batches import count_batches
 from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint
-from sensorseq.training.config import AUTOGRAD, EngineChoice, TrainingConfig, choose_engine
+from sensorseq.training.config import (
+    AUTOGRAD,
+    EngineChoice,
+    TrainingConfig,
+    choose_engine,
+    count_epochs,
+)
 from sensorseq.training.crop import crop_tensor
 from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
@@ -202,7 +209,7 @@ def train_network(
                 checkpoint = None  # all go on from it, the first writes it
         watchers = Watchers(callbacks)
         try:
-            watchers.notify("on_fit_begin", module, config)
+            watchers.notify("on_fit_begin", module, run.config)
             ended_by = run.run(watchers, checkpoint)
             run.restore_best()
         finally:
@@ -280,7 +287,6 @@ class Run:
     ) -> None:
         self.device = next(module.parameters()).device
         self.module = module
-        self.config = config
         self.train = train.to(self.device)
         self.validation = None if validation is None else validation.to(self.device)
         self.objective = Objective(config, self.train.target)
@@ -298,8 +304,11 @@ class Run:
             config.sampler,
             config.last_batch,
             np.random.default_rng(order_seed),
-            minimum_size=_minimum_batch(module, len(train), config.batch_size),
+            minimum_size=_minimum_batch(module, _windows_drawn(train, config), config.batch_size),
+            windows_per_epoch=config.windows_per_epoch,
         )
+        # From here on, max_epochs is the number of epochs that the run has.
+        self.config = replace(config, max_epochs=count_epochs(config, self.batches.n_batches))
         self.crop_rng = np.random.default_rng(crop_seed)
         self.schedule: Schedule | ReplayedRates | OwnRates = Schedule(
             config, self.batches.n_batches
@@ -387,7 +396,7 @@ class Run:
             return "diverged"
         if self.config.early_stopping and self.best.exhausted:
             return "early_stopping"
-        return "max_epochs" if len(self.history) >= self.config.max_epochs else None
+        return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def end_epoch(
         self,
@@ -643,6 +652,29 @@ def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:
 
 def _is_finite(row: Mapping[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values())
+
+
+def steps_of_epoch(
+    module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
+) -> int:
+    """Return the optimizer steps of one epoch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    train : TrainingData or StreamedData
+        The training windows.
+    config : TrainingConfig
+        How to train.
+    """
+    n_drawn = _windows_drawn(train, config)
+    minimum = _minimum_batch(module, n_drawn, config.batch_size)
+    return count_batches(n_drawn, config.batch_size, config.last_batch, minimum)
+
+
+def _windows_drawn(train: TrainingData | StreamedData, config: TrainingConfig) -> int:
+    return config.windows_per_epoch or len(train)
 
 
 def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sensorseq.errors import ArgumentError
-from sensorseq.training.config import TrainingConfig
+from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup_steps
 
 COSINE_END = 0.01  # share of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
@@ -54,13 +54,15 @@ class Schedule:
     """The learning rate of each step.
 
     - ``constant``: `learning_rate`.
-    - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it after `max_epochs`.
+    - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it at the end of the
+      run.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of
       `patience` epochs.
     - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to far below
       it at the last step [1]_, with the shape of torch's ``OneCycleLR``.
 
-    In the first three, the rate first rises linearly for `warmup_epochs`.
+    In the first three, the rate first rises linearly for `warmup_epochs`. The length of the run is
+    that of `sensorseq.training.config.count_epochs`.
 
     References
     ----------
@@ -69,8 +71,8 @@ class Schedule:
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
         self._config = config
-        self._n_steps = config.max_epochs * steps_per_epoch
-        self._n_warmup = min(config.warmup_epochs * steps_per_epoch, self._n_steps)
+        self._n_steps = count_epochs(config, steps_per_epoch) * steps_per_epoch
+        self._n_warmup = count_warmup_steps(config, steps_per_epoch)
         self._plateau_scale = 1.0
         self._plateau_patience = max(1, config.patience // 4)
         self._n_stale = 0

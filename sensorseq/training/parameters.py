@@ -101,9 +101,9 @@ def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
 
 def _check_class_weight(class_weight: Any, sampler: str) -> None:
     check_class_weight(class_weight)
-    if isinstance(class_weight, str) and sampler == "balanced":
+    if isinstance(class_weight, str) and sampler in ("balanced", "sqrt"):
         raise ArgumentError(
-            f"class_weight={class_weight!r} and sampler='balanced' both correct the same"
+            f"class_weight={class_weight!r} and sampler={sampler!r} both correct the same"
             " imbalance, so together they overcorrect it; use one of them."
         )
 

@@ -64,7 +64,8 @@ def train_pass(
     train : TrainingData or StreamedData
         The windows that arrived.
     config : TrainingConfig
-        `max_epochs`, the schedule, and all of early stopping are not used.
+        `max_epochs`, `max_steps`, `windows_per_epoch`, the schedule, and all of early stopping are
+        not used.
     state : mapping
         What the pass before returned; to begin with ``{"entropy": int}``, the seed of all passes.
     engine, refresh
@@ -78,6 +79,8 @@ def train_pass(
     config = replace(
         config,
         max_epochs=1,
+        max_steps=None,
+        windows_per_epoch=None,
         lr_schedule="constant",
         warmup_epochs=0,
         early_stopping=False,

@@ -113,13 +113,14 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
     """
     samples: Any = windows.X
     how = make_augmentation(_told_augmentation(windows.provenance))
+    how = how.with_indices(samples.n_channels, windows.channels)
     number = np.zeros(len(windows), np.int64)
     number[:n_train] = copy_numbers(samples.rows[:n_train])
     lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
     lengths_of[samples.rows] = np.asarray(windows.lengths)
     seed = _told_seed(windows.provenance)
     sd = np.zeros(samples.n_channels)
-    if how.jitter:
+    if how.jitter or how.offset:
         part = StoredPart(Sequences(samples, np.asarray(windows.lengths)))
         sd = part.channel_sd(np.flatnonzero(number[:n_train] == 0))
 
@@ -134,7 +135,7 @@ def _told_seed(provenance: Mapping[str, Any]) -> int:
     return int(provenance["configuration"]["split"]["random_state"] or 0)
 
 
-def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, float]:
+def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     configuration = provenance.get("configuration") or {}
     return (configuration.get("balance") or {}).get("augmentation") or {}
 

@@ -44,11 +44,11 @@ class ProgressReport(Callback):
 
     def on_fit_begin(self, module: Any, config: TrainingConfig) -> None:
         """Open the bar."""
-        self._max_epochs = config.max_epochs
+        self._max_epochs = config.n_epochs
         if self._notebook is not None:
             self._line = self._notebook(_plain("training"), raw=True, display_id=True)
         elif self._console.is_terminal:
-            self._bar = _Bar(self._console, config.max_epochs)
+            self._bar = _Bar(self._console, config.n_epochs)
             self._bar.start()
 
     def on_epoch_end(self, module: Any, history: History) -> None:

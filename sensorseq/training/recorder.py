@@ -134,9 +134,9 @@ class Recorder:
         self._is_alone = is_alone
         self._objective = run.objective
         self.detail_every = detail_period(
-            config.max_epochs * run.batches.n_batches, n_windows=len(train)
+            config.n_epochs * run.batches.n_batches, n_windows=len(train)
         )
-        self._snapshot_every = max(1, math.ceil(config.max_epochs / SNAPSHOT_SHARE))
+        self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
         self._first_snapshot: list[Snapshot] = []
         self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
         is_shared = run.ranks is not None

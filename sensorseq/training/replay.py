@@ -195,4 +195,11 @@ def absorb_scaling(module: nn.Module, mean: Tensor, sd: Tensor) -> None:
 
 def arm_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
     """Return a configuration that trains so many epochs and ends with its last weights."""
-    return replace(config, **changes, max_epochs=n_epochs, early_stopping=False, restore_best=False)
+    return replace(
+        config,
+        **changes,
+        max_epochs=n_epochs,
+        max_steps=None,
+        early_stopping=False,
+        restore_best=False,
+    )

@@ -166,7 +166,9 @@ class _Member:
         width = network.hidden_size * network.n_directions
         inputs = network.input_size + (network.num_layers - 1) * width
         products = 4 * width * (inputs + network.num_layers * network.hidden_size)
-        batch = min(self.job.config.batch_size or math.inf, len(self.train))
+        config = self.job.config
+        n_drawn = config.windows_per_epoch or len(self.train)
+        batch = min(config.batch_size or math.inf, n_drawn)
         return 3.0 * batch * self.crops.n_timesteps * products
 
 
@@ -515,7 +517,7 @@ class _Group:
             try:
                 for member in self._active:
                     member.module.eval()
-                    member.notify("on_fit_begin", member.job.config)
+                    member.notify("on_fit_begin", member.run.config)
                 self._end_failed()
                 while self._active:
                     self._train_epoch()

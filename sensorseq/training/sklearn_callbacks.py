@@ -87,7 +87,7 @@ class FitTasks(Callback):
         """Open the root task."""
         self._config = config
         if hasattr(self._estimator, "_init_callback_context"):
-            self._root = self._estimator._init_callback_context(max_subtasks=config.max_epochs)
+            self._root = self._estimator._init_callback_context(max_subtasks=config.n_epochs)
             self._root.call_on_fit_task_begin(**self._task())
 
     def on_epoch_begin(self, module: nn.Module, history: History) -> None:

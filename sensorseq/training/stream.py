@@ -54,11 +54,20 @@ class StreamedSampler(BatchSampler):
         rng: np.random.Generator,
         minimum_size: int = 1,
         *,
+        windows_per_epoch: int | None = None,
         places: NDArray[np.int64],
         block_windows: int,
         buffer_windows: int,
     ) -> None:
-        super().__init__(class_index, batch_size, sampler, last_batch, rng, minimum_size)
+        super().__init__(
+            class_index,
+            batch_size,
+            sampler,
+            last_batch,
+            rng,
+            minimum_size,
+            windows_per_epoch=windows_per_epoch,
+        )
         largest = int(np.diff(self._edges).max())
         if largest > buffer_windows:
             raise ArgumentError(
@@ -87,7 +96,7 @@ class StreamedSampler(BatchSampler):
 
     def _order(self) -> Rows:
         drawn = np.arange(self._n_windows)
-        if self._rows_of_class is not None:
+        if self._rows_of_class is not None or self._left is not None:
             drawn = np.sort(super()._order())
         _, block = np.unique(self.places[drawn] // self.block_windows, return_inverse=True)
         rank = self._rng.permutation(int(block.max()) + 1)

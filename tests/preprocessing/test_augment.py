@@ -18,8 +18,10 @@ from sensorseq.preprocessing.augment import (
 from sensorseq.preprocessing.transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.windows import WindowSet
 
-KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift")
-EVERYTHING = Augmentation(0.05, 0.1, 0.2, 0.2, 0.1)
+KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
+MIRROR = {"mirror": [0, 2], "swap": [(0, 1)]}
+EVERYTHING = Augmentation(0.05, 0.1, 0.2, 0.2, 0.1, offset=0.3)
+ALL = replace(EVERYTHING, **MIRROR)
 
 
 def signal(n_windows=30, n_timesteps=40, n_channels=3, dtype=np.float32, seed=0):
@@ -44,7 +46,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(dtype):
     dtype=st.sampled_from([np.float32, np.float64]),
 )
 def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
-    how = EVERYTHING if kind == "all" else Augmentation(**{kind: 0.3})
+    how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
     X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
     lengths = np.random.default_rng(seed).integers(0, 41, n)
     whole = augment_windows(X, how, seed, lengths)
@@ -78,7 +80,7 @@ def test_one_kind_draws_the_same_whatever_else_is_on():
 
 @pytest.mark.parametrize("kind", [*KINDS, "all"])
 def test_padding_is_neither_read_nor_written(kind):
-    how = EVERYTHING if kind == "all" else Augmentation(**{kind: 0.3})
+    how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
     X, lengths = signal(), np.arange(30) % 41
     padding = np.arange(40) >= lengths[:, None]
     garbage = X.copy()
@@ -109,6 +111,42 @@ def test_scaling_is_one_gain_for_each_channel_of_a_window():
     np.testing.assert_allclose(gain[:, 0].mean(axis=0), 1, atol=0.01)
     np.testing.assert_allclose(gain[:, 0].std(axis=0), 0.1, rtol=0.06)
     assert abs(np.corrcoef(gain[:, 0].T)[0, 1]) < 0.1
+
+
+def test_offset_is_one_constant_for_each_channel_of_a_window():
+    X = np.random.default_rng(0).normal(5, [1.0, 10.0], (4000, 10, 2))
+    offset = augment_windows(X, Augmentation(offset=0.3), 0, channel_sd=[1.0, 10.0]) - X
+    np.testing.assert_allclose(offset, np.broadcast_to(offset[:, :1], offset.shape), atol=1e-12)
+    np.testing.assert_allclose(offset[:, 0].std(axis=0), [0.3, 3.0], rtol=0.05)
+    assert (np.abs(offset[:, 0].mean(axis=0)) < 5 * np.array([0.3, 3.0]) / np.sqrt(4000)).all()
+    assert abs(np.corrcoef(offset[:, 0].T)[0, 1]) < 0.06
+
+
+def test_half_of_the_windows_are_mirror_images_with_all_signs_and_pairs_at_once():
+    X = signal(2000, 5, 4, np.float64)
+    how = Augmentation(mirror=[3, 0], swap=[(0, 1)])
+    found = augment_windows(X, how, 0)
+    image = X[:, :, [1, 0, 2, 3]] * [-1.0, 1.0, 1.0, -1.0]
+    is_image = (found == image).all(axis=(1, 2))
+    assert (is_image | (found == X).all(axis=(1, 2))).all()
+    assert abs(is_image.mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
+    epochs = [augment_windows(X, how, 0, copies=np.full(2000, epoch)) for epoch in (1, 2)]
+    assert not np.array_equal(*epochs)
+
+
+def test_names_of_channels_become_their_numbers():
+    named = Augmentation(mirror=["yaw"], swap=[["left", "right"]])
+    known = ["left", "speed", "right", "yaw"]
+    assert named.with_indices(4, known) == Augmentation(mirror=[3], swap=[(0, 2)])
+    assert named.with_indices(4, known).with_indices(4) == named.with_indices(4, known)
+    with pytest.raises(ArgumentError, match=r"'yam'.*Did you mean 'yaw'.*left, speed, right, yaw"):
+        Augmentation(mirror=["yam"]).with_indices(4, known)
+    with pytest.raises(
+        ArgumentError, match=r"channel 'yaw', but the windows have no channel names"
+    ):
+        augment_windows(signal(2), named, 0)
+    with pytest.raises(ArgumentError, match="channel 3, but the windows have the channels 0 to 2"):
+        augment_windows(signal(2), Augmentation(mirror=[3]), 0)
 
 
 @given(strength=st.floats(0.01, 3), n_timesteps=st.integers(3, 200), seed=st.integers(0, 1000))

@@ -5,6 +5,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import Augmentation
 from sensorseq.training.augment import check_augment
+from sensorseq.windows import WindowSet
 
 
 def small(**arguments):
@@ -100,6 +101,29 @@ def test_a_saved_classifier_says_how_it_was_augmented(augment, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
+def test_channels_to_mirror_are_known_by_name_or_number(tmp_path):
+    rng = np.random.default_rng(0)
+    named = WindowSet(
+        X=rng.normal(size=(40, 12, 3)).astype(np.float32) + Y[:40, None, None],
+        lengths=np.full(40, 12),
+        y=Y[:40],
+        channels=("left", "right", "yaw"),
+    )
+    how = {"mirror": ["yaw"], "swap": [("left", "right")]}
+    by_name = small(augment=how, max_epochs=3).fit(named)
+    by_number = small(augment={"mirror": [2], "swap": [(0, 1)]}, max_epochs=3).fit(named.X, named.y)
+    plain = small(max_epochs=3).fit(named)
+    losses = [list(clf.history_["loss"]) for clf in (by_name, by_number, plain)]
+    assert losses[0] == losses[1] != losses[2]
+    by_name.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    assert check_augment(again.augment) == check_augment(how)
+    with pytest.raises(ArgumentError, match=r"'yow'.*Did you mean 'yaw'"):
+        small(augment={"mirror": ["yow"]}).fit(named)
+    with pytest.raises(ArgumentError, match="'yaw', but the windows have no channel names"):
+        small(augment=how).fit(named.X, named.y)
+
+
 def test_what_lies_beyond_the_lengths_does_not_count():
     lengths = np.arange(48) % 20 + 20
     other = np.where(np.arange(40)[None, :, None] < lengths[:, None, None], X, np.nan)
@@ -109,7 +133,10 @@ def test_what_lies_beyond_the_lengths_does_not_count():
     assert first.history_["loss"].tolist() == second.history_["loss"].tolist()
 
 
-@pytest.mark.parametrize("value", ["jitter", 0.1, {"jiter": 0.1}, {"jitter": -1}])
+@pytest.mark.parametrize(
+    "value",
+    ["jitter", 0.1, {"jiter": 0.1}, {"jitter": -1}, {"offset": -1}, {"mirror": "jitter"}],
+)
 def test_what_is_no_augmentation_is_named(value):
-    with pytest.raises(ArgumentError, match=r"augment|jitter"):
+    with pytest.raises(ArgumentError, match=r"augment|jitter|offset"):
         small(augment=value).fit(X, Y)

@@ -7,7 +7,7 @@ from torch import nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.average import WeightAverage
-from sensorseq.training.config import TrainingConfig
+from sensorseq.training.config import TrainingConfig, count_epochs
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 
 
@@ -50,6 +50,47 @@ def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_follows():
     assert ours[:6] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert ours[6] == pytest.approx(0.6)
     assert all(later < earlier for earlier, later in itertools.pairwise(ours[6:]))
+
+
+@pytest.mark.parametrize(
+    ("share", "n_steps", "n_warm"), [(0.05, 10, 1), (0.05, 100, 5), (0.07, 100, 7), (0.5, 10, 5)]
+)
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau"])
+def test_a_share_of_warm_up_is_of_all_steps_and_at_least_one(share, n_steps, n_warm, schedule):
+    arguments = {"learning_rate": 0.6, "lr_schedule": schedule, "max_epochs": n_steps // 2}
+    ours = rates(n_steps, 2, warmup_epochs=share, **arguments)
+    assert ours[:n_warm] == pytest.approx([0.6 * (i + 1) / n_warm for i in range(n_warm)])
+    assert ours[n_warm] == pytest.approx(0.6)
+    if schedule == "cosine":
+        assert ours[n_warm + 1] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps_per_epoch", "n_epochs"),
+    [
+        ({}, 7, 200),
+        ({"max_epochs": "auto"}, 1, 200),
+        ({"max_epochs": "auto"}, 4, 200),
+        ({"max_epochs": "auto"}, 5, 160),
+        ({"max_epochs": "auto"}, 7, 115),
+        ({"max_epochs": "auto"}, 13, 62),
+        ({"max_epochs": "auto"}, 1000, 60),
+        ({"max_steps": 1}, 7, 1),
+        ({"max_steps": 14}, 7, 2),
+        ({"max_steps": 15}, 7, 3),
+        ({"max_steps": 10_000}, 7, 200),
+        ({"max_steps": 20, "max_epochs": 2}, 7, 2),
+        ({"max_steps": 700, "max_epochs": "auto"}, 10, 70),
+        ({"max_steps": 900, "max_epochs": "auto"}, 10, 80),
+    ],
+)
+def test_a_run_is_as_long_as_its_epochs_and_steps_allow(arguments, steps_per_epoch, n_epochs):
+    config = TrainingConfig(n_outputs=2, **arguments)
+    assert count_epochs(config, steps_per_epoch) == n_epochs
+    schedule = Schedule(config, steps_per_epoch)
+    at_end = schedule.learning_rate(n_epochs * steps_per_epoch)
+    assert at_end == pytest.approx(0.01 * config.learning_rate)
+    assert schedule.learning_rate(n_epochs * steps_per_epoch - 1) > at_end
 
 
 def test_warm_up_with_one_cycle_is_a_contradiction():

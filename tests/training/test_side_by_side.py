@@ -95,6 +95,8 @@ def assert_same_as_alone(jobs):
 FIELDS = {
     "schedules": [
         {"lr_schedule": "constant", "warmup_epochs": 2},
+        {"warmup_epochs": 0.2, "max_steps": 7},
+        {"max_epochs": "auto", "max_steps": 9},
         {"lr_schedule": "cosine"},
         {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
         {"lr_schedule": "one_cycle"},
@@ -105,6 +107,8 @@ FIELDS = {
         {"batch_size": None},
         {"batch_size": 5, "last_batch": "drop"},
         {"sampler": "balanced", "last_batch": "merge"},
+        {"sampler": "sqrt", "windows_per_epoch": 9},
+        {"windows_per_epoch": 9},
     ],
     "crops": [
         {"max_timesteps": 6, "crop": "random"},

@@ -110,6 +110,9 @@ CASES = {
     "merged batches": {"last_batch": "merge", "batch_size": 13},
     "dropped batches": {"last_batch": "drop", "batch_size": 13},
     "balanced batches": {"sampler": "balanced"},
+    "root of the counts": {"sampler": "sqrt"},
+    "most windows an epoch": {"windows_per_epoch": 300},
+    "epochs found by steps": {"max_epochs": "auto", "max_steps": 40, "warmup_epochs": 0.1},
     "class weights": {"class_weight": {"ice": 3.0}},
     "cropped at the tail": {"max_timesteps": 7, "crop": "tail"},
     "cropped at random": {"max_timesteps": 7, "crop": "random"},
@@ -122,6 +125,7 @@ CASES = {
     "no scale": {"scale": None, "learning_rate": 0.002},
     "dropout and an average": {"dropout": 0.3, "ema_decay": 0.9},
     "augmented without jitter": {"augment": {"scaling": 0.2, "window_shift": 0.2}},
+    "mirrored": {"augment": {"mirror": [1], "swap": [(0, 1)]}},
 }
 
 

@@ -49,10 +49,10 @@ def preprocessing(seen: Seen) -> Cause | None:
 
 def weight_init(seen: Seen) -> Cause | None:
     """Tell of first weights from which training starts badly."""
-    # one_cycle warms up by itself
-    warmer = (
-        {} if seen.arguments.get("lr_schedule") == "one_cycle" else seen.raised(warmup_epochs=5)
-    )
+    # one_cycle warms up by itself, and a share of all steps is a warm-up already
+    is_share = 0 < (seen.number("warmup_epochs") or 0) < 1
+    is_warm = is_share or seen.arguments.get("lr_schedule") == "one_cycle"
+    warmer = {} if is_warm else seen.raised(warmup_epochs=5)
     return cause_of(
         "weight_init",
         seen,

@@ -24,7 +24,7 @@ def rows_of_steps(lab: Lab) -> list[Rows] | None:
     if not record.snapshots or record.snapshots[0].epoch or record.class_counts is None:
         return None
     state = record.snapshots[0].state.get("batches")
-    if not isinstance(state, dict) or set(state) != {"rng"}:
+    if not isinstance(state, dict) or set(state) - {"left", "n_windows"} != {"rng"}:
         return None  # of windows that are streamed from their file
     rng = np.random.default_rng(0)
     if state["rng"].get("bit_generator") != rng.bit_generator.state["bit_generator"]:
@@ -36,6 +36,7 @@ def rows_of_steps(lab: Lab) -> list[Rows] | None:
         arguments.get("last_batch", "keep"),
         rng,
         minimum_size=2 if arguments.get("head_norm") == "batch" else 1,
+        windows_per_epoch=arguments.get("windows_per_epoch"),
     )
     sampler.load_state_dict(state)
     steps = [rows for _ in range(record.n_epochs) for rows in sampler]

@@ -198,6 +198,8 @@ def _weigh_accuracies(
 
 def _steps_per_epoch(lab: Lab, longer: Lab) -> float:
     """Return the steps of an epoch of the longer windows, in batches as large as the run's."""
+    if lab.arguments.get("windows_per_epoch"):
+        return float(lab.steps_per_epoch)
     return max(1.0, lab.steps_per_epoch * len(longer.train.target) / len(lab.train.target))
 
 
