@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
@@ -26,7 +27,7 @@ def readable(part):
 
 def classifier(**arguments):
     settings = {"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0}
-    return SensorLSTMClassifier(**{**settings, **arguments})
+    return plain_classifier(**{**settings, **arguments})
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +270,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 def test_every_argument_is_checked_for_its_value():
     unchecked = {"augment", "auto_repair", "random_state"}  # scikit-learn's own check
     checked = {argument for argument, _, _ in ARGUMENTS}
-    assert checked | unchecked == set(SensorLSTMClassifier().get_params())
+    assert checked | unchecked == set(plain_classifier().get_params())
 
 
 CONTRADICTIONS = [

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import SensorseqError
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.leakage import inspect_leakage
@@ -66,7 +66,7 @@ def name_of(value):
 
 def model(**more):
     arguments = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, "engine": "native"}
-    return SensorLSTMClassifier(**(arguments | more))
+    return plain_classifier(**(arguments | more))
 
 
 # Reported by find_leakage

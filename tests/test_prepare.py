@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from fits import plain_classifier
 from full_disk import files_limited_to
 
 import sensorseq
-from sensorseq import SensorLSTMClassifier
 from sensorseq import prepare as prepare_module
 from sensorseq.errors import (
     ArgumentError,
@@ -890,7 +890,7 @@ def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
     np.testing.assert_allclose(
         windows.X[:, :, 2], windows.X[:, :, 0] * windows.X[:, :, 1] / 1000, rtol=1e-5, atol=1e-7
     )
-    model = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0).fit(tmp_path / "w.h5")
+    model = plain_classifier(hidden_size=2, max_epochs=1, random_state=0).fit(tmp_path / "w.h5")
     (found,) = predict_recordings(model, [tmp_path / "logs" / "ice" / "pro_1.csv"])
     assert len(found.start_s) == (windows.recording_id == "ice/pro_1").sum() > 0
     with pytest.raises(InputError, match="unit"):
@@ -911,7 +911,7 @@ def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
         write_csv(tmp_path / "logs" / f"run_{number}.csv", {**columns, "surface": surface})
     write_csv(tmp_path / "new.csv", signals(0))
     prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, label_column="surface")
-    model = SensorLSTMClassifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
+    model = plain_classifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
     model.fit(tmp_path / "w.h5")
     labelled, plain = (
         predict_recordings(model, [path])[0]

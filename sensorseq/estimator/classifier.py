@@ -49,7 +49,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     input_dropout : float, default=0.0
         Probability of setting a scaled value of a training window to zero, the channel's centre;
         drawn again in each epoch.
-    dropout : float, default=0.0
+    dropout : float, default=0.3
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
         Probability of dropping a hidden unit where it enters the gates, one mask per window.
@@ -70,9 +70,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
         part; ``"effective_number"`` reduces large classes less, see
         `sensorseq.preprocessing.weights.class_weights`. It does not affect `val_loss`.
-    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
         torch's optimizer with that name.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Highest learning rate; see `lr_schedule`.
     momentum : float, default=0.9
         Only for ``optimizer="sgd"``.
@@ -83,7 +83,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
         `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
         improved for a quarter of `patience`.
-    warmup_epochs : int or float, default=0
+    warmup_epochs : int or float, default=0.05
         Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
         steps of the run: 0.05 of 1000 steps are 50, and at least one.
     ema_decay : float, optional
@@ -99,7 +99,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         windows in each epoch.
     last_batch : {"keep", "merge", "drop"}, default="keep"
         What to do with a last batch that is not full.
-    max_epochs : int or "auto", default=200
+    max_epochs : int or "auto", default="auto"
         Maximum number of epochs. ``"auto"`` takes enough epochs for 800 optimizer steps on the
         training part, but at least 60 and at most 200.
     max_steps : int, optional
@@ -110,7 +110,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Bound for gradient clipping; None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
         Whether to bound the global norm or each element.
-    weight_decay : float, default=0.0
+    weight_decay : float, default=1e-3
         As in torch: decoupled in adamw, an L2 penalty in the others. It acts on every parameter.
     l1 : float, default=0.0
         Factor of the sum of absolute weights, without biases.
@@ -122,8 +122,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Randomly change every training window in each epoch. A dict gives the fields of
         `sensorseq.preprocessing.augment.Augmentation`; its `mirror` and `swap` name channels of a
         WindowSet or a prepared file, or give their numbers.
-    early_stopping : bool, default=True
-        Stop when `monitor` has not improved by more than `tol` for `patience` epochs.
+    early_stopping : bool, default=False
+        Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default
+        the whole schedule is trained: a validation part of few recordings often picks an epoch
+        from before the learning rate has fallen.
     validation_fraction : float, default=0.2
         Share held out for validation in whole groups, with or without early stopping; 0 holds out
         nothing. Not used with `X_val` or a WindowSet that has a split.
@@ -133,9 +135,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
         The column of the history that decides which epoch is best.
-    restore_best : bool, default=True
+    restore_best : bool, optional
         Keep the weights of the best epoch. If False, or without validation windows, keep those of
-        the last epoch.
+        the last epoch. None is the value of `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
         ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
@@ -196,6 +198,21 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
         the same result on one machine; with the native engine (see `engine_`) also with any number
         of threads.
+    features : "auto", None, "rocket", "summary", callable or list, default="auto"
+        What the linear layer sees beside the pooled state of the LSTM: random convolutions
+        (``"rocket"``, see `sensorseq.features.RandomConvolutions`), steps of summary statistics
+        (``"summary"``, see `sensorseq.features.SummarySteps`), or what a function
+        ``(windows, lengths) -> array of shape (n, f)`` makes of scaled windows. Their weights come
+        from ridge regression, in closed form, and are joined to the LSTM's by factors with the
+        lowest log-loss on windows left out, in whole groups. ``"auto"`` tries both kinds and
+        keeps those that lower it; `features_` says which and why. With a refit, or nothing held
+        out, windows are left out in five folds, which trains the network four or five more times;
+        otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
+        in several processes have none with ``"auto"``.
+    refit : "auto", "all" or None, default="auto"
+        ``"all"`` trains the network again on all windows, with those held out, for as many steps,
+        when the curve, the report and the probabilities are known. `X_val` is never trained on.
+        ``"auto"`` does so for up to 20,000 windows. None keeps the network of the training part.
 
     Attributes
     ----------
@@ -219,11 +236,14 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
+    features_ : FeatureChoice
+        The features that the linear layer uses, the log-loss and accuracy of each kind alone and
+        of all together on windows left out, and why they were chosen. Print it to read it.
     scaler_ : Scaler, KeyedScaler or None
         The scaler, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode; in an ensemble the first one. Its outputs are the logits
-        before division by `temperature_`.
+        The network, in evaluation mode; in an ensemble the first one. Without features its outputs
+        are the logits before division by `temperature_`.
     modules_ : list of LSTMLinear
         The networks of all members of an ensemble.
     temperature_ : float
@@ -284,7 +304,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         bidirectional: bool = False,
         pooling: str = "meanmax",
         input_dropout: float = 0.0,
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
         weight_init: str | Callable[..., Any] = "xavier",
@@ -293,32 +313,32 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         loss: str | Callable[..., Any] = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weight: str | Mapping[Any, float] | None = None,
-        optimizer: str = "adam",
-        learning_rate: float = 1e-3,
+        optimizer: str = "adamw",
+        learning_rate: float = 3e-3,
         momentum: float = 0.9,
         optimizer_params: Mapping[str, Any] | None = None,
         lr_schedule: str = "cosine",
-        warmup_epochs: int | float = 0,
+        warmup_epochs: int | float = 0.05,
         ema_decay: float | None = None,
         batch_size: int | None = 32,
         sampler: str = "shuffle",
         windows_per_epoch: int | None = None,
         last_batch: str = "keep",
-        max_epochs: int | str = 200,
+        max_epochs: int | str = "auto",
         max_steps: int | None = None,
         max_grad_norm: float | None = 1.0,
         clip_by: str = "norm",
-        weight_decay: float = 0.0,
+        weight_decay: float = 1e-3,
         l1: float = 0.0,
         max_timesteps: int | None = None,
         crop: str = "head",
         augment: Any = None,
-        early_stopping: bool = True,
+        early_stopping: bool = False,
         validation_fraction: float = 0.2,
         patience: int = 20,
         tol: float = 1e-4,
         monitor: str = "val_loss",
-        restore_best: bool = True,
+        restore_best: bool | None = None,
         scale: str | None = "standard",
         calibrate: bool = False,
         device: str = "auto",

@@ -253,7 +253,7 @@ def finish_whole_data(
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
     if first.ended_by != "interrupted":
-        n_epochs = first.best_epoch if _keeps_best(estimator, prepared) else len(first.history)
+        n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
         if not _train_all([*fold_jobs, *refit_jobs]):
@@ -280,12 +280,6 @@ def _train_all(jobs: Sequence[TrainingJob]) -> bool:
     done = train_jobs(jobs) if jobs else []
     ends = [result.ended_by for result in done]
     return len(done) == len(jobs) and "interrupted" not in ends and "diverged" not in ends
-
-
-def _keeps_best(estimator: Any, prepared: "PreparedFit") -> bool:
-    return bool(
-        prepared.validation is not None and estimator.early_stopping and estimator.restore_best
-    )
 
 
 def _fold_jobs(
@@ -335,7 +329,8 @@ def _make_job(
     weights, training = seed.spawn(2)
     module = estimator._make_module(prepared.module.input_size, weights)
     module = module.to(prepared.module.linear.weight.device)
-    epochs = max(1, round(n_epochs * len(prepared.train) / len(data)))
+    steps = [_steps_per_epoch(prepared.config, len(part)) for part in (prepared.train, data)]
+    epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     config = _without_stopping(prepared.config, epochs)
     assert part is not None
     refresh = estimator._renewal(part, data, training).get("refresh")
@@ -344,13 +339,19 @@ def _make_job(
     )
 
 
+def _steps_per_epoch(config: TrainingConfig, n_windows: int) -> int:
+    drawn = min(n_windows, config.windows_per_epoch or n_windows)
+    return -(-drawn // (config.batch_size or drawn))
+
+
 def _without_stopping(config: TrainingConfig, n_epochs: int) -> TrainingConfig:
     warmup = config.warmup_epochs
-    if isinstance(warmup, int):
+    if warmup >= 1:
         warmup = min(warmup, n_epochs // 2)
     return replace(
         config,
         max_epochs=n_epochs,
+        max_steps=None,
         warmup_epochs=warmup,
         early_stopping=False,
         restore_best=False,

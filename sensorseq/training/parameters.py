@@ -78,6 +78,8 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     else:
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
+    if own["restore_best"] is None:
+        own["restore_best"] = own["early_stopping"]
     return TrainingConfig(n_outputs=2, task=task, **own)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from full_disk import run_limited
 
 from sensorseq import SensorLSTMClassifier
@@ -422,7 +423,7 @@ def test_files_of_the_wrong_kind_are_recognised(prepared, model, tmp_path, capsy
 def test_a_model_of_arrays_predicts_no_recordings(logs, prepared, tmp_path, capsys):
     windows = read_windows(prepared)
     path = tmp_path / "m"
-    classifier = SensorLSTMClassifier(hidden_size=4, max_epochs=1, device="cpu")
+    classifier = plain_classifier(hidden_size=4, max_epochs=1, device="cpu")
     classifier.fit(windows.X, windows.y, groups=windows.groups).save(path)
     assert "trained on arrays" in refused(["predict", path, logs / "calm/run_0.csv"], 3, capsys)
 
@@ -618,7 +619,7 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, capsys, how, kind):
         if how == "robust"
         else (contextlib.nullcontext())
     ):
-        SensorLSTMClassifier(max_epochs=1, hidden_size=2).fit(windows)
+        plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
 
 
 # What new users type.

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq.cli import run
 from sensorseq.fluctuation.report import FluctuationReport
@@ -160,11 +161,10 @@ def test_a_doubtful_log_is_warned_of(tmp_path, capsys):
 
 
 def test_a_model_of_ours_brings_its_own_report(tmp_path, capsys):
-    from sensorseq import SensorLSTMClassifier
 
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 12, 1)), np.arange(40) % 2
-    clf = SensorLSTMClassifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)
+    clf = plain_classifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)
     for name in ("model.safetensors", "model"):
         path = tmp_path / name
         clf.save(path)

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 from scipy.stats import hypergeom
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.cli import run
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
 from sensorseq.doctor import windows as doctor_windows
@@ -34,7 +35,7 @@ NAMES = [
 
 
 def make(**arguments):
-    return SensorLSTMClassifier(**{"hidden_size": 8, "random_state": 0, **arguments})
+    return plain_classifier(**{"hidden_size": 8, "random_state": 0, **arguments})
 
 
 def cut(seed=0, *, n_recordings=12, n_samples=240, hop=40, n_steps=40, n_channels=1):

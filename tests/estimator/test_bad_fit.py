@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
 from sensorseq.errors import ArgumentError, InputError, OutputError
@@ -16,7 +17,7 @@ SETTINGS = {"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 
 
 
 def classifier(**arguments):
-    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+    return plain_classifier(**{**SETTINGS, **arguments})
 
 
 def with_value(value, at, dtype=None):

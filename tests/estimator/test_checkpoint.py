@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fits import weights, without_time
+from fits import plain_classifier, weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -26,7 +26,7 @@ def _no_disk_is_waited_for():
 
 
 def classifier(**arguments):
-    return SensorLSTMClassifier(**{**SETTINGS, "random_state": 0, **arguments})
+    return plain_classifier(**{**SETTINGS, "random_state": 0, **arguments})
 
 
 class CopyIn:

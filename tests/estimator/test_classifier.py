@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from fits import weights, without_time
+from fits import plain_classifier, weights, without_time
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
@@ -38,7 +38,7 @@ from sensorseq.training.parts import split_windows
 
 def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n=60, n_timesteps=20, n_channels=2, n_classes=3, seed=0):
@@ -85,7 +85,7 @@ def test_the_classic_task_works_with_defaults_on_one_hot_labels():
     rng = np.random.default_rng(0)
     y = np.arange(98) % 6
     X = np.sin(np.arange(100) * (0.1 + 0.15 * y[:, None]) + rng.uniform(0, 6, (98, 1)))[:, :, None]
-    classifier = SensorLSTMClassifier(random_state=0).fit(X, np.eye(6)[y])
+    classifier = plain_classifier(random_state=0).fit(X, np.eye(6)[y])
     assert classifier.score(X, np.eye(6)[y]) > 0.9
     assert classifier.classes_.tolist() == list(range(6))
     assert classifier.fluctuation_.verdict in {"normal", "fluctuating"}
@@ -174,7 +174,7 @@ def test_the_number_of_threads_changes_no_bit(options):
     try:
         for n_threads in (1, 3):
             torch.set_num_threads(n_threads)
-            clf = SensorLSTMClassifier(hidden_size=64, max_epochs=3, random_state=0, **options)
+            clf = plain_classifier(hidden_size=64, max_epochs=3, random_state=0, **options)
             clf.fit(windows, labels)
             weights.append(torch.cat([p.detach().flatten() for p in clf.module_.parameters()]))
     finally:
@@ -637,7 +637,7 @@ def test_an_argument_that_only_code_can_restore_is_not_saved(argument, value, tm
     with pytest.raises(InputError, match=f"^{argument}=.* cannot be saved"):
         classifier.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
-    plain = SensorLSTMClassifier().get_params()[argument]
+    plain = plain_classifier().get_params()[argument]
     classifier.set_params(**{argument: plain}).save(tmp_path / "model")
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.errors import InputError, SplitError
 
 
@@ -35,7 +36,7 @@ def labelled_groups(draw):
 def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fraction):
     y, groups = data
     assume(any(len(set(groups[y == label])) > 1 for label in set(y)))
-    clf = SensorLSTMClassifier(validation_fraction=fraction)
+    clf = plain_classifier(validation_fraction=fraction)
     try:
         train, validation = parts_of(clf, y, groups=groups)
     except SplitError:  # only where every group is the only one of some class
@@ -59,7 +60,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
 def test_without_groups_each_class_gives_its_share_and_keeps_a_window(counts, fraction):
     assume(max(counts) > 1)
     y = np.repeat(np.arange(len(counts)), counts)
-    train, validation = parts_of(SensorLSTMClassifier(validation_fraction=fraction), y)
+    train, validation = parts_of(plain_classifier(validation_fraction=fraction), y)
     assert sorted([*train, *validation]) == list(range(len(y)))
     assert set(y[train]) == set(y)
     for label, count in enumerate(counts):
@@ -80,7 +81,7 @@ def test_a_regressor_holds_out_whole_groups_as_well():
 def test_own_validation_windows_take_the_place_of_held_out_ones():
     y = np.arange(20) % 2
     train, validation = parts_of(
-        SensorLSTMClassifier(), y, X_val=np.full((3, 4, 1), 99.0), y_val=[0, 1, 1]
+        plain_classifier(), y, X_val=np.full((3, 4, 1), 99.0), y_val=[0, 1, 1]
     )
     assert list(train) == list(range(20))
     assert list(validation) == [99] * 3
@@ -91,4 +92,4 @@ def test_window_sets_that_share_a_recording_are_refused_as_training_and_validati
     train = WindowSet(X, y=y, recording_id=np.array(list("aabbcc")))
     validation = WindowSet(X, y=y, recording_id=np.array(list("ccddee")))
     with pytest.raises(InputError, match="group 'c' is in both groups and groups_val"):
-        SensorLSTMClassifier().fit(train, X_val=validation)
+        plain_classifier().fit(train, X_val=validation)

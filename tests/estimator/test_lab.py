@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.probes.arm import Arm
 
@@ -22,7 +23,7 @@ def fit(**options):
     X, y = make_data()
     defaults = {"hidden_size": 6, "max_epochs": N_EPOCHS, "early_stopping": False}
     keywords = {name: options.pop(name) for name in ("groups", "lengths") if name in options}
-    classifier = SensorLSTMClassifier(**{**defaults, "random_state": 4, **options})
+    classifier = plain_classifier(**{**defaults, "random_state": 4, **options})
     report = classifier.fit(X, y, **keywords).fluctuation_
     return classifier, report, report.origin.open(report.record, X, y, **keywords)
 
@@ -228,7 +229,7 @@ def test_what_cannot_be_run_again():
     report = regressor.fluctuation_
     with pytest.raises(ArgumentError, match="regression"):
         report.origin.open(report.record, X, y)
-    warm = SensorLSTMClassifier(
+    warm = plain_classifier(
         hidden_size=4, max_epochs=2, early_stopping=False, warm_start=True, random_state=0
     )
     warm.fit(X, y)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -21,7 +22,7 @@ T = 32
 
 
 def classifier(**arguments):
-    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+    return plain_classifier(**{**SETTINGS, **arguments})
 
 
 def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):

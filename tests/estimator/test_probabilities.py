@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from scipy.special import expit
 
 from sensorseq import SensorLSTMClassifier, WindowSet
@@ -16,7 +17,7 @@ from sensorseq.training.calibration import fit_temperature, softmax
 
 def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n, n_classes=3, seed=0, mislabelled=0.0):

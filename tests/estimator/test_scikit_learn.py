@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from fits import plain_classifier
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -304,7 +305,7 @@ def test_stacking_needs_no_arguments_for_lists():
 
 def test_what_refuses_three_dimensions_takes_flat_windows_that_a_pipeline_unfolds():
     unfold = FunctionTransformer(np.reshape, kw_args={"shape": (-1, T, 2)})
-    plain = SensorLSTMClassifier(**SETTINGS)
+    plain = plain_classifier(**SETTINGS)
     bagging = BaggingClassifier(
         make_pipeline(unfold, plain), n_estimators=2, bootstrap=False, max_samples=0.8
     )
@@ -402,7 +403,7 @@ def test_no_padding_no_warning():
 
 
 def plain(**arguments):
-    return SensorLSTMClassifier(**{**SETTINGS, **arguments})
+    return plain_classifier(**{**SETTINGS, **arguments})
 
 
 def through_joblib(fitted, tmp_path):
@@ -476,7 +477,7 @@ def test_an_unfitted_classifier_is_pickled_too():
 
 def test_a_pickle_of_before_still_loads():
     fitted = plain().fit(X, Y)
-    older = SensorLSTMClassifier()
+    older = plain_classifier()
     older.__setstate__(dict(vars(fitted)))  # the network, the scaler and the history as objects
     np.testing.assert_array_equal(older.predict_proba(X), fitted.predict_proba(X))
 

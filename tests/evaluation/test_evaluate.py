@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, SplitError
@@ -14,7 +15,7 @@ from sensorseq.windows import WindowSet
 
 def small(**arguments):
     settings = {"hidden_size": 12, "max_epochs": 25, "learning_rate": 0.02, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from page_reader import Reader
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.evaluate import evaluate_test
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.windows import WindowSet
@@ -37,7 +37,7 @@ def make_windows(n_classes=3, n_channels=2, n_recordings=4, prefix=""):
 
 def fitted(windows, **arguments):
     settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments}).fit(windows)
+    return plain_classifier(**{**settings, "random_state": 0, **arguments}).fit(windows)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
-from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
+from sensorseq import PreparePipeline, Recording
 from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 
@@ -35,7 +36,7 @@ def model():
         "scale": {"kind": "standard", "per": "recording"},
     }
     windows = replace(windows, provenance={**windows.provenance, "configuration": configuration})
-    classifier = SensorLSTMClassifier(
+    classifier = plain_classifier(
         hidden_size=8, max_epochs=40, learning_rate=0.03, device="cpu", random_state=0
     )
     return classifier.fit(windows)

@@ -22,10 +22,10 @@ from cause_runs import (
     logits_of,
     softmax,
 )
+from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes import score, weights
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.features import measure
@@ -48,7 +48,7 @@ from sensorseq.training.parameters import check_parameters
 
 HEALTHY = measure(judged_run(healthy_record())[0])
 NOTHING = dict.fromkeys(HEALTHY, math.nan)
-DEFAULTS = SensorLSTMClassifier().get_params()
+DEFAULTS = plain_classifier().get_params()
 
 
 # --- signatures with a known answer -------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_a_cause_says_its_figures_and_offers_what_set_params_accepts(side, given
             assert name in DEFAULTS
             assert name not in arguments or arguments[name] != value, "this changes nothing"
         assert json.loads(json.dumps(offer)) == offer
-        clf = SensorLSTMClassifier(**arguments).set_params(**offer)
+        clf = plain_classifier(**arguments).set_params(**offer)
         assert {name: clf.get_params()[name] for name in offer} == offer
 
 
@@ -435,7 +435,7 @@ def test_causes_survive_the_way_through_a_dictionary():
 
 
 def fitted(X, y, **data):
-    clf = SensorLSTMClassifier(
+    clf = plain_classifier(
         hidden_size=16,
         learning_rate=3e-3,
         max_epochs=40,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_lab import Effect, FakeLab
+from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.cause_words import find_fix
 from sensorseq.fluctuation.causes.cause import Cause, hidden_cause
 from sensorseq.fluctuation.probes.first_weights import Repair
@@ -31,7 +31,7 @@ def fit(units, seed=0, **options):
     X, y = waves(seed, 150, units)
     X_val, y_val = waves(seed + 10, 90, units)
     asked = {"hidden_size": 16, "learning_rate": 3e-3, "max_epochs": 40, "scale": None}
-    clf = SensorLSTMClassifier(**{**asked, "early_stopping": False, "random_state": 0, **options})
+    clf = plain_classifier(**{**asked, "early_stopping": False, "random_state": 0, **options})
     return clf.fit(X, y, X_val=X_val, y_val=y_val), (X, y, {"X_val": X_val, "y_val": y_val})
 
 

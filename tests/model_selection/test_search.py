@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from fits import plain_classifier
 from remedy_problems import tones
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
@@ -385,7 +386,7 @@ def expected_failures(search):
 @parametrize_with_checks(
     [
         SequenceSearchCV(
-            SensorLSTMClassifier(
+            plain_classifier(
                 hidden_size=8, max_epochs=20, learning_rate=0.03, random_state=0, device="cpu"
             ),
             {"batch_size": [8, 32]},

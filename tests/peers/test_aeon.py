@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 pytestmark = pytest.mark.peers
 
 
 def test_basic_motions_is_learned():
     datasets = pytest.importorskip("aeon.datasets")
-    from sensorseq import SensorLSTMClassifier
 
     X, y = datasets.load_basic_motions(split="train")
     X_test, y_test = datasets.load_basic_motions(split="test")
-    clf = SensorLSTMClassifier(
+    clf = plain_classifier(
         learning_rate=1e-2,
         max_epochs=60,
         batch_size=8,

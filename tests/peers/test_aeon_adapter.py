@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 pytestmark = pytest.mark.peers
 
 checking = pytest.importorskip("aeon.testing.estimator_checking")
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor  # noqa: E402
+from sensorseq import SensorLSTMRegressor  # noqa: E402
 from sensorseq.adapters.aeon import SensorLSTMAeonClassifier, SensorLSTMAeonRegressor  # noqa: E402
 
 
@@ -26,9 +27,9 @@ def test_basic_motions_is_learned():
     datasets = pytest.importorskip("aeon.datasets")
     X, y = datasets.load_basic_motions(split="train")
     X_test, y_test = datasets.load_basic_motions(split="test")
-    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**settings())).fit(X, y)
+    clf = SensorLSTMAeonClassifier(plain_classifier(**settings())).fit(X, y)
     assert clf.score(X_test, y_test) >= 0.9
-    own = SensorLSTMClassifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    own = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
     expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
     np.testing.assert_array_equal(clf.predict_proba(X_test), expected)
 
@@ -38,8 +39,8 @@ def test_series_of_unequal_length_keep_their_lengths():
     X = [rng.normal(size=(3, 8 + i % 7)) for i in range(30)]
     y = np.arange(30) % 2
     quick = settings(max_epochs=2)
-    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**quick)).fit(X, y)
-    own = SensorLSTMClassifier(**quick).fit([series.T for series in X], y)
+    clf = SensorLSTMAeonClassifier(plain_classifier(**quick)).fit(X, y)
+    own = plain_classifier(**quick).fit([series.T for series in X], y)
     expected = own.predict_proba([series.T for series in X])
     np.testing.assert_array_equal(clf.predict_proba(X), expected)
     reg = SensorLSTMAeonRegressor(SensorLSTMRegressor(**quick)).fit(X, y + 0.5)
@@ -48,11 +49,11 @@ def test_series_of_unequal_length_keep_their_lengths():
 
 def test_few_steps_of_many_channels_are_what_they_are_said_to_be():
     X = np.random.default_rng(0).normal(size=(20, 40, 6))  # 40 channels, 6 steps
-    clf = SensorLSTMAeonClassifier(SensorLSTMClassifier(**settings(max_epochs=1)))
+    clf = SensorLSTMAeonClassifier(plain_classifier(**settings(max_epochs=1)))
     assert clf.fit(X, np.arange(20) % 2).estimator_.n_features_in_ == 40
 
 
 def test_arguments_of_the_estimator_are_set_through_the_adapter():
-    adapter = SensorLSTMAeonClassifier(SensorLSTMClassifier())
+    adapter = SensorLSTMAeonClassifier(plain_classifier())
     adapter.set_params(estimator__hidden_size=7)
     assert adapter.clone().estimator.hidden_size == 7

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 pytestmark = pytest.mark.peers
 
@@ -19,7 +20,6 @@ def test_skorch_trains_our_module_and_the_estimator_learns_the_same_task():
     skorch = pytest.importorskip("skorch")
     import torch
 
-    from sensorseq import SensorLSTMClassifier
     from sensorseq.nn import LSTMLinear
 
     X, y = two_frequencies(200, 0)
@@ -37,8 +37,8 @@ def test_skorch_trains_our_module_and_the_estimator_learns_the_same_task():
         max_epochs=20,
         verbose=0,
     ).fit(X, y)
-    clf = SensorLSTMClassifier(
-        hidden_size=16, learning_rate=0.01, max_epochs=20, random_state=0
-    ).fit(X, y)
+    clf = plain_classifier(hidden_size=16, learning_rate=0.01, max_epochs=20, random_state=0).fit(
+        X, y
+    )
     assert net.score(X_test, y_test) > 0.95
     assert clf.score(X_test, y_test) > 0.95

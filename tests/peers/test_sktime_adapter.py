@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 pytestmark = pytest.mark.peers
 
 checks = pytest.importorskip("sktime.utils.estimator_checks")
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor  # noqa: E402
+from sensorseq import SensorLSTMRegressor  # noqa: E402
 from sensorseq.adapters.sktime import (  # noqa: E402
     SensorLSTMSktimeClassifier,
     SensorLSTMSktimeRegressor,
@@ -36,9 +37,9 @@ def test_basic_motions_is_learned():
     datasets = pytest.importorskip("sktime.datasets")
     X, y = datasets.load_basic_motions(split="train", return_type="numpy3D")
     X_test, y_test = datasets.load_basic_motions(split="test", return_type="numpy3D")
-    clf = SensorLSTMSktimeClassifier(SensorLSTMClassifier(**settings())).fit(X, y)
+    clf = SensorLSTMSktimeClassifier(plain_classifier(**settings())).fit(X, y)
     assert clf.score(X_test, y_test) >= 0.9
-    own = SensorLSTMClassifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    own = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
     expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
     np.testing.assert_allclose(clf.predict_proba(X_test), expected, rtol=1e-9)
 
@@ -48,9 +49,9 @@ def test_series_of_unequal_length_keep_their_lengths():
     X, y = datasets.load_japanese_vowels(split="train", return_type="df-list")
     assert len({len(series) for series in X}) > 5
     quick = settings(max_epochs=2)
-    clf = SensorLSTMSktimeClassifier(SensorLSTMClassifier(**quick)).fit(X, y)
+    clf = SensorLSTMSktimeClassifier(plain_classifier(**quick)).fit(X, y)
     listed = [series.to_numpy() for series in X]
-    own = SensorLSTMClassifier(**quick).fit(listed, y)
+    own = plain_classifier(**quick).fit(listed, y)
     np.testing.assert_array_equal(clf.predict_proba(X), own.predict_proba(listed))
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
+from fits import plain_classifier
 from remedy_problems import SMALL, compare, pairs_of, relabelled, tones
-
-from sensorseq import SensorLSTMClassifier
 
 pytestmark = pytest.mark.trains
 
@@ -70,7 +69,7 @@ def test_a_small_weight_for_doubtful_labels_brings_the_accuracy_back():
     for seed in range(5):
         X, y, X_val, y_val = pairs_of(tones, n=90)(seed)
         given = relabelled(y, 0.4, seed)
-        classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed})
+        classifier = plain_classifier(**{**SMALL, "random_state": seed})
         trusting.append(classifier.fit(X, given, X_val=X_val, y_val=y_val).score(X_val, y_val))
         weight = np.where(given == y, 1.0, 0.02)
         doubting.append(

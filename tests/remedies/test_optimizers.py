@@ -3,9 +3,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 from remedy_problems import SMALL, compare, last, pairs_of, tones
-
-from sensorseq import SensorLSTMClassifier
 
 pytestmark = pytest.mark.trains
 
@@ -94,7 +93,7 @@ def rmsprop_steps(optimizer_params, loss_factor):
         return loss_factor * torch.nn.functional.cross_entropy(logits, class_index)
 
     weights = Weights()
-    SensorLSTMClassifier(
+    plain_classifier(
         **{**SMALL, "batch_size": None, "max_epochs": 6, "dtype": "float64", "scale": None},
         optimizer="rmsprop",
         optimizer_params=optimizer_params,

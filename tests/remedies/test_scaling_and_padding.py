@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
+from fits import plain_classifier
 from remedy_problems import SMALL, compare, marked, pairs_of, tones
-
-from sensorseq import SensorLSTMClassifier
 
 pytestmark = pytest.mark.trains
 
@@ -74,8 +73,8 @@ def test_padded_and_unpadded_windows_are_the_same_windows():
     for x, n in zip(rubbish, lengths, strict=True):
         x[n:] = 1e6
     settings = {**SMALL, "max_epochs": 10, "random_state": 0}
-    listed = SensorLSTMClassifier(**settings).fit(short, y)
-    padded = SensorLSTMClassifier(**settings).fit(rubbish, y, lengths=lengths)
+    listed = plain_classifier(**settings).fit(short, y)
+    padded = plain_classifier(**settings).fit(rubbish, y, lengths=lengths)
     np.testing.assert_array_equal(listed.history_["val_loss"], padded.history_["val_loss"])
     expected = listed.predict_proba(short)
     np.testing.assert_allclose(padded.predict_proba(rubbish, lengths), expected, atol=1e-6)
@@ -89,8 +88,8 @@ def test_padding_that_is_not_told_is_read_and_the_end_forgotten():
         X, X_val = (np.pad(x, ((0, 0), (0, 180), (0, 0))) for x in (X, X_val))
         settings = {**SMALL, "pooling": "last", "random_state": seed}
         lengths, lengths_val = np.full(len(X), 20), np.full(len(X_val), 20)
-        knowing = SensorLSTMClassifier(**settings).fit(X, y, lengths=lengths)
+        knowing = plain_classifier(**settings).fit(X, y, lengths=lengths)
         told.append(knowing.score(X_val, y_val, lengths=lengths_val))
-        untold.append(SensorLSTMClassifier(**settings).fit(X, y).score(X_val, y_val))
+        untold.append(plain_classifier(**settings).fit(X, y).score(X_val, y_val))
     assert np.median(untold) < 0.7
     assert min(told) > 0.85

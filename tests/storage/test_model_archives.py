@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fits import plain_classifier
 
 import sensorseq
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -70,7 +71,7 @@ def test_preparation_history_digests_and_versions_come_back(tmp_path):
             (tmp_path / label / f"run_{run}.csv").write_text(f"time,left,right\n{text}\n")
     prepare(tmp_path, tmp_path / "windows.h5", window_s=0.5, sample_rate_hz=25.0)
     windows = read_windows(tmp_path / "windows.h5")
-    fitted = SensorLSTMClassifier(hidden_size=2, max_epochs=3, device="cpu", random_state=0)
+    fitted = plain_classifier(hidden_size=2, max_epochs=3, device="cpu", random_state=0)
     fitted.fit(windows).save(tmp_path / "model")
 
     _, description = read_model(tmp_path / "model")

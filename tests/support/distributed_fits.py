@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
@@ -58,7 +59,7 @@ def fit_streamed(folder):
     """Fit on the file with a buffer for a part of it."""
     os.environ[BUFFER_VARIABLE] = "2000"
     try:
-        model = SensorLSTMClassifier(hidden_size=4, max_epochs=3, batch_size=3, dtype="float64")
+        model = plain_classifier(hidden_size=4, max_epochs=3, batch_size=3, dtype="float64")
         fixed = {"random_state": 0, "device": "cpu", "early_stopping": False}
         return model.set_params(**fixed).fit(folder / "windows.h5")
     finally:

@@ -1,4 +1,26 @@
-"""What two fits are compared by."""
+"""A classifier of one short training, and what two fits are compared by."""
+
+from sensorseq import SensorLSTMClassifier
+
+# One training without what the defaults put around it: no features, no refit, few epochs' patience.
+PLAIN = {
+    "features": None,
+    "refit": None,
+    "bidirectional": False,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "max_epochs": 200,
+    "early_stopping": True,
+}
+
+
+def plain_classifier(**arguments):
+    """Return a classifier with the settings above, unless given."""
+    return SensorLSTMClassifier(**{**PLAIN, **arguments})
 
 
 def weights(fitted):

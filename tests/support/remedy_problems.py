@@ -7,9 +7,8 @@ between two columns of a row is the argument alone.
 import warnings
 
 import numpy as np
+from fits import plain_classifier
 from sklearn.exceptions import ConvergenceWarning
-
-from sensorseq import SensorLSTMClassifier
 
 SMALL = {
     "hidden_size": 8,
@@ -65,7 +64,7 @@ def mislabelled(seed):
 def run(data, seed, **arguments):
     """Fit the small network on ``(X, y)`` and validate on ``(X_val, y_val)``."""
     X, y, X_val, y_val = data
-    classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed, **arguments})
+    classifier = plain_classifier(**{**SMALL, "random_state": seed, **arguments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
         return classifier.fit(X, y, X_val=X_val, y_val=y_val)

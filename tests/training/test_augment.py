@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
@@ -10,7 +11,7 @@ from sensorseq.windows import WindowSet
 
 def small(**arguments):
     settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n, seed, *, confounded=False):

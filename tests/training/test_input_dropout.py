@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
+from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMRegressor
 from sensorseq.training.input_dropout import InputDropout, drop_inputs
 from sensorseq.training.stored import Change
 
 
 def small(**arguments):
     settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n, seed, *, is_broken=False):

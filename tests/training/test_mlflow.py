@@ -5,8 +5,8 @@ import types
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.training.mlflow import MLflowLog
 
@@ -65,7 +65,7 @@ def mlflow(monkeypatch):
 
 def fit(*callbacks, **arguments):
     settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, **arguments}
-    return SensorLSTMClassifier(callbacks=list(callbacks), **settings).fit(X, Y)
+    return plain_classifier(callbacks=list(callbacks), **settings).fit(X, Y)
 
 
 def test_a_fit_is_one_run_with_its_arguments_and_every_figure(mlflow):

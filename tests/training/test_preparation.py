@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fits import weights
+from fits import plain_classifier, weights
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, WindowError
@@ -18,7 +18,7 @@ from sensorseq.windows import WindowSet
 
 def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 4, "learning_rate": 0.02, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_recordings():

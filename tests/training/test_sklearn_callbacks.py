@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 import sklearn
+from fits import plain_classifier
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.training import sklearn_callbacks
 
@@ -28,7 +29,7 @@ X = (RNG.normal(size=(36, 8, 2)) + Y[:, None, None]).astype(np.float32)
 
 def make(**arguments):
     settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, "learning_rate": 0.02}
-    return SensorLSTMClassifier(**{**settings, **arguments})
+    return plain_classifier(**{**settings, **arguments})
 
 
 class Recorder:

@@ -10,10 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
@@ -59,7 +59,7 @@ def write(path, windows, **stored):
 def make(**arguments):
     settings = {"hidden_size": 4, "max_epochs": 3, "learning_rate": 0.02, "batch_size": 16}
     fixed = {"device": "cpu", "random_state": 3}
-    return SensorLSTMClassifier(**{**settings, **fixed, **arguments})
+    return plain_classifier(**{**settings, **fixed, **arguments})
 
 
 def outcome(classifier):
@@ -302,7 +302,7 @@ def peak_beyond(call):
 
 
 small, large = sys.argv[1:]
-classifier = SensorLSTMClassifier(
+classifier = plain_classifier(
     hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss", device="cpu"
 )
 classifier.fit(small).predict(small)  # loads what libraries load once

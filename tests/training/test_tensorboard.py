@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 from torch.nn import functional
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.training.tensorboard import TensorBoardLog, tag_of
 
@@ -20,7 +20,7 @@ X = RNG.normal(size=(24, 6)) + Y[:, None]
 
 def fit(callback, **arguments):
     settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, **arguments}
-    return SensorLSTMClassifier(callbacks=[callback], **settings).fit(X, Y)
+    return plain_classifier(callbacks=[callback], **settings).fit(X, Y)
 
 
 def read(folder):
@@ -95,7 +95,7 @@ def test_the_file_grows_with_every_epoch(tmp_path):
 
     log = TensorBoardLog(tmp_path)
     arguments = {"hidden_size": 4, "max_epochs": 3, "random_state": 0}
-    SensorLSTMClassifier(callbacks=[log, Reader()], **arguments).fit(X, Y)
+    plain_classifier(callbacks=[log, Reader()], **arguments).fit(X, Y)
     assert seen == [1, 2, 3]
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
@@ -15,7 +16,7 @@ N_RECORDINGS = 8
 
 def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
-    return SensorLSTMClassifier(**{**settings, "random_state": 0, **arguments})
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def told(windows, **scale):
