@@ -102,6 +102,11 @@ WAYS = [
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
     {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
+    {
+        "window_s": 1,
+        "balance": "oversample",
+        "augmentation": {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]},
+    },
 ]
 
 

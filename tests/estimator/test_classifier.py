@@ -426,6 +426,37 @@ def test_an_interrupt_leaves_a_classifier_that_can_be_used(monkeypatch):
     assert classifier.predict(X).shape == (60,)
 
 
+def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere(monkeypatch):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    told = []
+
+    class Watch:
+        def on_fit_begin(self, module, config):
+            told.append(config.max_epochs)
+
+    def auto(batch_size, **arguments):
+        settings = {"hidden_size": 2, "batch_size": batch_size, "early_stopping": False}
+        return small(**{**settings, "max_epochs": "auto", "callbacks": [Watch()], **arguments})
+
+    fitted = auto(6).fit(X, Y)  # 8 batches of the 48 windows that train
+    assert (fitted.n_iter_, told) == (100, [100])
+    assert fitted.get_params()["max_epochs"] == "auto"
+    same = auto(6, max_epochs=100).fit(X, Y)
+    assert without_time(same.history_) == without_time(fitted.history_)
+    assert auto(1, sampler="balanced").fit(X, Y).n_iter_ == 60
+    assert auto(6, windows_per_epoch=30).fit(X, Y).n_iter_ == 160
+    assert auto(6, max_steps=21).fit(X, Y).n_iter_ == 3
+    ensemble = auto(16, n_models=2, max_steps=60, callbacks=None).fit(X, Y)
+    assert [len(history) for history in ensemble.histories_] == [20, 20]
+
+    class Interrupt:
+        def on_epoch_end(self, module, history):
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted after epoch 1 of 100;"):
+        auto(6, callbacks=[Interrupt()]).fit(X, Y)
+
+
 def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
 

@@ -42,6 +42,7 @@ OPTIONS = {
     "balanced": {"sampler": "balanced"},
     "some windows an epoch": {"windows_per_epoch": 37, "sampler": "sqrt"},
     "permuted over epochs": {"windows_per_epoch": 25},
+    "epochs found by steps": {"max_epochs": "auto", "max_steps": 2 * N_EPOCHS},
     "share of warm-up": {"warmup_epochs": 0.2, "max_steps": 10_000},
     "weighted": {"class_weight": "balanced", "last_batch": "merge"},
     "momentum": {"optimizer": "sgd", "learning_rate": 0.1},

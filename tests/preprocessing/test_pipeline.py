@@ -310,6 +310,7 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         ({"augmentation": {"jitter": 0.1}}, "oversample"),
         ({"balance": "oversample", "augmentation": {"jiter": 0.1}}, "jitter"),
         ({"balance": "oversample", "augmentation": {"jitter": -1.0}}, "jitter"),
+        ({"balance": "oversample", "augmentation": {"swap": ["left"]}}, "swap"),
         ({"split_by": "day"}, "split_by"),
         ({"label_rule": "majorty"}, "majority"),
         ({"min_purity": 1.5}, "min_purity"),

@@ -5,7 +5,13 @@ import pytest
 from fits import plain_classifier, weights
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import InputError, ModelFileError, PreparedFileError, WindowError
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    ModelFileError,
+    PreparedFileError,
+    WindowError,
+)
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.transformers import ChannelScaler
@@ -261,6 +267,26 @@ def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
     np.testing.assert_array_equal(train.recording_id, windows.recording_id[rows])
     again, _ = read_training_file(tmp_path / "w.h5")
     np.testing.assert_array_equal(again.X, read.X)
+
+
+def test_prepared_copies_are_mirrored_by_the_names_of_their_channels(tmp_path):
+    recordings = [r for r in make_recordings() if r.recording_id != "slow_4"]
+
+    def prepare(**augmentation):
+        pipeline = PreparePipeline(window_s=1.0, balance="oversample", augmentation=augmentation)
+        windows = pipeline.prepare(recordings)
+        write_windows(tmp_path / "w.h5", windows, sample_indices=pipeline.sample_indices_)
+        read, _ = read_training_file(tmp_path / "w.h5")
+        return read.part("train").X, windows.X[pipeline.sample_indices_], pipeline.sample_indices_
+
+    found, plain, rows = prepare(mirror=["right"], swap=[("left", "right")])
+    is_copy = np.r_[False, rows[1:] == rows[:-1]]
+    is_image = (found == plain[:, :, ::-1] * np.array([1, -1], np.float32)).all(axis=(1, 2))
+    assert (is_image | (found == plain).all(axis=(1, 2))).all()
+    assert not is_image[~is_copy].any()
+    assert is_image[is_copy].any()
+    with pytest.raises(ArgumentError, match=r"'rihgt'.*Did you mean 'right'"):
+        prepare(mirror=["rihgt"])
 
 
 def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channels():
