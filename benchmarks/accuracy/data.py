@@ -1,0 +1,440 @@
+"""The sets of the accuracy benchmark: windows, labels, groups, and which rows test what.
+
+A *task* is a set, a form of its channels and a protocol. `TASKS` names all of them. Nothing is
+downloaded: BorealTC is a folder, the other recordings are files of installed packages.
+
+- A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both.
+  ``raw``: A as it is, B and C at 25 Hz, with the motors' last value held. Methods that work on
+  features of a window get the streams at their own rates. ``derived``: see `derive`.
+  Protocol P2 keeps recordings whole, in three splits of five folds. P1 of C does not: neighbours of
+  a test window are trained on. ``1.7s`` is P1 with windows of 1.7 s, every 0.3 s inside the windows
+  of 5 s, as close as we come to the published figures; its score is balanced accuracy.
+- watch: windows of 100 samples of a wrist's IMU; each of ten people is a fold.
+- surfaces: the SIMULATED recordings of this package; folds of whole robots.
+- The others come with their own training and test part.
+"""
+
+import gzip
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy.derive import hold, hold_on_frames, imu_frames, motor_channels
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from sensorseq import PreparePipeline
+from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
+from sensorseq.errors import EnvironmentProblemError
+
+ARCHIVE = (
+    "BasicMotions",
+    "JapaneseVowels",
+    "ArrowHead",
+    "PickupGestureWiimoteZ",
+    "GunPoint",
+    "ItalyPowerDemand",
+    "OSULeaf",
+    "ACSF1",
+)
+# Settings are chosen on the first, and confirmed on the second: their test parts are opened once.
+SEARCH = ("A", "BasicMotions", "ArrowHead", "ItalyPowerDemand", "OSULeaf", "GunPoint")
+CONFIRM = ("B", "C", "watch", "JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
+SIMULATED = ("surfaces",)  # not ranked among real sets
+DEVELOP_ONLY = ("GunPoint",)  # its test part stays closed
+N_FOLDS = 5
+SPLITS = (0, 1, 2)  # random states of P2
+DEVELOP_FOLDS, DEVELOP_SEED = 3, 7
+
+TERRAINS = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
+WINDOW_S = 5
+_MOTOR_SAMPLES, _MOTOR_STEP = 32, 32.5
+_IMU_SAMPLES = 500
+_RAW_RATE_HZ = 25
+_CROPS = np.arange(12)  # starts of 1.7 s inside 5 s, every 0.3 s
+_CROP_S, _CROP_HOP_S = 1.7, 0.3
+
+Floats = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the sets are; None looks for an installed package."""
+
+    borealtc: Path | None = None
+    seglearn: Path | None = None
+    aeon: Path | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set, the form of its channels and how it is split."""
+
+    set: str
+    form: str = ""
+    protocol: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and on the command line."""
+        return "-".join(part for part in (self.set, self.protocol, self.form) if part)
+
+    @property
+    def score(self) -> str:
+        """The score that ranks methods."""
+        return "balanced_accuracy" if self.protocol == "1.7s" else "accuracy"
+
+
+def _tasks() -> dict[str, Task]:
+    terrains = [("A", ""), ("B", ""), ("C", ""), ("C", "P1"), ("C", "1.7s")]
+    tasks = [Task(name, form, how) for name, how in terrains for form in ("raw", "derived")]
+    tasks += [Task(name) for name in ("watch", *ARCHIVE, *SIMULATED)]
+    return {task.name: task for task in tasks}
+
+
+TASKS = _tasks()
+SETS = tuple(dict.fromkeys(task.set for task in TASKS.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Labelled windows: X (n, t, c), y (n,) from 0, groups and valid steps (n,) or None.
+
+    `streams` are the arrays (n, t_i, c_i) that features are computed from; X itself if empty.
+    """
+
+    X: Floats
+    y: Ints
+    groups: Ints | None = None
+    lengths: Ints | None = None
+    streams: tuple[Floats, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: Any) -> "Windows":
+        """Return some of the windows."""
+        return Windows(
+            self.X[rows],
+            self.y[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.lengths is None else self.lengths[rows],
+            tuple(stream[rows] for stream in self.streams),
+        )
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division into rows to train on and rows to test."""
+
+    split: int
+    fold: int
+    train: Ints
+    test: Ints
+
+
+def choose(names: Sequence[str]) -> list[Task]:
+    """Return the tasks named by their own name or that of their set."""
+    unknown = [name for name in names if name not in TASKS and name not in SETS]
+    if unknown:
+        raise ValueError(f"no such set: {', '.join(unknown)}; known: {', '.join([*SETS, *TASKS])}")
+    return [task for task in TASKS.values() if task.name in names or task.set in names]
+
+
+def load(task: Task, places: Places) -> tuple[Windows, list[Fold]]:
+    """Read a task's windows and its folds; an EnvironmentProblemError says what is absent."""
+    if task.set in ("A", "B", "C"):
+        return _terrains(task, places.borealtc)
+    if task.set == "watch":
+        return _watch(places.seglearn)
+    if task.set == "surfaces":
+        return _surfaces()
+    return read_archive(task.set, places.aeon)
+
+
+def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
+    """Split the first fold's training part again; no test part is opened."""
+    outer = folds[0].train
+    y = windows.y[outer]
+    if windows.groups is None:
+        n_folds = max(2, min(DEVELOP_FOLDS, int(np.bincount(y)[np.unique(y)].min())))
+        cut = StratifiedKFold(n_folds, shuffle=True, random_state=DEVELOP_SEED)
+        pairs = cut.split(y, y)
+    else:
+        n_folds = min(DEVELOP_FOLDS, len(np.unique(windows.groups[outer])))
+        cut = StratifiedGroupKFold(n_folds, shuffle=True, random_state=DEVELOP_SEED)
+        pairs = cut.split(y, y, windows.groups[outer])
+    return [Fold(0, k, outer[train], outer[test]) for k, (train, test) in enumerate(pairs)]
+
+
+# BorealTC.
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """Windows of 5 s of all recordings, the streams still apart; one of them may be None.
+
+    `first_s` is the time of the first motor sample after the window's start, `slow` the IMU at
+    25 Hz.
+    """
+
+    y: Ints
+    groups: Ints
+    motor: Floats | None
+    first_s: Floats | None
+    imu: Floats | None
+    slow: Floats | None
+
+
+def _terrains(task: Task, folder: Path | None) -> tuple[Windows, list[Fold]]:
+    if folder is None or not (folder / "ICE").is_dir():
+        where = "no folder given" if folder is None else f"not in {folder}"
+        raise EnvironmentProblemError(f"BorealTC: {where}; name its folder with --borealtc.")
+    held = read_terrains(folder, motor=task.set != "B", imu=task.set != "A")
+    windows = _derived(held) if task.form == "derived" else _raw(held)
+    y = held.y
+    if not task.protocol:
+        return windows, [
+            Fold(split, k, *pair)
+            for split in SPLITS
+            for k, pair in enumerate(
+                StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=split).split(
+                    y, y, held.groups
+                )
+            )
+        ]
+    cut = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
+    folds = [Fold(0, k, *pair) for k, pair in enumerate(cut.split(y, y))]
+    windows = replace(windows, groups=None)  # this protocol knows of no recordings
+    if task.protocol == "1.7s":
+        rows = _crop_rows(len(y))
+        folds = [
+            Fold(
+                0, k, np.flatnonzero(np.isin(rows, f.train)), np.flatnonzero(np.isin(rows, f.test))
+            )
+            for k, f in enumerate(folds)
+        ]
+        windows = _crop(windows, task.form)
+    return windows, folds
+
+
+@cache
+def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
+    """Cut every recording into windows of 5 s: number k holds the samples from 5 k s on."""
+    found: dict[str, list[Any]] = {
+        name: [] for name in ("y", "group", "motor", "first_s", "imu", "slow")
+    }
+    for terrain in TERRAINS:
+        for path in sorted((folder / terrain).glob("pro_*.csv*")):
+            counts = []
+            if motor:
+                motors = _read_csv(path)
+                counts.append(_count_motor(len(motors)))
+            if imu:
+                other = path.with_name(path.name.replace("pro_", "imu_"))
+                either = [other, other.with_name(f"{other.name}.gz")]
+                present = [p for p in either if p.exists()]
+                if not present:
+                    continue  # three recordings have no IMU
+                inertial = _read_csv(present[0])
+                slow = resample_poly(
+                    inertial, _RAW_RATE_HZ, 100, axis=0, padtype="edge"
+                )  # the whole recording, so windows have no edges of the filter
+                counts.append(len(inertial) // _IMU_SAMPLES)
+            for k in range(min(counts)):
+                found["y"].append(terrain)
+                found["group"].append(f"{terrain} {path.name}")
+                if motor:
+                    start = int(np.ceil(_MOTOR_STEP * k))
+                    found["motor"].append(motors[start : start + _MOTOR_SAMPLES])
+                    found["first_s"].append(start / 6.5 - WINDOW_S * k)
+                if imu:
+                    found["imu"].append(inertial[_IMU_SAMPLES * k : _IMU_SAMPLES * (k + 1)])
+                    n = _RAW_RATE_HZ * WINDOW_S
+                    found["slow"].append(slow[n * k : n * (k + 1)])
+    arrays = {
+        name: np.stack(found[name]) if found[name] else None
+        for name in ("motor", "first_s", "imu", "slow")
+    }
+    y = np.unique(found["y"], return_inverse=True)[1]
+    return Recordings(y, np.unique(found["group"], return_inverse=True)[1], **arrays)
+
+
+def _read_csv(path: Path) -> Floats:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        return np.loadtxt(lines, delimiter=",", skiprows=1, dtype=np.float32, ndmin=2)[:, 1:]
+
+
+def _count_motor(n_samples: int) -> int:
+    k = 0
+    while int(np.ceil(_MOTOR_STEP * k)) + _MOTOR_SAMPLES <= n_samples:
+        k += 1
+    return k
+
+
+def _raw(held: Recordings) -> Windows:
+    if held.imu is None:
+        return Windows(held.motor, held.y, held.groups)
+    if held.motor is None:
+        return Windows(held.slow, held.y, held.groups, streams=(held.imu,))
+    times_s = np.arange(held.slow.shape[1]) / _RAW_RATE_HZ
+    both = [hold(held.motor, held.first_s, times_s), held.slow]
+    X = np.concatenate(both, axis=2)
+    return Windows(X, held.y, held.groups, streams=(held.motor, held.imu))
+
+
+def _derived(held: Recordings) -> Windows:
+    if held.imu is None:
+        return Windows(motor_channels(held.motor), held.y, held.groups)
+    X = imu_frames(held.imu)
+    if held.motor is not None:
+        motor = hold_on_frames(motor_channels(held.motor), held.first_s, X.shape[1])
+        X = np.concatenate([motor, X], axis=2)
+    return Windows(X, held.y, held.groups)
+
+
+def _crop_rows(n: int) -> Ints:
+    return np.repeat(np.arange(n), len(_CROPS))
+
+
+def _crop(windows: Windows, form: str) -> Windows:
+    """Cut twelve windows of 1.7 s from each of 5 s, which becomes their group."""
+    rows = _crop_rows(len(windows))
+    if form == "derived":  # 13 frames of 0.5 s, every 0.1 s
+        return Windows(_cut_crops(windows.X, 10, 13), windows.y[rows], rows)
+    motor, imu = windows.streams
+    streams = _cut_crops(motor, 6.5, 11), _cut_crops(imu, 100, 170)
+    return Windows(_cut_crops(windows.X, 25, 42), windows.y[rows], rows, streams=streams)
+
+
+def _cut_crops(X: Floats, rate_hz: float, n_samples: int) -> Floats:
+    starts = np.floor(_CROPS * _CROP_HOP_S * rate_hz + 1e-6).astype(np.int64)
+    steps = starts[:, None] + np.arange(n_samples)
+    return X[:, steps].reshape(-1, n_samples, X.shape[2])
+
+
+# The other sets.
+
+
+def _watch(place: Path | None) -> tuple[Windows, list[Fold]]:
+    path = _find("seglearn", place, "data/watch_dataset.npy", "--seglearn")
+    held = np.load(path, allow_pickle=True).item()  # a file of an installed package
+    X, y, groups = [], [], []
+    for values, label, subject in zip(held["X"], held["y"], held["subject"], strict=True):
+        for start in range(0, len(values) - 99, 100):
+            X.append(values[start : start + 100])
+            y.append(label)
+            groups.append(subject)
+    people = np.unique(groups, return_inverse=True)[1]
+    windows = Windows(np.array(X, np.float32), np.unique(y, return_inverse=True)[1], people)
+    return windows, [
+        Fold(0, k, np.flatnonzero(people != k), np.flatnonzero(people == k))
+        for k in range(people.max() + 1)
+    ]
+
+
+def _surfaces() -> tuple[Windows, list[Fold]]:
+    pipeline = PreparePipeline(
+        sample_rate_hz=SURFACES_SAMPLE_RATE_HZ,
+        window_s=SURFACES_WINDOW_SAMPLES / SURFACES_SAMPLE_RATE_HZ,
+        split=None,
+    )
+    cut = pipeline.prepare(load_surfaces())
+    y = np.unique(cut.y, return_inverse=True)[1]
+    groups = np.unique(cut.groups, return_inverse=True)[1]
+    split = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
+    folds = [Fold(0, k, *pair) for k, pair in enumerate(split.split(y, y, groups))]
+    return Windows(cut.X, y, groups), folds
+
+
+def read_archive(name: str, place: Path | None) -> tuple[Windows, list[Fold]]:
+    """Read a set of the time-series archive with its own training and test part."""
+    parts = [
+        read_ts(_find("aeon", place, f"datasets/data/{name}/{name}_{part}.ts", "--aeon"))
+        for part in ("TRAIN", "TEST")
+    ]
+    series = [values for part in parts for values in part[0]]
+    y = np.unique([label for part in parts for label in part[1]], return_inverse=True)[1]
+    n_train, lengths = len(parts[0][0]), np.array([len(values) for values in series])
+    X = np.zeros((len(series), lengths.max(), series[0].shape[1]), np.float32)
+    for row, values in enumerate(series):
+        X[row, : len(values)] = values
+    uneven = lengths if lengths.min() < lengths.max() else None
+    fold = Fold(0, 0, np.arange(n_train), np.arange(n_train, len(y)))
+    return Windows(X, y, lengths=uneven), [fold]
+
+
+def read_ts(path: Path) -> tuple[list[Floats], list[str]]:
+    """Read series (t, c) and labels of a file in the archive's .ts format.
+
+    Missing values at the end of all channels shorten the series; others are interpolated.
+    """
+    series, labels, in_data = [], [], False
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = line.strip()
+        if not text or text[0] == "#":
+            continue
+        if text[0] == "@":
+            in_data |= text.lower() == "@data"
+            if text.lower().split()[:2] == ["@timestamps", "true"]:
+                raise ValueError(f"{path.name}: files with time stamps cannot be read")
+            continue
+        if not in_data:
+            raise ValueError(f"{path.name}, line {number}: values before @data")
+        *channels, label = text.split(":")
+        values = [_read_values(channel) for channel in channels]
+        if not values:
+            raise ValueError(f"{path.name}, line {number}: no label")
+        longest = max(map(len, values))
+        held = np.full((longest, len(values)), np.nan)
+        for column, channel in enumerate(values):
+            held[: len(channel), column] = channel
+        series.append(_fill(held))
+        labels.append(label.strip())
+    return series, labels
+
+
+def _read_values(text: str) -> list[float]:
+    return [np.nan if item.strip() in ("?", "") else float(item) for item in text.split(",")]
+
+
+def _fill(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    used = np.flatnonzero(known.any(axis=1))
+    n = used[-1] + 1 if len(used) else 1
+    values, known, steps = values[:n].copy(), known[:n], np.arange(n)
+    for column in range(values.shape[1]):
+        here = known[:, column]
+        values[:, column] = (
+            np.interp(steps, steps[here], values[here, column]) if here.any() else 0.0
+        )
+    return values
+
+
+def _find(package: str, place: Path | None, inside: str, option: str) -> Path:
+    """Find a package's file, without importing it, below `place` or where it is installed."""
+    parts = Path(inside).parts
+    if place is not None:
+        # the folder with the package, the package, or a folder further inside
+        wanted = [
+            place / package / inside,
+            *(place.joinpath(*parts[i:]) for i in range(len(parts))),
+        ]
+        where = str(place)
+        if place.is_file() and place.name == parts[-1]:
+            return place
+    else:
+        spec = importlib.util.find_spec(package)
+        folders = [] if spec is None else list(spec.submodule_search_locations or [])
+        wanted = [Path(folder) / inside for folder in folders]
+        where = f"the installed package {package}" if folders else "no installed package"
+    for path in wanted:
+        if path.is_file():
+            return path
+    raise EnvironmentProblemError(f"{parts[-1]} of {package}: not in {where}; see {option}.")

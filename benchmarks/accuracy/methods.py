@@ -1,0 +1,297 @@
+"""The methods that are compared: each fits on windows and returns what predicts class indices."""
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accuracy import networks
+from accuracy.data import Windows
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.evaluation.baselines import make_baseline, summary_features
+
+METHODS = {
+    "defaults": "SensorLSTMClassifier() with default arguments",
+    "blend": "SensorBlendClassifier() with default arguments",
+    "lstm": "torch LSTM, last step, Adam 1e-3, batches of 32, 100 epochs, as in Keras",
+    "lstm_defaults_steps": "torch loop with our default network, as many steps as `defaults` took",
+    "lstm_fcn": "LSTM-FCN in torch, about 1000 steps (published with 2000 epochs)",
+    "minirocket": "MiniRocket with 10,000 features and a ridge classifier",
+    "multirocket": "MultiRocket (aeon) and a ridge classifier",
+    "hydra": "Hydra (aeon) and a ridge classifier",
+    "boosting": "histogram gradient boosting on summary statistics of the channels",
+    "majority": "the most frequent class",
+}
+OURS = ("defaults", "blend")
+PEERS = ("minirocket", "boosting")  # what ours are compared with in pairs
+WITHOUT_SEED = ("boosting", "majority")  # the same result from every seed
+_AEON = ("multirocket", "hydra")
+_BATCH = 32
+
+
+class AbsentError(Exception):
+    """A method cannot be run here; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a fit predicted, what it cost, and how many optimizer steps it took, where it counts."""
+
+    predicted: NDArray[np.int64]
+    fit_s: float
+    predict_s: float
+    steps: int | None = None
+
+
+class Runner:
+    """Runs methods; keeps aeon's interpreter for as long as it is needed."""
+
+    def __init__(self, n_threads: int = 1, aeon_python: str | None = None) -> None:
+        self.n_threads = n_threads
+        self.aeon = Aeon(aeon_python or sys.executable, n_threads)
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.aeon.close()
+
+    def uses_aeon(self, method: str) -> bool:
+        """Whether a method runs in aeon's interpreter."""
+        return method in _AEON or (method == "minirocket" and not _convolutions())
+
+    def why_absent(self, method: str) -> str:
+        """Return why a method cannot be run here, empty where it can."""
+        try:
+            if method == "blend":
+                _blend_class()
+            elif self.uses_aeon(method):
+                self.aeon.ask({"what": "available", "method": method})
+        except AbsentError as error:
+            return str(error)
+        return ""
+
+    def describe(self, method: str) -> str:
+        """Name a method and, where there are several, its implementation."""
+        if method == "minirocket":
+            return METHODS[method] + (" (sensorseq.features)" if _convolutions() else " (aeon)")
+        return METHODS[method]
+
+    def run(
+        self,
+        method: str,
+        train: Windows,
+        test: Windows,
+        seed: int,
+        default_steps: int | None = None,
+    ) -> Outcome:
+        """Fit on one part and predict the other."""
+        torch.set_num_threads(self.n_threads)
+        with threadpool_limits(self.n_threads):
+            if self.uses_aeon(method):
+                return self.aeon.run(method, train, test, seed)
+            if method == "lstm_defaults_steps" and default_steps is None:
+                raise AbsentError("needs the row of `defaults` of the same fold and seed")
+            started = time.perf_counter()
+            predict, steps = _fit(method, train, seed, self.n_threads, default_steps)
+            fitted = time.perf_counter()
+            predicted = np.asarray(predict(test))
+            done = time.perf_counter()
+        return Outcome(predicted, fitted - started, done - fitted, steps)
+
+
+def _fit(
+    method: str, train: Windows, seed: int, n_threads: int, default_steps: int | None
+) -> tuple[networks.Predict, int | None]:
+    """Fit a method of this interpreter; return what predicts, and its optimizer steps."""
+    # A class that the training part lacks leaves the network an idle output, or is never predicted.
+    n_classes = int(train.y.max()) + 1
+    if method in OURS:
+        make = SensorLSTMClassifier if method == "defaults" else _blend_class()
+        model = make(random_state=seed)
+        model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
+        return lambda test: model.predict(test.X, lengths=test.lengths), count_steps(model)
+    if method == "lstm":
+        return networks.fit_keras_like(train, seed, n_classes), None
+    if method == "lstm_defaults_steps":
+        fitted = networks.fit_same_steps(train, seed, n_classes, int(default_steps or 0))
+        return fitted, default_steps
+    if method == "lstm_fcn":
+        return networks.fit_lstm_fcn(train, seed, n_classes), None
+    if method == "minirocket":
+        return _fit_minirocket(train, seed, n_threads), None
+    kind = {"boosting": "gradient_boosting", "majority": "majority"}[method]
+    model = make_baseline(kind, seed)
+    if kind == "majority":
+        model.fit(np.zeros((len(train), 1)), train.y)
+        return lambda test: model.predict(np.zeros((len(test), 1))), None
+    model.fit(_summaries(train), train.y)
+    return lambda test: model.predict(_summaries(test)), None
+
+
+def count_steps(model: Any) -> int | None:
+    """Count the optimizer steps of a fit from its epochs and its training part."""
+    n_train = getattr(getattr(model, "fluctuation_", None), "n_train", None)
+    if n_train is None or not hasattr(model, "n_iter_"):
+        return None
+    batch = getattr(model, "batch_size", _BATCH)
+    batch = _BATCH if isinstance(batch, str) else batch or n_train
+    return int(model.n_iter_) * math.ceil(n_train / batch)
+
+
+def streams_of(windows: Windows) -> tuple[Any, ...]:
+    """Return the arrays that features are computed from."""
+    return windows.streams or (windows.X,)
+
+
+def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
+    """Scale the streams of parts with the statistics of the training part."""
+    found: list[list[Any]] = [[] for _ in parts]
+    for i, stream in enumerate(streams_of(train)):
+        mean, sd = networks.scaling(Windows(stream, train.y, lengths=train.lengths))
+        for k, part in enumerate(parts):
+            of = Windows(streams_of(part)[i], part.y, lengths=part.lengths)
+            found[k].append(networks.standardise(of, mean, sd))
+    return found
+
+
+def _summaries(windows: Windows) -> NDArray[np.float64]:
+    return np.hstack([summary_features(s, windows.lengths) for s in streams_of(windows)])
+
+
+def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> networks.Predict:
+    make = _convolutions()
+    convolutions = []
+    features = []
+    for X in scaled_streams(train, train)[0]:
+        fitted = make(n_features=10_000, random_state=seed, n_threads=n_threads)
+        fitted.fit(X, lengths=train.lengths)
+        convolutions.append(fitted)
+        features.append(fitted.transform(X, lengths=train.lengths))
+    linear = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
+    linear.fit(np.hstack(features), train.y)
+
+    def predict(test: Windows) -> NDArray[np.int64]:
+        streams = scaled_streams(train, test)[0]
+        return linear.predict(
+            np.hstack(
+                [
+                    fitted.transform(X, lengths=test.lengths)
+                    for fitted, X in zip(convolutions, streams, strict=True)
+                ]
+            )
+        )
+
+    return predict
+
+
+def _convolutions() -> Callable[..., Any] | None:
+    """Return our random convolutions, None in a version without them."""
+    try:
+        return importlib.import_module("sensorseq.features").RandomConvolutions
+    except (ImportError, AttributeError):
+        return None
+
+
+def _blend_class() -> Any:
+    try:
+        return importlib.import_module("sensorseq").SensorBlendClassifier
+    except AttributeError:
+        raise AbsentError("sensorseq has no SensorBlendClassifier") from None
+
+
+class Aeon:
+    """aeon in a process of an interpreter that has it, started when it is first asked."""
+
+    def __init__(self, python: str, n_threads: int) -> None:
+        self.python, self.n_threads = python, n_threads
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; raise AbsentError if it could not be answered."""
+        if self._process is None:
+            self._process = self._start()
+        line = json.dumps({"threads": self.n_threads, **request})
+        try:
+            self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+            said = self._process.stdout.readline()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            said = ""
+        if not said:
+            self.close()
+            raise AbsentError(f"aeon's process ({self.python}) ended")
+        answer = json.loads(said)
+        if "error" in answer:
+            raise AbsentError(f"aeon ({Path(self.python).name}): {answer['error']}")
+        return answer
+
+    def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
+        """Fit and predict there; the arrays travel in a file, which is not timed."""
+        # Padding stays: zeros, the mean of a scaled channel. Its transforms want equal lengths.
+        streams, test_streams = scaled_streams(train, train, test)
+        with tempfile.TemporaryDirectory() as folder:
+            arrays = {"y": train.y}
+            for i, (X, X_test) in enumerate(zip(streams, test_streams, strict=True)):
+                arrays[f"train_{i}"] = X.transpose(0, 2, 1)
+                arrays[f"test_{i}"] = X_test.transpose(0, 2, 1)
+            given, found = Path(folder) / "given.npz", Path(folder) / "found.npy"
+            np.savez(given, **arrays)
+            answer = self.ask(
+                {
+                    "what": "run",
+                    "method": method,
+                    "seed": seed,
+                    "streams": len(streams),
+                    "input": str(given),
+                    "output": str(found),
+                }
+            )
+            return Outcome(np.load(found), answer["fit_s"], answer["predict_s"])
+
+    def versions(self) -> dict[str, str]:
+        """Return aeon's and numba's version, nothing where they cannot be imported."""
+        try:
+            return self.ask({"what": "version"})
+        except AbsentError:
+            return {}
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.stdin.close()  # type: ignore[union-attr]
+            self._process.terminate()
+            self._process.wait()
+            self._process.stdout.close()  # type: ignore[union-attr]
+            self._process = None
+
+    def _start(self) -> "subprocess.Popen[str]":
+        threads = str(self.n_threads)
+        limits = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        try:
+            return subprocess.Popen(
+                [self.python, "-W", "ignore", str(Path(__file__).with_name("aeon_worker.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **dict.fromkeys(limits, threads)},
+            )
+        except OSError as error:
+            raise AbsentError(f"cannot start {self.python}: {error}") from None

@@ -1,0 +1,102 @@
+"""The work file: one line of JSON per fit, written as soon as it is known.
+
+A run that is stopped loses only the fit it was in. A line that was cut off is ignored, and of two
+lines for the same fit the later one counts.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import recall_score
+
+PARTS = ("test", "develop")
+
+
+class Key(NamedTuple):
+    """What one fit is: part is "test", or "develop" for folds inside a training part."""
+
+    task: str
+    part: str
+    split: int
+    fold: int
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class WorkFile:
+    """Rows of fits in a file of JSON lines."""
+
+    path: Path
+
+    def read(self) -> dict[Key, dict[str, Any]]:
+        """Return the rows by key."""
+        rows = {}
+        for row in self._lines():
+            if all(name in row for name in Key._fields):
+                rows[Key(*(row[name] for name in Key._fields))] = row
+        return rows
+
+    def absences(self) -> dict[str, str]:
+        """Return the sets and methods that were absent and have no rows, with the reason."""
+        noted = {row["absent"]: row["reason"] for row in self._lines() if "absent" in row}
+        there = {name for key in self.read() for name in (key.task, key.method)}
+        return {name: reason for name, reason in noted.items() if name not in there}
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_bytes().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # cut off
+            if isinstance(row, dict):
+                yield row
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row, on a line of its own even after one that was cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            cut_off = False
+            if size:
+                file.seek(size - 1)
+                cut_off = file.read(1) != b"\n"
+            file.write((b"\n" if cut_off else b"") + json.dumps(row).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def missing(keys: Iterable[Key], known: dict[Key, Any], *, resume: bool) -> list[Key]:
+    """Return the keys that are still to be run: all of them unless the run resumes."""
+    return [key for key in keys if not (resume and key in known)]
+
+
+def scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
+    """Return accuracy, balanced accuracy over the classes of y, n_test and which were right."""
+    right = np.asarray(predicted) == y
+    return {
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(
+            recall_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0)
+        ),
+        "n_test": len(y),
+        "right": pack(right),
+    }
+
+
+def pack(right: NDArray[np.bool_]) -> str:
+    """Write yes and no of each test window as hexadecimal digits."""
+    return np.packbits(right).tobytes().hex()
+
+
+def unpack(text: str, n: int) -> NDArray[np.bool_]:
+    """Read what `pack` wrote."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=n).astype(bool)

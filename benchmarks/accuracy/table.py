@@ -1,0 +1,257 @@
+"""From the work file's rows to the rows of results/accuracy.json, and to text."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from accuracy.data import CONFIRM, SEARCH, SIMULATED, TASKS
+from accuracy.methods import METHODS, OURS, PEERS
+from accuracy.rows import Key, unpack
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+WIDTH = 100
+RESAMPLES = 10_000
+_SHORT = {"lstm_defaults_steps": "same steps", "lstm_fcn": "LSTM-FCN"}
+_NAME_WIDTH, _CELL_WIDTH = 22, 11
+
+Rows = dict[Key, dict[str, Any]]
+
+
+def role(set_name: str) -> str:
+    """Return what a set is for: search, confirm or simulated."""
+    groups = {"search": SEARCH, "confirm": CONFIRM, "simulated": SIMULATED}
+    return next(name for name, members in groups.items() if set_name in members)
+
+
+def summarise(rows: Rows, part: str, methods: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return a row for each task and method, the paired differences and the mean ranks."""
+    methods = list(METHODS) if methods is None else methods
+    cells = []
+    for name in TASKS:
+        for method in methods:
+            fits = _select(rows, name, part, method)
+            if fits:
+                cells.append(_cell(name, method, fits))
+    pairs = [
+        pair
+        for name in TASKS
+        for ours in OURS
+        if ours in methods and (pair := difference(rows, cells, name, part, ours))
+    ]
+    return cells + pairs + ranks(cells)
+
+
+def _select(rows: Rows, task: str, part: str, method: str) -> Rows:
+    return {
+        key: row
+        for key, row in rows.items()
+        if (key.task, key.part, key.method) == (task, part, method)
+    }
+
+
+def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
+    """Average over folds and splits for each seed, then over seeds."""
+    task = TASKS[name]
+    seeds = sorted({key.seed for key in fits})
+    n_folds = next(iter(fits.values()))["n_folds"]
+    cell: dict[str, Any] = {
+        "what": "scores",
+        "task": name,
+        "set": task.set,
+        "role": role(task.set),
+        "score": task.score,
+        "method": method,
+        "seeds": seeds,
+        "n_fits": len(fits),
+        "n_expected": n_folds * len(seeds),
+    }
+    cell["complete"] = cell["n_fits"] == cell["n_expected"]
+    for score in ("accuracy", "balanced_accuracy"):
+        each = [
+            np.mean([row[score] for key, row in fits.items() if key.seed == seed]) for seed in seeds
+        ]
+        cell[score] = float(np.mean(each))
+        cell[f"{score}_sd_seeds"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
+        folds: dict[tuple[int, int], list[float]] = {}
+        for key, row in fits.items():
+            folds.setdefault((key.split, key.fold), []).append(row[score])
+        spread = [float(np.mean(values)) for values in folds.values()]
+        cell[f"{score}_sd_folds"] = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
+    for cost in ("fit_s", "predict_s"):
+        cell[cost] = float(np.mean([row[cost] for row in fits.values()]))
+    steps = [row["steps"] for row in fits.values() if row.get("steps") is not None]
+    cell["steps"] = float(np.mean(steps)) if steps else None
+    return cell
+
+
+def difference(
+    rows: Rows, cells: list[dict[str, Any]], name: str, part: str, ours: str
+) -> dict[str, Any] | None:
+    """Compare a method of ours with the better of the peers, in pairs, on one task.
+
+    The interval is a bootstrap over folds; where a set has one test part, over its windows. Folds
+    of several splits share recordings, so the interval is somewhat narrow.
+    """
+    score = TASKS[name].score
+    complete = {c["method"]: c[score] for c in cells if c["task"] == name and c["complete"]}
+    peers = [peer for peer in PEERS if peer in complete]
+    if ours not in complete or not peers:
+        return None
+    best = max(peers, key=lambda peer: complete[peer])
+    mine, theirs = _select(rows, name, part, ours), _select(rows, name, part, best)
+    if next(iter(mine.values()))["n_folds"] > 1:
+        unit, values = "folds", _by_fold(mine, score) - _by_fold(theirs, score)
+    else:
+        unit, values = "windows", _by_window(mine) - _by_window(theirs)
+    low, high = bootstrap(values)
+    return {
+        "what": "difference",
+        "task": name,
+        "set": TASKS[name].set,
+        "role": role(TASKS[name].set),
+        "score": score,
+        "method": ours,
+        "peer": best,
+        "peers": peers,
+        "difference": float(values.mean()),
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "n": len(values),
+    }
+
+
+def _by_fold(fits: Rows, score: str) -> NDArray[np.float64]:
+    """Return the mean over seeds of each fold, in order."""
+    folds = sorted({(key.split, key.fold) for key in fits})
+    return np.array(
+        [
+            np.mean([row[score] for key, row in fits.items() if (key.split, key.fold) == fold])
+            for fold in folds
+        ]
+    )
+
+
+def _by_window(fits: Rows) -> NDArray[np.float64]:
+    """Return how often each test window was right, over seeds."""
+    return np.mean([unpack(row["right"], row["n_test"]) for row in fits.values()], axis=0)
+
+
+def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean."""
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rank the methods on each real task; average over the tasks of a set, then over sets.
+
+    Only tasks on which every method is complete count.
+    """
+    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    found = []
+    for group, members in (
+        ("all", SEARCH + CONFIRM),
+        ("search", SEARCH),
+        ("confirm", CONFIRM),
+    ):
+        by_set: dict[str, list[Any]] = {}
+        for name, task in TASKS.items():
+            values = {
+                c["method"]: c[task.score] for c in cells if c["task"] == name and c["complete"]
+            }
+            if task.set in members and len(values) == len(methods) > 1:
+                order = rankdata([-values[method] for method in methods])  # ties share a rank
+                by_set.setdefault(task.set, []).append(order)
+        if by_set:
+            mean = np.mean([np.mean(each, axis=0) for each in by_set.values()], axis=0)
+            found += [
+                {
+                    "what": "rank",
+                    "role": group,
+                    "method": method,
+                    "mean_rank": float(value),
+                    "n_methods": len(methods),
+                    "sets": list(by_set),
+                }
+                for method, value in zip(methods, mean, strict=True)
+            ]
+    return found
+
+
+def incomplete(cells: list[dict[str, Any]]) -> list[str]:
+    """Name the cells with fits missing."""
+    return [
+        f"{c['task']} {c['method']}: {c['n_fits']} of {c['n_expected']} fits"
+        for c in cells
+        if c["what"] == "scores" and not c["complete"]
+    ]
+
+
+def format_table(summary: list[dict[str, Any]], absent: dict[str, str]) -> str:
+    """Write everything as text of at most `WIDTH` columns."""
+    cells = {(c["task"], c["method"]): c for c in summary if c["what"] == "scores"}
+    if not cells:
+        return "no fits in the work file"
+    lines: list[str] = []
+    for score, title in (
+        ("accuracy", "Accuracy %, mean of folds ± sd over seeds (* fits missing)"),
+        ("balanced_accuracy", "Balanced accuracy %"),
+    ):
+        lines += _block(title, cells, lambda c, score=score: _percent(c, score))
+    lines += _block("Training, seconds per fit", cells, lambda c: f"{c['fit_s']:.3g}")
+    lines += _block("Prediction, seconds per test part", cells, lambda c: f"{c['predict_s']:.3g}")
+    pairs = [row for row in summary if row["what"] == "difference"]
+    if pairs:
+        lines += ["", "Points above the better peer, paired, with 95 % intervals"]
+        lines += [_format_pair(pair) for pair in pairs]
+    for row in (row for row in summary if row["what"] == "rank"):
+        if row["method"] == next(r["method"] for r in summary if r["what"] == "rank"):
+            lines += ["", *_wrap(f"Mean rank of {row['n_methods']} methods", row["sets"])]
+        lines.append(f"{row['role']:8} {row['method']:20} {row['mean_rank']:.2f}")
+    lacking = incomplete(summary)
+    lines += ["", "Fits missing:", *lacking] if lacking else []
+    lines += ["", "Absent:"] if absent else []
+    for name, reason in absent.items():
+        lines += _wrap(name, [reason])
+    return "\n".join(lines)
+
+
+def _percent(cell: dict[str, Any], score: str) -> str:
+    sd = cell[f"{score}_sd_seeds"]
+    spread = "" if sd is None else f"±{100 * sd:.1f}"
+    return f"{100 * cell[score]:.1f}{spread}{'' if cell['complete'] else '*'}"
+
+
+def _block(title: str, cells: dict[tuple[str, str], Any], text: Any) -> list[str]:
+    """Lay tasks out in lines and methods in columns, in as many parts as the width needs."""
+    tasks = [name for name in TASKS if any(task == name for task, _ in cells)]
+    methods = [name for name in METHODS if any(method == name for _, method in cells)]
+    per_part = (WIDTH - _NAME_WIDTH) // _CELL_WIDTH
+    lines = []
+    for start in range(0, len(methods), per_part):
+        here = methods[start : start + per_part]
+        lines += ["", title if not start else f"{title}, continued"]
+        heads = [f"{_SHORT.get(method, method):>{_CELL_WIDTH}}" for method in here]
+        lines.append(" " * _NAME_WIDTH + "".join(heads))
+        for task in tasks:
+            values = [text(cells[task, m]) if (task, m) in cells else "-" for m in here]
+            lines.append(f"{task:{_NAME_WIDTH}}" + "".join(f"{v:>{_CELL_WIDTH}}" for v in values))
+    return lines
+
+
+def _format_pair(pair: dict[str, Any]) -> str:
+    only = "" if len(pair["peers"]) == len(PEERS) else " (the only peer)"
+    return (
+        f"{pair['task']:{_NAME_WIDTH}}{pair['method']:9}{100 * pair['difference']:+6.1f}"
+        f" [{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}] over {pair['n']} {pair['unit']},"
+        f" {pair['peer']}{only}"
+    )
+
+
+def _wrap(head: str, words: Sequence[str]) -> list[str]:
+    return textwrap.wrap(f"{head}: {', '.join(words)}", WIDTH, subsequent_indent="  ")

@@ -1,0 +1,247 @@
+"""Accuracy and cost of each method on real recordings.
+
+    bench_accuracy.py --borealtc FOLDER --resume               # everything; hours of one core
+    bench_accuracy.py --sets A,watch --methods defaults,blend --seeds 0 --resume --borealtc FOLDER
+    bench_accuracy.py --develop --methods defaults,boosting    # no test part is opened
+    bench_accuracy.py --table                                  # results/accuracy.json
+
+Every fit is one line of the work file, written as soon as it is known: stop a run at any time and
+start it again with ``--resume``, which skips what is there. Without it, fits are run again and the
+new lines count. ``--table`` runs nothing. Sets and methods that are absent are reported.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import sklearn
+import torch
+from accuracy import data
+from accuracy.methods import METHODS, WITHOUT_SEED, AbsentError, Runner
+from accuracy.rows import Key, WorkFile, missing, scores
+from accuracy.table import format_table, incomplete, summarise
+from common.results_file import RESULTS, commit, write_results
+
+from sensorseq.benchmark import environment
+from sensorseq.errors import EnvironmentProblemError
+
+WORK = Path(__file__).resolve().parents[1] / "build" / "accuracy" / "rows.jsonl"
+SEEDS = (0, 1, 2)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="\n".join(__doc__.splitlines()[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    words = parser.add_argument
+    words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
+    words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
+    words("--seeds", type=_numbers, default=list(SEEDS), help="with commas; default 0,1,2")
+    words("--first-folds", type=int, metavar="N", help="only the first N folds of each task")
+    words("--resume", action="store_true", help="skip the fits that the work file has")
+    words("--develop", action="store_true", help="folds inside the first training part only")
+    words("--table", action="store_true", help="run nothing; write the results and print them")
+    words("--allow-incomplete", action="store_true", help="write results though fits are missing")
+    words("--work", type=Path, default=WORK, help="the work file (JSON lines)")
+    words("--results", type=Path, default=RESULTS, help="folder of the results")
+    words("--threads", type=int, default=1, help="of torch and all other libraries; default 1")
+    words("--borealtc", type=Path, help="folder of the BorealTC set")
+    words("--seglearn", type=Path, help="where seglearn is, if it is not installed")
+    words("--aeon", type=Path, help="where aeon is, if it is not installed")
+    words("--aeon-python", help="interpreter that can import aeon and numba; default this one")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.replace(" ", "").split(",") if name]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(name) for name in _names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected numbers, as 0,1,2") from None
+
+
+def chosen_tasks(names: list[str] | None, *, develop: bool) -> tuple[list[data.Task], list[str]]:
+    """Return the tasks to run and the sets left out, whose test part stays closed."""
+    if develop:
+        tasks = data.choose(names or list(data.SEARCH))
+        closed = sorted({task.set for task in tasks} - set(data.SEARCH))
+        if closed:
+            raise ValueError(
+                f"settings are not chosen on {', '.join(closed)}; --develop takes"
+                f" {', '.join(data.SEARCH)}"
+            )
+        return tasks, []
+    tasks = data.choose(names or list(data.SETS))
+    kept = [task for task in tasks if task.set not in data.DEVELOP_ONLY]
+    return kept, [task.name for task in tasks if task.set in data.DEVELOP_ONLY]
+
+
+def plan(
+    task: data.Task, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
+) -> list[Key]:
+    """Return the fits of a task in their order: `defaults` comes before what counts its steps."""
+    return [
+        Key(task.name, part, fold.split, fold.fold, method, seed)
+        for fold in folds
+        for place, seed in enumerate(seeds)
+        for method in METHODS
+        if method in methods and (method not in WITHOUT_SEED or place == 0)
+    ]
+
+
+def run(options: argparse.Namespace, work: WorkFile) -> int:
+    """Run what is to be run; return how many fits failed."""
+    part = "develop" if options.develop else "test"
+    places = data.Places(options.borealtc, options.seglearn, options.aeon)
+    tasks, closed = chosen_tasks(options.sets, develop=options.develop)
+    for name in closed:
+        print(f"left out: {name}: only for --develop, its test part stays closed", file=sys.stderr)
+    known, failed = work.read(), 0
+    facts = environment()
+    shared = {
+        "commit": commit(),
+        "processor": facts["processor"],
+        "threads": options.threads,
+        "torch": torch.__version__,
+    }
+    with Runner(options.threads, options.aeon_python) as runner:
+        methods = _present(options.methods, runner, work)
+        for task in tasks:
+            try:
+                windows, folds = data.load(task, places)
+            except EnvironmentProblemError as error:
+                _report_absent(work, task.name, str(error))
+                continue
+            if options.develop:
+                folds = data.develop(windows, folds)
+            n_folds, by_key = len(folds), {(fold.split, fold.fold): fold for fold in folds}
+            keys = plan(task, folds[: options.first_folds], methods, options.seeds, part)
+            todo = missing(keys, known, resume=options.resume)
+            print(f"{task.name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
+            for count, key in enumerate(todo, 1):
+                fold = by_key[key.split, key.fold]
+                train, test = windows.take(fold.train), windows.take(fold.test)
+                steps = known.get(key._replace(method="defaults"), {}).get("steps")
+                started = time.perf_counter()
+                try:
+                    outcome = runner.run(key.method, train, test, key.seed, steps)
+                except AbsentError as error:
+                    print(f"left out: {' '.join(map(str, key))}: {error}", file=sys.stderr)
+                    continue
+                except Exception as error:  # one method's failure must not end hours of others
+                    failed += 1
+                    said = f"{type(error).__name__}: {error}"
+                    print(f"failed: {' '.join(map(str, key))}: {said}", file=sys.stderr)
+                    continue
+                row: dict[str, Any] = {
+                    **key._asdict(),
+                    **scores(test.y, outcome.predicted),
+                    "n_train": len(train),
+                    "n_folds": n_folds,
+                    "fit_s": round(outcome.fit_s, 4),
+                    "predict_s": round(outcome.predict_s, 4),
+                    "steps": outcome.steps,
+                    "description": runner.describe(key.method),
+                    "load_average": round(os.getloadavg()[0], 2),
+                    **shared,
+                }
+                if runner.uses_aeon(key.method):
+                    row |= runner.aeon.versions()
+                work.append(row)
+                known[key] = row
+                print(
+                    f"[{count}/{len(todo)}] {task.name} {key.split}.{key.fold} {key.method}"
+                    f" seed {key.seed}: {100 * row['accuracy']:.1f} %"
+                    f" [{100 * row['balanced_accuracy']:.1f}],"
+                    f" {time.perf_counter() - started:.1f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    return failed
+
+
+def _present(methods: Sequence[str], runner: Runner, work: WorkFile) -> list[str]:
+    found = []
+    for method in methods:
+        reason = runner.why_absent(method)
+        if reason:
+            _report_absent(work, method, reason)
+        else:
+            found.append(method)
+    return found
+
+
+def _report_absent(work: WorkFile, name: str, reason: str) -> None:
+    print(f"absent: {name}: {reason}", file=sys.stderr)
+    if work.absences().get(name) != reason:
+        work.append({"absent": name, "reason": reason})
+
+
+def write_table(options: argparse.Namespace, work: WorkFile) -> None:
+    """Print the tables and write results/accuracy.json."""
+    rows = work.read()
+    part = "develop" if options.develop else "test"
+    summary = summarise(rows, part, options.methods)
+    absent = work.absences()
+    print(format_table(summary, absent))
+    used = [row for key, row in rows.items() if key.part == part]
+    facts = environment() | {
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        **{
+            name: sorted({str(row[name]) for row in used if name in row})
+            for name in ("aeon", "numba")
+        },
+        "measured": {
+            name: sorted({str(row[name]) for row in used})
+            for name in ("commit", "processor", "threads", "torch")
+        },
+        "methods": {row["method"]: row["description"] for row in used},
+        "absent": absent,
+    }
+    lacking = incomplete(summary) and not options.allow_incomplete
+    partial = bool(options.develop or not summary or lacking)
+    write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run fits, or write the table."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.methods if name not in METHODS]
+    if unknown:
+        parser.error(f"no such method: {', '.join(unknown)}; known: {', '.join(METHODS)}")
+    work = WorkFile(options.work)
+    if options.table:
+        write_table(options, work)
+        return 0
+    try:
+        chosen_tasks(options.sets, develop=options.develop)
+    except ValueError as error:
+        parser.error(str(error))
+    torch.set_num_threads(options.threads)
+    try:
+        failed = run(options, work)
+    except KeyboardInterrupt:
+        print("\nstopped; finished fits are kept, --resume skips them", file=sys.stderr)
+        return 130
+    if failed:
+        print(f"{failed} fits failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
