@@ -30,6 +30,7 @@ _NAMES = {
     "majority": "majority class",
     "ridge": "ridge on summary features",
     "gradient_boosting": "gradient boosting on summary features",
+    "rocket_ridge": "MiniRocket + ridge",
 }
 
 

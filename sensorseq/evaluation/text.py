@@ -19,6 +19,7 @@ _NAMES = {
     "macro_f1": "macro-F1",
     "calibration_error": "calibration error",
     "gradient_boosting": "gradient boosting",
+    "rocket_ridge": "MiniRocket ridge",
 }
 P_VALUE = (
     "paired sign-flip test by recording, of a difference in accuracy at least this large if model"

@@ -96,6 +96,7 @@ def test_an_evaluation_shows_the_baselines_beside_the_model(model, windows):
     page = make_page(model, None, title="x", comparison=comparison)
     text = " ".join(Reader(page).texts)
     assert "ridge on summary features" in text
+    assert "MiniRocket + ridge" in text
     assert "the model never saw" in text
     assert "slightly inflated" not in text
     assert "paired sign-flip test by recording" in text
