@@ -10,6 +10,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from sensorseq.errors import (
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.evaluation.alternatives import Alternative
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
@@ -47,6 +49,14 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+
+
+class Kind(StrEnum):
+    """What `train` trains."""
+
+    lstm = "lstm"
+    blend = "blend"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
@@ -408,7 +418,8 @@ def prepare(
 @app.command(
     epilog=_example(
         "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
-        "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.3",
+        "sensorseq train terrain.h5 -o t.safetensors --model blend",
+        "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
         "sensorseq train terrain.h5 -o t.safetensors \\",
         "    --set checkpoint=t.checkpoint --set resume=true",
     )
@@ -416,6 +427,9 @@ def prepare(
 def train(
     windows: Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
+    kind: Annotated[
+        Kind, typer.Option("--model", help="The network, or its blend with boosted trees.")
+    ] = Kind.lstm,
     hidden_size: Annotated[int | None, typer.Option("--hidden-size", help="LSTM units.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Peak learning rate.")
@@ -441,13 +455,20 @@ def train(
             help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
         ),
     ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare/--no-compare", help="Also try boosting, to say whether a blend pays."
+        ),
+    ] = True,
     report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a classifier on the train part of prepared windows.
+    """Train a classifier on prepared windows.
 
-    The validation part decides when to stop. The test part is not read.
+    The validation part gives the curve and the report; then the model is trained on it, too. The
+    test part is not read.
     """
     _check_output(output, windows)
     if report is not None:
@@ -460,7 +481,9 @@ def train(
         "patience": patience,
     }
     given: dict[str, Any] = {k: value for k, value in arguments.items() if value is not None}
-    from sensorseq.estimator import SensorLSTMClassifier
+    if patience is not None:
+        given["early_stopping"] = True
+    from sensorseq.estimator import SensorBlendClassifier, SensorLSTMClassifier
 
     given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
     if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
@@ -473,7 +496,10 @@ def train(
                     " another name, such as 'run.checkpoint'."
                 )
     model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
-    model.fit(windows)
+    if kind is Kind.blend:
+        model = SensorBlendClassifier(network=model).fit(windows).network_
+    else:
+        model.fit(windows)
     model.set_params(verbose=0)
     with writing(output):
         model.save(output)
@@ -489,9 +515,21 @@ def train(
         "val_loss": last.get("val_loss"),
         "val_accuracy": last.get("val_accuracy"),
         "classes": model.classes_.tolist(),
+        "features": model.features_.to_dict(),
+        "refitted": model.refitted_,
         "fluctuation": verdict.to_dict(),
     }
-    lines = [str(verdict), "", f"model written to {output}"]
+    better = None
+    if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
+        better = _try_boosting(model, windows)
+        result["boosting"] = None if better is None else better._asdict()
+    lines = [str(verdict), "", *_describe_fit(model), f"model written to {output}"]
+    if better is not None and better.is_better:
+        lines.append(
+            f"Boosting on summary features classifies {better.boosting:.1%} of windows left out,"
+            f" this model {better.model:.1%}. To use both: sensorseq train {windows} -o {output}"
+            " --model blend"
+        )
     if report is not None:
         lines.append(f"report written to {report}")
     _say(result, "\n".join(lines), as_json)
@@ -989,6 +1027,31 @@ def _write_page(
 
     shown = None if part is None else PagePart.of(model, read_windows(windows), part)
     write_whole(path, make_page(model, shown, **more).encode())
+
+
+def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
+    """Say what the linear layer uses, and what was trained on."""
+    lines, choice = [], model.features_
+    if choice.candidates:
+        alone, together = choice.candidates[0], choice.candidates[-1]
+        lines.append(
+            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
+            f" windows left out: {together.accuracy:.1%}, LSTM alone {alone.accuracy:.1%}."
+        )
+    elif model.features is not None:
+        lines.append(f"Features: none, because {choice.reason}.")
+    if model.refitted_:
+        lines.append(
+            "The network was trained again with the validation windows; the curve is from before."
+        )
+    return [*lines, ""] if lines else []
+
+
+def _try_boosting(model: "SensorLSTMClassifier", path: Path) -> "Alternative | None":
+    from sensorseq.evaluation.alternatives import try_boosting
+    from sensorseq.storage.prepared import read_windows
+
+    return try_boosting(model, read_windows(path)) if model.features_.n_folds > 1 else None
 
 
 @contextmanager

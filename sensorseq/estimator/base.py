@@ -197,6 +197,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     engine_: EngineChoice
     fluctuation_: FluctuationReport
     features_: FeatureChoice
+    refitted_: bool
     preparation_: Preparation | None
     n_features_in_: int
     n_iter_: int
@@ -204,6 +205,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     best_score_: float
     _flat_timesteps: int | None
     _were_lengths: bool = False
+    # rows of the held-out part and their outputs, from before a refit on them
+    _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
     _replayed: tuple[int, int] | None = None  # entropy of a fit to run again, and another seed
     _report_facts: dict[str, Any]
@@ -589,7 +592,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         if isinstance(prepared.whole, FeatureChoice):
             self.features_ = prepared.whole
         if prepared.whole is not None:
-            self._head = None
+            self._head, self._held_out, self.refitted_ = None, None, False
         if isinstance(prepared.whole, WholeData):
             finish_whole_data(self, prepared.whole, prepared, results)
         else:

@@ -239,6 +239,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     features_ : FeatureChoice
         The features that the linear layer uses, the log-loss and accuracy of each kind alone and
         of all together on windows left out, and why they were chosen. Print it to read it.
+    refitted_ : bool
+        Whether the kept network was trained again on all windows, those held out among them. The
+        history, the report and the probabilities are from before.
     scaler_ : Scaler, KeyedScaler or None
         The scaler, fitted on the training part.
     module_ : LSTMLinear

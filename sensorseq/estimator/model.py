@@ -54,6 +54,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "report_facts": dict(estimator._report_facts),
         "fluctuation": estimator.fluctuation_.to_dict(),
         "preparation": estimator.preparation_,
+        "refitted": getattr(estimator, "refitted_", False),
         "features": None if estimator._head is None else estimator._head.description(),
         "versions": {
             "sensorseq": importlib.import_module("sensorseq").__version__,
@@ -133,6 +134,7 @@ def restore_fit(
         )
         for member in range(1 + len(others))
     )
+    estimator.refitted_ = take("refitted", bool)
     estimator.features_ = FeatureChoice(reason="loaded from a file without features")
     if head is not None:
         estimator._head = FeatureHead.restore(head, arrays)

@@ -41,6 +41,7 @@ class PassesMixin:
     _passes: dict[str, Any]
     _head: FeatureHead | None
     features_: FeatureChoice
+    refitted_: bool
     preparation_: Preparation | None
 
     def _learn_pass(
@@ -80,6 +81,7 @@ class PassesMixin:
             self.module_, self._passes = prepared.module, result.state
             if begins:
                 self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
+                self.refitted_ = False
             self._learn_probabilities(prepared)
         else:
             warn_caller(

@@ -271,8 +271,24 @@ def finish_whole_data(
             estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
     if refit_jobs:
+        estimator._held_out = _held_out_outputs(estimator, plan)
+        estimator.refitted_ = True
         modules: list[Any] = [job.module for job in refit_jobs]
         estimator.module_, *estimator._other_modules = modules
+
+
+def _held_out_outputs(
+    estimator: Any, plan: WholeData
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return rows of the held-out part and their outputs by what has not seen them."""
+    head, first = estimator._head, plan.n_train
+    if head is not None:
+        is_held_out = head.out_of_fold_rows >= first
+        return head.out_of_fold_rows[is_held_out] - first, head.out_of_fold[is_held_out]
+    seen = plan.seen
+    X = torch.from_numpy(seen.X[first:])
+    lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[first:])
+    return np.arange(len(X)), estimator._join(X, lengths)
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
+from sensorseq.evaluation.fold_windows import check_whole_recordings, choose_fold_windows
 from sensorseq.evaluation.labels import check_known_labels
 from sensorseq.evaluation.metrics import (
     FEW_GROUPS,
@@ -26,6 +27,27 @@ from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str], None]
+
+_DOMINANT = 0.5  # share of its class's windows, from which on a recording decides its score
+_FEWEST_TO_DOMINATE = 3  # recordings of the class; of two, one always holds half or more
+
+
+class DominantRecording(NamedTuple):
+    """A recording that holds most windows of its class.
+
+    Parameters
+    ----------
+    recording_id : str
+        The recording.
+    label : str, int, float or bool
+        The class.
+    share : float
+        Its share of the class's windows, above 0.5.
+    """
+
+    recording_id: str
+    label: Any
+    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +68,9 @@ class Comparison:
         Accuracy in each fold; empty for a test part.
     seen : tuple of str
         Evaluated recordings that were in the training data; empty unless that was allowed.
+    dominant : tuple of DominantRecording
+        Recordings with more than half of the evaluated windows of their class; the notes name
+        them.
     """
 
     model: Evaluation
@@ -54,6 +79,17 @@ class Comparison:
     notes: tuple[str, ...] = ()
     fold_accuracy: tuple[float, ...] = ()
     seen: tuple[str, ...] = ()
+    dominant: tuple[DominantRecording, ...] = ()
+
+    @property
+    def fold_mean(self) -> float | None:
+        """Mean of the fold accuracies; None for a test part."""
+        return float(np.mean(self.fold_accuracy)) if self.fold_accuracy else None
+
+    @property
+    def fold_sd(self) -> float | None:
+        """Standard deviation of the fold accuracies (n - 1); None for a test part."""
+        return float(np.std(self.fold_accuracy, ddof=1)) if self.fold_accuracy else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, with the model's scores at the top level."""
@@ -62,6 +98,9 @@ class Comparison:
             "protocol": self.protocol,
             "notes": list(self.notes),
             "fold_accuracy": list(self.fold_accuracy),
+            "fold_accuracy_mean": self.fold_mean,
+            "fold_accuracy_sd": self.fold_sd,
+            "dominant_recordings": [row._asdict() for row in self.dominant],
             "seen_recordings": list(self.seen),
             "baselines": {
                 name: {
@@ -72,7 +111,11 @@ class Comparison:
                     },
                     "recording_vote": baseline.to_dict()["recording_vote"],
                     "difference": {
-                        metric: {"value": d.value, "interval": plain_interval(d.interval)}
+                        metric: {
+                            "value": d.value,
+                            "interval": plain_interval(d.interval),
+                            "p_value": d.p_value,
+                        }
                         for metric, d in compare(self.model, baseline).items()
                     },
                 }
@@ -147,6 +190,12 @@ def evaluate_test(
     evaluated = score(model.predict_proba(test))
     compared: dict[str, Evaluation] = {}
     notes = _notes(evaluated, test)
+    dominant = _dominant(test)
+    notes += [
+        f"{row.recording_id} holds {row.share:.0%} of the test windows of {row.label}: the recall"
+        f" of {row.label} is mostly that of this recording."
+        for row in dominant
+    ]
     if seen:
         notes.insert(
             0,
@@ -169,7 +218,9 @@ def evaluate_test(
         f"test part: {evaluated.n_windows} windows of {len(evaluated.recordings)} recordings"
         + ("" if seen or model.preparation_ is None else " the model never saw")
     )
-    return Comparison(evaluated, compared, protocol, tuple(notes), seen=tuple(seen))
+    return Comparison(
+        evaluated, compared, protocol, tuple(notes), seen=tuple(seen), dominant=dominant
+    )
 
 
 def evaluate_folds(
@@ -185,14 +236,18 @@ def evaluate_folds(
 
     For each fold a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
-    computed over all predictions together.
+    computed over all predictions together; `Comparison.fold_mean` is the mean over folds instead.
+
+    In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
+    tested only on those that start every ``hop_s``. A fold never shares a recording or a group
+    with its training windows, so overlapping windows are never on both sides.
 
     Parameters
     ----------
     model : SensorLSTMClassifier
         Fitted or not; its arguments are used, not its weights.
     windows : WindowSet
-        All of them are used; a split is ignored.
+        All of them are used, whatever their part; a split only tells which of them overlap.
     n_folds : int
         At least 2.
     baselines, seed, progress
@@ -202,13 +257,20 @@ def evaluate_folds(
     ------
     SplitError
         If a class has fewer groups than there are folds.
+    InputError
+        If there are no labels or groups, a recording has windows in several groups, or training
+        windows start at other times than multiples of ``hop_s``.
     """
     say = progress or (lambda message: None)
-    labels, groups = _labels(windows), np.asarray(windows.groups)
+    _labels(windows)
     if n_folds < 2:
         raise ArgumentError(f"folds={n_folds} must be at least 2.")
     if windows.groups is None:
         raise InputError("the windows have no groups; folds of single windows would leak.")
+    check_whole_recordings(windows)
+    may_test = choose_fold_windows(windows)
+    tested = windows.take(may_test.rows)
+    labels, groups = _labels(tested), np.asarray(tested.groups)
     classes = np.unique(labels)
     for label in classes.tolist():
         n_groups = len(np.unique(groups[labels == label]))
@@ -225,10 +287,11 @@ def evaluate_folds(
     probability = {name: np.zeros((len(labels), len(classes))) for name in ("model", *baselines)}
     accuracy = []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
-        train = replace(windows.take(train_rows), split=None)
+        in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
+        train = replace(windows.take(np.flatnonzero(in_training)), split=None)
         rows = _balanced(train, seed)
         train = augment_as_told(train.take(rows), rows, seed)
-        test = replace(windows.take(test_rows), split=None)
+        test = replace(tested.take(test_rows), split=None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
@@ -238,15 +301,24 @@ def evaluate_folds(
         for name in baselines:
             say(f"fold {number} of {n_folds}: baseline {name}")
             probability[name][test_rows] = predict_baseline(name, train, test, classes, seed)
-    score = _Scorer(windows, classes, seed)
+    score = _Scorer(tested, classes, seed)
     evaluated = score(probability.pop("model"))
+    dominant = _dominant(tested)
+    notes = [*_notes(evaluated, tested), *may_test.notes]
+    notes += [
+        f"{row.recording_id} holds {row.share:.0%} of the windows of {row.label}: a fold that tests"
+        f" it trains on little of {row.label}."
+        for row in dominant
+    ]
     return Comparison(
         evaluated,
         {name: score(values) for name, values in probability.items()},
         f"{n_folds} folds of whole groups: {evaluated.n_windows} windows of"
-        f" {len(evaluated.recordings)} recordings, each predicted by a model that never saw it",
-        tuple(_notes(evaluated, windows)),
+        f" {len(evaluated.recordings)} recordings, each predicted by a model that never saw it"
+        + (f"; {may_test.protocol}" if may_test.protocol else ""),
+        tuple(notes),
         fold_accuracy=tuple(accuracy),
+        dominant=dominant,
     )
 
 
@@ -292,6 +364,20 @@ def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
         recording_id=np.asarray(train.recording_id),
         max_per_recording=said.get("max_per_recording"),
     )
+
+
+def _dominant(windows: WindowSet) -> tuple[DominantRecording, ...]:
+    if windows.recording_id is None:
+        return ()
+    labels, ids = _labels(windows), np.asarray(windows.recording_id)
+    found = []
+    for label in np.unique(labels).tolist():
+        names, counts = np.unique(ids[labels == label], return_counts=True)
+        most = int(counts.argmax())
+        share = float(counts[most] / counts.sum())
+        if len(names) >= _FEWEST_TO_DOMINATE and share > _DOMINANT:
+            found.append(DominantRecording(str(names[most]), label, share))
+    return tuple(found)
 
 
 def _notes(evaluated: Evaluation, windows: WindowSet) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
+from sensorseq.evaluation.text import P_VALUE, describe_folds, format_p_value
 from sensorseq.fluctuation.curves import describe_band, draw_curves
 from sensorseq.fluctuation.page import make_banner, make_reasons
 from sensorseq.html.style import STYLE
@@ -29,6 +30,7 @@ _NAMES = {
     "majority": "majority class",
     "ridge": "ridge on summary features",
     "gradient_boosting": "gradient boosting on summary features",
+    "rocket_ridge": "MiniRocket + ridge",
 }
 
 
@@ -128,6 +130,9 @@ def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str
     )
     if comparison is not None:
         what = f"{comparison.protocol[0].upper()}{comparison.protocol[1:]}."
+        if comparison.fold_accuracy:
+            folds = describe_folds(comparison)
+            what += f" {folds[0].upper()}{folds[1:]}."
         notes = "".join(f'<p class="caution">{escape(note)}</p>' for note in comparison.notes)
         table = _baselines(comparison)
     else:
@@ -155,15 +160,17 @@ def _baselines(comparison: Comparison) -> str:
             f"<tr><th>{escape(_NAMES.get(name, name))}</th>"
             + "".join(f"<td>{_percent(baseline.scores[metric])}</td>" for metric in METRICS)
             + f"<td>{100 * difference.value:+.1f}"
-            f" {_interval(difference.interval, signed=True)}</td></tr>"
+            f" {_interval(difference.interval, signed=True)}</td>"
+            f"<td>{escape(format_p_value(difference.p_value))}</td></tr>"
         )
     if not rows:
         return ""
     heads = "".join(f"<th>{_NAMES[metric]}</th>" for metric in METRICS)
     return (
         '<div class="scroll"><table><thead><tr><th>baseline</th>'
-        f"{heads}<th>model minus baseline (accuracy, points)</th></tr></thead>"
+        f"{heads}<th>model minus baseline (accuracy, points)</th><th>p</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="small">p: {escape(P_VALUE)}</p>'
     )
 
 

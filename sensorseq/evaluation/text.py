@@ -19,7 +19,12 @@ _NAMES = {
     "macro_f1": "macro-F1",
     "calibration_error": "calibration error",
     "gradient_boosting": "gradient boosting",
+    "rocket_ridge": "MiniRocket ridge",
 }
+P_VALUE = (
+    "paired sign-flip test by recording, of a difference in accuracy at least this large if model"
+    " and baseline were equally good."
+)
 _MANY_RECORDINGS = 40
 _MANY_CHANNELS = 16
 _SLOWER = 0.9  # of the common rate, and of the fastest recording: its frequencies end lower
@@ -31,14 +36,30 @@ def format_comparison(comparison: "Comparison") -> str:
     blocks = [wrapped(comparison.protocol)]
     blocks.append(_scores(model))
     if comparison.fold_accuracy:
-        each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
-        blocks.append(f"accuracy of each fold: {each} %")
+        blocks.append(wrapped(describe_folds(comparison)))
     if comparison.baselines:
         blocks.append(_baselines(comparison))
     blocks.append(_confusion(model))
     blocks.append(_recordings(model))
     blocks += [wrapped(f"note: {note}") for note in comparison.notes]
     return "\n\n".join(blocks)
+
+
+def describe_folds(comparison: "Comparison") -> str:
+    """Return the mean and spread of the fold accuracies, next to that of all windows together."""
+    assert comparison.fold_mean is not None
+    assert comparison.fold_sd is not None
+    each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
+    pooled = _percent(comparison.model.scores["accuracy"])
+    return (
+        f"mean of the fold accuracies: {_percent(comparison.fold_mean)}, sd"
+        f" {100 * comparison.fold_sd:.1f} points ({each}); all windows together: {pooled}"
+    )
+
+
+def format_p_value(p_value: float) -> str:
+    """Return a p-value with two digits, or as below 0.001."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def format_evaluation(evaluation: "Evaluation") -> str:
@@ -112,9 +133,11 @@ def _baselines(comparison: "Comparison") -> str:
                 _percent(baseline.scores["accuracy"]),
                 _percent(baseline.scores["balanced_accuracy"]),
                 f"{100 * difference.value:+.1f}{interval}",
+                format_p_value(difference.p_value),
             ]
         )
-    return table(["baseline", "accuracy", "balanced", "model minus baseline (points)"], rows)
+    heads = ["baseline", "accuracy", "balanced", "model minus baseline (points)", "p"]
+    return f"{table(heads, rows)}\n{wrapped(f'p: {P_VALUE}')}"
 
 
 def _scores(evaluation: "Evaluation") -> str:

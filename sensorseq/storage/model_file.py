@@ -29,7 +29,7 @@ _SINCE_2: dict[str, Any] = {
     "abstention": None,
     "other_histories": [],
 }
-_SINCE_3: dict[str, Any] = {"features": None}
+_SINCE_3: dict[str, Any] = {"features": None, "refitted": False}
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")
 _LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many

@@ -9,6 +9,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.metrics import METRICS
+from sensorseq.evaluation.text import format_comparison
 from sensorseq.preprocessing.split import split_by_group
 from sensorseq.windows import WindowSet
 
@@ -198,3 +199,24 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them(mo
         assert len(augmented) == len(plain)
         assert same.sum() == len(kept)  # each window once as it is
         assert (~same).sum() == len(plain) - len(kept) > 0
+
+
+def test_a_recording_with_most_windows_of_its_class_is_named(honest):
+    ids = honest.recording_id
+    few = np.isin(ids, ["r00", "r01", "r02", "r03", "r04", "r05"])
+    rows = np.flatnonzero(few & ((np.arange(len(ids)) % 12 < 3) | (ids == "r02")))
+    windows = replace(honest.take(rows), split=None)
+    found = evaluate_folds(small(max_epochs=1), windows, 3, baselines=())
+    note = "r02 holds 67% of the windows of calm: a fold that tests it trains on little of calm."
+    assert note in found.notes
+    assert note in " ".join(format_comparison(found).split())
+    (named,) = found.to_dict()["dominant_recordings"]
+    assert named == {"recording_id": "r02", "label": "calm", "share": pytest.approx(12 / 18)}
+    model = small(max_epochs=1).fit(replace(honest, split=None))
+    test = evaluate_test(model, windows, include_seen=True)
+    assert any("r02 holds 67% of the test windows of calm" in note for note in test.notes)
+    even = replace(honest.take(np.flatnonzero(few)), split=None)
+    assert evaluate_folds(small(max_epochs=1), even, 3, baselines=()).dominant == ()
+    two = windows.take(np.flatnonzero(np.isin(windows.recording_id, ["r00", "r02", "r01", "r03"])))
+    all_train = small(max_epochs=1, validation_fraction=0.0, early_stopping=False)
+    assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()  # one always has half

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, permutation_test
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from sensorseq.errors import ArgumentError, InputError
@@ -119,6 +120,56 @@ def test_paired_differences_are_narrower_than_those_of_unpaired_scores():
     other = score_predictions(1 - y, one_hot(y, [0, 1]), [0, 1], recording_id=ids)
     with pytest.raises(ArgumentError, match="different windows"):
         compare(first, other)
+
+
+def by_group(right):
+    """Score predictions of class 0 in groups of equal size; `right` is (n_groups, n_windows)."""
+    right = np.asarray(right)
+    ids, y = np.repeat(np.arange(len(right)), right.shape[1]), np.zeros(right.size, int)
+    predicted = one_hot(np.where(right.ravel(), 0, 1), [0, 1])
+    return score_predictions(y, predicted, [0, 1], recording_id=ids, n_resamples=10)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 7))
+def test_the_p_value_is_scipys_of_paired_groups(seed, n_groups):
+    rng = np.random.default_rng(seed)
+    one, two = rng.random((2, n_groups, 5)) < rng.random((2, n_groups, 1))
+    expected = permutation_test(
+        (one.mean(axis=1), two.mean(axis=1)),
+        lambda a, b, axis: (a - b).mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    ).pvalue
+    found = compare(by_group(one), by_group(two))["accuracy"]
+    assert found.p_value == pytest.approx(expected)
+    assert compare(by_group(two), by_group(one))["accuracy"].p_value == found.p_value
+
+
+def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
+    """All 40 groups differ by one window, 30 of them in favour of the first: binomial."""
+    first, second = np.zeros((2, 40, 4), bool)
+    first[:30, 0], second[30:, 0] = True, True
+    found = compare(by_group(first), by_group(second))["accuracy"]
+    expected = binomtest(30, 40).pvalue
+    assert found.p_value == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
+
+
+def test_p_values_are_rarely_small_where_nothing_differs():
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        rate = rng.random((12, 1))
+        one, two = rng.random((2, 12, 10)) < rate
+        found.append(compare(by_group(one), by_group(two), n_resamples=5)["accuracy"].p_value)
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level / 300)
+
+
+def test_p_values_of_equal_predictions_and_of_one_group_are_one():
+    same = by_group(np.eye(3, dtype=bool))
+    assert {d.p_value for d in compare(same, same).values()} == {1.0}
+    assert compare(by_group([[True] * 9]), by_group([[False] * 9]))["accuracy"].p_value == 1.0
 
 
 def test_a_recording_is_named_by_vote_and_by_mean_probability():

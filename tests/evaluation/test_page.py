@@ -6,7 +6,8 @@ import pytest
 from fits import plain_classifier
 from page_reader import Reader
 
-from sensorseq.evaluation.evaluate import evaluate_test
+from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
+from sensorseq.evaluation.metrics import compare
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.windows import WindowSet
 
@@ -95,8 +96,26 @@ def test_an_evaluation_shows_the_baselines_beside_the_model(model, windows):
     page = make_page(model, None, title="x", comparison=comparison)
     text = " ".join(Reader(page).texts)
     assert "ridge on summary features" in text
+    assert "MiniRocket + ridge" in text
     assert "the model never saw" in text
     assert "slightly inflated" not in text
+    assert "paired sign-flip test by recording" in text
+    (ridge,) = re.findall(r"<tr><th>ridge on summary features.*?<td>([^<]*)</td></tr>", page)
+    expected = compare(comparison.model, comparison.baselines["ridge"])["accuracy"].p_value
+    assert (ridge == "&lt;0.001") == (expected < 0.001)
+    assert ridge == "&lt;0.001" or float(ridge) == pytest.approx(expected, rel=0.06)
+
+
+def test_an_evaluation_by_folds_shows_their_mean_and_what_dominates(model, windows):
+    names, of_class = windows.recording_id, windows.y == "class 0"
+    largest, *others = np.unique(names[of_class])[:3]
+    first = [np.flatnonzero(names == name)[:1] for name in others]
+    rows = np.concatenate([np.flatnonzero(~of_class | (names == largest)), *first])
+    comparison = evaluate_folds(model, windows.take(rows), 2, baselines=())
+    text = " ".join(Reader(make_page(model, None, title="x", comparison=comparison)).texts)
+    assert f"{largest} holds 67% of the windows of class 0: a fold that tests it" in text
+    assert f"Mean of the fold accuracies: {100 * comparison.fold_mean:.1f} %" in text
+    assert f"sd {100 * comparison.fold_sd:.1f} points" in text
 
 
 @pytest.mark.parametrize(
