@@ -486,8 +486,8 @@ def train(
     from sensorseq.estimator import SensorBlendClassifier, SensorLSTMClassifier
 
     given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
-    if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
-        given["scale"] = kind
+    if "scale" not in given and (scaling := _prepared_scale(windows)) is not None:
+        given["scale"] = scaling
     if isinstance(checkpoint := given.get("checkpoint"), str):
         for written in (output, *(() if report is None else (report,))):
             if written.absolute() == Path(checkpoint).absolute():
@@ -776,8 +776,8 @@ def doctor(
             SensorLSTMClassifier(**given), X, y, groups=groups, random_state=seed
         )
     else:
-        if "scale" not in given and (kind := _prepared_scale(windows)) is not None:
-            given["scale"] = kind
+        if "scale" not in given and (scaling := _prepared_scale(windows)) is not None:
+            given["scale"] = scaling
         with _naming(windows):
             diagnosis = check_training(SensorLSTMClassifier(**given), windows, random_state=seed)
     _say(diagnosis.to_dict(), str(diagnosis), as_json)

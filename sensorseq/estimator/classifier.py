@@ -477,6 +477,32 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
+    def held_out_predictions(
+        self, n_windows: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return the predictions of the held-out windows from before the refit on them.
+
+        Parameters
+        ----------
+        n_windows : int
+            Windows of the validation part.
+
+        Returns
+        -------
+        rows : ndarray of int64
+            Which windows of the validation part.
+        probability : ndarray of shape (n, n_classes)
+            Their class probabilities.
+        None
+            If there was no refit, the estimator was loaded from a file, or the validation part had
+            another number of windows.
+        """
+        held_out = self._held_out
+        if held_out is None or len(held_out[0]) > n_windows:
+            return None
+        rows, outputs = held_out
+        return rows, softmax(outputs / self.temperature_)
+
     def score(
         self,
         X: Any,

@@ -133,7 +133,10 @@ def evaluate_test(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Score a model on the test part of windows, next to baselines fitted on the train part.
+    """Score a model on the test part of windows, next to baselines.
+
+    The baselines are fitted on the windows that the model was trained on: the train part, and the
+    validation part if the model was refitted with it.
 
     Neither early stopping nor any statistic of the model uses test windows: `fit` does not read
     them, and recordings from the training data are rejected here.
@@ -207,7 +210,10 @@ def evaluate_test(
             "the model was trained on arrays, so it is not checked whether these recordings were"
             " in the training data."
         )
-    train = None if windows.split is None else windows.part("train")
+    train = None
+    if windows.split is not None:  # what the model was trained on
+        parts = ["train", "validation"] if model.refitted_ else ["train"]
+        train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
         notes.append("there is no train part to fit baselines on, so no baselines are shown.")
     else:

@@ -65,7 +65,14 @@ class PagePart:
         part = part.take(known)
         if not len(part):
             return None
-        probability = model.predict_proba(part)
+        if name == "validation" and model.refitted_:  # which has seen them since
+            before = model.held_out_predictions(len(part))
+            if before is None:
+                return None
+            rows, probability = before
+            part = part.take(rows)
+        else:
+            probability = model.predict_proba(part)
         evaluation = score_predictions(
             np.asarray(part.y),
             probability,
@@ -98,7 +105,7 @@ def make_page(
         Result of an evaluation: scores, confusions and recordings, next to baselines.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
-    sections = [_verdict(model), _scores(evaluation, comparison), _curves(model)]
+    sections = [_verdict(model), _scores(model, evaluation, comparison), _curves(model)]
     if evaluation is not None:
         sections += [_matrix(evaluation), _recordings(evaluation)]
     if part is not None:
@@ -119,7 +126,9 @@ def _verdict(model: SensorLSTMClassifier) -> str:
     return f"<section>{make_banner(report)}{make_reasons(report.explanation)}</section>"
 
 
-def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str:
+def _scores(
+    model: SensorLSTMClassifier, evaluation: Evaluation | None, comparison: Comparison | None
+) -> str:
     if evaluation is None:
         return "<section><h2>Scores</h2><p>There was no validation part.</p></section>"
     cards = "".join(
@@ -140,15 +149,29 @@ def _scores(evaluation: Evaluation | None, comparison: Comparison | None) -> str
             f"Measured on the {evaluation.n_windows} validation windows of"
             f" {len(evaluation.recordings)} recordings."
         )
-        notes = (
-            '<p class="caution">These windows also selected the best epoch, so the scores are'
-            " slightly inflated. Use <code>sensorseq evaluate</code> to score test recordings.</p>"
-        )
+        notes = f'<p class="caution">{_validation_caution(model)}</p>'
         table = ""
     return (
         f'<section><h2>Scores</h2><p>{escape(what)}</p><div class="cards">{cards}</div>{notes}'
         f'{table}<p class="small">95 % intervals from resampling whole groups of recordings,'
         " because windows of one recording are similar.</p></section>"
+    )
+
+
+def _validation_caution(model: SensorLSTMClassifier) -> str:
+    """Say how far scores on the validation part can be trusted."""
+    ways = []
+    if model.early_stopping or model.restore_best:
+        ways.append("selected the best epoch")
+    if model.features_.candidates:
+        ways.append("weighed the features")
+    way_out = "Use <code>sensorseq evaluate</code> to score test recordings."
+    if model.refitted_:
+        way_out = f"The scores are from before the network was trained on them, too. {way_out}"
+    if not ways:
+        return way_out
+    return (
+        f"These windows also {' and '.join(ways)}, so the scores are slightly inflated. {way_out}"
     )
 
 
@@ -340,6 +363,8 @@ def _facts(model: SensorLSTMClassifier) -> str:
         "training windows": str(report.n_train),
         "validation windows": str(report.n_val) if report.n_val else "none",
         "epochs": f"{model.n_iter_}, best weights from epoch {model.best_epoch_}",
+        "features": " and ".join(model.features_.names) or "none",
+        "trained again": "on all windows" if model.refitted_ else "no",
         "network": f"{model.num_layers} LSTM layer(s) of {model.hidden_size} units,"
         f" {sum(p.numel() for p in model.module_.parameters())} parameters",
         "training": f"{model.optimizer}, learning rate {model.learning_rate:g},"
