@@ -206,7 +206,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         from ridge regression, in closed form, and are joined to the LSTM's by factors with the
         lowest log-loss on windows left out, in whole groups. ``"auto"`` tries both kinds and
         keeps those that lower it; `features_` says which and why. With a refit, or nothing held
-        out, windows are left out in five folds, which trains the network four or five more times;
+        out, windows are left out in four folds, which trains the network three or four more times;
         otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
         in several processes have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"

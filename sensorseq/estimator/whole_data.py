@@ -34,7 +34,7 @@ from sensorseq.training.stored import is_stored
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit
 
-N_FOLDS = 5
+N_FOLDS = 4
 REFITS = ("auto", "all")
 FEW_WINDOWS = 20_000  # up to so many, refit="auto" trains again on all of them
 _FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
