@@ -43,7 +43,6 @@ OURS = ("defaults", "blend")
 PEERS = ("minirocket", "boosting")  # what ours are compared with in pairs
 WITHOUT_SEED = ("boosting", "majority")  # the same result from every seed
 _AEON = ("multirocket", "hydra")
-_BATCH = 32
 
 
 class AbsentError(Exception):
@@ -157,13 +156,13 @@ def _fit(
 
 
 def count_steps(model: Any) -> int | None:
-    """Count the optimizer steps of a fit from its epochs and its training part."""
-    n_train = getattr(getattr(model, "fluctuation_", None), "n_train", None)
-    if n_train is None or not hasattr(model, "n_iter_"):
+    """Count the optimizer steps of the network's first training, without folds and refits."""
+    network = getattr(model, "network_", model)
+    n_train = getattr(getattr(network, "fluctuation_", None), "n_train", None)
+    if n_train is None or not hasattr(network, "n_iter_"):
         return None
-    batch = getattr(model, "batch_size", _BATCH)
-    batch = _BATCH if isinstance(batch, str) else batch or n_train
-    return int(model.n_iter_) * math.ceil(n_train / batch)
+    drawn = min(n_train, getattr(network, "windows_per_epoch", None) or n_train)
+    return int(network.n_iter_) * math.ceil(drawn / (network.batch_size or drawn))
 
 
 def streams_of(windows: Windows) -> tuple[Any, ...]:
