@@ -5,6 +5,7 @@ file with y and, for each stream i, train_i and test_i of shape (n, c, t); predi
 to `output`. The first request of a method compiles on a few windows before its clock starts.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -81,10 +82,10 @@ def main():
     """Answer until the input ends."""
     warm = set()
     answers = sys.stdout
-    sys.stdout = sys.stderr  # libraries print
     for line in sys.stdin:
         try:
-            said = answer(json.loads(line), warm)
+            with contextlib.redirect_stdout(sys.stderr):  # libraries print
+                said = answer(json.loads(line), warm)
         except (Exception, SystemExit) as error:
             traceback.print_exc()
             said = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}

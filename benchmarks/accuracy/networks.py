@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from accuracy.data import Windows
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 HIDDEN, BATCH = 64, 32
 KERAS_EPOCHS = 100
@@ -37,19 +36,13 @@ class PlainLSTM(nn.Module):
             self.lstm.bias_ih_l0[gates : 2 * gates] = 1.0  # of the forget gate
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the logits."""
+        """Return the logits. A step never sees later ones, so padding needs no packing."""
+        hidden = self.lstm(x)[0]
         if lengths is None:
-            hidden, (last, _) = self.lstm(x)
-            valid = None
-        else:
-            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            hidden, (last, _) = self.lstm(packed)
-            hidden, _ = pad_packed_sequence(hidden, batch_first=True)
-            valid = (torch.arange(hidden.shape[1]) < lengths[:, None])[:, :, None]
+            lengths = torch.full((len(x),), x.shape[1])
         if self.pooling == "last":
-            return self.linear(last[-1])
-        if valid is None:
-            return self.linear(torch.cat([hidden.mean(1), hidden.amax(1)], 1))
+            return self.linear(hidden[torch.arange(len(x)), lengths - 1])
+        valid = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
         mean = (hidden * valid).sum(1) / lengths[:, None]
         highest = hidden.masked_fill(~valid, -math.inf).amax(1)
         return self.linear(torch.cat([mean, highest], 1))

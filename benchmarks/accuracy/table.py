@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 WIDTH = 100
 RESAMPLES = 10_000
-_SHORT = {"lstm_defaults_steps": "same steps", "lstm_fcn": "LSTM-FCN"}
+_SHORT = {"lstm_defaults_steps": "same steps", "lstm_fcn": "LSTM-FCN", "multirocket": "MultiRock."}
 _NAME_WIDTH, _CELL_WIDTH = 22, 11
 
 Rows = dict[Key, dict[str, Any]]

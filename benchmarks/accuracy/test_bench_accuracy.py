@@ -1,0 +1,578 @@
+"""The accuracy benchmark: loaders on small files, derived channels, scores, resuming, the table."""
+
+import gzip
+import io
+import json
+import shutil
+import sys
+from itertools import product
+
+import bench_accuracy
+import numpy as np
+import pytest
+from accuracy import aeon_worker, data, derive, methods, networks, rows, table
+from accuracy.rows import Key, WorkFile
+
+from sensorseq.errors import EnvironmentProblemError
+
+pytestmark = pytest.mark.benchmarks
+HEADER = "# a comment\n@problemName x\n@timeStamps false\n@classLabel true a b\n@data\n"
+
+
+# The archive's files.
+
+
+def write_archive(folder, name, train, test):
+    for part, text in (("TRAIN", train), ("TEST", test)):
+        path = folder / name / f"{name}_{part}.ts"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEADER + text)
+
+
+def test_a_ts_file_keeps_lengths_channels_and_labels(tmp_path):
+    path = tmp_path / "x.ts"
+    path.write_text(HEADER + "1,2,3:4,5,6:b\n7,8:9,10: a \n")
+    series, labels = data.read_ts(path)
+    assert labels == ["b", "a"]
+    np.testing.assert_array_equal(series[0], [[1, 4], [2, 5], [3, 6]])
+    np.testing.assert_array_equal(series[1], [[7, 9], [8, 10]])
+
+
+def test_missing_values_inside_are_interpolated_and_at_the_end_of_all_channels_cut(tmp_path):
+    path = tmp_path / "x.ts"
+    path.write_text(HEADER + "?,2,?,4,NaN,?:1,1,1,1,5,?:b\n?,?:1,2:a\n")
+    series, _ = data.read_ts(path)
+    np.testing.assert_array_equal(series[0], [[2, 1], [2, 1], [3, 1], [4, 1], [4, 5]])
+    np.testing.assert_array_equal(series[1], [[0, 1], [0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER.replace("@timeStamps false", "@timeStamps true"), "time stamps"),
+        ("1,2:a\n", "line 1: values before @data"),
+        (HEADER + "1\n", "line 6: no label"),
+    ],
+)
+def test_a_ts_file_of_another_kind_is_refused(tmp_path, text, message):
+    path = tmp_path / "x.ts"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        data.read_ts(path)
+
+
+@pytest.mark.parametrize("below", ["", "aeon", "aeon/datasets", "aeon/datasets/data"])
+def test_an_archive_set_is_found_at_every_depth_and_keeps_its_parts(tmp_path, below):
+    inside = tmp_path / "aeon" / "datasets" / "data"
+    write_archive(inside, "ArrowHead", "1,2,3:b\n4,5,6:a\n", "7,8:b\n")
+    windows, folds = data.read_archive("ArrowHead", tmp_path / below)
+    assert windows.X.shape == (3, 3, 1)
+    assert windows.y.tolist() == [1, 0, 1]
+    assert windows.lengths.tolist() == [3, 3, 2]
+    assert windows.X[2, 2, 0] == 0.0
+    [fold] = folds
+    assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1], [2])
+
+
+def test_what_is_absent_is_named_with_its_option(tmp_path):
+    places = data.Places(None, tmp_path, tmp_path)
+    for name, words in (("A-raw", "--borealtc"), ("watch", "--seglearn"), ("ACSF1", "--aeon")):
+        with pytest.raises(EnvironmentProblemError, match=words):
+            data.load(data.TASKS[name], places)
+
+
+# BorealTC and the watch.
+
+
+def write_terrains(folder):
+    """Six recordings of each terrain, of 12 s; one without IMU. Columns are the sample number."""
+    for terrain, number in product(data.TERRAINS, range(6)):
+        (folder / terrain).mkdir(parents=True, exist_ok=True)
+        motor = np.arange(78)[:, None] + [0.0, 1000.0, 2000.0, 3000.0]
+        lines = "".join(f"{i / 6.5},{','.join(map(str, v))}\n" for i, v in enumerate(motor))
+        path = folder / terrain / f"pro_{number:02}.csv"
+        path.write_text("time,curL,curR,velL,velR\n" + lines)
+        if (terrain, number) == ("ICE", 5):
+            continue
+        lines = "".join(f"{i / 100}{f',{i}' * 6}\n" for i in range(1200))
+        with gzip.open(folder / terrain / f"imu_{number:02}.csv.gz", "wt") as file:
+            file.write("time,wx,wy,wz,ax,ay,az\n" + lines)
+
+
+@pytest.fixture(scope="module")
+def borealtc(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("borealtc")
+    write_terrains(folder)
+    return data.Places(borealtc=folder)
+
+
+def test_windows_of_the_motors_start_where_the_protocol_says(borealtc):
+    windows, folds = data.load(data.TASKS["A-raw"], borealtc)
+    assert windows.X.shape == (60, 32, 4)  # two of 5 s in each recording
+    assert windows.X[0, 0, 0] == 0
+    assert windows.X[1, 0, 0] == 33  # ceil(32.5)
+    assert len(folds) == 15
+    for fold in folds:
+        assert not set(windows.groups[fold.train]) & set(windows.groups[fold.test])
+    for split in data.SPLITS:
+        tested = np.concatenate([fold.test for fold in folds if fold.split == split])
+        assert sorted(tested) == list(range(60))
+
+
+def test_recordings_without_an_imu_are_in_no_set_of_it(borealtc):
+    both, _ = data.load(data.TASKS["C-raw"], borealtc)
+    motor, imu = both.streams
+    assert (motor.shape, imu.shape, both.X.shape) == ((58, 32, 4), (58, 500, 6), (58, 125, 10))
+    assert imu[1, 0, 0] == 500
+    # held: never a sample of the future; at 25 Hz one of 6.5 Hz is at most 1/6.5 s old
+    start_s = np.array([0.0, 5.0])
+    taken_s = both.X[:2, :, 0] / 6.5 - start_s[:, None]
+    now_s = np.arange(125) / 25
+    assert (taken_s[0] <= now_s + 1e-4).all()
+    assert (now_s - taken_s[0])[now_s < 4.9].max() <= 1 / 6.5 + 1e-4
+    # the window that starts between two samples has no sample of its neighbour
+    assert both.X[1, :, 0].min() == 33
+    # the IMU at 25 Hz, away from the recording's ends, is a ramp of 4 samples
+    np.testing.assert_allclose(np.diff(both.X[0, 20:, 4]), 4, atol=0.05)
+
+
+def test_neither_protocol_one_nor_crops_mix_training_and_test(borealtc):
+    windows, folds = data.load(data.TASKS["C-P1-raw"], borealtc)
+    assert windows.groups is None
+    assert len(folds) == 5
+    for form in ("raw", "derived"):
+        crops, crop_folds = data.load(data.TASKS[f"C-1.7s-{form}"], borealtc)
+        assert len(crops) == 12 * len(windows)
+        for fold, cut in zip(folds, crop_folds, strict=True):
+            assert set(crops.groups[cut.test]) == set(fold.test)  # the group is the window of 5 s
+            assert not set(crops.groups[cut.train]) & set(crops.groups[cut.test])
+    raw, _ = data.load(data.TASKS["C-1.7s-raw"], borealtc)
+    assert raw.streams[1].shape[1:] == (170, 6)
+    assert raw.streams[1][11, 0, 0] == 330  # 3.3 s
+
+
+def test_derived_channels_read_only_their_window(borealtc):
+    for name, shape in (("A", (60, 32, 31)), ("B", (58, 46, 156)), ("C", (58, 46, 187))):
+        windows, _ = data.load(data.TASKS[f"{name}-derived"], borealtc)
+        assert windows.X.shape == shape
+        assert np.isfinite(windows.X).all()
+
+
+def test_derived_motor_channels_are_what_their_names_say():
+    rng = np.random.default_rng(0)
+    motor = rng.normal(size=(2, 32, 4))
+    found = derive.motor_channels(motor)
+    left, right, v_left, v_right = np.moveaxis(motor, 2, 0)
+    np.testing.assert_allclose(found[:, 1:, 4], np.diff(left), atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 12], left * np.sign(v_left), atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 14], abs(left) + abs(right), atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 15], left - right, atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 16], v_left - v_right, atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 18], right * v_right, atol=1e-5)
+    np.testing.assert_allclose(found[:, 20, 19], left[:, 14:21].mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(found[:, 20, 23], left[:, 14:21].std(axis=1), atol=1e-5)
+    np.testing.assert_allclose(found[:, 20, 27], np.ptp(left[:, 14:21], axis=1), atol=1e-5)
+
+
+def test_a_tone_is_in_its_bin_of_every_frame():
+    t = np.arange(500) / 100
+    imu = np.zeros((1, 500, 6))
+    imu[0, :, 2] = 3 + np.sin(2 * np.pi * 10 * t)  # bin 5 of frames of 0.5 s
+    frames = derive.imu_frames(imu)
+    assert frames.shape == (1, 46, 156)
+    assert (frames[0, :, 50:75].argmax(axis=1) == 4).all()  # bins 1 to 25 of channel 2
+    np.testing.assert_allclose(frames[0, :, 152], 3, atol=1e-5)
+
+
+def test_windows_of_the_watch_leave_one_person_out(tmp_path):
+    path = tmp_path / "watch_dataset.npy"
+    series = np.empty(4, dtype=object)
+    series[:] = [np.ones((250, 6)), np.zeros((100, 6)), np.ones((99, 6)), np.ones((100, 6))]
+    held = {"X": series, "y": np.array([0, 1, 1, 1]), "subject": np.array([3, 5, 5, 9])}
+    np.save(path, held, allow_pickle=True)
+    windows, folds = data.load(data.TASKS["watch"], data.Places(seglearn=path))
+    assert windows.X.shape == (4, 100, 6)
+    assert [fold.test.tolist() for fold in folds] == [[0, 1], [2], [3]]
+    assert all(sorted([*f.train, *f.test]) == [0, 1, 2, 3] for f in folds)
+
+
+# Which sets are opened.
+
+
+def test_every_set_is_either_for_search_or_for_confirmation():
+    groups = [*data.SEARCH, *data.CONFIRM, *data.SIMULATED]
+    assert sorted(groups) == sorted(data.SETS)
+    assert len(groups) == len(set(groups))
+
+
+def test_folds_for_development_stay_inside_the_first_training_part(borealtc):
+    windows, folds = data.load(data.TASKS["A-raw"], borealtc)
+    inner = data.develop(windows, folds)
+    assert len(inner) == 3
+    for fold in inner:
+        assert not {*fold.train, *fold.test} & set(folds[0].test)
+        assert not set(windows.groups[fold.train]) & set(windows.groups[fold.test])
+
+
+def test_settings_are_not_chosen_on_sets_that_confirm():
+    with pytest.raises(ValueError, match="settings are not chosen on C, watch"):
+        bench_accuracy.chosen_tasks(["A", "C-raw", "watch"], develop=True)
+    tasks, closed = bench_accuracy.chosen_tasks(None, develop=False)
+    assert closed == ["GunPoint"]
+    assert "GunPoint" not in {task.set for task in tasks}
+    assert {task.set for task in bench_accuracy.chosen_tasks(None, develop=True)[0]} == {
+        *data.SEARCH
+    }
+
+
+# Scores and the work file.
+
+
+def test_scores_against_counts_by_hand():
+    found = rows.scores(np.array([0, 0, 0, 2]), np.array([0, 0, 1, 1]))
+    assert found["accuracy"] == 0.5
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
+    assert rows.unpack(found["right"], 4).tolist() == [True, True, False, False]
+
+
+def test_which_windows_were_right_survives_packing():
+    rng = np.random.default_rng(0)
+    for n in (1, 7, 8, 9, 1029):
+        right = rng.random(n) < 0.5
+        np.testing.assert_array_equal(rows.unpack(rows.pack(right), n), right)
+
+
+def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=1, **more):
+    row = {
+        "task": task,
+        "part": "test",
+        "split": split,
+        "fold": fold,
+        "method": method,
+        "seed": seed,
+        "n_folds": n_folds,
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
+        "n_test": 4,
+        "right": rows.pack(np.array([1, 1, 0, 0], bool)),
+        "fit_s": 1.0,
+        "predict_s": 0.1,
+        "steps": None,
+    }
+    return row | more
+
+
+def by_key(*given):
+    return {Key(*(row[name] for name in Key._fields)): row for row in given}
+
+
+def test_a_run_cut_off_at_any_byte_loses_only_its_last_row(tmp_path):
+    whole = WorkFile(tmp_path / "whole.jsonl")
+    given = [a_row(seed=seed, accuracy=seed / 10) for seed in range(3)]
+    for row in given:
+        whole.append(row)
+    assert list(whole.read().values()) == given
+    written = whole.path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(written) if byte == ord("\n")]
+    for stop in range(len(written) + 1):
+        cut = WorkFile(tmp_path / "cut.jsonl")
+        cut.path.write_bytes(written[:stop])
+        known = cut.read()
+        assert len(known) >= sum(end <= stop for end in ends)
+        for key in rows.missing(by_key(*given), known, resume=True):
+            cut.append(by_key(*given)[key])
+        assert cut.read() == whole.read()
+
+
+def test_of_two_rows_for_one_fit_the_later_counts_and_only_resuming_skips(tmp_path):
+    work = WorkFile(tmp_path / "sub" / "rows.jsonl")
+    assert work.read() == {}
+    work.append(a_row(accuracy=0.1))
+    work.append(a_row(accuracy=0.9))
+    [(key, row)] = work.read().items()
+    assert row["accuracy"] == 0.9
+    assert rows.missing([key], work.read(), resume=True) == []
+    assert rows.missing([key], work.read(), resume=False) == [key]
+
+
+def test_an_absence_is_kept_until_there_is_a_row(tmp_path):
+    work = WorkFile(tmp_path / "rows.jsonl")
+    work.append({"absent": "hydra", "reason": "no torch"})
+    work.append({"absent": "watch", "reason": "no seglearn"})
+    assert work.absences() == {"hydra": "no torch", "watch": "no seglearn"}
+    work.append(a_row(method="hydra"))
+    assert work.absences() == {"watch": "no seglearn"}
+
+
+def test_the_plan_runs_defaults_before_what_counts_its_steps_and_repeats_no_seedless_method():
+    folds = [data.Fold(0, k, np.arange(1), np.arange(1)) for k in range(2)]
+    names = ["majority", "lstm_defaults_steps", "defaults"]
+    keys = bench_accuracy.plan(data.TASKS["A-raw"], folds, names, [3, 4], "test")
+    assert [(key.fold, key.seed, key.method) for key in keys[:5]] == [
+        (0, 3, "defaults"),
+        (0, 3, "lstm_defaults_steps"),
+        (0, 3, "majority"),
+        (0, 4, "defaults"),
+        (0, 4, "lstm_defaults_steps"),
+    ]
+    assert len(keys) == 10
+
+
+# The table.
+
+
+def made_rows():
+    """Two sets: one of four folds, one with a given test part; three methods, two seeds."""
+    made = []
+    for method, lift in (("defaults", 0.2), ("boosting", 0.1), ("majority", 0.0)):
+        for seed in (0, 1) if method == "defaults" else (0,):
+            for fold in range(4):
+                accuracy = 0.5 + lift + 0.02 * fold + 0.04 * seed
+                made.append(a_row("A-raw", method, seed, 0, fold, 4, accuracy=accuracy, fit_s=fold))
+            made.append(a_row("ArrowHead", method, seed, accuracy=0.5 + lift))
+    return by_key(*made)
+
+
+def only(summary, **wanted):
+    return [row for row in summary if all(row.get(k) == v for k, v in wanted.items())]
+
+
+def test_a_cell_is_the_mean_of_folds_then_of_seeds():
+    summary = table.summarise(made_rows(), "test")
+    [cell] = only(summary, what="scores", task="A-raw", method="defaults")
+    assert cell["accuracy"] == pytest.approx(0.7 + 0.03 + 0.02)
+    assert cell["accuracy_sd_seeds"] == pytest.approx(0.04 / np.sqrt(2))
+    assert cell["accuracy_sd_folds"] == pytest.approx(np.std(0.02 * np.arange(4), ddof=1))
+    assert cell["fit_s"] == pytest.approx(1.5)
+    assert (cell["n_fits"], cell["n_expected"], cell["complete"]) == (8, 8, True)
+    [alone] = only(summary, what="scores", task="A-raw", method="boosting")
+    assert alone["accuracy_sd_seeds"] is None
+
+
+def test_ranks_average_over_sets_and_leave_simulated_ones_out():
+    given = made_rows()
+    given |= by_key(*[a_row("surfaces", m) for m in ("defaults", "boosting", "majority")])
+    summary = table.summarise(given, "test")
+    found = {r["method"]: r for r in only(summary, what="rank", role="all")}
+    assert {m: r["mean_rank"] for m, r in found.items()} == {
+        "defaults": 1.0,
+        "boosting": 2.0,
+        "majority": 3.0,
+    }
+    assert found["defaults"]["sets"] == ["A", "ArrowHead"]
+    assert not only(summary, what="rank", role="confirm")
+
+
+def test_equal_scores_share_a_rank_and_a_set_of_many_tasks_counts_once():
+    scores = {"A-raw": (0.9, 0.8), "A-derived": (0.9, 0.9), "ArrowHead": (0.1, 0.2)}
+    given = by_key(
+        *[
+            a_row(task, method, accuracy=accuracy)
+            for task, both in scores.items()
+            for method, accuracy in zip(("defaults", "boosting"), both, strict=True)
+        ]
+    )
+    found = only(table.summarise(given, "test"), what="rank", role="all")
+    ranks = {row["method"]: row["mean_rank"] for row in found}
+    assert ranks == {"defaults": (1.25 + 2) / 2, "boosting": (1.75 + 1) / 2}
+
+
+def test_the_difference_is_paired_over_folds_or_over_windows_and_has_the_better_peer():
+    given = made_rows() | by_key(
+        *[a_row("A-raw", "minirocket", 0, 0, k, 4, accuracy=0.2) for k in range(4)]
+    )
+    summary = table.summarise(given, "test")
+    [pair] = only(summary, what="difference", task="A-raw")
+    assert (pair["peer"], pair["unit"], pair["n"]) == ("boosting", "folds", 4)
+    # every fold differs by the same: pairing leaves no width, though folds differ
+    assert [pair[k] for k in ("difference", "low", "high")] == pytest.approx([0.12] * 3)
+    [given_parts] = only(summary, what="difference", task="ArrowHead")
+    assert (given_parts["unit"], given_parts["n"]) == ("windows", 4)
+    assert given_parts["peers"] == ["boosting"]
+
+
+def test_the_bootstrap_interval_is_near_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(0.3, 1, 400)
+    low, high = table.bootstrap(values)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
+    given = made_rows()
+    del given[Key("A-raw", "test", 0, 3, "boosting", 0)]
+    summary = table.summarise(given, "test")
+    assert table.incomplete(summary) == ["A-raw boosting: 3 of 4 fits"]
+    assert not only(summary, what="difference", task="A-raw")
+    assert only(summary, what="rank", role="all")[0]["sets"] == ["ArrowHead"]
+    assert "62.0*" in table.format_table(summary, {})
+
+
+def test_folds_for_development_never_reach_the_table_of_tests():
+    given = by_key(a_row(part="develop"))
+    assert table.summarise(given, "test") == []
+    assert len(only(table.summarise(given, "develop"), what="scores")) == 1
+
+
+def test_the_full_table_fits_the_width():
+    given = by_key(
+        *[
+            a_row(task, method, seed, accuracy=1.0, fit_s=12345.678)
+            for task in data.TASKS
+            for method in methods.METHODS
+            for seed in (0, 1)
+        ]
+    )
+    summary = table.summarise(given, "test")
+    text = table.format_table(summary, {"hydra": "a long reason " * 20})
+    assert max(map(len, text.splitlines())) <= table.WIDTH
+    for name in (*data.TASKS, "LSTM-FCN", "100.0±0.0", "Mean rank"):
+        assert name in text
+
+
+# Methods.
+
+
+def small(n=96, lengths=False):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    X = rng.normal(size=(n, 20, 2)) + 3 * y[:, None, None]
+    return data.Windows(
+        X.astype(np.float32), y, lengths=np.where(y == 0, 20, 12) if lengths else None
+    )
+
+
+def test_scaling_and_its_padding_leave_out_what_is_not_valid():
+    windows = small(lengths=True)
+    wild = windows.X.copy()
+    wild[1::2, 12:] = 1e6
+    mean, sd = networks.scaling(data.Windows(wild, windows.y, lengths=windows.lengths))
+    scaled = networks.standardise(windows, mean, sd)
+    valid = scaled[np.arange(20) < windows.lengths[:, None]]
+    np.testing.assert_allclose(valid.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(valid.std(axis=0), 1, atol=1e-4)
+    assert (scaled[1, 12:] == 0).all()
+
+
+@pytest.mark.parametrize("pooling", ["last", "meanmax"])
+def test_the_plain_network_ignores_padding(pooling):
+    import torch
+
+    torch.manual_seed(0)
+    module = networks.PlainLSTM(2, 3, pooling)
+    x = torch.randn(4, 10, 2)
+    lengths = torch.tensor([10, 3, 7, 1])
+    other = x.clone()
+    for row, length in enumerate(lengths):
+        other[row, length:] = 99.0
+        alone = module(x[row : row + 1, :length], None)
+        torch.testing.assert_close(module(x, lengths)[row : row + 1], alone)
+    torch.testing.assert_close(module(other, lengths), module(x, lengths))
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("uneven", [False, True])
+def test_every_method_of_this_interpreter_learns_an_easy_task(monkeypatch, uneven):
+    monkeypatch.setattr(networks, "KERAS_EPOCHS", 20)
+    monkeypatch.setattr(networks, "FCN_STEPS", 20)
+    windows = small(lengths=uneven)
+    with methods.Runner() as runner:
+        for method in methods.METHODS:
+            if runner.uses_aeon(method) or runner.why_absent(method):
+                continue
+            outcome = runner.run(method, windows, windows, 0, default_steps=40)
+            right = np.mean(outcome.predicted == windows.y)
+            assert right == 0.5 if method == "majority" else right > 0.9, method
+            assert outcome.fit_s > 0
+            assert (outcome.steps or 0) > 0 or method not in ("defaults", "lstm_defaults_steps")
+
+
+def test_an_interpreter_without_aeon_is_absent_with_the_reason(tmp_path):
+    with methods.Runner(aeon_python=shutil.which("false")) as runner:
+        assert "ended" in runner.why_absent("multirocket")
+        assert runner.aeon.versions() == {}
+    with methods.Runner(aeon_python=str(tmp_path / "nothing")) as runner:
+        assert "cannot start" in runner.why_absent("hydra")
+
+
+def test_what_fails_in_aeons_interpreter_is_answered_in_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "aeon", None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"what": "version"}\nnot json\n'))
+    aeon_worker.main()
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["error"].split(":")[0] for answer in answers] == [
+        "ModuleNotFoundError",
+        "JSONDecodeError",
+    ]
+
+
+# The whole.
+
+
+@pytest.fixture
+def command(tmp_path):
+    inside = tmp_path / "sets"
+    easy = ["".join(f"{k},{k + n},{k},{k}:c{k}\n" for n in range(6) for k in (1, 9))] * 2
+    write_archive(inside, "ArrowHead", *easy)
+
+    def run(*arguments):
+        places = ["--aeon", inside, "--seglearn", inside, "--aeon-python", tmp_path / "none"]
+        files = ["--work", tmp_path / "rows.jsonl", "--results", tmp_path / "results"]
+        return bench_accuracy.main([str(a) for a in (*arguments, *places, *files)])
+
+    return run
+
+
+def test_runs_in_pieces_resume_and_end_in_a_results_file(command, tmp_path, capsys):
+    assert command("--sets", "ArrowHead,watch", "--methods", "majority,hydra") == 0
+    said = capsys.readouterr().err
+    assert "absent: watch" in said
+    assert "absent: hydra" in said
+    assert "ArrowHead: 1 fits, 0 known" in said
+    assert command("--sets", "ArrowHead", "--methods", "majority,boosting", "--resume") == 0
+    assert "ArrowHead: 2 fits, 1 known" in capsys.readouterr().err
+    assert command("--table") == 0
+    shown = capsys.readouterr().out
+    assert "watch" in shown
+    written = json.loads((tmp_path / "results" / "accuracy.json").read_text())
+    assert set(written["environment"]["absent"]) == {"watch", "hydra"}
+    found = {row["method"] for row in only(written["rows"], what="scores")}
+    assert found == {"majority", "boosting"}
+
+
+def test_a_part_of_the_folds_does_not_replace_the_results(command, tmp_path, capsys):
+    assert command("--sets", "ArrowHead", "--methods", "majority", "--develop") == 0
+    assert command("--table", "--develop") == 0
+    assert "left as it was" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_method_that_fails_is_reported_and_run_again_by_the_next_run(
+    command, monkeypatch, capsys
+):
+    def fail(*_):
+        raise RuntimeError("out of luck")
+
+    arguments = ("--sets", "ArrowHead", "--methods", "majority", "--resume")
+    with monkeypatch.context() as patched:
+        patched.setattr(methods.Runner, "run", fail)
+        assert command(*arguments) == 1
+    assert "out of luck" in capsys.readouterr().err
+    assert command(*arguments) == 0
+    assert "1 fits, 0 known" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_resume(command, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods.Runner, "run", stop)
+    assert command("--sets", "ArrowHead", "--methods", "majority") == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--sets", "nothing"], ["--methods", "nothing"]])
+def test_unknown_names_are_refused(command, wrong):
+    with pytest.raises(SystemExit):
+        command(*wrong)
