@@ -260,6 +260,15 @@ def prepare(
             help="Step between training windows [default: hop-s].",
         ),
     ] = None,
+    derive: Annotated[
+        str | None,
+        typer.Option(
+            "--derive",
+            metavar="HOW",
+            help="auto: add features of motors and inertial sensors by their names; none"
+            " [default: none].",
+        ),
+    ] = None,
     short: Annotated[
         str | None,
         typer.Option(
@@ -370,7 +379,8 @@ def prepare(
 
     Each folder is a class and each file in it a recording; or a manifest lists path, label and
     group. Whole groups go to train, validation or test, so no test recording is ever trained on.
-    Filters, features and all other steps are set in a configuration file, --config.
+    Filters, features and all other steps are set in a configuration file, --config, or chosen by
+    --derive auto.
 
     Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
     """
@@ -392,6 +402,7 @@ def prepare(
             channels=_names(channels),
             sample_rate_hz=sample_rate_hz,
             max_gap_s=max_gap_s,
+            derive=derive,
             repair_stamps=repair_stamps or None,
             label_column=label_column,
             window_s=window_s,

@@ -33,6 +33,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.derive import DERIVE, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
 from sensorseq.preprocessing.pipeline import (
@@ -40,6 +41,7 @@ from sensorseq.preprocessing.pipeline import (
     common_rate,
     pipeline_arguments,
     versions,
+    with_changes,
 )
 from sensorseq.readers import (
     ON_ERROR,
@@ -59,6 +61,7 @@ Progress = Callable[[str, int, int], None]
 how many there are. An exception it raises ends the run."""
 
 _PART_VERSION = 4  # raised when equal arguments no longer give equal windows
+_REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -112,6 +115,8 @@ class PreparedSummary:
         Lowest and highest median rate among the recordings.
     n_fitted : dict of str to int
         Windows that balancing chose to fit on, by class, copies included; empty without balancing.
+    derived : list of str
+        What ``derive="auto"`` did, a line for each rule; empty without it.
     """
 
     path: Path
@@ -134,6 +139,7 @@ class PreparedSummary:
     copies: list[dict[str, Any]] = field(default_factory=list)
     own_rates_hz: tuple[float, float] = (0.0, 0.0)
     n_fitted: dict[str, int] = field(default_factory=dict)
+    derived: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -150,6 +156,7 @@ class PreparedSummary:
             lines.append(f"  {part}: {sum(by_class.values())} ({each})")
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
+        lines += [f"  {line}" for line in self.derived]
         lines += [
             f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
             for name, count in self.dropped_columns.items()
@@ -176,6 +183,7 @@ def prepare(
     resample_engine: str | None = None,
     attenuation_db: float | None = None,
     steps: Sequence[Any] | None = None,
+    derive: str | None = None,
     window_s: float | None = None,
     hop_s: float | None = None,
     label_rule: str | None = None,
@@ -233,6 +241,9 @@ def prepare(
     split : sequence of 3 floats or "none", optional
         Shares of train, validation and test; (0.6, 0.2, 0.2) by default. Use "none" for
         recordings that will only be predicted.
+    derive : {"auto", "none"}, optional
+        auto: choose the steps by the names, units and rates of channels, instead of those of
+        `config`; see `sensorseq.preprocessing.derive.derive_steps`. The file stores the steps.
     scale, balance : str, optional
         As in `PreparePipeline`; "none" turns it off.
     channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
@@ -282,6 +293,7 @@ def prepare(
         "resample_engine": resample_engine,
         "attenuation_db": attenuation_db,
         "steps": steps,
+        "derive": derive,
         "window_s": window_s,
         "hop_s": hop_s,
         "label_rule": label_rule,
@@ -312,6 +324,7 @@ def prepare(
     with PartFolder(Path(output), keep=resume) as folder, _Workers(jobs) as workers:
         run = _Run(plan, sources, folder, workers, on_error, report)
         run.choose_rate()
+        run.derive()
         run.make_parts()
         summary = run.merge(Path(output))
         folder.discard()
@@ -325,6 +338,7 @@ class _Plan:
     which: dict[str, Any]
     reading: dict[str, Any]
     pipeline: PreparePipeline
+    replaces_steps: bool  # of the configuration file, by derived ones
 
     @classmethod
     def of(
@@ -335,7 +349,8 @@ class _Plan:
             said = isinstance(config, PrepareConfiguration)
             configured = config if said else read_configuration(config)  # type: ignore[assignment, arg-type]
         use = configured.arguments()
-        use |= {name: value for name, value in given.items() if value is not None}
+        replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
+        use = with_changes(use, {name: v for name, v in given.items() if v is not None})
         if "window_s" not in use:
             raise ArgumentError("window_s is not given; give the window length in seconds.")
         seed = use.get("random_state", 0)
@@ -359,7 +374,7 @@ class _Plan:
         }
         reading = {name: use.get(name) for name in ("time_column", "label_column", "units")}
         reading["repair_stamps"] = bool(use.get("repair_stamps", False))
-        return cls(which, reading, pipeline)
+        return cls(which, reading, pipeline, replaced)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -422,6 +437,23 @@ class _Run:
         rates = self._run("rates", _read_rate, tasks)
         self._check_not_all_failed()
         self.rate, self.rate_from = common_rate(rates.values())
+
+    def derive(self) -> None:
+        """Choose the steps for the first recording that can be read, if steps are derived."""
+        pipeline = self.plan.pipeline
+        if not pipeline.derives:
+            return
+        said = {name: value for name, value in self.plan.reading.items() if value is not None}
+        for source in self.sources:
+            try:
+                recording = read_source(source, channels=pipeline.cut.channels, **said)
+            except _SPOILT:
+                if not self.skip:
+                    raise
+            else:
+                recording = pipeline.cut.select(recording)
+                pipeline.use_derived(recording.channels, channel_rates(recording), self.rate)
+                return
 
     def make_parts(self) -> None:
         """Write a part file for every recording; `facts` describes each, in order."""
@@ -624,7 +656,8 @@ class _Run:
         return pieces + whole
 
     def _provenance(self, kept: list[dict[str, Any]]) -> dict[str, Any]:
-        cut = self.plan.pipeline.cut
+        cut, derived = self.plan.pipeline.cut, self.plan.pipeline.derived_
+        replaced = [_REPLACED] if self.plan.replaces_steps else []
         rate = cut.window_rate_hz(self.rate)
         return {
             "configuration": self.plan.configuration,
@@ -644,6 +677,7 @@ class _Run:
                 for one in kept
             ],
             "dropped": self._dropped(),
+            **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
         }
 
     def _summary(
@@ -675,6 +709,7 @@ class _Run:
             copies,
             _range_of(one["sample_rate_hz"] for one in kept),
             fitted,
+            list(columns.provenance.get("derived", [])),
         )
 
     def _repaired(self) -> dict[str, int]:

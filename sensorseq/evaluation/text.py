@@ -255,6 +255,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             f" samples at {rate:g} Hz ({source}), from {summary['n_recordings']} recordings;"
             f" {format_channels(summary['channels'])}"
         ),
+        *(wrapped(text) for text in summary.get("derived", ())),
         "",
         format_counts(summary["counts"]),
     ]

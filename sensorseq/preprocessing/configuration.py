@@ -45,6 +45,12 @@ class ResampleSection(_Section):
     attenuation_db: float | None = None
 
 
+class DeriveSection(_Section):
+    """Steps chosen by names, units and rates; see `preprocessing.derive.derive_steps`."""
+
+    mode: str | None = None
+
+
 class WindowSection(_Section):
     """How windows are cut; see `preprocessing.window.window_recordings`."""
 
@@ -85,6 +91,7 @@ class BalanceSection(_Section):
 # Arguments of `prepare` whose key in a section is shorter.
 _RENAMED = {
     ("resample", "engine"): "resample_engine",
+    ("derive", "mode"): "derive",
     ("split", "fractions"): "split",
     ("split", "by"): "split_by",
     ("scale", "kind"): "scale",
@@ -97,11 +104,13 @@ class PrepareConfiguration(_Section):
     """The content of a configuration file; None for keys that are not set.
 
     `steps` is an array of tables, ``[[steps]]``, in the order they are applied; the keys of each
-    are ``kind`` and the fields of that step, see `preprocessing.steps`.
+    are ``kind`` and the fields of that step, see `preprocessing.steps`. `derive` writes them for
+    you; a prepared file stores the steps, not `derive`.
     """
 
     input: InputSection = InputSection()
     resample: ResampleSection = ResampleSection()
+    derive: DeriveSection = DeriveSection()
     steps: list[dict[str, Any]] = []
     window: WindowSection = WindowSection()
     split: SplitSection = SplitSection()
@@ -170,7 +179,7 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
-    """Read a TOML file with sections input, resample, window, split, scale, balance, and steps.
+    """Read a TOML file: sections input, resample, derive, window, split, scale, balance; steps.
 
     Raises
     ------

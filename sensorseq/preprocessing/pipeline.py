@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, WindowError
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
@@ -19,7 +19,13 @@ from sensorseq.preprocessing.configuration import (
     naming_file,
     read_configuration,
 )
-from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.cut import CutPlan, describe_cut, make_steps
+from sensorseq.preprocessing.derive import (
+    DERIVE,
+    DerivedSteps,
+    channel_rates,
+    derive_steps,
+)
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.learn import (
     LearnPlan,
@@ -30,7 +36,7 @@ from sensorseq.preprocessing.learn import (
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import Step
-from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 _BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
@@ -62,6 +68,9 @@ class PreparePipeline:
     steps : sequence of Step or dict, optional
         Filters and features between resampling and windows, in this order; see
         `sensorseq.preprocessing.steps`.
+    derive : {"auto"} or None, default=None
+        auto: choose `steps` by the names, units and rates of the first recording's channels; see
+        `sensorseq.preprocessing.derive.derive_steps`. Cannot be combined with `steps`.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         The label of a window if the label changes within it; see `window_recordings`.
     min_purity : float, default=0.5
@@ -107,6 +116,8 @@ class PreparePipeline:
         if `balance` is None. None without a split.
     windows_ : WindowSet
         The last result of `prepare`.
+    derived_ : DerivedSteps or None
+        The steps that ``derive="auto"`` chose for it, which `configuration` then has.
 
     Raises
     ------
@@ -125,6 +136,7 @@ class PreparePipeline:
         attenuation_db: float = ATTENUATION_DB,
         channels: Sequence[str] | None = None,
         steps: Sequence[Step | Mapping[str, Any]] | None = None,
+        derive: str | None = None,
         label_rule: str = "whole",
         min_purity: float | None = None,
         short: str = "drop",
@@ -147,6 +159,14 @@ class PreparePipeline:
             # Draw an integer once, so that every part of the preparation follows from one seed.
             random_state = int(check_random_state(random_state).integers(2**31))
         arguments["random_state"] = int(random_state)
+        if derive is not None:
+            check_choice("derive", derive, DERIVE)
+            if steps:
+                raise ArgumentError(
+                    f"derive={derive!r} and steps are both given, but derive chooses the steps;"
+                    " remove one of them."
+                )
+        self.derived_: DerivedSteps | None = None
         self.cut = CutPlan.of(arguments)
         self.learn = LearnPlan.of(arguments)
         if self.cut.cuts_training_anew and self.learn.split_by == "time":
@@ -197,7 +217,7 @@ class PreparePipeline:
         """
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
-        use = pipeline_arguments(configuration.arguments()) | changes
+        use = pipeline_arguments(with_changes(configuration.arguments(), changes))
         if "window_s" not in use:
             raise ArgumentError("window_s is not given; give the window length in seconds.")
         return cls(**use)
@@ -246,6 +266,8 @@ class PreparePipeline:
     def configuration(self) -> dict[str, Any]:
         """The arguments in plain types, in sections as in a configuration file."""
         use = dict(self._arguments)
+        if self.derived_ is not None:
+            use["derive"] = None
         for name in ("split", "scale", "balance"):
             use[name] = "none" if use[name] is None else use[name]
         for name in ("split", "channels"):
@@ -283,6 +305,7 @@ class PreparePipeline:
         """
         given = self._select(recordings)
         rate, source = self._choose_rate(given)
+        self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.cut.windows(pieces, rate, check_classes=True)
@@ -314,6 +337,8 @@ class PreparePipeline:
                 for recording, parts, own_rate in zip(given, pieces_of, own_rates, strict=True)
             ],
         }
+        if self.derived_ is not None:
+            provenance["derived"] = list(self.derived_.lines)
         windows = replace(windows, split=split, provenance=provenance)
         table = _table(windows)
         self.scaler_: Scaler | KeyedScaler | None = self.learn.fit_scaler(
@@ -327,6 +352,26 @@ class PreparePipeline:
         constant = describe_scaler(self.scaler_, windows.channels)
         self.windows_ = replace(windows, provenance={**provenance, **evenness, **constant})
         return self.windows_
+
+    @property
+    def derives(self) -> bool:
+        """Whether steps are chosen by names, units and rates of channels."""
+        return self._arguments["derive"] is not None
+
+    def use_derived(
+        self, channels: Sequence[Channel], rates_hz: Sequence[float], sample_rate_hz: float
+    ) -> None:
+        """Choose the steps for these channels if ``derive="auto"``; otherwise change nothing.
+
+        Parameters
+        ----------
+        channels, rates_hz, sample_rate_hz
+            See `derive_steps`.
+        """
+        if self.derives:
+            self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
+            self.cut = replace(self.cut, steps=make_steps(self.derived_.steps))
+            self._arguments["steps"] = [step.to_dict() for step in self.cut.steps]
 
     def _keep(
         self,
@@ -396,11 +441,21 @@ def versions() -> dict[str, str]:
     }
 
 
+def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with changes: of steps and derive, which exclude each other, the later."""
+    changed = dict(arguments)
+    if changes.get("steps"):
+        changed.pop("derive", None)
+    if changes.get("derive") in DERIVE:
+        changed.pop("steps", None)
+    return changed | dict(changes)
+
+
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `prepare` that `PreparePipeline` takes, in its form."""
     known = PreparePipeline.__init__.__kwdefaults__ or {}
     use = {name: value for name, value in arguments.items() if name in (*known, "window_s")}
-    for name in ("split", "scale", "balance"):
+    for name in ("split", "scale", "balance", "derive"):
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
             use[name] = None
     if isinstance(use.get("split"), str):
