@@ -21,8 +21,9 @@ Predict = Callable[[Windows], np.ndarray]
 class PlainLSTM(nn.Module):
     """`torch.nn.LSTM` and a linear layer on its last step, or on the mean and maximum of all."""
 
-    def __init__(self, n_channels: int, n_classes: int, pooling: str) -> None:
+    def __init__(self, n_channels: int, n_classes: int, pooling: str, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(n_channels, HIDDEN, batch_first=True)
         self.linear = nn.Linear(HIDDEN * (2 if pooling == "meanmax" else 1), n_classes)
         self.pooling = pooling
@@ -45,7 +46,7 @@ class PlainLSTM(nn.Module):
         valid = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
         mean = (hidden * valid).sum(1) / lengths[:, None]
         highest = hidden.masked_fill(~valid, -math.inf).amax(1)
-        return self.linear(torch.cat([mean, highest], 1))
+        return self.linear(self.dropout(torch.cat([mean, highest], 1)))
 
 
 class LSTMFCN(nn.Module):
@@ -81,10 +82,11 @@ def fit_keras_like(train: Windows, seed: int, n_classes: int) -> Predict:
 
 
 def fit_same_steps(train: Windows, seed: int, n_classes: int, n_steps: int) -> Predict:
-    """Fit our default network in torch for `n_steps` steps: what they cost there."""
+    """Fit the network and optimizer of our defaults in torch for `n_steps` steps."""
     torch.manual_seed(seed)
-    module = PlainLSTM(train.X.shape[2], n_classes, "meanmax")
-    return _fit(module, train, seed, n_steps, cosine=True, max_norm=1.0)
+    module = PlainLSTM(train.X.shape[2], n_classes, "meanmax", dropout=0.3)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3, weight_decay=1e-3)
+    return _fit(module, train, seed, n_steps, optimizer=optimizer, cosine=True, max_norm=1.0)
 
 
 def fit_lstm_fcn(train: Windows, seed: int, n_classes: int) -> Predict:
@@ -121,6 +123,7 @@ def _fit(
     seed: int,
     n_steps: int,
     *,
+    optimizer: torch.optim.Optimizer | None = None,
     eps: float = 1e-8,
     cosine: bool = False,
     max_norm: float | None = None,
@@ -128,8 +131,9 @@ def _fit(
     mean, sd = scaling(train)
     X, y = torch.from_numpy(standardise(train, mean, sd)), torch.from_numpy(train.y)
     lengths = None if train.lengths is None else torch.from_numpy(train.lengths)
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, eps=eps)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps, 1e-5)
+    optimizer = optimizer or torch.optim.Adam(module.parameters(), lr=1e-3, eps=eps)
+    least = optimizer.param_groups[0]["lr"] / 100
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps, least)
     order = torch.Generator().manual_seed(seed)
     module.train()
     taken = 0
