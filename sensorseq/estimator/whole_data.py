@@ -26,6 +26,7 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.features.ridge import Fold
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
+from sensorseq.training.engine import steps_of_epoch
 from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
@@ -345,19 +346,15 @@ def _make_job(
     weights, training = seed.spawn(2)
     module = estimator._make_module(prepared.module.input_size, weights)
     module = module.to(prepared.module.linear.weight.device)
-    steps = [_steps_per_epoch(prepared.config, len(part)) for part in (prepared.train, data)]
+    config = prepared.config
+    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
-    config = _without_stopping(prepared.config, epochs)
+    config = _without_stopping(config, epochs)
     assert part is not None
     refresh = estimator._renewal(part, data, training).get("refresh")
     return TrainingJob(
         module, data, None, config, training, engine=estimator.engine, refresh=refresh
     )
-
-
-def _steps_per_epoch(config: TrainingConfig, n_windows: int) -> int:
-    drawn = min(n_windows, config.windows_per_epoch or n_windows)
-    return -(-drawn // (config.batch_size or drawn))
 
 
 def _without_stopping(config: TrainingConfig, n_epochs: int) -> TrainingConfig:
