@@ -73,7 +73,8 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         improved for a quarter of `patience`.
     warmup_epochs : int or float, default=0
         Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
-        steps of the run: 0.05 of 1000 steps are 50, and at least one.
+        steps of the run: 0.05 of 1000 steps are 50, and at least one. ``"one_cycle"`` has its own
+        warm-up: it does not use a share, and refuses a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights, which is then validated and kept.
     batch_size : int or None, default=32

@@ -189,7 +189,8 @@ class TrainingConfig:
         self._check_optimizer_params()
         check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
         _check_warmup(self.warmup_epochs)
-        if self.warmup_epochs and self.lr_schedule == "one_cycle":
+        # one_cycle does not use a share, which is the estimators' default
+        if self.warmup_epochs >= 1 and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={self.warmup_epochs} cannot be combined with"
                 " lr_schedule='one_cycle', which has its own warm-up over the first 30 %; set"

@@ -100,6 +100,11 @@ def test_warm_up_with_one_cycle_is_a_contradiction():
         TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
 
 
+def test_one_cycle_does_not_use_a_share_of_warm_up():
+    arguments = {"lr_schedule": "one_cycle", "max_epochs": 5}
+    assert rates(20, 4, warmup_epochs=0.05, **arguments) == rates(20, 4, **arguments)
+
+
 def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
     config = TrainingConfig(n_outputs=2, lr_schedule="plateau", learning_rate=0.8, patience=8)
     schedule = Schedule(config, 1)
