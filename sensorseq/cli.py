@@ -536,11 +536,11 @@ def train(
         result["boosting"] = None if better is None else better._asdict()
     lines = [str(verdict), "", *_describe_fit(model), f"model written to {output}"]
     if better is not None and better.is_better:
-        lines.append(
-            f"Boosting on summary features classifies {better.boosting:.1%} of windows left out,"
-            f" this model {better.model:.1%}. To use both: sensorseq train {windows} -o {output}"
-            " --model blend"
-        )
+        lines += [
+            "",
+            *_describe_better(better),
+            f"  sensorseq train {windows} -o {output} --model blend",
+        ]
     if report is not None:
         lines.append(f"report written to {report}")
     _say(result, "\n".join(lines), as_json)
@@ -1042,20 +1042,27 @@ def _write_page(
 
 def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     """Say what the linear layer uses, and what was trained on."""
-    lines, choice = [], model.features_
+    said, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
-        lines.append(
+        said.append(
             f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
-            f" windows left out: {together.accuracy:.1%}, LSTM alone {alone.accuracy:.1%}."
+            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
+            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
         )
     elif model.features is not None:
-        lines.append(f"Features: none, because {choice.reason}.")
+        said.append(f"Features: none, because {choice.reason}.")
     if model.refitted_:
-        lines.append(
-            "The network was trained again with the validation windows; the curve is from before."
-        )
-    return [*lines, ""] if lines else []
+        said.append("After that, the network was trained again on all windows but those for test.")
+    return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
+
+
+def _describe_better(found: "Alternative") -> list[str]:
+    return textwrap.wrap(
+        f"Boosting on summary features is better here: {100 * found.boosting:.1f} % of windows"
+        f" left out, this model {100 * found.model:.1f} %. To use both:",
+        80,
+    )
 
 
 def _try_boosting(model: "SensorLSTMClassifier", path: Path) -> "Alternative | None":
