@@ -94,7 +94,9 @@ def test_prepare_train_evaluate_predict(logs, prepared, model, capsys):
     )
     assert found["classes"] == ["calm", "rough"]
     assert found["accuracy"] > 0.9
-    assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting"}
+    baselines = {"majority", "ridge", "gradient_boosting", "rocket_ridge"}
+    assert set(found["baselines"]) == baselines
+    assert all(0 < b["difference"]["accuracy"]["p_value"] <= 1 for b in found["baselines"].values())
     windows = read_windows(prepared)
     assert np.sum(found["confusion_matrix"]) == (windows.split == "test").sum()
 
@@ -129,6 +131,35 @@ def test_folds_cover_every_window(prepared, model, capsys):
     found = answer(["evaluate", model, prepared, "--folds", "3", "--no-baselines"], capsys)
     assert np.sum(found["confusion_matrix"]) == len(read_windows(prepared))
     assert len(found["fold_accuracy"]) == 3
+    assert found["fold_accuracy_mean"] == pytest.approx(np.mean(found["fold_accuracy"]))
+    assert found["fold_accuracy_sd"] == pytest.approx(np.std(found["fold_accuracy"], ddof=1))
+
+
+def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path, capsys):
+    prepared, model = tmp_path / "derived.h5", tmp_path / "derived.safetensors"
+    words = ["prepare", str(logs), "--window-s", "2", "--derive", "auto", "-o", str(prepared), "-q"]
+    assert run([*words, "--split", "0.5,0.25,0.25", "--train-hop-s", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "\nderived from current, speed: difference to the sample before\n" in said
+    assert "\nderived from current and speed: current times speed\n" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert run(["train", str(prepared), "-o", str(model), *FAST]) == 0
+    found = answer(["predict", model, logs / "calm" / "run_0.csv"], capsys)
+    windows = read_windows(prepared)
+    own = windows.take(windows.recording_id == "calm/run_0")
+    named = {w["start_s"]: w["probability"]["calm"] for w in found["recordings"][0]["windows"]}
+    expected = SensorLSTMClassifier.load(model).predict_proba(own)[:, 0]
+    both = [(named[s], p) for s, p in zip(own.start_s, expected, strict=True) if s in named]
+    assert len(both) == 6
+    np.testing.assert_array_equal(*np.transpose(both))
+    capsys.readouterr()
+    assert run(["evaluate", str(model), str(prepared), "--folds", "2", "--no-baselines", "-q"]) == 0
+    text = capsys.readouterr().out
+    assert "tested on windows every 2 s" in " ".join(text.split())
+    assert "are not in the train part of this file" in " ".join(text.split())
+    assert "mean of the fold accuracies: " in text
+    assert "60 windows" in text  # 10 recordings of 12 s
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_text_for_people_fits_eighty_columns(logs, prepared, model, tmp_path, capsys, monkeypatch):
@@ -235,7 +266,8 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys)
         " --max-gap-s 0.4 --split 0.5,0.2,0.3 --jobs 3 --resume --on-error skip"
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
         " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
-        " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group -o out.h5"
+        " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group"
+        " --derive auto -o out.h5"
     )
     assert "that was all" in refused(["prepare", logs, *line.split()], 3, capsys)
     assert callable(given.pop("progress"))
@@ -262,6 +294,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys)
         "random_state": 7,
         "train_hop_s": 0.5,
         "short": "pad",
+        "derive": "auto",
         "repair_stamps": True,
         "label_column": "ground",
         "label_rule": "majority",
