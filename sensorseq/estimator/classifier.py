@@ -498,7 +498,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             another number of windows.
         """
         held_out = self._held_out
-        if held_out is None or len(held_out[0]) > n_windows:
+        if held_out is None or not 0 < len(held_out[0]) <= n_windows:
             return None
         rows, outputs = held_out
         return rows, softmax(outputs / self.temperature_)
@@ -673,14 +673,17 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
         if not self.calibrate:
             return
-        if self._head is not None and isinstance(prepared.whole, WholeData):
+        whole = prepared.whole
+        if self._head is not None and isinstance(whole, WholeData):
             logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
             assert logits is not None
             assert rows is not None
-            class_index = prepared.whole.seen.class_index[rows]
-            part = prepared.whole.part
-            of_part = prepared.validation_groups if part is None else part.groups
-            groups = None if of_part is None else of_part[rows] if part else of_part
+            class_index = whole.seen.class_index[rows]
+            groups = prepared.validation_groups
+            if whole.part is not None:
+                groups = None if whole.part.groups is None else whole.part.groups[rows]
+            elif groups is not None:
+                groups = groups[rows - whole.n_train]
         else:
             data = prepared.validation
             assert data is not None  # _check_parts
