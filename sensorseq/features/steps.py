@@ -109,7 +109,7 @@ class SummarySteps:
         """
         statistics = self._fitted().transform(X, lengths)
         exceeds = statistics[:, :, None] > self._thresholds[None]
-        return exceeds.reshape(len(statistics), -1).astype(np.float32)
+        return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what `from_state` needs.
