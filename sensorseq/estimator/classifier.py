@@ -170,7 +170,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         after another. The first member is bit for bit the result of ``n_models=1``. Callbacks are
         called for every member.
     warm_start : bool, default=False
-        Continue from the weights and the scaling of the last fit, with a new optimizer.
+        Continue from the weights and the scaling of the last fit, with a new optimizer. The linear
+        layer's part for `features` stays as it was.
     checkpoint : str or path, optional
         A safetensors file for the state of the training. It is replaced as a whole, so a killed
         process leaves the last complete one. A checkpoint with this name is overwritten unless
@@ -212,7 +213,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     refit : "auto", "all" or None, default="auto"
         ``"all"`` trains the network again on all windows, with those held out, for as many steps,
         when the curve, the report and the probabilities are known. `X_val` is never trained on.
-        ``"auto"`` does so for up to 20,000 windows. None keeps the network of the training part.
+        ``"auto"`` does so for up to 20,000 windows, unless `warm_start` is on. None keeps the network
+        of the training part.
 
     Attributes
     ----------
