@@ -213,8 +213,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     refit : "auto", "all" or None, default="auto"
         ``"all"`` trains the network again on all windows, with those held out, for as many steps,
         when the curve, the report and the probabilities are known. `X_val` is never trained on.
-        ``"auto"`` does so for up to 20,000 windows, unless `warm_start` is on. None keeps the network
-        of the training part.
+        ``"auto"`` does so for up to 20,000 windows, unless `warm_start` is on. None keeps the
+        network of the training part.
 
     Attributes
     ----------
