@@ -429,6 +429,7 @@ def test_too_few_windows_for_folds_are_explained():
         small(validation_fraction=0.0, features="rocket").fit(*arguments, groups=np.zeros(4))
 
 
+@pytest.mark.filterwarnings("ignore:calibrate=True had only")
 def test_more_windows_than_the_linear_layer_takes(monkeypatch):
     monkeypatch.setattr(feature_head, "MOST_WINDOWS", 24)
     for seed in range(3):
