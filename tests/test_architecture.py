@@ -18,6 +18,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "model_selection/",
         "evaluation/",
         "adapters/",
+        "features/trees.py",
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/step_transformer.py",

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.feature_head import BOOSTING, LINEAR
+from sensorseq.estimator.feature_head import BOOSTING, LINEAR, is_classifier
 
 MEMBERS = {"ridge": LINEAR, BOOSTING: (BOOSTING,)}
 
@@ -30,7 +30,8 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     ----------
     estimators : "auto" or list, default="auto"
         Members beside the network: ``"ridge"``, ``"boosting"``, or classifiers of scikit-learn's
-        interface, which are fitted on `sensorseq.features.SummaryFeatures` of the scaled windows.
+        interface, which are fitted on `sensorseq.features.SummaryFeatures` of the scaled windows
+        (without weights if their `fit` takes no `sample_weight`, such as a pipeline's).
         ``"auto"`` is ``["ridge", "boosting"]``.
     network : SensorLSTMClassifier, optional
         Unfitted, with the arguments of the network; its `features` are replaced. Its own defaults
@@ -208,7 +209,7 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         network = SensorLSTMClassifier.load(path, device=device)
         kinds = network.features if isinstance(network.features, list) else []
         members = [name for name, own in MEMBERS.items() if set(own) <= set(kinds)]
-        blend = cls(members, random_state=network.random_state)
+        blend = cls(members, clone(network), network.random_state)
         blend._keep(network)
         return blend
 
@@ -232,11 +233,13 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         features: list[Any] = []
         for member in given:
             known = isinstance(member, str) and member in MEMBERS
-            if not known and not all(hasattr(member, name) for name in ("fit", "predict_proba")):
+            if not known and (isinstance(member, str) or not is_classifier(member)):
                 raise ArgumentError(
-                    f"estimators has {member!r}; use 'ridge', 'boosting' or classifiers with"
-                    " predict_proba."
+                    f"estimators has {member!r}; use 'ridge', 'boosting' or scikit-learn"
+                    " classifiers with predict_proba."
                 )
+            if known and given.count(member) > 1:
+                raise ArgumentError(f"estimators={given!r} names {member!r} twice.")
             features += MEMBERS[member] if known else [member]
         own = {"features": features or None}
         if self.random_state is not None:

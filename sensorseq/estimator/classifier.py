@@ -171,7 +171,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         after another. The first member is bit for bit the result of ``n_models=1``. Callbacks are
         called for every member.
     warm_start : bool, default=False
-        Continue from the weights and the scaling of the last fit, with a new optimizer.
+        Continue from the weights and the scaling of the last fit, with a new optimizer. The linear
+        layer's part for `features` stays as it was.
     checkpoint : str or path, optional
         A safetensors file for the state of the training. It is replaced as a whole, so a killed
         process leaves the last complete one. A checkpoint with this name is overwritten unless
@@ -213,7 +214,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     refit : "auto", "all" or None, default="auto"
         ``"all"`` trains the network again on all windows, with those held out, for as many steps,
         when the curve, the report and the probabilities are known. `X_val` is never trained on.
-        ``"auto"`` does so for up to 20,000 windows. None keeps the network of the training part.
+        ``"auto"`` does so for up to 20,000 windows, unless `warm_start` is on. None keeps the
+        network of the training part.
 
     Attributes
     ----------
@@ -499,7 +501,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             another number of windows.
         """
         held_out = self._held_out
-        if held_out is None or len(held_out[0]) > n_windows:
+        if held_out is None or not 0 < len(held_out[0]) <= n_windows:
             return None
         rows, outputs = held_out
         return rows, softmax(outputs / self.temperature_)
@@ -674,14 +676,17 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
         if not self.calibrate:
             return
-        if self._head is not None and isinstance(prepared.whole, WholeData):
+        whole = prepared.whole
+        if self._head is not None and isinstance(whole, WholeData):
             logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
             assert logits is not None
             assert rows is not None
-            class_index = prepared.whole.seen.class_index[rows]
-            part = prepared.whole.part
-            of_part = prepared.validation_groups if part is None else part.groups
-            groups = None if of_part is None else of_part[rows] if part else of_part
+            class_index = whole.seen.class_index[rows]
+            groups = prepared.validation_groups
+            if whole.part is not None:
+                groups = None if whole.part.groups is None else whole.part.groups[rows]
+            elif groups is not None:
+                groups = groups[rows - whole.n_train]
         else:
             data = prepared.validation
             assert data is not None  # _check_parts

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
@@ -22,6 +23,7 @@ LSTM = "lstm"
 MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
+_SMALLEST_WEIGHT = 1e-3  # of the LSTM where nothing predicts anything: its order of classes stays
 _SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
 _BLOCK = 512  # windows described at a time in prediction
 
@@ -34,13 +36,19 @@ def check_features(features: Any) -> None:
     ArgumentError
         Naming the known kinds.
     """
-    for kind in _as_list(features):
+    kinds = _as_list(features)
+    for kind in kinds:
         is_name = isinstance(kind, str) and kind in NAMES
-        if not (callable(kind) or is_name or _is_classifier(kind)):
+        if not (callable(kind) or is_name or is_classifier(kind)):
             raise ArgumentError(
                 f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary', a"
                 " function (windows, lengths) -> array of shape (n, f), or a list of these."
             )
+    names = [kind for kind in kinds if isinstance(kind, str)]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"features={features!r} names a kind twice.")
+    if features is not None and not kinds:
+        raise ArgumentError("features is an empty list; use features=None for the LSTM alone.")
 
 
 def _as_list(features: Any) -> list[Any]:
@@ -51,7 +59,7 @@ def _as_list(features: Any) -> list[Any]:
     return list(features) if isinstance(features, list | tuple) else [features]
 
 
-def _is_classifier(kind: Any) -> bool:
+def is_classifier(kind: Any) -> bool:
     """Whether it is a classifier of scikit-learn's, which a blend takes."""
     return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
 
@@ -152,6 +160,8 @@ class _LinearBlock:
         self.bias = self.bias * factor
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        if not hasattr(self.describe, "state"):
+            raise _not_storable("a function given as features")
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
         return state["settings"], arrays | {"weight": self.weight, "bias": self.bias}
@@ -163,10 +173,12 @@ class _LinearBlock:
         kind: Any = RandomConvolutions if name == "rocket" else SummarySteps
         how = kind.from_state({"settings": settings, "arrays": _below(arrays, "state.")})
         weight, bias = arrays["weight"], arrays["bias"]
-        if weight.shape != (how.n_features_, len(bias)) or weight.dtype != np.float32:
+        shape = how.n_features_, bias.size
+        has_types = weight.dtype == np.float32 and bias.dtype == np.float64
+        if weight.shape != shape or bias.ndim != 1 or not has_types:
             raise ValueError(
-                f"the weights of {name} features have shape {weight.shape} for"
-                f" {how.n_features_} features and {len(bias)} outputs"
+                f"the weights of {name} features have shape {weight.shape} and types"
+                f" {weight.dtype} and {bias.dtype}; expected {shape}, float32 and float64"
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"a weight of {name} features is not finite")
@@ -197,10 +209,7 @@ class _ProbabilityBlock:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if not isinstance(self.classifier, BoostedTrees):
-            raise InputError(
-                f"a model file cannot hold {type(self.classifier).__name__}, only the network,"
-                " ridge and boosting. Use pickle or skops for a blend with estimators of your own."
-            )
+            raise _not_storable(type(self.classifier).__name__)
         state = self.classifier.state()
         settings = {
             "trees": state["settings"],
@@ -219,7 +228,8 @@ class _ProbabilityBlock:
             raise ValueError(
                 f"the trees of {trees.n_statistics} statistics do not fit {summary.n_features_}"
             )
-        return cls(name, summary, trees, trees.n_outputs, float(settings["factor"]))
+        factor = _finite("the factor of the trees", settings["factor"])
+        return cls(name, summary, trees, trees.n_outputs, factor)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -228,6 +238,13 @@ class _ProbabilityBlock:
 
 
 _Block = _LinearBlock | _ProbabilityBlock
+
+
+def _not_storable(what: str) -> InputError:
+    return InputError(
+        f"a model file cannot hold {what}, only the network, ridge and boosting. Use pickle or"
+        " skops instead."
+    )
 
 
 def log_probabilities(
@@ -252,7 +269,7 @@ class FeatureHead:
     blocks: list[_Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
-    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
+    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # of all windows
 
     def join(
         self,
@@ -308,10 +325,12 @@ class FeatureHead:
         """
         blocks: list[_Block] = []
         for name, settings in description["blocks"].items():
+            if name not in NAMES:
+                raise ValueError(f"features of an unknown kind {name!r}")
             kind = _LinearBlock if name in LINEAR else _ProbabilityBlock
             blocks.append(kind.restore(name, settings, _below(arrays, f"features.{name}.")))
         choice = FeatureChoice.from_dict(description["choice"])
-        return cls(float(description["lstm_weight"]), blocks, choice)
+        return cls(_finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
         """Raise unless this fits a network.
@@ -334,6 +353,13 @@ class FeatureHead:
         return all(block.name in NAMES for block in self.blocks)
 
 
+def _finite(what: str, value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{what} is {number}")
+    return number
+
+
 def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
@@ -349,11 +375,26 @@ def describe(how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> ND
             f"the function given as features returned shape {made.shape} of {made.dtype} for"
             f" {len(X)} windows; expected numbers of shape ({len(X)}, f)."
         )
-    made = made.astype(np.float32)
+    with np.errstate(over="ignore"):
+        made = made.astype(np.float32)
     if not np.isfinite(made).all():
         row = int(np.argmin(np.isfinite(made).all(axis=1)))
         raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
     return made
+
+
+def try_functions(features: Any, data: "HeadData") -> None:
+    """Call the user's functions on two windows, so that a mistake is found before training.
+
+    Raises
+    ------
+    InputError
+        As `describe`.
+    """
+    lengths = None if data.lengths is None else data.lengths[:2]
+    for kind in _as_list(features):
+        if callable(kind) and not is_classifier(kind):
+            describe(kind, data.X[:2], lengths)
 
 
 @dataclass(frozen=True)
@@ -417,9 +458,10 @@ def fit_feature_head(
     seed : SeedSequence
         Of the random convolutions.
     """
+    drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
-        drawn = np.random.default_rng(seed).choice(len(data.X), MOST_WINDOWS, replace=False)
-        data, lstm_logits, folds, rows = _thinned(np.sort(drawn), data, lstm_logits, folds, rows)
+        drawn = _draw(data, np.random.default_rng(seed))
+        data, lstm_logits, folds, rows = _thinned(drawn, data, lstm_logits, folds, rows)
     tested = np.isfinite(lstm_logits).all(axis=1)
     class_index, weight = data.class_index[tested], data.weight[tested]
 
@@ -429,7 +471,7 @@ def fit_feature_head(
     found: list[_Block] = []
     scores = [lstm_logits]
     for number, kind in enumerate(_as_list(features)):
-        if kind == BOOSTING or _is_classifier(kind):
+        if kind == BOOSTING or is_classifier(kind):
             name = BOOSTING if kind == BOOSTING else f"{type(kind).__name__}_{number}"
             block, out_of_fold = _fit_probabilities(name, kind, data, folds, rows)
         else:
@@ -439,6 +481,8 @@ def fit_feature_head(
         scores.append(out_of_fold)
     stacked = np.stack(scores)[:, tested]
     weights, log_loss = fit_stack(stacked, class_index, weight)
+    if not weights.any():
+        weights[0] = _SMALLEST_WEIGHT
     together = np.tensordot(weights, stacked, 1)
     choice = _describe_choice(
         [LSTM, *(block.name for block in found)],
@@ -451,7 +495,7 @@ def fit_feature_head(
     for block, factor in zip(found, weights[1:].tolist(), strict=True):
         block.multiply(factor)
     used = [block for block in found if block.name in choice.names]
-    return FeatureHead(float(weights[0]), used, choice, together, np.flatnonzero(tested))
+    return FeatureHead(float(weights[0]), used, choice, together, drawn[tested])
 
 
 def _fit_linear(
@@ -487,7 +531,9 @@ def _fit_probabilities(
 
     def fitted(own: NDArray[np.int64]) -> Any:
         model = make_boosting() if kind == BOOSTING else clone(kind)
-        return model.fit(statistics[own], data.class_index[own], sample_weight=data.weight[own])
+        weight = data.weight[own] if has_fit_parameter(model, "sample_weight") else None
+        options = {} if weight is None else {"sample_weight": weight}
+        return model.fit(statistics[own], data.class_index[own], **options)
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
@@ -496,6 +542,15 @@ def _fit_probabilities(
     final = fitted(rows)
     classifier = BoostedTrees.of(final) if kind == BOOSTING else final
     return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
+
+
+def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return `MOST_WINDOWS` windows, with a training window of each class among them."""
+    order = rng.permutation(len(data.X))
+    learned = order[np.isin(order, data.learn_rows)]
+    first = learned[np.unique(data.class_index[learned], return_index=True)[1]]
+    rest = order[~np.isin(order, first)]
+    return np.sort(np.concatenate([first, rest])[:MOST_WINDOWS])
 
 
 def _thinned(

@@ -25,6 +25,7 @@ from sensorseq.training.preparation import check_preparation
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return everything but the arrays."""
+    head = None if estimator._head is None else estimator._head.description()
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["augment"], Augmentation):
         parameters["augment"] = parameters["augment"].to_dict()
@@ -55,7 +56,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "fluctuation": estimator.fluctuation_.to_dict(),
         "preparation": estimator.preparation_,
         "refitted": getattr(estimator, "refitted_", False),
-        "features": None if estimator._head is None else estimator._head.description(),
+        "features": head,
         "versions": {
             "sensorseq": importlib.import_module("sensorseq").__version__,
             "torch": torch.__version__,

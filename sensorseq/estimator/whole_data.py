@@ -22,11 +22,13 @@ from sensorseq.estimator.feature_head import (
     HeadData,
     check_features,
     fit_feature_head,
+    try_functions,
 )
 from sensorseq.features.ridge import Fold
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import steps_of_epoch
+from sensorseq.training.network import make_network
 from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
@@ -76,8 +78,6 @@ class WholeData:
         Windows of the training part.
     folds : list of (fit rows, test rows)
         The first is that of the held-out part, if there is one.
-    has_held_out : bool
-        Whether there is.
     features : str, callable, list or None
         As the estimator's argument.
     refits : bool
@@ -91,10 +91,14 @@ class WholeData:
     seen: HeadData
     n_train: int
     folds: list[Fold]
-    has_held_out: bool
     features: Any
     refits: bool
     entropy: int
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether the first fold is that of the held-out part."""
+        return bool(self.folds) and int(self.folds[0][1].min()) >= self.n_train
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
         """Return a stream of its own."""
@@ -131,7 +135,9 @@ def plan_whole_data(
     assert isinstance(prepared.train, TrainingData)
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
-    refits = has_more and (refit == "all" or (refit == "auto" and n_windows <= FEW_WINDOWS))
+    # a warm start would validate on what a refit has trained on
+    serves = n_windows <= FEW_WINDOWS and not estimator.warm_start
+    refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
     part = None
@@ -143,6 +149,7 @@ def plan_whole_data(
     if part is not None and validation is not None:
         data = estimator._training_data(part, dtype, training=True)
     seen = _as_seen(data, prepared, is_given=is_given)
+    try_functions(features, seen)
     entropy = prepared.entropy
     folds: list[Fold] = []
     if features is not None:
@@ -162,7 +169,6 @@ def plan_whole_data(
         seen,
         len(train.target),
         folds,
-        validation is not None,
         features,
         refits,
         entropy,
@@ -235,15 +241,16 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
     seed : int
         Equal seeds give equal folds.
     """
-    n_units = int(np.bincount(target).max()) if groups is None else len(np.unique(groups))
-    n_folds = min(n_folds, n_units)
+    n_groups = n_folds if groups is None else len(np.unique(groups))
+    n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
     if n_folds < 2:
         return []
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():  # of a class with fewer windows than folds: some lack it
         warnings.simplefilter("ignore")
-        return list(splitter.split(np.zeros(len(target)), target, groups))
+        folds = list(splitter.split(np.zeros(len(target)), target, groups))
+    return [(fit, test) for fit, test in folds if len(fit) and len(test)]
 
 
 def finish_whole_data(
@@ -253,7 +260,7 @@ def finish_whole_data(
     first = results[0]
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
-    if first.ended_by != "interrupted":
+    if first.ended_by not in ("interrupted", "callback_failed"):
         n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
@@ -266,8 +273,12 @@ def finish_whole_data(
     estimator.features_ = FeatureChoice()
     if plan.features is not None:
         if plan.has_held_out or fold_jobs:
-            head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
-            estimator._head, estimator.features_ = head, head.choice
+            try:
+                head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
+                estimator._head, estimator.features_ = head, head.choice
+            except KeyboardInterrupt:
+                warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
+                estimator.features_ = FeatureChoice(reason="fitting the features was interrupted")
         else:
             estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
@@ -344,9 +355,11 @@ def _make_job(
 ) -> TrainingJob:
     """Return the training of a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
-    module = estimator._make_module(prepared.module.input_size, weights)
-    module = module.to(prepared.module.linear.weight.device)
-    config = prepared.config
+    first, config = prepared.module, prepared.config
+    # from first weights, also where warm_start=True would have it start at those of the first fit
+    module = make_network(
+        estimator.get_params(deep=False), first.input_size, first.num_classes, weights
+    ).to(first.linear.weight.device)
     steps = [steps_of_epoch(module, windows, config) for windows in (prepared.train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     config = _without_stopping(config, epochs)

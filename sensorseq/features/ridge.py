@@ -55,7 +55,7 @@ def fit_ridge(
     target : ndarray of shape (n, K)
         What to predict.
     sample_weight : ndarray of shape (n,)
-        Positive factor of each window.
+        Factor of each window; one with factor 0 is not fitted on.
     folds : sequence of (fit rows, test rows)
         Each window is tested at most once.
     rows : ndarray of int64
@@ -63,10 +63,12 @@ def fit_ridge(
     loss : callable
         Gets the scores (n, K), NaN where there are none; the smallest value wins.
     """
+    rows = rows[sample_weight[rows] > 0]
     products = (Z @ Z.T).astype(np.float64)
     tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in STRENGTHS]
     for fit_rows, test_rows in folds:
-        solved = _Solver(products, target, sample_weight, fit_rows)
+        own_rows = fit_rows[sample_weight[fit_rows] > 0]
+        solved = _Solver(products, target, sample_weight, own_rows)
         for scores, strength in zip(tested, STRENGTHS, strict=True):
             dual, constant = solved.solve(strength)
             scores[test_rows] = solved.centred(test_rows) @ dual + constant
@@ -96,11 +98,13 @@ class _Solver:
         self._constant = self.share @ target[rows]
         self._target = target[rows] - self._constant
         own = products[np.ix_(rows, rows)]
+        mean_norm = float(np.mean(np.diag(own)))
         self._to_mean = own @ self.share  # product of each window with the mean one
         self._mean_squared = float(self.share @ self._to_mean)
         self._own = self._centre(own, self._to_mean)
-        mean_norm = float(np.mean(np.diag(self._own)))
-        # windows of equal features: any penalty gives their mean
+        centred_norm = float(np.mean(np.diag(self._own)))
+        # of windows with equal features only rounding is left, and any penalty gives their mean
+        mean_norm = max(centred_norm, 1e-3 * mean_norm)
         self._unit = len(rows) * mean_norm if mean_norm > 0 else 1.0
         self._relative = weight / weight.mean()
 

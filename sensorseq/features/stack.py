@@ -45,8 +45,10 @@ def fit_stack(
     # each model's scores in units of their spread, so that the search sees a round problem
     centred = scores - scores.mean(axis=2, keepdims=True)
     spread = np.sqrt((centred**2).mean(axis=(1, 2)))
-    unit = np.where(spread > 0, spread, 1.0)
-    units = centred / unit[:, None, None]
+    # scores that are equal for all classes say nothing: their weight is 0
+    varies = spread > 1e-12 * np.abs(scores).max(axis=(1, 2))
+    unit = np.where(varies, spread, 1.0)
+    units = np.where(varies, 1 / unit, 0.0)[:, None, None] * centred
 
     def loss(factors: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = np.tensordot(factors, units, 1)
@@ -61,4 +63,4 @@ def fit_stack(
         bounds=[(0.0, _LARGEST)] * n_models,
         method="L-BFGS-B",
     )
-    return np.asarray(found.x / unit), float(found.fun)
+    return np.where(varies, found.x / unit, 0.0), float(found.fun)

@@ -50,12 +50,12 @@ class SummarySteps:
     @property
     def n_features_(self) -> int:
         """Number of features."""
-        return self._summary.n_features_ * (self.n_steps - 1)
+        return self._fitted().n_features_ * (self.n_steps - 1)
 
     @property
     def n_channels_(self) -> int:
         """Channels of the windows given to `fit`."""
-        return self._summary.n_channels_
+        return self._fitted().n_channels_
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummarySteps":
         """Learn the quantiles of each statistic.
@@ -77,9 +77,11 @@ class SummarySteps:
         SignalError
             If there are no windows, shapes disagree, or a valid step is NaN or infinite.
         """
-        statistics = self._summary.fit(X, lengths).transform(X, lengths)
+        summary = SummaryFeatures().fit(X, lengths)
+        statistics = summary.transform(X, lengths)
         if not len(statistics):
             raise SignalError("X has no windows to learn quantiles from.")
+        self._summary = summary
         at = np.arange(1, self.n_steps) / self.n_steps
         self._thresholds = np.ascontiguousarray(np.quantile(statistics, at, axis=0).T)
         return self
@@ -105,9 +107,9 @@ class SummarySteps:
             If `fit` was not called, `X` has another number of channels, or a valid step is NaN or
             infinite.
         """
-        statistics = self._summary.transform(X, lengths)
+        statistics = self._fitted().transform(X, lengths)
         exceeds = statistics[:, :, None] > self._thresholds[None]
-        return exceeds.reshape(len(statistics), -1).astype(np.float32)
+        return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what `from_state` needs.
@@ -117,7 +119,7 @@ class SummarySteps:
         dict
             ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: dict of ndarray.
         """
-        summary = self._summary.state()["settings"]
+        summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         return {"settings": settings, "arrays": {"thresholds": self._thresholds}}
 
@@ -146,3 +148,8 @@ class SummarySteps:
             raise SignalError(f"the stored thresholds are not finite numbers of shape {shape}.")
         restored._thresholds = thresholds
         return restored
+
+    def _fitted(self) -> SummaryFeatures:
+        if not self._thresholds.size:
+            raise SignalError("SummarySteps was not fitted: call fit first.")
+        return self._summary

@@ -187,7 +187,7 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
         rows = np.flatnonzero(valid == length)
         if length:
             features[rows] = np.stack(list(_statistics(windows[rows, :length])), axis=-1)
-    return features.reshape(n, -1)
+    return features.reshape(n, c * len(FEATURES))
 
 
 def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:

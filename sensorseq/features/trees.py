@@ -12,6 +12,7 @@ from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_count, check_state
 
 _ITERATIONS, _LEARNING_RATE = 150, 0.08  # untuned, as the baseline of `evaluate`
+_LARGEST = 1e200  # of a leaf's value: sums of these stay finite
 _ARRAYS = {
     "feature": np.int32,
     "threshold": np.float64,
@@ -117,7 +118,7 @@ class BoostedTrees:
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_count("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
-        n_nodes = len(feature)
+        n_nodes = feature.size
         place = np.arange(n_nodes)
         inner = feature >= 0
         of_node = [stored[name] for name in ("threshold", "left", "right", "value")]
@@ -128,15 +129,18 @@ class BoostedTrees:
             and baseline.shape == root.shape[1:]
             and ((root >= 0) & (root < n_nodes)).all()
             and (feature < n_statistics).all()
-            and np.isfinite(stored["value"]).all()
-            and np.isfinite(baseline).all()
+            and not np.isnan(stored["threshold"]).any()
+            and (np.abs(stored["value"]) < _LARGEST).all()  # false for NaN
+            and (np.abs(baseline) < _LARGEST).all()
         )
         if is_whole:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
             # a child after its parent: every path ends
             is_whole = bool(((children > place[inner]) & (children < n_nodes)).all())
         if not is_whole:
-            raise SignalError("the stored trees are inconsistent.")
+            raise SignalError(
+                "the stored trees are inconsistent: a shape, child, feature or value is impossible."
+            )
         return cls(stored, n_statistics)
 
 

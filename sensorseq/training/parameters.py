@@ -120,7 +120,8 @@ def check_plain(parameters: Mapping[str, Any]) -> None:
     """
     for name, value in parameters.items():
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
-        if callable(value) or is_object:
+        members = value if isinstance(value, list | tuple) else [value]
+        if is_object or any(callable(one) or hasattr(one, "get_params") for one in members):
             raise InputError(
                 f"{name}={value!r} cannot be saved, because loading it would execute code."
                 f" Set {name} to a plain value with set_params before save(), or pickle the"

@@ -14,6 +14,7 @@ API = ROOT / "docs" / "api"
 MODULES = [
     "sensorseq",
     *("sensorseq.datasets", "sensorseq.doctor", "sensorseq.errors", "sensorseq.evaluation"),
+    "sensorseq.features",
     *("sensorseq.fluctuation", "sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
     *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),
     *("sensorseq.simulate", "sensorseq.training", "sensorseq.training.callbacks"),

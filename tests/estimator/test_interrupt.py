@@ -18,7 +18,8 @@ import numpy as np
 from sensorseq import SensorLSTMClassifier
 y = np.arange(60) % 2
 X = np.random.default_rng(0).normal(size=(60, 20)) + y[:, None]
-clf = plain_classifier(hidden_size=4, max_epochs={ENDLESS}, patience={ENDLESS},
+clf = SensorLSTMClassifier(hidden_size=4, max_epochs={ENDLESS}, patience={ENDLESS},
+                           early_stopping=True, features=None, refit=None,
                            verbose=2, random_state=0)
 clf.fit(X, y)
 print(clf.n_iter_, clf.best_epoch_, clf.best_score_ == np.min(clf.history_["val_loss"]),

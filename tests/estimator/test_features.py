@@ -1,0 +1,739 @@
+"""features= and refit= through the classifier: what is seen, what is left out, what is kept."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from fits import weights, without_time
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq.errors import ArgumentError, InputError, ModelFileError
+from sensorseq.estimator import feature_head, whole_data
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.storage.prepared import write_windows
+from sensorseq.training import train_network
+from sensorseq.training.network import make_network
+
+RNG = np.random.default_rng(0)
+Y = np.arange(48) % 2
+X = (RNG.normal(size=(48, 16, 2)) + 1.2 * Y[:, None, None]).astype(np.float32)
+GROUPS = np.arange(48) // 4
+NEW = RNG.normal(size=(9, 16, 2)).astype(np.float32) + 0.6
+
+
+@pytest.fixture(autouse=True)
+def _few_convolutions(monkeypatch):
+    monkeypatch.setattr(feature_head, "ROCKET_FEATURES", 168)
+
+
+def small(**arguments):
+    settings = {
+        "hidden_size": 4,
+        "max_epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 0.02,
+        "bidirectional": False,
+        "device": "cpu",
+        "random_state": 0,
+    }
+    return SensorLSTMClassifier(**{**settings, **arguments})
+
+
+def averages(windows, lengths):
+    """A function of windows, as a user writes it."""
+    return windows.mean(axis=1)
+
+
+# What is kept and stored
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"features": "rocket", "refit": None, "n_models": 2},
+        {"features": ["summary", "boosting"], "refit": None, "dtype": "float64"},
+        {"features": "summary", "max_timesteps": 9, "crop": "random", "refit": "all"},
+        {"features": None, "refit": "all"},
+    ],
+    ids=str,
+)
+def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
+    clf = small(**arguments).fit(X, Y, groups=GROUPS)
+    clf.save(tmp_path / "model")
+    for again in (
+        SensorLSTMClassifier.load(tmp_path / "model"),
+        pickle.loads(pickle.dumps(clf)),
+    ):
+        np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
+        if clf.features is not None:
+            assert again.features_ == clf.features_
+            assert str(again.features_) == str(clf.features_)
+        assert again.get_params() == clf.get_params()
+        again.save(tmp_path / "again")
+        third = SensorLSTMClassifier.load(tmp_path / "again")
+        np.testing.assert_array_equal(third.decision_function(NEW), clf.decision_function(NEW))
+
+
+@pytest.mark.trains
+def test_the_seed_determines_every_bit_with_any_number_of_threads():
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 2, 1):
+            torch.set_num_threads(n_threads)
+            clf = small().fit(X, Y, groups=GROUPS)
+            found.append((clf.decision_function(NEW), clf.features_, weights(clf)))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other[0], found[0][0])
+        assert other[1:] == found[0][1:]
+
+
+@pytest.mark.trains
+def test_a_window_is_predicted_alike_in_any_batch():
+    clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
+    clf._head.lstm_weight = 1.0
+    many = np.tile(NEW, (70, 1, 1))  # more than one block
+    together = clf.decision_function(many)
+    np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
+    np.testing.assert_allclose(together, np.tile(together[: len(NEW)], 70), atol=1e-5)
+    alone = [clf.decision_function(NEW[i : i + 1])[0] for i in range(len(NEW))]
+    np.testing.assert_allclose(together[: len(NEW)], alone, atol=1e-5)
+
+
+def test_the_logits_are_the_sum_of_their_parts():
+    """Of the LSTM's logits, the linear layer on features, and factors: written out."""
+    clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
+    head = clf._head
+    scaled = clf.scaler_.transform(NEW)
+    with torch.no_grad():
+        lstm = clf.module_(torch.from_numpy(scaled.astype(np.float32))).numpy()
+    expected = head.lstm_weight * lstm
+    for block in head.blocks:
+        made = (
+            averages(scaled, None) if block.name != "summary" else block.describe.transform(scaled)
+        )
+        expected = expected + made @ block.weight + block.bias
+    found = clf._outputs(NEW, None)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert {block.name for block in head.blocks} <= {"summary", "function_1"}
+    assert clf.features_.names == tuple(block.name for block in head.blocks)
+    assert head.lstm_weight == clf.features_.candidates[0].weight
+
+
+def test_features_none_is_the_lstm_alone():
+    clf = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
+    assert clf._head is None
+    assert str(clf.features_) == "the LSTM alone (features=None)"
+    assert clf.features_.candidates == ()
+    assert not clf.refitted_
+
+
+# Which features are chosen
+
+
+@pytest.mark.trains
+def test_auto_keeps_what_lowers_the_loss():
+    rng = np.random.default_rng(1)
+    y = np.arange(80) % 2
+    noise = rng.normal(size=(80, 40, 1))
+    spread = noise * (1 + y[:, None, None])  # only statistics of spread say which
+    clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
+    clf.fit(spread[:60], y[:60], X_val=spread[60:], y_val=y[60:])
+    assert "summary" in clf.features_.names
+    by_name = {tried.name: tried for tried in clf.features_.candidates}
+    assert by_name["summary"].accuracy > 0.9
+    assert by_name["summary"].log_loss < 0.5 < by_name["lstm"].log_loss
+    assert clf.score(spread[60:], y[60:]) > 0.9
+    assert "LSTM alone" in clf.features_.reason
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("good", ["rocket", "summary"])
+def test_auto_chooses_the_kind_that_helps(good, monkeypatch):
+    """The other kind is made useless: it describes noise."""
+    useless = "summary" if good == "rocket" else "rocket"
+    learned = feature_head._learned
+
+    def blind(kind, data, seed):
+        if kind != useless:
+            return learned(kind, data, seed)
+        return lambda windows, lengths: np.random.default_rng(len(windows)).normal(
+            size=(len(windows), 20)
+        )
+
+    monkeypatch.setattr(feature_head, "_learned", blind)
+    rng = np.random.default_rng(3)
+    y = np.arange(200) % 2
+    windows = rng.normal(size=(200, 40, 1)) * (1 + 1.5 * y[:, None, None])
+    clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
+    clf.fit(windows[:100], y[:100], X_val=windows[100:], y_val=y[100:])
+    weight = {tried.name: tried.weight for tried in clf.features_.candidates}
+    assert good in clf.features_.names
+    loss = {tried.name: tried.log_loss for tried in clf.features_.candidates}
+    assert loss[good] < 0.4 < 0.6 < loss[useless]
+    assert weight[useless] * 20 < weight[good] or useless not in clf.features_.names
+
+
+def test_nothing_useful_keeps_the_order_of_the_lstm():
+    """Every model is wrong on what was left out: no weight is above 0; predict still answers."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
+    clf = small(features="summary", refit=None, max_epochs=20)
+    clf.fit(windows[:40], y[:40], X_val=windows[40:], y_val=(y[40:] + 1) % 3)
+    assert clf.features_.names == ()
+    assert clf.features_.reason == "no features lowered the log-loss of windows left out"
+    assert clf._head.lstm_weight == pytest.approx(1e-3)
+    assert clf.score(windows[:40], y[:40]) > 0.8
+    np.testing.assert_allclose(clf.predict_proba(windows), 1 / 3, atol=0.02)
+
+
+# What is left out
+
+
+def copies(n_groups=24, n_each=3, seed=0):
+    """Groups of equal windows with a random label each: only a leak can predict them."""
+    rng = np.random.default_rng(seed)
+    of_group = rng.normal(size=(n_groups, 12, 1))
+    label = rng.permutation(np.arange(n_groups) % 2)
+    groups = np.repeat(np.arange(n_groups), n_each)
+    return of_group[groups], label[groups], groups
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"refit": None, "validation_fraction": 0.5},
+        {"refit": "all"},
+        {"validation_fraction": 0.0},
+        {"warm_start": True, "validation_fraction": 0.5},
+        {"warm_start": True, "validation_fraction": 0.0},
+        {"refit": "all", "features": ["summary", "boosting", KNeighborsClassifier(1)]},
+    ],
+    ids=str,
+)
+def test_windows_left_out_were_seen_by_no_model(arguments):
+    accuracy = []
+    for seed in range(3):
+        windows, y, groups = copies(seed=seed)
+        arguments = {"max_epochs": 40, "hidden_size": 12, "dropout": 0.0, **arguments}
+        clf = small(**arguments, random_state=seed).fit(windows, y, groups=groups)
+        accuracy.append([tried.accuracy for tried in clf.features_.candidates])
+    mean = np.mean(accuracy, axis=0)  # of models alone, then together: fitted on three weights
+    assert (mean[:-1] < 0.72).all(), mean
+    assert mean[-1] < 0.78, mean
+
+
+@pytest.mark.trains
+def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing():
+    """The held-out fold is then not used; the further ones must not take its place."""
+    windows, y, groups = copies()
+    rare = np.append(y, [2, 2])
+    windows = np.concatenate([windows, windows[:2] + 9])
+    groups = np.append(groups, [99, 99])
+    part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
+    given = WindowSet(X=windows, y=rare, groups=groups, split=part)
+    clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
+    assert clf.features_.n_folds == 4
+    assert clf.features_.n_windows == (part == "train").sum()
+    assert clf.features_.candidates[0].accuracy < 0.75
+    assert clf.features_.candidates[0].weight < 1.0
+    assert clf.held_out_predictions(10) is None
+
+
+def test_labels_of_x_val_touch_no_weight():
+    fits = []
+    for labels in (Y[36:], 1 - Y[36:]):
+        clf = small(features=["summary", "boosting"])
+        clf.fit(X[:36], Y[:36], X_val=X[36:], y_val=labels)
+        fits.append(clf)
+    one, other = fits
+    assert not one.refitted_
+    assert weights(one) == weights(other)
+    assert one.features_ != other.features_
+    assert other.features_.names == ()  # labels that contradict the training are not learned
+
+
+def test_ridge_does_not_learn_from_x_val(monkeypatch):
+    seen = []
+    fit_ridge = feature_head.fit_ridge
+
+    def watched(Z, target, weight, folds, rows, loss):
+        seen.append((rows.tolist(), [fit.tolist() for fit, _ in folds]))
+        return fit_ridge(Z, target, weight, folds, rows, loss)
+
+    monkeypatch.setattr(feature_head, "fit_ridge", watched)
+    small(features="auto").fit(X[:36], Y[:36], X_val=X[36:], y_val=Y[36:])
+    assert seen == [(list(range(36)), [list(range(36))])] * 2
+
+
+# Refit
+
+
+@pytest.mark.trains
+def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
+    jobs = []
+    train_jobs = whole_data.train_jobs
+
+    def watched(given):
+        jobs.extend(given)
+        return train_jobs(given)
+
+    monkeypatch.setattr(whole_data, "train_jobs", watched)
+    clf = small(features=None, refit="all", max_epochs=10).fit(X, Y, groups=GROUPS)
+    (job,) = jobs
+    n_train = clf._report_facts["n_train"]
+    assert n_train < len(job.train) == len(X)
+    steps = clf.n_iter_ * -(-n_train // 8)
+    assert job.config.max_epochs * -(-len(X) // 8) == pytest.approx(steps, rel=0.15)
+    assert clf.refitted_
+    assert len(clf.history_) == clf.n_iter_ == 10
+    assert "val_loss" in clf.history_[0]
+    # the same network, trained here by hand on the same windows from the same seed
+    plan_seed = np.random.SeedSequence(clf.fluctuation_.origin.entropy, spawn_key=(103, 0))
+    first, training = plan_seed.spawn(2)
+    module = make_network(clf.get_params(), 2, 2, first)
+    train_network(module, job.train, None, job.config, seed=training, engine="auto")
+    assert weights(module) == weights(clf)
+
+
+@pytest.mark.trains
+def test_without_a_refit_the_held_out_fit_is_kept():
+    one = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
+    other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
+    again = small(features="auto", refit="all").fit(X, Y, groups=GROUPS)
+    assert weights(one) == weights(other) != weights(again)
+    assert (
+        without_time(one.history_) == without_time(other.history_) == without_time(again.history_)
+    )
+    assert [c.refitted_ for c in (one, other, again)] == [False, False, True]
+    assert one.held_out_predictions(48) is None
+    rows, probability = again.held_out_predictions(48)
+    assert probability.shape == (len(rows), 2)
+
+
+@pytest.mark.trains
+def test_every_member_of_an_ensemble_is_refitted():
+    clf = small(features="summary", n_models=2).fit(X, Y, groups=GROUPS)
+    assert len(clf.modules_) == 2
+    assert weights(clf.modules_[0]) != weights(clf.modules_[1])
+    assert clf.predict_proba(NEW).shape == (9, 2)
+
+
+def test_many_windows_are_not_refitted(monkeypatch):
+    monkeypatch.setattr(whole_data, "FEW_WINDOWS", 47)
+    assert not small(features=None).fit(X, Y, groups=GROUPS).refitted_
+    assert small(features=None, refit="all").fit(X, Y, groups=GROUPS).refitted_
+
+
+# Data of any shape
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    ("arguments", "of_fit"),
+    [
+        ({"validation_fraction": 0.0}, {}),
+        ({"class_weight": "balanced"}, {}),
+        ({"class_weight": {0: 0.0}}, {}),
+        ({"class_weight": {0: 0.0}, "features": ["summary", "boosting"]}, {}),
+        ({}, {"sample_weight": np.linspace(0, 2, 48)}),
+        ({"features": "boosting"}, {"sample_weight": np.linspace(0, 2, 48)}),
+        ({}, {"groups": np.arange(48) % 4 // 2}),  # two groups
+        ({"refit": None}, {"groups": np.arange(48) % 4 // 2}),
+        ({}, {"lengths": np.arange(48) % 11 + 6}),
+        ({"max_timesteps": 8, "crop": "random"}, {"lengths": np.arange(48) % 11 + 6}),
+        ({"max_timesteps": 10, "crop": "tail", "augment": "standard"}, {}),
+        ({"dtype": "float64", "input_dropout": 0.1}, {}),
+        ({"scale": None, "engine": "autograd"}, {}),
+    ],
+    ids=str,
+)
+def test_it_fits_what_the_network_fits(arguments, of_fit, tmp_path):
+    clf = small(**arguments).fit(X, Y, **of_fit)
+    probability = clf.predict_proba(NEW)
+    assert np.isfinite(probability).all()
+    clf.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model").predict_proba(NEW)
+    np.testing.assert_array_equal(again, probability)
+
+
+@pytest.mark.trains
+def test_two_dimensions_are_one_channel_and_lists_differ_in_length():
+    flat = small().fit(X[:, :, 0], Y)
+    deep = small().fit(X[:, :, :1], Y)
+    np.testing.assert_array_equal(
+        flat.decision_function(NEW[:, :, 0]), deep.decision_function(NEW[:, :, :1])
+    )
+    ragged = [window[: 8 + i % 9] for i, window in enumerate(X)]
+    lengths = [len(window) for window in ragged]
+    padded = np.zeros_like(X)
+    for row, window in zip(padded, ragged, strict=True):
+        row[: len(window)] = window
+    listed = small().fit(ragged, Y)
+    by_length = small().fit(padded, Y, lengths=lengths)
+    np.testing.assert_array_equal(
+        listed.decision_function(ragged), by_length.decision_function(padded, lengths)
+    )
+    shorter = [window[:6] for window in NEW]
+    wider = np.pad(NEW[:, :6], ((0, 0), (0, 30), (0, 0)))
+    np.testing.assert_allclose(
+        listed.decision_function(shorter), listed.decision_function(wider, [6] * 9), atol=1e-6
+    )
+
+
+@pytest.mark.trains
+def test_a_class_with_one_window_and_few_windows_of_every_class():
+    y = Y.copy()
+    y[7] = 5
+    for seed in range(3):
+        with pytest.warns(UserWarning, match="class 5 of y has one window"):
+            clf = small(random_state=seed).fit(X, y)
+        assert clf.predict_proba(NEW).shape == (9, 3)
+    # more groups than windows of any class
+    few = small().fit(X[:9], np.arange(9) % 3, groups=np.arange(9))
+    assert few.predict(X[:9]).shape == (9,)
+
+
+def test_folds_are_whole_groups_and_leave_out_each_window_once():
+    for n, n_groups, k in [(30, 10, 2), (9, 9, 3), (20, 2, 4), (50, 5, 7), (12, 3, 12)]:
+        rng = np.random.default_rng(n)
+        target, groups = np.arange(n) % k, rng.integers(0, n_groups, n)
+        folds = whole_data.split_folds(target, groups, 4, seed=1)
+        tested = [row for _, test in folds for row in test]
+        assert len(set(tested)) == len(tested)
+        for fit, test in folds:
+            assert len(fit)
+            assert len(test)
+            assert not set(groups[fit]) & set(groups[test])
+            np.testing.assert_array_equal(np.sort(np.append(fit, test)), np.arange(n))
+    assert whole_data.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
+    assert whole_data.split_folds(np.arange(9), None, 5, seed=0) == []
+    assert len(whole_data.split_folds(np.arange(9) % 3, None, 5, seed=0)) == 3
+
+
+def test_too_few_windows_for_folds_are_explained():
+    arguments = X[:4], Y[:4]
+    clf = small(validation_fraction=0.0).fit(*arguments, groups=np.zeros(4))
+    assert clf.features_.reason == "there are too few windows or groups to leave some out"
+    with pytest.raises(ArgumentError, match="features='rocket' cannot be weighed: there are too"):
+        small(validation_fraction=0.0, features="rocket").fit(*arguments, groups=np.zeros(4))
+
+
+@pytest.mark.filterwarnings("ignore:calibrate=True had only")
+def test_more_windows_than_the_linear_layer_takes(monkeypatch):
+    monkeypatch.setattr(feature_head, "MOST_WINDOWS", 24)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        y = np.concatenate([np.arange(58) % 2, [2, 2, 2]])  # a class that a draw may miss
+        windows = rng.normal(size=(61, 12, 1)) + y[:, None, None]
+        clf = small(features=["summary", "boosting"], refit="all", calibrate=True, max_epochs=1)
+        clf.set_params(random_state=seed)
+        clf.fit(windows, y, groups=np.arange(61))
+        assert clf.predict_proba(windows).shape == (61, 3)
+        assert clf.features_.n_windows <= 24
+        # the labels that belong to the logits, whatever was drawn
+        head = clf._head
+        assert len(head.out_of_fold) == len(head.out_of_fold_rows) == clf.features_.n_windows
+        assert head.out_of_fold_rows.max() > 24
+
+
+def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch):
+    """The accuracy of stored logits against the labels of their rows is the reported one."""
+    plans = []
+    finish = whole_data._fit_head
+
+    def watched(estimator, plan, *arguments, **options):
+        plans.append(plan)
+        return finish(estimator, plan, *arguments, **options)
+
+    monkeypatch.setattr(whole_data, "_fit_head", watched)
+    for most in (10**6, 20):
+        monkeypatch.setattr(feature_head, "MOST_WINDOWS", most)
+        clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=Y)
+        head, plan = clf._head, plans.pop()
+        assert (head.out_of_fold_rows >= 48).all()
+        truth = plan.seen.class_index[head.out_of_fold_rows]
+        np.testing.assert_array_equal(truth, Y[head.out_of_fold_rows - 48])
+        accuracy = np.mean(head.out_of_fold.argmax(axis=1) == truth)
+        assert accuracy == pytest.approx(clf.features_.candidates[-1].accuracy)
+
+
+# Functions, classifiers, wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda w, n: w.mean(axis=(1, 2)), r"returned shape \(2,\) of float32 for 2 windows"),
+        (lambda w, n: w.mean(axis=1)[:1], r"returned shape \(1, 2\) of float32 for 2 windows"),
+        (lambda w, n: w.mean(axis=1).astype(str), "expected numbers of shape"),
+        (lambda w, n: w.mean(axis=1) * np.nan, "returned NaN or infinity in row 0"),
+        (lambda w, n: w.mean(axis=1).astype(float) + 1e300, "returned NaN or infinity in row 0"),
+        (lambda w, n: None, "expected numbers of shape"),
+    ],
+)
+def test_a_wrong_function_is_an_error_before_training(function, message, monkeypatch):
+    monkeypatch.setattr(whole_data, "train_jobs", lambda jobs: pytest.fail("trained"))
+    with pytest.raises(InputError, match=message):
+        small(features=function).fit(X, Y, groups=GROUPS)
+
+
+def test_a_function_that_changes_its_width_is_refused_in_prediction():
+    clf = small(features=lambda w, n: w.mean(axis=1)[:, : 2 if w.shape[1] == 16 else 1])
+    clf.set_params(refit=None).fit(X, Y, groups=GROUPS)
+    assert "function_0" in clf.features_.names
+    with pytest.raises(InputError, match="features gave 1 columns, but the model was fitted on 2"):
+        clf.predict(NEW[:, :9])
+
+
+def test_a_function_sees_scaled_windows_and_their_lengths():
+    calls = []
+
+    def function(windows, lengths):
+        calls.append((windows, lengths))
+        return windows.mean(axis=1)
+
+    lengths = np.arange(48) % 5 + 12
+    clf = small(features=function, refit=None).fit(X, Y, groups=GROUPS, lengths=lengths)
+    assert [tried.name for tried in clf.features_.candidates] == ["lstm", "function_0", "together"]
+    seen = calls[-1][0], calls[-1][1]
+    assert sorted(seen[1]) == sorted(lengths)
+    clf.predict(X, lengths)
+    windows, given = calls[-1]
+    np.testing.assert_array_equal(given, lengths)
+    scaled = clf.scaler_.transform(X)
+    for row, n_steps in enumerate(lengths):
+        np.testing.assert_allclose(windows[row, :n_steps], scaled[row, :n_steps], atol=1e-6)
+    assert not windows[0, 12:].any()  # padding
+
+
+@pytest.mark.parametrize("features", [averages, [averages], ["summary", LogisticRegression()]])
+def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features, tmp_path):
+    clf = small(features=features, refit=None).fit(X, Y, groups=GROUPS)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
+    with pytest.raises(InputError, match=r"a model file cannot hold|features=.* cannot be saved"):
+        clf.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    clf.set_params(features=None)  # which changes no block that is in use
+    if not clf._head.is_plain:
+        with pytest.raises(InputError, match="a model file cannot hold"):
+            clf.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("minirocket", "features='minirocket' is not known. Use 'auto', None, 'rocket'"),
+        (["auto"], "is not known"),
+        (3, "is not known"),
+        ([], "features is an empty list; use features=None"),
+        (["rocket", "rocket"], "names a kind twice"),
+        ([["rocket"]], "is not known"),
+    ],
+)
+def test_unknown_features_are_refused(features, message):
+    with pytest.raises(ArgumentError, match=message.replace("[", r"\[")):
+        small(features=features).fit(X, Y)
+
+
+def test_unknown_refits_are_refused():
+    with pytest.raises(ArgumentError, match="refit=True is not 'auto', 'all' or None"):
+        small(refit=True).fit(X, Y)
+    with pytest.raises(ArgumentError, match="refit='all' starts again from first weights"):
+        small(refit="all", warm_start=True).fit(X, Y)
+
+
+# Training on
+
+
+@pytest.mark.trains
+def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
+    clf = small(features="summary", warm_start=True).fit(X, Y, groups=GROUPS)
+    assert not clf.refitted_  # the next fit validates on the same windows
+    assert clf.features_.n_folds == 1
+    cold = small(features="summary", refit=None).fit(X, Y, groups=GROUPS)
+    assert weights(clf) == weights(cold)
+    np.testing.assert_array_equal(clf.decision_function(NEW), cold.decision_function(NEW))
+    head, before = clf._head, weights(clf)
+    clf.fit(X, Y, groups=GROUPS)
+    assert clf._head is head
+    assert weights(clf) != before
+
+
+@pytest.mark.trains
+def test_a_pass_keeps_the_head_and_a_first_pass_has_none():
+    clf = small(features="summary").fit(X, Y, groups=GROUPS)
+    head, before = clf._head, weights(clf)
+    clf.partial_fit(X[:16], Y[:16])
+    assert clf._head is head
+    assert weights(clf) != before
+    fresh = small(features="summary").partial_fit(X[:16], Y[:16], classes=[0, 1])
+    assert fresh._head is None
+    assert fresh.features_.reason == "partial_fit"
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(clf)).predict_proba(NEW), clf.predict_proba(NEW)
+    )
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("given", [False, True])
+def test_the_temperature_of_weighed_logits_is_near_one(given):
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 2
+    windows = rng.normal(size=(240, 12, 1)) + 0.35 * y[:, None, None]
+    clf = small(features="auto", calibrate=True, max_epochs=4)
+    if given:
+        clf.fit(windows[:160], y[:160], X_val=windows[160:], y_val=y[160:], groups_val=y[160:])
+    else:
+        clf.fit(windows, y, groups=np.arange(240) // 2)
+    assert clf.temperature_ == pytest.approx(1, abs=0.05)
+
+
+# Interrupts
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("features", ["summary", None])
+def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeypatch):
+    clf = small(features=features, refit="all", engine="autograd")
+    wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
+    train_jobs = whole_data.train_jobs
+
+    class Stop:
+        def on_epoch_end(self, *_):
+            raise KeyboardInterrupt
+
+    def interrupted(jobs):
+        for job in jobs:
+            object.__setattr__(job, "callbacks", (Stop(),))
+        return train_jobs(jobs)
+
+    monkeypatch.setattr(whole_data, "train_jobs", interrupted)
+    with pytest.warns(
+        UserWarning, match="further parts of the windows was interrupted or diverged"
+    ):
+        clf.fit(X, Y, groups=GROUPS)
+    assert weights(clf) == weights(wanted)
+    np.testing.assert_array_equal(clf.predict_proba(NEW), wanted.predict_proba(NEW))
+    assert not clf.refitted_
+
+
+@pytest.mark.trains
+def test_an_interrupt_of_the_linear_layer_keeps_the_lstm(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_data, "fit_feature_head", interrupted)
+    with pytest.warns(UserWarning, match="fitting the features was interrupted, so the LSTM is"):
+        clf = small(refit="all").fit(X, Y, groups=GROUPS)
+    assert clf.features_.reason == "fitting the features was interrupted"
+    assert clf.predict_proba(NEW).shape == (9, 2)
+    assert clf.refitted_
+
+
+# Streamed windows
+
+
+def stored(tmp_path):
+    part = np.where(np.isin(GROUPS, [1, 5, 9]), "validation", "train")
+    write_windows(tmp_path / "windows.h5", WindowSet(X=X, y=Y, groups=GROUPS, split=part))
+    return tmp_path / "windows.h5"
+
+
+def test_streamed_windows_have_no_features_and_say_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(whole_data, "is_stored", lambda sequences: True)
+    file = stored(tmp_path)
+    clf = small().fit(file)
+    assert clf.features_.reason == "the windows are streamed from their file"
+    assert not clf.refitted_
+    for name, value in {"features": "rocket", "refit": "all"}.items():
+        with pytest.raises(ArgumentError, match=f"{name}='{value}' is not possible: the windows"):
+            small(**{name: value}).fit(file)
+    small(features=None, refit=None).fit(file)
+
+
+# Damaged files
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model"
+    clf = small(features=["summary", "boosting"], refit=None, random_state=1)
+    clf.fit(X, Y, groups=GROUPS)
+    head = clf._head
+    if {block.name for block in head.blocks} != {"summary", "boosting"}:
+        pytest.fail("the model lacks a kind: change the data")
+    clf.save(path)
+    return path
+
+
+DAMAGES = {
+    "no block": lambda a, h: h["blocks"].pop("summary") and h.update(blocks=3),
+    "unknown kind": lambda a, h: h["blocks"].update(forest=h["blocks"]["boosting"]),
+    "factor": lambda a, h: h.update(lstm_weight=float("nan")),
+    "factor of trees": lambda a, h: h["blocks"]["boosting"].update(factor=float("inf")),
+    "no factor": lambda a, h: h.pop("lstm_weight"),
+    "choice": lambda a, h: h["choice"].update(more=1),
+    "weights cut": lambda a, h: a.update(
+        {"features.summary.weight": a["features.summary.weight"][:-1]}
+    ),
+    "weights of another type": lambda a, h: a.update(
+        {"features.summary.weight": a["features.summary.weight"].astype(np.float64)}
+    ),
+    "weights not finite": lambda a, h: a["features.summary.weight"].__setitem__((0, 0), np.nan),
+    "bias": lambda a, h: a.update({"features.summary.bias": np.zeros((2, 2))}),
+    "one bias": lambda a, h: a.update({"features.summary.bias": np.zeros(1)}),
+    "no thresholds": lambda a, h: a.pop("features.summary.state.thresholds"),
+    "more outputs": lambda a, h: a.update(
+        {
+            "features.summary.bias": np.zeros(3),
+            "features.summary.weight": np.repeat(a["features.summary.weight"], 2, 1)[:, :3],
+        }
+    ),
+    "cycle": lambda a, h: a["features.boosting.left"].__setitem__(slice(None), 0),
+    "channels": lambda a, h: h["blocks"]["boosting"]["summary"].update(n_channels=1),
+    "no trees": lambda a, h: h["blocks"]["boosting"].pop("trees"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_an_edited_part_of_features_is_refused(damage, model, tmp_path):
+    arrays, description = read_model(model)
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    write_model(tmp_path / "same", arrays, description)
+    np.testing.assert_array_equal(
+        SensorLSTMClassifier.load(tmp_path / "same").predict_proba(NEW),
+        SensorLSTMClassifier.load(model).predict_proba(NEW),
+    )
+    damage(arrays, description["features"])
+    write_model(tmp_path / "edited", arrays, description)
+    with pytest.raises(ModelFileError, match="edited is inconsistent"):
+        SensorLSTMClassifier.load(tmp_path / "edited")
+
+
+def test_a_truncated_file_is_refused(model, tmp_path):
+    whole = model.read_bytes()
+    for size in (len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut").write_bytes(whole[:size])
+        with pytest.raises(ModelFileError):
+            SensorLSTMClassifier.load(tmp_path / "cut")
+
+
+def test_the_choice_goes_through_json():
+    clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
+    text = json.dumps(clf.features_.to_dict())
+    again = feature_head.FeatureChoice.from_dict(json.loads(text))
+    assert again == clf.features_
+    lines = str(clf.features_).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["lstm", "rocket", "summary", "together"]

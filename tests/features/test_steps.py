@@ -1,0 +1,127 @@
+"""SummarySteps: thresholds are quantiles, a feature says that a statistic exceeds one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.features import SummaryFeatures, SummarySteps
+from sensorseq.features.summary import FEATURES
+
+
+def windows(n=30, t=25, c=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, t, c))
+
+
+@pytest.mark.parametrize("n_steps", [2, 5, 32])
+def test_thresholds_are_the_quantiles_of_each_statistic(n_steps):
+    X = windows()
+    steps = SummarySteps(n_steps).fit(X)
+    assert steps.n_features_ == 2 * len(FEATURES) * (n_steps - 1)
+    assert steps.n_channels_ == 2
+    made = steps.transform(X)
+    assert made.dtype == np.float32
+    assert made.shape == (30, steps.n_features_)
+    statistics = SummaryFeatures().fit(X).transform(X)
+    thresholds = steps.state()["arrays"]["thresholds"]
+    for i, statistic in enumerate(statistics.T):
+        expected = [np.quantile(statistic, k / n_steps) for k in range(1, n_steps)]
+        np.testing.assert_allclose(thresholds[i], expected, rtol=1e-12, atol=1e-15)
+        own = made[:, i * (n_steps - 1) : (i + 1) * (n_steps - 1)]
+        for row, value in enumerate(statistic):
+            assert own[row].tolist() == [float(value > at) for at in thresholds[i]]
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_steps=st.integers(2, 9))
+def test_steps_are_monotone(seed, n_steps):
+    X = windows(12, 10, 1, seed)
+    steps = SummarySteps(n_steps).fit(X)
+    other = windows(20, 10, 1, seed + 1)
+    made = steps.transform(other).reshape(20, len(FEATURES), n_steps - 1)
+    assert (np.diff(made, axis=2) <= 0).all()  # no higher threshold without all lower ones
+    statistics = SummaryFeatures().fit(other).transform(other)
+    for i in range(len(FEATURES)):
+        order = np.argsort(statistics[:, i])
+        assert (np.diff(made[order, i], axis=0) >= 0).all()
+
+
+def test_a_constant_channel_exceeds_nothing():
+    X = windows(c=2)
+    X[:, :, 1] = 3.7
+    made = SummarySteps(8).fit(X).transform(X).reshape(30, 2, -1)
+    assert not made[:, 1].any()
+    assert made[:, 0].any()
+
+
+def test_one_window_exceeds_nothing_of_its_own():
+    X = windows(1)
+    steps = SummarySteps(4).fit(X)
+    assert not steps.transform(X).any()
+    assert steps.transform(X + 100).any()
+
+
+def test_later_steps_are_ignored_and_two_dimensions_are_one_channel():
+    X, lengths = windows(c=1), np.arange(30) % 20 + 5
+    padded = X.copy()
+    padded[np.arange(25) >= lengths[:, None]] = 1e9
+    one = SummarySteps(6).fit(X, lengths).transform(X, lengths)
+    other = SummarySteps(6).fit(padded, lengths).transform(padded, lengths)
+    np.testing.assert_array_equal(one, other)
+    flat = SummarySteps(6).fit(X[:, :, 0]).transform(X[:, :, 0])
+    np.testing.assert_array_equal(flat, SummarySteps(6).fit(X).transform(X))
+
+
+def test_state_round_trip():
+    X = windows()
+    steps = SummarySteps(7).fit(X)
+    again = SummarySteps.from_state(steps.state())
+    np.testing.assert_array_equal(again.transform(X), steps.transform(X))
+    assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
+
+
+def test_wrong_states_are_refused():
+    state = SummarySteps(4).fit(windows()).state()
+    thresholds = state["arrays"]["thresholds"]
+    not_finite = thresholds.copy()
+    not_finite[1, 2] = np.nan
+    for wrong in (thresholds[:-1], thresholds[:, 1:], thresholds.ravel(), not_finite):
+        with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+            SummarySteps.from_state({**state, "arrays": {"thresholds": wrong}})
+    arrays = {"thresholds": thresholds.astype(np.float32)}
+    with pytest.raises(SignalError, match="expected float64"):
+        SummarySteps.from_state({**state, "arrays": arrays})
+    with pytest.raises(SignalError, match="lacks the array 'thresholds'"):
+        SummarySteps.from_state({**state, "arrays": {}})
+    for name in ("n_steps", "summary"):
+        settings = {k: v for k, v in state["settings"].items() if k != name}
+        with pytest.raises(SignalError, match=f"lacks the setting '{name}'"):
+            SummarySteps.from_state({**state, "settings": settings})
+    with pytest.raises(SignalError, match="of kind 'summary', not 'summary_steps'"):
+        SummarySteps.from_state(SummaryFeatures().fit(windows()).state())
+
+
+@pytest.mark.parametrize("n_steps", [1, 0, -3, 2.5, True, "8", None])
+def test_a_wrong_number_of_steps_is_refused(n_steps):
+    with pytest.raises(ArgumentError, match="is not an integer of 2 or more"):
+        SummarySteps(n_steps)
+
+
+def test_wrong_windows_are_refused_and_change_nothing():
+    with pytest.raises(SignalError, match="SummarySteps was not fitted: call fit first"):
+        SummarySteps().transform(windows())
+    with pytest.raises(SignalError, match="SummarySteps was not fitted: call fit first"):
+        SummarySteps().state()
+    steps = SummarySteps(4).fit(windows())
+    before = steps.transform(windows())
+    with pytest.raises(SignalError, match="no windows to learn quantiles from"):
+        steps.fit(windows(0, 25, 5))
+    broken = windows()
+    broken[3, 4, 1] = np.nan
+    with pytest.raises(SignalError, match="window 3, step 4, channel 1"):
+        steps.fit(broken)
+    with pytest.raises(SignalError, match="window 3, step 4, channel 1"):
+        steps.transform(broken)
+    with pytest.raises(SignalError, match="X has 3 channels, but the features were fitted on 2"):
+        steps.transform(windows(c=3))
+    np.testing.assert_array_equal(steps.transform(windows()), before)

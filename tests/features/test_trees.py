@@ -1,0 +1,164 @@
+"""BoostedTrees against the classifier of scikit-learn that it takes its trees from."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.features.trees import BoostedTrees, make_boosting
+
+
+def fitted(n_classes, seed=0, n=80, **arguments):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    x = rng.normal(size=(n, 5)) + 0.7 * y[:, None] * [1, 0, 0, -1, 0]
+    x[:, 2] = np.round(x[:, 2])  # ties: values that are equal to a threshold
+    arguments = {"max_iter": 7, "min_samples_leaf": 3, "early_stopping": False} | arguments
+    return HistGradientBoostingClassifier(random_state=seed, **arguments).fit(x, y), x
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+def test_probabilities_are_those_of_scikit_learn(n_classes):
+    model, x = fitted(n_classes)
+    trees = BoostedTrees.of(model)
+    assert trees.n_outputs == n_classes
+    rng = np.random.default_rng(1)
+    far = rng.normal(size=(50, 5)) * 10.0 ** rng.integers(-3, 4, (50, 5))
+    for values in (x, far, x[:1], x[:0], np.full((1, 5), 1e300), np.full((1, 5), -1e300)):
+        if len(values):
+            expected = model.predict_proba(values)
+            np.testing.assert_allclose(
+                np.exp(trees.log_probabilities(values)), expected, rtol=0, atol=1e-12
+            )
+        assert trees.log_probabilities(values).shape == (len(values), n_classes)
+
+
+def test_values_at_a_threshold_go_left():
+    model, _ = fitted(3)
+    trees = BoostedTrees.of(model)
+    thresholds = trees.state()["arrays"]["threshold"]
+    at = np.tile(np.unique(thresholds)[:, None], (1, 5))
+    for values in (at, np.nextafter(at, np.inf), np.nextafter(at, -np.inf)):
+        np.testing.assert_allclose(
+            np.exp(trees.log_probabilities(values)), model.predict_proba(values), atol=1e-12
+        )
+
+
+def test_the_boosting_that_is_used():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), np.arange(60) % 3
+    model = make_boosting(seed=3).set_params(max_iter=20).fit(x, y)
+    probability = np.exp(BoostedTrees.of(model).log_probabilities(x))
+    np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
+    assert model.get_params()["early_stopping"] is False
+    assert model.get_params()["random_state"] == 3
+
+
+def test_many_iterations_and_a_root_without_split():
+    model, x = fitted(2, max_iter=120)
+    expected = model.predict_proba(x)
+    found = np.exp(BoostedTrees.of(model).log_probabilities(x))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    stump, x = fitted(3, min_samples_leaf=80)  # no split is allowed
+    found = np.exp(BoostedTrees.of(stump).log_probabilities(x))
+    np.testing.assert_allclose(found, stump.predict_proba(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_state_round_trip(n_classes):
+    model, x = fitted(n_classes)
+    trees = BoostedTrees.of(model)
+    again = BoostedTrees.from_state(trees.state())
+    np.testing.assert_array_equal(again.log_probabilities(x), trees.log_probabilities(x))
+    assert (again.n_statistics, again.n_outputs) == (5, n_classes)
+
+
+def changed(name, value, at=None):
+    """Return a state with one array replaced, or one element of it."""
+    state = BoostedTrees.of(fitted(3)[0]).state()
+    array = state["arrays"][name].copy()
+    if at is None:
+        array = value(array)
+    else:
+        array[at] = value
+    return {**state, "arrays": {**state["arrays"], name: array}}
+
+
+INNER = int(np.flatnonzero(BoostedTrees.of(fitted(3)[0]).state()["arrays"]["feature"] >= 0)[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "at"),
+    [
+        ("left", INNER, INNER),  # a node that is its own child
+        ("right", 0, INNER),  # back to the root
+        ("left", -1, INNER),
+        ("right", 2**31 - 1, INNER),
+        ("left", -(2**31), INNER),
+        ("feature", 5, INNER),
+        ("feature", 2**31 - 1, INNER),
+        ("value", np.nan, 0),
+        ("value", np.inf, -1),
+        ("value", 1e308, -1),  # two of these are infinite
+        ("threshold", np.nan, INNER),
+        ("baseline", np.nan, 1),
+        ("baseline", -np.inf, 1),
+        ("root", -1, (0, 0)),
+        ("root", 10**6, (1, 1)),
+        *(
+            (name, lambda a: a[:-1], None)
+            for name in ("feature", "left", "right", "threshold", "value", "baseline")
+        ),
+        ("feature", lambda a: a[:0], None),
+        ("feature", lambda a: a[0], None),
+        ("feature", lambda a: a[:, None], None),
+        ("root", lambda a: a[:, :2], None),
+        ("root", lambda a: a[:0], None),
+        ("root", np.ravel, None),
+        ("baseline", lambda a: a[0], None),
+    ],
+)
+def test_impossible_trees_are_refused(name, value, at):
+    with pytest.raises(SignalError, match="the stored trees are inconsistent"):
+        BoostedTrees.from_state(changed(name, value, at))
+
+
+def test_a_state_of_something_else_is_refused():
+    state = BoostedTrees.of(fitted(2)[0]).state()
+    with pytest.raises(SignalError, match="'feature' of the stored state is int64; expected int32"):
+        BoostedTrees.from_state(changed("feature", lambda a: a.astype(np.int64)))
+    arrays = {k: v for k, v in state["arrays"].items() if k != "root"}
+    with pytest.raises(SignalError, match="lacks the array 'root'"):
+        BoostedTrees.from_state({**state, "arrays": arrays})
+    with pytest.raises(SignalError, match="of kind 'forest', not 'boosted_trees'"):
+        BoostedTrees.from_state({**state, "settings": {"kind": "forest"}})
+    for wrong in (0, -1, 2.5, None, True):
+        settings = {**state["settings"], "n_statistics": wrong}
+        with pytest.raises(ArgumentError, match=r"n_statistics=.* is not an integer of 1 or more"):
+            BoostedTrees.from_state({**state, "settings": settings})
+
+
+@given(data=st.data())
+def test_random_damage_is_refused_or_harmless(data):
+    state = BoostedTrees.of(fitted(3)[0]).state()
+    arrays = {name: array.copy() for name, array in state["arrays"].items()}
+    for _ in range(data.draw(st.integers(1, 4))):
+        name = data.draw(st.sampled_from(sorted(arrays)))
+        flat = arrays[name].reshape(-1)
+        if data.draw(st.booleans()) and len(flat) > 1:
+            arrays[name] = flat[: data.draw(st.integers(0, len(flat) - 1))]
+            continue
+        if len(flat):
+            at = data.draw(st.integers(0, len(flat) - 1))
+            size = flat.itemsize
+            raw = data.draw(st.binary(min_size=size, max_size=size))
+            flat[at] = np.frombuffer(raw, flat.dtype)[0]
+    try:
+        trees = BoostedTrees.from_state({**state, "arrays": arrays})
+    except SignalError:
+        return
+    found = trees.log_probabilities(np.random.default_rng(0).normal(size=(9, 5)))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1)
