@@ -213,7 +213,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     refit : "auto", "all" or None, default="auto"
         ``"all"`` trains the network again on all windows, with those held out, for as many steps,
         when the curve, the report and the probabilities are known. `X_val` is never trained on.
-        ``"auto"`` does so for up to 20,000 windows. None keeps the network of the training part.
+        ``"auto"`` does so for up to 20,000 windows without `warm_start`. None keeps the network of
+        the training part.
 
     Attributes
     ----------
@@ -678,10 +679,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
             assert logits is not None
             assert rows is not None
-            class_index = prepared.whole.seen.class_index[rows]
-            part = prepared.whole.part
-            of_part = prepared.validation_groups if part is None else part.groups
-            groups = None if of_part is None else of_part[rows] if part else of_part
+            whole = prepared.whole
+            class_index = whole.seen.class_index[rows]
+            groups = prepared.validation_groups if whole.part is None else whole.part.groups
+            if groups is not None:
+                groups = groups[rows - whole.n_train if whole.part is None else rows]
         else:
             data = prepared.validation
             assert data is not None  # _check_parts

@@ -417,9 +417,11 @@ def fit_feature_head(
     seed : SeedSequence
         Of the random convolutions.
     """
+    drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
         drawn = np.random.default_rng(seed).choice(len(data.X), MOST_WINDOWS, replace=False)
-        data, lstm_logits, folds, rows = _thinned(np.sort(drawn), data, lstm_logits, folds, rows)
+        drawn.sort()
+        data, lstm_logits, folds, rows = _thinned(drawn, data, lstm_logits, folds, rows)
     tested = np.isfinite(lstm_logits).all(axis=1)
     class_index, weight = data.class_index[tested], data.weight[tested]
 
@@ -451,7 +453,7 @@ def fit_feature_head(
     for block, factor in zip(found, weights[1:].tolist(), strict=True):
         block.multiply(factor)
     used = [block for block in found if block.name in choice.names]
-    return FeatureHead(float(weights[0]), used, choice, together, np.flatnonzero(tested))
+    return FeatureHead(float(weights[0]), used, choice, together, drawn[tested])
 
 
 def _fit_linear(

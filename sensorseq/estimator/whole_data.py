@@ -26,7 +26,7 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.features.ridge import Fold
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import steps_of_epoch
+from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
 from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
@@ -131,7 +131,9 @@ def plan_whole_data(
     assert isinstance(prepared.train, TrainingData)
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
-    refits = has_more and (refit == "all" or (refit == "auto" and n_windows <= FEW_WINDOWS))
+    if refit == "auto":  # a warm start validates on windows that its network has not seen
+        refit = "all" if n_windows <= FEW_WINDOWS and not estimator.warm_start else None
+    refits = has_more and refit == "all"
     if features is None and not refits:
         return FeatureChoice()
     part = None
@@ -216,9 +218,10 @@ def _make_folds(
         target = seen.class_index[:n_train]
         own_groups = None if groups is None else np.asarray(groups)[:n_train]
         for _, tested in split_folds(target, own_groups, n_more, entropy):
-            folds.append((np.setdiff1d(everything, tested), tested))
-    learned = [len(np.unique(seen.class_index[fit])) == seen.n_classes for fit, _ in folds]
-    return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
+            fold = np.setdiff1d(everything, tested), tested
+            if len(np.unique(seen.class_index[fold[0]])) == seen.n_classes:
+                folds.append(fold)
+    return folds
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
@@ -253,7 +256,7 @@ def finish_whole_data(
     first = results[0]
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
-    if first.ended_by != "interrupted":
+    if all(result.ended_by not in ("interrupted", "diverged") for result in results):
         n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
@@ -266,8 +269,14 @@ def finish_whole_data(
     estimator.features_ = FeatureChoice()
     if plan.features is not None:
         if plan.has_held_out or fold_jobs:
-            head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
-            estimator._head, estimator.features_ = head, head.choice
+            try:
+                head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
+                estimator._head, estimator.features_ = head, head.choice
+            except KeyboardInterrupt:
+                if is_second_interrupt():
+                    raise
+                warn_caller("the choice of features was interrupted; the LSTM is used alone.")
+                estimator.features_ = FeatureChoice(reason="the choice was interrupted")
         else:
             estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
@@ -294,7 +303,12 @@ def _held_out_outputs(
 
 def _train_all(jobs: Sequence[TrainingJob]) -> bool:
     """Train; return whether every job came to its end."""
-    done = train_jobs(jobs) if jobs else []
+    try:
+        done = train_jobs(jobs) if jobs else []
+    except KeyboardInterrupt:  # in the first epoch
+        if is_second_interrupt():
+            raise
+        return False
     ends = [result.ended_by for result in done]
     return len(done) == len(jobs) and "interrupted" not in ends and "diverged" not in ends
 
