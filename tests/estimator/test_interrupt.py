@@ -58,8 +58,10 @@ def interrupt_in_epoch(epoch, command):
 
 @pytest.mark.parametrize(
     "settings",
-    [{n: v for n, v in PLAIN.items() if n != "max_epochs"}, {"early_stopping": True}],
-    ids=["plain", "with features and a refit"],
+    [
+        pytest.param({n: v for n, v in PLAIN.items() if n != "max_epochs"}, id="plain"),
+        pytest.param({"early_stopping": True}, id="with features", marks=pytest.mark.trains),
+    ],
 )
 def test_a_program_goes_on_with_the_best_weights(settings):
     command = [sys.executable, "-c", PROGRAM, repr(settings)]
