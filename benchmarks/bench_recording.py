@@ -43,6 +43,8 @@ def fit(n_windows: int, hidden_size: int, engine: str) -> SensorLSTMClassifier:
         batch_size=BATCH_SIZE,
         max_epochs=EPOCHS[n_windows],
         early_stopping=False,
+        features=None,
+        refit=None,
         engine=engine,
         device="cpu",
         random_state=0,

@@ -37,6 +37,12 @@ STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 
 SEEDS = range(5)
 SMALL = {
     "hidden_size": 16,
+    "optimizer": "adam",
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "features": None,
+    "refit": None,
     "learning_rate": 0.01,
     "lr_schedule": "constant",
     "max_epochs": 40,

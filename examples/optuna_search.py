@@ -38,7 +38,14 @@ def make_windows(surfaces: list[str]) -> WindowSet:
 def make_classifier(parameters: dict, epochs: int, callbacks: list | None = None):
     """Return a classifier with the parameters of a trial."""
     return SensorLSTMClassifier(
-        **parameters, max_epochs=epochs, patience=8, callbacks=callbacks, random_state=0
+        **parameters,
+        max_epochs=epochs,
+        early_stopping=True,
+        patience=8,
+        features=None,  # the network alone is tuned: one training for each trial
+        refit=None,
+        callbacks=callbacks,
+        random_state=0,
     )
 
 

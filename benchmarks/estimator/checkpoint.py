@@ -37,6 +37,8 @@ def fit(engine: str, checkpoint: Path | None) -> SensorLSTMClassifier:
         batch_size=BATCH_SIZE,
         max_epochs=EPOCHS,
         early_stopping=False,
+        features=None,
+        refit=None,
         engine=engine,
         device="cpu",
         checkpoint=checkpoint,

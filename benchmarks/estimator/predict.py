@@ -23,7 +23,12 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     X = rng.standard_normal(SHAPE).astype(np.float32)
     clf = SensorLSTMClassifier(
-        hidden_size=HIDDEN_SIZE, max_epochs=1, device="cpu", random_state=0
+        hidden_size=HIDDEN_SIZE,
+        max_epochs=1,
+        device="cpu",
+        random_state=0,
+        features=None,
+        refit=None,
     ).fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     one = X[:1]
     module = clf.module_

@@ -54,6 +54,8 @@ def make_sides(hidden_size: int, batch_size: int, n_epochs: int) -> tuple[Any, A
         batch_size=batch_size,
         max_epochs=n_epochs,
         early_stopping=False,
+        features=None,
+        refit=None,
         device="cpu",
         random_state=0,
     )

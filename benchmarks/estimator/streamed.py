@@ -67,6 +67,8 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
             batch_size=batch,
             max_epochs=EPOCHS,
             early_stopping=False,
+            features=None,
+            refit=None,
             learning_rate=0.01,
             device="cpu",
             random_state=0,

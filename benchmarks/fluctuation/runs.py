@@ -18,7 +18,7 @@ from fluctuation.plan import FaultPlan
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 from verdict.data import Parts, Windows, draw
-from verdict.runs import Evidence, _Gain, _joined, _joined_record, _plain, _Watch, load, save
+from verdict.runs import PLAIN, Evidence, _Gain, _joined, _joined_record, _plain, _Watch, load, save
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
@@ -111,7 +111,7 @@ def make_classifier(plan: FaultPlan, n_classes: int) -> SensorLSTMClassifier:
     n_cycles = int(plan.change.get("n_cycles", 1))
     common = {"early_stopping": False, "restore_best": True, "device": "cpu"}
     return SensorLSTMClassifier(
-        **{**common, **read_arguments(plan.arguments, n_classes)},
+        **{**PLAIN, **common, **read_arguments(plan.arguments, n_classes)},
         warm_start=n_cycles > 1,
         random_state=plan.seed + SEEDS_APART * plan.repeat,
     )

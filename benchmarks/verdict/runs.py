@@ -25,6 +25,17 @@ from sensorseq.errors import DivergedError
 from sensorseq.training_record import TrainingRecord
 
 GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
+# One training of the LSTM alone, without the regularization that would hide a fault.
+PLAIN: dict[str, Any] = {
+    "optimizer": "adam",
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "features": None,
+    "refit": None,
+    "learning_rate": 1e-3,
+    "max_epochs": 200,
+}
 EPOCH_ARRAYS = ("fixed_loss", "fixed_accuracy", "val_predicted", "val_margin", "train_margin")
 
 
@@ -163,7 +174,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
         arguments["recurrent_init"] = _Gain(arguments["recurrent_init"])
     watch = _Watch(parts.fresh, parts.train, arguments.get("batch_size") or 32)
     classifier = SensorLSTMClassifier(
-        **arguments,
+        **{**PLAIN, **arguments},
         scale=None,  # done here, on the training part, so that the input the rules see is known
         early_stopping=False,
         restore_best=True,

@@ -835,6 +835,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         if not continues:
             # What an earlier fit learned is void, also when this one ends in an error.
             self.__dict__.pop("module_", None)
+            self.__dict__.pop("_head", None)
         if y is None:
             y = X.y if isinstance(X, WindowSet) else None
         if y is None:

@@ -27,7 +27,7 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.features.ridge import Fold
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import steps_of_epoch
+from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
 from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
@@ -222,9 +222,10 @@ def _make_folds(
         target = seen.class_index[:n_train]
         own_groups = None if groups is None else np.asarray(groups)[:n_train]
         for _, tested in split_folds(target, own_groups, n_more, entropy):
-            folds.append((np.setdiff1d(everything, tested), tested))
-    learned = [len(np.unique(seen.class_index[fit])) == seen.n_classes for fit, _ in folds]
-    return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
+            fold = np.setdiff1d(everything, tested), tested
+            if len(np.unique(seen.class_index[fold[0]])) == seen.n_classes:
+                folds.append(fold)
+    return folds
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
@@ -260,7 +261,8 @@ def finish_whole_data(
     first = results[0]
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
-    if first.ended_by not in ("interrupted", "callback_failed"):
+    ends = {result.ended_by for result in results}
+    if not ends & {"interrupted", "diverged", "callback_failed"}:
         n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
@@ -277,6 +279,8 @@ def finish_whole_data(
                 head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
                 estimator._head, estimator.features_ = head, head.choice
             except KeyboardInterrupt:
+                if is_second_interrupt():
+                    raise
                 warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
                 estimator.features_ = FeatureChoice(reason="fitting the features was interrupted")
         else:
@@ -305,7 +309,12 @@ def _held_out_outputs(
 
 def _train_all(jobs: Sequence[TrainingJob]) -> bool:
     """Train; return whether every job came to its end."""
-    done = train_jobs(jobs) if jobs else []
+    try:
+        done = train_jobs(jobs) if jobs else []
+    except KeyboardInterrupt:  # in the first epoch
+        if is_second_interrupt():
+            raise
+        return False
     ends = [result.ended_by for result in done]
     return len(done) == len(jobs) and "interrupted" not in ends and "diverged" not in ends
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq import SensorBlendClassifier, SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
@@ -78,14 +78,31 @@ def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.trains
+@parametrize_with_checks(
+    [
+        SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu", random_state=0),
+        SensorBlendClassifier(
+            network=SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu"), random_state=0
+        ),
+    ],
+    expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
+)
+def test_scikit_learns_checks_with_features_and_a_refit(estimator, check):
+    check(estimator)
+
+
 # Learning.
 
 
-def test_the_classic_task_works_with_defaults_on_one_hot_labels():
+@pytest.mark.parametrize(
+    "make", [plain_classifier, pytest.param(SensorLSTMClassifier, marks=pytest.mark.trains)]
+)
+def test_the_classic_task_works_with_defaults_on_one_hot_labels(make):
     rng = np.random.default_rng(0)
     y = np.arange(98) % 6
     X = np.sin(np.arange(100) * (0.1 + 0.15 * y[:, None]) + rng.uniform(0, 6, (98, 1)))[:, :, None]
-    classifier = plain_classifier(random_state=0).fit(X, np.eye(6)[y])
+    classifier = make(random_state=0).fit(X, np.eye(6)[y])
     assert classifier.score(X, np.eye(6)[y]) > 0.9
     assert classifier.classes_.tolist() == list(range(6))
     assert classifier.fluctuation_.verdict in {"normal", "fluctuating"}

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import weights, without_time
+from fits import PLAIN, weights, without_time
 from remedy_problems import tones
 from scipy.special import softmax
 
@@ -21,8 +21,9 @@ OF_CLASS = {
 
 
 def small(cls=SensorLSTMClassifier, **arguments):
+    plain = PLAIN if cls is SensorLSTMClassifier else {}
     settings = {"hidden_size": 6, "max_epochs": 8, "learning_rate": 0.03, "device": "cpu"}
-    return cls(**{**settings, "random_state": 0, **arguments})
+    return cls(**{**plain, **settings, "random_state": 0, **arguments})
 
 
 def told(estimator):
@@ -62,6 +63,19 @@ def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(cl
     assert three.best_epoch_ == one.best_epoch_
     assert three.engine_ == one.engine_
     assert told(three) == told(one)
+
+
+@pytest.mark.trains
+def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
+    whole = {"features": "auto", "refit": "auto", "early_stopping": False}
+    one, two = (small(**whole, n_models=n).fit(X, Y) for n in (1, 2))
+    assert weights(one) == weights(two.modules_[0])
+    assert weights(one) != weights(small(early_stopping=False).fit(X, Y))
+    assert one.features_ == two.features_
+    two.save(tmp_path / "model")
+    for found in (SensorLSTMClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(two))):
+        assert found.features_ == two.features_
+        np.testing.assert_array_equal(found.predict_proba(X), two.predict_proba(X))
 
 
 def members_of(ensemble):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from fits import PLAIN
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.storage.prepared import read_windows, write_windows
@@ -14,13 +15,13 @@ from sensorseq.storage.prepared import read_windows, write_windows
 ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 
 PROGRAM = f"""
+import sys
 import numpy as np
 from sensorseq import SensorLSTMClassifier
 y = np.arange(60) % 2
 X = np.random.default_rng(0).normal(size=(60, 20)) + y[:, None]
 clf = SensorLSTMClassifier(hidden_size=4, max_epochs={ENDLESS}, patience={ENDLESS},
-                           early_stopping=True, features=None, refit=None,
-                           verbose=2, random_state=0)
+                           verbose=2, random_state=0, **eval(sys.argv[1]))
 clf.fit(X, y)
 print(clf.n_iter_, clf.best_epoch_, clf.best_score_ == np.min(clf.history_["val_loss"]),
       clf.predict(X).shape)
@@ -55,8 +56,16 @@ def interrupt_in_epoch(epoch, command):
     return process.returncode, output, rest
 
 
-def test_a_program_goes_on_with_the_best_weights():
-    code, output, messages = interrupt_in_epoch(3, [sys.executable, "-c", PROGRAM])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({n: v for n, v in PLAIN.items() if n != "max_epochs"}, id="plain"),
+        pytest.param({"early_stopping": True}, id="with features", marks=pytest.mark.trains),
+    ],
+)
+def test_a_program_goes_on_with_the_best_weights(settings):
+    command = [sys.executable, "-c", PROGRAM, repr(settings)]
+    code, output, messages = interrupt_in_epoch(3, command)
     assert code == 0, messages
     n_epochs, best_epoch, is_best, shape = output.split(maxsplit=3)
     assert 3 <= int(n_epochs) < ENDLESS
@@ -83,9 +92,11 @@ def prepared(tmp_path):
 
 def test_the_command_writes_the_model_with_the_best_weights(prepared, tmp_path):
     model = tmp_path / "model.safetensors"
-    endless = ("--max-epochs", str(ENDLESS), "--patience", str(ENDLESS), "--set", "hidden_size=4")
+    endless = ("--max-epochs", str(ENDLESS), "--patience", str(ENDLESS))
+    given = {"hidden_size": 4, "verbose": 2, "early_stopping": "true", "features": "none"}
+    settings = [part for name in given for part in ("--set", f"{name}={given[name]}")]
     command = [sys.executable, "-m", "sensorseq.cli", "train", prepared, "-o", model, *endless]
-    code, output, messages = interrupt_in_epoch(3, [*map(str, command), "--set", "verbose=2"])
+    code, output, messages = interrupt_in_epoch(3, [*map(str, command), *settings])
     assert code == 0, messages
     assert f"model written to {model}" in output
     clf = SensorLSTMClassifier.load(model)

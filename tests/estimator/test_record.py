@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fits import weights, without_time
+from fits import PLAIN, weights, without_time
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ModelFileError
@@ -25,7 +25,8 @@ GROUPS = np.array([f"run {i}" for i in RNG.permutation(120) // 8])
 
 def make(estimator=SensorLSTMClassifier, **arguments):
     settings = {"hidden_size": 4, "max_epochs": 5, "learning_rate": 0.02, "device": "cpu"}
-    return estimator(**{**settings, "random_state": 0, **arguments})
+    plain = PLAIN if estimator is SensorLSTMClassifier else {}
+    return estimator(**{**plain, **settings, "random_state": 0, **arguments})
 
 
 def outcome(estimator):

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from fits import plain_classifier
+from fits import PLAIN, plain_classifier
 from remedy_problems import tones
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
@@ -32,7 +32,8 @@ CV = StratifiedKFold(3)
 
 def small(cls=SensorLSTMClassifier, **arguments):
     settings = {"hidden_size": 5, "max_epochs": 5, "learning_rate": 0.03, "device": "cpu"}
-    return cls(**{**settings, "random_state": 0, **arguments})
+    plain = PLAIN if cls is SensorLSTMClassifier else {}
+    return cls(**{**plain, **settings, "random_state": 0, **arguments})
 
 
 def assert_same_results(ours, theirs):

@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 import safetensors.numpy
+from fits import PLAIN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,8 @@ SETTINGS = {"hidden_size": 2, "max_epochs": 2, "device": "cpu", "random_state": 
 def fit(kind):
     if kind is SensorLSTMRegressor:
         return kind(**SETTINGS).fit(X, np.arange(12.0))
-    return kind(**SETTINGS, class_weight={"a": 2.0, "b": 1.0}).fit(X, np.array(["a", "b"] * 6))
+    settings = {**PLAIN, **SETTINGS, "class_weight": {"a": 2.0, "b": 1.0}}
+    return kind(**settings).fit(X, np.array(["a", "b"] * 6))
 
 
 @pytest.fixture(scope="module", params=[SensorLSTMClassifier, SensorLSTMRegressor])

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from fits import plain_classifier
+from fits import PLAIN, plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
@@ -44,7 +44,8 @@ def fit(arguments, estimator=SensorLSTMClassifier):
     data = {"lengths": lengths} if arguments.pop("lengths", False) else {}
     settings = {"hidden_size": 4, "max_epochs": 4, "batch_size": 8, "learning_rate": 0.02}
     fixed = {"dtype": "float64", "device": "cpu", "random_state": 0, "early_stopping": False}
-    model = estimator(**{**settings, **fixed, "monitor": "loss", **arguments})
+    plain = PLAIN if estimator is SensorLSTMClassifier else {}
+    model = estimator(**{**plain, **settings, **fixed, "monitor": "loss", **arguments})
     return model.fit(X, y if estimator is SensorLSTMClassifier else X.mean(axis=1), **data)
 
 

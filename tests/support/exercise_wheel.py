@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from fits import plain_classifier
 
 import sensorseq
 from sensorseq import PreparePipeline, SensorLSTMClassifier
@@ -13,7 +12,7 @@ from sensorseq.datasets import load_surfaces
 assert "wheel-check" in sensorseq.__file__, f"the checkout was imported: {sensorseq.__file__}"
 recordings = [r for r in load_surfaces() if r.label in ("ice", "sand")]
 windows = PreparePipeline(window_s=5.0, sample_rate_hz=20.0).prepare(recordings)
-clf = plain_classifier(hidden_size=16, max_epochs=5, random_state=0).fit(windows)
+clf = SensorLSTMClassifier(hidden_size=16, max_epochs=5, random_state=0).fit(windows)
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "model.safetensors"
     clf.save(path)

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import weights, without_time
+from fits import PLAIN, weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -37,7 +37,8 @@ def make_lots(n_lots=3, n=30):
 
 def make(estimator=SensorLSTMClassifier, **arguments):
     settings = {"hidden_size": 5, "batch_size": 8, "learning_rate": 0.02, "random_state": 0}
-    return estimator(**{**settings, "device": "cpu", **arguments})
+    plain = PLAIN if estimator is SensorLSTMClassifier else {}
+    return estimator(**{**plain, **settings, "device": "cpu", **arguments})
 
 
 def outcome(model):
