@@ -222,10 +222,9 @@ def _make_folds(
         target = seen.class_index[:n_train]
         own_groups = None if groups is None else np.asarray(groups)[:n_train]
         for _, tested in split_folds(target, own_groups, n_more, entropy):
-            fold = np.setdiff1d(everything, tested), tested
-            if len(np.unique(seen.class_index[fold[0]])) == seen.n_classes:
-                folds.append(fold)
-    return folds
+            folds.append((np.setdiff1d(everything, tested), tested))
+    learned = [len(np.unique(seen.class_index[fit])) == seen.n_classes for fit, _ in folds]
+    return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
