@@ -153,6 +153,40 @@ def verdict_table(results: dict) -> str:
     )
 
 
+METHODS = {
+    "defaults": "defaults",
+    "blend": "blend",
+    "minirocket": "MiniRocket + ridge",
+    "boosting": "boosting",
+    "lstm_defaults_steps": "LSTM alone in torch",
+}
+
+
+def accuracy_table(results: dict) -> str:
+    """Give the accuracy of each method on each set, and what it cost to train."""
+    scores = [row for row in results["rows"] if row["what"] == "scores" and row["n_fits"]]
+    found = {(row["task"], row["method"]): row for row in scores}
+    lines = [f"| set | fits | {' | '.join(METHODS.values())} |", "|---" * (2 + len(METHODS)) + "|"]
+    for task in dict.fromkeys(row["task"] for row in scores):
+        own = [found.get((task, method)) for method in METHODS]
+        cells = [f" {_accuracy(row)} |" for row in own]
+        n_fits = max(row["n_fits"] for row in own if row is not None)
+        lines.append(f"| {task} | {n_fits} |{''.join(cells)}")
+    note = (
+        "Accuracy in %, in brackets the seconds of a fit with one thread on a shared machine."
+        " Where a method has fewer fits than the first column says, their number follows the"
+        f" accuracy. {_environment(results)}"
+    )
+    return "\n".join((*lines, "", note))
+
+
+def _accuracy(row: dict | None) -> str:
+    if row is None:
+        return "-"
+    fewer = "" if row["complete"] else f", {row['n_fits']} fits"
+    return f"{100 * row['accuracy']:.1f}{fewer} ({row['fit_s']:.1f} s)"
+
+
 def headlines(cpu: dict, fit: dict, verdict: dict, fluctuation: dict) -> str:
     """Return the README's lines on speed, verdict and repair."""
     return "\n".join((_speed_line(cpu, fit), _verdict_line(verdict), _repair_line(fluctuation)))
@@ -223,6 +257,7 @@ def _environment(results: dict) -> str:
 
 
 TABLES = {
+    "accuracy": accuracy_table,
     "cpu": cpu_table,
     "fit": fit_table,
     "preprocessing": preprocessing_table,
