@@ -153,7 +153,9 @@ class _LinearBlock:
                 f"features gave {features.shape[1]} columns, but the model was fitted on"
                 f" {len(self.weight)}."
             )
-        return np.asarray((features @ self.weight).astype(np.float64) + self.bias)
+        # in float64, a window's logits do not depend on the windows predicted with it
+        products = features.astype(np.float64) @ self.weight.astype(np.float64)
+        return np.asarray(products + self.bias)
 
     def multiply(self, factor: float) -> None:
         self.weight = self.weight * np.float32(factor)
