@@ -25,10 +25,9 @@ def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_belo
     assert finished.returncode == 0, finished.stderr
     shares = re.findall(r"([\d.]+)%  (always|ridge|gradient boosting|the LSTM)", finished.stdout)
     accuracy = {name: float(share) for share, name in shares}
-    assert 75.0 <= accuracy["the LSTM"] <= 95.0, finished.stdout
+    assert 75.0 <= accuracy["the LSTM"] < 99.0, finished.stdout
     assert accuracy["always"] < accuracy["ridge"] < accuracy["the LSTM"] - 8.0, finished.stdout
     assert "SIMULATED" in finished.stdout
-    # Over six seeds the noise of both losses was less than a quarter of what would be flagged.
     assert re.search(r"Verdict\s+NORMAL\n", finished.stdout), finished.stdout
     readme = (ROOT / "README.md").read_text()
     (line,) = re.findall(r"^- \*\*Demonstration:\*\*.*\n.*", readme, re.MULTILINE)
@@ -36,7 +35,7 @@ def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_belo
     shown = dict(zip(names, map(float, re.findall(r"([\d.]+) %", line)), strict=True))
     for name in ("gradient boosting", "ridge", "always"):
         assert accuracy[name] == pytest.approx(shown[name], abs=1.0)
-    # processors round differently, and over six seeds it was 86.6 to 90.6
-    assert accuracy["the LSTM"] == pytest.approx(shown["the LSTM"], abs=5.0)
+    # processors round differently
+    assert accuracy["the LSTM"] == pytest.approx(shown["the LSTM"], abs=3.0)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert SensorLSTMClassifier.load(tmp_path / "surfaces.safetensors").classes_.size == 6
