@@ -40,14 +40,8 @@ class SummaryFeatures:
     equal bands of frequency up to half the sample rate, without the mean. A statistic that needs a
     longer window is 0, and so is every statistic of a window of no steps.
 
-    `fit` learns nothing but the number of channels.
-
-    Attributes
-    ----------
-    n_features_ : int
-        Number of features: ``len(FEATURES)`` for each channel.
-    n_channels_ : int
-        Channels of the windows given to `fit`.
+    `fit` learns nothing but the number of channels, `n_channels_`. The number of features is
+    `n_features_`.
 
     Examples
     --------
@@ -66,7 +60,7 @@ class SummaryFeatures:
 
     @property
     def n_features_(self) -> int:
-        """Number of features."""
+        """Number of features: ``len(FEATURES)`` for each channel."""
         return self.n_channels_ * len(FEATURES)
 
     @property

@@ -24,6 +24,7 @@ ESTIMATORS = {c.__name__: c for c in (SensorLSTMClassifier, SensorLSTMRegressor)
 NO_REMEDIES = {
     *("device", "dtype", "deterministic", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "auto_repair", "max_epochs", "validation_fraction"),
+    *("features", "refit"),  # docs/features.md
 }
 
 

@@ -234,7 +234,7 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
 
 
 @pytest.mark.trains
-def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing():
+def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(monkeypatch):
     """The held-out fold is then not used; the further ones must not take its place."""
     windows, y, groups = copies()
     rare = np.append(y, [2, 2])
@@ -242,8 +242,13 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing():
     groups = np.append(groups, [99, 99])
     part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
     given = WindowSet(X=windows, y=rare, groups=groups, split=part)
+    jobs, train_jobs = [], whole_data.train_jobs
+    monkeypatch.setattr(whole_data, "train_jobs", lambda of: jobs.extend(of) or train_jobs(of))
     clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
-    assert clf.features_.n_folds == 3
+    n_folds = whole_data.N_FOLDS - 1
+    assert clf.features_.n_folds == n_folds
+    assert len(jobs) == n_folds + 1  # the last is of all windows
+    assert max(len(job.train) for job in jobs[:-1]) < len(windows) == len(jobs[-1].train)
     assert clf.features_.n_windows == (part == "train").sum()
     assert clf.features_.candidates[0].accuracy < 0.75
     assert clf.features_.candidates[0].weight < 1.0

@@ -1,0 +1,46 @@
+"""The examples of docs/features.md run, and what the page says of an argument is true."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq.estimator import feature_head, whole_data
+from sensorseq.features import SummarySteps
+from sensorseq.features.ridge import STRENGTHS
+from sensorseq.features.summary import FEATURES
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "features.md").read_text("utf-8")
+
+
+@pytest.mark.trains
+def test_the_examples_run(capsys):
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    given = {
+        "X": rng.normal(size=(40, 10, 1)) + y[:, None, None],
+        "y": y,
+        "recording": np.arange(40) // 4,
+    }
+    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    exec(first, given)
+    said = capsys.readouterr().out
+    assert said.startswith(("log-loss of 40 windows left out in 4 fold(s)", "no features lowered"))
+    for line in re.search(r"```text\n(.*?)```", PAGE, re.S)[1].splitlines()[1:]:
+        assert line.split()[0] in said
+    exec(second, given)
+    assert "boosting" in capsys.readouterr().out
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code():
+    assert f"up to {whole_data.FEW_WINDOWS:,} windows" in PAGE
+    assert f"at most {feature_head.MOST_WINDOWS:,} of them" in PAGE
+    assert f"about {feature_head.ROCKET_FEATURES:,} random convolutions" in PAGE
+    assert f"above {feature_head.MANY_WINDOWS:,} windows about" in PAGE
+    assert f"| {len(FEATURES)} statistics of each channel" in PAGE
+    assert f"into {SummarySteps().n_steps} ranges" in PAGE
+    assert "the one of five with the lowest" in " ".join(PAGE.split())
+    assert len(STRENGTHS) == 5
+    assert "four folds: the validation part, and three of" in PAGE
+    assert whole_data.N_FOLDS == 4
