@@ -11,7 +11,7 @@ import pytest
 from fits import plain_classifier
 from full_disk import run_limited
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
 from sensorseq.storage.prepared import read_windows
@@ -142,7 +142,8 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path,
     said = capsys.readouterr().out
     assert "\nderived from current, speed: difference to the sample before\n" in said
     assert "\nderived from current and speed: current times speed\n" in said
-    assert max(map(len, said.splitlines())) <= 80
+    lines = said.replace(str(tmp_path), "").splitlines()
+    assert max(map(len, lines)) <= 80
     assert run(["train", str(prepared), "-o", str(model), *FAST]) == 0
     found = answer(["predict", model, logs / "calm" / "run_0.csv"], capsys)
     windows = read_windows(prepared)
@@ -730,3 +731,57 @@ def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_p
     message = refused(["predict", tmp_path / "m", tmp_path / "new"], 3, capsys)
     assert "give the files instead of the folder" in message
     assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0
+
+
+# What train says of features, and the blend
+
+
+@pytest.mark.trains
+def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    assert run(["train", str(prepared), "-o", str(model), *FAST]) == 0
+    said = capsys.readouterr().out
+    loaded = SensorLSTMClassifier.load(model)
+    accuracy = {tried.name: 100 * tried.accuracy for tried in loaded.features_.candidates}
+    words = " ".join(said.split())
+    assert f"Accuracy on {loaded.features_.n_windows} windows left out:" in words
+    assert f"{accuracy['together']:.1f} %, LSTM alone {accuracy['lstm']:.1f} %" in words
+    assert loaded.refitted_
+    assert "trained again on all windows but those for test" in words
+    assert max(map(len, said.splitlines())) <= 80 + len(str(model))
+
+
+@pytest.mark.trains
+def test_patience_stops_early_without_saying_so_twice(prepared, tmp_path):
+    model = tmp_path / "model.safetensors"
+    assert run(["train", str(prepared), "-o", str(model), "--patience", "3", *FAST]) == 0
+    assert SensorLSTMClassifier.load(model).early_stopping
+
+
+@pytest.mark.trains
+def test_a_blend_is_trained_evaluated_and_predicts_like_any_model(prepared, logs, tmp_path, capsys):
+    model = tmp_path / "blend.safetensors"
+    line = ["train", str(prepared), "-o", str(model), "--model", "blend", *FAST, "--json"]
+    assert run(line) == 0
+    said = json.loads(capsys.readouterr().out)
+    tried = [candidate["name"] for candidate in said["features"]["candidates"]]
+    assert tried == ["lstm", "rocket", "summary", "boosting", "together"]
+    assert "boosting" not in said  # nothing else was tried
+    assert SensorBlendClassifier.load(model).estimators == ["ridge", "boosting"]
+    assert run(["evaluate", str(model), str(prepared), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.8
+    recording = next((logs / "rough").iterdir())
+    assert run(["predict", str(model), str(recording), "--json"]) == 0
+    (predicted,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert predicted["label"] == "rough"
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("compares", [True, False])
+def test_boosting_is_tried_unless_that_is_not_wanted(prepared, tmp_path, capsys, compares):
+    line = ["train", str(prepared), "-o", str(tmp_path / "m.safetensors"), *FAST, "--json"]
+    assert run([*line, *([] if compares else ["--no-compare"])]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert ("boosting" in said) == compares
+    if compares:
+        assert 0.5 < said["boosting"]["boosting"] <= 1.0
