@@ -206,7 +206,11 @@ def _curves(model: SensorLSTMClassifier) -> str:
         evidence=report.evidence,
         loss_unit="nats" if model.loss == "cross_entropy" else "",
     )
-    return f"<section><h2>Learning curve</h2>{figure}{describe_band(report.n_val)}</section>"
+    alone = ""
+    if model.features_.names:
+        kinds = " and ".join(model.features_.names)
+        alone = f"<p>Of the LSTM alone, without the {kinds} features of the linear layer.</p>"
+    return f"<section><h2>Learning curve</h2>{alone}{figure}{describe_band(report.n_val)}</section>"
 
 
 def _matrix(evaluation: Evaluation) -> str:
