@@ -244,7 +244,7 @@ ARGUMENTS = [
     ("monitor", "val_acc", "Did you mean 'val_accuracy'"),
     ("restore_best", "best", "must be True or False"),
     ("features", "rockets", r"is not known\. Use 'auto', None, 'rocket', 'summary', a function"),
-    ("features", ["rocket", 3], r"is not known\. Use 'auto', None, 'rocket', 'summary', a function"),
+    ("features", ["rocket", 3], r"is not known\. Use 'auto', None, 'rocket', 'summary', a"),
     ("refit", "every", "is not 'auto', 'all' or None"),
     ("scale", "standart", "Did you mean 'standard'"),
     ("calibrate", "yes", "must be True or False"),
