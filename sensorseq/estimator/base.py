@@ -990,12 +990,15 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
     def _make_callbacks(self) -> tuple[Any, ...]:
-        callbacks = check_callbacks(self.callbacks)
+        return (*self._progress(), *check_callbacks(self.callbacks))
+
+    def _progress(self, title: str = "") -> tuple[Any, ...]:
+        """Return what shows the progress of a training, if anything does."""
         if not self.verbose:
-            return callbacks
+            return ()
         from sensorseq.training.progress import ProgressReport  # rich, only when it shows
 
-        return (ProgressReport(every_epoch=self.verbose > 1), *callbacks)
+        return (ProgressReport(every_epoch=self.verbose > 1, title=title),)
 
     def _make_report(self, record: TrainingRecord | None = None) -> None:
         self.fluctuation_ = make_report(

@@ -265,7 +265,11 @@ def finish_whole_data(
         n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
-        if not _train_all([*fold_jobs, *refit_jobs]):
+        jobs = [*fold_jobs, *refit_jobs]
+        if jobs:
+            title = _title(len(fold_jobs), len(refit_jobs))
+            jobs[-1] = replace(jobs[-1], callbacks=estimator._progress(title))
+        if not _train_all(jobs):
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
                 " network of the training part is kept: it has not seen the held-out windows."
@@ -304,6 +308,13 @@ def _held_out_outputs(
     X = torch.from_numpy(seen.X[first:])
     lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[first:])
     return np.arange(len(X)), estimator._join(X, lengths)
+
+
+def _title(n_folds: int, n_refits: int) -> str:
+    """Say what the further trainings are for."""
+    ways = [f"{n_folds} to weigh the features"] if n_folds else []
+    ways += [f"{n_refits} on all windows"] if n_refits else []
+    return f"training {n_folds + n_refits} more network(s): {' and '.join(ways)}"
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> bool:

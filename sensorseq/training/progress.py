@@ -32,10 +32,14 @@ class ProgressReport(Callback):
         Without a terminal, write one line per epoch instead of about twenty in total.
     console : rich.console.Console, optional
         Where to write; by default stderr, or the output of the notebook cell.
+    title : str, default=""
+        A line to write first.
     """
 
-    def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
-        self._every_epoch = every_epoch
+    def __init__(
+        self, *, every_epoch: bool = False, console: Console | None = None, title: str = ""
+    ) -> None:
+        self._every_epoch, self._title = every_epoch, title
         self._notebook = _notebook_display() if console is None else None
         self._console = console or _Stderr(stderr=True, force_jupyter=False)
         self._bar: _Bar | None = None
@@ -45,6 +49,8 @@ class ProgressReport(Callback):
     def on_fit_begin(self, module: Any, config: TrainingConfig) -> None:
         """Open the bar."""
         self._max_epochs = config.n_epochs
+        if self._title:
+            self._write(self._title)
         if self._notebook is not None:
             self._line = self._notebook(_plain("training"), raw=True, display_id=True)
         elif self._console.is_terminal:
