@@ -302,8 +302,9 @@ def peak_beyond(call):
 
 
 small, large = sys.argv[1:]
-classifier = plain_classifier(
-    hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss", device="cpu"
+classifier = SensorLSTMClassifier(
+    hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss", device="cpu",
+    features=None, refit=None,
 )
 classifier.fit(small).predict(small)  # loads what libraries load once
 print(peak_beyond(lambda: classifier.fit(large).predict(large)))
