@@ -274,8 +274,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
     epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
 
-    Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
-    are kept and a warning is issued. A search or cross-validation continues with its next fit; a
+    Ctrl-C after the first epoch ends the training, not the program: the weights of the last whole
+    epoch, with early stopping of the best, are kept and a warning is issued. A search or cross-validation continues with its next fit; a
     second Ctrl-C within two seconds ends it too. Members of an ensemble that had not started are
     dropped.
 
