@@ -275,9 +275,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the last whole
-    epoch, with early stopping of the best, are kept and a warning is issued. A search or cross-validation continues with its next fit; a
-    second Ctrl-C within two seconds ends it too. Members of an ensemble that had not started are
-    dropped.
+    epoch, with early stopping of the best, are kept and a warning is issued. A search or
+    cross-validation continues with its next fit; a second Ctrl-C within two seconds ends it too.
+    Members of an ensemble that had not started are dropped.
 
     Windows with a `sample_weight` of zero are ignored.
 
