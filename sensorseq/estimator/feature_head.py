@@ -514,7 +514,9 @@ def _fit_linear(
     values = describe(how, data.X, data.lengths)
     centre, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
-    fitted = fit_ridge((values - centre) * scale, target, data.weight, folds, rows, loss)
+    values -= centre  # in place: they may take gigabytes
+    values *= scale
+    fitted = fit_ridge(values, target, data.weight, folds, rows, loss)
     weight = scale[:, None] * fitted.weight
     block = _LinearBlock(name, how, weight.astype(np.float32), fitted.bias - centre @ weight)
     return block, fitted.out_of_fold

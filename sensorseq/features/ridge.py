@@ -11,6 +11,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to pr
 
 # Penalties that are tried, as a share of windows x mean squared norm of a centred window.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_BLOCK = 4096  # features
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,12 @@ def fit_ridge(
     dual, constant = solved.solve(STRENGTHS[best])
     # weights of features: those of windows, taken through the centred features
     of_windows = dual - solved.share[:, None] * dual.sum(axis=0)
-    weight = Z[rows].astype(np.float64).T @ of_windows
-    centre = solved.share @ Z[rows].astype(np.float64)
+    weight = np.empty((Z.shape[1], target.shape[1]))
+    centre = np.empty(Z.shape[1])
+    for start in range(0, Z.shape[1], _BLOCK):  # in double a block at a time: Z may be large
+        block = slice(start, start + _BLOCK)
+        values = Z[rows, block].astype(np.float64)
+        weight[block], centre[block] = values.T @ of_windows, solved.share @ values
     return RidgeFit(weight, constant - centre @ weight, tested[best], STRENGTHS[best])
 
 
