@@ -25,12 +25,13 @@ from sensorseq.estimator.feature_head import (
     try_functions,
 )
 from sensorseq.features.ridge import Fold
-from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
+from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
 from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
+from sensorseq.training.replay import arm_config
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.stored import is_stored
 
@@ -336,7 +337,7 @@ def _fold_jobs(
     for number, (rows, _) in enumerate(plan.folds):
         if number == 0 and plan.has_held_out:
             continue  # the fit that is there
-        part = _rows_of(plan.part, rows)
+        part = None if plan.part is None else plan.part.take(rows)
         data = plan.data.take(torch.from_numpy(rows), plan.data.X.device)
         seed = plan.seed(_FOLDS, number)
         jobs.append(_make_job(estimator, part, data, prepared, seed, n_epochs))
@@ -350,18 +351,6 @@ def _refit_jobs(
         _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, member), n_epochs)
         for member in range(estimator.n_models)
     ]
-
-
-def _rows_of(part: Part | None, rows: NDArray[np.int64]) -> Part | None:
-    if part is None:
-        return None
-    return Part(
-        part.sequences.take(rows),
-        part.target[rows],
-        None if part.weight is None else part.weight[rows],
-        None if part.groups is None else part.groups[rows],
-        None if part.rows is None else part.rows[rows],
-    )
 
 
 def _make_job(
@@ -381,26 +370,14 @@ def _make_job(
     ).to(first.linear.weight.device)
     steps = [steps_of_epoch(module, windows, config) for windows in (prepared.train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
-    config = _without_stopping(config, epochs)
+    warmup = config.warmup_epochs
+    if warmup >= 1:
+        warmup = min(warmup, epochs // 2)
+    config = arm_config(config, epochs, warmup_epochs=warmup, monitor="loss")
     assert part is not None
     refresh = estimator._renewal(part, data, training).get("refresh")
     return TrainingJob(
         module, data, None, config, training, engine=estimator.engine, refresh=refresh
-    )
-
-
-def _without_stopping(config: TrainingConfig, n_epochs: int) -> TrainingConfig:
-    warmup = config.warmup_epochs
-    if warmup >= 1:
-        warmup = min(warmup, n_epochs // 2)
-    return replace(
-        config,
-        max_epochs=n_epochs,
-        max_steps=None,
-        warmup_epochs=warmup,
-        early_stopping=False,
-        restore_best=False,
-        monitor="loss",
     )
 
 

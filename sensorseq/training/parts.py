@@ -25,6 +25,16 @@ class Part(NamedTuple):
     groups: NDArray[Any] | None = None
     rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
 
+    def take(self, rows: NDArray[np.int64]) -> "Part":
+        """Return some of the windows."""
+        return Part(
+            self.sequences.take(rows),
+            self.target[rows],
+            None if self.weight is None else self.weight[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.rows is None else self.rows[rows],
+        )
+
 
 class Windows(NamedTuple):
     """What `fit` was given and takes part."""
@@ -38,10 +48,8 @@ class Windows(NamedTuple):
 
     def part(self, rows: NDArray[np.int64]) -> Part:
         """Return the windows at `rows`."""
-        weight = None if self.weight is None else self.weight[rows]
-        groups = None if self.groups is None else self.groups[rows]
-        given = rows if self.rows is None else self.rows[rows]
-        return Part(self.sequences.take(rows), self.target[rows], weight, groups, given)
+        given = np.arange(len(self.target)) if self.rows is None else self.rows
+        return Part(self.sequences, self.target, self.weight, self.groups, given).take(rows)
 
 
 def split_windows(
