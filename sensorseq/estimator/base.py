@@ -982,9 +982,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         if self._continues:
             if len(self.modules_) != self.n_models:
                 what = "partial_fit" if self._in_pass else "warm_start=True"
+                way_out = "start over with fit and warm_start=False"
+                if self.refitted_:
+                    way_out = "fit with refit='all' or refit=None, which keep n_models networks"
                 raise ArgumentError(
-                    f"n_models={self.n_models}, but {what} continues from {len(self.modules_)};"
-                    " start over with fit and warm_start=False."
+                    f"{what} continues n_models={self.n_models} network(s), but the last fit kept"
+                    f" {len(self.modules_)}; {way_out}."
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)

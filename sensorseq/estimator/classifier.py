@@ -207,15 +207,17 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ``(windows, lengths) -> array of shape (n, f)`` makes of scaled windows. Their weights come
         from ridge regression, in closed form, and are joined to the LSTM's by factors with the
         lowest log-loss on windows left out, in whole groups. ``"auto"`` tries both kinds and
-        keeps those that lower it; `features_` says which and why. With a refit, or nothing held
+        keeps those that lower it; `features_` says which and why. With `refit`, or nothing held
         out, windows are left out in four folds, which trains the network three or four more times;
         otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
         in several processes have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
-        ``"all"`` trains the network again on all windows, with those held out, for as many steps,
-        when the curve, the report and the probabilities are known. `X_val` is never trained on.
-        ``"auto"`` does so for up to 20,000 windows, unless `warm_start` is on. None keeps the
-        network of the training part.
+        How the model learns from the held-out windows too, when the curve, the report and the
+        probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:
+        the networks of the four folds are kept, which together have learned from all windows;
+        prediction takes the mean of their probabilities. Where there are no such folds, and with
+        ``"all"``, one network is trained on all windows for as many steps. None keeps the network
+        of the training part. `X_val` is never trained on.
 
     Attributes
     ----------
@@ -243,15 +245,15 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         The features that the linear layer uses, the log-loss and accuracy of each kind alone and
         of all together on windows left out, and why they were chosen. Print it to read it.
     refitted_ : bool
-        Whether the kept network was trained again on all windows, those held out among them. The
-        history, the report and the probabilities are from before.
+        Whether the model learned from the held-out windows too, after the history, the report and
+        the probabilities were known.
     scaler_ : Scaler, KeyedScaler or None
         The scaler, fitted on the training part.
     module_ : LSTMLinear
-        The network, in evaluation mode; in an ensemble the first one. Without features its outputs
+        The network, in evaluation mode; of several the first one. Without features its outputs
         are the logits before division by `temperature_`.
     modules_ : list of LSTMLinear
-        The networks of all members of an ensemble.
+        The networks of all members of an ensemble, or of all folds.
     temperature_ : float
         The logits are divided by it; 1 unless ``calibrate=True``.
     abstention_ : Abstention

@@ -586,6 +586,7 @@ def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Any:
         ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES,
         random_state=int(seed.generate_state(1)[0]),
         n_threads=torch.get_num_threads(),
+        pad=True,
     )
     return convolutions.fit(data.X[rows], lengths)
 

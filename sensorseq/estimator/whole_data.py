@@ -1,7 +1,7 @@
-"""What follows the fit on the training part: features weighed on folds, and a refit on all windows.
+"""What follows the fit on the training part: features weighed on folds, and learning from the rest.
 
-The held-out part gives the curve, the report and the probabilities. The model that is kept may then
-learn from every window.
+The held-out part gives the curve, the report and the probabilities. The model that is kept then
+learns from every window: its networks are those of the folds, or one trained on all windows.
 """
 
 import copy
@@ -25,6 +25,7 @@ from sensorseq.estimator.feature_head import (
     try_functions,
 )
 from sensorseq.features.ridge import Fold
+from sensorseq.history import History
 from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
@@ -82,7 +83,9 @@ class WholeData:
     features : str, callable, list or None
         As the estimator's argument.
     refits : bool
-        Whether the kept network is trained on all windows.
+        Whether what is kept learns from all windows.
+    keeps_folds : bool
+        Whether it does so by the networks of the folds, not by one trained on all windows.
     entropy : int
         What the seeds are made from.
     """
@@ -94,6 +97,7 @@ class WholeData:
     folds: list[Fold]
     features: Any
     refits: bool
+    keeps_folds: bool
     entropy: int
 
     @property
@@ -164,6 +168,8 @@ def plan_whole_data(
             if not refits:
                 return FeatureChoice(reason=why)
             features = None
+    # together they have seen all windows, and their mean errs less than one network
+    is_covered = len(folds) == N_FOLDS and estimator.n_models == 1
     return WholeData(
         part,
         data,
@@ -172,6 +178,7 @@ def plan_whole_data(
         folds,
         features,
         refits,
+        refits and refit == "auto" and is_covered and features is not None,
         entropy,
     )
 
@@ -261,16 +268,19 @@ def finish_whole_data(
     first = results[0]
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
+    histories: list[History] = []  # of the jobs
     ends = {result.ended_by for result in results}
     if not ends & {"interrupted", "diverged", "callback_failed"}:
         n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
-        refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if plan.refits else []
+        refits = plan.refits and not plan.keeps_folds
+        refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if refits else []
         jobs = [*fold_jobs, *refit_jobs]
         if jobs:
             title = _title(len(fold_jobs), len(refit_jobs))
             jobs[-1] = replace(jobs[-1], callbacks=estimator._progress(title))
-        if not _train_all(jobs):
+        histories = _train_all(jobs)
+        if len(histories) < len(jobs):
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
                 " network of the training part is kept: it has not seen the held-out windows."
@@ -280,7 +290,8 @@ def finish_whole_data(
     if plan.features is not None:
         if plan.has_held_out or fold_jobs:
             try:
-                head = _fit_head(estimator, plan, fold_jobs, refits=bool(refit_jobs))
+                learns_all = bool(refit_jobs) or (plan.keeps_folds and bool(fold_jobs))
+                head = _fit_head(estimator, plan, fold_jobs, learns_all=learns_all)
                 estimator._head, estimator.features_ = head, head.choice
             except KeyboardInterrupt:
                 if is_second_interrupt():
@@ -290,11 +301,14 @@ def finish_whole_data(
         else:
             estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
-    if refit_jobs:
+    kept = [job.module for job in refit_jobs]
+    if plan.keeps_folds and fold_jobs:
+        kept = [estimator.module_, *(job.module for job in fold_jobs)]
+        estimator._other_histories = histories
+    if kept:
         estimator._held_out = _held_out_outputs(estimator, plan)
         estimator.refitted_ = True
-        modules: list[Any] = [job.module for job in refit_jobs]
-        estimator.module_, *estimator._other_modules = modules
+        estimator.module_, *estimator._other_modules = kept
 
 
 def _held_out_outputs(
@@ -313,21 +327,22 @@ def _held_out_outputs(
 
 def _title(n_folds: int, n_refits: int) -> str:
     """Say what the further trainings are for."""
-    ways = [f"{n_folds} to weigh the features"] if n_folds else []
+    ways = [f"{n_folds} on other parts of the windows"] if n_folds else []
     ways += [f"{n_refits} on all windows"] if n_refits else []
     return f"training {n_folds + n_refits} more network(s): {' and '.join(ways)}"
 
 
-def _train_all(jobs: Sequence[TrainingJob]) -> bool:
-    """Train; return whether every job came to its end."""
+def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
+    """Train; return the history of each job, none if one did not come to its end."""
     try:
         done = train_jobs(jobs) if jobs else []
     except KeyboardInterrupt:  # in the first epoch
         if is_second_interrupt():
             raise
-        return False
-    ends = [result.ended_by for result in done]
-    return len(done) == len(jobs) and "interrupted" not in ends and "diverged" not in ends
+        return []
+    if {result.ended_by for result in done} & {"interrupted", "diverged"}:
+        return []
+    return [result.history for result in done]
 
 
 def _fold_jobs(
@@ -382,7 +397,7 @@ def _make_job(
 
 
 def _fit_head(
-    estimator: Any, plan: WholeData, fold_jobs: Sequence[TrainingJob], *, refits: bool
+    estimator: Any, plan: WholeData, fold_jobs: Sequence[TrainingJob], *, learns_all: bool
 ) -> FeatureHead:
     """Weigh the features against networks that did not train on the windows."""
     seen, folds = plan.seen, list(plan.folds)
@@ -394,5 +409,6 @@ def _fit_head(
         X = torch.from_numpy(seen.X[rows])
         lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
         logits[rows] = estimator._run_member(module, X, lengths)
-    final = np.arange(len(plan.data)) if refits or not plan.has_held_out else seen.learn_rows
+    whole = learns_all or not plan.has_held_out
+    final = np.arange(len(plan.data)) if whole else seen.learn_rows
     return fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))

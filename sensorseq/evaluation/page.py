@@ -167,7 +167,7 @@ def _validation_caution(model: SensorLSTMClassifier) -> str:
         ways.append("weighed the features")
     way_out = "Use <code>sensorseq evaluate</code> to score test recordings."
     if model.refitted_:
-        way_out = f"The scores are from before the network was trained on them, too. {way_out}"
+        way_out = f"The scores are by networks that were not trained on them. {way_out}"
     if not ways:
         return way_out
     return (

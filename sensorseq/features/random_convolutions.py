@@ -17,7 +17,7 @@ from sensorseq.features._checks import (
     raise_not_finite_float32,
 )
 from sensorseq.preprocessing._checks import RandomState, check_random_state
-from sensorseq.preprocessing._window_arrays import check_lengths
+from sensorseq.preprocessing._window_arrays import check_lengths, valid_steps
 
 N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9
@@ -57,6 +57,10 @@ class RandomConvolutions:
         Seed of the channels and training windows that are drawn.
     n_threads : int, default=1
         Threads of `transform`, which share the windows. The features do not depend on it.
+    pad : bool, default=False
+        Where windows of `fit` differ in length, put zeros after each shorter one, up to the longest
+        of `fit`, and count them as steps. The features then tell the length too, which often says
+        something about the class.
 
     Attributes
     ----------
@@ -93,14 +97,17 @@ class RandomConvolutions:
         max_dilations: int = 32,
         random_state: RandomState = None,
         n_threads: int = 1,
+        pad: bool = False,
     ) -> None:
         self.n_features = check_count("n_features", n_features, 1)
         self.max_dilations = check_count("max_dilations", max_dilations, 1)
         check_random_state(random_state)
         self.random_state = random_state
         self.n_threads = check_count("n_threads", n_threads, 1)
+        self.pad = pad
         self._arrays: dict[str, NDArray[Any]] = {}
         self._n_channels = 0
+        self._padded_steps = 0
 
     def __repr__(self) -> str:
         return f"RandomConvolutions(n_features={self.n_features})"
@@ -145,6 +152,10 @@ class RandomConvolutions:
         rows = np.flatnonzero(used)
         if not rows.size:
             raise SignalError("X has no valid step to learn from.")
+        padded_steps = int(used.max()) if self.pad and used.min() < used.max() else 0
+        if padded_steps:
+            windows, steps = _padded(windows, used, padded_steps)
+            used, rows = steps, np.arange(n_windows)
         rng = check_random_state(self.random_state)
         dilations, features_per_dilation = choose_dilations(
             int(used.max()), self.n_features // N_KERNELS or 1, self.max_dilations
@@ -180,7 +191,7 @@ class RandomConvolutions:
             "channel_indices": np.concatenate(indices),
             "biases": np.concatenate(biases),
         }
-        self._arrays, self._n_channels = arrays, n_channels
+        self._arrays, self._n_channels, self._padded_steps = arrays, n_channels, padded_steps
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -208,6 +219,11 @@ class RandomConvolutions:
         windows, given = as_float32_windows(X)
         steps = check_lengths(windows, lengths)
         check_channels(windows, self._n_channels)
+        if self._padded_steps:
+            check_finite_float32(windows, given, steps)
+            given = windows
+            used = np.full(len(windows), windows.shape[1]) if steps is None else steps
+            windows, steps = _padded(windows, used, self._padded_steps)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
         if bad >= 0:
             raise_not_finite_float32(windows, given, bad)
@@ -230,6 +246,7 @@ class RandomConvolutions:
             "max_dilations": self.max_dilations,
             "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
             "n_channels": self.n_channels_,
+            "padded_steps": self._padded_steps,
         }
         return {"settings": settings, "arrays": dict(self._fitted())}
 
@@ -256,7 +273,9 @@ class RandomConvolutions:
             raise SignalError(f"the stored convolutions are inconsistent: {error}.") from error
         if not np.isfinite(stored["biases"]).all():
             raise SignalError("the stored convolutions have a bias that is not finite.")
+        padded_steps = check_count("padded_steps", settings.get("padded_steps", 0), 0)
         restored._arrays, restored._n_channels = stored, n_channels
+        restored._padded_steps, restored.pad = padded_steps, padded_steps > 0
         return restored
 
     def _fitted(self) -> dict[str, NDArray[Any]]:
@@ -292,6 +311,17 @@ def choose_dilations(
     left = n_features - int(features.sum())
     features += (left // len(features)) + (np.arange(len(features)) < left % len(features))
     return dilations, features.astype(np.int32)
+
+
+def _padded(
+    windows: NDArray[np.float32], lengths: NDArray[Any], n_steps: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Put zeros after the valid steps, up to `n_steps` at least; return the lengths with them."""
+    is_valid = valid_steps(windows.shape[1], lengths)
+    padded = np.where(is_valid[:, :, None], windows, np.float32(0))
+    missing = max(0, n_steps - windows.shape[1])
+    padded = np.pad(padded, ((0, 0), (0, missing), (0, 0)))
+    return padded, np.maximum(lengths, n_steps)
 
 
 def _quantiles(n: int) -> NDArray[np.float32]:

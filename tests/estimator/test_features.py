@@ -312,6 +312,50 @@ def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
 
 
 @pytest.mark.trains
+def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
+    trained = []
+
+    def noted(jobs):
+        done = whole_data_jobs(jobs)
+        trained.extend((job.module, job.train) for job in jobs)
+        return done
+
+    whole_data_jobs = whole_data.train_jobs
+    monkeypatch.setattr(whole_data, "train_jobs", noted)
+    clf = small(features="auto").fit(X, Y, groups=GROUPS)
+    assert clf.refitted_
+    first, *others = clf.modules_
+    assert weights(first) == weights(small(features=None, refit=None).fit(X, Y, groups=GROUPS))
+    assert others == [module for module, _ in trained]
+    assert len(clf.histories_) == 4
+    left_out = [len(X) - len(data) for _, data in trained]
+    assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
+    alone = [
+        clf._run_member(module, torch.from_numpy(clf.scaler_.transform(NEW)), None)
+        for module in clf.modules_
+    ]
+    shares = np.mean([np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in alone], axis=0)
+    parts = clf._head.lstm_weight * np.log(shares)
+    parts += sum(b.logits(clf.scaler_.transform(NEW), None) for b in clf._head.blocks)
+    np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
+    with pytest.raises(ArgumentError, match="kept 4; fit with refit='all' or refit=None"):
+        clf.partial_fit(X, Y)
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("arguments", [{"refit": "all"}, {"n_models": 2}, {"features": None}])
+def test_networks_of_folds_are_kept_by_default_only(arguments):
+    clf = small(**{"features": "summary", **arguments}).fit(X, Y, groups=GROUPS)
+    assert clf.refitted_
+    assert len(clf.modules_) == clf.n_models
+
+
+def test_few_groups_leave_no_four_folds_so_one_network_learns_from_all():
+    clf = small(features="summary").fit(X, Y, groups=np.arange(48) % 6 // 2)
+    assert clf.refitted_
+    assert len(clf.modules_) == 1
+
+
 def test_without_a_refit_the_held_out_fit_is_kept():
     one = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
@@ -578,7 +622,7 @@ def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
 
 @pytest.mark.trains
 def test_a_pass_keeps_the_head_and_a_first_pass_has_none():
-    clf = small(features="summary").fit(X, Y, groups=GROUPS)
+    clf = small(features="summary", refit="all").fit(X, Y, groups=GROUPS)
     head, before = clf._head, weights(clf)
     clf.partial_fit(X[:16], Y[:16])
     assert clf._head is head

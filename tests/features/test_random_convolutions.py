@@ -331,3 +331,38 @@ def test_other_misuse_is_named():
 
 def test_no_windows_give_no_rows():
     assert RandomConvolutions(84).fit(X).transform(X[:0]).shape == (0, 84)
+
+
+def test_padding_gives_the_features_of_windows_with_zeros_behind():
+    rng = np.random.default_rng(3)
+    windows, lengths = rng.normal(size=(30, 20, 2)).astype(np.float32), rng.integers(0, 16, 30)
+    lengths[4] = 15
+    with_zeros = np.where(np.arange(15)[None, :, None] < lengths[:, None, None], windows[:, :15], 0)
+    ours = RandomConvolutions(840, random_state=1, pad=True).fit(windows, lengths)
+    wanted = RandomConvolutions(840, random_state=1).fit(with_zeros)
+    for name, array in wanted.state()["arrays"].items():
+        np.testing.assert_array_equal(ours.state()["arrays"][name], array)
+    features = ours.transform(windows, lengths)
+    np.testing.assert_array_equal(features, wanted.transform(with_zeros))
+    # alone, cut to its steps, and restored, a window has the same features
+    again = RandomConvolutions.from_state(ours.state())
+    for row in range(5):
+        alone = again.transform(
+            windows[row : row + 1, : max(lengths[row], 1)], lengths[row : row + 1]
+        )
+        np.testing.assert_array_equal(alone[0], features[row])
+    # a longer one has its own length
+    longer = rng.normal(size=(2, 40, 2)).astype(np.float32)
+    np.testing.assert_array_equal(ours.transform(longer), wanted.transform(longer))
+    with pytest.raises(SignalError, match="NaN"):
+        ours.transform(np.full((1, 9, 2), np.nan))
+
+
+def test_padding_changes_nothing_where_all_windows_are_equally_long():
+    windows = np.random.default_rng(0).normal(size=(9, 20, 1))
+    padded, plain = (
+        RandomConvolutions(84, random_state=0, pad=pad).fit(windows) for pad in (True, False)
+    )
+    np.testing.assert_array_equal(
+        padded.transform(windows[:, :12]), plain.transform(windows[:, :12])
+    )
