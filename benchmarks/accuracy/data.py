@@ -5,7 +5,8 @@ downloaded: BorealTC is a folder, the other recordings are files of installed pa
 
 - A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both.
   ``raw``: A as it is, B and C at 25 Hz, with the motors' last value held. Methods that work on
-  features of a window get the streams at their own rates. ``derived``: see `derive`.
+  features of a window get the streams at their own rates. ``derived``: windows of ``sensorseq
+  prepare --derive auto``.
   Protocol P2 keeps recordings whole, in three splits of five folds. P1 of C does not: neighbours of
   a test window are trained on. ``1.7s`` is P1 with windows of 1.7 s, every 0.3 s inside the windows
   of 5 s, as close as we come to the published figures; its score is balanced accuracy.
@@ -16,6 +17,7 @@ downloaded: BorealTC is a folder, the other recordings are files of installed pa
 
 import gzip
 import importlib.util
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy.derive import hold, hold_on_frames, imu_frames, motor_channels
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -31,6 +32,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq import PreparePipeline
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.errors import EnvironmentProblemError
+from sensorseq.prepare import prepare
+from sensorseq.storage.prepared import read_windows
 
 ARCHIVE = (
     "BasicMotions",
@@ -53,6 +56,7 @@ DEVELOP_FOLDS, DEVELOP_SEED = 3, 7
 
 TERRAINS = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
 WINDOW_S = 5
+_MOTOR_RATE_HZ, _IMU_RATE_HZ = 6.5, 100.0
 _MOTOR_SAMPLES, _MOTOR_STEP = 32, 32.5
 _IMU_SAMPLES = 500
 _RAW_RATE_HZ = 25
@@ -196,16 +200,18 @@ def _terrains(task: Task, folder: Path | None) -> tuple[Windows, list[Fold]]:
     if folder is None or not (folder / "ICE").is_dir():
         where = "no folder given" if folder is None else f"not in {folder}"
         raise EnvironmentProblemError(f"BorealTC: {where}; name its folder with --borealtc.")
-    held = read_terrains(folder, motor=task.set != "B", imu=task.set != "A")
-    windows = _derived(held) if task.form == "derived" else _raw(held)
-    y = held.y
+    if task.form == "derived":
+        windows = _derived(folder, task.set)
+    else:
+        windows = _raw(read_terrains(folder, motor=task.set != "B", imu=task.set != "A"))
+    y = windows.y
     if not task.protocol:
         return windows, [
             Fold(split, k, *pair)
             for split in SPLITS
             for k, pair in enumerate(
                 StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=split).split(
-                    y, y, held.groups
+                    y, y, windows.groups
                 )
             )
         ]
@@ -253,7 +259,7 @@ def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
                 if motor:
                     start = int(np.ceil(_MOTOR_STEP * k))
                     found["motor"].append(motors[start : start + _MOTOR_SAMPLES])
-                    found["first_s"].append(start / 6.5 - WINDOW_S * k)
+                    found["first_s"].append(start / _MOTOR_RATE_HZ - WINDOW_S * k)
                 if imu:
                     found["imu"].append(inertial[_IMU_SAMPLES * k : _IMU_SAMPLES * (k + 1)])
                     n = _RAW_RATE_HZ * WINDOW_S
@@ -289,14 +295,50 @@ def _raw(held: Recordings) -> Windows:
     return Windows(X, held.y, held.groups, streams=(held.motor, held.imu))
 
 
-def _derived(held: Recordings) -> Windows:
-    if held.imu is None:
-        return Windows(motor_channels(held.motor), held.y, held.groups)
-    X = imu_frames(held.imu)
-    if held.motor is not None:
-        motor = hold_on_frames(motor_channels(held.motor), held.first_s, X.shape[1])
-        X = np.concatenate([motor, X], axis=2)
-    return Windows(X, held.y, held.groups)
+def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
+    """Return the last motor sample at or before each time, the first one where there is none.
+
+    `first_sample_s` is the time of each window's first motor sample after the window's start.
+    """
+    index = np.floor((times_s[None] - first_sample_s[:, None]) * _MOTOR_RATE_HZ + 1e-6)
+    index = np.clip(index, 0, motor.shape[1] - 1).astype(np.int64)
+    return np.take_along_axis(motor, index[:, :, None], axis=1)
+
+
+@cache
+def _derived(folder: Path, name: str) -> Windows:
+    """Prepare a set as the command line does; `SNOW/12`, the beginning of `SNOW/13`, stays in."""
+    of_both: dict[str, Any] = {
+        "pair": "{sensor}_{recording}.*",
+        "sample_rate_hz": _IMU_RATE_HZ,
+        "files": ["pro_*.csv", "imu_*.csv*"],
+    }
+    options = {
+        "A": {"files": ["pro_*.csv"]},
+        "B": {"files": ["imu_*.csv*"]},
+        "C": of_both,
+    }[name]
+    without_imu = [f"{path.parent.name}/{path.stem[4:]}" for path in _lacking_imu(folder)]
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "windows.h5"
+        prepare(
+            folder,
+            path,
+            labels=TERRAINS,
+            exclude=without_imu if name == "C" else None,
+            window_s=WINDOW_S,
+            derive="auto",
+            split="none",
+            **options,
+        )
+        found = read_windows(path)
+    y, groups = (np.unique(part, return_inverse=True)[1] for part in (found.y, found.groups))
+    return Windows(found.X, y, groups)
+
+
+def _lacking_imu(folder: Path) -> list[Path]:
+    motors = [path for terrain in TERRAINS for path in (folder / terrain).glob("pro_*.csv*")]
+    return [path for path in motors if not list(path.parent.glob(f"imu_{path.stem[4:]}.csv*"))]
 
 
 def _crop_rows(n: int) -> Ints:
@@ -306,8 +348,8 @@ def _crop_rows(n: int) -> Ints:
 def _crop(windows: Windows, form: str) -> Windows:
     """Cut twelve windows of 1.7 s from each of 5 s, which becomes their group."""
     rows = _crop_rows(len(windows))
-    if form == "derived":  # 13 frames of 0.5 s, every 0.1 s
-        return Windows(_cut_crops(windows.X, 10, 13), windows.y[rows], rows)
+    if form == "derived":  # 13 frames of 0.5 s, every 0.1 s; the first ones reach out of the 5 s
+        return Windows(_cut_crops(windows.X[:, -46:], 10, 13), windows.y[rows], rows)
     motor, imu = windows.streams
     streams = _cut_crops(motor, 6.5, 11), _cut_crops(imu, 100, 170)
     return Windows(_cut_crops(windows.X, 25, 42), windows.y[rows], rows, streams=streams)

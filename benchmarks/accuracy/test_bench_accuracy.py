@@ -1,4 +1,4 @@
-"""The accuracy benchmark: loaders on small files, derived channels, scores, resuming, the table."""
+"""The accuracy benchmark: loaders on small files, scores, resuming, the table."""
 
 import gzip
 import io
@@ -10,7 +10,7 @@ from itertools import product
 import bench_accuracy
 import numpy as np
 import pytest
-from accuracy import aeon_worker, data, derive, methods, networks, rows, table
+from accuracy import aeon_worker, data, methods, networks, rows, table
 from accuracy.rows import Key, WorkFile
 
 from sensorseq.errors import EnvironmentProblemError
@@ -151,37 +151,13 @@ def test_neither_protocol_one_nor_crops_mix_training_and_test(borealtc):
     assert raw.streams[1][11, 0, 0] == 330  # 3.3 s
 
 
-def test_derived_channels_read_only_their_window(borealtc):
-    for name, shape in (("A", (60, 32, 31)), ("B", (58, 46, 156)), ("C", (58, 46, 187))):
-        windows, _ = data.load(data.TASKS[f"{name}-derived"], borealtc)
+def test_derived_windows_are_those_of_prepare(borealtc):
+    for name, shape in (("A", (60, 32, 30)), ("B", (58, 50, 156)), ("C", (58, 50, 186))):
+        windows, folds = data.load(data.TASKS[f"{name}-derived"], borealtc)
         assert windows.X.shape == shape
         assert np.isfinite(windows.X).all()
-
-
-def test_derived_motor_channels_are_what_their_names_say():
-    rng = np.random.default_rng(0)
-    motor = rng.normal(size=(2, 32, 4))
-    found = derive.motor_channels(motor)
-    left, right, v_left, v_right = np.moveaxis(motor, 2, 0)
-    np.testing.assert_allclose(found[:, 1:, 4], np.diff(left), atol=1e-5)
-    np.testing.assert_allclose(found[:, :, 12], left * np.sign(v_left), atol=1e-5)
-    np.testing.assert_allclose(found[:, :, 14], abs(left) + abs(right), atol=1e-5)
-    np.testing.assert_allclose(found[:, :, 15], left - right, atol=1e-5)
-    np.testing.assert_allclose(found[:, :, 16], v_left - v_right, atol=1e-5)
-    np.testing.assert_allclose(found[:, :, 18], right * v_right, atol=1e-5)
-    np.testing.assert_allclose(found[:, 20, 19], left[:, 14:21].mean(axis=1), atol=1e-5)
-    np.testing.assert_allclose(found[:, 20, 23], left[:, 14:21].std(axis=1), atol=1e-5)
-    np.testing.assert_allclose(found[:, 20, 27], np.ptp(left[:, 14:21], axis=1), atol=1e-5)
-
-
-def test_a_tone_is_in_its_bin_of_every_frame():
-    t = np.arange(500) / 100
-    imu = np.zeros((1, 500, 6))
-    imu[0, :, 2] = 3 + np.sin(2 * np.pi * 10 * t)  # bin 5 of frames of 0.5 s
-    frames = derive.imu_frames(imu)
-    assert frames.shape == (1, 46, 156)
-    assert (frames[0, :, 50:75].argmax(axis=1) == 4).all()  # bins 1 to 25 of channel 2
-    np.testing.assert_allclose(frames[0, :, 152], 3, atol=1e-5)
+        assert len(np.unique(windows.groups)) == shape[0] // 2
+        assert len(folds) == 15
 
 
 def test_windows_of_the_watch_leave_one_person_out(tmp_path):
