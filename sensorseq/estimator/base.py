@@ -1016,7 +1016,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
         """Let the report run this fit again."""
-        origin = FitOrigin(copied(self), prepared.entropy, fit_s, is_whole)
+        origin = FitOrigin(copied(self), prepared.entropy, fit_s, is_whole, prepared.module)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:

@@ -62,7 +62,7 @@ _FIXED = frozenset(
 )
 # Of the training, what may differ from a snapshot on.
 _OF_TRAINING = frozenset(field.name for field in fields(TrainingConfig)) - _FIXED
-STEP_WINDOWS = 4.0  # a step costs as much as so many windows more: measured with 16 to 64 units
+STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +79,15 @@ class FitOrigin:
         Seconds it took.
     is_whole : bool
         Whether it began from first weights: not after a warm start.
+    module : LSTMLinear, optional
+        The network with the weights that the training kept.
     """
 
     estimator: "SensorLSTM"
     entropy: int
     fit_s: float
     is_whole: bool = True
+    module: LSTMLinear | None = None
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitLab":
         """Return what runs the fit again, on the data that it was given.
@@ -172,6 +175,7 @@ class FitLab:
         self.origin = origin
         self._estimator, self._prepared, self._data = estimator, prepared, data
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
+        self.defaults: Mapping[str, Any] = type(origin.estimator)().get_params(deep=False)
         own = set(self.arguments)
         changeable = _OF_TRAINING | _OF_WINDOWS | _OF_NETWORK | frozenset(_DROPOUTS)
         self.changeable = frozenset(changeable & own)
@@ -260,6 +264,13 @@ class FitLab:
             self._read(arm, job, data, result)
             for arm, (job, data), result in zip(arms, made, results, strict=True)
         ]
+
+    def val_outputs(self) -> NDArray[np.float64] | None:
+        """Return the logits of the validation windows by the weights that the fit kept."""
+        module, seen = self.origin.module, self._prepared.validation
+        if module is None or not isinstance(seen, TrainingData):
+            return None
+        return predict_outputs(module, seen.X, seen.lengths).numpy().astype(np.float64)
 
     def module_at(self, start: int) -> LSTMLinear:
         """Return a network of its own with the weights of a snapshot, in evaluation mode."""
@@ -378,6 +389,10 @@ class FitLab:
             data = everything.take(torch.from_numpy(arm.predict_rows), everything.X.device)
             data = centre_windows(data, job.config)
             outputs = predict_outputs(job.module, data.X, data.lengths).numpy().astype(np.float64)
+        val_outputs = None
+        if isinstance(job.validation, TrainingData):
+            seen = job.validation
+            val_outputs = predict_outputs(job.module, seen.X, seen.lengths).numpy()
         diverged = result.ended_by == "diverged"
         scale = self._nats_per_unit(arm.change)
         return ArmResult(
@@ -390,6 +405,7 @@ class FitLab:
             record,
             outputs,
             "a loss or gradient is not finite" if diverged else "",
+            None if val_outputs is None else val_outputs.astype(np.float64),
         )
 
 

@@ -78,6 +78,8 @@ class ArmResult:
         What else was noted.
     outputs : ndarray of shape (n, K) or None
         Logits of `Arm.predict_rows` with the last weights, in evaluation mode.
+    val_outputs : ndarray of shape (n_val, K) or None
+        Logits of the validation windows with the last weights, in evaluation mode.
     failed : str
         Why it ended early, such as a loss that is not finite; the arrays are as long as it went.
     """
@@ -91,6 +93,7 @@ class ArmResult:
     record: TrainingRecord | None = None
     outputs: Floats | None = None
     failed: str = ""
+    val_outputs: Floats | None = None
 
 
 class LabWindows(NamedTuple):
@@ -125,6 +128,8 @@ class Lab(Protocol):
     arguments : dict
         The estimator's own arguments, for the words of a recommendation; of a foreign module what
         is known.
+    defaults : dict
+        Arguments of a run that is known to do well on most data, as far as they apply here.
     changeable : frozenset of str
         Arguments that `Arm.change` may name here.
     record : TrainingRecord
@@ -140,6 +145,7 @@ class Lab(Protocol):
     """
 
     arguments: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     changeable: frozenset[str]
     record: TrainingRecord
     n_epochs: int
@@ -160,6 +166,9 @@ class Lab(Protocol):
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""
+
+    def val_outputs(self) -> Floats | None:
+        """Return the logits of the validation windows, (n_val, K), by the weights that it kept."""
 
     def module_at(self, start: int) -> Any:
         """Return a network of its own with the weights of a snapshot, in evaluation mode."""

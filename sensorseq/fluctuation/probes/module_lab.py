@@ -135,6 +135,7 @@ class ModuleLab:
     def __init__(self, fit: ModuleFit, module: ModuleCall, record: TrainingRecord) -> None:
         self.fit, self.record = fit, record
         self._module = copy.deepcopy(module)
+        self._kept = module
         optimizer = fit.own().make_optimizer(list(self._module.parameters()))
         config, group = fit.config, optimizer.param_groups[0]
         self.arguments: Mapping[str, Any] = {
@@ -146,6 +147,13 @@ class ModuleLab:
             "optimizer": type(optimizer).__name__.lower(),
             **{name: group[name] for name in _OF_OPTIMIZER if name in group},
             **_NONE,
+        }
+        self.defaults: Mapping[str, Any] = {
+            "lr_schedule": "cosine",
+            "batch_size": 32,
+            "max_grad_norm": 1.0,
+            "clip_by": "norm",
+            "label_smoothing": 0.0,
         }
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
@@ -183,6 +191,13 @@ class ModuleLab:
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Run arms, one after the other; one that fails says so in its result."""
         return [self._run(arm) for arm in arms]
+
+    def val_outputs(self) -> Floats | None:
+        """Return the logits of the validation windows by the last weights."""
+        seen = self.fit.validation
+        if seen is None:
+            return None
+        return predict_outputs(self._kept, seen.X, seen.lengths).numpy().astype(np.float64)
 
     def module_at(self, start: int) -> ModuleCall:
         """Return a network of its own with the weights of a snapshot, in evaluation mode."""
@@ -227,7 +242,7 @@ class ModuleLab:
             return ArmResult(arm, nothing, nothing, nothing, nothing, np.nan, failed=str(error))
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
-        return _read(arm, module, everything, result)
+        return _read(arm, module, everything, validation, result)
 
     def _module_of(self, arm: Arm) -> ModuleCall:
         """Return a module with the weights that an arm begins with."""
@@ -350,7 +365,11 @@ def _as_windows(data: TrainingData, groups: Any, rows: NDArray[np.int64]) -> Lab
 
 
 def _read(
-    arm: Arm, module: ModuleCall, everything: TrainingData, result: TrainingResult
+    arm: Arm,
+    module: ModuleCall,
+    everything: TrainingData,
+    validation: TrainingData | None,
+    result: TrainingResult,
 ) -> ArmResult:
     history, record = result.history, result.record
 
@@ -372,4 +391,7 @@ def _read(
         record,
         outputs,
         "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
+        None
+        if validation is None
+        else predict_outputs(module, validation.X, validation.lengths).numpy().astype(np.float64),
     )

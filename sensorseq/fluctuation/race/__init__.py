@@ -1,0 +1,1 @@
+"""Trainings side by side that find settings with which a run does better."""

@@ -1,0 +1,323 @@
+"""run_race: train with other settings, side by side, and adopt those that do better."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.causes.cause import Cause, Trial
+from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.race.options import SEVERAL, Option, list_options
+
+MOST_OPTIONS = 12
+LEAST_STEPS = 60  # of a training that says anything
+# How many options are trained in each stage, longer each time, and the share of what is left.
+STAGES = ((MOST_OPTIONS, 0.5), (3, 0.6), (1, 1.0))
+SURE_SE = 2.0  # standard errors of a gain from which settings are adopted
+LEAST_GAIN_NATS = 0.02
+LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
+LONGER = 1.3  # a second training is worth it if it is this much longer
+KIND = "race"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What settings gain on the validation windows, against the run.
+
+    Parameters
+    ----------
+    nats : float
+        Loss of the run less that of the settings, in nats a window.
+    error : float
+        Its standard error over groups, or over windows where there are no groups.
+    accuracy, accuracy_error : float
+        The same of the accuracy, a fraction, higher is better.
+    movement : float
+        Movement of the training loss from epoch to epoch over the run's; NaN if unknown.
+    """
+
+    nats: float
+    error: float
+    accuracy: float = -math.inf
+    accuracy_error: float = 0.0
+    movement: float = math.nan
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is beyond chance."""
+        is_beyond_chance = self.nats > max(SURE_SE * self.error, LEAST_GAIN_NATS)
+        return is_beyond_chance and self.accuracy >= -self.accuracy_error
+
+    @property
+    def is_calmer(self) -> bool:
+        """Whether the movement is halved and nothing is lost."""
+        return self.movement <= LEAST_CALMING and self.nats >= 0 and self.accuracy >= 0
+
+    def __str__(self) -> str:
+        moves = f", movement x{self.movement:.2g}" if math.isfinite(self.movement) else ""
+        return (
+            f"{self.nats:+.2f} +- {self.error:.2f} nats, {100 * self.accuracy:+.1f} +-"
+            f" {100 * self.accuracy_error:.1f} points{moves}"
+        )
+
+
+@dataclass(eq=False)
+class Entry:
+    """An option and what its last training gave."""
+
+    option: Option
+    loss: Floats  # of each validation window
+    result: ArmResult
+    gain: Gain
+    cost_epochs: float
+
+    @property
+    def score(self) -> float:
+        """Mean loss; infinity if the training failed."""
+        return float(self.loss.mean())
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """What a race came to.
+
+    Parameters
+    ----------
+    adopted : Entry or None
+        The settings that do better than the run beyond chance.
+    entries : tuple of Entry
+        All options that were trained, the best first.
+    untried : tuple of Option
+        Options that the budget did not reach.
+    note : str
+        Why these settings, or why none.
+    """
+
+    adopted: Entry | None
+    entries: tuple[Entry, ...]
+    untried: tuple[Option, ...]
+    note: str
+
+    def trials(self) -> list[Trial]:
+        """Return the trainings for the report."""
+        return [self._trial(entry) for entry in self.entries]
+
+    def _trial(self, entry: Entry) -> Trial:
+        is_adopted = entry is self.adopted
+        gain, option = entry.gain, entry.option
+        lost = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
+        said = entry.result.failed or f"validation loss lower by {gain} than the run's"
+        return Trial(
+            cause=option.cause,
+            name=option.name,
+            change=dict(option.change),
+            kind=KIND,
+            outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
+            sentence=f"{option.name}: {said}.",
+            n_pairs=1,
+            noise_ratio=gain.movement if math.isfinite(gain.movement) else None,
+            raw_change=-gain.nats if math.isfinite(gain.nats) else None,
+            curves={"B": [[float(v) for v in entry.result.fixed_loss]]},
+            cost_epochs=entry.cost_epochs,
+        )
+
+
+class Judge:
+    """Compares settings with the run, on its validation windows.
+
+    Parameters
+    ----------
+    lab : Lab
+        Of the run.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        record, validation = lab.record, lab.validation
+        assert validation is not None
+        self.target, self.n_classes = validation.target, lab.n_classes
+        groups = validation.groups
+        self.groups = np.arange(len(self.target)) if groups is None else groups
+        outputs = lab.val_outputs()
+        self.loss, self.is_right = self._judged(outputs)
+        self.movement = movement(np.asarray(record.fixed_loss, np.float64))
+
+    def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
+        """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
+        n = len(self.target)
+        if outputs is None or not np.isfinite(outputs).all():
+            return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)
+        loss = logsumexp(outputs, axis=1) - outputs[np.arange(n), self.target]
+        return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
+
+    def enter(self, option: Option, result: ArmResult, cost_epochs: float) -> Entry:
+        """Return what a training gave, against the run."""
+        outputs = result.val_outputs
+        if result.failed or outputs is None or not np.isfinite(outputs).all():
+            loss = np.full(len(self.target), math.inf)
+            return Entry(option, loss, result, Gain(-math.inf, 0.0), cost_epochs)
+        loss, is_right = self._judged(outputs)
+        nats, error = paired(self.loss - loss, self.groups)
+        accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
+        own = movement(result.fixed_loss)
+        ratio = own / self.movement if self.movement > 0 else math.nan
+        gain = Gain(nats, error, accuracy, accuracy_error, ratio)
+        return Entry(option, loss, result, gain, cost_epochs)
+
+
+def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
+    """Return the mean of a gain of each window, and its standard error over groups."""
+    mean = float(gain.mean())
+    codes = np.unique(groups, return_inverse=True)[1]
+    sums = np.bincount(codes, gain - mean)
+    n_groups = len(sums)
+    if n_groups < 2:
+        return mean, math.inf
+    return mean, float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
+
+
+def movement(loss: Floats) -> float:
+    """Return how much a training loss moves over the second half of its epochs; NaN if too few."""
+    late = loss[len(loss) // 2 :]
+    late = late[np.isfinite(late)]
+    return float(metrics.mean_noise(late)) if len(late) >= 4 else math.nan
+
+
+def run_race(
+    lab: Lab,
+    purse: Purse,
+    causes: Sequence[Cause],
+    *,
+    may_calm: bool = True,
+    allowed: frozenset[str] | None = None,
+    say: Callable[[str], Any] = lambda _: None,
+) -> RaceResult:
+    """Train with other settings, from first weights and with the schedule compressed.
+
+    As many options as the budget allows are trained for at least 60 steps each, then the three best
+    for longer, then the best one for what is left of the budget. Settings are adopted when their
+    validation loss is lower than the run's by two standard errors over groups and their accuracy is
+    no lower, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
+    Among settings that differ by less than a standard error, a single change is preferred, because
+    it names the cause.
+
+    Parameters
+    ----------
+    lab : Lab
+        Of the run, with validation windows.
+    purse : Purse
+        What may be spent.
+    causes : sequence of Cause
+        As the statistics rank them; they order the single changes.
+    may_calm : bool, default=True
+        Whether a calmer curve alone is worth other settings.
+    allowed : frozenset of str, optional
+        Arguments that may change.
+    say : callable, optional
+        Gets a line before each stage.
+
+    Returns
+    -------
+    RaceResult
+        Without adopted settings where none does better, or where there are no validation windows.
+    """
+    if lab.validation is None:
+        return RaceResult(None, (), (), "There are no validation windows to compare settings on.")
+    judge = Judge(lab)
+    options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
+    entries: dict[str, Entry] = {}
+
+    for stage, (n_kept, share) in enumerate(STAGES):
+        ranked = sorted(entries.values(), key=lambda one: one.score)[:n_kept]
+        chosen = [one.option for one in ranked] or options
+        shared = _share_out(lab, chosen, share * purse.left, stage)
+        pairs = [(one, arm) for one, arm in shared if _is_longer(arm, entries.get(one.name))]
+        if not pairs:
+            continue
+        arms = [arm for _, arm in pairs]
+        say(f"training with {len(arms)} other setting(s)")
+        for (option, arm), result in zip(pairs, purse.run(arms), strict=True):
+            entries[option.name] = judge.enter(option, result, lab.cost_of(arm))
+    good = [
+        one for one in entries.values() if one.gain.is_sure or (may_calm and one.gain.is_calmer)
+    ]
+    adopted = _chosen(good) if good else None
+    ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
+    untried = tuple(one for one in options if one.name not in entries)
+    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked))
+
+
+def _share_out(
+    lab: Lab, options: Sequence[Option], budget: float, seed: int
+) -> list[tuple[Option, Arm]]:
+    """Return trainings of about as many steps each: of all options that a budget allows."""
+    shortest = [_arm(lab, one, LEAST_STEPS, seed) for one in options]
+    kept: list[tuple[Option, Arm]] = []
+    for pair in zip(options, shortest, strict=True):
+        if _cost(lab, [*kept, pair]) <= budget:
+            kept.append(pair)
+    longest = kept
+    for n_steps in LEAST_STEPS * 1.25 ** np.arange(1, 60):
+        longer = [(one, _arm(lab, one, n_steps, seed)) for one, _ in kept]
+        if _cost(lab, longer) > budget:
+            break
+        longest = longer
+    return longest
+
+
+def _cost(lab: Lab, arms: Sequence[tuple[Option, Arm]]) -> float:
+    return sum(lab.cost_of(arm) for _, arm in arms)
+
+
+def _is_longer(arm: Arm, before: Entry | None) -> bool:
+    return before is None or arm.n_epochs >= LONGER * before.result.arm.n_epochs
+
+
+def _arm(lab: Lab, option: Option, n_steps: float, seed: int) -> Arm:
+    """Return a training of an option of about so many steps, and no longer than the run."""
+    n_windows = len(lab.train.target)
+    batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
+    n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
+    return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), seed=seed, change=option.change)
+
+
+def _chosen(entries: Sequence[Entry]) -> Entry:
+    """Return the best, or a single change that is worse by less than a standard error."""
+    best = min(entries, key=lambda one: one.score)
+    if best.option.cause != SEVERAL:
+        return best
+    near = [
+        one
+        for one in entries
+        if one.option.cause != SEVERAL
+        and one.gain.is_sure
+        and best.gain.nats - one.gain.nats <= best.gain.error
+    ]
+    return min(near, key=lambda one: one.score) if near else best
+
+
+def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
+    if adopted is not None:
+        gain = adopted.gain
+        why = (
+            f"its validation loss is lower by {gain.nats:.2f} +- {gain.error:.2f} nats"
+            if gain.is_sure
+            else f"its training loss moves {gain.movement:.2g} times as much as the run's, and the"
+            " validation loss is no higher"
+        )
+        return (
+            f"{adopted.option.name[:1].upper()}{adopted.option.name[1:]}: after"
+            f" {adopted.result.arm.n_epochs} epochs {why}."
+        )
+    if not entries:
+        return "The budget did not reach to a training with other settings."
+    best = entries[0]
+    return (
+        f"None of {len(entries)} other settings did better than the run beyond chance. The best,"
+        f" {best.option.name}: {best.gain}."
+    )

@@ -1,0 +1,180 @@
+"""The race of settings: which are tried, what they cost, and which are adopted."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.probes.arm import ArmResult, LabWindows
+from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.race.options import SEVERAL, list_options
+from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
+from sensorseq.training_record import TrainingRecord
+
+N_VAL, N_CLASSES = 60, 3
+TARGET = np.arange(N_VAL) % N_CLASSES
+DEFAULTS = SensorLSTMClassifier().get_params(deep=False)
+OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "constant"}
+
+
+class KnownLab:
+    """A lab in which the quality of each setting is known: the share of sure and right windows."""
+
+    def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
+        self.quality, self.own, self.calm = quality, own, calm
+        self.arguments, self.defaults = arguments, DEFAULTS
+        self.changeable = frozenset(arguments) - {"random_state", "callbacks", "max_epochs"}
+        self.n_epochs, self.n_classes = n_epochs, N_CLASSES
+        rng = np.random.default_rng(0)
+        self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))
+        self.train = LabWindows(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
+        groups = np.arange(N_VAL) // 3
+        self.validation = LabWindows(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
+        self.arms = []
+
+    def cost_of(self, arm):
+        return float(arm.n_epochs)
+
+    def outputs(self, right):
+        outputs = np.zeros((N_VAL, N_CLASSES))
+        outputs[np.arange(N_VAL), TARGET] = np.where(np.arange(N_VAL) < right * N_VAL, 3.0, -1.0)
+        return outputs
+
+    def val_outputs(self):
+        return self.outputs(self.own)
+
+    def run(self, arms):
+        self.arms += arms
+        return [self.result(arm) for arm in arms]
+
+    def result(self, arm):
+        right = self.quality.get(arm.name, self.own)
+        noise = 0.01 if arm.name in self.calm else 0.2
+        loss = 1 + np.random.default_rng(arm.seed).normal(0, noise, arm.n_epochs)
+        none = np.zeros(0)
+        failed = "the loss is not finite" if right is None else ""
+        outputs = None if right is None else self.outputs(right)
+        return ArmResult(arm, loss, none, none, none, math.nan, None, None, failed, outputs)
+
+
+def race(lab, budget=1000.0, causes=(), **options):
+    purse = Purse(lab, budget)
+    result = run_race(lab, purse, causes, **options)
+    assert purse.spent <= budget
+    return result
+
+
+def test_what_does_better_beyond_chance_is_adopted():
+    result = race(KnownLab({"the defaults": 0.95}))
+    assert result.adopted.option.name == "the defaults"
+    assert "lower by" in result.note
+    assert [trial.outcome for trial in result.trials()].count("confirmed") == 1
+    assert result.trials()[0].change == dict(result.adopted.option.change)
+
+
+def test_nothing_is_adopted_where_nothing_does_better():
+    lab = KnownLab({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
+    result = race(lab)
+    assert result.adopted is None
+    assert "beyond chance" in result.note
+    assert all(trial.outcome != "confirmed" for trial in result.trials())
+
+
+def test_a_single_change_that_does_as_well_is_preferred_and_names_the_cause():
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
+    assert race(lab).adopted.option.cause == "learning_rate"
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.7})
+    assert race(lab).adopted.option.cause == SEVERAL
+
+
+def test_a_calmer_run_counts_only_where_the_run_fluctuates():
+    lab = KnownLab({}, calm=("cosine decay",))
+    assert race(lab).adopted.option.name == "cosine decay"
+    assert race(lab, may_calm=False).adopted is None
+    assert race(KnownLab({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
+
+
+def test_a_training_that_fails_is_rejected():
+    result = race(KnownLab({"the defaults": None, "cosine decay": 0.9}))
+    outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}
+    assert outcome["the defaults"] == ("rejected", "the defaults: the loss is not finite.")
+    assert result.adopted.option.name == "cosine decay"
+
+
+def test_the_best_are_trained_longer_and_none_longer_than_the_run():
+    lab = KnownLab({"the defaults": 0.9})
+    race(lab, budget=100.0)
+    epochs = [arm.n_epochs for arm in lab.arms if arm.name == "the defaults"]
+    assert epochs == sorted(set(epochs))
+    assert max(arm.n_epochs for arm in lab.arms) <= lab.n_epochs
+    assert min(arm.n_epochs for arm in lab.arms) * 10 >= LEAST_STEPS  # 320 windows by 32
+    assert len({arm.name for arm in lab.arms if arm.seed}) < len({arm.name for arm in lab.arms})
+
+
+def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
+    result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "observed", 0.9, "")])
+    assert [entry.option.name for entry in result.entries] == ["the defaults"]
+    assert len(result.untried) > 5
+    nothing = race(KnownLab({}), budget=3.0)
+    assert not nothing.entries
+    assert "budget" in nothing.note
+
+
+def test_without_validation_windows_there_is_nothing_to_compare_on():
+    lab = KnownLab({"the defaults": 1.0})
+    lab.validation = None
+    assert "no validation windows" in race(lab).note
+    assert not lab.arms
+
+
+def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
+    lab = KnownLab({})
+    causes = [Cause("preprocessing", "observed", 0.4, ""), Cause("optimizer", "observed", 0.6, "")]
+    lab.arguments = {**OWN, "scale": None, "hidden_size": 4}
+    options = list_options(lab, causes)
+    assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]
+    clf = SensorLSTMClassifier(**lab.arguments)
+    for option in options:
+        assert all(lab.arguments[name] != value for name, value in option.change.items())
+        clf.set_params(**option.change)  # accepted
+    assert "hidden_size" not in options[1].change
+    few = list_options(lab, causes, frozenset(("learning_rate",)))
+    assert {name for option in few for name in option.change} == {"learning_rate"}
+
+
+@given(st.integers(2, 9), st.integers(1, 6), st.integers(0, 99))
+def test_the_error_over_equal_groups_is_that_of_their_means(n_groups, size, seed):
+    gain = np.random.default_rng(seed).normal(size=(n_groups, size))
+    mean, error = paired(gain.ravel(), np.repeat(np.arange(n_groups), size))
+    assert mean == pytest.approx(gain.mean())
+    assert error == pytest.approx(gain.mean(axis=1).std(ddof=1) / math.sqrt(n_groups))
+
+
+@pytest.mark.trains
+def test_a_run_with_a_rate_far_too_high_is_repaired():
+    rng = np.random.default_rng(0)
+
+    def draw(n, first_group):
+        y = np.arange(n) % 3
+        t = np.arange(40)
+        phase = rng.uniform(0, 6.3, (n, 1))
+        X = np.sin((0.2 + 0.15 * y[:, None]) * t + phase) + rng.normal(0, 0.3, (n, 40))
+        return X[:, :, None], y, first_group + np.arange(n) // 3
+
+    X, y, groups = draw(180, 0)
+    X_new, y_new, _ = draw(240, 1000)
+    settings = {"hidden_size": 16, "features": None, "refit": None, "device": "cpu"}
+    sick = SensorLSTMClassifier(
+        **settings, learning_rate=1.0, optimizer="adam", lr_schedule="constant", max_epochs=40,
+        max_grad_norm=None, random_state=0,
+    ).fit(X, y, groups=groups)  # fmt: skip
+    report = sick.fluctuation_
+    lab = report.origin.open(report.record, X, y, groups=groups)
+    result = run_race(lab, Purse(lab, 2.0 * lab.n_epochs), report.causes)
+    assert result.adopted is not None
+    healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
+    assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
