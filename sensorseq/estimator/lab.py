@@ -116,12 +116,6 @@ class FitOrigin:
             prepared = estimator._prepare_fit(X, y, **keywords)
         return FitLab(self, record, estimator, prepared, (X, y, keywords))
 
-    def window_maker(self, lab: "FitLab", recordings: Any) -> Callable[[float], "FitLab"]:
-        """Return what makes labs of longer and shorter windows of the same recordings."""
-        from sensorseq.estimator.other_windows import window_maker
-
-        return window_maker(lab, recordings)
-
     def repaired(self, changes: Mapping[str, Any]) -> Any:
         """Return an unfitted estimator with some arguments changed."""
         return copied(self.estimator).set_params(**changes)

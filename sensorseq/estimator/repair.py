@@ -64,7 +64,7 @@ def repair_fit(
     *,
     verbose: int = 0,
 ) -> Repair:
-    """Probe a fit and fit again with its smallest proved repair.
+    """Probe a fit and fit again with the settings that were adopted.
 
     The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
     its validation accuracy is not lower by more than 2 points or one standard error.
@@ -83,16 +83,15 @@ def repair_fit(
     if report.verdict not in TROUBLED:
         return Repair(report)
     try:
-        proof = probe_fit(report, X, y, given, verbose=verbose, is_clocked=False)
+        may_change = frozenset(report.origin.estimator.get_params(deep=False)) - NOT_ADOPTED
+        proof = probe_fit(
+            report, X, y, given, verbose=verbose, is_clocked=False, allowed=may_change
+        )
     except ArgumentError as error:  # a fit that cannot be run again is a fit all the same
         warn_caller(f"auto_repair=True could not look for a cause: {error}")
         return Repair(report)
     assert proof.probes is not None
-    changes = {name: v for name, v in proof.probes.repair.items() if name not in NOT_ADOPTED}
-    if len(changes) < len(proof.probes.repair):
-        left = ", ".join(name for name in proof.probes.repair if name in NOT_ADOPTED)
-        note = f"{proof.probes.note} A fit cannot change {left} of its estimator: apply() can."
-        return Repair(replace(proof, probes=replace(proof.probes, note=note)))
+    changes = dict(proof.probes.repair)
     if not changes:
         return Repair(proof)
     fitted = refit(proof.origin.repaired(changes))

@@ -29,7 +29,7 @@ def draw_arms(trial: Trial) -> str:
         (name, style, words, [drawable(curve) for curve in trial.curves.get(name, ())][:_CURVES])
         for name, style, words in (
             ("A'", "arm-other", "A'"),
-            ("A", "arm-same", "A: unchanged"),
+            ("A", "arm-same", "A: the run" if trial.kind == "race" else "A: unchanged"),
             ("B", "arm-changed", f"B: {trial.name}"),
         )
     ]

@@ -28,6 +28,7 @@ OUTCOMES = {
 KINDS = {
     "snapshot": "re-runs from a state of this run",
     "init": "re-runs from first weights",
+    "race": "trained with other settings",
     "replay": "replay of single steps",
     "inference": "no step of training",
 }

@@ -223,28 +223,25 @@ class FluctuationReport:
         y_val: Any = None,
         groups_val: Any = None,
         lengths_val: Any = None,
-        recordings: Any = None,
         budget: float = 1.0,
         verbose: int = 1,
     ) -> "FluctuationReport":
-        """Find the cause by controlled re-runs of the fit.
+        """Look for settings with which the fit does better, and for the cause.
 
-        Parts of the fit are run again from its snapshots: as they were, in other orders, and with
-        one thing changed. A change that calms the run surely, and costs no progress, proves its
-        cause (an average of the weights, which calms any run, only where the noise costs loss, or
-        another change passes as well); of a run that learned nothing, diverged, or is calm and may
-        be more accurate, one with a lower loss, from first weights. The fit itself is left as it
-        is.
+        The fit is trained again with other settings, side by side and for fewer epochs: the
+        defaults, and changes of one argument. Settings are adopted when their validation loss is
+        lower by two standard errors over groups and their accuracy is no lower, or when they halve
+        the movement of a loss that fluctuates and lose nothing. If one changed argument is enough,
+        its cause is proved. Where nothing does better, nothing is changed. The fit itself is left
+        as it is.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
-            As they were given to `fit`.
-        recordings : list of Recording, optional
-            What the windows were cut from, to try windows of other lengths. Without them
-            ``sequence_length`` is tried on shorter windows only.
+            As they were given to `fit`. Without validation windows there is nothing to compare on.
         budget : float, default=1.0
-            What the probes may cost, in times of the fit; 0.3 is a quick look.
+            What this may cost, in times of the fit; a fit of less than a second counts as one
+            second.
         verbose : int, default=1
             0 says nothing while it runs.
 
@@ -272,10 +269,10 @@ class FluctuationReport:
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        return probe_fit(self, X, y, given, recordings=recordings, budget=budget, verbose=verbose)
+        return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
 
     def apply(self) -> Any:
-        """Return an unfitted estimator with the smallest repair that was proved.
+        """Return an unfitted estimator with the settings that `probe` adopted.
 
         Raises
         ------
@@ -285,7 +282,7 @@ class FluctuationReport:
         Warns
         -----
         UserWarning
-            When nothing was proved: the estimator is an unchanged one.
+            When nothing was adopted: the estimator is an unchanged one.
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(

@@ -3,6 +3,7 @@
 import pytest
 from fake_lab import FakeLab
 
+from sensorseq.fluctuation.causes.cause import Trial
 from sensorseq.fluctuation.probes import probe
 from sensorseq.fluctuation.probes.arm import Arm
 from sensorseq.fluctuation.probes.purse import Findings, Purse
@@ -53,8 +54,9 @@ def test_the_purse_pays_for_evaluating_twice(monkeypatch):
         paid.append(purse.spent)
         raise KeyboardInterrupt
 
-    trial = probe.Trial("evaluation_not_deterministic", "", {}, "inference", "rejected", ".")
-    trial = probe.replace(trial, cost_epochs=2.5)
+    trial = Trial(
+        "evaluation_not_deterministic", "", {}, "inference", "rejected", ".", cost_epochs=2.5
+    )
     monkeypatch.setattr(probe, "zero_test", lambda lab: Findings([trial]))
     monkeypatch.setattr(probe, "self_test", stop)
     probe.probe_lab(FakeLab(), FluctuationReport("fluctuating", "mild", (), n_epochs=30))

@@ -12,7 +12,7 @@ from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab, LabWindows
 from sensorseq.fluctuation.probes.confident import Disagreement, weigh_labels
 from sensorseq.fluctuation.probes.folds import assign_folds
-from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
+from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 
 RECOMMENDATION: Mapping[str, Any] = {"label_smoothing": 0.1}
@@ -249,7 +249,7 @@ class _Search:
         self, outcome: str, sentence: str, *, n_pairs: int = 0, suspects: bool = True
     ) -> Findings:
         trial = _trial(outcome, sentence, "init", self._purse.spent - self._spent, n_pairs)
-        found = RaceFindings([trial], suspects=self._suspects() if suspects else [])
+        found = Findings([trial], suspects=self._suspects() if suspects else [])
         if outcome == "confirmed":
             # What repairs it are right labels; the argument was not tried.
             proof = Proof(_CAUSE, "", {}, sentence, (trial.name,), (RECOMMENDATION,))

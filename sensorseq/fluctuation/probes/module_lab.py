@@ -313,16 +313,6 @@ class ModuleOrigin:
         """Return what runs it again, on the windows that `probe_module` was given."""
         return self.lab
 
-    def window_maker(self, lab: Lab, recordings: Any) -> Callable[[float], Lab]:
-        """Raise, for windows of other lengths are not ours to cut.
-
-        Raises
-        ------
-        ArgumentError
-            Always.
-        """
-        raise ArgumentError("recordings are for estimators; give probe_module other windows.")
-
     def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
         """Return a report as the probes take it: it recommends arguments that `lab` knows."""
         return replace(report, causes=self.causes)

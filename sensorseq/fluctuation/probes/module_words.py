@@ -1,12 +1,10 @@
 """Changes to a training loop of one's own, in the words of torch."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Trial
-from sensorseq.fluctuation.probes import first_weights
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.fluctuation.run import plural
 
@@ -79,16 +77,9 @@ _MEANT: dict[tuple[str, Any], str] = {
 }
 # What probes say of an estimator's fit, and what that is for a module.
 PHRASES = {
-    "no argument that differs from the run's could be tried": (
-        "nothing that could repair it can be changed from outside of your code"
-    ),
-    "report.probe with a larger budget": "probe_module with a larger budget",
-    "longer windows need recordings=": "longer windows are yours to cut",
-    "report.probe(X, y, recordings=...)": "probe_module with longer windows as X",
     "a fit of its own, not beside others, with a validation part": "validation_fraction above 0",
     "a fit with a validation part": "validation_fraction above 0",
     "a validation part": "validation_fraction above 0",
-    "groups= in fit and here": "groups=",
     "other data or other keywords than fit was given, or the processor sums in another order": (
         "module or optimizer keep something beside their state_dict, or draw from a generator of"
         " their own, or the processor sums in another order"
@@ -155,10 +146,7 @@ def _joined(parts: Sequence[str]) -> str:
 
 def in_words(report: FluctuationReport) -> FluctuationReport:
     """Return a report that recommends no argument of an estimator: its advice has words for all."""
-    proved = [cause.recommendation for cause in report.causes if cause.grade == "proved"]
-    probes = report.probes
-    if probes is not None:
-        probes = _probes_in_words(probes, [*proved, probes.repair])
+    probes = None if report.probes is None else _probes_in_words(report.probes)
     causes = tuple(_cause_in_words(cause) for cause in report.causes)
     return replace(report, causes=causes, probes=probes, of_module=True)
 
@@ -178,18 +166,10 @@ def _cause_in_words(cause: Cause) -> Cause:
     )
 
 
-def _probes_in_words(probes: Probes, changes: Sequence[Mapping[str, Any]]) -> Probes:
+def _probes_in_words(probes: Probes) -> Probes:
     note = _rephrased(probes.note)
     if probes.repair:
-        # what is taken is said first: there is little room on a screen
-        own = f"{first_weights.in_words(probes.repair)} was proved."
-        if note.startswith(own):
-            note = f"It was proved.{note[len(own) :]}"
         note = f"Take {say_change(probes.repair)}. {note}".strip()
-    for change in sorted(filter(None, changes), key=len, reverse=True):
-        call = re.escape(first_weights.in_words(change))
-        words = say_change(change)
-        note = re.sub(rf"(?<!\w){call}(?![\w.]*\d)", words.replace("\\", r"\\"), note)
     return replace(
         probes,
         repair={},

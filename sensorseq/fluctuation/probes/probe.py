@@ -1,45 +1,34 @@
-"""probe_lab: the probes of a run in their order, and the report that comes of them."""
+"""probe_lab: what is tried on a run, in its order, and the report that comes of it."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.causes.cause import (
-    TROUBLED,
-    Cause,
-    NotTested,
-    Probes,
-    Trial,
-    hidden_cause,
-)
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
-from sensorseq.fluctuation.probes.first_weights import Repair
 from sensorseq.fluctuation.probes.label_noise import label_noise_probe
-from sensorseq.fluctuation.probes.length import length_probe
-from sensorseq.fluctuation.probes.minimal import minimal_repair
-from sensorseq.fluctuation.probes.proof import Proof, RaceFindings
+from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Findings, Purse
-from sensorseq.fluctuation.probes.race import race
 from sensorseq.fluctuation.probes.regrade import regrade
 from sensorseq.fluctuation.probes.self_test import is_of_ensemble, self_test
-from sensorseq.fluctuation.probes.shift import shift_probe
-from sensorseq.fluctuation.probes.spikes import spike_replay
-from sensorseq.fluctuation.probes.verify import verify
 from sensorseq.fluctuation.probes.zero_test import zero_test
+from sensorseq.fluctuation.race.options import SEVERAL
+from sensorseq.fluctuation.race.race import RaceResult, run_race
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 
 # Of the budget, in epochs: side by side, without details, one costs 0.6 to 0.9 of one of the fit.
-PURSE_SHARE = 1.4
-CLOCK_SHARE = 0.95  # of the time: the last re-run ends a little later than was thought
-REPAIR_SHARE = 0.15  # of the purse, kept for finding the smallest repair
-LEAST_CALMING = 0.7  # noise with clipping over that without, where replays are to count as a proof
-SUSPICION = 0.1  # confidence from which a cause of its own probe is looked into
+# The clock ends it earlier where there is one.
+PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
+CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
+LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
+SUSPICION = 0.1  # confidence from which labels are looked into
+NOTHING = "Nothing was tried."
 
 
 def probe_lab(
@@ -48,7 +37,7 @@ def probe_lab(
     budget: float = 1.0,
     fit_s: float = 0.0,
     *,
-    make_windows: Callable[[float], Lab] | None = None,
+    allowed: frozenset[str] | None = None,
     say: Callable[[str], Any] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
     began_s: float | None = None,
@@ -66,8 +55,8 @@ def probe_lab(
         What the probes may cost, in times of the fit.
     fit_s : float
         Seconds of the fit; probes end when `budget` times as many have gone by. 0 for no clock.
-    make_windows : callable, optional
-        Gives the lab of windows that are so many times as long.
+    allowed : frozenset of str, optional
+        Arguments that a repair may change; all by default.
     say : callable, optional
         Gets a line before each part.
     clock : callable
@@ -83,44 +72,47 @@ def probe_lab(
         The same verdict; causes with the grades that the trials gave them; `probes`.
     """
     started = clock() if began_s is None else began_s
+    clocked = is_clocked and fit_s > 0
+    longer = max(1.0, LEAST_FIT_S / fit_s) if clocked else 1.0
     purse = Purse(
         lab,
-        (PURSE_SHARE if is_clocked else 1.0) * budget * lab.n_epochs,
-        CLOCK_SHARE * budget * fit_s if fit_s > 0 and is_clocked else math.inf,
+        (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
+        CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
         fit_s / max(1, lab.n_epochs),
         clock=clock,
         began_s=started,
     )
-    findings, facts = (
-        RaceFindings(),
-        check_data(lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments),
+    facts: list[Cause] = check_data(
+        lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments
     )
-    repair, sentence = Repair({}, ""), "Nothing was replayed: the run does not need it."
+    findings, note, sentence = Findings(), NOTHING, ""
+    repair: dict[str, Any] = {}
     try:
         passes = zero_test(lab)
         purse.charge(sum(trial.cost_epochs for trial in passes.trials))
         findings.join(passes)
-        is_hidden = hidden_cause(report.verdict, report.causes) is not None
-        if report.verdict in TROUBLED or is_hidden:
-            say("replaying a part of the run as it was")
-            is_same, sentence = self_test(lab, purse)
-            if is_same:
-                course = _Course(lab, purse, report, facts, findings, say, make_windows)
-                repair = course.find_repair()
-            else:
-                repair = Repair({}, f"Nothing could be proved. {sentence}")
-                findings.not_tested += _unreplayed(lab, report.causes)
-                facts = []  # of data that may be another's
+        say("replaying a part of the run as it was")
+        is_same, sentence = self_test(lab, purse)
+        if is_same:
+            _look(lab, purse, report, facts, findings, say)
+            result = run_race(
+                lab,
+                purse,
+                report.causes,
+                may_calm=report.verdict == "fluctuating",
+                allowed=allowed,
+                say=say,
+            )
+            _take(findings, result)
+            repair, note = _repair(findings, result)
         else:
-            verdict = report.verdict.replace("_", " ")
-            repair = Repair({}, f"The verdict is {verdict}: there is nothing to repair.")
+            note = f"Nothing was tried. {sentence}"
+            findings.not_tested += _unreplayed(lab, report.causes)
+            facts = []  # of data that may be another's
     except KeyboardInterrupt:
-        repair = Repair({}, "The probes were interrupted; this is what they had come to.")
+        repair, note = {}, "The probes were interrupted."
     causes = regrade(
-        (*facts, *report.causes),
-        findings.trials,
-        _ordered(findings),
-        calm=report.verdict == "normal",
+        (*facts, *report.causes), findings.trials, findings.proofs, calm=report.verdict == "normal"
     )
     elapsed = clock() - started
     probes = Probes(
@@ -132,100 +124,67 @@ def probe_lab(
         trials=tuple(findings.trials),
         not_tested=without_trial(findings),
         suspects=tuple(findings.suspects),
-        repair=repair.change,
-        previous={name: lab.arguments.get(name) for name in repair.change},
-        note=repair.note,
+        repair=repair,
+        previous={name: lab.arguments.get(name) for name in repair},
+        note=note,
     )
     return replace(report, causes=causes, probes=probes)
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What the probes of one run share."""
-
-    lab: Lab
-    purse: Purse
-    report: FluctuationReport
-    facts: Sequence[Cause]
-    findings: RaceFindings
-    say: Callable[[str], Any]
-    make_windows: Callable[[float], Lab] | None
-
-    def find_repair(self) -> Repair:
-        """Run the probes that a run calls for, and find what repairs it."""
-        purse = self.purse
-        whole = purse.n_epochs
-        purse.n_epochs = purse.spent + (1 - REPAIR_SHARE) * (whole - purse.spent)
-        if self.report.verdict in TROUBLED:
-            self._probe_trouble()
-        else:
-            causes, verdict = self.report.causes, self.report.verdict
-            self.findings.join(race(self.lab, purse, causes, verdict, self.say))
-        purse.n_epochs = whole
-        proofs = _ordered(self.findings)
-        repair = minimal_repair(self.lab, purse, proofs, self.say)
-        return verify(self.lab, purse, proofs, repair, self.say)
-
-    def _probe_trouble(self) -> None:
-        """Run the probes that a troubled run calls for, likeliest first."""
-        lab, purse, report, findings = self.lab, self.purse, self.report, self.findings
-        causes = (*self.facts, *report.causes)
-        suspected = {cause.name for cause in causes if cause.confidence >= SUSPICION}
-        findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
-        findings.join(race(lab, purse, causes, report.verdict, self.say, report.history))
-        # Models for its labels cost a third of the fit: not where it is explained without them.
-        is_explained = any(proof.names_cause for proof in findings.proofs)
-        is_explained = is_explained and "label_noise" not in suspected
-        probes: dict[str, tuple[str, Callable[[], Findings]]] = {
-            "label_noise": (
-                "asking networks for the labels of windows that they have not seen",
-                lambda: label_noise_probe(lab, purse, is_free=is_explained),
-            ),
-            "distribution_shift": (
-                "validating on windows of the training groups",
-                lambda: shift_probe(lab, purse),
-            ),
-            "sequence_length": (
-                "training on windows of other lengths",
-                lambda: length_probe(lab, purse, self.make_windows, tried=findings.trials),
-            ),
-            "gradient_clipping": (
-                "replaying the steps before leaps of the loss",
-                lambda: spike_replay(lab, purse),
-            ),
-        }
-        for name, (what, probe) in probes.items():
-            # the margins of a run that fluctuates are a free first look at its labels
-            is_free = name == "label_noise" and report.verdict == "fluctuating"
-            if name in suspected or is_free:
-                self.say(what)
-                findings.join(probe())
-            elif not any(trial.cause == name for trial in findings.trials):
-                findings.not_tested.append(NotTested(name, "nothing in the run points to it"))
+def _look(
+    lab: Lab,
+    purse: Purse,
+    report: FluctuationReport,
+    facts: Sequence[Cause],
+    findings: Findings,
+    say: Callable[[str], Any],
+) -> None:
+    """Look at what needs no other settings: the epoch that was kept, and the labels."""
+    if report.verdict not in TROUBLED:
+        return
+    findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
+    suspected = {cause.name for cause in (*facts, *report.causes) if cause.confidence >= SUSPICION}
+    is_free = report.verdict == "fluctuating"  # the margins of the run serve
+    if "label_noise" in suspected or is_free:
+        say("asking networks for the labels of windows that they have not seen")
+        findings.join(label_noise_probe(lab, purse, is_free="label_noise" not in suspected))
 
 
-def _ordered(findings: RaceFindings) -> list[Proof]:
-    """Return what is proved: by the race first, then by the probes beside it."""
-    raced = {proof.cause for proof in findings.proofs}
-    if any(_speaks_against_clipping(trial) for trial in findings.trials):
-        raced.add("gradient_clipping")
-    beside = [
-        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
-        for trial in confirmed(findings.trials)
-        if trial.kind in ("replay", "inference") and trial.cause not in raced
+def _take(findings: Findings, result: RaceResult) -> None:
+    """Note what was raced, and what the adopted settings prove."""
+    findings.trials += result.trials()
+    findings.not_tested += [
+        NotTested(one.cause, "the budget did not reach to it", "a larger budget")
+        for one in result.untried
+        if one.cause != SEVERAL
     ]
-    return [*findings.proofs, *beside]
+    if result.adopted is not None:
+        option = result.adopted.option
+        proof = Proof(
+            option.cause,
+            option.finding,
+            option.change,
+            result.note,
+            (option.name,),
+            names_cause=option.cause != SEVERAL,
+        )
+        findings.proofs.insert(0, proof)
+    raced = {proof.cause for proof in findings.proofs}
+    findings.proofs += [
+        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
+        for trial in findings.trials
+        if trial.kind == "inference" and trial.outcome == "confirmed" and trial.cause not in raced
+    ]
 
 
-def _speaks_against_clipping(trial: Trial) -> bool:
-    """Whether clipping calmed no run as a whole, whatever it did to single leaps.
-
-    The path of a restless run hangs on the least detail: with any change a leap comes elsewhere.
-    """
-    if trial.cause != "gradient_clipping" or trial.kind == "replay":
-        return False
-    ratio = trial.noise_ratio
-    return trial.outcome == "rejected" or ratio is None or ratio > LEAST_CALMING
+def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str]:
+    """Return the arguments that repair the run, and why these."""
+    if result.adopted is not None:
+        return dict(result.adopted.option.change), result.note
+    for proof in findings.proofs:
+        if proof.repair:
+            return dict(proof.repair), f"{proof.sentence} {result.note}"
+    return {}, result.note
 
 
 def _history(report: FluctuationReport) -> History:
@@ -237,11 +196,8 @@ def _history(report: FluctuationReport) -> History:
     return History(rows)
 
 
-def without_trial(findings: RaceFindings) -> tuple[NotTested, ...]:
-    """Return what was not tested, one reason for each cause that has no trial nor a proof.
-
-    A batch size may be proved by re-runs at another rate, which do the same.
-    """
+def without_trial(findings: Findings) -> tuple[NotTested, ...]:
+    """Return what was not tested, one reason for each cause that has no trial nor a proof."""
     tried = {trial.cause for trial in findings.trials}
     tried |= {proof.cause for proof in findings.proofs}
     reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
@@ -249,7 +205,7 @@ def without_trial(findings: RaceFindings) -> tuple[NotTested, ...]:
 
 
 def _unreplayed(lab: Lab, causes: Sequence[Cause]) -> list[NotTested]:
-    reason = "nothing is proved without a replay of the run, see there"
+    reason = "nothing is tried without a replay of the run, see there"
     settle = "a fit with n_models=1" if is_of_ensemble(lab) else ""
     return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
 
@@ -272,8 +228,3 @@ def check_budget(budget: Any) -> float:
             " the fit; 0.3 for a quick look."
         )
     return value
-
-
-def confirmed(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that passed."""
-    return [trial for trial in trials if trial.outcome == "confirmed"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Lab
+from sensorseq.fluctuation.probes.proof import Proof
 
 
 @dataclass
@@ -21,17 +22,21 @@ class Findings:
         What was not, and why.
     suspects : list of Suspect
         Windows whose labels look wrong.
+    proofs : list of Proof
+        What is proved, the best first.
     """
 
     trials: list[Trial] = field(default_factory=list)
     not_tested: list[NotTested] = field(default_factory=list)
     suspects: list[Suspect] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
 
     def join(self, other: "Findings") -> None:
         """Take in what another probe brought back."""
         self.trials += other.trials
         self.not_tested += other.not_tested
         self.suspects += other.suspects
+        self.proofs += other.proofs
 
 
 class Purse:

@@ -18,15 +18,15 @@ def probe_fit(
     y: Any,
     given: Mapping[str, Any],
     *,
-    recordings: Any = None,
     budget: float = 1.0,
     verbose: int = 1,
     is_clocked: bool = True,
+    allowed: frozenset[str] | None = None,
 ) -> "FluctuationReport":
     """Do what `FluctuationReport.probe` says.
 
     Without a clock the count of epochs alone ends the probes: the same fit then has the same
-    proofs on a machine that is busy.
+    proofs on a machine that is busy. `allowed` are the arguments that a repair may change.
     """
     began_s = time.perf_counter()
     budget = check_budget(budget)
@@ -45,15 +45,12 @@ def probe_fit(
     )
     keywords = {name: value for name, value in given.items() if value is not None}
     lab = origin.open(report.record, X, y, **keywords)
-    make_windows = None
-    if recordings is not None:
-        make_windows = origin.window_maker(lab, recordings)
     proof = probe_lab(
         lab,
         origin.in_arguments(report),
         budget,
         origin.fit_s,
-        make_windows=make_windows,
+        allowed=allowed,
         say=say,
         began_s=began_s,
         is_clocked=is_clocked,

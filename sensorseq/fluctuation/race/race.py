@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,12 +97,15 @@ class RaceResult:
         Options that the budget did not reach.
     note : str
         Why these settings, or why none.
+    run_loss : list of float
+        Loss of the fixed training windows in the run, to draw beside theirs.
     """
 
     adopted: Entry | None
     entries: tuple[Entry, ...]
     untried: tuple[Option, ...]
     note: str
+    run_loss: list[float] = field(default_factory=list)
 
     def trials(self) -> list[Trial]:
         """Return the trainings for the report."""
@@ -123,7 +126,7 @@ class RaceResult:
             n_pairs=1,
             noise_ratio=gain.movement if math.isfinite(gain.movement) else None,
             raw_change=-gain.nats if math.isfinite(gain.nats) else None,
-            curves={"B": [[float(v) for v in entry.result.fixed_loss]]},
+            curves={"A": [self.run_loss], "B": [entry.result.fixed_loss.tolist()]},
             cost_epochs=entry.cost_epochs,
         )
 
@@ -228,6 +231,8 @@ def run_race(
     """
     if lab.validation is None:
         return RaceResult(None, (), (), "There are no validation windows to compare settings on.")
+    if not math.isfinite(lab.cost_of(Arm("the run again", 1))):
+        return RaceResult(None, (), (), "The fit continued another one, so it cannot be repeated.")
     judge = Judge(lab)
     options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
     entries: dict[str, Entry] = {}
@@ -249,7 +254,8 @@ def run_race(
     adopted = _chosen(good) if good else None
     ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
     untried = tuple(one for one in options if one.name not in entries)
-    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked))
+    run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
+    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss)
 
 
 def _share_out(
