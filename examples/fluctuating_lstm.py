@@ -141,7 +141,7 @@ def describe(arguments: dict) -> str:
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe, and fit again with the proved repair; print the result; return proof and fits."""
+    """Fit, probe, and fit again with the adopted settings; print the result; return proof and fits."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair
@@ -157,7 +157,7 @@ def compare(name: str, clf, windows: Windows, budget: float):
         print(f"  {'repaired':24}{line(after)}")
         print(f"  by {describe(repair)}; the noise is {before.noise / after.noise:.1f} times lower")
     else:
-        print(f"  nothing was proved: {proof.probes.note}")
+        print(f"  nothing is changed: {proof.probes.note}")
     for cause in proof.causes:
         print(f"  {cause.grade:10}{cause.title}")
     return proof, clf, better
@@ -178,7 +178,7 @@ def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) ->
     print(f"1. THE QUESTION: {len(windows.X)} windows, {n_parameters} parameters\n")
     print(clf.fluctuation_)
 
-    print("\n2. THE CAUSE: parts of the fit are run again, unchanged and with one change\n")
+    print("\n2. THE CAUSE: the network is trained with other settings\n")
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget)
     print(proof)
     for trial in proof.probes.trials:
@@ -188,7 +188,7 @@ def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) ->
     print(f"\n3. THE PAGE: {page}")
 
     repair = proof.probes.repair
-    print(f"\n4. THE REPAIR: {describe(repair) or 'nothing was proved, so nothing is changed'}\n")
+    print(f"\n4. THE REPAIR: {describe(repair) or 'nothing does better, so nothing is changed'}\n")
     before = measure(clf, windows)
     print(f"  {'original':12}{line(before)}")
     if repair:

@@ -1,7 +1,7 @@
 """Option: settings that may repair a run; `list_options`: those worth trying, in their order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
@@ -52,12 +52,16 @@ class Option:
         Arguments and their values.
     finding : str
         Which side of the cause it speaks for.
+    ends_run : bool
+        Whether it is tried on the last part of the run, from a state of it, with a rate that
+        falls to nearly nothing.
     """
 
     name: str
     cause: str
     change: Mapping[str, Any]
     finding: str = ""
+    ends_run: bool = False
 
 
 def list_options(
@@ -94,7 +98,7 @@ def list_options(
             ]
         )
         if change and is_whole and all(change != other.change for other in found):
-            found.append(Option(option.name, option.cause, change, option.finding))
+            found.append(replace(option, change=change))
     return found
 
 
@@ -122,9 +126,15 @@ def _singles(lab: Lab) -> list[Option]:
 
     rate, width = own.get("learning_rate"), own.get("hidden_size")
     options = []
-    if own.get("lr_schedule") == "constant":
+    if own.get("lr_schedule", "constant") == "constant":
         options.append(
-            Option("cosine decay", "learning_rate", {"lr_schedule": "cosine"}, "schedule missing")
+            Option(
+                "cosine decay",
+                "learning_rate",
+                {"lr_schedule": "cosine"},
+                "schedule missing",
+                ends_run=True,
+            )
         )
     if isinstance(rate, int | float) and rate > 0:
         options += [

@@ -14,9 +14,11 @@ from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.purse import Purse
 from sensorseq.fluctuation.race.options import SEVERAL, Option, list_options
+from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
+LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
 # How many options are trained in each stage, longer each time, and the share of what is left.
 STAGES = ((MOST_OPTIONS, 0.5), (3, 0.6), (1, 1.0))
 SURE_SE = 2.0  # standard errors of a gain from which settings are adopted
@@ -57,13 +59,15 @@ class Gain:
     @property
     def is_calmer(self) -> bool:
         """Whether the movement is halved and nothing is lost."""
-        return self.movement <= LEAST_CALMING and self.nats >= 0 and self.accuracy >= 0
+        loses_nothing = self.nats >= 0 and self.accuracy >= -self.accuracy_error
+        return self.movement <= LEAST_CALMING and loses_nothing
 
     def __str__(self) -> str:
         moves = f", movement x{self.movement:.2g}" if math.isfinite(self.movement) else ""
+        lower = "lower" if self.nats >= 0 else "higher"
         return (
-            f"{self.nats:+.2f} +- {self.error:.2f} nats, {100 * self.accuracy:+.1f} +-"
-            f" {100 * self.accuracy_error:.1f} points{moves}"
+            f"validation loss {lower} by {abs(self.nats):.2f} +- {self.error:.2f} nats, accuracy"
+            f" {100 * self.accuracy:+.1f} +- {100 * self.accuracy_error:.1f} points{moves}"
         )
 
 
@@ -115,7 +119,7 @@ class RaceResult:
         is_adopted = entry is self.adopted
         gain, option = entry.gain, entry.option
         lost = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
-        said = entry.result.failed or f"validation loss lower by {gain} than the run's"
+        said = entry.result.failed or f"against the run {gain}"
         return Trial(
             cause=option.cause,
             name=option.name,
@@ -148,7 +152,20 @@ class Judge:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         outputs = lab.val_outputs()
         self.loss, self.is_right = self._judged(outputs)
+        if not (lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")):
+            self._expect_any_late_epoch(record)
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
+
+    def _expect_any_late_epoch(self, record: TrainingRecord) -> None:
+        """Take the mean over the last quarter of the epochs: the last one may have been lucky."""
+        n_late = max(record.n_epochs // 4, 1)
+        margin = np.asarray(record.val_margin[-n_late:], np.float64)
+        if margin.shape[1:] != self.loss.shape or not np.isfinite(margin).all():
+            return
+        # of the cross-entropy the record has what it is with the next likeliest class alone
+        of_two = np.logaddexp(0.0, -margin)
+        self.loss = self.loss + of_two.mean(axis=0) - of_two[-1]
+        self.is_right = record.val_correct[-n_late:].mean(axis=0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
         """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
@@ -285,11 +302,26 @@ def _is_longer(arm: Arm, before: Entry | None) -> bool:
 
 
 def _arm(lab: Lab, option: Option, n_steps: float, seed: int) -> Arm:
-    """Return a training of an option of about so many steps, and no longer than the run."""
+    """Return a training of an option of about so many steps, and no longer than the run.
+
+    What ends the run differently is trained from a state of the run, for the epochs that are left.
+    """
+    start = _last_state(lab) if option.ends_run else None
+    if start is not None:
+        n_left = lab.n_epochs - lab.record.snapshots[start].epoch
+        return Arm(option.name, n_left, start=start, seed=1, decays=True)
     n_windows = len(lab.train.target)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
     return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), seed=seed, change=option.change)
+
+
+def _last_state(lab: Lab) -> int | None:
+    """Return the last state of the run with enough epochs after it; None without one."""
+    for start in range(len(lab.record.snapshots) - 1, 0, -1):
+        if lab.n_epochs - lab.record.snapshots[start].epoch >= LEAST_END_EPOCHS:
+            return start
+    return None
 
 
 def _chosen(entries: Sequence[Entry]) -> Entry:
