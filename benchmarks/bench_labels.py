@@ -228,6 +228,30 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(f"{key[0]:16} {key[1]:12} {key[2]:5.0%}  {len(own):5}  {text}")
 
 
+def page_table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/label_errors.md: means over seeds, in percent."""
+    lines = [
+        "| set | errors | seeds | ours | ours, without the recordings' labels"
+        " | cleanlab, our probabilities | cleanlab, boosting | cleanlab, ridge |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        for kind in KINDS:
+            own = [
+                r["precision"]
+                for r in rows
+                if (r["set"], r["kind"], r["share"]) == (name, kind, 0.1)
+            ]
+            if not own:
+                continue
+            cells = [f"{100 * mean_of(own, n):.1f}" for n in ("ours", "ours, no groups' labels")]
+            for source in ("ours", "boosting", "ridge"):
+                of_scores = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
+                cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
+            lines.append(f"| {name} | {kind} | {len(own)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mean_of(rows: list[dict[str, float]], name: str) -> float:
     """Return the mean of one method, NaN where it did not run."""
     return float(np.mean([row.get(name, np.nan) for row in rows]))
@@ -244,7 +268,9 @@ def main() -> None:
     parser.add_argument("--cleanlab-python", help="an interpreter that has cleanlab")
     parser.add_argument("--rows", type=Path, default=Path("labels_rows.jsonl"))
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "recordings"])
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after")
     parser.add_argument("--write", action="store_true", help="write what is there to results/")
     args = parser.parse_args()
@@ -258,8 +284,10 @@ def main() -> None:
     loaded: dict[str, tuple[Windows, NDArray[np.int64]]] = {}
     started = time.monotonic()
     for name, kind, share, seed in plans():
-        asked = name in args.sets and share in args.shares and (name, kind, share, seed) not in done
-        if not asked or time.monotonic() - started > 60 * args.minutes:
+        asked = name in args.sets and share in args.shares and seed in args.seeds
+        asked = asked and (args.kinds is None or kind in args.kinds)
+        is_done = (name, kind, share, seed) in done
+        if not asked or is_done or time.monotonic() - started > 60 * args.minutes:
             continue
         if name not in loaded:
             windows = load(TASKS[name], places)[0]
@@ -274,6 +302,8 @@ def main() -> None:
             lines.write(json.dumps(row) + "\n")
         print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
     print_table(rows)
+    if args.write:
+        print(page_table(rows))
     write_results("labels", rows, partial=not args.write, every=SETS)
 
 
