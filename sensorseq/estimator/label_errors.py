@@ -218,8 +218,9 @@ def find_label_errors(
     --------
     >>> import numpy as np
     >>> from sensorseq import SensorLSTMClassifier, find_label_errors
-    >>> t = np.arange(40)
+    >>> t, rng = np.arange(40), np.random.default_rng(0)
     >>> X = np.stack([np.sin(t * (0.3 if i % 2 else 0.9) + i) for i in range(60)])
+    >>> X += 0.1 * rng.normal(size=X.shape)
     >>> y = np.array(["fast", "slow"] * 30)
     >>> y[7] = "fast"
     >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=10)
