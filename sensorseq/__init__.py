@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SensorLSTMClassifier,
         SensorLSTMRegressor,
     )
+    from sensorseq.estimator.label_errors import find_label_errors
     from sensorseq.fluctuation.report import FluctuationReport
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.transformers import (
@@ -42,6 +43,7 @@ __all__ = [
     "WindowSet",
     "Windower",
     "__version__",
+    "find_label_errors",
     "read_recordings",
 ]
 
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy_names(
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",
         "Windower": "preprocessing.transformers",
+        "find_label_errors": "estimator.label_errors",
         "read_recordings": "readers",
     },
 )

@@ -508,6 +508,28 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         rows, outputs = held_out
         return rows, softmax(outputs / self.temperature_)
 
+    def out_of_fold_predictions(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return the predictions of windows by networks and features that were fitted without them.
+
+        The folds are those on which the features were weighed. The few weights of the sum come from
+        the same windows.
+
+        Returns
+        -------
+        rows : ndarray of int64
+            Which windows of X, as given to `fit`. At most 6,000, see `features`.
+        probability : ndarray of shape (n, n_classes)
+            Their class probabilities.
+        None
+            If the fit weighed no features, used `X_val`, or the estimator was loaded from a file.
+        """
+        head = self._head
+        if head is None or head.given_rows is None or head.out_of_fold is None:
+            return None
+        return head.given_rows, softmax(head.out_of_fold / self.temperature_)
+
     def score(
         self,
         X: Any,

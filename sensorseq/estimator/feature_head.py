@@ -272,6 +272,7 @@ class FeatureHead:
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # of all windows
+    given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
 
     def join(
         self,

@@ -411,4 +411,7 @@ def _fit_head(
         logits[rows] = estimator._run_member(module, X, lengths)
     whole = learns_all or not plan.has_held_out
     final = np.arange(len(plan.data)) if whole else seen.learn_rows
-    return fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))
+    head = fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))
+    if plan.part is not None and plan.part.rows is not None:
+        head.given_rows = plan.part.rows[head.out_of_fold_rows]
+    return head

@@ -1,0 +1,311 @@
+"""Wrong labels planted in real windows: how many of them are among the first rows of a ranking.
+
+A share of the labels is made wrong: ``random`` to any other class, ``confused`` to the class that
+ridge regression on random convolutions takes it for most often, ``recordings`` to another class for
+whole recordings of BorealTC's motors. Precision is at the true number of wrong labels.
+
+- ``ours``: `sensorseq.find_label_errors` with the default classifier.
+- ``ours, no groups' labels``: the same probabilities, without the labels of the recording's other
+  windows.
+- ``group alone``: those labels alone.
+- ``cleanlab, ours``: cleanlab's three scores of our out-of-fold probabilities.
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: what a user has without us, `cross_val_predict` of
+  gradient boosting on summary statistics, and of ridge regression on random convolutions.
+
+All leave whole groups out. cleanlab runs in an interpreter of its own (``--cleanlab-python``).
+Rows that are in ``--rows`` are not computed again. Settings were chosen on `surfaces` and on a
+training part of `A-raw`, with other seeds; the other sets were opened once.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accuracy.data import TASKS, Places, Windows, load
+from common.results_file import write_results
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sensorseq import SensorLSTMClassifier, find_label_errors
+from sensorseq.estimator import label_errors
+from sensorseq.features import RandomConvolutions, SummaryFeatures
+
+SETS = {"A-raw": 1, "surfaces": 3, "BasicMotions": 1, "JapaneseVowels": 1, "watch": 3}  # every nth
+KINDS = ("random", "confused")
+SHARES = (0.1, 0.05, 0.2, 0.02)
+SEEDS = (0, 1, 2)
+SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+N_FOLDS = 5
+_CLEANLAB = """
+import sys, numpy as np, cleanlab
+from cleanlab.rank import get_label_quality_scores
+given = np.load(sys.argv[1])
+found = {}
+for score in sys.argv[3:]:
+    found[score] = get_label_quality_scores(given["y"], given["p"], method=score)
+np.savez(sys.argv[2], version=cleanlab.__version__, **found)
+"""
+
+
+def plant(
+    windows: Windows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return labels of which a share is wrong."""
+    rng = np.random.default_rng(seed)
+    y, n_classes = windows.y, int(windows.y.max()) + 1
+    units = windows.groups if kind == "recordings" else np.arange(len(y))
+    assert units is not None
+    names, member = np.unique(units, return_inverse=True)
+    drawn = rng.choice(len(names), max(1, round(share * len(names))), replace=False)
+    steps = np.zeros(len(names), np.int64)
+    steps[drawn] = rng.integers(1, n_classes, len(drawn))
+    if kind == "confused":
+        return np.where(steps[member] > 0, confused[y], y)
+    wrong: NDArray[np.int64] = (y + steps[member]) % n_classes
+    return wrong
+
+
+def user_way(kind: str, windows: Windows, y: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Return out-of-fold probabilities as a user of scikit-learn gets them."""
+    model: Any
+    if kind == "boosting":
+        summary = SummaryFeatures().fit(windows.X, windows.lengths)
+        values = summary.transform(windows.X, windows.lengths)
+        model, method = HistGradientBoostingClassifier(random_state=seed), "predict_proba"
+    else:
+        convolutions = RandomConvolutions(random_state=seed, pad=True)
+        values = convolutions.fit(windows.X, windows.lengths).transform(windows.X, windows.lengths)
+        model = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
+        method = "decision_function"
+    splitter = StratifiedKFold if windows.groups is None else StratifiedGroupKFold
+    cv = splitter(N_FOLDS, shuffle=True, random_state=seed)
+    found = cross_val_predict(model, values, y, groups=windows.groups, cv=cv, method=method)
+    return np.asarray(found if kind == "boosting" else softmax(found, axis=1))
+
+
+def confused_classes(windows: Windows) -> NDArray[np.int64]:
+    """Return for each class the one it is taken for most often."""
+    probability = user_way("ridge", windows, windows.y, 0)
+    n_classes = probability.shape[1]
+    mean = np.array([probability[windows.y == k].mean(axis=0) for k in range(n_classes)])
+    np.fill_diagonal(mean, 0.0)
+    return np.asarray(mean.argmax(axis=1))
+
+
+def ask_cleanlab(
+    python: str, y: NDArray[np.int64], p: NDArray[np.float64]
+) -> tuple[str, dict[str, NDArray[np.float64]]]:
+    """Return cleanlab's version and its scores, low for labels that look wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
+        np.savez(given, y=y, p=p / p.sum(axis=1, keepdims=True))
+        subprocess.run([python, "-c", _CLEANLAB, given, found, *SCORES], check=True)
+        with np.load(found) as scores:
+            return str(scores["version"]), {name: scores[name] for name in SCORES}
+
+
+def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
+    """Return the share of wrong labels among as many first rows as there are wrong labels."""
+    first = np.argsort(-badness, kind="stable")[: wrong.sum()]
+    return float(wrong[first].mean())
+
+
+def of_groups(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of each group."""
+    member = np.unique(groups, return_inverse=True)[1]
+    return np.bincount(member, values) / np.bincount(member)
+
+
+def measure(
+    windows: Windows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
+) -> dict[str, Any]:
+    """Return the precision of every method; `whole` judges recordings."""
+    seen: list[NDArray[np.float64]] = []
+    judge = label_errors.judge_labels
+
+    def keep(probability: NDArray[np.float64], *more: Any) -> Any:
+        seen.append(probability)
+        return judge(probability, *more)
+
+    label_errors.judge_labels = keep
+    started = time.perf_counter()
+    try:
+        found = find_label_errors(
+            SensorLSTMClassifier(),
+            windows.X,
+            y,
+            groups=windows.groups,
+            lengths=windows.lengths,
+            random_state=seed,
+        )
+    finally:
+        label_errors.judge_labels = judge
+    row: dict[str, Any] = {"ours_s": time.perf_counter() - started}
+    wrong, classes = y != windows.y, np.unique(y)
+    plain = judge(seen[0], y, classes, None)
+
+    def scored(badness: NDArray[np.float64]) -> float:
+        if not whole:
+            return precision(badness, wrong)
+        assert windows.groups is not None
+        return precision(
+            of_groups(badness, windows.groups), of_groups(1.0 * wrong, windows.groups) > 0.5
+        )
+
+    def by_row(of: Any) -> NDArray[np.float64]:
+        badness = np.empty(len(y))
+        badness[of.row] = of.score
+        return badness
+
+    precisions = {}
+    if whole:
+        assert windows.groups is not None
+        n_wrong = int((of_groups(1.0 * wrong, windows.groups) > 0.5).sum())
+        named = [wrong[windows.groups == one.group].any() for one in found.recordings]
+        precisions["ours"] = float(sum(named[:n_wrong]) / n_wrong)
+        row |= {"n": len(np.unique(windows.groups)), "n_wrong": n_wrong, "n_named": len(named)}
+    else:
+        precisions["ours"] = scored(by_row(found))
+        precisions["ours, no groups' labels"] = scored(by_row(plain))
+        if windows.groups is not None:
+            one_hot = np.eye(len(classes))[y]
+            member = np.unique(windows.groups, return_inverse=True)[1]
+            sums = np.zeros((member.max() + 1, len(classes)))
+            np.add.at(sums, member, one_hot)
+            precisions["group alone"] = scored(
+                -(sums[member] / sums[member].sum(axis=1, keepdims=True))[np.arange(len(y)), y]
+            )
+        first = found.row[: wrong.sum()]
+        hit = wrong[first]
+        named_right = found.likelier[: wrong.sum()][hit] == windows.y[first][hit]
+        row |= {"n": len(y), "n_wrong": int(wrong.sum()), "n_estimated": found.n_estimated}
+        row["right_class_named"] = float(named_right.mean()) if hit.any() else None
+    if python is not None:
+        started = time.perf_counter()
+        boosting = user_way("boosting", windows, y, seed)
+        row["boosting_s"] = time.perf_counter() - started
+        ridge = user_way("ridge", windows, y, seed)
+        for name, p in (("ours", seen[0]), ("boosting", boosting), ("ridge", ridge)):
+            row["cleanlab"], scores = ask_cleanlab(python, y, p)
+            for score, quality in scores.items():
+                precisions[f"cleanlab, {name}: {score}"] = scored(-quality)
+    row["precision"] = precisions
+    return row
+
+
+def plans() -> list[tuple[str, str, float, int]]:
+    """Return set, kind, share and seed of every row, the most wanted first."""
+    first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
+    whole = [("A-raw", "recordings", 0.1, seed) for seed in SEEDS]
+    others = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
+    return first + whole + others
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the mean precision over seeds, cleanlab's best score of each set of probabilities."""
+    names = ("ours", "ours, no groups' labels", "group alone")
+    sources = ("ours", "boosting", "ridge")
+    print(f"{'':36}  seeds  ours  plain  group  | cleanlab: ours  boosting  ridge")
+    for key in dict.fromkeys((row["set"], row["kind"], row["share"]) for row in rows):
+        own = [row["precision"] for row in rows if (row["set"], row["kind"], row["share"]) == key]
+        cells = [mean_of(own, name) for name in names]
+        for source in sources:
+            best = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
+            cells.append(float(np.nanmax(best)) if np.isfinite(best).any() else np.nan)
+        text = "  ".join(f"{100 * cell:5.1f}" for cell in cells)
+        print(f"{key[0]:16} {key[1]:12} {key[2]:5.0%}  {len(own):5}  {text}")
+
+
+def page_table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/label_errors.md: means over seeds, in percent."""
+    lines = [
+        "| set | errors | seeds | ours | ours, without the recordings' labels"
+        " | cleanlab, our probabilities | cleanlab, boosting | cleanlab, ridge |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        for kind in KINDS:
+            own = [
+                r["precision"]
+                for r in rows
+                if (r["set"], r["kind"], r["share"]) == (name, kind, 0.1)
+            ]
+            if not own:
+                continue
+            cells = [f"{100 * mean_of(own, n):.1f}" for n in ("ours", "ours, no groups' labels")]
+            for source in ("ours", "boosting", "ridge"):
+                of_scores = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
+                cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
+            lines.append(f"| {name} | {kind} | {len(own)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def mean_of(rows: list[dict[str, float]], name: str) -> float:
+    """Return the mean of one method, NaN where it did not run."""
+    return float(np.mean([row.get(name, np.nan) for row in rows]))
+
+
+def main() -> None:
+    """Measure what is asked for, print the table, write it with --write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--borealtc", type=Path)
+    parser.add_argument("--seglearn", type=Path)
+    parser.add_argument("--aeon", type=Path)
+    parser.add_argument("--cleanlab-python", help="an interpreter that has cleanlab")
+    parser.add_argument("--rows", type=Path, default=Path("labels_rows.jsonl"))
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "recordings"])
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after")
+    parser.add_argument("--write", action="store_true", help="write what is there to results/")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    rows = []
+    if args.rows.exists():
+        rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
+    places = Places(args.borealtc, args.seglearn, args.aeon)
+    loaded: dict[str, tuple[Windows, NDArray[np.int64]]] = {}
+    started = time.monotonic()
+    for name, kind, share, seed in plans():
+        asked = name in args.sets and share in args.shares and seed in args.seeds
+        asked = asked and (args.kinds is None or kind in args.kinds)
+        is_done = (name, kind, share, seed) in done
+        if not asked or is_done or time.monotonic() - started > 60 * args.minutes:
+            continue
+        if name not in loaded:
+            windows = load(TASKS[name], places)[0]
+            windows = windows.take(np.arange(0, len(windows), SETS[name]))
+            loaded[name] = windows, confused_classes(windows)
+        windows, confused = loaded[name]
+        y = plant(windows, kind, share, seed, confused)
+        row = {"set": name, "kind": kind, "share": share, "seed": seed}
+        row |= measure(windows, y, seed, args.cleanlab_python, whole=kind == "recordings")
+        rows.append(row)
+        with args.rows.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
+        print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
+    print_table(rows)
+    if args.write:
+        print(page_table(rows))
+    write_results("labels", rows, partial=not args.write, every=SETS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The example of docs/label_errors.md runs, and its table is that of the results."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq.estimator.label_errors import find_label_errors
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "label_errors.md").read_text("utf-8")
+
+
+@pytest.mark.trains
+def test_the_examples_run(capsys):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 10, 1)) + 3 * y[:, None, None]
+    y[7] = 0
+    given = {"X": X, "y": y, "recording": np.arange(60) // 6}
+    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    exec(first, given)
+    said = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```text\n(.*?)```", PAGE, re.S)[1].splitlines()
+    assert said[0] == "About 1 of 60 labels look wrong. Likeliest first:"
+    assert said[1] == shown[1]
+    assert said[2].split()[0] == "7"
+    exec(second, given)
+    assert 7 not in given["keep"]
+
+
+def test_the_table_is_that_of_the_results():
+    found = json.loads((ROOT / "benchmarks" / "results" / "labels.json").read_text("utf-8"))
+    table = re.findall(r"^\| ([\w-]+) \| (random|confused) \| (\d) \| (.*) \|$", PAGE, re.M)
+    assert len(table) == 10
+    for name, kind, n_seeds, text in table:
+        rows = [
+            row["precision"]
+            for row in found["rows"]
+            if (row["set"], row["kind"], row["share"]) == (name, kind, 0.1)
+        ]
+        assert len(rows) == int(n_seeds)
+        names = [n for n in rows[0] if n != "group alone"]
+        means = [f"{100 * np.mean([row[n] for row in rows]):.1f}" for n in names]
+        assert re.split(r" [|/] ", text) == means
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code():
+    assert f"(`n_seeds={find_label_errors.__kwdefaults__['n_seeds']}`)" in PAGE

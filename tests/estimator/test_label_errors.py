@@ -1,0 +1,318 @@
+"""find_label_errors: planted errors come first, groups stay whole, nothing given is changed."""
+
+import json
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.naive_bayes import GaussianNB
+
+from sensorseq import (
+    SensorBlendClassifier,
+    SensorLSTMClassifier,
+    SensorLSTMRegressor,
+    WindowSet,
+    find_label_errors,
+)
+from sensorseq.errors import ArgumentError, InputError, SplitError
+from sensorseq.estimator import label_errors, whole_data
+from sensorseq.estimator.label_errors import judge_labels
+
+CLASSES = np.array(["asphalt", "grass", "ice"])
+N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
+
+
+class Flat(ClassifierMixin, BaseEstimator):
+    """Naive Bayes on the mean and spread of the channels; exact whatever the order of windows."""
+
+    seen: ClassVar = []  # (groups of the fit, of the prediction): the last channel holds them
+
+    def __init__(self, var_smoothing=1e-3):
+        self.var_smoothing = var_smoothing
+
+    def _values(self, X):
+        return np.hstack([X[..., 0].mean(axis=1, keepdims=True), X[..., 0].std(axis=1)[:, None]])
+
+    def fit(self, X, y):
+        self.groups_ = set(X[:, 0, -1].tolist())
+        self.model_ = GaussianNB(var_smoothing=self.var_smoothing).fit(self._values(X), y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict_proba(self, X):
+        Flat.seen.append((self.groups_, set(X[:, 0, -1].tolist())))
+        return self.model_.predict_proba(self._values(X))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def make_windows(seed=0, *, one_label=False):
+    """Return windows whose level is their class; the second channel is the group."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(N_GROUPS), 3 * N_EACH)
+    k = group % 3 if one_label else np.tile(np.arange(3), len(group) // 3)
+    X = rng.normal(size=(len(group), 12, 2)) + 2.5 * k[:, None, None]
+    X[..., 1] = group[:, None]
+    return X.astype(np.float32), CLASSES[k], np.array([f"run {g}" for g in group])
+
+
+def flip(y, rows):
+    wrong = y.copy()
+    wrong[rows] = np.roll(CLASSES, 1)[np.searchsorted(CLASSES, y[rows])]
+    return wrong
+
+
+def small(**arguments):
+    return SensorLSTMClassifier(hidden_size=4, max_epochs=3, scale=None, **arguments)
+
+
+ROWS = np.array([3, 20, 41, 55, 76, 90])
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    "clf", [small(), SensorBlendClassifier(["ridge"], small())], ids=["lstm", "blend"]
+)
+def test_planted_errors_come_first(clf):
+    X, y, groups = make_windows()
+    found = find_label_errors(clf, X, flip(y, ROWS), groups=groups, n_seeds=1, random_state=0)
+    assert set(found.row[: len(ROWS)]) == set(ROWS)
+    assert list(found.likelier[: len(ROWS)]) == list(y[found.row[: len(ROWS)]])
+    assert list(found.given) == list(flip(y, ROWS)[found.row])
+    assert list(found.group) == list(groups[found.row])
+    assert sorted(found.row) == list(range(len(y)))
+    assert (np.diff(found.score) <= 0).all()
+    assert abs(found.n_estimated - len(ROWS)) <= 2
+    assert found.recordings == ()
+
+
+@pytest.mark.parametrize("with_groups", [True, False])
+def test_planted_errors_come_first_with_another_classifier(with_groups):
+    X, y, groups = make_windows()
+    groups = groups if with_groups else None
+    found = find_label_errors(Flat(), X, flip(y, ROWS), groups=groups, random_state=0)
+    assert set(found.row[: len(ROWS)]) == set(ROWS)
+    assert abs(found.n_estimated - len(ROWS)) <= 1
+
+
+def test_right_labels_are_not_estimated_wrong():
+    X, y, groups = make_windows()
+    found = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
+    assert found.n_estimated == 0
+    assert found.recordings == ()
+
+
+def test_a_mislabelled_recording_is_named():
+    X, y, groups = make_windows(one_label=True)
+    wrong = np.where(groups == "run 4", "ice", y)
+    found = find_label_errors(Flat(), X, wrong, groups=groups, n_folds=3, random_state=0)
+    (one,) = found.recordings
+    assert (one.group, one.given, one.likelier, one.n_windows) == ("run 4", "ice", "grass", 12)
+    assert one.share > 0.9
+    assert one.score > 0
+    assert set(found.group[:12]) == {"run 4"}  # every recording has one label: models alone judge
+    assert "run 4               ice             100% of 12 windows look like grass" in str(found)
+
+
+def test_the_order_of_windows_does_not_matter():
+    X, y, groups = make_windows()
+    y = flip(y, ROWS)
+    order = np.random.default_rng(1).permutation(len(y))
+    order = np.concatenate([[0, 1, 2], order[order > 2]])  # folds number classes by appearance
+    one = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
+    other = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
+    assert list(order[other.row]) == list(one.row)
+    np.testing.assert_allclose(other.score, one.score, rtol=1e-4, atol=1e-6)
+
+
+def test_groups_are_never_divided():
+    X, y, groups = make_windows()
+    Flat.seen.clear()
+    find_label_errors(Flat(), X, y, groups=groups, n_seeds=2, n_folds=3, random_state=0)
+    assert len(Flat.seen) == 2 * 3
+    for fitted, judged in Flat.seen:
+        assert not fitted & judged
+        assert len(fitted | judged) == N_GROUPS
+    for half in (Flat.seen[:3], Flat.seen[3:]):
+        assert sorted(g for _, judged in half for g in judged) == list(range(N_GROUPS))
+
+
+def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
+    X, y, groups = make_windows()
+    seen = []
+    make = whole_data._make_folds
+
+    def spy(seen_data, of_part, *args, **options):
+        seen.append((np.asarray(of_part), make(seen_data, of_part, *args, **options)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(whole_data, "_make_folds", spy)
+    found = find_label_errors(small(), X, y, groups=groups, n_seeds=1, random_state=0)
+    ((of_part, folds),) = seen
+    for fit_rows, test_rows in folds:
+        assert not set(of_part[fit_rows]) & set(of_part[test_rows])
+    judged = np.concatenate([test_rows for _, test_rows in folds])
+    assert sorted(judged) == list(range(len(found)))
+
+
+def test_rows_of_out_of_fold_predictions_are_those_of_x():
+    X, y, groups = make_windows()
+    clf = small(random_state=0).fit(X, y, groups=groups)
+    rows, probability = clf.out_of_fold_predictions()
+    assert sorted(rows) == list(range(len(y)))
+    right = clf.classes_[probability.argmax(axis=1)] == y[rows]
+    assert right.mean() > 0.9  # a third, were they those of other windows
+    assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, y)) is None
+
+
+def test_nothing_given_is_changed():
+    X, y, groups = make_windows()
+    for clf in (small(), Flat()):
+        before = dict(clf.get_params())
+        given = X.copy(), y.copy(), groups.copy()
+        find_label_errors(clf, X, y, groups=groups, n_seeds=1, random_state=0)
+        assert clf.get_params() == before
+        assert not hasattr(clf, "classes_")
+        assert all((a == b).all() for a, b in zip(given, (X, y, groups), strict=True))
+    fitted = Flat().fit(X, y)
+    of_fit = fitted.model_
+    find_label_errors(fitted, X, flip(y, ROWS), groups=groups, n_seeds=1, random_state=0)
+    assert fitted.model_ is of_fit
+
+
+@pytest.mark.trains
+def test_windows_of_other_lengths_and_window_sets():
+    X, y, groups = make_windows()
+    lengths = np.where(np.arange(len(y)) % 2, 12, 9)
+    padded = np.where(np.arange(12)[:, None] < lengths[:, None, None], X, 99.0)
+    clf = small()
+    wrong = flip(y, ROWS)
+    one = find_label_errors(
+        clf, padded, wrong, groups=groups, lengths=lengths, n_seeds=1, random_state=0
+    )
+    windows = WindowSet(padded, lengths, wrong, recording_id=groups)
+    other = find_label_errors(clf, windows, n_seeds=1, random_state=0)
+    assert set(one.row[: len(ROWS)]) == set(ROWS)
+    assert list(one.row) == list(other.row)
+    assert list(one.score) == list(other.score)
+    by_fold = find_label_errors(clf, windows, n_seeds=1, n_folds=3, random_state=0)
+    assert set(by_fold.row[: len(ROWS)]) == set(ROWS)
+
+
+def test_equal_seeds_give_equal_results():
+    X, y, groups = make_windows()
+    given = {"groups": groups, "n_seeds": 1, "n_folds": 3}
+    one, same, other = (
+        find_label_errors(Flat(), X, flip(y, ROWS), random_state=seed, **given)
+        for seed in (1, 1, 2)
+    )
+    assert list(one.score) == list(same.score)
+    assert list(one.score) != list(other.score)
+
+
+def test_the_score_is_the_ratio_to_the_mean_of_the_class():
+    target = np.array([0, 0, 0, 0, 1, 1, 1, 1] * 10)
+    own = np.array([0.9, 0.8, 0.9, 0.1, 0.6, 0.7, 0.8, 0.6] * 10)
+    p = np.empty((80, 2))
+    p[np.arange(80), target], p[np.arange(80), 1 - target] = own, 1 - own
+    found = judge_labels(p, target, np.array(["a", "b"]), None)
+    assert set(found.row[:10]) == set(range(3, 80, 8))
+    assert found.n_estimated == 10
+    # weighing raises all probabilities to one power, so the log-odds keep their ratios
+    odds = np.log(found.probability) - np.log(1 - found.probability)
+    given = np.log(own[found.row]) - np.log(1 - own[found.row])
+    np.testing.assert_allclose(odds, given * (odds[0] / given[0]), rtol=1e-6)
+    mean = {k: found.probability[found.given == k].mean() for k in "ab"}
+    np.testing.assert_allclose(
+        found.score, np.log([mean[k] for k in found.given]) - np.log(found.probability)
+    )
+
+
+def test_labels_of_the_recording_count_where_recordings_have_one_label():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 10)
+    target = (groups % 2).copy()
+    target[::25] = 1 - target[::25]  # eight
+    p = np.full((200, 2), 0.5) + rng.uniform(-0.1, 0.1, 200)[:, None] * [1, -1]
+    found = judge_labels(p, target, np.array(["a", "b"]), groups)
+    assert set(found.row[:8]) == set(range(0, 200, 25))
+    # where every group has both classes equally often, they say nothing
+    target = np.tile([0, 1], 100)
+    p[np.arange(200), target] += 0.3
+    p /= p.sum(axis=1, keepdims=True)
+    with_groups = judge_labels(p, target, np.array(["a", "b"]), groups)
+    without = judge_labels(p, target, np.array(["a", "b"]), None)
+    np.testing.assert_allclose(with_groups.score, without.score, atol=1e-3)
+
+
+def test_the_table_fits_a_terminal_and_plain_data_go_to_json():
+    X, y, groups = make_windows(one_label=True)
+    long = np.array([f"a recording with a very long name {g}" for g in groups])
+    found = find_label_errors(
+        Flat(), X, np.where(groups == "run 4", "ice", y), groups=long, n_folds=3, random_state=0
+    )
+    lines = str(found).splitlines()
+    assert len(lines) == 2 + label_errors._SHOWN + 2
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"About {found.n_estimated} of {len(y)} labels look wrong")
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["windows"]["row"] == list(found.row)
+    assert plain["recordings"][0]["likelier"] == "grass"
+    assert plain["n_estimated"] == found.n_estimated
+    alone = find_label_errors(Flat(), X, y, random_state=0)
+    assert "group" not in str(alone)
+    assert "group" not in alone.to_dict()["windows"]
+
+
+X, Y, GROUPS = make_windows()
+ONE_GROUP = np.where(Y == "ice", "run 0", GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("clf", "y", "options", "error", "message"),
+    [
+        (Flat(), Y[:-1], {}, InputError, "y has 107 values, but X has 108 windows"),
+        (Flat(), None, {}, InputError, "y is None; give labels"),
+        (Flat(), np.full(108, "ice"), {}, InputError, "y has only one class ('ice')"),
+        (Flat(), Y, {"groups": GROUPS[1:]}, InputError, "groups has 107 values, but X has 108"),
+        (
+            Flat(),
+            Y,
+            {"groups": GROUPS, "n_folds": 10},
+            SplitError,
+            "there are 9 group(s), fewer than the 10 folds",
+        ),
+        (Flat(), Y, {"groups": ONE_GROUP}, SplitError, "class 'ice' is in one group only"),
+        (
+            Flat(),
+            np.where(np.arange(108) == 5, "mud", Y),
+            {},
+            SplitError,
+            "class 'mud' is in one window only",
+        ),
+        (Flat(), Y, {"n_seeds": 0}, ArgumentError, "n_seeds=0 must be an integer of at least 1"),
+        (Flat(), Y, {"n_folds": 1}, ArgumentError, "n_folds=1 must be an integer of at least 2"),
+        (Flat, Y, {}, ArgumentError, "another scikit-learn classifier with predict_proba"),
+        (SensorLSTMRegressor(), Y, {}, ArgumentError, "must be a SensorLSTMClassifier"),
+        (Flat(), Y, {"lengths": np.full(108, 9)}, ArgumentError, "Flat takes no lengths"),
+        (Flat(), Y, {"random_state": "x"}, ArgumentError, "random_state='x' must be an integer"),
+    ],
+)
+def test_bad_input(clf, y, options, error, message):
+    with pytest.raises(error) as caught:
+        find_label_errors(clf, X, y, **options)
+    assert message in str(caught.value)
+
+
+def test_a_class_that_is_always_left_out_whole_is_an_error(monkeypatch):
+    groups = np.where(Y == "ice", np.where(np.arange(108) % 2, "run 0", "run 1"), GROUPS)
+    together = np.isin(groups, ["run 0", "run 1"])
+
+    def folds(*_):
+        return [(np.flatnonzero(~together), np.flatnonzero(together))]
+
+    monkeypatch.setattr(label_errors, "split_folds", folds)
+    with pytest.raises(SplitError, match="is in too few groups"):
+        find_label_errors(Flat(), X, Y, groups=groups, random_state=0)
