@@ -24,7 +24,7 @@ SIZE = {"hidden_size": 48, "max_epochs": 200}
 FITS = {
     "as asked": ({}, BEFORE),
     "gradients clipped at 1": ({"max_grad_norm": 1.0}, THIRD),
-    "an average of the weights": ({"ema_decay": 0.99}, AFTER),
+    "cosine decay": ({"lr_schedule": "cosine"}, AFTER),
 }
 
 

@@ -22,8 +22,9 @@ from sensorseq.fluctuation.race.race import RaceResult, run_race
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 
-# Of the budget, in epochs: side by side, without details, one costs 0.6 to 0.9 of one of the fit.
-# The clock ends it earlier where there is one.
+# Side by side, without details, an epoch takes about this share of the time of one of the fit.
+PACE = 0.6
+# Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
 PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
@@ -78,7 +79,7 @@ def probe_lab(
         lab,
         (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
         CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
-        fit_s / max(1, lab.n_epochs),
+        PACE * fit_s / max(1, lab.n_epochs),
         clock=clock,
         began_s=started,
     )
