@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         rows = [row | {"data": name} for row in measure_draw(number, options.borealtc)]
         with options.work.open("a") as file:
-            file.write(json.dumps(rows) + "\n")
+            file.write("\n" + json.dumps(rows) + "\n")  # after a line that was cut off
         known[number] = rows
         levels = ", ".join(f"{row['level']:.2f} of {row['best']:.2f}" for row in rows)
         print(f"{number} {name}: {levels}", file=sys.stderr, flush=True)
