@@ -11,7 +11,7 @@ pytestmark = pytest.mark.benchmarks
 
 def row(level, after, best=0.9, changed=True, cost=0.5):
     repair = {"level": after, "changed": changed, "cost": cost}
-    return {"draw": 100, "level": level, "best": best, "repairs": {"probe": repair}}
+    return {"draw": 100, "data": "a", "level": level, "best": best, "repairs": {"probe": repair}}
 
 
 def test_the_table_counts_what_it_says():
