@@ -368,7 +368,9 @@ def _facts(model: SensorLSTMClassifier) -> str:
         "validation windows": str(report.n_val) if report.n_val else "none",
         "epochs": f"{model.n_iter_}, best weights from epoch {model.best_epoch_}",
         "features": " and ".join(model.features_.names) or "none",
-        "trained again": "on all windows" if model.refitted_ else "no",
+        "learned from": "training and validation windows"
+        if model.refitted_
+        else "training windows",
         "network": f"{model.num_layers} LSTM layer(s) of {model.hidden_size} units,"
         f" {sum(p.numel() for p in model.module_.parameters())} parameters",
         "training": f"{model.optimizer}, learning rate {model.learning_rate:g},"
