@@ -141,7 +141,7 @@ def describe(arguments: dict) -> str:
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe, and fit again with the adopted settings; print the result; return proof and fits."""
+    """Fit, probe and fit again with what was adopted; print the result; return proof and fits."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair

@@ -53,7 +53,7 @@ def draw_arms(trial: Trial) -> str:
         f"Loss of the re-runs: {trial.name}",
         (0.5, longest + 0.5),
         _limits(values, unchanged if unchanged.size else values),
-        x_label="epoch of the re-run",
+        x_label="epoch",
         y_label="loss (nats)",
         width=WIDTH,
         height=HEIGHT,
@@ -70,7 +70,7 @@ def draw_arms(trial: Trial) -> str:
             if name == "A'":
                 words = f"A': unchanged, {_OTHER.get(trial.kind, 'once more')}"
             keys.append((name, key(style, words)))
-    title = "The same stretch, run again"
+    title = "The run, and other settings" if trial.kind == "race" else "The same stretch, run again"
     said = (
         "Loss of the fixed training windows after each epoch, dropout off."
         f" {_CHANCE.get(trial.kind, '')}"

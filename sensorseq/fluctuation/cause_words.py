@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 GRADES = {
     "observed": "the figures speak for it, nothing was tried",
     "supported": "its own signature is there, and that of its rivals is not",
-    "proved": "controlled re-runs with its repair passed their stop rule",
+    "proved": "its repair does better than the run beyond chance",
     "repaired": "a whole fit with its repair is calm, and as accurate",
-    "rejected": "re-runs excluded it",
+    "rejected": "what was tried for it does worse than the run",
 }
 OUTCOMES = {
     "confirmed": "confirmed",
@@ -151,5 +151,8 @@ def _proof(report: "FluctuationReport") -> str:
     if any(cause.grade == "repaired" for cause in report.causes):
         return f"repaired: {GRADES['repaired']}"
     trials = () if report.probes is None else report.probes.trials
-    n_pairs = sum(trial.n_pairs for trial in trials if trial.outcome == "confirmed")
+    adopted = [trial for trial in trials if trial.outcome == "confirmed"]
+    if any(trial.kind == "race" for trial in adopted):
+        return "does better than the run beyond chance"
+    n_pairs = sum(trial.n_pairs for trial in adopted)
     return f"proved by {plural(n_pairs, 'paired re-run')}" if n_pairs else "proved by re-runs"

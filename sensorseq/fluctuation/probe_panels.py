@@ -27,8 +27,8 @@ def make_trials(probes: Probes) -> str:
             told.append(f"<li>{_told(trial)}</li>")
     others = f'<h3>Tried without a curve</h3><ul class="tried">{"".join(told)}</ul>' if told else ""
     intro = (
-        "Parts of this fit were run again, with one change (B) and without (A, A'). The re-runs"
-        f" took {cost_words(probes)}. {probes.self_test}"
+        "The network was trained with other settings (B) and compared with the run (A) on the"
+        f" validation windows. That took {cost_words(probes)}. {probes.self_test}"
     )
     return (
         f"<section><h2>Probes</h2><p>{escape(intro.strip())}</p>{''.join(drawn)}{others}</section>"

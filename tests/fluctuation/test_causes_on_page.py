@@ -68,7 +68,7 @@ def test_rejected_causes_are_folded_and_recommend_nothing():
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    for words in ("observed : the figures", "proved : controlled", "rejected : re-runs"):
+    for words in ("observed : the figures", "proved : its repair does better", "rejected : what was tried"):
         assert words in said
     assert "repaired :" not in said
 
@@ -258,7 +258,7 @@ def test_trials_are_told_with_outcome_cost_and_what_they_measured():
         "undecided for weight_init; re-runs from first weights",
         "rejected for gradient_clipping; replay of single steps",
         "for evaluation_not_deterministic; no step of training",
-        "The re-runs took 28 s, 0.68 times the fit (1.00 allowed), for 5 trials.",
+        "That took 28 s, 0.68 times the fit (1.00 allowed), for 5 trials.",
         "replayed unchanged, came out the same in every bit.",
         "sequence_length : the recordings were not given. What would settle it: report.probe(",
     ):

@@ -112,8 +112,9 @@ def probe_lab(
             facts = []  # of data that may be another's
     except KeyboardInterrupt:
         repair, note = {}, "The probes were interrupted."
+    of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
     causes = regrade(
-        (*facts, *report.causes), findings.trials, findings.proofs, calm=report.verdict == "normal"
+        (*facts, *report.causes), of_one_cause, findings.proofs, calm=report.verdict == "normal"
     )
     elapsed = clock() - started
     probes = Probes(

@@ -80,6 +80,7 @@ class Entry:
     result: ArmResult
     gain: Gain
     cost_epochs: float
+    first_epoch: int = 0  # of the run, from which it was trained
 
     @property
     def score(self) -> float:
@@ -130,9 +131,14 @@ class RaceResult:
             n_pairs=1,
             noise_ratio=gain.movement if math.isfinite(gain.movement) else None,
             raw_change=-gain.nats if math.isfinite(gain.nats) else None,
-            curves={"A": [self.run_loss], "B": [entry.result.fixed_loss.tolist()]},
+            curves={"A": [self.run_loss], "B": [self._curve(entry)]},
             cost_epochs=entry.cost_epochs,
         )
+
+    @staticmethod
+    def _curve(entry: Entry) -> list[float]:
+        """Return the training loss, from the epoch on at which the training began."""
+        return [math.nan] * entry.first_epoch + [float(v) for v in entry.result.fixed_loss]
 
 
 class Judge:
@@ -264,7 +270,10 @@ def run_race(
         arms = [arm for _, arm in pairs]
         say(f"training with {len(arms)} other setting(s)")
         for (option, arm), result in zip(pairs, purse.run(arms), strict=True):
-            entries[option.name] = judge.enter(option, result, lab.cost_of(arm))
+            entry = judge.enter(option, result, lab.cost_of(arm))
+            if arm.start is not None:
+                entry.first_epoch = lab.record.snapshots[arm.start].epoch
+            entries[option.name] = entry
     good = [
         one for one in entries.values() if one.gain.is_sure or (may_calm and one.gain.is_calmer)
     ]
