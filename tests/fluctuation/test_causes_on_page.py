@@ -68,7 +68,11 @@ def test_rejected_causes_are_folded_and_recommend_nothing():
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    for words in ("observed : the figures", "proved : its repair does better", "rejected : what was tried"):
+    for words in (
+        "observed : the figures",
+        "proved : its repair does better",
+        "rejected : what was tried",
+    ):
         assert words in said
     assert "repaired :" not in said
 
