@@ -980,14 +980,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> LSTMLinear:
         parameters = self.get_params(deep=False)
         if self._continues:
-            if len(self.modules_) != self.n_models:
-                what = "partial_fit" if self._in_pass else "warm_start=True"
+            if len(self.modules_) != self.n_models and not self._in_pass:  # which goes on with all
                 way_out = "start over with fit and warm_start=False"
                 if self.refitted_:
                     way_out = "fit with refit='all' or refit=None, which keep n_models networks"
                 raise ArgumentError(
-                    f"{what} continues n_models={self.n_models} network(s), but the last fit kept"
-                    f" {len(self.modules_)}; {way_out}."
+                    f"warm_start=True continues n_models={self.n_models} network(s), but the last"
+                    f" fit kept {len(self.modules_)}; {way_out}."
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)

@@ -11,10 +11,12 @@ from sensorseq.errors import ArgumentError, DivergedError, warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.seeds import draw_entropy
 from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
 from sensorseq.training.callbacks import notify
 from sensorseq.training.distributed import agree_on, current_ranks
+from sensorseq.training.network import continue_network
 from sensorseq.training.parts import Part, Windows
-from sensorseq.training.passes import train_pass
+from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.preparation import (
     Preparation,
     check_same_preparation,
@@ -38,7 +40,7 @@ class PassesMixin:
     """What `partial_fit` of both estimators shares; a part of `SensorLSTM`."""
 
     _in_pass = False  # during a call: nothing is held out, scaling is not fitted again
-    _passes: dict[str, Any]
+    _passes: list[dict[str, Any]]  # one for each network
     _head: FeatureHead | None
     features_: FeatureChoice
     refitted_: bool
@@ -58,27 +60,32 @@ class PassesMixin:
         before = dict(self.__dict__)
         try:
             with self._passing():
-                prepared, result, history = self._run_pass(
+                prepared, modules, results = self._run_pass(
                     X, y, sample_weight, groups, lengths, begins=begins
                 )
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        if not result.is_finite and begins:
+        result = results[0]
+        is_finite = all(each.is_finite for each in results)
+        if not is_finite and begins:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise DivergedError(
                 "training diverged in its first pass: a loss or gradient is not finite. Lower"
                 f" learning_rate (now {self.learning_rate!r}), or check scale (now {self.scale!r})."
             )
+        history = History([] if begins else self.history_)
+        history.append({"epoch": len(history) + 1} | result.row)
         self.history_ = history
         self.n_iter_ = self.best_epoch_ = len(history)
         self.engine_ = result.engine
         self._report_facts = prepared.facts
-        if result.is_finite:
+        if is_finite:
             self.best_score_ = result.row["loss"]
-            self.module_, self._passes = prepared.module, result.state
+            self.module_, *self._other_modules = modules
+            self._passes = [each.state for each in results]
             if begins:
                 self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
                 self.refitted_ = False
@@ -104,23 +111,32 @@ class PassesMixin:
 
     def _run_pass(
         self: Any, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool
-    ) -> tuple[Any, Any, History]:
+    ) -> tuple[Any, list[LSTMLinear], list[PassResult]]:
+        """Train every network that is kept: one, or after a fit those of its folds."""
         prepared = self._prepare_pass(X, y, sample_weight, groups, lengths)
-        state = {} if begins else getattr(self, "_passes", {})
-        if not state:
-            state = {"entropy": int(agree_on(draw_entropy(self.random_state)))}
-        result = train_pass(
-            prepared.module,
-            prepared.train,
-            prepared.config,
-            state,
-            engine=self.engine,
-            refresh=prepared.options.get("refresh"),
-        )
-        history = History([] if begins else self.history_)
-        row: dict[str, Any] = {"epoch": len(history) + 1}
-        history.append(row | result.row)
-        return prepared, result, history
+        modules = [prepared.module]
+        if not begins:
+            device = next(prepared.module.parameters()).device
+            parameters = self.get_params(deep=False)
+            modules += [
+                continue_network(module, parameters).to(device) for module in self.modules_[1:]
+            ]
+        states = [] if begins else getattr(self, "_passes", [])
+        if not states:
+            entropy = int(agree_on(draw_entropy(self.random_state)))
+            states = [{"entropy": entropy + member} for member in range(len(modules))]
+        results = [
+            train_pass(
+                module,
+                prepared.train,
+                prepared.config,
+                state,
+                engine=self.engine,
+                refresh=prepared.options.get("refresh"),
+            )
+            for module, state in zip(modules, states, strict=True)
+        ]
+        return prepared, modules, results
 
     def _join_preparation(self: Any, *sets: WindowSet) -> None:
         """Count the recordings of further windows as seen, too."""

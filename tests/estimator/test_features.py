@@ -338,8 +338,20 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     parts = clf._head.lstm_weight * np.log(shares)
     parts += sum(b.logits(clf.scaler_.transform(NEW), None) for b in clf._head.blocks)
     np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
-    with pytest.raises(ArgumentError, match="kept 4; fit with refit='all' or refit=None"):
-        clf.partial_fit(X, Y)
+
+
+@pytest.mark.trains
+def test_a_pass_trains_every_network_of_the_folds():
+    clf = small(features="summary").fit(X, Y, groups=GROUPS)
+    before = [module.state_dict() for module in clf.modules_]
+    for n_passes in (1, 2):
+        clf.partial_fit(X[:16], Y[:16])
+        assert len(clf.modules_) == 4
+        assert [state["n_passes"] for state in clf._passes] == 4 * [n_passes]
+    for old, module in zip(before, clf.modules_, strict=True):
+        after = module.state_dict()
+        assert all(not torch.equal(old[name], after[name]) for name in old)
+    assert not torch.equal(clf.modules_[0].linear.weight, clf.modules_[1].linear.weight)
 
 
 @pytest.mark.trains

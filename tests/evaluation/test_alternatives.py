@@ -61,7 +61,7 @@ def test_better_is_more_than_a_point_and_than_chance(model, boosting, n_windows,
 
 
 @pytest.mark.trains
-def test_the_page_of_a_fit_shows_the_validation_part_as_predicted_before_the_refit(fitted):
+def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_seen_it(fitted):
     windows = thresholds()
     part = PagePart.of(fitted, windows, "validation")
     rows, probability = fitted.held_out_predictions(len(windows.part("validation")))
@@ -69,5 +69,5 @@ def test_the_page_of_a_fit_shows_the_validation_part_as_predicted_before_the_ref
     assert len(rows) == len(part.windows) == (windows.split == "validation").sum()
     assert not np.array_equal(probability, fitted.predict_proba(windows.part("validation")))
     page = make_page(fitted, part, title="fit")
-    assert "from before the network was trained on them" in page
+    assert "by networks that were not trained on them" in page
     assert "weighed the features" in page
