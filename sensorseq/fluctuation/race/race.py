@@ -24,6 +24,10 @@ STAGES = ((MOST_OPTIONS, 0.5), (3, 0.6), (1, 1.0))
 SURE_SE = 2.0  # standard errors of a gain from which settings are adopted
 LEAST_GAIN_NATS = 0.02
 LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
+LEAST_GROUPS = 8  # that pick an epoch and score it, half of them each
+BEST_EPOCH = Option(
+    "the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
+)
 LONGER = 1.3  # a second training is worth it if it is this much longer
 KIND = "race"
 
@@ -158,20 +162,55 @@ class Judge:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         outputs = lab.val_outputs()
         self.loss, self.is_right = self._judged(outputs)
-        if not (lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")):
+        self.keeps_best = bool(
+            lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
+        )
+        self._at_the_end = self.loss
+        if not self.keeps_best:
             self._expect_any_late_epoch(record)
+        self._record = record
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def _expect_any_late_epoch(self, record: TrainingRecord) -> None:
         """Take the mean over the last quarter of the epochs: the last one may have been lucky."""
         n_late = max(record.n_epochs // 4, 1)
-        margin = np.asarray(record.val_margin[-n_late:], np.float64)
-        if margin.shape[1:] != self.loss.shape or not np.isfinite(margin).all():
+        of_two = self._of_two(record)
+        if of_two is None:
             return
-        # of the cross-entropy the record has what it is with the next likeliest class alone
-        of_two = np.logaddexp(0.0, -margin)
-        self.loss = self.loss + of_two.mean(axis=0) - of_two[-1]
+        self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
         self.is_right = record.val_correct[-n_late:].mean(axis=0)
+
+    def _of_two(self, record: TrainingRecord) -> Floats | None:
+        """Return what the record has of the cross-entropy: that with the next likeliest class."""
+        margin = np.asarray(record.val_margin, np.float64)
+        is_known = margin.shape[1:] == self.loss.shape and len(margin) > 0
+        if not is_known or not np.isfinite(margin).all():
+            return None
+        return np.logaddexp(0.0, -margin)
+
+    def enter_best_epoch(self) -> Entry | None:
+        """Return what keeping the best epoch gains; other groups pick it than it is scored on.
+
+        Needs no training. None where the run keeps it, or cannot tell.
+        """
+        of_two, groups = self._of_two(self._record), np.unique(self.groups)
+        if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
+            return None
+        folds = np.isin(self.groups, groups[::2])
+        picked, is_right = np.empty_like(self.loss), np.empty_like(self.loss)
+        for fold in (folds, ~folds):
+            epoch = int(of_two[:, ~fold].mean(axis=1).argmin())
+            picked[fold] = of_two[epoch, fold]
+            is_right[fold] = self._record.val_correct[epoch, fold]
+        loss = self._at_the_end + picked - of_two[-1]
+        gain = Gain(
+            *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
+        )
+        none = np.zeros(0)
+        result = ArmResult(
+            Arm(BEST_EPOCH.name, len(of_two)), none, none, none, math.nan, None, None
+        )
+        return Entry(BEST_EPOCH, loss, result, gain, 0.0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
         """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
@@ -274,6 +313,9 @@ def run_race(
             if arm.start is not None:
                 entry.first_epoch = lab.record.snapshots[arm.start].epoch
             entries[option.name] = entry
+    best_epoch = judge.enter_best_epoch()
+    if best_epoch is not None and (allowed is None or "restore_best" in allowed):
+        entries[BEST_EPOCH.name] = best_epoch
     good = [
         one for one in entries.values() if one.gain.is_sure or (may_calm and one.gain.is_calmer)
     ]
