@@ -63,6 +63,7 @@ _FIXED = frozenset(
 # Of the training, what may differ from a snapshot on.
 _OF_TRAINING = frozenset(field.name for field in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
+EPOCH_PRODUCTS = 7e6  # an epoch of hardly any products takes as long as so many, about 2 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +227,7 @@ class FitLab:
 
         # an epoch of a given number of windows has as many of whatever part
         share = 1.0 if own["windows_per_epoch"] else n_windows / len(self._train)
-        work = self._products(arguments) / self._products(own)
+        work = self._work(arguments) / self._work(own)
         return arm.n_epochs * share * work * of_step(arguments) / of_step(own)
 
     def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
@@ -235,14 +236,16 @@ class FitLab:
             arguments["loss"], self.n_classes, arguments.get("label_smoothing", 0.0)
         )
 
-    def _products(self, arguments: Mapping[str, Any]) -> float:
+    def _work(self, arguments: Mapping[str, Any]) -> float:
+        """Return what an epoch takes, in products: those of all windows, and what is always."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         n_channels, n_timesteps = self._train.X.shape[2], self._train.X.shape[1]
         kept = min(arguments["max_timesteps"] or n_timesteps, n_timesteps)
         inputs = n_channels + (n_layers - 1) * width * directions
         # what does not grow with the width is about as much as 16 units more
-        return float(kept * directions * (width + 16) * (inputs + n_layers * width + 16))
+        products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
+        return float(len(self._train) * products) + EPOCH_PRODUCTS
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""

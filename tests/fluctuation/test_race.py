@@ -84,11 +84,22 @@ def test_nothing_is_adopted_where_nothing_does_better():
     assert all(trial.outcome != "confirmed" for trial in result.trials())
 
 
-def test_a_single_change_that_does_as_well_is_preferred_and_names_the_cause():
+def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
     lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
-    assert race(lab).adopted.option.cause == "learning_rate"
+    result = race(lab)
+    assert [one.option.cause for one in result.proofs] == ["learning_rate"]
     lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.7})
-    assert race(lab).adopted.option.cause == SEVERAL
+    result = race(lab)
+    assert result.adopted.option.cause == SEVERAL
+    assert not result.proofs
+    result = race(KnownLab({"learning_rate / 10": 0.95}))
+    assert result.proofs == (result.adopted,)
+
+
+def test_the_defaults_need_less_to_be_adopted_than_a_change_of_unknown_merit():
+    better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
+    assert race(KnownLab({"the defaults": better})).adopted.option.name == "the defaults"
+    assert race(KnownLab({"learning_rate / 10": better})).adopted is None
 
 
 def test_a_calmer_run_counts_only_where_the_run_fluctuates():

@@ -164,17 +164,16 @@ def _take(findings: Findings, result: RaceResult) -> None:
         for one in result.untried
         if one.cause != SEVERAL
     ]
-    if result.adopted is not None:
-        option = result.adopted.option
-        proof = Proof(
-            option.cause,
-            option.finding,
-            option.change,
-            result.note,
-            (option.name,),
-            names_cause=option.cause != SEVERAL,
+    findings.proofs[:0] = [
+        Proof(
+            one.option.cause,
+            one.option.finding,
+            one.option.change,
+            f"{one.gain}.",
+            (one.option.name,),
         )
-        findings.proofs.insert(0, proof)
+        for one in result.proofs
+    ]
     raced = {proof.cause for proof in findings.proofs}
     findings.proofs += [
         Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))

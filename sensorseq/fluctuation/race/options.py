@@ -7,6 +7,7 @@ from typing import Any
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.probes.arm import Lab
 
+DEFAULTS = "the defaults"  # the first option
 SEVERAL = "unknown"  # the cause of a change that no single argument makes
 
 # What the defaults decide, by kind of argument. A preset takes all of them, an option one.
@@ -111,7 +112,7 @@ def _presets(lab: Lab) -> list[Option]:
         return {name: lab.defaults[name] for name in kinds if name in lab.defaults}
 
     return [
-        Option("the defaults", SEVERAL, preset(*_PRESET, *_NETWORK)),
+        Option(DEFAULTS, SEVERAL, preset(*_PRESET, *_NETWORK)),
         Option("the defaults, with the same network", SEVERAL, preset(*_PRESET)),
     ]
 

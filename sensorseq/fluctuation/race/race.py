@@ -13,22 +13,23 @@ from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
 from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.race.options import SEVERAL, Option, list_options
+from sensorseq.fluctuation.race.options import DEFAULTS, SEVERAL, Option, list_options
 from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
 LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
-# How many options are trained in each stage, longer each time, and the share of what is left.
-STAGES = ((MOST_OPTIONS, 0.5), (3, 0.6), (1, 1.0))
-SURE_SE = 2.0  # standard errors of a gain from which settings are adopted
-LEAST_GAIN_NATS = 0.02
+PRESET_SHARE = 0.75  # of the budget; single changes, which name the cause, get the rest
+# Standard errors of a gain from which settings are adopted. The defaults need fewer: of runs with
+# settings drawn at random they improve nine of ten (benchmarks/bench_repair.py, development draws).
+SURE_SE, PRESET_SE = 2.0, 1.0
+LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
 LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
 LEAST_GROUPS = 8  # that pick an epoch and score it, half of them each
 BEST_EPOCH = Option(
     "the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
 )
-LONGER = 1.3  # a second training is worth it if it is this much longer
 KIND = "race"
 
 
@@ -54,17 +55,22 @@ class Gain:
     accuracy_error: float = 0.0
     movement: float = math.nan
 
+    def is_sure(self, standard_errors: float = SURE_SE) -> bool:
+        """Whether loss or accuracy gains beyond chance, and the other does not lose."""
+        by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
+        by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
+        return (by_loss or by_accuracy) and not self.loses
+
     @property
-    def is_sure(self) -> bool:
-        """Whether it is beyond chance."""
-        is_beyond_chance = self.nats > max(SURE_SE * self.error, LEAST_GAIN_NATS)
-        return is_beyond_chance and self.accuracy >= -self.accuracy_error
+    def loses(self) -> bool:
+        """Whether loss or accuracy is worse."""
+        by_loss = self.nats < -LOSES_SE * self.error
+        return by_loss or self.accuracy < -LOSES_SE * self.accuracy_error
 
     @property
     def is_calmer(self) -> bool:
         """Whether the movement is halved and nothing is lost."""
-        loses_nothing = self.nats >= 0 and self.accuracy >= -self.accuracy_error
-        return self.movement <= LEAST_CALMING and loses_nothing
+        return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def __str__(self) -> str:
         moves = f", movement x{self.movement:.2g}" if math.isfinite(self.movement) else ""
@@ -91,6 +97,11 @@ class Entry:
         """Mean loss; infinity if the training failed."""
         return float(self.loss.mean())
 
+    @property
+    def does_better(self) -> bool:
+        """Whether it gains beyond chance."""
+        return self.gain.is_sure(PRESET_SE if self.option.cause == SEVERAL else SURE_SE)
+
 
 @dataclass(frozen=True)
 class RaceResult:
@@ -108,6 +119,8 @@ class RaceResult:
         Why these settings, or why none.
     run_loss : list of float
         Loss of the fixed training windows in the run, to draw beside theirs.
+    proofs : tuple of Entry
+        Single changes that do as well as the adopted settings, the best first: they prove causes.
     """
 
     adopted: Entry | None
@@ -115,13 +128,14 @@ class RaceResult:
     untried: tuple[Option, ...]
     note: str
     run_loss: list[float] = field(default_factory=list)
+    proofs: tuple[Entry, ...] = ()
 
     def trials(self) -> list[Trial]:
         """Return the trainings for the report."""
         return [self._trial(entry) for entry in self.entries]
 
     def _trial(self, entry: Entry) -> Trial:
-        is_adopted = entry is self.adopted
+        is_adopted = entry is self.adopted or entry in self.proofs
         gain, option = entry.gain, entry.option
         lost = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
         said = entry.result.failed or f"against the run {gain}"
@@ -264,12 +278,12 @@ def run_race(
 ) -> RaceResult:
     """Train with other settings, from first weights and with the schedule compressed.
 
-    As many options as the budget allows are trained for at least 60 steps each, then the three best
-    for longer, then the best one for what is left of the budget. Settings are adopted when their
-    validation loss is lower than the run's by two standard errors over groups and their accuracy is
-    no lower, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
-    Among settings that differ by less than a standard error, a single change is preferred, because
-    it names the cause.
+    The defaults are trained first, with three quarters of the budget, then single changes, for at
+    least 60 steps each and at most as many epochs as the run. Keeping the best epoch needs no
+    training. Settings are adopted when their validation loss is lower than the run's, or their
+    accuracy higher, by two standard errors over groups (the defaults: by one) and the other is no
+    worse, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
+    A single change that does as well within a standard error proves its cause.
 
     Parameters
     ----------
@@ -299,11 +313,10 @@ def run_race(
     options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
     entries: dict[str, Entry] = {}
 
-    for stage, (n_kept, share) in enumerate(STAGES):
-        ranked = sorted(entries.values(), key=lambda one: one.score)[:n_kept]
-        chosen = [one.option for one in ranked] or options
-        shared = _share_out(lab, chosen, share * purse.left, stage)
-        pairs = [(one, arm) for one, arm in shared if _is_longer(arm, entries.get(one.name))]
+    presets = [one for one in options if one.cause == SEVERAL]
+    singles = [one for one in options if one.cause != SEVERAL]
+    for chosen, share in ((presets, PRESET_SHARE), (singles, 1.0)):
+        pairs = _share_out(lab, chosen, share * purse.left)
         if not pairs:
             continue
         arms = [arm for _, arm in pairs]
@@ -316,28 +329,25 @@ def run_race(
     best_epoch = judge.enter_best_epoch()
     if best_epoch is not None and (allowed is None or "restore_best" in allowed):
         entries[BEST_EPOCH.name] = best_epoch
-    good = [
-        one for one in entries.values() if one.gain.is_sure or (may_calm and one.gain.is_calmer)
-    ]
+    good = [one for one in entries.values() if one.does_better or (may_calm and one.gain.is_calmer)]
     adopted = _chosen(good) if good else None
     ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
     untried = tuple(one for one in options if one.name not in entries)
     run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
-    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss)
+    proofs = () if adopted is None else _proofs(adopted, ranked)
+    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss, proofs)
 
 
-def _share_out(
-    lab: Lab, options: Sequence[Option], budget: float, seed: int
-) -> list[tuple[Option, Arm]]:
+def _share_out(lab: Lab, options: Sequence[Option], budget: float) -> list[tuple[Option, Arm]]:
     """Return trainings of about as many steps each: of all options that a budget allows."""
-    shortest = [_arm(lab, one, LEAST_STEPS, seed) for one in options]
+    shortest = [_arm(lab, one, LEAST_STEPS) for one in options]
     kept: list[tuple[Option, Arm]] = []
     for pair in zip(options, shortest, strict=True):
         if _cost(lab, [*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
     for n_steps in LEAST_STEPS * 1.25 ** np.arange(1, 60):
-        longer = [(one, _arm(lab, one, n_steps, seed)) for one, _ in kept]
+        longer = [(one, _arm(lab, one, n_steps)) for one, _ in kept]
         if _cost(lab, longer) > budget:
             break
         longest = longer
@@ -348,11 +358,7 @@ def _cost(lab: Lab, arms: Sequence[tuple[Option, Arm]]) -> float:
     return sum(lab.cost_of(arm) for _, arm in arms)
 
 
-def _is_longer(arm: Arm, before: Entry | None) -> bool:
-    return before is None or arm.n_epochs >= LONGER * before.result.arm.n_epochs
-
-
-def _arm(lab: Lab, option: Option, n_steps: float, seed: int) -> Arm:
+def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
     """Return a training of an option of about so many steps, and no longer than the run.
 
     What ends the run differently is trained from a state of the run, for the epochs that are left.
@@ -364,7 +370,7 @@ def _arm(lab: Lab, option: Option, n_steps: float, seed: int) -> Arm:
     n_windows = len(lab.train.target)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
-    return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), seed=seed, change=option.change)
+    return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), change=option.change)
 
 
 def _last_state(lab: Lab) -> int | None:
@@ -376,26 +382,35 @@ def _last_state(lab: Lab) -> int | None:
 
 
 def _chosen(entries: Sequence[Entry]) -> Entry:
-    """Return the best, or a single change that is worse by less than a standard error."""
+    """Return the best; the defaults as they are, rather than with the run's network, if as good."""
     best = min(entries, key=lambda one: one.score)
-    if best.option.cause != SEVERAL:
-        return best
-    near = [
+    for one in entries:
+        if one.option.name == DEFAULTS and _is_as_good(one, best) and best.option.cause == SEVERAL:
+            return one
+    return best
+
+
+def _is_as_good(one: Entry, best: Entry) -> bool:
+    return best.gain.nats - one.gain.nats <= best.gain.error
+
+
+def _proofs(adopted: Entry, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return the single changes that do as well as what was adopted: they name the cause."""
+    proofs = [
         one
         for one in entries
         if one.option.cause != SEVERAL
-        and one.gain.is_sure
-        and best.gain.nats - one.gain.nats <= best.gain.error
+        and (one is adopted or (one.does_better and _is_as_good(one, adopted)))
     ]
-    return min(near, key=lambda one: one.score) if near else best
+    return tuple(sorted(proofs, key=lambda one: one.score))
 
 
 def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
     if adopted is not None:
         gain = adopted.gain
         why = (
-            f"its validation loss is lower by {gain.nats:.2f} +- {gain.error:.2f} nats"
-            if gain.is_sure
+            str(gain)
+            if adopted.does_better
             else f"its training loss moves {gain.movement:.2g} times as much as the run's, and the"
             " validation loss is no higher"
         )
