@@ -55,7 +55,7 @@ def make_report(
             **{
                 name: facts[name]
                 for name in facts
-                if name not in ("majority_fraction", "arguments")
+                if name not in ("majority_fraction", "arguments", "data_facts")
             },
         )
     judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers

@@ -1,11 +1,12 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.atomic import write_whole
+from sensorseq.data_checks import Finding
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.cause_words import call
 from sensorseq.fluctuation.causes.cause import Cause, Probes
@@ -113,6 +114,7 @@ class FluctuationReport:
         record: TrainingRecord | None = None,
         columns: Mapping[str, str | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
+        data_facts: Sequence[Finding] = (),
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
@@ -148,6 +150,8 @@ class FluctuationReport:
         arguments : mapping of str to object, optional
             The arguments of the estimator that was fitted. They word the recommendations and choose
             between equivalent ones; no cause is named for the value of an argument.
+        data_facts : sequence of Finding, optional
+            What `sensorseq.data_checks` found in the windows.
 
         Returns
         -------
@@ -191,7 +195,7 @@ class FluctuationReport:
         )
         with read.naming_it():
             verdict, severity, sentences = judge(run)
-        causes = find_causes(run, verdict, arguments)
+        causes = find_causes(run, verdict, arguments, data_facts)
         if n_val is None and (hint := granularity_sentence(values["val_accuracy"].values)):
             sentences.insert(1, hint)  # it is what the user can do about the verdict at once
         return cls(
