@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sensorseq.data_checks.channels import check_channels, constant_channels
-from sensorseq.data_checks.classes import check_classes, check_lengths, check_shares
+from sensorseq.data_checks.classes import check_classes, check_shares
 from sensorseq.data_checks.leaks import (
     check_continuity,
     check_duplicates,
@@ -31,10 +31,9 @@ def check_windows(train: Part, validation: Part | None = None) -> Iterator[Findi
     """Yield what is wrong with the windows as the network sees them, before any training.
 
     Constant channels and clocks; windows that come twice, with another label or in the other part;
-    labels that fit other rows better; values far from unit scale and outliers; values after the
-    end, and padding without lengths; classes that a part lacks; levels that differ between the
-    parts; classes that the length gives away. A finding is a fact of the data; it need not be what
-    makes a run fluctuate.
+    labels that fit other rows better; values far from unit scale and outliers; padding without
+    lengths; classes that a part lacks; levels that differ between the parts. A finding is a fact of
+    the data; it need not be what makes a run fluctuate.
     """
     if not train.X.size:
         return
@@ -46,6 +45,5 @@ def check_windows(train: Part, validation: Part | None = None) -> Iterator[Findi
         check_padding,
         check_classes,
         check_levels,
-        check_lengths,
     ):
         yield from check(train, validation)

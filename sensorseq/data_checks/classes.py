@@ -1,4 +1,4 @@
-"""Checks of classes: their shares, those a part lacks, and those that the length gives away."""
+"""Checks of classes: their shares, and those that a part lacks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from sensorseq.data_checks.part import Finding, Ints, Part
 
 DOMINANT = 0.9  # share of the windows
-LEAST_INFORMATION = 0.3  # of the entropy of the classes that the lengths tell
-MOST_BINS, LEAST_IN_BIN = 10, 20  # windows: fewer tell of a class by chance
 MANY_UNSEEN = 0.05  # of the validation windows
 
 
@@ -76,42 +74,3 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
             f" {len(train)} training windows: validation measures a different problem.",
             "Split so that every part has every class.",
         )
-
-
-def check_lengths(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield it when the length of a window gives its class away."""
-    classes, target = np.unique(train.target, return_inverse=True)
-    n_bins = min(MOST_BINS, len(train) // max(LEAST_IN_BIN, 2 * len(classes)))
-    if train.lengths is None or len(classes) < 2 or n_bins < 2:
-        return
-    edges = np.unique(np.quantile(train.lengths, np.arange(1, n_bins) / n_bins))
-    table = np.zeros((len(edges) + 1, len(classes)))
-    np.add.at(table, (np.searchsorted(edges, train.lengths, side="right"), target), 1)
-    share = _share_told(table)
-    if share < LEAST_INFORMATION:
-        return
-    medians = [float(np.median(train.lengths[target == k])) for k in range(len(classes))]
-    short, long = int(np.argmin(medians)), int(np.argmax(medians))
-    yield Finding(
-        "length_tells_class",
-        {"share": share},
-        f"The length of a window determines {share:.0%} of its class: the median is"
-        f" {medians[short]:.0f} steps for {train.name_classes([classes[short]])} and"
-        f" {medians[long]:.0f} for {train.name_classes([classes[long]])}. The network may learn the"
-        " length instead of the signal.",
-        "Cut windows of one length, unless lengths will differ in the same way on the robot.",
-    )
-
-
-def _share_told(table: NDArray[np.float64]) -> float:
-    """Return the mutual information of rows and columns, over the entropy of the columns."""
-    rows, columns = table.sum(axis=1), table.sum(axis=0)
-    information = _entropy(rows) + _entropy(columns) - _entropy(table)
-    # what chance adds, to first order (Miller and Madow)
-    information -= ((rows > 0).sum() - 1) * (len(columns) - 1) / (2 * table.sum())
-    return information / _entropy(columns)
-
-
-def _entropy(counts: NDArray[np.float64]) -> float:
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum())

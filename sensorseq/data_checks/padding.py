@@ -1,4 +1,4 @@
-"""Values after the end of a window, and padding that is read as signal."""
+"""Padding that is read as signal."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,25 +14,9 @@ WINDOWS_SHARE = 0.1  # of the windows that end so, in one and the same value
 
 
 def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield what is wrong with the steps beyond the end of the windows."""
-    if train.lengths is None:
-        yield from _padding_as_signal(train, validation)
+    """Yield it when windows without lengths end, or begin, in one value for all."""
+    if train.lengths is not None:
         return
-    is_dirty = np.zeros(len(train), bool)
-    for where, values, valid in train.blocks():
-        is_dirty[where] = ((values != 0).any(axis=2) & ~np.asarray(valid)).any(axis=1)
-    rows = np.flatnonzero(is_dirty)
-    if len(rows):
-        yield Finding(
-            "values_in_padding",
-            {"n_windows": len(rows)},
-            f"{len(rows)} of {len(train)} training windows (rows {train.name_rows(rows)}) have"
-            " values after their length. A network that ignores lengths reads them as signal.",
-            "Check that lengths= belongs to these windows.",
-        )
-
-
-def _padding_as_signal(train: Part, validation: Part | None) -> Iterator[Finding]:
     trailing, leading = _padded(train)
     side, share = ("end", trailing) if trailing >= leading else ("beginning", leading)
     if share < WINDOWS_SHARE:

@@ -1052,7 +1052,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
         """Let the report run this fit again."""
-        origin = FitOrigin(copied(self), prepared.entropy, fit_s, is_whole, prepared.module)
+        predicted = None
+        if isinstance(prepared.whole, WholeData) and self._head is not None:
+            predicted = self.out_of_fold_predictions()  # type: ignore[attr-defined]  # a classifier
+        known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module
+        origin = FitOrigin(*known, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:

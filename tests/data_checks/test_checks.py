@@ -193,14 +193,6 @@ def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
     assert "outliers" not in [one.kind for one in found(train)]
 
 
-def test_values_in_the_padding_are_found():
-    train = clean(with_lengths=True)
-    short = np.flatnonzero(train.lengths < 30)[:4]
-    train.X[short, 29] = 1.0
-    text = only("values_in_padding", train)
-    assert f"4 of 240 training windows (rows {short[0]}," in text
-
-
 @pytest.mark.parametrize("side", ["end", "beginning"])
 def test_padding_without_lengths_is_found_by_its_one_value(side):
     train = clean(with_lengths=True)
@@ -252,14 +244,6 @@ def test_another_level_in_validation_is_a_shift():
     assert "channel 1 (y) is at another level in validation: +1." in text
     few = some(validation, validation.groups < validation.groups.min() + 3)  # differ by chance
     assert "level_shift" not in [one.kind for one in found(train, few)]
-
-
-def test_a_length_that_tells_the_class_is_found():
-    train = clean(with_lengths=True)
-    train.lengths = 10 + 8 * train.target + np.random.default_rng(0).integers(0, 4, 240)
-    train.X[np.arange(30) >= train.lengths[:, None]] = 0
-    text = only("length_tells_class", train)
-    assert "% of its class: the median is 12 steps for 0 and 2" in text
 
 
 @pytest.mark.parametrize("k", [1, -2])
