@@ -29,7 +29,7 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     parts = [part for part in (train, validation) if part is not None and part.rows is not None]
     if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:
         return
-    rows = np.concatenate([part.rows for part in parts])  # type: ignore[misc]
+    rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows)
     rows = rows[order]
     if (np.diff(rows) == 0).any():
@@ -118,7 +118,7 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
 
 def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
     """Return the mean of each window, or of each group over its windows; (units, c)."""
-    if not by_group:
+    if not by_group or part.groups is None:
         return part.window_mean
     _, code = np.unique(part.groups, return_inverse=True)
     sums = np.zeros((int(code.max()) + 1, part.n_channels))

@@ -1054,7 +1054,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         """Let the report run this fit again."""
         predicted = None
         if isinstance(prepared.whole, WholeData) and self._head is not None:
-            predicted = self.out_of_fold_predictions()  # type: ignore[attr-defined]  # a classifier
+            predicted = self.out_of_fold_predictions()
         known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module
         origin = FitOrigin(*known, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.atomic import write_whole
-from sensorseq.data_checks import Finding
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.cause_words import call
 from sensorseq.fluctuation.causes.cause import Cause, Probes
@@ -114,7 +113,7 @@ class FluctuationReport:
         record: TrainingRecord | None = None,
         columns: Mapping[str, str | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
-        data_facts: Sequence[Finding] = (),
+        data_facts: Sequence[Cause] = (),
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
@@ -150,8 +149,8 @@ class FluctuationReport:
         arguments : mapping of str to object, optional
             The arguments of the estimator that was fitted. They word the recommendations and choose
             between equivalent ones; no cause is named for the value of an argument.
-        data_facts : sequence of Finding, optional
-            What `sensorseq.data_checks` found in the windows.
+        data_facts : sequence of Cause, optional
+            What the checks of the data found.
 
         Returns
         -------

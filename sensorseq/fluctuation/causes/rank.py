@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.data_checks import Finding
 from sensorseq.fluctuation.causes import (
     data_causes,
     fit_causes,
@@ -61,7 +60,7 @@ def find_causes(
     run: Run,
     verdict: str,
     arguments: Mapping[str, Any] | None = None,
-    data_facts: Sequence[Finding] = (),
+    data_facts: Sequence[Cause] = (),
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did.
 
@@ -77,7 +76,7 @@ def find_causes(
     arguments : mapping, optional
         Of the estimator. They word the recommendations and choose between equivalent ones; no
         cause is named or ranked by them.
-    data_facts : sequence of Finding, optional
+    data_facts : sequence of Cause
         What the data checks found.
 
     Returns
