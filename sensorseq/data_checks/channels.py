@@ -42,8 +42,8 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
         yield Finding(
             "clock_channels",
             {"channels": clocks.tolist()},
-            f"{train.name_channels(clocks)} rises or falls along one straight line in at least"
-            f" {CLOCK_SHARE:.0%} of {len(train)} training windows, so it is a clock or a row"
+            f"{train.name_channels(clocks)}: a straight line of one slope in at least"
+            f" {CLOCK_SHARE:.0%} of {len(train)} training windows, so this is a clock or a row"
             " number. The network can learn the recording from it, and new recordings lie outside"
             " its range.",
             "Remove the channel of time stamps or row numbers.",
@@ -61,8 +61,9 @@ def _of_constant(train: Part, constant: Ints) -> Finding:
         text = "No channel of the training windows ever changes"
     else:
         text = (
-            f"{train.name_channels(constant)} of {train.n_channels} never changes in {len(train)}"
-            f" training windows (value {float(train.X[0, 0, constant[0]]):.3g})"
+            f"{train.name_channels(constant)} of {train.n_channels} never"
+            f" change{'s' if len(constant) == 1 else ''} in {len(train)} training windows (value"
+            f" {float(train.X[0, 0, constant[0]]):.3g})"
         )
     return Finding(
         "constant_channels",

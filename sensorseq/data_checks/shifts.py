@@ -108,9 +108,10 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     yield Finding(
         "level_shift",
         {"channels": moved.tolist(), "shift": float(signed), "severe": bool(shift[worst] > 1)},
-        f"{train.name_channels(moved)} is at another level in validation: {signed:+.2f} standard"
-        f" deviations for {train.name_channels([worst])}; the standard error between {len(ours)}"
-        f" and {len(theirs)} {'groups' if by_group else 'windows'} is {error[worst]:.2f}.",
+        f"{train.name_channels(moved)} {'is' if len(moved) == 1 else 'are'} at another level in"
+        f" validation: {signed:+.2f} standard deviations for {train.name_channels([worst])}; the"
+        f" standard error between {len(ours)} and {len(theirs)}"
+        f" {'groups' if by_group else 'windows'} is {error[worst]:.2f}.",
         "Check whether both parts were recorded and scaled alike; scaling each recording by itself"
         " removes its level.",
     )

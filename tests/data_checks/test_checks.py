@@ -99,7 +99,7 @@ def test_a_clock_is_found_by_its_one_slope(of_recording, with_lengths):
     train.X[:, :, 0] = (clock - clock.mean()) / clock.std() + np.zeros((240, 1))
     if with_lengths:
         train.X[np.arange(30) >= train.lengths[:, None]] = 0
-    assert "channel 0 " in only("clock_channels", train)
+    assert "channel 0: a straight line" in only("clock_channels", train)
 
 
 def test_a_ramp_of_another_slope_in_each_window_is_a_signal():
