@@ -175,10 +175,12 @@ def inspect(
     Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
 
     With --leakage, checks whether training, validation and test windows of a prepared file
-    overlap. Exit code 10 if they do.
+    overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
+    validation: constant channels, wrong labels of identical windows, padding and others.
     """
     if leakage:
-        from sensorseq.evaluation.leakage import inspect_leakage
+        from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
+        from sensorseq.evaluation.text import wrapped
 
         unused = {"--files": files, "--pair": pair, "--time-column": time_column}
         for option, value in {**unused, "--exclude": exclude}.items():
@@ -186,8 +188,9 @@ def inspect(
                 raise ArgumentError(
                     f"{option} selects recordings and has no use with --leakage; remove it."
                 )
-        report = inspect_leakage(path)
-        _say(report.to_dict(), str(report), as_json)
+        report, data = inspect_leakage(path), inspect_data(path)
+        shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
+        _say({**report.to_dict(), "data": [vars(finding) for finding in data]}, shown, as_json)
         if report:
             raise typer.Exit(GATE)
         return

@@ -43,6 +43,7 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
+from sensorseq.preprocessing.shared_stretches import window_keys
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -814,18 +815,19 @@ class _Copies:
 
     def __init__(self, table: WindowTable, split: NDArray[np.str_] | None) -> None:
         self._table, self._split = table, split
-        self._first: dict[bytes, int] = {}
+        self._first: dict[int, int] = {}
         self._pairs: list[tuple[int, int]] = []
         self._row = 0
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Look at the next windows."""
-        for window in block if self._split is not None else ():
-            if (window != window[:1]).any():  # constant windows are equal without being copies
-                key = hashlib.blake2b(window.tobytes(), digest_size=16).digest()
-                before = self._first.setdefault(key, self._row)
-                if self._are_apart(before, self._row):
-                    self._pairs.append((before, self._row))
+        if self._split is None:
+            return
+        moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
+        for key, moved in zip(window_keys(block).tolist(), moves, strict=True):
+            before = self._first.setdefault(key, self._row) if moved else self._row
+            if self._are_apart(before, self._row):
+                self._pairs.append((before, self._row))
             self._row += 1
 
     def _are_apart(self, one: int, other: int) -> bool:

@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from sensorseq.errors import SensorseqError
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
-from sensorseq.evaluation.leakage import inspect_leakage
+from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
@@ -512,13 +512,18 @@ def test_a_prepared_file_that_leaks_is_told_by_the_command(tmp_path, capsys):
     assert "no leak found" in capsys.readouterr().out
     file = tmp_path / "leaking.h5"
     parts = np.random.default_rng(0).choice(["train", "test"], len(windows))
-    write_windows(file, replace(windows, split=parts))
+    flat = windows.X.copy()
+    flat[:, :, 1] = 0.5
+    write_windows(file, replace(windows, split=parts, X=flat))
     assert run(["inspect", str(file), "--leakage"]) == GATE == 10
     text = capsys.readouterr().out
     assert "overlap" in text
+    assert "data: channel 1 (gyro) of 2 never changes in" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= 80
     assert run(["inspect", str(file), "--leakage", "--json"]) == GATE
-    assert '"kind": "overlapping_windows"' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert '"kind": "overlapping_windows"' in shown
+    assert '"kind": "constant_channels"' in shown
     assert run(["inspect", str(file)]) == 3
     assert "--leakage" in capsys.readouterr().err
     assert run(["inspect", str(file), "--leakage", "--files", "x"]) == 2

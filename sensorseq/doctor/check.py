@@ -13,8 +13,8 @@ from sensorseq.doctor.planted import check_planted
 from sensorseq.doctor.shuffled import check_shuffled
 from sensorseq.doctor.trial import (
     PLAIN,
-    StopAt,
     affordable_epochs,
+    learn,
     make_twin,
     relative_work,
     run_trial,
@@ -211,16 +211,9 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.y, batch.lengths)
-    stop = StopAt(f"val_{score_name}", wanted)
-    best, taken = -np.inf, 0
-    for attempt in (1, 2):  # first weights that are slow to learn are no bug
-        arguments = {**PLAIN, "batch_size": None, "max_epochs": attempt * n_steps}
-        trial = run_trial(estimator, same, same, arguments, seed=seed + attempt, stop=stop)
-        best, taken = max(best, trial.best_score), taken + len(trial.history)
-        if best >= wanted:
-            break
+    attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2)]
+    best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
     figures = {"n_windows": len(batch), score_name: best, "steps": taken}
-    reached = f"{score_name} {best:.0%}" if score_name == "accuracy" else f"r2 {best:.2f}"
     if best >= wanted:
         return CheckResult(
             "overfits_a_batch",

@@ -5,26 +5,20 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sensorseq.data_checks import Part, check_shares, constant_channels
+from sensorseq.data_checks.leaks import SHARE, TOLERATED
 from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
 from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.preprocessing.shared_stretches import shared_stretches
 
-_DOMINANT = 0.9  # share of the windows
-_SHARE = 0.25  # of a window; less of an overlap tells the network little
-_TOLERATED = 0.05  # of the windows: a sensor at rest may repeat itself
 _NAMED = 5
 
 
 def check_channels(windows: CheckedWindows) -> CheckResult:
     """Check that every channel varies."""
     n_channels = len(windows.channels)
-    first, varies = None, np.zeros(n_channels, bool)
-    for piece in windows.pieces():
-        first = piece.X[0, 0] if first is None else first
-        valid = np.arange(piece.n_timesteps) < piece.lengths[:, None]
-        for i in np.flatnonzero(~varies):
-            varies[i] = (valid & (piece.X[:, :, i] != first[i])).any()
-    dead = [name for name, is_alive in zip(windows.channels, varies, strict=True) if not is_alive]
+    pieces = (Part(piece.X, piece.lengths, piece.y) for piece in windows.pieces())
+    dead = [windows.channels[i] for i in constant_channels(pieces)]
     figures = {"n_channels": n_channels, "constant": dead}
     if not dead:
         words = "The channel varies" if n_channels == 1 else f"All {n_channels} channels vary"
@@ -43,45 +37,15 @@ def check_channels(windows: CheckedWindows) -> CheckResult:
 def check_classes(windows: CheckedWindows) -> CheckResult:
     """Check that every class has windows to train and to validate on."""
     counts = np.bincount(windows.y, minlength=len(windows.classes))
-    largest, smallest = int(counts.argmax()), int(counts.argmin())
-    share = counts[largest] / counts.sum()
-    figures = {"smallest": int(counts[smallest]), "largest_share": float(share)}
-    if share > _DOMINANT:
-        return CheckResult(
-            "classes_have_windows",
-            FAILED,
-            f"{share:.0%} of the windows belong to class {windows.classes[largest]!r}: a classifier"
-            " that always predicts it reaches that accuracy, and the loss rewards it for that.",
-            "Use class_weight='balanced' or sampler='balanced', and compare balanced accuracy.",
-            figures,
-        )
-    if counts[smallest] < 2:
-        return CheckResult(
-            "classes_have_windows",
-            FAILED,
-            f"Class {windows.classes[smallest]!r} has one window, which cannot be used for both"
-            " training and validation.",
-            "Record more of it, or drop the class.",
-            figures,
-        )
-    if windows.groups is not None:
-        of_class = [len(np.unique(windows.groups[windows.y == k])) for k in range(len(counts))]
-        alone = int(np.argmin(of_class))
-        figures["fewest_groups"] = of_class[alone]
-        if of_class[alone] < 2:
-            return CheckResult(
-                "classes_have_windows",
-                FAILED,
-                f"All windows of class {windows.classes[alone]!r} come from one group: the network"
-                " may learn that group instead of the class.",
-                "Record the class again in another group.",
-                figures,
-            )
+    smallest, share = int(counts.min()), float(counts.max() / counts.sum())
+    figures = {"smallest": smallest, "largest_share": share}
+    for found in check_shares(windows.y, windows.classes, windows.groups):
+        return CheckResult("classes_have_windows", FAILED, found.text, found.advice, figures)
     return CheckResult(
         "classes_have_windows",
         PASSED,
-        f"Each of the {len(counts)} classes has {counts[smallest]} windows or more; the largest"
-        f" has {share:.0%} of all windows.",
+        f"Each of the {len(counts)} classes has {smallest} windows or more; the largest has"
+        f" {share:.0%} of all windows.",
         figures=figures,
     )
 
@@ -134,10 +98,10 @@ def connect_shared(windows: CheckedWindows) -> tuple[NDArray[np.int64], int]:
         for side in (0, 1):
             rows = everyone[(everyone >> bit & 1) == side]
             among = everyone[(everyone >> bit & 1) != side]
-            pairs.append(np.stack(shared_stretches(X, windows.lengths, rows, among, share=_SHARE)))
+            pairs.append(np.stack(shared_stretches(X, windows.lengths, rows, among, share=SHARE)))
     left, right = np.concatenate(pairs, axis=1)
     joined = coo_array((np.ones(len(left)), (left, right)), shape=(n_windows, n_windows))
     _, stretch = connected_components(joined, directed=False)
     across = windows.split_unit[left] != windows.split_unit[right]
     n_across = len(np.unique(np.concatenate([left[across], right[across]])))
-    return stretch.astype(np.int64), n_across if n_across > _TOLERATED * n_windows else 0
+    return stretch.astype(np.int64), n_across if n_across > TOLERATED * n_windows else 0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
-from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, relative_work, run_trial
+from sensorseq.doctor.trial import PLAIN, affordable_epochs, learn, relative_work
 from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.training.config import SCORES
 
@@ -81,21 +81,9 @@ def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: in
     wanted = _LEARNED[score_name]
     affordable = affordable_epochs(_BUDGET, work, N_PLANTED, n_timesteps)
     arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _EPOCHS))}
-    best, n_epochs = -np.inf, 0
-    for attempt in range(2):
-        trial = run_trial(
-            estimator,
-            (X, y, known),
-            (X_val, y_val, known_val),
-            arguments,
-            seed=seed + attempt,
-            stop=StopAt(f"val_{score_name}", wanted),
-        )
-        best, n_epochs = max(best, trial.best_score), n_epochs + len(trial.history)
-        if best >= wanted:
-            break
+    parts = (X, y, known), (X_val, y_val, known_val)
+    best, n_epochs, reached = learn(estimator, *parts, [arguments] * 2, wanted, seed)
     figures = {f"val_{score_name}": best, "epochs": n_epochs, "n_timesteps": n_timesteps}
-    reached = f"{score_name} {best:.0%}" if score_name == "accuracy" else f"r2 {best:.2f}"
     if best >= wanted:
         return CheckResult(
             "learns_a_planted_signal",

@@ -1,5 +1,6 @@
 """Random labels for each recording: a validation score above chance means a leak."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,41 +21,42 @@ _HELD_OUT = 0.4
 _EPOCHS = 60
 _FEWEST_EPOCHS = 15
 _BUDGET = 1_500_000
-_DRAWS = 9999
 
 
 def chance_of(
-    votes: list[NDArray[np.int64]], drawn: list[NDArray[np.int64]], seed: int
+    votes: list[NDArray[np.int64]], drawn: list[NDArray[np.int64]]
 ) -> tuple[float, float]:
     """Return the probability of this many correct votes, and of all correct, by pure chance.
 
-    A permutation test: in each trial the labels of the held-out recordings are permuted, which
-    gives the distribution of correct votes under chance. It is exact for few recordings too.
+    An exact permutation test: in each trial the labels of the held-out recordings may be in any
+    order.
 
     Parameters
     ----------
     votes, drawn : list of ndarray of shape (n_recordings,)
         For each trial, the class the network votes for and the class that was drawn.
-    seed : int
-        Seed of the permutations.
 
     Returns
     -------
     p, smallest_p : float
         `smallest_p` is the value that votes without an error would have.
     """
-    rng = np.random.default_rng(seed)
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
-    right, perfect = np.zeros((2, _DRAWS), np.int64)
+    by_chance, perfect = np.ones(1), 1.0
     for vote, lot in zip(votes, drawn, strict=True):
-        orders = rng.permuted(np.tile(lot, (_DRAWS, 1)), axis=1)
-        right += (orders == vote).sum(axis=1)
-        perfect += (orders == lot).sum(axis=1)
-    n_votes = sum(map(len, votes))
-    return (
-        float((1 + (right >= n_right).sum()) / (1 + _DRAWS)),
-        float((1 + (perfect >= n_votes).sum()) / (1 + _DRAWS)),
-    )
+        by_chance = np.convolve(by_chance, _agreements(vote, lot))
+        perfect *= _agreements(lot, lot)[-1]
+    return float(by_chance[n_right:].sum()), float(perfect)
+
+
+def _agreements(vote: NDArray[np.int64], lot: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the probability of 0, 1, ..., n correct votes when the lots are in any order."""
+    n, n_votes, n_lots = len(lot), int(vote.sum()), int(lot.sum())
+    found = np.zeros(n + 1)
+    for both in range(max(0, n_votes + n_lots - n), min(n_votes, n_lots) + 1):
+        ways = math.comb(n_lots, both) * math.comb(n - n_lots, n_votes - both)
+        found[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
+    return found
 
 
 def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
@@ -109,7 +111,7 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
             f"No part of the {kind} can be held out for validation.",
             "Give more groups.",
         )
-    return _judge(votes, drawn, kind, windows, seed)
+    return _judge(votes, drawn, kind, windows)
 
 
 def _judge(
@@ -117,9 +119,8 @@ def _judge(
     drawn: list[NDArray[np.int64]],
     kind: str,
     windows: CheckedWindows,
-    seed: int,
 ) -> CheckResult:
-    p, smallest_p = chance_of(votes, drawn, seed)
+    p, smallest_p = chance_of(votes, drawn)
     n_votes = sum(map(len, votes))
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     figures = {"n_right": n_right, "n_votes": n_votes, "p": p, "n_trials": len(votes)}

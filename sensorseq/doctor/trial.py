@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,34 @@ def run_trial(
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
     return Trial(result.history, outputs, SCORES[prepared.config.task])
+
+
+def learn(
+    estimator: Any,
+    train: tuple[Any, Any, Any],
+    validation: tuple[Any, Any, Any],
+    arguments: Sequence[Mapping[str, Any]],
+    wanted: float,
+    seed: int,
+) -> tuple[float, int, str]:
+    """Train once with each of some arguments until a score is reached.
+
+    First weights that are slow to learn are no bug, hence more than one attempt.
+
+    Returns
+    -------
+    best, n_epochs, in_words
+        The highest score, the epochs of all attempts, and the score in words.
+    """
+    name = SCORES[estimator._task]
+    best, n_epochs = -math.inf, 0
+    for attempt, own in enumerate(arguments):
+        stop = StopAt(f"val_{name}", wanted)
+        trial = run_trial(estimator, train, validation, own, seed=seed + attempt, stop=stop)
+        best, n_epochs = max(best, trial.best_score), n_epochs + len(trial.history)
+        if best >= wanted:
+            break
+    return best, n_epochs, f"{name} {best:.0%}" if name == "accuracy" else f"r2 {best:.2f}"
 
 
 def make_twin(estimator: Any, arguments: Mapping[str, Any]) -> Any:

@@ -15,19 +15,26 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sensorseq.data_checks import (
+    Finding,
+    check_continuity,
+    check_overlap,
+    check_windows,
+    check_zero_ends,
+)
+from sensorseq.data_checks import Part as CheckedPart
 from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
     InputError,
+    LeakWarning,
     ModelFileError,
     warn_caller,
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied
-from sensorseq.estimator.leak_warning import warn_of_shared_samples, warn_of_windows_in_a_row
 from sensorseq.estimator.model import describe_fit, restore_fit
-from sensorseq.estimator.padding_warning import warn_of_padding
 from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
@@ -323,6 +330,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             "lengths_val": lengths_val,
         }
         prepared = self._prepare_fit(X, y, **given)
+        if self._task == CLASSIFICATION:
+            prepared.facts["data_facts"] += self._check_windows(prepared)
         tasks = FitTasks(self, X, y, sample_weight, lengths)
         if tasks.are_watched:  # a callback costs a look at the weights in each epoch
             prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
@@ -345,6 +354,29 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             raise failed
         tasks.close()
         return self
+
+    def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
+        """Check the windows as the network sees them, unless they stay in their file."""
+        names = {
+            "channels": None if self.preparation_ is None else self.preparation_["channels"],
+            "classes": [str(label) for label in self.classes_],
+        }
+        parts = [
+            CheckedPart(
+                data.X.cpu().numpy(),
+                None if data.lengths is None else data.lengths.cpu().numpy(),
+                data.target.cpu().numpy(),
+                groups,
+                rows,
+                **names,
+            )
+            for data, groups, rows in (
+                (prepared.train, prepared.train_groups, prepared.train_rows),
+                (prepared.validation, prepared.validation_groups, prepared.validation_rows),
+            )
+            if isinstance(data, TrainingData)
+        ]
+        return tuple(check_windows(*parts)) if isinstance(prepared.train, TrainingData) else ()
 
     def _repair(
         self, failed: DivergedError | None, X: Any, y: Any, **given: Any
@@ -411,15 +443,20 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         check_validation(windows, validation, self.validation_fraction, config)
         self._check_parts(train, validation)
         is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
+        leaks: list[Finding | None] = []
         if is_drawn and validation is not None:
-            warn_of_shared_samples(train.sequences, validation.sequences)
+            leaks.append(check_overlap(train.sequences, validation.sequences))
             if windows.groups is None:
-                warn_of_windows_in_a_row(windows.sequences)
+                leaks.append(check_continuity(windows.sequences))
+        facts = [finding for finding in leaks if finding is not None]
+        for finding in facts:
+            warn_caller(str(finding), LeakWarning)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(
             train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
         )
         prepared = self._assemble(train, validation, config, seeds, device, checkpoint)
+        prepared.facts["data_facts"] = (*facts, *prepared.facts.get("data_facts", ()))
         if self._continues:
             return prepared
         whole = plan_whole_data(
@@ -1015,7 +1052,11 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
         """Let the report run this fit again."""
-        origin = FitOrigin(copied(self), prepared.entropy, fit_s, is_whole, prepared.module)
+        predicted = None
+        if isinstance(prepared.whole, WholeData) and self._head is not None:
+            predicted = self.out_of_fold_predictions()
+        known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module
+        origin = FitOrigin(*known, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
@@ -1030,7 +1071,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             part = self._stored(sequences, training=False).with_scaler(self.scaler_)
             data: Any = StreamedData(part, np.zeros(len(part), np.int64))
             return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-        warn_of_padding(sequences.X, sequences.lengths, were_lengths=self._were_lengths)
+        padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
+        if padded is not None:
+            warn_caller(str(padded))
         sequences = self._crop(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
         valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)

@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
+from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
@@ -680,13 +681,25 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
     def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
-        _warn_of_single_windows(self.classes_, train, validation)
         return {
+            "data_facts": self._check_shares(train, validation),
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
             "n_train": len(train.target),
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
+
+    def _check_shares(self, train: Part, validation: Part | None) -> tuple[Finding, ...]:
+        """Check the shares of classes; warn of one with too few windows for both parts."""
+        parts = [part for part in (train, validation) if part is not None]
+        groups = [part.groups for part in parts if part.groups is not None]
+        target = np.concatenate([part.target for part in parts])
+        together = np.concatenate(groups) if len(groups) == len(parts) else None
+        found = tuple(check_shares(target, self.classes_.tolist(), together))
+        for finding in found:
+            if finding.kind == "single_window" and validation is not None:
+                warn_caller(str(finding))
+        return found
 
     def _check_parts(self, train: Part, validation: Part | None) -> None:
         if self.calibrate and validation is None:
@@ -740,17 +753,3 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         abstention = take("abstention", list | None)
         if abstention is not None:
             self.abstention_ = check_abstention(abstention)
-
-
-def _warn_of_single_windows(classes: NDArray[Any], train: Part, validation: Part | None) -> None:
-    """Warn of a class with one window, too few for both training and validation."""
-    if validation is None:
-        return
-    counts = np.bincount(np.concatenate([train.target, validation.target]), minlength=len(classes))
-    single = np.flatnonzero(counts == 1)
-    if len(single):
-        warn_caller(
-            f"class {classes.tolist()[single[0]]!r} of y has one window ({len(single)} such"
-            " classes), so validation cannot show whether it is learned. Record more of it, or drop"
-            " the class.",
-        )

@@ -82,6 +82,8 @@ class FitOrigin:
         Whether it began from first weights: not after a warm start.
     module : LSTMLinear, optional
         The network with the weights that the training kept.
+    out_of_fold : tuple of ndarray, optional
+        Rows of X and their probabilities by networks that were trained without them.
     """
 
     estimator: "SensorLSTM"
@@ -89,6 +91,7 @@ class FitOrigin:
     fit_s: float
     is_whole: bool = True
     module: LSTMLinear | None = None
+    out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitLab":
         """Return what runs the fit again, on the data that it was given.
@@ -169,6 +172,7 @@ class FitLab:
     ) -> None:
         self.origin = origin
         self._estimator, self._prepared, self._data = estimator, prepared, data
+        self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         self.defaults: Mapping[str, Any] = type(origin.estimator)().get_params(deep=False)
         own = set(self.arguments)

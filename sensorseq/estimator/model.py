@@ -52,7 +52,9 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "best_epoch": estimator.best_epoch_,
         "best_score": estimator.best_score_,
         "engine": list(estimator.engine_),
-        "report_facts": dict(estimator._report_facts),
+        "report_facts": {
+            name: fact for name, fact in estimator._report_facts.items() if name != "data_facts"
+        },
         "fluctuation": estimator.fluctuation_.to_dict(),
         "preparation": estimator.preparation_,
         "refitted": getattr(estimator, "refitted_", False),

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import warn_caller
+from sensorseq.fluctuation.causes.data_checks import causes_of
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training import TrainingResult
@@ -24,6 +25,7 @@ def make_report(
     Of the record of a classifier on such a loss all is looked at that is not in nats either: what
     each window was taken for, margins, gradients, and how losses compare with each other.
     """
+    facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
     if not len(history) and facts.get("best_epoch") is None:
         return FluctuationReport(
             verdict="too_short_to_tell",
@@ -55,7 +57,7 @@ def make_report(
             **{
                 name: facts[name]
                 for name in facts
-                if name not in ("majority_fraction", "arguments")
+                if name not in ("majority_fraction", "arguments", "data_facts")
             },
         )
     judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers

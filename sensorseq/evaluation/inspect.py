@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.data_checks import Finding, Part, check_shares, check_windows
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import PreparedFile
+from sensorseq.windows import PARTS
 
 _LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
 _MANY_RECORDINGS = 60
@@ -125,6 +128,41 @@ def format_recordings(found: dict[str, Any]) -> str:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
     lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
     return "\n".join(lines)
+
+
+def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:
+    """Look for leaks between the parts of a prepared file, its statistics and its balance included.
+
+    Raises
+    ------
+    PreparedFileError
+        If the file is missing, damaged, from another program or from a newer version.
+    """
+    with PreparedFile(path) as file:
+        return find_leakage(file.windows(), sample_indices=file.sample_indices, scaler=file.scaler)
+
+
+def inspect_data(path: str | os.PathLike[str]) -> list[Finding]:
+    """Check the training and validation windows of a prepared file, which are not scaled yet."""
+    with PreparedFile(path) as file:
+        windows = file.windows()
+    names = np.full(len(windows), "") if windows.y is None else np.asarray(windows.y)
+    classes, codes = np.unique(names, return_inverse=True)
+    split = np.full(len(windows), "train") if windows.split is None else np.asarray(windows.split)
+    train, validation = (
+        Part(
+            windows.X[rows],
+            np.asarray(windows.lengths)[rows],
+            codes[rows],
+            None if windows.groups is None else np.asarray(windows.groups)[rows],
+            rows,
+            windows.channels,
+            classes.tolist(),
+        )
+        for rows in (np.flatnonzero(split == part) for part in PARTS[:2])
+    )
+    found = [*check_shares(codes, classes.tolist()), *check_windows(train, validation)]
+    return [finding for finding in found if finding.kind != "not_scaled"]
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:

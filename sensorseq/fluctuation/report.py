@@ -1,7 +1,7 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +113,7 @@ class FluctuationReport:
         record: TrainingRecord | None = None,
         columns: Mapping[str, str | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
+        data_facts: Sequence[Cause] = (),
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
@@ -148,6 +149,8 @@ class FluctuationReport:
         arguments : mapping of str to object, optional
             The arguments of the estimator that was fitted. They word the recommendations and choose
             between equivalent ones; no cause is named for the value of an argument.
+        data_facts : sequence of Cause, optional
+            What the checks of the data found.
 
         Returns
         -------
@@ -191,7 +194,7 @@ class FluctuationReport:
         )
         with read.naming_it():
             verdict, severity, sentences = judge(run)
-        causes = find_causes(run, verdict, arguments)
+        causes = find_causes(run, verdict, arguments, data_facts)
         if n_val is None and (hint := granularity_sentence(values["val_accuracy"].values)):
             sentences.insert(1, hint)  # it is what the user can do about the verdict at once
         return cls(

@@ -1,6 +1,5 @@
 """Check whether held-out windows leak into training, with one check for each kind of leak."""
 
-import hashlib
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.near_duplicates import near_duplicates
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.shared_stretches import shared_stretches
+from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
 from sensorseq.preprocessing.time_split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
@@ -774,14 +773,11 @@ def _as_scaler(scaler: Any) -> Scaler | KeyedScaler | None:
 
 def _digests(windows: WindowSet) -> NDArray[np.int64]:
     """Return a number for each distinct content; -1 for windows with only constant channels."""
-    seen: dict[bytes, int] = {}
-    numbers = np.full(len(windows), -1)
-    for row, length in enumerate(np.asarray(windows.lengths).tolist()):
-        steps = windows.X[row, :length] + np.float32(0)  # -0.0 is 0.0
-        if length and (steps != steps[0]).any():
-            digest = hashlib.blake2b(steps.tobytes(), digest_size=16).digest()
-            numbers[row] = seen.setdefault(digest, len(seen))
-    return numbers
+    lengths = np.asarray(windows.lengths)
+    _, numbers = np.unique(window_keys(windows.X, lengths), return_inverse=True)
+    moves = (windows.X[:, :1] != windows.X).any(axis=2)
+    inside = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
+    return np.where((moves & inside).any(axis=1), numbers, -1)
 
 
 def _origins(windows: WindowSet) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Find identical stretches of samples in two windows, which reveal one log cut twice."""
+"""The hash of windows, and of stretches of them: identical ones reveal one log cut twice."""
 
 import math
 from typing import Any
@@ -9,6 +9,41 @@ from numpy.typing import NDArray
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 _BLOCK_VALUES = 4_000_000
+_KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
+
+
+def window_keys(X: NDArray[Any], lengths: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+    """Return a 64-bit number for the valid samples of each window, the same for identical windows.
+
+    Padding does not count, nor how far it goes. Any two of a million different windows share a
+    number with a probability of about 1 in 10^7.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c)
+        Windows; compared as float32.
+    lengths : ndarray of shape (n,), optional
+        Valid steps; all by default.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+        None is 0.
+    """
+    n_windows, n_timesteps, n_channels = X.shape
+    # one factor for each place, row by row, so that it does not depend on the number of steps
+    place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
+    factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
+    keys = np.zeros(n_windows, np.uint64)
+    size = max(1, _KEY_BLOCK // max(1, factors.size))
+    for start in range(0, n_windows, size):
+        block = np.ascontiguousarray(X[start : start + size], np.float32) + np.float32(0)
+        code = _mixed((block.view(np.uint32).astype(np.uint64) + _BASE) * factors)
+        if lengths is not None:
+            inside = np.arange(n_timesteps) < np.asarray(lengths)[start : start + size, np.newaxis]
+            code *= inside[:, :, np.newaxis]
+        keys[start : start + size] = _mixed(code.sum(axis=(1, 2), dtype=np.uint64)) | np.uint64(1)
+    return keys
 
 
 def shared_stretches(

@@ -414,7 +414,7 @@ def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
     files, window_s, tmp_path
 ):
     """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
-    from sensorseq.evaluation.leakage import inspect_leakage
+    from sensorseq.evaluation.inspect import inspect_leakage
     from sensorseq.prepare import prepare
     from sensorseq.storage.prepared import read_windows
 

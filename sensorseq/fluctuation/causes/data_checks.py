@@ -1,29 +1,39 @@
-"""check_data: facts about the windows themselves that no training is needed for."""
+"""check_data: findings about the windows as causes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from sensorseq.data_checks import Finding, Part, check_windows
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.causes.channel_checks import check_channels
-from sensorseq.fluctuation.causes.class_checks import check_classes, check_lengths
-from sensorseq.fluctuation.causes.duplicate_windows import check_duplicates
-from sensorseq.fluctuation.causes.label_shift import check_alignment
-from sensorseq.fluctuation.causes.level_shift import check_levels
-from sensorseq.fluctuation.causes.padding_checks import check_padding
-from sensorseq.fluctuation.causes.windows_of_a_part import Names, Part
 from sensorseq.fluctuation.probes.arm import LabWindows
 
-CHECKS: tuple[Callable[[Part, Part | None, Names], list[Cause]], ...] = (
-    check_duplicates,
-    check_alignment,
-    check_channels,
-    check_padding,
-    check_classes,
-    check_levels,
-    check_lengths,
-)
+
+class _Kind(NamedTuple):
+    """The cause that a kind of finding is, its words, and its confidence; if severe the second."""
+
+    name: str
+    finding: str
+    confidence: float
+    if_severe: float = 0.0
+
+
+# The confidences are low but where little else is left to explain the labels.
+KINDS = {
+    "labels_off": _Kind("data_bug", "labels are {distance} off", 0.85),
+    "two_labels": _Kind("data_bug", "one window, two labels", 0.3, 0.6),
+    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", 0.1, 0.3),
+    "windows_overlap": _Kind("data_bug", "validation overlaps training", 0.1, 0.3),
+    "constant_channels": _Kind("data_bug", "constant channel", 0.05, 0.9),
+    "clock_channels": _Kind("data_bug", "a clock among the channels", 0.3),
+    "still_windows": _Kind("data_bug", "windows without a signal", 0.15),
+    "class_not_in_training": _Kind("data_bug", "class missing in training", 0.2, 0.4),
+    "class_not_in_validation": _Kind("distribution_shift", "class missing in validation", 0.15),
+    "level_shift": _Kind("distribution_shift", "another level in validation", 0.2, 0.35),
+    "not_scaled": _Kind("preprocessing", "not scaled", 0.25, 0.4),
+    "padding_as_signal": _Kind("preprocessing", "padding read as signal", 0.25),
+    "outliers": _Kind("preprocessing", "outliers", 0.15),
+}
+SCALES = {"not_scaled": ("standard", "robust"), "outliers": ("robust",)}
 
 
 def check_data(
@@ -34,42 +44,51 @@ def check_data(
     classes: Sequence[Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> list[Cause]:
-    """Look for what is wrong with the windows, before anything is asked of the training.
+    """Return what `check_windows` finds as causes, the most confident first.
 
-    Constant channels and clocks; windows that come twice, with another label or in the other part;
-    labels that fit the rows beside them better; values far from unit scale and outliers; values
-    after the end, and padding that no length tells; classes that a part lacks; levels that differ
-    between the parts; classes that the length gives away. All are deterministic facts, graded
-    ``"supported"``. That something is there does not say that it makes the run fluctuate: the
-    confidences are low but where little else is left to explain the labels.
+    All are deterministic facts, graded ``"supported"``. A fact need not make the run fluctuate.
 
     Parameters
     ----------
     train, validation : LabWindows
         Windows as the network sees them; finite.
-    channels : sequence of str, optional
-        Names of the channels; their numbers from 0 when not given.
-    classes : sequence, optional
-        Names of the classes, by code.
+    channels, classes : sequence, optional
+        Names of the channels, and of the classes by code.
     arguments : mapping, optional
         Of the estimator. They word the recommendations.
-
-    Returns
-    -------
-    list of Cause
-        The most confident first; empty where nothing is wrong.
     """
-    names = Names(channels, classes, dict(arguments or {}))
-    parts = [_part(windows) for windows in (train, validation)]
-    if parts[0] is None:
-        return []
-    found = [cause for check in CHECKS for cause in check(parts[0], parts[1], names)]
+    parts = [
+        None if windows is None else Part(*windows, channels=channels, classes=classes)
+        for windows in (train, validation)
+    ]
+    assert parts[0] is not None
+    return causes_of(check_windows(parts[0], parts[1]), arguments)
+
+
+def causes_of(
+    findings: Iterable[Finding], arguments: Mapping[str, Any] | None = None
+) -> list[Cause]:
+    """Return findings that may be the cause of what a run does, the most confident first."""
+    found = [_cause_of(one, arguments or {}) for one in findings if one.kind in KINDS]
     return sorted(found, key=lambda cause: -cause.confidence)
 
 
-def _part(windows: LabWindows | None) -> Part | None:
-    if windows is None or not len(windows.target) or not np.asarray(windows.X).size:
-        return None
-    return Part(
-        np.asarray(windows.X), windows.lengths, windows.target, windows.groups, windows.rows
+def _cause_of(finding: Finding, arguments: Mapping[str, Any]) -> Cause:
+    kind, advice = KINDS[finding.kind], finding.advice
+    changes: list[dict[str, Any]] = []
+    if finding.kind in SCALES:
+        scales, scale = SCALES[finding.kind], arguments.get("scale")
+        if not arguments or ("scale" in arguments and scale not in scales):
+            changes = [{"scale": name} for name in scales]
+        if finding.kind == "not_scaled" and scale is not None:
+            advice = "Check why values that were scaled are so far off."
+    return Cause(
+        kind.name,
+        "supported",
+        kind.if_severe if finding.values.get("severe") else kind.confidence,
+        finding.text,
+        finding=kind.finding.format(**finding.values),
+        recommendation=changes[0] if changes else {},
+        alternatives=tuple(changes[1:]),
+        advice=advice,
     )

@@ -1,7 +1,7 @@
 """find_causes: rank what may have made a run fluctuate, from its statistics alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,10 @@ _HEALTHY_QUANTILE = 0.75  # of the gradients, where a bound is set
 
 
 def find_causes(
-    run: Run, verdict: str, arguments: Mapping[str, Any] | None = None
+    run: Run,
+    verdict: str,
+    arguments: Mapping[str, Any] | None = None,
+    data_facts: Sequence[Cause] = (),
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did.
 
@@ -73,6 +76,8 @@ def find_causes(
     arguments : mapping, optional
         Of the estimator. They word the recommendations and choose between equivalent ones; no
         cause is named or ranked by them.
+    data_facts : sequence of Cause
+        What the data checks found.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probe
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
-from sensorseq.fluctuation.probes.label_noise import label_noise_probe
+from sensorseq.fluctuation.probes.label_noise import suspected_labels
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.regrade import regrade
@@ -28,7 +28,6 @@ PACE = 0.6
 PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
-SUSPICION = 0.1  # confidence from which labels are looked into
 NOTHING = "Nothing was tried."
 # measured by benchmarks/bench_repair.py, where the defaults improve 49 of 52 bad runs
 TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
@@ -97,7 +96,7 @@ def probe_lab(
         say("replaying a part of the run as it was")
         is_same, sentence = self_test(lab, purse)
         if is_same:
-            _look(lab, purse, report, facts, findings, say)
+            _look(lab, report, findings)
             result = run_race(
                 lab,
                 purse,
@@ -137,23 +136,12 @@ def probe_lab(
     return replace(report, causes=causes, probes=probes)
 
 
-def _look(
-    lab: Lab,
-    purse: Purse,
-    report: FluctuationReport,
-    facts: Sequence[Cause],
-    findings: Findings,
-    say: Callable[[str], Any],
-) -> None:
+def _look(lab: Lab, report: FluctuationReport, findings: Findings) -> None:
     """Look at what needs no other settings: the epoch that was kept, and the labels."""
     if report.verdict not in TROUBLED:
         return
     findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
-    suspected = {cause.name for cause in (*facts, *report.causes) if cause.confidence >= SUSPICION}
-    is_free = report.verdict == "fluctuating"  # the margins of the run serve
-    if "label_noise" in suspected or is_free:
-        say("asking networks for the labels of windows that they have not seen")
-        findings.join(label_noise_probe(lab, purse, is_free="label_noise" not in suspected))
+    findings.join(suspected_labels(lab))
 
 
 def _take(findings: Findings, result: RaceResult) -> None:

@@ -1,45 +1,108 @@
-"""Say when windows on both sides of the validation split are of one recording."""
+"""Windows that come twice, and windows on both sides of a split that share samples."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import LeakWarning, warn_caller
-from sensorseq.preprocessing.shared_stretches import shared_stretches
-from sensorseq.training.inputs import Sequences
+from sensorseq.data_checks.part import Finding, Ints, Part
+from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
 
-_SHARE = 0.25  # of a window; less of an overlap tells the network little
-_TOLERATED = 0.05  # of the validation windows: a sensor at rest may repeat itself
+if TYPE_CHECKING:
+    from sensorseq.training.inputs import Sequences  # torch
+
+
+LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
+MANY = 0.05  # of the windows
+SHARE = 0.25  # of a window; less of an overlap tells the network little
+TOLERATED = 0.05  # of the windows: a sensor at rest may repeat itself
 _ROWS = 128  # validation windows that are looked for
 _SURE = 5  # windows found, for signals of few levels
 _CANDIDATES = 4  # training windows compared in full, for each of them
 _TABLE_BITS = 20
 _BLOCK_STEPS = 1 << 16  # so that a block stays in the cache
 _MULTIPLIERS = [np.uint32(odd) for odd in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)]
+_PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
 _CURE = (
-    " Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
+    "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
     " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
 )
-_PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
 
 
-def warn_of_shared_samples(train: Sequences, validation: Sequences) -> None:
-    """Warn when validation windows overlap training windows, and say how to keep them apart."""
-    found, looked = count_shared(train, validation)
-    if not found:
+def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield windows of training that contradict each other, and those in both parts."""
+    keys = _known_keys(train)
+    yield from _contradictions(train, keys)
+    if validation is None or validation.n_channels != train.n_channels:
         return
-    n_validation = len(validation)
-    more = "" if looked == n_validation else f" that were checked ({n_validation} in total)"
-    warn_caller(
-        f"{found} of the {looked} windows held out for validation{more} overlap training windows,"
-        " so the validation score is inflated, and early stopping and fluctuation_ are misled."
-        f"{_CURE}",
-        LeakWarning,
+    theirs = _known_keys(validation)
+    twice = np.flatnonzero((theirs != 0) & np.isin(theirs, keys))
+    if len(twice):
+        yield Finding(
+            "windows_in_both_parts",
+            {"n_windows": len(twice), "severe": len(twice) > MANY * len(validation)},
+            f"{len(twice)} of {len(validation)} validation windows (rows"
+            f" {validation.name_rows(twice)}) are identical to training windows, so the validation"
+            " score is higher than on new recordings.",
+            "Split by recording: give groups=, and remove copies.",
+        )
+
+
+def _known_keys(part: Part) -> NDArray[np.uint64]:
+    """Return `window_keys`; 0 for windows of fewer than `LEAST_VALUES` different values."""
+    keys = window_keys(part.X, part.lengths)
+    for where, values, valid in part.blocks():
+        flat = values.reshape(len(values), -1)
+        if valid is not None:
+            flat = np.where(np.repeat(valid, part.n_channels, axis=1), flat, flat[:, :1])
+        # most windows show enough in their first values, and sorting all would take the longest
+        poor = np.arange(len(flat))
+        for shown in (flat[:, : 4 * LEAST_VALUES], flat):
+            changes = np.diff(np.sort(shown[poor], axis=1), axis=1) != 0
+            poor = poor[changes.sum(axis=1) < LEAST_VALUES - 1]
+        keys[where][poor] = 0
+    return keys
+
+
+def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
+    known = np.flatnonzero(keys)
+    order = known[np.lexsort((train.target[known], keys[known]))]
+    before, after = order[:-1], order[1:]
+    differs = (keys[before] == keys[after]) & (train.target[before] != train.target[after])
+    if not differs.any():
+        return
+    involved = np.flatnonzero(np.isin(keys, keys[after[differs]]))
+    one, other = before[differs][:1], after[differs][:1]
+    yield Finding(
+        "two_labels",
+        {"n_windows": len(involved), "severe": len(involved) > MANY * len(train)},
+        f"{len(involved)} of {len(train)} training windows occur with two labels: row"
+        f" {train.name_rows(one)} is {train.name_classes(train.target[one])}, and row"
+        f" {train.name_rows(other)} with the same values is"
+        f" {train.name_classes(train.target[other])} (rows {train.name_rows(involved)}). No"
+        " network can predict both correctly.",
+        "Decide which label is right, and remove the others.",
     )
 
 
-def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
+def check_overlap(train: "Sequences", validation: "Sequences") -> Finding | None:
+    """Return it when validation windows overlap training windows."""
+    found, looked = count_shared(train, validation)
+    if not found:
+        return None
+    n = len(validation)
+    more = "" if looked == n else f" that were checked ({n} in total)"
+    return Finding(
+        "windows_overlap",
+        {"n_windows": found, "n_checked": looked, "severe": found > MANY * looked},
+        f"{found} of the {looked} windows held out for validation{more} overlap training windows,"
+        " so the validation score is inflated, and early stopping and fluctuation_ are misled.",
+        _CURE,
+    )
+
+
+def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
     """Return how many held-out windows hold samples of training windows, and of how many.
 
     The first is 0 if a few may do so by chance.
@@ -47,13 +110,13 @@ def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
     step = -(-len(held_out) // _ROWS)
     rows = held_out.take(np.arange(0, len(held_out), step))
     nothing = 0, len(rows)
-    if train.X.shape[1] * _SHARE < 4:
+    if train.X.shape[1] * SHARE < 4:
         return nothing
     candidates = train.take(_holders(train, rows))
     X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
     lengths = np.concatenate([candidates.lengths, rows.lengths])
     found = _count_shared(X, lengths, len(candidates))
-    tolerated = _TOLERATED * len(rows)
+    tolerated = TOLERATED * len(rows)
     if found < 2 or found <= tolerated:
         return nothing
     # A signal of few levels holds the same stretches by chance, then as often with time reversed.
@@ -67,10 +130,10 @@ def count_shared(train: Sequences, held_out: Sequences) -> tuple[int, int]:
     return found, len(rows)
 
 
-def _count_shared(X: NDArray[Any], lengths: NDArray[np.int64], n_candidates: int) -> int:
+def _count_shared(X: NDArray[Any], lengths: Ints, n_candidates: int) -> int:
     """Count the windows behind the candidates that share a stretch with one of them."""
     rows, among = np.arange(n_candidates, len(X)), np.arange(n_candidates)
-    return len(shared_stretches(X, lengths, rows, among, share=_SHARE)[0])
+    return len(shared_stretches(X, lengths, rows, among, share=SHARE)[0])
 
 
 def _is_continuous(X: NDArray[Any]) -> bool:
@@ -79,7 +142,7 @@ def _is_continuous(X: NDArray[Any]) -> bool:
     return bool(sum(distinct) > X.shape[1] * len(distinct) / 2)
 
 
-def _holders(train: Sequences, rows: Sequences) -> NDArray[np.int64]:
+def _holders(train: "Sequences", rows: "Sequences") -> Ints:
     """Return the training windows that hold a first or last pair of samples of one of `rows`."""
     X = np.asarray(rows.X, np.float32)
     changes = (X[:, 1:] != X[:, :-1]).sum(axis=(0, 1))
@@ -112,7 +175,7 @@ def _holders(train: Sequences, rows: Sequences) -> NDArray[np.int64]:
     return np.unique(holder[is_said])
 
 
-def _pair_codes(X: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.uint32]:
+def _pair_codes(X: NDArray[Any], channels: Ints) -> NDArray[np.uint32]:
     """Return a code of the samples at t and t + 1 for every t but the last, (n, t - 1)."""
     total = np.zeros((len(X), X.shape[1] - 1), np.uint32)
     for channel, (now, after) in zip(channels, (_MULTIPLIERS[:2], _MULTIPLIERS[2:]), strict=False):
@@ -125,8 +188,8 @@ def _pair_codes(X: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.uint
     return total
 
 
-def warn_of_windows_in_a_row(sequences: Sequences) -> None:
-    """Warn when each window continues the one before it: all come from a few recordings.
+def check_continuity(sequences: "Sequences") -> Finding | None:
+    """Return it when each window continues the one before it: all come from a few recordings.
 
     From the last sample of a window to the first of the next it is then no farther than from step
     to step inside one, and much farther from the first sample of the one to the last of the other.
@@ -141,7 +204,7 @@ def warn_of_windows_in_a_row(sequences: Sequences) -> None:
     X, lengths = sequences.X, sequences.lengths
     n_windows, n_timesteps, _ = X.shape
     if n_windows <= _PAIRS or n_timesteps < 8:
-        return
+        return None
     first = np.unique(np.linspace(0, n_windows - 2, 4 * _PAIRS).astype(np.int64))
     ends = X[first, lengths[first] - 1].astype(np.float64)
     onward = np.abs(X[first + 1, 0] - ends)
@@ -150,10 +213,13 @@ def warn_of_windows_in_a_row(sequences: Sequences) -> None:
     step, jump, far = (np.median(part, axis=0) for part in (inside, onward, across))
     is_nearer = (onward < across).mean(axis=0)
     like_a_step = (step > 0) & (2 * jump >= step) & (2 * jump <= 3 * step)
-    if (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
-        warn_caller(
-            "each window continues the one before it, so they come from one recording or a few."
-            " Windows of one recording on both sides of the validation split inflate the validation"
-            f" score and mislead early stopping and fluctuation_.{_CURE}",
-            LeakWarning,
-        )
+    if not (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
+        return None
+    return Finding(
+        "windows_in_a_row",
+        {},
+        "each window continues the one before it, so they come from one recording or a few."
+        " Windows of one recording on both sides of the validation split inflate the validation"
+        " score and mislead early stopping and fluctuation_.",
+        _CURE,
+    )

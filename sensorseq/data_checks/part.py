@@ -1,0 +1,168 @@
+"""Finding and Part: what a check found, and the windows of one part as the checks read them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
+SAMPLE_VALUES = 200_000  # of a channel, for its median
+MOST_LISTED = 5  # rows or names in a sentence
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found in the data.
+
+    Parameters
+    ----------
+    kind : str
+        Such as ``"constant_channels"``; code chooses by it.
+    values : mapping
+        The figures, as plain values.
+    text : str
+        A sentence with the figures.
+    advice : str
+        What to do.
+    """
+
+    kind: str
+    values: Mapping[str, Any] = field(repr=False)
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.advice}".rstrip()
+
+
+class Part:
+    """Windows of one part; everything is measured once, block by block.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c) or (n, t)
+        Finite windows.
+    lengths : ndarray of shape (n,) or None
+        Valid steps; an empty window counts as one step.
+    target : ndarray of shape (n,), int64
+        Classes, as codes.
+    groups : ndarray of shape (n,) or None
+        Groups.
+    rows : ndarray of shape (n,) or None
+        Which of the windows given to `fit` these are.
+    channels, classes : sequence or None
+        Their names.
+    """
+
+    def __init__(
+        self,
+        X: NDArray[Any],
+        lengths: Ints | None,
+        target: Ints,
+        groups: NDArray[Any] | None = None,
+        rows: Ints | None = None,
+        channels: Sequence[str] | None = None,
+        classes: Sequence[Any] | None = None,
+    ) -> None:
+        self.X = X if X.ndim == 3 else X[:, :, None]
+        self.target = np.asarray(target)
+        self.n_timesteps, self.n_channels = self.X.shape[1:]
+        is_full = lengths is None or bool((np.asarray(lengths) == self.n_timesteps).all())
+        self.lengths = None if is_full else np.maximum(np.asarray(lengths, np.int64), 1)
+        self.groups = None if groups is None else np.asarray(groups)
+        self.rows = None if rows is None else np.asarray(rows, np.int64)
+        self._channels, self._classes = channels, classes
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_] | None]]:
+        """Yield windows in order: where they are, their values and which steps are valid."""
+        size = max(1, BLOCK_VALUES // max(1, self.X[:1].size))
+        steps = np.arange(self.n_timesteps)
+        for first in range(0, len(self), size):
+            where = slice(first, first + size)
+            valid = None if self.lengths is None else steps < self.lengths[where, None]
+            yield where, self.X[where], valid
+
+    @cached_property
+    def steps(self) -> Floats:
+        """Valid steps of each window, (n,)."""
+        whole = np.full(len(self), float(self.n_timesteps))
+        return whole if self.lengths is None else self.lengths.astype(np.float64)
+
+    @cached_property
+    def _moments(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Mean, variance, least and largest of each window and channel, (n, c) each."""
+        mean, variance, least, largest = np.zeros((4, len(self), self.n_channels))
+        for where, values, valid in self.blocks():
+            # steps last: along rows of a few channels numpy is several times as slow
+            block = np.ascontiguousarray(values.transpose(0, 2, 1), np.float64)
+            first, n = block[:, :, 0], self.steps[where, None]
+            apart = block - first[:, :, None]
+            if valid is not None:
+                apart *= valid[:, None]
+            shift = apart.sum(axis=2) / n
+            mean[where] = first + shift
+            variance[where] = np.einsum("nct,nct->nc", apart, apart) / n - shift**2
+            least[where] = first + apart.min(axis=2)
+            largest[where] = first + apart.max(axis=2)
+        return mean, np.maximum(variance, 0.0), least, largest
+
+    @property
+    def window_mean(self) -> Floats:
+        """Mean of each window and channel, (n, c)."""
+        return self._moments[0]
+
+    @property
+    def window_sd(self) -> Floats:
+        """Standard deviation within each window and channel, (n, c)."""
+        return np.asarray(np.sqrt(self._moments[1]))
+
+    @property
+    def window_range(self) -> tuple[Floats, Floats]:
+        """Least and largest value of each window and channel, (n, c) each."""
+        return self._moments[2:]
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Mean of each channel over all valid steps, (c,)."""
+        return np.average(self.window_mean, axis=0, weights=self.steps)
+
+    @cached_property
+    def sd(self) -> Floats:
+        """Standard deviation of each channel over all valid steps, (c,)."""
+        second = self._moments[1] + (self.window_mean - self.mean) ** 2
+        return np.asarray(np.sqrt(np.average(second, axis=0, weights=self.steps)))
+
+    def sample(self, channel: int) -> Floats:
+        """Return about `SAMPLE_VALUES` valid values of a channel, from windows evenly spaced."""
+        every = max(1, len(self) * self.n_timesteps // SAMPLE_VALUES)
+        values = np.asarray(self.X[::every, :, channel], np.float64)
+        return np.asarray(values[np.arange(self.n_timesteps) < self.steps[::every, None]])
+
+    def name_rows(self, places: Ints) -> str:
+        """Return the first few of some windows by their rows, for a sentence."""
+        return _listed(places if self.rows is None else self.rows[places])
+
+    def name_channels(self, numbers: Sequence[int] | Ints) -> str:
+        """Return what channels are called."""
+        known = self._channels or ()
+        return _listed(
+            [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
+        )
+
+    def name_classes(self, codes: Sequence[int] | Ints) -> str:
+        """Return what classes are called."""
+        known = () if self._classes is None else self._classes
+        return _listed([repr(known[k]) if k < len(known) else str(k) for k in codes])
+
+
+def _listed(names: Sequence[Any] | NDArray[Any]) -> str:
+    return ", ".join(map(str, names[:MOST_LISTED])) + (", ..." if len(names) > MOST_LISTED else "")

@@ -1,0 +1,127 @@
+"""Labels that belong to other rows, and channels at another level in validation."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks.part import Finding, Floats, Ints, Part
+
+MOST_ROWS = 3  # by which labels are tried to be off
+LEAST_LABELLED, MOST_LABELLED = 60, 20_000  # windows
+LEAST_GAIN = 0.15  # of accuracy, against the labels where they are
+NEAR_GUESSING = 0.5  # of the accuracy above guessing that the labels where they are may keep
+GAIN_ERRORS = 6.0  # standard errors
+RIDGE = 1e-2  # of the number of windows
+LEAST_SHIFT_SDS = 0.3  # of the channel in training; 1 without groups
+SHIFT_ERRORS = 5.0
+LEAST_GROUPS = 5  # in each part, below which a difference between parts is that of a few groups
+LEAST_WINDOWS = 20  # of a part without groups
+
+
+def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield it when the label of another row fits each window far better than its own.
+
+    A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
+    scored on the other, with the labels where they are and 1 to 3 rows off. In order of recordings
+    a label that is one row off is nearly always the same, and nothing is found.
+    """
+    parts = [part for part in (train, validation) if part is not None and part.rows is not None]
+    if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:
+        return
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    rows = rows[order]
+    if (np.diff(rows) == 0).any():
+        return
+    inside = rows < rows[0] + MOST_LABELLED
+    features = np.concatenate([np.hstack([p.window_mean, p.window_sd]) for p in parts])
+    classes, codes = np.unique(np.concatenate([p.target for p in parts]), return_inverse=True)
+    features, codes, rows = features[order][inside], codes[order][inside], rows[inside]
+    label_of = np.full(int(rows[-1] - rows[0]) + 1 + 2 * MOST_ROWS, -1)
+    label_of[rows - rows[0] + MOST_ROWS] = codes
+    offsets = [k for k in range(-MOST_ROWS, MOST_ROWS + 1) if k]
+    shifted = {k: label_of[rows - rows[0] + MOST_ROWS + k] for k in (0, *offsets)}
+    known = np.all([labels >= 0 for labels in shifted.values()], axis=0)
+    if len(classes) < 2 or known.sum() < LEAST_LABELLED:
+        return
+    hits = {k: _hits(features[known], of_k[known], len(classes)) for k, of_k in shifted.items()}
+    best = max(offsets, key=lambda k: hits[k].mean())
+    own, other = float(hits[0].mean()), float(hits[best].mean())
+    gain = hits[best] - hits[0]
+    error = max(float(gain.std()), 0.05) / np.sqrt(len(gain))
+    guess = float(np.bincount(codes[known]).max()) / int(known.sum())
+    is_near = own - guess <= NEAR_GUESSING * (other - guess)
+    if other - own < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
+        return
+    distance = f"{abs(best)} row{'s' if abs(best) > 1 else ''}"
+    yield Finding(
+        "labels_off",
+        {"distance": distance, "offset": best, "own": own, "other": other},
+        f"The label {distance} {'after' if best > 0 else 'before'} fits each window better than its"
+        f" own: a linear classifier on mean and spread of the channels is right for {other:.0%}"
+        f" with it and for {own:.0%} as they are; guessing gives {guess:.0%}.",
+        "Check how windows and labels were joined; one of them lost or gained rows.",
+    )
+
+
+def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
+    """Return which windows a ridge classifier fitted on the other half of them gets right."""
+    sd = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
+    design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
+    wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
+    # by halves, not in turn: neighbours of one recording would be in both
+    first = np.arange(len(codes)) < len(codes) // 2
+    for half in (first, ~first):
+        penalty = RIDGE * half.sum() * np.eye(design.shape[1])
+        product = design[half].T @ design[half] + penalty
+        weights = np.linalg.solve(product, design[half].T @ wanted[half])
+        hits[~half] = (design[~half] @ weights).argmax(axis=1) == codes[~half]
+    return hits
+
+
+def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield channels whose level differs more between the parts than between their groups.
+
+    Without groups windows are the units. Those of one recording are alike, which makes chance look
+    smaller than it is; the shift must be the larger then: one standard deviation.
+    """
+    if validation is None or validation.n_channels != train.n_channels:
+        return
+    by_group = train.groups is not None and validation.groups is not None
+    ours, theirs = (_levels(part, by_group) for part in (train, validation))
+    n_fewest = min(len(ours), len(theirs))
+    if n_fewest < (LEAST_GROUPS if by_group else LEAST_WINDOWS):
+        return
+    scale = np.where(train.sd > 0, train.sd, 1.0)
+    shift = np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) / scale
+    error = np.hypot(*(of.std(axis=0, ddof=1) / np.sqrt(len(of)) for of in (ours, theirs))) / scale
+    # of few groups the error is uncertain itself
+    limit = SHIFT_ERRORS * (1 + 4 / n_fewest) * error
+    least = LEAST_SHIFT_SDS if by_group else 1.0
+    moved = np.flatnonzero((shift > np.maximum(limit, least)) & (train.sd > 0))
+    if not len(moved):
+        return
+    worst = int(moved[shift[moved].argmax()])
+    signed = (theirs.mean(axis=0) - ours.mean(axis=0))[worst] / scale[worst]
+    yield Finding(
+        "level_shift",
+        {"channels": moved.tolist(), "shift": float(signed), "severe": bool(shift[worst] > 1)},
+        f"{train.name_channels(moved)} {'is' if len(moved) == 1 else 'are'} at another level in"
+        f" validation: {signed:+.2f} standard deviations for {train.name_channels([worst])}; the"
+        f" standard error between {len(ours)} and {len(theirs)}"
+        f" {'groups' if by_group else 'windows'} is {error[worst]:.2f}.",
+        "Check whether both parts were recorded and scaled alike; scaling each recording by itself"
+        " removes its level.",
+    )
+
+
+def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
+    """Return the mean of each window, or of each group over its windows; (units, c)."""
+    if not by_group or part.groups is None:
+        return part.window_mean
+    _, code = np.unique(part.groups, return_inverse=True)
+    sums = np.zeros((int(code.max()) + 1, part.n_channels))
+    np.add.at(sums, code, part.window_mean)
+    return np.asarray(sums / np.bincount(code)[:, None])

@@ -1,0 +1,65 @@
+"""What the checks find in the data of a fit reaches its report; a saved model does not need it."""
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.estimator import base
+from sensorseq.estimator.report import make_report
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(48, 16, 3))
+Y = np.arange(48) % 2
+GROUPS = np.arange(48) // 4
+
+
+def small(**arguments):
+    return plain_classifier(
+        **{"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0, **arguments}
+    )
+
+
+def still():
+    flat = X.copy()
+    flat[:, :, 1] = 3.0
+    return flat
+
+
+@pytest.mark.parametrize(
+    ("windows", "labels", "arguments", "kinds"),
+    [
+        (X, Y, {}, []),
+        (still(), Y, {}, ["constant_channels"]),
+        (100 * X, Y, {"scale": None}, ["not_scaled"]),
+        (np.concatenate([X[:24], X[:24]]), Y, {}, ["windows_overlap"]),
+        (X, np.where(np.arange(48) < 46, 0, 1), {}, ["dominant_class", "single_group"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning")
+def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, monkeypatch):
+    given = {}
+
+    def watched(*_, **facts):
+        given.update(facts)
+        return make_report(*_, **facts)
+
+    monkeypatch.setattr(base, "make_report", watched)
+    groups = None if kinds == ["windows_overlap"] else GROUPS
+    small(**arguments).fit(windows, labels, groups=groups)
+    found = {finding.kind for finding in given["data_facts"]}
+    assert set(kinds) <= found <= {*kinds, "windows_in_both_parts"}
+
+
+def test_a_model_with_facts_is_saved_and_loaded(tmp_path):
+    model = small().fit(still(), Y, groups=GROUPS)
+    assert model._report_facts["data_facts"]
+    model.save(tmp_path / "m.safetensors")
+    loaded = SensorLSTMClassifier.load(tmp_path / "m.safetensors")
+    assert loaded.fluctuation_.to_dict() == model.fluctuation_.to_dict()
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_the_targets_of_a_regression_are_no_classes():
+    model = SensorLSTMRegressor(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
+    assert model.fit(X, rng.normal(size=48), groups=GROUPS)._report_facts["data_facts"] == ()
