@@ -170,7 +170,7 @@ def test_a_fit_repairs_itself(hot):
     report = repaired.fluctuation_
     assert report.probes is not None
     if repaired.repair_:
-        assert any(cause.grade == "repaired" for cause in report.causes)
+        assert repaired.repair_ == report.probes.repair
         before = hot.fluctuation_.statistics["fixed_loss_noise"].value
         assert report.statistics["fixed_loss_noise"].value < before
     else:
