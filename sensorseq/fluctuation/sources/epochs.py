@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from sensorseq.errors import InputError
@@ -10,19 +10,10 @@ from sensorseq.fluctuation.columns import COLUMNS
 from sensorseq.fluctuation.sources.names import STEP, is_of_test, listed
 
 Row = dict[str, Any]  # without an entry where nothing was recorded
-_TRAINING = ("loss", "accuracy")
+# Entries of one epoch by name, each with its step, in the order they were written.
+_Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
-
-
-@dataclass
-class _Group:
-    """Entries of one epoch by name, each with its step, in the order they were written."""
-
-    entries: dict[str, list[tuple[float | None, Any]]] = field(default_factory=dict)
-
-    def last_step(self) -> float | None:
-        steps = [s for name in COLUMNS for s, _ in self.entries.get(name, ()) if s is not None]
-        return max(steps, default=None)
+_NO_EPOCH = 'columns={"epoch": None} (--column epoch=none)'
 
 
 def gather_epochs(
@@ -36,12 +27,12 @@ def gather_epochs(
     """Return one row for each epoch, in order, and sentences on what was not taken as it stands.
 
     Rows of one epoch are put together. Where an epoch comes again after a later one, the run was
-    resumed there: what was written before of this epoch and of later ones is left out. Epochs
+    resumed there: what was written before of this epoch and of later ones is dropped. Epochs
     without a row get one without entries, so that the place in the list is the number of the epoch;
     epochs counted from 0 are counted from 1. An epoch in parts, such as 1.5, belongs to the one
     that it is a part of. A training loss with several steps in an epoch, or with one that is not
-    its last, is that of single batches; it is left out but for `means`. Without an epoch the steps
-    are the epochs, and without steps that go on from row to row, the rows.
+    its last, is that of single batches; it is dropped but for `means`. Without an epoch the steps
+    are the epochs, and without steps that grow from row to row, the rows.
 
     Parameters
     ----------
@@ -64,16 +55,18 @@ def gather_epochs(
     """
     rows = [row for row in rows if not _is_of_test_alone(row)]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
+    steps = [row.get(STEP, math.nan) for row in rows]
+    known = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    elif _are_keys(steps := [row.get(STEP, math.nan) for row in rows]):
+    elif known[:1] < known[-1:] and known == sorted(known):  # a count of steps per epoch is not
         keys = _complete(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
     else:
         return _without_gaps(rows, nan_is_empty), []
     groups, again = _group(rows, keys, nan_is_empty)
     notes = []
-    for name in _TRAINING:
+    for name in ("loss", "accuracy"):
         is_of_batches = _is_within_epochs if by_epoch else _is_denser_than_validation
         if name not in means and is_of_batches(name, groups):
             notes.append(
@@ -82,32 +75,33 @@ def gather_epochs(
                 f' "{names[name]}"}} (--column {name}={names[name]}).'
             )
             for group in groups.values():
-                group.entries.pop(name, None)
+                group.pop(name, None)
     gathered: dict[float, Row] = {}
     several: set[str] = set()
     for key, group in sorted(groups.items()):
         row = gathered[key] = {}
-        for name, entries in group.entries.items():
-            steps = [step for step, _ in entries]
-            increasing = None not in steps and all(map(_less, steps, steps[1:]))
-            if len(entries) > 1 and not increasing:
-                again.add(key)
-            if name in means and increasing:
-                row[name] = sum(value for _, value in entries) / len(entries)
-                continue
-            if len(entries) > 1 and increasing and name in COLUMNS:
-                several.add(name)
+        for name, entries in group.items():
             row[name] = entries[-1][1]
+            if len(entries) < 2:
+                continue
+            written = [step for step, _ in entries]
+            grows = (a is not None and b is not None and a < b for a, b in pairwise(written))
+            if not all(grows):
+                again.add(key)
+            elif name in means:
+                row[name] = sum(value for _, value in entries) / len(entries)
+            elif name in COLUMNS:
+                several.add(name)
     if again:
         spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
         notes.append(
             f"{where}: there more than once, as where a run is resumed, so that the later counts:"
             f" {'epoch' if by_epoch else 'step'} {spelt}."
         )
-    for name in sorted(several):
-        notes.append(
-            f"{where}: {names[name]} was measured several times an epoch; the last is used."
-        )
+    notes += [
+        f"{where}: {names[name]} was measured several times an epoch; the last is used."
+        for name in sorted(several)
+    ]
     if by_epoch:
         ordered = _fill(gathered, where)
     else:  # what else was noted at steps of its own is no epoch
@@ -126,18 +120,12 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
             raise InputError(
-                f"{where}: epoch {epoch:g} is no number from 0 on. Leave the column out with"
-                ' columns={"epoch": None} (--column epoch=none) to count the rows instead.'
+                f"{where}: epoch {epoch:g} is no number from 0 on. Ignore the column with"
+                f" {_NO_EPOCH} to count the rows instead."
             )
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
-
-
-def _are_keys(steps: list[float]) -> bool:
-    """Return whether steps go on from row to row; a count of steps per epoch does not."""
-    real = [step for step in steps if _is_real(step)]
-    return real[:1] < real[-1:] and real == sorted(real)
 
 
 def _complete(keys: list[float]) -> list[float]:
@@ -163,30 +151,26 @@ def _group(
             for name, value in row.items()
             if name not in ("epoch", STEP) and (_is_real(value) or not nan_is_empty)
         }
-        if key < newest and key in groups and not groups[key].entries.keys().isdisjoint(there):
+        if key < newest and not groups.get(key, {}).keys().isdisjoint(there):
             for later in [k for k in groups if k >= key]:
                 overwritten.add(later)
                 del groups[later]
         newest = key
-        group = groups.setdefault(key, _Group())
+        group = groups.setdefault(key, {})
         for name, value in there.items():
-            group.entries.setdefault(name, []).append((row.get(STEP), value))
-        if nan_is_empty:  # kept only where there is nothing else
-            for name, value in row.items():
-                if name in _LOSSES and not _is_real(value):
-                    group.entries.setdefault(name, [(row.get(STEP), value)])
-    if nan_is_empty:
-        for group in groups.values():
-            for name, entries in group.entries.items():
-                real = [entry for entry in entries if _is_real(entry[1])]
-                group.entries[name] = real or entries
+            entries = group.setdefault(name, [])
+            if nan_is_empty:  # NaN was kept only while there was nothing else
+                entries[:] = [entry for entry in entries if _is_real(entry[1])]
+            entries.append((row.get(STEP), value))
+        for name in set(_LOSSES) & row.keys() - there.keys():
+            group.setdefault(name, [(row.get(STEP), math.nan)])
     return groups, overwritten
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
     """Return whether a column has so many more steps than validation that they are no epochs."""
     n_own, n_validated = (
-        sum(not group.entries.keys().isdisjoint(names) for group in groups.values())
+        sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))
     )
     return n_own >= 2 * n_validated > 0
@@ -195,9 +179,9 @@ def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> boo
 def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
     """Return whether a column was noted at steps within epochs instead of after them."""
     for group in groups.values():
-        last = group.last_step()
-        steps = {step for step, _ in group.entries.get(name, ()) if step is not None}
-        if last is not None and steps and (len(steps) > 1 or last - max(steps) > 1):
+        known = [s for own in COLUMNS for s, _ in group.get(own, ()) if s is not None]
+        steps = {step for step, _ in group.get(name, ()) if step is not None}
+        if steps and (len(steps) > 1 or max(known) - max(steps) > 1):
             return True
     return False
 
@@ -210,7 +194,7 @@ def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
     if last - first > 20 * len(gathered) + 1000:
         raise InputError(
             f"{where}: its epochs go up to {last}, in {len(gathered)} rows. If these are no"
-            ' epochs, leave the column out with columns={"epoch": None} (--column epoch=none).'
+            f" epochs, ignore the column with {_NO_EPOCH}."
         )
     return [
         {"epoch": number, **gathered.get(epoch, {})}
@@ -224,10 +208,11 @@ def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
         return rows
     kept: set[tuple[int, str]] = set()
     for name in _LOSSES:
-        there = [i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan))]
-        gaps = [after - before - 1 for before, after in zip([-1, *there], there, strict=False)]
-        end = there[-1] + 1 if there else 0
-        if len(rows) - end > max(gaps, default=0):
+        there = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
+        end = there[-1] + 1
+        if len(rows) - end > max(
+            (after - before - 1 for before, after in pairwise(there)), default=0
+        ):
             kept |= {(i, name) for i in range(end, len(rows))}
     return [
         {name: v for name, v in row.items() if _is_real(v) or (i, name) in kept}
@@ -237,7 +222,3 @@ def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
 
 def _is_real(value: Any) -> bool:
     return not (isinstance(value, float) and math.isnan(value))
-
-
-def _less(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and one < other

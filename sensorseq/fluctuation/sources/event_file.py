@@ -9,7 +9,7 @@ read, be they a ``simple_value`` or a tensor with one element.
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sensorseq.errors import InputError
 
@@ -24,8 +24,8 @@ _VALUE_TAG, _VALUE_SIMPLE, _VALUE_TENSOR = 1, 2, 8
 _TENSOR_TYPE, _TENSOR_CONTENT = 1, 4
 # Of each type that a scalar has: its field in TensorProto, how its bytes are packed.
 _TENSOR_TYPES = {1: (5, "<f"), 2: (6, "<d"), 3: (7, "<i"), 9: (10, "<q")}
-_Kind = TypeVar("_Kind", int, bytes)
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+_VARINT, _BYTES = 0, 2
+_FIXED_SIZES = {1: 8, 5: 4}
 
 
 class Scalar(NamedTuple):
@@ -40,16 +40,13 @@ class _DamagedError(ValueError):
     """The bytes are no message of the kind they should be."""
 
 
-def _make_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
-        table.append(value)
-    return table
+def _table_entry(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
+    return value
 
 
-_TABLE = _make_table()
+_TABLE = [_table_entry(value) for value in range(256)]
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -62,7 +59,7 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def is_event_file(path: Path) -> bool:
-    """Return whether a file is called like one, or begins with a record of one."""
+    """Return whether a file is named like one, or begins with a record of one."""
     if ".tfevents." in path.name:
         return True
     with path.open("rb") as file:
@@ -91,25 +88,24 @@ def _read_records(path: Path) -> Iterator[tuple[int, bytes]]:
     content = path.read_bytes()
     offset = 0
     while offset < len(content):
+        place = f"{path}, byte {offset}"
         head = content[offset : offset + _LENGTH.size]
         whole = len(head) == _LENGTH.size
         if whole and masked_crc32c(head[:8]) != _LENGTH.unpack(head)[1]:
             raise InputError(
-                f"{path}, byte {offset}: no record of a TensorBoard event file begins here (the"
-                " checksum of its length is wrong). The file is damaged, or of another kind."
+                f"{place}: no record of a TensorBoard event file begins here (the checksum of its"
+                " length is wrong). The file is damaged, or of another kind."
             )
         start = offset + _LENGTH.size
         stop = start + (_LENGTH.unpack(head)[0] if whole else 0)
         if not whole or stop + _CHECKSUM.size > len(content):
             raise InputError(
-                f"{path}, byte {offset}: the last record is cut short. The run was killed while"
-                " it wrote, or the copy is not complete."
+                f"{place}: the last record is cut short. The run was killed while it wrote, or the"
+                " copy is not complete."
             )
         data = content[start:stop]
         if masked_crc32c(data) != _CHECKSUM.unpack_from(content, stop)[0]:
-            raise InputError(
-                f"{path}, byte {offset}: the record is damaged (its checksum is wrong)."
-            )
+            raise InputError(f"{place}: the record is damaged (its checksum is wrong).")
         yield offset, data
         offset = stop + _CHECKSUM.size
 
@@ -118,11 +114,9 @@ def _read_event(data: bytes) -> list[Scalar]:
     step, found = 0, []
     for number, value in _fields(data):
         if number == _EVENT_STEP:
-            step = _signed(_expect(int, value))
+            step = _signed(value)
         elif number == _EVENT_SUMMARY:
-            for inner, one in _fields(_expect(bytes, value)):
-                if inner == _SUMMARY_VALUE:
-                    found.append(_read_value(_expect(bytes, one)))
+            found += [_read_value(one) for inner, one in _fields(value) if inner == _SUMMARY_VALUE]
     return [Scalar(tag, step, value) for tag, value in found if value is not None]
 
 
@@ -130,11 +124,11 @@ def _read_value(data: bytes) -> tuple[str, float | None]:
     tag, scalar = "", None
     for number, value in _fields(data):
         if number == _VALUE_TAG:
-            tag = _expect(bytes, value).decode()
+            tag = _bytes(value).decode()
         elif number == _VALUE_SIMPLE:
-            (scalar,) = struct.unpack("<f", _expect(bytes, value))
+            (scalar,) = struct.unpack("<f", _bytes(value))
         elif number == _VALUE_TENSOR:
-            scalar = _read_tensor(_expect(bytes, value))
+            scalar = _read_tensor(value)
     return tag, scalar
 
 
@@ -148,17 +142,17 @@ def _read_tensor(data: bytes) -> float | None:
     numbers: list[float] = []
     for number, value in fields:
         if number == _TENSOR_CONTENT or (number == own_field and packing in ("<f", "<d")):
-            numbers += (one for (one,) in struct.iter_unpack(packing, _expect(bytes, value)))
+            numbers += (one for (one,) in struct.iter_unpack(packing, _bytes(value)))
         elif number == own_field:
             packed = _varints(value) if isinstance(value, bytes) else [value]
             numbers += (float(_signed(one)) for one in packed)
     return numbers[0] if len(numbers) == 1 else None
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _fields(data: Any) -> Iterator[tuple[int, Any]]:
     """Yield number and value of each field of a message; numbers of fixed size as their bytes."""
     position = 0
-    while position < len(data):
+    while position < len(_bytes(data)):
         key, position = _varint(data, position)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
@@ -167,8 +161,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             continue
         if kind == _BYTES:
             length, position = _varint(data, position)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            length = 8 if kind == _EIGHT_BYTES else 4
+        elif kind in _FIXED_SIZES:
+            length = _FIXED_SIZES[kind]
         else:
             raise _DamagedError(f"a field of the unknown kind {kind}")
         if position + length > len(data):
@@ -179,10 +173,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            break
-        byte = data[position]
+    for shift, byte in zip(range(0, 70, 7), data[position : position + 10], strict=False):
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
@@ -197,12 +188,14 @@ def _varints(data: bytes) -> Iterator[int]:
         yield value
 
 
-def _signed(value: int) -> int:
-    value &= (1 << 64) - 1
-    return value - (1 << 64) if value >> 63 else value
+def _signed(value: Any) -> int:
+    if not isinstance(value, int):
+        raise _DamagedError("a field of another kind than it should be")
+    unsigned = value & ((1 << 64) - 1)
+    return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
-def _expect(kind: type[_Kind], value: int | bytes) -> _Kind:
-    if not isinstance(value, kind):
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
         raise _DamagedError("a field of another kind than it should be")
     return value

@@ -69,16 +69,10 @@ def is_of_test(name: str) -> bool:
 def recognise(
     names: Iterable[str], columns: Mapping[str, str | None], where: str
 ) -> dict[str, str]:
-    """Return what each name is, for those that are something: name to role.
+    """Return what each column is, for those that are something: name to role.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Names of the columns that hold something.
-    columns : mapping of str to str or None
-        What the user says: role to name, or to None for "there is none". It comes before the rules.
-    where : str
-        The file, or "history", for the messages.
+    `columns` is what the user says, role to name or to None for "there is none"; it comes before
+    the rules. `where` is the file, or "history", for the messages.
 
     Raises
     ------

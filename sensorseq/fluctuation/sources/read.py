@@ -10,11 +10,12 @@ from typing import Any
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.fluctuation.columns import COLUMNS, NEEDED, read_rows
 from sensorseq.fluctuation.sources.epochs import gather_epochs
-from sensorseq.fluctuation.sources.event_file import is_event_file
+from sensorseq.fluctuation.sources.files import Table, read_path
 from sensorseq.fluctuation.sources.names import ROLES, STEP, listed, recognise, role_of
-from sensorseq.fluctuation.sources.tables import Table, read_text
-from sensorseq.fluctuation.sources.tensorboard import read_event_files
 from sensorseq.history import History
+
+# Of skorch, transformers, Lightning and SummaryWriter.
+_OF_TORCH = {"dur", "train_batch_count", "eval_loss", STEP}
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class ReadHistory:
         What was recognised as what and used: our name to that of the source.
     file : str or None
         Where it was read from; None for what was in memory.
+    origin : {"keras", "torch", "other", None}
+        What wrote it, as far as its form tells; None for our own fits.
     """
 
     rows: list[dict[str, Any]]
     names: dict[str, str]
     file: str | None
+    origin: str | None = None
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
@@ -85,15 +89,15 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     columns = dict(columns or {})
     if isinstance(history, str | PathLike):
         file: str | None = str(history)
-        table = _read_path(Path(history))
+        table = read_path(Path(history))
     else:
         file, table = None, _read_object(history, columns)
     where = file or "history"
-    named = [name for row in table.rows for name, value in row.items() if value is not None]
+    named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
     roles = recognise(named, columns, where)
     if file and not any(role in NEEDED for role in roles.values()):
         raise InputError(
-            f"{where} has {listed(dict.fromkeys(named))}. None is known as one of"
+            f"{where} has {listed(named)}. None is known as one of"
             f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
         )
     rows = [
@@ -112,35 +116,45 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     for note in (*table.notes, *notes):
         warn_caller(note)
     used = {role for row in rows for role in row}
-    return ReadHistory(rows, {role: own[role] for role in ROLES if role in own.keys() & used}, file)
+    names = {role: own[role] for role in ROLES if role in own.keys() & used}
+    return ReadHistory(rows, names, file, _origin_of(history, table.rows, named))
 
 
-def _read_path(path: Path) -> Table:
-    if path.is_dir():
-        metrics = path / "metrics.csv"  # Lightning's CSVLogger
-        return read_text(metrics) if metrics.is_file() else read_event_files(path)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder.")
-    return read_event_files(path) if is_event_file(path) else read_text(path)
+def _origin_of(history: Any, rows: list[dict[str, Any]], names: list[str]) -> str | None:
+    """Return what wrote a log, as far as its form tells."""
+    if isinstance(history, History) or "duration_s" in names:
+        return None
+    if isinstance(getattr(history, "history", None), Mapping):
+        return "keras"
+    # Keras' CSVLogger counts from 0 and sorts its columns; its TensorBoard writes epoch_loss
+    first, *rest = names or [""]
+    is_csv = first == "epoch" and "loss" in rest[1:] and rest == sorted(rest)
+    counts_from_0 = is_csv and str(rows[0].get(first)) in ("0", "0.0")
+    if counts_from_0 or any(name.endswith("epoch_loss") for name in names):
+        return "keras"
+    return "torch" if _OF_TORCH & set(names) else "other"
 
 
 def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
     inner = getattr(history, "history", None)
     if isinstance(inner, Mapping) and not isinstance(history, Mapping):
         history = inner
-    if hasattr(history, "columns") and not isinstance(history, Mapping):
-        names = list(history.columns)
-        rows = [
-            dict(zip(map(str, names), values, strict=True))
-            for values in zip(*(history[name] for name in names), strict=True)
-        ]
-        is_pandas = hasattr(history, "iloc")
-        return Table(rows, _count("row", rows), nan_is_empty=is_pandas)
+    noun, is_pandas = "epoch", False
     if isinstance(history, Mapping):
         rows = _read_mapping(history, columns)
+    elif hasattr(history, "columns"):
+        noun, is_pandas = "row", hasattr(history, "iloc")
+        rows = _rows_of({str(name): history[name] for name in history.columns})
     else:
         rows = [{str(name): v for name, v in row.items()} for row in read_rows(history)]
-    return Table(rows, _count("epoch", rows))
+    places = [f"{noun} {number}" for number in range(1, len(rows) + 1)]
+    return Table(rows, places, nan_is_empty=is_pandas)
+
+
+def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def _read_mapping(
@@ -159,21 +173,14 @@ def _read_mapping(
         if name in columns.values() or role_of(name) in {*COLUMNS} - unused
     }
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        spelt = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ArgumentError(
-            f"columns of history differ in length: {told}. Fill epochs without a value with None."
+            f"columns of history differ in length: {spelt}. Fill epochs without a value with None."
         )
     if not lengths and history:
         return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
     n_epochs = max(lengths.values(), default=0)
-    fitting = {name: values for name, values in lists.items() if len(values) == n_epochs}
-    return [
-        dict(zip(fitting, values, strict=True)) for values in zip(*fitting.values(), strict=True)
-    ]
-
-
-def _count(noun: str, rows: list[dict[str, Any]]) -> list[str]:
-    return [f"{noun} {number}" for number in range(1, len(rows) + 1)]
+    return _rows_of({name: values for name, values in lists.items() if len(values) == n_epochs})
 
 
 def _read_row(
