@@ -1,32 +1,28 @@
-"""ForeignRun: what is heard of a training loop that is not ours, as History and TrainingRecord."""
+"""ForeignRun: what a training loop that is not ours reports, as History and TrainingRecord."""
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.columns import Floats, check_count
+from sensorseq.fluctuation.columns import Floats
+from sensorseq.fluctuation.foreign_words import in_foreign_words
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, TrainingRecord
 
+Ints = NDArray[np.int64]
+
 
 class Judged(NamedTuple):
-    """How a model does on some windows.
+    """How a model does on N windows.
 
-    Parameters
-    ----------
-    losses : ndarray of shape (N,), float64
-        Cross-entropy of each, in nats.
-    predicted : ndarray of shape (N,)
-        Class of each.
-    margin : ndarray of shape (N,), float64
-        Logit of its own class less the largest other one.
-    n_classes : int
-        K.
+    Losses are cross-entropies in nats; a margin is the logit of the window's class less the largest
+    other one.
     """
 
     losses: Floats
@@ -35,17 +31,18 @@ class Judged(NamedTuple):
     n_classes: int
 
 
-def judge_logits(logits: ArrayLike, y: NDArray[np.int64], name: str) -> Judged:
-    """Hold logits against the classes of their windows.
+class TrainMargins(NamedTuple):
+    """Row, margin and class of the training windows that an epoch met."""
 
-    Parameters
-    ----------
-    logits : array-like of shape (N, K), or (N,) or (N, 1)
-        A single column is the logit of class 1 against class 0.
-    y : ndarray of shape (N,)
-        Classes, 0 to K - 1.
-    name : str
-        Of the argument, for the message.
+    rows: Ints
+    margin: Floats
+    target: Ints
+
+
+def judge_logits(logits: ArrayLike, y: Ints, name: str) -> Judged:
+    """Compare logits (N, K) with the classes of their windows.
+
+    A single column is the logit of class 1 against class 0; `name` is that of the argument.
 
     Raises
     ------
@@ -68,8 +65,7 @@ def judge_logits(logits: ArrayLike, y: NDArray[np.int64], name: str) -> Judged:
             " columns; code the classes 0 to K - 1."
         )
     rows = np.arange(len(y))
-    own = columns[rows, y]
-    others = columns.copy()
+    own, others = columns[rows, y], columns.copy()
     others[rows, y] = -np.inf
     with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
         top = columns.max(axis=1, keepdims=True)
@@ -78,7 +74,7 @@ def judge_logits(logits: ArrayLike, y: NDArray[np.int64], name: str) -> Judged:
     return Judged(losses, columns.argmax(axis=1), margin, n_classes)
 
 
-def class_codes(y: ArrayLike, name: str) -> NDArray[np.int64]:
+def class_codes(y: ArrayLike, name: str) -> Ints:
     """Return classes as codes (N,) from codes, a column of them, or rows of one per class.
 
     Raises
@@ -98,36 +94,33 @@ def class_codes(y: ArrayLike, name: str) -> NDArray[np.int64]:
 class ForeignRun:
     """The history and the record of a training loop, epoch by epoch.
 
-    What was not told is absent from the history and NaN or empty in the record.
+    What was not given is absent from the history and NaN or empty in the record. `origin` is
+    ``"torch"`` or ``"keras"``; `n_val` the independent windows behind the validation figures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
         self.history = History()
         self.n_classes: int | None = None
-        self._n_val: int | None = None
+        self.n_val: int | None = None
+        self.fixed_rows: Ints = np.zeros(0, np.int64)
         self._started_s = time.perf_counter()
         self._epoch_steps = [0]
         self._steps: dict[str, list[Floats]] = {name: [] for name in STEP_NAMES}
         self._class_counts: list[NDArray[np.int32]] | None = []
         self._fixed: list[tuple[float, float]] = []
-        self._fixed_rows: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._val_rows: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._val_target: NDArray[np.int64] | None = None
-        self._val_groups: NDArray[np.int64] | None = None
+        self._val_rows: Ints = np.zeros(0, np.int64)
+        self._val_target: Ints | None = None
+        self._val_groups: Ints | None = None
         self._val_predicted: list[NDArray[np.uint16]] = []
         self._val_margin: list[NDArray[np.float16]] = []
-        self._train_target: dict[int, int] = {}
+        self._train_target: dict[int, int] = {}  # of the rows that are followed
         self._train_margin: list[dict[int, float]] = []
 
     def judge_validation(
         self, logits: ArrayLike, y: ArrayLike, groups: ArrayLike | None
     ) -> dict[str, float]:
-        """Take in what the model says of the validation windows after the epoch that ends now.
-
-        Returns
-        -------
-        dict
-            `val_loss` and `val_accuracy`.
+        """Take what the model gives for the validation windows; return `val_loss`, `val_accuracy`.
 
         Raises
         ------
@@ -143,8 +136,8 @@ class ForeignRun:
                 " give one for each."
             )
         if self._val_target is None:
-            self._val_target, self._n_val = target, len(target)
-            self._val_rows = spread_evenly(len(target))
+            self._val_target, self.n_val = target, len(target)
+            self._val_rows = _spread_evenly(len(target))
         elif not np.array_equal(self._val_target, target):
             raise ArgumentError(
                 f"the {len(target)} validation windows are not those of the epoch before, which"
@@ -157,17 +150,9 @@ class ForeignRun:
             self._val_groups = codes.astype(np.int64)
         self.n_classes = judged.n_classes
         self._val_predicted.append(judged.predicted[self._val_rows].astype(np.uint16))
-        self._val_margin.append(to_half(judged.margin[self._val_rows]))
+        self._val_margin.append(_to_half(judged.margin[self._val_rows]))
         accuracy = float(np.mean(judged.predicted == target))
         return {"val_loss": float(judged.losses.mean()), "val_accuracy": accuracy}
-
-    def set_validation_size(self, n_val: int) -> None:
-        """Take in how many windows are behind figures that came without predictions."""
-        self._n_val = check_count("n_val", n_val)
-
-    def set_fixed_rows(self, rows: NDArray[np.int64]) -> None:
-        """Take in which training windows are those of the fixed subset."""
-        self._fixed_rows = rows
 
     def end_epoch(
         self,
@@ -176,9 +161,9 @@ class ForeignRun:
         *,
         class_counts: NDArray[np.int32] | None = None,
         fixed: tuple[float, float] = (np.nan, np.nan),
-        train: tuple[NDArray[np.int64], Floats, NDArray[np.int64]] | None = None,
+        train: TrainMargins | None = None,
     ) -> dict[str, Any]:
-        """Close an epoch.
+        """Close an epoch, and return its row of the history.
 
         Parameters
         ----------
@@ -190,13 +175,8 @@ class ForeignRun:
             Windows of each class in each step.
         fixed : tuple of float
             Loss and accuracy of the fixed subset.
-        train : tuple of ndarray, optional
-            Row, margin and class of each training window that was met.
-
-        Returns
-        -------
-        dict
-            The row of the history.
+        train : TrainMargins, optional
+            Of the training windows that were met.
         """
         n_steps = max((len(values) for values in steps.values()), default=0)
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)
@@ -211,41 +191,36 @@ class ForeignRun:
             counted.append(class_counts)
             self.n_classes = class_counts.shape[1]
         self._fixed.append(fixed)
-        self._follow(train)
+        self._train_margin.append({} if train is None else self._follow(train))
         now_s = time.perf_counter()
         whole = {"epoch": len(self.history) + 1, **row, "duration_s": now_s - self._started_s}
         self._started_s = now_s
         self.history.append(whole)
         return whole
 
-    def _follow(self, train: tuple[NDArray[np.int64], Floats, NDArray[np.int64]] | None) -> None:
-        margins: dict[int, float] = {}
-        if train is not None:
-            rows, margin, target = train
-            if not self._train_target:
-                chosen = np.unique(rows, return_index=True)[1]
-                chosen = chosen[spread_evenly(len(chosen))]
-                codes = zip(rows[chosen].tolist(), target[chosen].tolist(), strict=True)
-                self._train_target = dict(codes)
-            met = zip(rows.tolist(), margin.tolist(), strict=True)
-            margins = {row: value for row, value in met if row in self._train_target}
-        self._train_margin.append(margins)
+    def _follow(self, train: TrainMargins) -> dict[int, float]:
+        if not self._train_target:
+            chosen = np.unique(train.rows, return_index=True)[1]
+            chosen = chosen[_spread_evenly(len(chosen))]
+            codes = zip(train.rows[chosen].tolist(), train.target[chosen].tolist(), strict=True)
+            self._train_target = dict(codes)
+        met = zip(train.rows.tolist(), train.margin.tolist(), strict=True)
+        return {row: value for row, value in met if row in self._train_target}
 
     @property
     def record(self) -> TrainingRecord:
         """Everything up to the end of the last epoch."""
-        n_epochs = len(self.history)
         record = TrainingRecord(
             epoch_steps=np.array(self._epoch_steps, np.int64),
-            steps={name: _joined(parts) for name, parts in self._steps.items()},
-            fixed_rows=self._fixed_rows,
+            steps={name: np.concatenate([[], *parts]) for name, parts in self._steps.items()},
+            fixed_rows=self.fixed_rows,
         )
         if self._class_counts:
             record.class_counts = np.concatenate(self._class_counts)
-        if len(self._fixed_rows):
+        if len(self.fixed_rows):
             record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
         # Epochs without predictions cannot be told apart in the record: all or none.
-        if self._val_target is not None and len(self._val_predicted) == n_epochs:
+        if self._val_target is not None and len(self._val_predicted) == len(self.history):
             record.val_rows = self._val_rows
             record.val_target = self._val_target[self._val_rows]
             if self._val_groups is not None:
@@ -257,13 +232,13 @@ class ForeignRun:
             record.train_rows = np.array(rows, np.int64)
             record.train_target = np.array(list(self._train_target.values()), np.int64)
             margins = [[of.get(row, np.nan) for row in rows] for of in self._train_margin]
-            record.train_margin = to_half(np.array(margins))
+            record.train_margin = _to_half(np.array(margins))
         return record
 
     def report(
         self, *, n_classes: int | None, best_epoch: int | None, n_train: int | None = None
     ) -> FluctuationReport:
-        """Judge what was heard so far.
+        """Judge what was recorded so far.
 
         Raises
         ------
@@ -280,28 +255,25 @@ class ForeignRun:
         majority = None
         if self._val_target is not None:
             majority = float(np.bincount(self._val_target).max() / len(self._val_target))
-        return FluctuationReport.from_history(
+        report = FluctuationReport.from_history(
             self.history,
-            self._n_val,
+            self.n_val,
             n_train=n_train,
             n_classes=self.n_classes if n_classes is None else n_classes,
             majority_fraction=majority,
             best_epoch=best_epoch,
             record=record,
         )
+        return replace(report, causes=in_foreign_words(report.causes, self.origin))
 
 
-def spread_evenly(n_windows: int) -> NDArray[np.int64]:
+def _spread_evenly(n_windows: int) -> Ints:
     """Return which of so many windows are followed: all, or `MAX_WATCHED` evenly spread ones."""
     count = min(n_windows, MAX_WATCHED)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
 
-def to_half(margin: ArrayLike) -> NDArray[np.float16]:
+def _to_half(margin: ArrayLike) -> NDArray[np.float16]:
     """Return margins as float16, those beyond its range as its ends."""
     largest = float(np.finfo(np.float16).max)
     return np.asarray(np.clip(np.asarray(margin, np.float64), -largest, largest), np.float16)
-
-
-def _joined(parts: list[Floats]) -> Floats:
-    return np.concatenate(parts) if parts else np.zeros(0)

@@ -30,7 +30,7 @@ class KerasMonitor:
 
     It is a ``keras.callbacks.Callback``, and works with every backend of Keras 3: it reads only
     what Keras gives to callbacks, and calls ``model.predict_on_batch`` after each epoch. It draws
-    nothing from a generator and changes nothing of the model. Every argument may be left out.
+    nothing from a generator and changes nothing of the model. Every argument is optional.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class KerasMonitor:
         Windows of that subset, evenly spread over `train_data`.
     batch_size : int, optional
         That of `fit`. Keras tells callbacks the mean loss since the epoch began, from which the
-        loss of each batch follows: of the last, which may be smaller, with this and `train_data`
-        alone.
+        loss of each batch follows: of the last, which may be smaller, only with this and
+        `train_data`.
     from_logits : bool, optional
-        Whether the model gives logits, or probabilities. Found out by their values where not
-        given, or for a single output from the model's loss.
+        Whether the model gives logits, or probabilities. By default their values decide, or
+        for a single output the model's loss.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ class KerasMonitor:
 
     Notes
     -----
-    Norms of gradients are not to be had from a callback. A second `fit` goes on with the same
-    record; make a new monitor for a new model.
+    A callback has no access to gradients. A second `fit` continues the same record; make a new
+    monitor for a new model.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class KerasMonitor:
         from_logits: bool | None = None,
     ) -> None:
         super().__init__()
-        self._run = ForeignRun()
+        self._run = ForeignRun("keras")
         self._validation = _windows("validation_data", validation_data)
         if groups_val is not None and self._validation is None:
             raise ArgumentError("groups_val are given without validation_data.")
@@ -117,7 +117,7 @@ class KerasMonitor:
             count = min(n_fixed, len(train[1]))
             rows = np.linspace(0, len(train[1]) - 1, count).round().astype(np.int64)
             self._fixed = _take(train[0], rows), train[1][rows]
-            self._run.set_fixed_rows(rows)
+            self._run.fixed_rows = rows
         self._batch_size = check_count("batch_size", batch_size)
         self._from_logits = from_logits
         self._means: list[tuple[int, float]] = []
@@ -126,7 +126,7 @@ class KerasMonitor:
     # --- what Keras calls -----------------------------------------------------------------------
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Hold `batch_size` against the steps of an epoch that Keras announces.
+        """Compare `batch_size` with the steps of an epoch that Keras announces.
 
         Parameters
         ----------
@@ -134,14 +134,14 @@ class KerasMonitor:
             Figures of Keras.
         """
         announced = (self.params or {}).get("steps")
-        if None in (announced, self._batch_size, self._n_train):
+        if announced is None or self._batch_size is None or self._n_train is None:
             return
-        expected = -(-int(self._n_train or 0) // int(self._batch_size or 1))
+        expected = -(-self._n_train // self._batch_size)
         if announced != expected:
             raise ArgumentError(
                 f"batch_size={self._batch_size} makes {expected} steps of the {self._n_train}"
                 f" windows in train_data, but fit takes {announced} in an epoch. Give fit's own"
-                " batch_size and data, or leave batch_size out."
+                " batch_size and data, or omit batch_size."
             )
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -157,8 +157,7 @@ class KerasMonitor:
         from keras import ops  # type: ignore[import-not-found]
 
         self._means = []
-        optimizer = getattr(self.model, "optimizer", None)
-        rate = getattr(optimizer, "learning_rate", np.nan)
+        rate = getattr(getattr(self.model, "optimizer", None), "learning_rate", np.nan)
         self._learning_rate = float(ops.convert_to_numpy(rate))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -185,13 +184,14 @@ class KerasMonitor:
             Figures of Keras.
         """
         logs = logs or {}
-        row = {name: float(logs[name]) for name in ("loss",) if name in logs}
-        accuracy = next((float(logs[name]) for name in _ACCURACIES if name in logs), None)
-        if accuracy is not None:
-            row["accuracy"] = accuracy
+        row = _figures(logs)
         if np.isfinite(self._learning_rate):
             row["learning_rate"] = self._learning_rate
-        row |= self._validate(logs)
+        if self._validation is not None:
+            X, y = self._validation
+            row |= self._run.judge_validation(self._logits(X), y, self._groups_val)
+        else:
+            row |= _figures(logs, "val_")
         self._run.end_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
 
     # --- what the user calls --------------------------------------------------------------------
@@ -220,7 +220,7 @@ class KerasMonitor:
         n_val : int, optional
             Windows behind `val_accuracy`, where `fit` alone had the validation data.
         n_classes : int, optional
-            K, where no predictions tell it: for what guessing gives.
+            Number of classes, if there are no predictions; for the accuracy of guessing.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights you keep.
 
@@ -230,19 +230,10 @@ class KerasMonitor:
             If no epoch has ended.
         """
         if n_val is not None:
-            self._run.set_validation_size(n_val)
+            self._run.n_val = check_count("n_val", n_val)
         return self._run.report(n_classes=n_classes, best_epoch=best_epoch, n_train=self._n_train)
 
     # --- what they are made of ------------------------------------------------------------------
-
-    def _validate(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        if self._validation is not None:
-            X, y = self._validation
-            return self._run.judge_validation(self._logits(X), y, self._groups_val)
-        row = {"val_loss": float(logs["val_loss"])} if "val_loss" in logs else {}
-        named = (f"val_{name}" for name in _ACCURACIES)
-        accuracy = next((float(logs[name]) for name in named if name in logs), None)
-        return row if accuracy is None else row | {"val_accuracy": accuracy}
 
     def _evaluate_fixed(self) -> tuple[float, float]:
         if self._fixed is None:
@@ -280,8 +271,9 @@ class KerasMonitor:
         ends, means = np.array(self._means, np.float64).T
         n_steps = int(ends[-1])
         sizes = np.ones(n_steps)
-        is_known = self._batch_size is not None and self._n_train is not None
+        is_known = False
         if self._batch_size is not None and self._n_train is not None:
+            is_known = True
             sizes[:] = self._batch_size
             sizes[-1] = min(self._n_train - (n_steps - 1) * self._batch_size, self._batch_size)
         done = sizes.cumsum()[ends.astype(int) - 1]
@@ -292,6 +284,14 @@ class KerasMonitor:
             sizes[:] = loss[-1] = np.nan
         rates = np.full(n_steps, self._learning_rate)
         return {"n_windows": sizes, "learning_rate": rates, "loss": loss}
+
+
+def _figures(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return loss and accuracy out of the logs of Keras."""
+    found = {"loss": logs.get(f"{prefix}loss")}
+    accuracies = (logs[prefix + name] for name in _ACCURACIES if prefix + name in logs)
+    found["accuracy"] = next(accuracies, None)
+    return {prefix + name: float(value) for name, value in found.items() if value is not None}
 
 
 @cache

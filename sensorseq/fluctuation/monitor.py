@@ -1,4 +1,4 @@
-"""TorchMonitor: the statistics of a fluctuation report from a torch training loop of one's own."""
+"""TorchMonitor: the statistics of a fluctuation report from a custom torch training loop."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.columns import Floats, check_count
-from sensorseq.fluctuation.foreign_run import ForeignRun
+from sensorseq.fluctuation.foreign_run import ForeignRun, TrainMargins, judge_logits
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
@@ -30,7 +31,7 @@ class _Batch:
 
     n_windows: int | None = None
     loss: Tensor | float | None = None
-    entropy: Tensor | None = None  # mean and variance of the windows' cross-entropies
+    spread: tuple[Tensor | None, Tensor | None] = (None, None)  # of its windows' losses: mean, var
     n_correct: Tensor | None = None
     class_counts: Tensor | None = None  # (K,)
     margin: Tensor | None = None  # (n,)
@@ -53,7 +54,7 @@ class _Forward:
     """The last forward pass of the model in training mode."""
 
     n_windows: int | None
-    inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # while a fixed subset is filled
+    inputs: Any = None  # while a fixed subset is filled
     output: Tensor | None = None
 
 
@@ -147,22 +148,23 @@ class TorchMonitor:
         n_fixed: int = 256,
         detail_every: int = 16,
     ) -> None:
-        _check_type("model", model, nn.Module, "the torch.nn.Module that is trained")
-        _check_type(
-            "optimizer", optimizer, Optimizer, "one torch.optim.Optimizer; make a monitor for each"
-        )
-        if criterion is not None:
-            _check_type(
+        for name, value, kind, expected in (
+            ("model", model, nn.Module, "the torch.nn.Module that is trained"),
+            ("optimizer", optimizer, Optimizer, "one torch.optim.Optimizer; one monitor for each"),
+            (
                 "criterion",
                 criterion,
-                nn.Module,
+                nn.Module | None,
                 "a loss module such as torch.nn.CrossEntropyLoss(); for a function call"
                 " log_step(loss, logits, y)",
-            )
+            ),
+        ):
+            if not isinstance(value, kind):
+                raise ArgumentError(f"{name} is a {type(value).__name__}; expected {expected}.")
         self._model, self._optimizer = model, optimizer
         self._n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
         self._detail_every = check_count("detail_every", detail_every, least=0) or 0
-        self._run = ForeignRun()
+        self._run = ForeignRun("torch")
         self._steps: list[_Step] = []
         self._n_steps = 0
         self._pending: list[_Batch] = []  # batches whose step is still to come
@@ -207,7 +209,7 @@ class TorchMonitor:
             Inputs of ``model(*X)``, windows along the first axis. A few hundred are enough; the
             classes in about their usual shares.
         y : array-like of shape (m,)
-            Their classes, as codes.
+            Their classes, 0 to K - 1.
 
         Raises
         ------
@@ -221,14 +223,8 @@ class TorchMonitor:
             raise ArgumentError(
                 f"X has {', '.join(str(len(part)) for part in moved)} windows, y has {len(target)}."
             )
-        self._fixed = [
-            (tuple(part[i : i + _EVALUATION_BATCH] for part in moved), {}, chosen)
-            for i, chosen in zip(
-                range(0, len(target), _EVALUATION_BATCH),
-                target.split(_EVALUATION_BATCH),
-                strict=True,
-            )
-        ]
+        chunks = zip(*(part.split(_EVALUATION_BATCH) for part in (*moved, target)), strict=True)
+        self._fixed = [(chunk[:-1], {}, chunk[-1]) for chunk in chunks]
         self._fixed_is_given, self._n_in_fixed = True, len(target)
 
     def log_step(
@@ -241,17 +237,17 @@ class TorchMonitor:
         n_windows: int | None = None,
         rows: Any = None,
     ) -> None:
-        """Tell of a batch, right before or right after its step; every part may be left out.
+        """Log a batch, right before or right after its step; every part is optional.
 
-        With a `criterion` nothing of this is needed; what is given here goes before what it said.
+        With a `criterion` this is not needed; what is given here takes precedence.
 
         Parameters
         ----------
         loss : Tensor or float, optional
-            Mean loss of the batch in nats, or the windows' own losses, (N,). Without it there is
-            the cross-entropy of `logits`.
+            Mean loss of the batch in nats, or the loss of each window, (N,); by default the
+            cross-entropy of `logits`.
         logits : Tensor of shape (N, K), or (N,) or (N, 1), optional
-            Outputs before softmax; log-probabilities will do. A single column is the logit of
+            Outputs before softmax, or log-probabilities. A single column is the logit of
             class 1 against class 0. With `y` they give the accuracy, the spread of the losses
             within the batch, which tells sampling noise from movement, and the classes in it.
         y : Tensor of shape (N,), optional
@@ -302,7 +298,7 @@ class TorchMonitor:
         val_accuracy: float | None = None,
         n_val: int | None = None,
     ) -> dict[str, Any]:
-        """End an epoch, with what the model says of the validation windows.
+        """End an epoch, with the outputs of the model for the validation windows.
 
         Parameters
         ----------
@@ -311,7 +307,7 @@ class TorchMonitor:
             They tell how much of the curve is the size of the validation set, and which windows
             change sides.
         val_y : array-like of shape (N,), optional
-            Their classes, as codes.
+            Their classes, 0 to K - 1.
         val_groups : array-like of shape (N,), optional
             Recordings they come from: windows of one recording fail together.
         val_loss, val_accuracy : float, optional
@@ -341,7 +337,7 @@ class TorchMonitor:
         if val_accuracy is not None:
             validation["val_accuracy"] = float(val_accuracy)
         if n_val is not None:
-            self._run.set_validation_size(n_val)
+            self._run.n_val = check_count("n_val", n_val)
         return self._end_epoch(validation)
 
     def validate(self, loader: Iterable[Any], *, groups: ArrayLike | None = None) -> dict[str, Any]:
@@ -377,7 +373,7 @@ class TorchMonitor:
                 if not isinstance(batch, list | tuple) or len(batch) < 2:
                     raise ArgumentError(
                         f"the loader gives a {type(batch).__name__}; expected batches (X, y)."
-                        " Else evaluate yourself, and call log_epoch(val_logits, val_y)."
+                        " Otherwise evaluate yourself, and call log_epoch(val_logits, val_y)."
                     )
                 *inputs, y = batch
                 logits.append(_logits(self._model(*map(self._to_model, inputs))))
@@ -396,19 +392,19 @@ class TorchMonitor:
         Parameters
         ----------
         n_classes : int, optional
-            K, where no logits tell it: for what guessing gives.
+            Number of classes, if no logits were logged; for the accuracy of guessing.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights you keep.
 
         Raises
         ------
         ArgumentError
-            If no epoch has ended, or nothing was told to judge it by.
+            If no epoch has ended, or no figures were logged to judge it by.
         """
         return self._run.report(n_classes=n_classes, best_epoch=best_epoch)
 
     def close(self) -> None:
-        """Take the hooks off. What was noted stays."""
+        """Remove the hooks. What was recorded stays."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -512,7 +508,7 @@ class TorchMonitor:
 
     def _check_open(self) -> None:
         if not self._handles:
-            raise ArgumentError("the monitor is closed; make a new one to go on.")
+            raise ArgumentError("the monitor is closed; make a new one to continue.")
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -542,15 +538,15 @@ class TorchMonitor:
             batch.n_correct = (columns.argmax(dim=1) == target).sum()
             batch.class_counts = is_own.sum(dim=0)
             losses = cross_entropy(columns, target, reduction="none")
-            batch.entropy = torch.stack([losses.mean(), losses.var(correction=0)])
+            batch.spread = losses.mean(), losses.var(correction=0)
             batch.target, batch.n_windows = target, len(target)
             if batch.loss is None:
-                batch.loss = batch.entropy[0]
+                batch.loss = batch.spread[0]
             self._keep_for_fixed(logits, target)
         if isinstance(loss, Tensor):
             loss = loss.detach()
             if loss.ndim == 1:
-                batch.entropy = torch.stack([loss.mean(), loss.var(correction=0)])
+                batch.spread = loss.mean(), loss.var(correction=0)
                 batch.n_windows = batch.n_windows or len(loss)
             loss = loss.mean()
         batch.loss = batch.loss if loss is None else loss
@@ -593,14 +589,14 @@ class TorchMonitor:
     def _evaluate_fixed(self) -> tuple[float, float]:
         if not self._fixed:
             return math.nan, math.nan
-        totals = []
         with self._evaluating():
-            for args, kwargs, y in self._fixed:
-                columns, target = _as_classes(_logits(self._model(*args, **kwargs)), y)
-                loss = cross_entropy(columns, target, reduction="sum")
-                totals.append(torch.stack([loss, (columns.argmax(dim=1) == target).sum()]))
-        loss, n_correct = torch.stack(totals).cpu().double().sum(dim=0).tolist()
-        return loss / self._n_in_fixed, n_correct / self._n_in_fixed
+            parts = [
+                _as_classes(_logits(self._model(*args, **kwargs)), y)
+                for args, kwargs, y in self._fixed
+            ]
+        columns, target = (_array(torch.cat(part)) for part in zip(*parts, strict=True))
+        judged = judge_logits(columns, target, "outputs of the model")
+        return float(judged.losses.mean()), float(np.mean(judged.predicted == target))
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -637,32 +633,18 @@ class TorchMonitor:
             )
         fixed = self._evaluate_fixed()
         if self._n_in_fixed:
-            self._run.set_fixed_rows(np.arange(self._n_in_fixed))
-        told, columns, class_counts, train = _read(steps)
-        row = columns | dict(validation)
-        return self._run.end_epoch(told, row, class_counts=class_counts, fixed=fixed, train=train)
+            self._run.fixed_rows = np.arange(self._n_in_fixed)
+        figures, row, more = _read(steps)
+        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, **more)
 
 
-def _read(
-    steps: Sequence[_Step],
-) -> tuple[
-    dict[str, Floats],
-    dict[str, float],
-    NDArray[np.int32] | None,
-    tuple[NDArray[np.int64], Floats, NDArray[np.int64]] | None,
-]:
-    """Fetch the steps of an epoch from the device.
-
-    Returns
-    -------
-    steps, row, class_counts, train
-        As `ForeignRun.end_epoch` takes them.
-    """
+def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], dict[str, Any]]:
+    """Fetch an epoch from the device: its steps, its row, and more for `ForeignRun.end_epoch`."""
     batches = [batch for step in steps for batch in step.batches]
     of_step = np.repeat(np.arange(len(steps)), [len(step.batches) for step in steps])
-    count = np.array([np.nan if b.n_windows is None else b.n_windows for b in batches], np.float64)
+    count = _numbers([batch.n_windows for batch in batches])
     loss = _numbers([batch.loss for batch in batches])
-    pairs = _numbers([part for batch in batches for part in _pair(batch.entropy)]).reshape(-1, 2)
+    mean, variance = (_numbers([batch.spread[i] for batch in batches]) for i in (0, 1))
     n_correct = _numbers([batch.n_correct for batch in batches])
     # Batches of unknown size weigh the same.
     weight = np.ones_like(count) if np.isnan(count).any() else count
@@ -672,28 +654,27 @@ def _read(
 
     with np.errstate(invalid="ignore", divide="ignore"):  # steps of which nothing is known
         share = total(weight)
-        means = total(weight * loss) / share
-        middle = total(weight * pairs[:, 0]) / share
-        spread = total(weight * (pairs[:, 1] + (pairs[:, 0] - middle[of_step]) ** 2)) / share
-        told = {
+        middle = total(weight * mean) / share
+        figures = {
             "n_windows": np.where(share > 0, total(count), np.nan),
             "learning_rate": _numbers([step.learning_rate for step in steps]),
-            "loss": means,
-            "loss_variance": spread,
+            "loss": total(weight * loss) / share,
+            "loss_variance": total(weight * (variance + (mean - middle[of_step]) ** 2)) / share,
             "accuracy": total(n_correct) / total(count),
             "grad_norm": _numbers([step.grad_norm for step in steps]),
             "update_ratio": _numbers([step.update_ratio for step in steps]),
         }
     row: dict[str, float] = {}
-    if len(batches):
+    if batches:
         row["loss"] = float((weight * loss).sum() / weight.sum())
         if all(batch.n_correct is not None for batch in batches):
             row["accuracy"] = float(n_correct.sum() / count.sum())
     if steps:
-        row["learning_rate"] = float(told["learning_rate"][-1])
-        norms = told["grad_norm"]
+        row["learning_rate"] = float(figures["learning_rate"][-1])
+        norms = figures["grad_norm"]
         row["grad_norm"] = float(np.nanmean(norms)) if not np.isnan(norms).all() else math.nan
-    return told, row, _class_counts(batches, of_step, len(steps)), _margins(batches)
+    counts = _class_counts(batches, of_step, len(steps))
+    return figures, row, {"class_counts": counts, "train": _margins(batches)}
 
 
 def _class_counts(
@@ -707,16 +688,14 @@ def _class_counts(
     return table
 
 
-def _margins(
-    batches: Sequence[_Batch],
-) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]] | None:
+def _margins(batches: Sequence[_Batch]) -> TrainMargins | None:
     known = [b for b in batches if b.rows is not None and b.margin is not None]
     if not known:
         return None
     rows = np.concatenate([np.asarray(_array(batch.rows), np.int64) for batch in known])
     margin = torch.cat([batch.margin for batch in known if batch.margin is not None])
     target = torch.cat([batch.target for batch in known if batch.target is not None])
-    return rows, margin.cpu().double().numpy(), target.cpu().numpy()
+    return TrainMargins(rows, margin.cpu().double().numpy(), target.cpu().numpy())
 
 
 def _largest(rates: Sequence[Tensor | float]) -> Tensor | float:
@@ -726,14 +705,9 @@ def _largest(rates: Sequence[Tensor | float]) -> Tensor | float:
     return torch.stack([torch.as_tensor(rate) for rate in rates]).max()
 
 
-def _pair(entropy: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if entropy is None else (entropy[0], entropy[1])
-
-
 def _numbers(values: Sequence[Tensor | float | None]) -> Floats:
     """Return scalars as an array, NaN for None; what lies on one device is read at once."""
-    hosts = [math.nan if isinstance(v, Tensor) or v is None else float(v) for v in values]
-    read = np.array(hosts, np.float64)
+    read = np.array([math.nan if isinstance(v, Tensor | None) else float(v) for v in values])
     places: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, value in enumerate(values):
         if isinstance(value, Tensor):
@@ -782,7 +756,7 @@ def _logits(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise ArgumentError(
             f"the model gives a {type(output).__name__}, not logits. Evaluate yourself, and call"
-            " log_epoch(val_logits, val_y); for a fixed subset there is no way, take n_fixed=0."
+            " log_epoch(val_logits, val_y); a fixed subset is not possible then, set n_fixed=0."
         )
     return output
 
@@ -792,24 +766,15 @@ def _first_windows(inputs: Any, n_windows: int, n_wanted: int) -> tuple[Any, int
 
     It is where windows lie along the first axis of every tensor.
     """
-    tensors: list[Tensor] = []
-    _mapped(inputs, tensors.append)
-    if n_wanted < n_windows and all(part.shape[:1] == (n_windows,) for part in tensors):
-        return _mapped(inputs, lambda part: part[:n_wanted].detach().clone()), n_wanted
-    return _mapped(inputs, lambda part: part.detach().clone()), n_windows
+    tensors = [part for part in tree_leaves(inputs) if isinstance(part, Tensor)]
+    if not all(part.shape[:1] == (n_windows,) for part in tensors):
+        n_wanted = n_windows
+    n_kept = min(n_wanted, n_windows)
 
+    def cut(part: Tensor) -> Tensor:
+        return (part[:n_kept] if n_kept < n_windows else part).detach().clone()
 
-def _mapped(part: Any, function: Callable[[Tensor], Any]) -> Any:
-    """Apply a function to every tensor in nested tuples, lists and dictionaries."""
-    if isinstance(part, Tensor):
-        return function(part)
-    if isinstance(part, tuple) and hasattr(part, "_fields"):
-        return type(part)(*(_mapped(field, function) for field in part))
-    if isinstance(part, list | tuple):
-        return type(part)(_mapped(entry, function) for entry in part)
-    if isinstance(part, dict):
-        return {name: _mapped(value, function) for name, value in part.items()}
-    return part
+    return tree_map_only(Tensor, cut, inputs), n_kept
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -818,8 +783,3 @@ def _array(values: Any) -> NDArray[Any]:
         values = values.detach().cpu()
         return np.asarray(values.double() if values.is_floating_point() else values)
     return np.asarray(values)
-
-
-def _check_type(name: str, value: object, kind: type, expected: str) -> None:
-    if not isinstance(value, kind):
-        raise ArgumentError(f"{name} is a {type(value).__name__}; expected {expected}.")

@@ -727,7 +727,7 @@ def test_what_was_not_given_is_said_not_to_be_known():
 
 @pytest.mark.parametrize("case", ["sizes unknown", "a last epoch without steps", "no figures"])
 def test_a_report_is_made_of_records_with_gaps(case):
-    run = ForeignRun()
+    run = ForeignRun("torch")
     for epoch in range(25):
         n_steps = 0 if case == "a last epoch without steps" and epoch == 24 else 4
         sizes = np.full(n_steps, np.nan if case == "sizes unknown" else 8.0)
@@ -757,7 +757,10 @@ def test_a_hot_loop_is_told_from_a_calm_one():
                 for rows in torch.randperm(160).split(8):
                     take_step(model, optimizer, x[rows], y[rows], criterion)
                 monitor.validate([(x[160:], y[160:])])
-        verdicts[name] = monitor.report().verdict
+        report = monitor.report()
+        verdicts[name] = report.verdict
+        assert not any(cause.recommendation for cause in report.causes)
+        assert name == "calm" or "torch" in report.causes[0].advice
     assert verdicts == {"hot": "fluctuating", "calm": "normal"}
 
 
