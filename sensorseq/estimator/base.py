@@ -1055,7 +1055,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         predicted = None
         if isinstance(prepared.whole, WholeData) and self._head is not None:
             predicted = self.out_of_fold_predictions()
-        known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module
+        known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module, self.best_epoch_
         origin = FitOrigin(*known, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 

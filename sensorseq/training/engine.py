@@ -44,7 +44,7 @@ from sensorseq.training.randomness import (
     isolated_torch_rng,
 )
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import ReplayedRates, Start
+from sensorseq.training.replay import FallingRates, Start
 from sensorseq.training.state import generator_state, rng_state, set_rng_state
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
 from sensorseq.training.stream import StreamedData
@@ -310,9 +310,7 @@ class Run:
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, self.batches.n_batches))
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule: Schedule | ReplayedRates | OwnRates = Schedule(
-            config, self.batches.n_batches
-        )
+        self.schedule: Schedule | FallingRates | OwnRates = Schedule(config, self.batches.n_batches)
         if own is not None:
             self.schedule = OwnRates(own.table, self.batches.n_batches)
         self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)

@@ -97,9 +97,6 @@ class Recorder:
     ----------
     fixed : TrainingData, optional
         The fixed subset, where it is not to be chosen; `fixed_rows` is empty then.
-    average_from : int, optional
-        First epoch, counted from 0, of a plain mean of the weights. By default all count,
-        exponentially weighted.
     keeps_snapshots : bool, default=True
         Whether to keep snapshots.
     """
@@ -108,7 +105,6 @@ class Recorder:
         self,
         *,
         fixed: TrainingData | None = None,
-        average_from: int | None = None,
         keeps_snapshots: bool = True,
     ) -> None:
         self.duration_s = 0.0
@@ -116,7 +112,6 @@ class Recorder:
         self.fixed: TrainingData | None = None
         self._began_late = False
         self._given_fixed = fixed
-        self._average_from = average_from
         self._keeps_snapshots = keeps_snapshots
 
     @_timed
@@ -361,11 +356,8 @@ class Recorder:
         epoch, done = self._now, self._done
         if self.fixed is not None:
             here, n_before = weights.join(), len(done.n_steps)
-            n_skipped = self._average_from or 0
-            if self._average is None or n_before <= n_skipped:
+            if self._average is None:
                 self._average = here.clone()
-            elif self._average_from is not None:
-                self._average.lerp_(here, 1 / (n_before - n_skipped + 1))
             else:  # such that the first epochs weigh no more than their share
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)

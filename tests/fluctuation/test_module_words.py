@@ -1,13 +1,11 @@
 """What a report of a module of one's own recommends: in words of its code, not of our arguments."""
 
-import ast
 import copy
 import html
 import pickle
 import re
 from dataclasses import replace
 from inspect import signature
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +13,31 @@ import torch
 from fits import plain_classifier
 from torch import nn
 
-import sensorseq.fluctuation
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation import FluctuationReport, probe_module
-from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Trial
+from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial
+from sensorseq.fluctuation.foreign_words import (
+    ADVICE,
+    KERAS,
+    TORCH,
+    advice_for,
+    in_foreign_words,
+    say_change,
+)
 from sensorseq.fluctuation.page import make_fragment, make_page
-from sensorseq.fluctuation.probes.module_words import PHRASES, in_words, say_change
+from sensorseq.fluctuation.probes.module_lab import ModuleOrigin
 
 # Arguments of our estimator that neither probe_module nor torch has under that name.
 OURS = set(plain_classifier().get_params()) - set(signature(probe_module).parameters)
-OURS -= {"weight_decay", "momentum", "label_smoothing", "dropout", "bidirectional"}
+OURS -= {
+    "hidden_size",
+    "num_layers",
+    "weight_decay",
+    "momentum",
+    "label_smoothing",
+    "dropout",
+    "bidirectional",
+}
 # As a call writes them, or a name that is no word of plain English and no cause.
 CAUSES = {"learning_rate", "weight_init", "optimizer", "loss", "early_stopping"}
 NEVER = [
@@ -101,22 +114,18 @@ def leaks(text):
     [
         (adam(0.3), {}),
         (adam(0.3), {"budget": 0}),
-        (adam(0.3), {"validation_fraction": 0.0}),
         (sgd(0.5, momentum=0.98), {}),
         (adam(0.01), {"shares": [0.9, 0.06, 0.04], "sampler": "balanced"}),
         (sgd(0.1, momentum=0.9), {"scale": [1.0, 3e2, 5e3]}),
-        (adam(0.01), {"make_model": lambda: Recurrent(0.9)}),
         (adam(0.01, weight_decay=0.5), {}),
         (lambda p: torch.optim.RMSprop(p, lr=0.2), {"budget": 3.0}),
     ],
     ids=[
         "rate",
         "judged alone",
-        "no validation",
         "momentum",
         "classes",
         "scale",
-        "dropout",
         "decay",
         "proved",
     ],
@@ -136,83 +145,88 @@ def test_what_would_leak_is_seen():
     assert {"clf", "set_params", "class_weight="} <= set(leaks(everything_said(report)))
 
 
-def arguments_in_recommendations():
-    """Return every argument of our estimator that the sources of causes and probes change."""
-    folder = Path(sensorseq.fluctuation.__file__).parent
-    found = set()
-    for path in [*folder.glob("causes/*.py"), *folder.glob("probes/*candidates.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if node.func.attr in ("changed", "raised", "stopped_early"):
-                    found |= {part.arg for part in node.keywords if part.arg}
-            elif isinstance(node, ast.Dict):
-                found |= {part.value for part in node.keys if isinstance(part, ast.Constant)}
-    return sorted(found & set(plain_classifier().get_params()))
-
-
-# Values that they are given there, of those arguments whose type does not tell.
-VALUES = {
-    "augment": ["standard"],
-    "class_weight": ["balanced", None],
-    "early_stopping": [True],
-    "head_norm": ["layer", "none"],
-    "last_batch": ["merge"],
-    "loss": ["cross_entropy"],
-    "lr_schedule": ["cosine"],
-    "optimizer": ["adam", "adamw"],
-    "optimizer_params": [None, {"momentum": 0.9}],
-    "pooling": ["mean", "meanmax"],
-    "recurrent_init": ["orthogonal"],
-    "restore_best": [True],
-    "sampler": ["balanced"],
-    "scale": ["standard", "robust"],
-    "weight_init": ["xavier"],
-}
-
-
-@pytest.mark.parametrize("name", arguments_in_recommendations())
-def test_each_argument_that_causes_recommend_has_words(name):
-    for value in VALUES.get(name, [8]):
-        # what has none beside other changes, such as what is monitored, is left out there
-        said = say_change({name: value, "batch_size": 64})
-        assert "batches of 64 windows" in said or name == "batch_size"
-        assert leaks(said) == []
-        assert "None" not in said
-
-
-def test_there_are_arguments_to_have_words_for():
-    assert {*VALUES, "max_timesteps", "momentum", "l1"} <= set(arguments_in_recommendations())
+def test_each_change_that_a_lab_of_a_module_can_make_has_words():
+    lab = report_of(budget=0, max_epochs=1).origin.lab
+    values = {
+        "clip_by": ["norm"],
+        "last_batch": ["merge", "drop", "keep"],
+        "lr_schedule": ["cosine"],
+        "sampler": ["balanced", "shuffle"],
+    }
+    assert leaks(lab.words({"restore_best": True})) == []  # needs no re-run
+    for name in lab.changeable:
+        for value in values.get(name, [8]):
+            assert leaks(lab.words({name: value})) == []
+            assert f"{value!r}" not in lab.words({name: value}) or value == 8
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (
-            {"momentum": 0.9, "learning_rate": 0.05},
-            "lr=0.05 and momentum=0.9 in make_optimizer",
+            {"weight_decay": 0.1, "learning_rate": 0.05},
+            "lr=0.05, weight_decay=0.1 in the optimizer",
         ),
         (
-            {"optimizer": "adam", "learning_rate": 0.001, "optimizer_params": None},
-            "torch.optim.Adam(parameters, lr=0.001) in make_optimizer",
+            {"max_grad_norm": 1.0, "clip_by": "norm", "batch_size": None},
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), 1) before each step, all windows"
+            " in one batch",
         ),
-        ({"optimizer_params": {"momentum": 0.9}}, "momentum=0.9 in make_optimizer"),
-        (
-            {"optimizer_params": {"momentum": 0.9}, "momentum": 0.9},
-            "momentum=0.9 in make_optimizer",
-        ),
-        ({"optimizer_params": None}, "no other options than lr in make_optimizer"),
-        ({"hidden_size": 8, "num_layers": 1}, "8 hidden units and 1 layer in make_model"),
-        (
-            {"scale": "robust", "batch_size": 64},
-            "X with each channel less its median, over its interquartile range in the training"
-            " windows, batches of 64 windows",
-        ),
-        ({"sampler": "balanced", "class_weight": None}, "batches drawn equally from each class"),
+        ({"something": [1]}, "something=[1]"),
     ],
-    ids=str,
+    ids=["optimizer", "clipping", "no words"],
 )
 def test_a_change_is_said_once_and_where_it_is_made(change, words):
     assert say_change(change) == words
+
+
+def test_what_a_lab_cannot_change_is_recommended_without_its_value():
+    lab = report_of(budget=0, max_epochs=1).origin.lab
+    causes = (
+        Cause("batch_size", "observed", 0.5, "", "too small", {"batch_size": 64}, advice="More."),
+        Cause("model_complexity", "observed", 0.4, "", "too small", {"hidden_size": 64}),
+        Cause("label_noise", "observed", 0.1, "", advice="Check the labels."),
+    )
+    report = FluctuationReport("fluctuating", "mild", (), causes=causes)
+    batch, network, labels = ModuleOrigin(lab, None, 1.0).in_words(report).causes
+    assert batch.advice == "Take DataLoader(batch_size=64). More."
+    assert network.advice == "In torch: torch.nn.LSTM(hidden_size=64)."
+    assert labels.advice == "Check the labels."
+    assert not any(cause.recommendation for cause in (batch, network, labels))
+
+
+@pytest.mark.parametrize("side", ADVICE, ids=str)
+def test_each_side_of_a_cause_has_advice_without_our_arguments(side):
+    for origin in (KERAS, TORCH):
+        said = advice_for(*side, origin)
+        assert said.endswith(".")
+        assert not re.search(r"max_grad_norm|lr_schedule\b|early_stopping=|hidden_units|clf", said)
+    assert advice_for(*side, None) == ""
+    assert advice_for(*side, "other").count("In ") in (0, 2)
+
+
+def test_an_unknown_cause_of_a_keras_run_has_a_safe_recommendation():
+    said = advice_for("unknown", "", KERAS)
+    for words in ("CosineDecay", "clipnorm=1.0", "EarlyStopping", "restore_best_weights=True"):
+        assert words in said
+    assert "torch" not in said
+
+
+def test_causes_of_a_foreign_log_recommend_in_its_words():
+    causes = (
+        Cause("learning_rate", "observed", 0.6, "x.", "too high", {"learning_rate": 1e-3}),
+        Cause("unknown", "observed", 0.4, "y."),
+    )
+    for origin in (KERAS, TORCH):
+        rate, unknown = in_foreign_words(causes, origin)
+        assert rate.recommendation == {}
+        assert rate.advice == advice_for("learning_rate", "too high", origin)
+        assert unknown.advice == advice_for("unknown", "", origin)
+    rate, unknown = in_foreign_words(causes, "other")
+    assert rate == causes[0]
+    assert "In Keras: " in unknown.advice
+    assert "In torch: " in unknown.advice
+    assert in_foreign_words(causes, None) == causes
 
 
 def test_options_of_the_optimizer_that_a_run_had_are_not_recommended():
@@ -221,6 +235,10 @@ def test_options_of_the_optimizer_that_a_run_had_are_not_recommended():
     for name, value in {"class_weight": None, "l1": 0.0, "optimizer_params": None}.items():
         assert lab.arguments[name] == value
         assert name not in lab.changeable
+
+
+class TorchWords:
+    words = staticmethod(say_change)
 
 
 def test_a_repair_says_what_to_take_first_and_once():
@@ -232,47 +250,19 @@ def test_a_repair_says_what_to_take_first_and_once():
         note="Its validation loss is lower.",
     )
     report = FluctuationReport("fluctuating", "mild", (), probes=probes)
-    said = in_words(report)
-    assert said.probes.note == "Take lr=0.0188 in make_optimizer. Its validation loss is lower."
+    said = ModuleOrigin(TorchWords(), None, 1.0).in_words(report)
+    assert said.probes.note == "Take lr=0.0188 in the optimizer. Its validation loss is lower."
     assert " ".join(str(said).split()).count("Take lr") == 1
 
 
-def test_every_phrase_that_is_said_otherwise_is_one_that_probes_say():
-    folder = Path(sensorseq.fluctuation.__file__).parent
-    sources = [*folder.glob("causes/*.py"), *folder.glob("probes/*.py"), *folder.glob("race/*.py")]
-    said = "\n".join(
-        node.value
-        for path in sources
-        if path.name != "module_words.py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
-    assert [phrase for phrase in PHRASES if phrase not in said] == []
-
-
-def test_what_was_not_tested_is_told_in_words_too():
-    part = NotTested(
-        "early_stopping", "there are no validation figures", "a fit with a validation part"
-    )
-    report = FluctuationReport("fluctuating", "mild", (), probes=Probes(1.0, not_tested=(part,)))
-    (said,) = in_words(report).probes.not_tested
-    assert said.would_settle == "validation_fraction above 0"
-
-
-def test_probing_a_judged_run_says_the_same_as_probing_at_once(capsys):
+def test_probing_a_judged_run_twice_says_each_thing_once():
     judged = report_of(budget=0)
-    at_once = report_of(budget=1.0)
-    proof = judged.probe(None)
     assert judged.verdict == "fluctuating"
-    assert leaks(everything_said(proof)) == []
-    assert not any(cause.recommendation for cause in proof.causes)
-    for cause in proof.causes:
-        assert cause.advice.count("Take lr") <= 1
-    same = {cause.name: cause.advice for cause in at_once.causes}
-    for cause in proof.causes:
-        assert same.get(cause.name, cause.advice) == cause.advice
-    again = proof.probe(None, verbose=0)
-    assert all(cause.advice.count("Take lr") <= 1 for cause in again.causes)
+    proof = judged.probe(None, verbose=0)
+    for report in (proof, proof.probe(None, verbose=0)):
+        assert leaks(everything_said(report)) == []
+        assert not any(cause.recommendation for cause in report.causes)
+        assert all(cause.advice.count("Take ") <= 1 for cause in report.causes)
 
 
 def test_a_report_of_a_module_says_so_in_a_file_as_well():

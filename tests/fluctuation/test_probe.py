@@ -1,7 +1,6 @@
 """From a fit that jumps about to the proof of its cause, and to an estimator without it."""
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +56,6 @@ def test_a_rate_far_too_high_is_proved(hot, proof):
     assert (first.name, first.grade) == ("learning_rate", "proved")
     assert not any(cause.grade == "proved" for cause in report.causes)
     assert report.probes is None
-    assert "same bits" in proof.probes.self_test
     (trial,) = [trial for trial in proof.probes.trials if trial.outcome == "confirmed"]
     assert trial.kind == "race"
     assert trial.change == proof.probes.repair
@@ -102,13 +100,9 @@ def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
     assert same.get_params() == calm.get_params()
 
 
-def test_other_data_prove_nothing(hot):
-    other = X[:, ::-1].copy()
-    proof = probe_fit(hot.fluctuation_, other, Y, {}, verbose=0, is_clocked=False)
-    assert "other data" in proof.probes.self_test
-    assert not proof.probes.repair
-    assert not any(trial.kind == "race" for trial in proof.probes.trials)
-    assert any("replay" in part.reason for part in proof.probes.not_tested)
+def test_other_data_are_refused(hot):
+    with pytest.raises(ArgumentError, match="not the data of the fit"):
+        hot.fluctuation_.probe(X[:, ::-1].copy(), Y, verbose=0)
 
 
 def test_a_cause_is_either_tried_or_left_out_for_one_reason(proof):
@@ -117,15 +111,10 @@ def test_a_cause_is_either_tried_or_left_out_for_one_reason(proof):
     assert not set(left) & {trial.cause for trial in proof.probes.trials}
 
 
-def test_an_ensemble_is_not_told_that_its_data_are_others(hot):
-    report = hot.fluctuation_
-    lab = report.origin.open(report.record, X, Y)
-    lab.arguments = {**lab.arguments, "n_models": 2}
-    lab.record = replace(lab.record, snapshots=[])
-    proof = probe_lab(lab, report)
-    assert "probe a fit with n_models=1" in proof.probes.self_test
-    assert "other data" not in proof.probes.self_test
-    assert any(part.would_settle == "a fit with n_models=1" for part in proof.probes.not_tested)
+def test_an_ensemble_is_probed_by_its_first_member():
+    report = classifier(**{**HOT, "max_epochs": 20}, n_models=2).fit(X, Y).fluctuation_
+    proof = report.probe(X, Y, verbose=0)
+    assert any(trial.kind == "race" for trial in proof.probes.trials)
 
 
 def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):

@@ -1,7 +1,7 @@
 """A module of one's own: trained as by a plain loop, and run again from its snapshots."""
 
+import copy
 import random
-import re
 import sys
 from dataclasses import replace
 from functools import cache
@@ -10,12 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
     ExponentialLR,
     LambdaLR,
     OneCycleLR,
@@ -25,15 +24,13 @@ from torch.optim.lr_scheduler import (
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Probes
-from sensorseq.fluctuation.probes.absorb import absorb_scaling, scale_windows
 from sensorseq.fluctuation.probes.arm import Arm
-from sensorseq.fluctuation.probes.foreign_module import ModuleCall
-from sensorseq.fluctuation.probes.module_words import in_words, say_change
+from sensorseq.fluctuation.probes.foreign_module import make_module
 from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.probes.self_test import self_test
 from sensorseq.fluctuation.race.race import run_race
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.training.batches import BatchSampler
+from sensorseq.training.randomness import integer_seed
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 60, 12, 2, 3
 
@@ -59,30 +56,15 @@ class Packed(Recurrent):
 
 
 class Convolution(nn.Module):
-    def __init__(self, padding=0):
+    def __init__(self):
         super().__init__()
-        self.convolution = nn.Conv1d(N_CHANNELS, 5, 3, padding=padding)
+        self.convolution = nn.Conv1d(N_CHANNELS, 5, 3)
         self.norm = nn.BatchNorm1d(5)
         self.head = nn.Linear(5, N_CLASSES)
         self.double()
 
     def forward(self, X):
         return self.head(torch.relu(self.norm(self.convolution(X.transpose(1, 2)))).mean(dim=2))
-
-
-class Flat(nn.Module):
-    def __init__(self, bias=True):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(N_TIMESTEPS * N_CHANNELS, 8, bias=bias),
-            nn.Tanh(),
-            nn.Linear(8, N_CLASSES),
-        )
-        self.double()
-
-    def forward(self, X):
-        return self.layers(X)
 
 
 def make_data(seed=0, n_windows=N_WINDOWS):
@@ -136,10 +118,7 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
     lab = report.origin.lab
     train = lab.train
     X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
-    model = make_model()
-    prefix = "module."
-    first = lab.record.snapshots[0].state["module"]
-    model.load_state_dict({name.removeprefix(prefix): part for name, part in first.items()})
+    model = make_module(make_model, integer_seed(lab.fit.seeds[1])).module
     optimizer = make_optimizer(model.parameters())
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     order_seed = lab.fit.seeds[2].spawn(3)[0]
@@ -174,32 +153,51 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
         (lambda: Recurrent(dropout=0.4), adam, False),
         (lambda: Recurrent(nn.GRU, dropout=0.2), two_groups, True),
         (Convolution, adam, True),
-        (Flat, lambda parameters: torch.optim.NAdam(parameters, lr=0.01), False),
     ],
-    ids=["dropout", "groups", "batch norm", "state beside the moments"],
+    ids=["dropout", "groups", "batch norm"],
 )
-def test_a_replay_has_the_bits_of_the_run(make_model, make_optimizer, scheduled):
+def test_an_unchanged_arm_has_the_bits_of_the_run(make_model, make_optimizer, scheduled):
     scheduler = (lambda optimizer: ExponentialLR(optimizer, 0.9)) if scheduled else None
     report = report_of(make_model, make_optimizer, make_scheduler=scheduler)
-    lab, record = report.origin.lab, report.record
-    loss = np.array(report.history["loss"])
-    for start, snapshot in enumerate(record.snapshots):
-        n_epochs = record.n_epochs - snapshot.epoch
-        if not n_epochs:
-            continue
-        (result,) = lab.run([Arm("again", n_epochs, start, seed=None)])
-        assert not result.failed
-        assert (result.fixed_loss == record.fixed_loss[snapshot.epoch :]).all()
-        assert (result.loss == loss[snapshot.epoch :]).all()
-    (anew,) = lab.run([Arm("made anew", record.n_epochs)])
-    assert (anew.fixed_loss == record.fixed_loss).all()
-    assert anew.val_accuracy.tolist() == report.history["val_accuracy"]
+    (whole,) = report.origin.lab.run([Arm("whole", 8)])
+    assert (whole.fixed_loss == report.record.fixed_loss).all()
+    assert whole.val_loss.tolist() == report.history["val_loss"]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop])
+def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
+    report = report_of(make_optimizer=lambda parameters: kind(parameters, lr=0.01))
+    lab, start = report.origin.lab, 2
+    snapshot = lab.record.snapshots[start]
+    (arm,) = lab.run([Arm("end", 3, start=start, seed=1, decays=True)])
+    train = lab.train
+    X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
+    module = make_module(Recurrent, 0)
+    module.load_state_dict(snapshot.state["module"])
+    optimizer = kind(module.parameters(), lr=0.01)
+    optimizer.load_state_dict(copy.deepcopy(snapshot.state["optimizer"]))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    scheduler = CosineAnnealingLR(optimizer, T_max=3)
+    seed = np.random.SeedSequence([lab.fit.entropy, start, 1]).spawn(3)[0]
+    batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(seed))
+    rows, losses = lab.record.fixed_rows, []
+    for _ in range(3):
+        module.train()
+        for batch in batches:
+            optimizer.zero_grad()
+            cross_entropy(module(X[batch]), y[batch]).backward()
+            optimizer.step()
+        scheduler.step()
+        with torch.no_grad():
+            losses.append(cross_entropy(module.eval()(X[rows]), y[rows]).item())
+    tolerance = 1e-6 if kind is torch.optim.NAdam else 1e-10  # torch's own loading rounds its state
+    assert arm.fixed_loss == pytest.approx(losses, rel=tolerance)
 
 
 def test_another_order_and_other_first_weights_differ():
     lab = usual_lab()
     arms = [
-        Arm("again", 3, 1, seed=None),
         Arm("order 1", 3, 1, seed=1),
         Arm("order 1 again", 3, 1, seed=1),
         Arm("order 2", 3, 1, seed=2),
@@ -207,12 +205,12 @@ def test_another_order_and_other_first_weights_differ():
         Arm("weights 1", 3, seed=1),
         Arm("weights 1 again", 3, seed=1),
     ]
-    again, one, same, two, first, other, other_again = [
+    one, same, two, first, other, other_again = [
         result.fixed_loss.tolist() for result in lab.run(arms)
     ]
     assert one == same
     assert other == other_again
-    assert len({tuple(losses) for losses in (again, one, two, first, other)}) == 5
+    assert len({tuple(losses) for losses in (one, two, first, other)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -224,17 +222,26 @@ def test_another_order_and_other_first_weights_differ():
         ({"learning_rate": 0.005}, lambda steps: np.allclose(steps["learning_rate"], 0.005)),
         (
             {"lr_schedule": "cosine"},
-            lambda steps: (np.diff(steps["learning_rate"]) < 0).all(),
+            lambda steps: np.allclose(steps["learning_rate"], [0.02] * 3 + [0.01] * 3),
         ),
     ],
-    ids=lambda part: re.sub(" at 0x[0-9a-f]+", "", str(part)),
+    ids=["smaller batches", "one batch", "last batch", "rate", "cosine"],
 )
-def test_an_arm_changes_what_it_says(change, check):
+def test_an_arm_changes_what_it_names(change, check):
     lab = usual_lab()
     assert set(change) <= lab.changeable
-    (result,) = lab.run([Arm("changed", 2, 2, change=change)])
+    (result,) = lab.run([Arm("changed", 2, change=change)])
     assert not result.failed
     assert check(result.record.steps), result.record.steps
+
+
+def test_a_shorter_arm_reads_the_schedule_at_its_pace():
+    lab = report_of(
+        make_optimizer=two_groups, make_scheduler=lambda optimizer: ExponentialLR(optimizer, 0.5)
+    ).origin.lab
+    (arm,) = lab.run([Arm("half as long", 4)])
+    rates = arm.record.steps["learning_rate"][:: lab.steps_per_epoch]
+    assert rates == pytest.approx(0.01 * 0.5 ** np.array([0, 2, 4, 6]))
 
 
 def test_clipping_and_weight_decay_reach_the_step():
@@ -243,112 +250,26 @@ def test_clipping_and_weight_decay_reach_the_step():
     ).origin.lab
     plain, clipped, decayed = lab.run(
         [
-            Arm("plain", 2, 0, seed=None),
-            Arm("clipped", 2, 0, seed=None, change={"max_grad_norm": 1e-9}),
-            Arm("decayed", 2, 0, seed=None, change={"weight_decay": 0.5}),
+            Arm("plain", 2),
+            Arm("clipped", 2, change={"max_grad_norm": 1e-9}),
+            Arm("decayed", 2, change={"weight_decay": 0.5}),
         ]
     )
-    first = lab.record.fixed_loss
-    assert (plain.fixed_loss == first[:2]).all()
-    assert np.ptp(clipped.fixed_loss) < 1e-6
+    assert np.ptp(clipped.fixed_loss) < 1e-6 < np.ptp(plain.fixed_loss)
     assert (decayed.fixed_loss != plain.fixed_loss).all()
 
 
-def test_rate_factor_and_decay_are_those_of_the_arm():
-    lab = report_of(
-        make_optimizer=two_groups, make_scheduler=lambda optimizer: ExponentialLR(optimizer, 0.5)
-    ).origin.lab
-    start = len(lab.record.snapshots) - 2
-    epoch = lab.record.snapshots[start].epoch
-    results = lab.run(
-        [Arm("lower", 1, start, rate_factor=0.25), Arm("falling", 2, start, decays=True)]
-    )
-    lower, falling = (result.record.steps["learning_rate"] for result in results)
-    assert np.allclose(lower, 0.25 * 0.01 * 0.5**epoch)
-    assert falling[0] == pytest.approx(0.01 * 0.5**epoch)
-    assert falling[-1] < 0.3 * 0.01 * 0.5 ** (epoch + 1)
-
-
-def test_arms_train_and_predict_the_rows_that_they_name():
-    lab = usual_lab()
-    rows = np.arange(0, len(lab.train.target), 2)
-    arm = Arm("half", 1, 0, train_rows=rows, predict_rows=np.array([3, 1]))
-    (result,) = lab.run([arm])
-    assert result.record.steps["n_windows"].sum() == len(rows)
-    assert result.outputs.shape == (2, N_CLASSES)
-    assert lab.cost_of(arm) == pytest.approx(len(rows) / len(lab.train.target))
-    assert len(result.fixed_loss) == 1
-
-
-def test_module_at_a_snapshot_gives_the_loss_that_the_record_has():
+def test_the_kept_weights_are_the_last():
     report = report_of(lambda: Recurrent(dropout=0.5))
     lab, record = report.origin.lab, report.record
-    for start, snapshot in enumerate(record.snapshots[1:], start=1):
-        module = lab.module_at(start)
-        assert not module.training
-        rows = record.fixed_rows
-        with torch.no_grad():
-            outputs = module(torch.from_numpy(lab.train.X[rows]), None)
-        loss = cross_entropy(outputs, torch.from_numpy(lab.train.target[rows])).item()
-        assert loss == pytest.approx(record.fixed_loss[snapshot.epoch - 1], rel=1e-12)
-
-
-SCALED = [
-    Recurrent,
-    lambda: Recurrent(nn.GRU, bidirectional=True),
-    lambda: Recurrent(nn.RNN, num_layers=2),
-    Packed,
-    Convolution,
-    Flat,
-]
-
-
-@pytest.mark.parametrize("make_model", SCALED)
-@given(seed=st.integers(0, 1000))
-def test_a_scaling_in_the_weights_keeps_the_outputs(make_model, seed):
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    module = ModuleCall(make_model()).eval()
-    X = torch.from_numpy(rng.normal(size=(5, N_TIMESTEPS, N_CHANNELS)))
-    lengths = torch.tensor([12, 3, 7, 12, 1]) if make_model is Packed else None
-    mean, sd = rng.normal(size=N_CHANNELS), np.exp(rng.normal(size=N_CHANNELS))
+    module = lab.kept_module()
+    assert not module.training
+    assert lab.kept_epoch == record.n_epochs
+    rows = record.fixed_rows
     with torch.no_grad():
-        before = module(X, lengths)
-        absorb_scaling(module, mean, sd, X, lengths)
-        after = module(scale_windows(X, lengths, mean, sd), lengths)
-        unscaled = module(X, lengths)
-    assert torch.allclose(before, after, atol=1e-10)
-    assert not torch.allclose(before, unscaled, atol=1e-3)
-
-
-def test_an_arm_with_a_scaling_begins_where_the_run_was():
-    scale = np.array([0.5, -1.0]), np.array([2.0, 0.1])
-    lab = usual_lab()
-    arm = Arm("scaled", 1, 1, rescale=scale, rate_factor=1e-12, restarts_optimizer=True)
-    (result,) = lab.run([arm])
-    epoch = lab.record.snapshots[1].epoch
-    assert result.fixed_loss[0] == pytest.approx(lab.record.fixed_loss[epoch - 1], rel=1e-8)
-    assert result.val_loss[0] == pytest.approx(float(lab_history(lab, epoch)), rel=1e-8)
-
-
-def lab_history(lab, epoch):
-    module = lab.module_at(1)
-    with torch.no_grad():
-        outputs = module(torch.from_numpy(lab.validation.X), None)
-    return cross_entropy(outputs, torch.from_numpy(lab.validation.target))
-
-
-@pytest.mark.parametrize(
-    "make_model",
-    [lambda: Convolution(padding=1), lambda: Flat(bias=False)],
-    ids=["zeros around the windows", "no bias"],
-)
-def test_a_scaling_that_no_weight_can_make_up_for_fails_and_says_so(make_model):
-    lab = report_of(make_model).origin.lab
-    arm = Arm("scaled", 1, 1, rescale=(np.ones(2), np.full(2, 2.0)))
-    (result,) = lab.run([arm])
-    assert "make up for" in result.failed
-    assert not len(result.fixed_loss)
+        outputs = module(torch.from_numpy(lab.train.X[rows]), None)
+    loss = cross_entropy(outputs, torch.from_numpy(lab.train.target[rows])).item()
+    assert loss == pytest.approx(record.fixed_loss[-1], rel=1e-12)
 
 
 def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
@@ -357,7 +278,7 @@ def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
     np.random.seed(5)  # noqa: NPY002
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
     first, second = (report_of(lambda: Recurrent(dropout=0.3)) for _ in range(2))
-    first.origin.lab.run([Arm("one", 2, 1), Arm("anew", 2, seed=4)])
+    first.origin.lab.run([Arm("one", 2, 1), Arm("new weights", 2, seed=4)])
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert (before[2] == np.random.get_state()[1]).all()  # noqa: NPY002
@@ -462,7 +383,7 @@ def test_an_arm_that_breaks_says_why_and_the_others_go_on():
             return super().forward(X)
 
     lab = report_of(Breaking).origin.lab
-    broken, whole = lab.run([Arm("sevens", 1, 0, change={"batch_size": 7}), Arm("as it was", 1, 0)])
+    broken, whole = lab.run([Arm("sevens", 1, change={"batch_size": 7}), Arm("as it was", 1)])
     assert broken.failed == "seven windows are too many"
     assert not whole.failed
 
@@ -494,9 +415,9 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
     assert met["fit_s"] > 0
     assert met["lab"] is report.origin.lab
     rate, batch = report.causes
-    assert (rate.recommendation, rate.advice) == ({}, "Take lr=0.005 in make_optimizer.")
-    assert (batch.recommendation, batch.advice) == ({}, "Take batches of 64 windows.")
-    assert report.probes.note == "Take lr=0.005 in make_optimizer. It was proved."
+    assert (rate.recommendation, rate.advice) == ({}, "Take lr=0.005 in the optimizer.")
+    assert (batch.recommendation, batch.advice) == ({}, "Take DataLoader(batch_size=64).")
+    assert report.probes.note == "Take lr=0.005 in the optimizer. It was proved."
     assert report.probes.repair == {}
     assert report.origin.repair == {"learning_rate": 0.005}
     with pytest.raises(ArgumentError, match=r"lr=0.005"):
@@ -504,44 +425,17 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
     assert "clf" not in str(report)
 
 
-def test_every_change_has_words():
-    assert "CosineAnnealingLR" in say_change({"lr_schedule": "cosine"})
-    assert "clip_grad_norm_(parameters, 0.5)" in say_change({"max_grad_norm": 0.5})
-    assert say_change({"something": [1]}) == "something=[1]"
-    assert say_change({"learning_rate": "low"}) == "lr='low' in make_optimizer"
-    said = say_change({"head_norm": "none"})
-    assert said == "no normalization before the last layer of make_model"
-    cause = Cause(
-        "loss",
-        "observed",
-        0.2,
-        "",
-        recommendation={"label_smoothing": 0.1, "batch_size": 8},
-        alternatives=({"weight_decay": 0.01}, {"batch_size": 4}),
-        advice="Look at the labels.",
-    )
-    report = FluctuationReport("fluctuating", "mild", (), causes=(cause,))
-    (said,) = in_words(report).causes
-    assert not said.recommendation
-    assert not said.alternatives
-    assert said.advice == (
-        "Take torch.nn.CrossEntropyLoss(label_smoothing=0.1), batches of 8 windows. Or take"
-        " weight_decay=0.01 in make_optimizer; or batches of 4 windows. Look at the labels."
-    )
-
-
 def test_the_parts_of_the_race_run_on_it():
     report = report_of(
         make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1), max_epochs=16
     )
     lab = report.origin.lab
-    is_same, sentence = self_test(lab, Purse(lab, 3.0))
-    assert is_same, sentence
     purse = Purse(lab, 600.0)
     result = run_race(lab, purse, [Cause("learning_rate", "observed", 0.9, "")])
     assert purse.spent <= 600
     assert {entry.option.change.get("learning_rate") for entry in result.entries} > {0.01, 1.0}
-    assert all(set(entry.option.change) <= lab.changeable for entry in result.entries)
+    trained = [entry for entry in result.entries if entry.cost_epochs]
+    assert all(set(entry.option.change) <= lab.changeable for entry in trained)
     assert all(np.isfinite(entry.score) for entry in result.entries)
 
 
@@ -554,7 +448,6 @@ def test_the_whole_comes_to_a_report_that_can_be_written(tmp_path):
     assert report.probes is not None
     assert report.probes.budget == 1.0
     if report.verdict in TROUBLED:
-        assert "same bits" in report.probes.self_test
         assert "evaluation_not_deterministic" in {cause.name for cause in report.causes}
     assert not any(cause.recommendation for cause in report.causes)
     assert not report.probes.repair

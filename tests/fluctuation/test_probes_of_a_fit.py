@@ -6,8 +6,6 @@ from fits import plain_classifier
 
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.early_stopping import stopping_probe
-from sensorseq.fluctuation.probes.purse import Purse
-from sensorseq.fluctuation.probes.self_test import self_test
 from sensorseq.fluctuation.probes.zero_test import zero_test
 
 N_WINDOWS = 120
@@ -47,8 +45,6 @@ def test_a_sound_fit_passes_every_test(options):
     classifier, lab = fit(**options)
     (trial,) = zero_test(lab).trials
     assert trial.outcome == "rejected", trial.sentence
-    passed, sentence = self_test(lab, Purse(lab, 10))
-    assert passed, sentence
     assert check_data(lab.train, lab.validation, arguments=lab.arguments) == []
     stopping = stopping_probe(lab.record, classifier.history_)
     assert not any(trial.outcome == "confirmed" for trial in stopping.trials)

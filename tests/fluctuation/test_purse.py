@@ -50,7 +50,7 @@ def test_counted_alone_a_charge_is_taken_from_the_rest():
 def test_the_purse_pays_for_evaluating_twice(monkeypatch):
     paid = []
 
-    def stop(lab, purse):
+    def stop(lab, purse, *_, **__):
         paid.append(purse.spent)
         raise KeyboardInterrupt
 
@@ -58,6 +58,6 @@ def test_the_purse_pays_for_evaluating_twice(monkeypatch):
         "evaluation_not_deterministic", "", {}, "inference", "rejected", ".", cost_epochs=2.5
     )
     monkeypatch.setattr(probe, "zero_test", lambda lab: Findings([trial]))
-    monkeypatch.setattr(probe, "self_test", stop)
-    probe.probe_lab(FakeLab(), FluctuationReport("fluctuating", "mild", (), n_epochs=30))
+    monkeypatch.setattr(probe, "run_race", stop)
+    probe.probe_lab(FakeLab(), FluctuationReport("normal", None, (), n_epochs=30))
     assert paid == [2.5]

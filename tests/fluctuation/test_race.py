@@ -58,7 +58,7 @@ class KnownLab:
         none = np.zeros(0)
         failed = "the loss is not finite" if right is None else ""
         outputs = None if right is None else self.outputs(right)
-        return ArmResult(arm, loss, none, none, none, math.nan, None, None, failed, outputs)
+        return ArmResult(arm, loss, none, val_outputs=outputs, failed=failed)
 
 
 def race(lab, budget=1000.0, causes=(), **options):

@@ -36,7 +36,7 @@ def test_planted_wrong_labels_are_the_suspects(seed):
     (trial,) = found.trials
     assert (trial.cause, trial.outcome, trial.cost_epochs) == ("label_noise", "undecided", 0.0)
     assert f"contradict {len(found.suspects)} of 320 labels" in trial.sentence
-    assert "find_label_errors(clf, X, y, groups=...)" in trial.sentence
+    assert "find_label_errors(SensorLSTMClassifier(), X, y, groups=...)" in trial.sentence
     suspected = [suspect.row for suspect in found.suspects]
     assert len(set(suspected) & set(wrong)) >= 28
     assert len(suspected) <= 33
@@ -72,7 +72,8 @@ def test_of_many_suspects_the_first_are_kept_and_long_windows_are_thinned():
 def test_without_predictions_the_public_function_is_named(nothing):
     found = suspected_labels(lab(out_of_fold=nothing)[0])
     assert found.trials == found.suspects == []
-    assert found.not_tested[0].would_settle.startswith("sensorseq.find_label_errors(clf, X, y")
+    settles = found.not_tested[0].would_settle
+    assert settles.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
 
 
 @pytest.mark.trains

@@ -37,7 +37,6 @@ class Effect:
 
     noise: float = 1.0
     raw: float = 0.0
-    averaged: float = 0.0
     fails: bool = False
 
 
@@ -72,6 +71,7 @@ class FakeLab:
         self.arguments = {**ARGUMENTS, "batch_size": batch_size, **(arguments or {})}
         self.changeable = frozenset(self.arguments)
         self.n_epochs, self.steps_per_epoch = n_epochs, steps_per_epoch
+        self.kept_epoch = n_epochs
         self.n_classes, self.classes = 6, list("abcdef")
         rng = np.random.default_rng(seed)
         n_steps = n_epochs * steps_per_epoch
@@ -114,12 +114,10 @@ class FakeLab:
         loss = level + effect.raw + rng.normal(0, noise, arm.n_epochs)
         if effect.fails:
             loss = loss[:2]
-        averaged = level - 0.1 + effect.averaged
-        val_accuracy = 0.7 + rng.normal(0, 0.3 * noise, len(loss)) - 0.3 * effect.raw
         val_loss = loss + 0.1 + rng.normal(0, 0.01, len(loss))
         failed = "the loss is not finite" if effect.fails else ""
-        return ArmResult(arm, loss, loss, val_loss, val_accuracy, averaged, failed=failed)
+        return ArmResult(arm, loss, val_loss, failed=failed)
 
-    def module_at(self, start):
+    def kept_module(self):
         torch.manual_seed(0)
         return torch.nn.Linear(10, 10)

@@ -62,7 +62,7 @@ def distribution_shift(seen: Seen) -> Cause | None:
         {},
         (seen.changed(augment="standard"),),
         "More recordings, statistics per recording when the windows are scaled, or augmentation;"
-        " no other argument will help.",
+        " nothing else will help.",
     )
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.fluctuation.probes.engine_lab import LabPart
 from sensorseq.fluctuation.probes.foreign_module import (
-    check_anew,
+    check_new,
     check_optimizer,
     check_outputs,
     make_module,
@@ -50,11 +51,11 @@ def probe_module(
     budget: float = 1.0,
     random_state: RandomState = None,
 ) -> FluctuationReport:
-    """Train a module of your own, and say whether, why and how surely its run fluctuates.
+    """Train a custom module, and report whether and why its run fluctuates.
 
     The module is trained for `max_epochs` by your optimizer, in plain epochs over shuffled batches.
-    The run is recorded and judged as a fit of our own is. When something is wrong with it, parts of
-    it are run again with one thing changed, see `FluctuationReport.probe`. The generators of torch,
+    The run is recorded and judged like a fit of an estimator. Then it is trained again with other
+    settings, to find those that do better, see `FluctuationReport.probe`. The generators of torch,
     numpy and Python are left as they were.
 
     Parameters
@@ -70,8 +71,8 @@ def probe_module(
     X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
         Windows as the module takes them: they are not scaled.
     y : array of shape (n,), or (n, K) one-hot
-        Their classes. Integers from 0 to K - 1 are taken as they are, K the number of logits; other
-        labels are numbered in their order.
+        Their classes. Integers from 0 to K - 1, with K logits, are used as they are; other labels
+        are numbered in sorted order.
     loss : {"cross_entropy"} or torch.nn.CrossEntropyLoss, default="cross_entropy"
         A module with weights or another reduction than the mean is refused.
     groups : array of shape (n,), optional
@@ -93,16 +94,16 @@ def probe_module(
     last_batch : {"keep", "merge", "drop"}, default="keep"
         What becomes of a last batch that is not full.
     budget : float, default=1.0
-        What re-runs may cost, in times of the training. 0: the run is judged, nothing is run again.
+        What training again may cost, as a multiple of the training time. 0: the run is only judged.
     random_state : int, Generator, RandomState or None
         Equal seeds, equal report.
 
     Returns
     -------
     FluctuationReport
-        With `record`, and `probes` unless `budget` is 0. What to change is in words of torch, in
-        the `advice` of its causes and the `note` of `probes`; as arguments it is
-        ``origin.repair``. ``origin.module`` is the trained module.
+        With `record`, and `probes` unless `budget` is 0. Changes are described in the words of
+        torch, in the `advice` of its causes and the `note` of `probes`. ``origin.module`` is
+        the trained module.
 
     Raises
     ------
@@ -139,10 +140,8 @@ def probe_module(
     check_real("validation_fraction", validation_fraction, 0.0, 1.0)
     entropy = int(check_random_state(random_state).integers(2**63))
     split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
-    module = make_module(make_model, integer_seed(weight_seed))
-    check_anew(module, make_module(make_model, integer_seed(weight_seed)))
-    own = list(module.parameters())
-    scratch = make_module(make_model, integer_seed(weight_seed))
+    module, scratch = (make_module(make_model, integer_seed(weight_seed)) for _ in range(2))
+    check_new(module, scratch)
     table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
     _made(make_optimizer, module)
 
@@ -151,6 +150,7 @@ def probe_module(
     of_windows = check_groups(groups, n_windows, "groups")
     if of_windows is None:
         of_windows = sequences.groups
+    own = list(module.parameters())
     dtype = next(part.dtype for part in own if part.is_floating_point())
     tried = TrainingData.from_arrays(
         sequences.X[:_TRIED], sequences.lengths[:_TRIED], np.zeros(0, np.int64), dtype=dtype
@@ -163,9 +163,10 @@ def probe_module(
         target, of_windows, validation_fraction, int(split_seed.generate_state(1)[0])
     )
 
-    def part(rows: NDArray[np.int64]) -> TrainingData:
+    def part(rows: NDArray[np.int64]) -> LabPart:
         held = sequences.take(rows)
-        return TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
+        data = TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
+        return LabPart(data, None if of_windows is None else of_windows[rows], rows)
 
     smoothing = _read_loss(loss)
     fit = ModuleFit(
@@ -187,10 +188,6 @@ def probe_module(
         ),
         part(train_rows),
         part(validation_rows) if len(validation_rows) else None,
-        None if of_windows is None else of_windows[train_rows],
-        None if of_windows is None else of_windows[validation_rows],
-        train_rows,
-        validation_rows,
         classes,
         entropy,
     )

@@ -18,7 +18,7 @@ from sensorseq.training.randomness import isolated_torch_rng
 
 
 class ModuleCall(nn.Module):
-    """A module of one's own under the call ``module(X, lengths)``.
+    """A custom module under the call ``module(X, lengths)``.
 
     Parameters
     ----------
@@ -32,30 +32,23 @@ class ModuleCall(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.takes_lengths = _takes_lengths(module)
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(module.forward).parameters.values()
+        second = [part for part in parameters if part.kind in positional][1:2]
+        self.takes_lengths = any(p.default is p.empty or p.name == "lengths" for p in second)
 
     def forward(self, X: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits (n, K) of windows (n, t, c)."""
-        if not self.takes_lengths:
-            outputs: Tensor = self.module(X)
-            return outputs
-        if lengths is None:
+        if self.takes_lengths and lengths is None:
             lengths = torch.full((len(X),), X.shape[1], dtype=torch.int64, device=X.device)
-        outputs = self.module(X, lengths)
+        outputs: Tensor = self.module(X, lengths) if self.takes_lengths else self.module(X)
         return outputs
-
-
-def _takes_lengths(module: nn.Module) -> bool:
-    known = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(module.forward).parameters.values()
-    second = [parameter for parameter in parameters if parameter.kind in known][1:2]
-    return any(part.default is part.empty or part.name == "lengths" for part in second)
 
 
 @contextmanager
 def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of torch, numpy and Python for a block, then put them back."""
-    # a module of one's own may draw from numpy's global generator
+    """Seed the generators of torch, numpy and Python for a block, then restore them."""
+    # a custom module may draw from numpy's global generator
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
@@ -88,14 +81,8 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
     return ModuleCall(module)
 
 
-def check_anew(first: ModuleCall, second: ModuleCall) -> None:
-    """Raise when two modules that `make_model` returned are one, or share a parameter.
-
-    Raises
-    ------
-    ArgumentError
-        Saying so.
-    """
+def check_new(first: ModuleCall, second: ModuleCall) -> None:
+    """Raise an ArgumentError when two modules are one, or share a parameter."""
     own = {id(parameter) for parameter in first.parameters()}
     if first.module is second.module or any(id(part) in own for part in second.parameters()):
         raise ArgumentError(
@@ -112,23 +99,21 @@ def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: i
     ArgumentError
         If they have another shape or are not floating-point.
     """
-    n_windows = len(X)
     with isolated_generators(seed, X.device), torch.no_grad():
-        module.eval()
-        outputs = module(X, lengths)
-    if not isinstance(outputs, Tensor):
-        raise ArgumentError(
-            f"the module returned {type(outputs).__name__} for windows of shape"
-            f" {tuple(X.shape)}; it must return logits, a tensor of shape ({n_windows}, n_classes)."
-        )
-    if outputs.ndim != 2 or len(outputs) != n_windows or outputs.shape[1] < 2:
-        raise ArgumentError(
-            f"the module returned shape {tuple(outputs.shape)} for windows of shape"
-            f" {tuple(X.shape)}; it must return logits of shape ({n_windows}, n_classes)."
-        )
-    if not outputs.is_floating_point():
-        raise ArgumentError(f"the module returned {outputs.dtype}; logits are floating-point.")
-    return int(outputs.shape[1])
+        outputs = module.eval()(X, lengths)
+    what = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        if outputs.ndim == 2 and len(outputs) == len(X) and outputs.shape[1] > 1:
+            if not outputs.is_floating_point():
+                raise ArgumentError(
+                    f"the module returned {outputs.dtype}; logits are floating-point."
+                )
+            return int(outputs.shape[1])
+        what = f"shape {tuple(outputs.shape)}"
+    raise ArgumentError(
+        f"the module returned {what} for windows of shape {tuple(X.shape)}; it must return logits,"
+        f" a tensor of shape ({len(X)}, n_classes)."
+    )
 
 
 def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
@@ -145,8 +130,7 @@ def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
             " module and returns a torch.optim.Optimizer of them."
         )
     own = {id(parameter) for parameter in parameters}
-    held = [part for group in optimizer.param_groups for part in group["params"]]
-    if not all(id(part) in own for part in held):
+    if not all(id(part) in own for group in optimizer.param_groups for part in group["params"]):
         raise ArgumentError(
             "make_optimizer returned an optimizer of other parameters than it was given; make it"
             " of its argument, such as lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
@@ -165,50 +149,35 @@ def rates_of(
     """Return the learning rate of each epoch and parameter group, of shape (E, G).
 
     The scheduler is stepped after each epoch without any training, so the rates are known
-    beforehand.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        A new one, which is of no use afterwards.
-    make_scheduler : callable or None
-        Gets the optimizer, returns a scheduler of torch's.
-    n_epochs : int
-        E.
+    beforehand. The optimizer must be a new one, and is of no use afterwards.
 
     Raises
     ------
     ArgumentError
         If the rates depend on what happens, or the scheduler changes something else.
     """
-    rates = [_rates(optimizer)]
-    if make_scheduler is None:
-        return np.repeat(np.array(rates), n_epochs, axis=0)
-    scheduler = make_scheduler(optimizer)
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     before = _others(optimizer)
-    rates = [_rates(optimizer)]  # a scheduler may begin with a change
+    rates = [[float(group["lr"]) for group in optimizer.param_groups]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
         for _ in range(n_epochs - 1):
             try:
-                scheduler.step()
+                if scheduler is not None:
+                    scheduler.step()
             except TypeError as error:
                 raise ArgumentError(
                     f"{type(scheduler).__name__} cannot be stepped without a result ({error});"
                     " re-runs need rates that are known beforehand: take a scheduler that is"
                     " stepped with step() after each epoch."
                 ) from error
-            rates.append(_rates(optimizer))
+            rates.append([float(group["lr"]) for group in optimizer.param_groups])
     if before != _others(optimizer):
         raise ArgumentError(
             f"{type(scheduler).__name__} changes more than the learning rate, which a re-run does"
             " not repeat; switch that off (cycle_momentum=False)."
         )
     return np.array(rates)
-
-
-def _rates(optimizer: Optimizer) -> list[float]:
-    return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def _others(optimizer: Optimizer) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from sensorseq.fluctuation.probes.purse import Findings
 LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
 MOST_SUSPECTS = 100
 DRAWN_POINTS = 200  # of a channel of a suspect
-CODE = "sensorseq.find_label_errors(clf, X, y, groups=...)"
+CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from sensorseq.fluctuation.probes.label_noise import suspected_labels
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Findings, Purse
 from sensorseq.fluctuation.probes.regrade import regrade
-from sensorseq.fluctuation.probes.self_test import is_of_ensemble, self_test
 from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.race.options import SEVERAL
 from sensorseq.fluctuation.race.race import RaceResult, run_race
@@ -87,32 +86,25 @@ def probe_lab(
     facts: list[Cause] = check_data(
         lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments
     )
-    findings, note, sentence = Findings(), NOTHING, ""
+    findings, note = Findings(), NOTHING
     repair: dict[str, Any] = {}
     try:
         passes = zero_test(lab)
         purse.charge(sum(trial.cost_epochs for trial in passes.trials))
         findings.join(passes)
-        say("replaying a part of the run as it was")
-        is_same, sentence = self_test(lab, purse)
-        if is_same:
-            _look(lab, report, findings)
-            result = run_race(
-                lab,
-                purse,
-                report.causes,
-                may_calm=report.verdict == "fluctuating",
-                allowed=allowed,
-                say=say,
-            )
-            _take(findings, result)
-            repair, note = _repair(findings, result)
-            if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
-                note = f"{note} {TRY_DEFAULTS}"
-        else:
-            note = f"Nothing was tried. {sentence}"
-            findings.not_tested += _unreplayed(lab, report.causes)
-            facts = []  # of data that may be another's
+        _look(lab, report, findings)
+        result = run_race(
+            lab,
+            purse,
+            report.causes,
+            may_calm=report.verdict == "fluctuating",
+            allowed=allowed,
+            say=say,
+        )
+        _take(findings, result)
+        repair, note = _repair(findings, result)
+        if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
+            note = f"{note} {TRY_DEFAULTS}"
     except KeyboardInterrupt:
         repair, note = {}, "The probes were interrupted."
     of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
@@ -125,7 +117,6 @@ def probe_lab(
         cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, lab.n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
-        self_test=sentence,
         trials=tuple(findings.trials),
         not_tested=without_trial(findings),
         suspects=tuple(findings.suspects),
@@ -195,12 +186,6 @@ def without_trial(findings: Findings) -> tuple[NotTested, ...]:
     tried |= {proof.cause for proof in findings.proofs}
     reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
     return tuple(reasons.values())
-
-
-def _unreplayed(lab: Lab, causes: Sequence[Cause]) -> list[NotTested]:
-    reason = "nothing is tried without a replay of the run, see there"
-    settle = "a fit with n_models=1" if is_of_ensemble(lab) else ""
-    return [NotTested(cause.name, reason, settle) for cause in causes if cause.name != "unknown"]
 
 
 def check_budget(budget: Any) -> float:

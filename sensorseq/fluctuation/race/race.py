@@ -221,7 +221,7 @@ class Judge:
             *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
         )
         none = np.zeros(0)
-        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), none, none, none, none, math.nan)
+        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), none, none)
         return Entry(BEST_EPOCH, loss, result, gain, 0.0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
