@@ -1,7 +1,5 @@
 """The re-runs of one trial: their curves on one axis, and the evidence against its bounds."""
 
-import math
-
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import Trial
@@ -76,50 +74,6 @@ def draw_arms(trial: Trial) -> str:
         f" {_CHANCE.get(trial.kind, '')}"
     )
     return figure(panel, title, said.strip(), [picture for _, picture in sorted(keys)])
-
-
-def draw_evidence_ratio(trial: Trial) -> str:
-    """Return the figure of what the stop rule saw; empty where it had nothing to see."""
-    ratio = drawable(trial.evidence_ratio)
-    if not np.isfinite(ratio).any() or trial.bounds is None:
-        return ""
-    low, high = drawable(trial.bounds)
-    bounds = [bound for bound in (low, high) if math.isfinite(bound)]
-    shown = np.array([0.0, *ratio[np.isfinite(ratio)], *bounds])
-    bottom, top = padded(shown)
-    room = 0.16 * (top - bottom)  # for the words at the bounds
-    panel = Panel(
-        f"Evidence after each pair: {trial.name}",
-        (0.0, len(ratio) + 0.5),
-        (bottom - room, top + room),
-        x_label="pairs of re-runs",
-        y_label="log evidence ratio",
-        width=WIDTH,
-        height=HEIGHT,
-    )
-    if math.isfinite(high):
-        panel.horizontal(high, "bound-yes", f"confirmed from {high:.3g} up", above=True)
-    if math.isfinite(low):
-        panel.horizontal(low, "bound-no", f"rejected from {low:.3g} down", above=False)
-    pairs = np.arange(len(ratio) + 1.0)
-    walk = np.array([0.0, *ratio])
-    panel.line(pairs, walk, "measured")
-    panel.dots(pairs[1:], walk[1:], "measured", 3.5)
-    words = (
-        "How much likelier the pairs are if the change works than if it does nothing, as a natural"
-        f" logarithm. Pairs are run until a bound is reached. {_end(trial)}"
-    )
-    return figure(panel, "How the evidence grew", words, [])
-
-
-def _end(trial: Trial) -> str:
-    """Return how it ended, and what else it took where that is not what the bounds say."""
-    low, high = map(float, trial.bounds or (-math.inf, math.inf))
-    last = float(trial.evidence_ratio[-1])
-    said = "confirmed" if last >= high else "rejected" if last <= low else "undecided"
-    if trial.outcome == said:
-        return "Here none was." if said == "undecided" else f"Here it ended as {said}."
-    return "It is not all that counts: a change that costs progress is not confirmed."
 
 
 def _limits(values: Floats, unchanged: Floats) -> tuple[float, float]:

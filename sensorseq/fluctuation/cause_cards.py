@@ -6,7 +6,7 @@ from typing import Any
 
 from sensorseq.fluctuation.cause_words import GRADES, call, likely
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.causes.score import UNKNOWN
+from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.marks import colour_of, mark
 from sensorseq.fluctuation.run import plural
 

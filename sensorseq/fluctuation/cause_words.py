@@ -154,5 +154,4 @@ def _proof(report: "FluctuationReport") -> str:
     adopted = [trial for trial in trials if trial.outcome == "confirmed"]
     if any(trial.kind == "race" for trial in adopted):
         return "does better than the run beyond chance"
-    n_pairs = sum(trial.n_pairs for trial in adopted)
-    return f"proved by {plural(n_pairs, 'paired re-run')}" if n_pairs else "proved by re-runs"
+    return "proved by re-runs"

@@ -12,7 +12,7 @@ from sensorseq.fluctuation.cause_words import (
     not_rejected,
 )
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.causes.score import UNKNOWN
+from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
 
 if TYPE_CHECKING:

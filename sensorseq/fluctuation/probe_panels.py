@@ -2,11 +2,10 @@
 
 from html import escape
 
-from sensorseq.fluctuation.arm_figures import draw_arms, draw_evidence_ratio
+from sensorseq.fluctuation.arm_figures import draw_arms
 from sensorseq.fluctuation.cause_words import KINDS, cost_words
 from sensorseq.fluctuation.causes.cause import NotTested, Probes, Trial
 from sensorseq.fluctuation.marks import colour_of, mark
-from sensorseq.fluctuation.run import plural
 
 MOST = 16  # trials with pictures; the others are told in words
 
@@ -16,7 +15,7 @@ def make_trials(probes: Probes) -> str:
     drawn: list[str] = []
     told: list[str] = []
     for trial in probes.trials:
-        pictures = [draw_arms(trial), draw_evidence_ratio(trial)] if len(drawn) < MOST else []
+        pictures = [draw_arms(trial)] if len(drawn) < MOST else []
         pictures = [picture for picture in pictures if picture]
         if pictures:
             drawn.append(
@@ -47,13 +46,10 @@ def _told(trial: Trial) -> str:
 
 def _facts(trial: Trial) -> str:
     facts = [KINDS.get(trial.kind, trial.kind)]
-    if trial.n_pairs:
-        facts.append(plural(trial.n_pairs, "pair"))
     if trial.noise_ratio is not None:
         facts.append(f"noise x{trial.noise_ratio:.2g}")
-    for name, change in (("loss", trial.raw_change), ("averaged weights", trial.averaged_change)):
-        if change is not None:
-            facts.append(f"{name} {change:+.3f} nats")
+    if trial.raw_change is not None:
+        facts.append(f"loss {trial.raw_change:+.3f} nats")
     facts.append(f"cost {trial.cost_epochs:.3g} epochs")
     return ", ".join(facts)
 

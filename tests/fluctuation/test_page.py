@@ -138,7 +138,7 @@ def hostile_cause():
 
 def hostile_probes():
     curves = {name: [[1.0, 2.0]] for name in ("A", "A'", "B", HOSTILE)}
-    more = {"curves": curves, "evidence_ratio": (1.0,), "bounds": (-2.0, 2.0)}
+    more = {"curves": curves}
     facts = (HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, HOSTILE, HOSTILE)
     return Probes(
         1.0,

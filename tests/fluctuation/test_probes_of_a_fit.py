@@ -5,7 +5,6 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq.fluctuation.causes.data_checks import check_data
-from sensorseq.fluctuation.probes.early_stopping import stopping_probe
 from sensorseq.fluctuation.probes.zero_test import zero_test
 
 N_WINDOWS = 120
@@ -42,12 +41,10 @@ def fit(**options):
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_sound_fit_passes_every_test(options):
-    classifier, lab = fit(**options)
+    _, lab = fit(**options)
     (trial,) = zero_test(lab).trials
     assert trial.outcome == "rejected", trial.sentence
     assert check_data(lab.train, lab.validation, arguments=lab.arguments) == []
-    stopping = stopping_probe(lab.record, classifier.history_)
-    assert not any(trial.outcome == "confirmed" for trial in stopping.trials)
 
 
 def test_unscaled_input_is_found_and_the_recommendation_is_one_that_fit_takes():

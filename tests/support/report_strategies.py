@@ -43,6 +43,8 @@ CAUSES = st.builds(
     alternatives=st.lists(ARGUMENTS, max_size=2).map(tuple),
     advice=WORDS,
     statistics=st.lists(ODD, max_size=2).map(tuple),
+    sources=st.dictionaries(st.sampled_from(["curve", "data", "arguments", "race"]), WORDS),
+    family_confidence=NUMBERS,
 )
 TRIALS = st.builds(
     Trial,
@@ -52,15 +54,11 @@ TRIALS = st.builds(
     kind=st.sampled_from(["snapshot", "init", "replay", "inference"]) | ODD,
     outcome=st.sampled_from(["confirmed", "rejected", "undecided"]) | ODD,
     sentence=WORDS,
-    n_pairs=st.integers(0, 9),
     noise_ratio=st.none() | NUMBERS,
     raw_change=st.none() | NUMBERS,
-    averaged_change=st.none() | NUMBERS,
     curves=st.dictionaries(
         st.sampled_from(["A", "A'", "B"]) | ODD, st.lists(SERIES, max_size=3), max_size=4
     ),
-    evidence_ratio=SERIES.map(tuple),
-    bounds=st.none() | st.tuples(NUMBERS, NUMBERS),
     cost_epochs=NUMBERS,
 )
 PROBES = st.builds(

@@ -123,13 +123,9 @@ TRIALS = (
         "confirmed",
         "Noise x0.31 in 4 of 4 pairs; the weights as they are end 0.083 nats lower, their average"
         " no higher.",
-        n_pairs=4,
         noise_ratio=0.31,
         raw_change=-0.083,
-        averaged_change=-0.004,
         curves=make_curves(4, (0.10, 0.09, 0.02), seed=1),
-        evidence_ratio=(0.9, 1.7, 2.4, 3.3),
-        bounds=(-2.25, 2.89),
         cost_epochs=21.5,
     ),
     Trial(
@@ -139,13 +135,9 @@ TRIALS = (
         "snapshot",
         "rejected",
         "Noise x0.42, but the loss ends 0.230 nats higher: it only learns more slowly.",
-        n_pairs=3,
         noise_ratio=0.42,
         raw_change=0.23,
-        averaged_change=0.26,
         curves=make_curves(3, (0.10, 0.11, 0.04), seed=2),
-        evidence_ratio=(-0.6, -1.5, -2.6),
-        bounds=(-2.25, 2.89),
         cost_epochs=16.0,
     ),
     Trial(
@@ -155,11 +147,8 @@ TRIALS = (
         "init",
         "undecided",
         "After 6 pairs the noise is x0.8, between what would confirm and what would reject it.",
-        n_pairs=6,
         noise_ratio=0.8,
         curves=make_curves(6, (0.10, 0.10, 0.08), seed=3, n_epochs=15),
-        evidence_ratio=(0.3, -0.2, 0.5, 0.1, 0.6, 0.4),
-        bounds=(-2.25, 2.89),
         cost_epochs=30.0,
     ),
     Trial(
@@ -169,7 +158,6 @@ TRIALS = (
         "replay",
         "rejected",
         "1 of 3 spikes shrank by more than 80 %; two were there with clipping as well.",
-        n_pairs=3,
         cost_epochs=0.5,
     ),
     Trial(

@@ -1,45 +1,27 @@
-"""Cause, Trial, NotTested, Suspect: what is found out about why a run fluctuates."""
+"""Cause, Family, Trial, NotTested, Suspect, Probes: what is known about why a run fluctuates."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
 from sensorseq.fluctuation.plain import number, number_or_none, numbers, plain
 
-CAUSE_NAMES = (
-    "learning_rate",
-    "batch_size",
-    "sequence_length",
-    "model_complexity",
-    "early_stopping",
-    "gradient_clipping",
-    "preprocessing",
-    "weight_init",
-    "loss",
-    "regularization",
-    "optimizer",
-    "label_noise",
-    "small_validation_set",
-    "distribution_shift",
-    "dropout_noise",
-    "data_bug",
-    "evaluation_not_deterministic",
-    "unknown",
-)
-# From statistics alone; a specific signature with its rivals excluded; a trial passed its stop
-# rule; a whole fit with the repair is calm and as accurate; a trial excluded it.
+CAUSE_NAMES = tuple(FAMILY_OF)
+# Ranked from the run alone; the run alone would rank its family first as well; the race adopted
+# its change; a whole fit with the change is calm and as accurate; its change did worse.
 GRADES = ("observed", "supported", "proved", "repaired", "rejected")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
-IDENTIFIED = 0.5  # confidence, below which no cause is named first
-# What may cost a calm run accuracy and leaves a mark of its own, in inputs, weights or margins. Of
-# the others, noise is what shows them.
-HIDDEN = frozenset(("batch_size", "preprocessing", "regularization", "weight_init"))
+IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
+# In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
+DESCRIPTIVE = frozenset(
+    ("small_validation_set", "dropout_noise", "label_noise", "distribution_shift", "data_bug")
+)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One change that was tried in controlled re-runs, beside unchanged ones.
+    """One change that was tried, next to the run as it was.
 
     Parameters
     ----------
@@ -50,26 +32,19 @@ class Trial:
     change : dict
         Arguments of the estimator and the value each was given; empty where none does it.
     kind : str
-        ``"snapshot"`` (from a state of the run), ``"init"`` (from first weights), ``"replay"`` (of
-        single steps) or ``"inference"`` (without a step).
+        ``"race"`` (trained with other settings), ``"inference"`` (without a step), or in older
+        files ``"snapshot"``, ``"init"`` or ``"replay"``.
     outcome : str
         ``"confirmed"``, ``"rejected"`` or ``"undecided"``.
     sentence : str
-        What came of it, with its figures.
-    n_pairs : int
-        Pairs of re-runs, one with the change and one without.
+        The result, with its figures.
     noise_ratio : float or None
-        Noise of the loss with the change over that without; geometric mean over the pairs.
-    raw_change, averaged_change : float or None
-        Loss with the change less that without, in nats: of the weights as they are, and of their
-        average.
+        Movement of the loss with the change, divided by that without.
+    raw_change : float or None
+        Loss with the change minus the loss without, in nats.
     curves : dict of str to list of list of float
-        ``"A"`` (unchanged), ``"A'"`` (unchanged, another order) and ``"B"`` (changed): loss of the
-        fixed training windows after each epoch, one list for each re-run.
-    evidence_ratio : list of float
-        Log-likelihood ratio after each pair, what the stop rule decided on.
-    bounds : (float, float) or None
-        Where it stops: rejected at or below the first, confirmed at or above the second.
+        ``"A"`` (unchanged) and ``"B"`` (changed): loss of the fixed training windows after each
+        epoch, one list for each training.
     cost_epochs : float
         Training it took, in epochs of the run.
     """
@@ -80,13 +55,9 @@ class Trial:
     kind: str
     outcome: str
     sentence: str
-    n_pairs: int = 0
     noise_ratio: float | None = None
     raw_change: float | None = None
-    averaged_change: float | None = None
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    evidence_ratio: tuple[float, ...] = ()
-    bounds: tuple[float, float] | None = None
     cost_epochs: float = 0.0
 
 
@@ -101,20 +72,27 @@ class Cause:
     grade : str
         Of `GRADES`.
     confidence : float
-        Probability that it is the cause, calibrated on runs with a known one; in [0, 1].
+        Probability that changing this one thing repairs the run; in [0, 1]. Of what explains a
+        calm run's rough curve, the share of the roughness that it accounts for.
     evidence : str
         A sentence with its figures.
     finding : str
         Which side of the cause: ``"too high"``, ``"schedule missing"``, ``"too small"``; may be
         empty.
     recommendation : dict
-        Arguments for `set_params` of the estimator that repair it; empty where none does.
+        Arguments for `set_params` of the estimator that repair it; empty if none does, or if the
+        model is not an estimator of this package.
     alternatives : tuple of dict
         Other arguments that would repair it as well.
     advice : str
-        What to do that no argument does.
+        What to do, in words.
     statistics : tuple of str
-        Names in the report's statistics that `evidence` quotes.
+        Names of the features or statistics that `evidence` quotes.
+    sources : dict of str to str
+        What speaks for it: ``"curve"``, ``"data"``, ``"arguments"``, ``"race"``, a short sentence
+        each.
+    family_confidence : float
+        Probability that some single change in its family repairs the run.
     """
 
     name: str
@@ -126,24 +104,72 @@ class Cause:
     alternatives: tuple[Mapping[str, Any], ...] = ()
     advice: str = ""
     statistics: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    family_confidence: float = 0.0
 
     @property
     def title(self) -> str:
-        """The name, and the finding where there is one."""
+        """The name, and the finding if there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
+
+    @property
+    def family(self) -> str:
+        """The family it belongs to, such as ``"step"`` or ``"data"``; see `causes.table`."""
+        return FAMILY_OF.get(self.name, UNKNOWN)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "Cause":
-        """Rebuild what `plain` described; a confidence that was no number is NaN."""
+        """Rebuild what `plain` described; a confidence that was no number is NaN.
+
+        Keys of other versions are ignored.
+        """
+        known = _known(cls, description)
         return cls(
             **{
-                **description,
-                "confidence": number(description["confidence"]),
-                "recommendation": dict(description["recommendation"]),
-                "alternatives": tuple(dict(part) for part in description["alternatives"]),
-                "statistics": tuple(description["statistics"]),
+                **known,
+                "confidence": number(known["confidence"]),
+                "recommendation": dict(known["recommendation"]),
+                "alternatives": tuple(dict(part) for part in known["alternatives"]),
+                "statistics": tuple(known["statistics"]),
+                "sources": dict(known.get("sources", {})),
+                "family_confidence": number(known.get("family_confidence", 0.0)),
             }
         )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Causes whose repairs are nearly the same.
+
+    Parameters
+    ----------
+    name : str
+        ``"step"``, ``"capacity"``, ``"data"``, ``"start"``, ``"stopping"``, ``"evaluation"`` or
+        ``"unknown"``.
+    confidence : float
+        Probability that some single change in this family repairs the run.
+    causes : tuple of Cause
+        Its causes, the likeliest first.
+    """
+
+    name: str
+    confidence: float
+    causes: tuple[Cause, ...]
+
+
+def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
+    """Group causes by family, in the order in which each family's first cause comes."""
+    members: dict[str, list[Cause]] = {}
+    for cause in causes:
+        members.setdefault(cause.family, []).append(cause)
+    return tuple(
+        Family(
+            name,
+            max(max(cause.family_confidence, cause.confidence) for cause in group),
+            tuple(group),
+        )
+        for name, group in members.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -242,63 +268,65 @@ class Probes:
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "Probes":
         """Rebuild what `to_dict` described; numbers that were not finite come back as NaN."""
+        known = _known(cls, description)
         parts = {
-            "trials": tuple(_trial(trial) for trial in description["trials"]),
-            "not_tested": tuple(NotTested(**part) for part in description["not_tested"]),
-            "suspects": tuple(_suspect(suspect) for suspect in description["suspects"]),
-            "repair": dict(description["repair"]),
-            "previous": dict(description["previous"]),
+            "trials": tuple(_trial(trial) for trial in known["trials"]),
+            "not_tested": tuple(NotTested(**_known(NotTested, p)) for p in known["not_tested"]),
+            "suspects": tuple(_suspect(suspect) for suspect in known["suspects"]),
+            "repair": dict(known["repair"]),
+            "previous": dict(known["previous"]),
         }
         numerical = ("budget", "cost", "fit_s", "probes_s")
-        return cls(
-            **{**description, **parts, **{name: number(description[name]) for name in numerical}}
-        )
+        return cls(**{**known, **parts, **{name: number(known[name]) for name in numerical}})
 
 
-def _trial(fields: Mapping[str, Any]) -> Trial:
-    bounds = fields["bounds"]
-    if bounds is not None:
-        low, high = bounds
-        # a side on which the rule never stops
-        bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    ratios = ("noise_ratio", "raw_change", "averaged_change")
+def _known(kind: type, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass in a description, without those of other versions."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in description.items() if name in names}
+
+
+def _trial(description: Mapping[str, Any]) -> Trial:
+    known = _known(Trial, description)
+    ratios = ("noise_ratio", "raw_change")
     return Trial(
         **{
-            **fields,
-            **{name: number_or_none(fields[name]) for name in ratios},
-            "change": dict(fields["change"]),
+            **known,
+            **{name: number_or_none(known[name]) for name in ratios},
+            "change": dict(known["change"]),
             "curves": {
                 str(name): [numbers(curve) for curve in curves]
-                for name, curves in fields["curves"].items()
+                for name, curves in known["curves"].items()
             },
-            "evidence_ratio": tuple(numbers(fields["evidence_ratio"])),
-            "bounds": bounds,
-            "cost_epochs": number(fields["cost_epochs"]),
+            "cost_epochs": number(known["cost_epochs"]),
         }
     )
 
 
-def _suspect(fields: Mapping[str, Any]) -> Suspect:
+def _suspect(description: Mapping[str, Any]) -> Suspect:
+    known = _known(Suspect, description)
     return Suspect(
         **{
-            **fields,
-            "probability": number(fields["probability"]),
-            "start_s": number_or_none(fields["start_s"]),
-            "values": [numbers(channel) for channel in fields["values"]],
+            **known,
+            "probability": number(known["probability"]),
+            "start_s": number_or_none(known["start_s"]),
+            "values": [numbers(channel) for channel in known["values"]],
         }
     )
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return what costs a calm run accuracy, likelier than not; None of other runs, or if nothing.
+    """Return what probably costs a calm run accuracy; None for other runs, or if nothing does.
 
-    Before re-runs or after them; a check of the data alone does not say that it costs any.
+    What only explains a rough curve or describes the data does not count.
     """
     if verdict != "normal":
         return None
-    return next((cause for cause in causes if cause.name in HIDDEN and _is_likely(cause)), None)
+    return next((cause for cause in causes if _costs_accuracy(cause)), None)
 
 
-def _is_likely(cause: Cause) -> bool:
-    is_sure = cause.confidence >= IDENTIFIED and cause.grade != "rejected"
-    return is_sure or cause.grade in ("proved", "repaired")
+def _costs_accuracy(cause: Cause) -> bool:
+    if cause.name in DESCRIPTIVE or cause.grade == "rejected":
+        return False
+    likely = max(cause.family_confidence, cause.confidence) >= IDENTIFIED
+    return likely or cause.grade in ("proved", "repaired")

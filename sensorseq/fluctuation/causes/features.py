@@ -1,36 +1,391 @@
-"""measure: numbers of what happened in a run, from which its causes are told apart."""
+"""Features: numbers of a run and of its configuration, from which causes are ranked.
 
-from sensorseq.fluctuation.causes.curve_features import measure_curves
-from sensorseq.fluctuation.causes.loss_features import measure_loss
-from sensorseq.fluctuation.causes.measuring import merged
-from sensorseq.fluctuation.causes.start_features import measure_start
-from sensorseq.fluctuation.causes.step_features import measure_steps
-from sensorseq.fluctuation.causes.window_features import measure_windows
+Every one may be missing (NaN). Losses are in nats, accuracies and shares are fractions.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.causes.table import DEFAULTS, usual_rate
+from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.run import Run
+from sensorseq.training_record import TrainingRecord
+
+NAN = math.nan
+_STEPS = ("loss", "grad_norm", "n_windows", "update_ratio", "learning_rate")
+_CURVE = """
+fluctuating diverged not_learning loss_fall still_falling loss_noise loss_spike_share
+val_accuracy_noise val_noise_over_sampling loss_gap loss_gap_first val_loss_rise
+val_loss_lowest_at train_accuracy accuracy_gap over_chance
+"""
+_RECORD = """
+n_steps windows_per_step rate_end first_loss_excess update_ratio overshoot grad_tail
+gradient_cosine input_scale saturated_first hidden_change hidden_growth profile_dead dropout_share
+train_mode_gap excess_plateau_loss cross_entropy_gap stuck_share stuck_depth
+val_stubborn_of_errors class_bias group_spread common_mode
+"""
+# How far each argument is from what is usual: tenfold is 1, another choice about a half. And how
+# far the largest of each family is above those of the others.
+_ARGUMENT = """
+rate_above rate_below rate_constant batch_above batch_below batch_of_all width_above width_below
+more_layers pools_less dropout_above unregularized decay_above unclipped clip_below unscaled sgd
+rmsprop momentum_off epochs_off own_optimizer_parameters own_weights forget_bias_off own_loss
+own_class_weight cropped keeps_last clipped_share lead_step lead_capacity lead_data lead_start
+lead_stopping
+"""
+CURVE_FEATURES, RECORD_FEATURES, ARGUMENT_FEATURES = (
+    tuple(names.split()) for names in (_CURVE, _RECORD, _ARGUMENT)
+)
+NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *ARGUMENT_FEATURES)
+_LOGARITHMIC = """
+loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps windows_per_step
+first_loss_excess update_ratio grad_tail input_scale hidden_change hidden_growth dropout_share
+excess_plateau_loss cross_entropy_gap group_spread common_mode
+"""
+LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
 
 
-def measure(run: Run) -> dict[str, float]:
-    """Return the features of a run; NaN where something could not be measured.
+def measure(
+    run: Run, verdict: str = "", arguments: Mapping[str, Any] | None = None
+) -> dict[str, float]:
+    """Return the features of a run after `judge`, `NAMES` of them; NaN where one is missing."""
+    found = dict.fromkeys(NAMES, NAN)
+    if verdict:
+        found |= {name: float(verdict == name) for name in CURVE_FEATURES[:3]}
+    found |= _of_curves(run)
+    record = run.record
+    if record is not None:
+        if int(record.epoch_steps[-1]) > 0:
+            found |= {**_of_steps(run, record), **_of_time(run, record)}
+        found |= {**_of_training_windows(run, record), **_of_validation_windows(run, record)}
+    if arguments:
+        found |= _of_arguments(run, arguments)
+    return found
 
-    They speak of what happened alone: losses, gradients, steps, gates, margins and answers. No
-    argument of the estimator is among them; of the learning rate only whether it fell.
-    ``windows_per_step`` and ``steps_per_epoch`` choose between the learning rate and the batch
-    size, whose dynamics are the same, and serve nothing else.
 
-    Parameters
-    ----------
-    run : Run
-        After `judge`, whose statistics are used.
+def _of_curves(run: Run) -> dict[str, float]:
+    validation, running, fixed = (_column(run, name) for name in ("val_loss", "loss", "fixed_loss"))
+    train = fixed if np.isfinite(fixed).sum() > 2 else running
+    late = slice(run.n_epochs - max(run.n_epochs // 3, 1), run.n_epochs)
+    n_first = max(math.ceil(0.1 * run.n_epochs), 2)
+    level, val_accuracy = _middle(train[late]), _middle(_column(run, "val_accuracy")[late])
+    accuracy = _middle(_column(run, "accuracy")[late])
+    if run.record is not None and len(run.record.fixed_accuracy) == run.n_epochs:
+        accuracy = _middle(run.record.fixed_accuracy[late])
+    best = val_accuracy if math.isfinite(val_accuracy) else accuracy
+    scale = 0.1 * run.log_classes
+    found = {
+        # the running mean of an epoch belongs to its middle: that of the next one is fairer
+        "loss_gap_first": _middle(validation[1:n_first] - train[1:n_first]),
+        "loss_gap": _middle(validation[late]) - level,
+        "train_accuracy": accuracy,
+        "accuracy_gap": accuracy - val_accuracy,
+        "train_mode_gap": min(
+            (_middle(running[late]) - _middle(fixed[late])) / (_middle(fixed[late]) + scale), 1.0
+        ),
+        "val_accuracy_noise": _statistic(run, "val_accuracy_noise"),
+        "val_noise_over_sampling": _statistic(run, "val_accuracy_noise_over_sampling"),
+        "excess_plateau_loss": _statistic(run, "excess_plateau_loss"),
+        "common_mode": _statistic(run, "val_common_mode"),
+    }
+    if run.chance is not None:
+        found["over_chance"] = (best - run.chance) / max(1 - run.chance, 1e-9)
+    found |= {**_movement(train), **_descent(train, scale), **_rise(validation)}
+    if not run.is_in_nats:  # of a loss in other units only what is relative counts
+        for name in ("loss_gap", "loss_gap_first", "loss_noise", "val_loss_rise"):
+            found[name] = NAN
+    return found
 
-    Returns
-    -------
-    dict of str to float
-        The same names for every run. Losses are in nats, accuracies and shares are fractions.
-    """
-    return merged(
-        measure_curves(run),
-        measure_steps(run),
-        measure_start(run),
-        measure_loss(run),
-        measure_windows(run),
+
+def _movement(train: Floats) -> dict[str, float]:
+    held = _finite(train)
+    half = len(held) // 2
+    if half < 6:
+        return {}
+    return {
+        "loss_noise": metrics.mean_noise(held[half:]),
+        "loss_spike_share": len(metrics.spike_epochs(held, least_rise=0.05)) / len(held),
+    }
+
+
+def _descent(train: Floats, scale: float) -> dict[str, float]:
+    held = _finite(train)
+    if len(held) < 6:
+        return {}
+    start = max(float(held[0]), 1e-12)
+    fall = start - float(held.min())
+    last = held[-max(len(held) // 3, 4) :]
+    falling = -10 * metrics.theil_sen_slope(last) / (float(np.median(last)) + scale)
+    found = {"loss_fall": fall / start, "still_falling": float(np.clip(falling, -0.3, 0.3))}
+    return found
+
+
+def _rise(validation: Floats) -> dict[str, float]:
+    held = _finite(validation)
+    if len(held) < 10:
+        return {}
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(held, 5), axis=1)
+    lowest = int(smooth.argmin())
+    return {
+        "val_loss_rise": float(smooth[-5:].mean() - smooth[lowest]),
+        "val_loss_lowest_at": (lowest + 3) / len(held),
+    }
+
+
+def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
+    """Return what the optimizer steps did, those of the second half unless named otherwise."""
+    starts = record.epoch_steps
+    late = slice(int(starts[max(run.first, run.n_epochs // 2, 0)]), int(starts[-1]))
+    if late.start >= late.stop:
+        late = slice(0, late.stop)
+    of = {name: np.asarray(values, np.float64) for name, values in record.steps.items()}
+    nothing = np.full(late.stop, NAN)
+    loss, norm, size, update, rate = (of.get(name, nothing) for name in _STEPS)
+    gates = [of[name] for name in of if name.startswith("saturated_")]
+    found = {
+        "n_steps": float(late.stop),
+        "windows_per_step": _middle(size),
+        "rate_end": _ratio(_middle(rate[-max(len(rate) // 20, 1) :]), _top(rate)),
+        "saturated_first": _top([gate[0] for gate in gates]),
+        "update_ratio": _middle(update[late]),
+    }
+    if run.is_in_nats:  # ln K is the cost of a guess in nats only
+        found["first_loss_excess"] = float(loss[0]) - run.log_classes
+    held = _finite(norm[late])
+    if len(held) >= 8 and np.median(held) > 0:
+        found["grad_tail"] = float(np.quantile(held, 0.99) / np.median(held))
+    return found | _of_details(record, late, loss)
+
+
+def _of_details(record: TrainingRecord, late: slice, loss: Floats) -> dict[str, float]:
+    at = np.asarray(record.detail_steps)
+    chosen = at >= late.start
+    if not chosen.any():
+        chosen = at >= 0
+    if not len(at):
+        return {}
+    of = {
+        name: np.asarray(values, np.float64)[chosen]
+        for name, values in record.details.items()
+        if len(values) == len(at)
+    }
+    nothing = np.full(int(chosen.sum()), NAN)
+    before = of.get("same_batch_loss_before", nothing)
+    after = of.get("same_batch_loss_after", nothing)
+    known = np.isfinite(before) & np.isfinite(after)
+    found = {"gradient_cosine": _middle(of.get("gradient_cosine", nothing))}
+    if known.any():
+        found["overshoot"] = float((after[known] > 1.01 * before[known]).mean())
+    masks, steps = _finite(of.get("dropout_variance", nothing)), _finite(np.diff(loss[late]))
+    if len(masks) and len(steps):
+        found["dropout_share"] = _ratio(float(masks.mean()), float(steps.var()) / 2)
+    tensors = {
+        name: np.asarray(norms, np.float64) for name, norms in record.tensor_grad_norms.items()
+    }
+    # The gradient of the input weights is that of the biases times the input, so their quotient is
+    # the size of an input vector.
+    sizes = [
+        part[bias > 0] / bias[bias > 0]
+        for name, part in tensors.items()
+        if "weight_ih_l0" in name
+        and (bias := tensors.get(name.replace("weight_ih", "bias_ih"))) is not None
+    ]
+    found["input_scale"] = _middle(np.concatenate(sizes)) if sizes else NAN
+    return found
+
+
+def _of_time(run: Run, record: TrainingRecord) -> dict[str, float]:
+    """Return which part of the sequence the loss depends on, and how the hidden state grows."""
+    found: dict[str, float] = {}
+    half = len(record.detail_steps) // 2
+    profile, hidden = (np.asarray(x, np.float64) for x in (record.time_profile, record.hidden_norm))
+    if profile.shape == (len(record.detail_steps), 16) and len(profile):
+        share = np.array([_middle(part) for part in profile[half:].T])
+        share = share / share.sum() if share.sum() > 0 else share * NAN
+        if np.isfinite(share).all():
+            found["profile_dead"] = float((share < 0.1 / 16).mean())
+    if hidden.shape == (len(record.detail_steps), 16) and len(hidden):
+        found["hidden_growth"] = _ratio(_middle(hidden[half:, -1]), _middle(hidden[half:, 7]))
+        if half:
+            found["hidden_change"] = _ratio(_middle(hidden[half:]), _middle(hidden[0]))
+    return found
+
+
+def _of_training_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
+    """Return which training windows never fit, and how far the loss is from cross-entropy."""
+    if len(record.train_margin) != run.n_epochs or not record.train_margin.shape[1]:
+        return {}
+    margin = np.asarray(record.train_margin, np.float64)
+    margin = np.where(np.isfinite(margin), margin, NAN)
+    found: dict[str, float] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows or epochs without a margin
+        late = _finite(np.nanmean(margin[-max(run.n_epochs // 3, 1) :], axis=0))
+        # A margin bounds the probability of the own class, so it bounds the cross-entropy.
+        rivals = np.exp(-np.clip(margin, -50, 50))
+        n_classes = 2 if record.class_counts is None else record.class_counts.shape[1]
+        low = np.nanmean(np.log1p(rivals), axis=1)
+        high = np.nanmean(np.log1p((n_classes - 1) * rivals), axis=1)
+    loss = _column(run, "loss")
+    gaps = _finite(np.maximum(np.maximum(low - loss, loss - high), 0.0))
+    found["cross_entropy_gap"] = float(gaps.mean()) if len(gaps) else NAN
+    if len(late):
+        stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
+        found["stuck_share"] = float(stuck.mean())
+        if stuck.any():
+            found["stuck_depth"] = -float(np.median(late[stuck])) / typical
+    return found
+
+
+def _of_validation_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
+    """Return which validation windows and recordings stay wrong, and which classes are named."""
+    if run.followed is None or record.val_predicted.shape[1] < 2:
+        return {}
+    late = slice(run.n_epochs - max(run.n_epochs // 3, 1), run.n_epochs)
+    predicted, target, wrong = record.val_predicted[late], record.val_target, ~record.val_correct
+    wrong = wrong[late]
+    always = wrong.mean(axis=0) >= 0.9
+    classes = np.unique(target)
+    given = np.array([(predicted == one).mean() for one in classes])
+    there = np.array([(target == one).mean() for one in classes])
+    found = {
+        "val_stubborn_of_errors": _ratio(float(wrong[:, always].sum()), float(wrong.sum())),
+        "class_bias": float(np.abs(given - there).sum() + max(1 - given.sum(), 0.0)) / 2,
+    }
+    if record.val_groups is not None:
+        codes, counts = np.unique(record.val_groups, return_counts=True)
+        rate = wrong.mean(axis=0)
+        of_group = np.array([rate[record.val_groups == code].mean() for code in codes])
+        chance = float((rate.var() / counts).mean())  # of windows that err independently
+        if len(codes) > 1 and counts.max() > 1 and chance > 0:
+            spread = float(((of_group - rate.mean()) ** 2).mean())
+            found["group_spread"] = math.sqrt(spread / chance)
+    return found
+
+
+def _of_arguments(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Return how far the arguments are from what is usual; NaN for those that are not known."""
+
+    def known(name: str, value: Any) -> float:
+        return float(value) if name in arguments else NAN
+
+    def number(name: str) -> float:
+        value = arguments.get(name)
+        return float(value) if isinstance(value, int | float) else NAN
+
+    def above(value: float, other: float) -> float:
+        return max(math.log10(value / other), 0.0) if value > 0 and other > 0 else NAN
+
+    get = arguments.get
+    rate, usual = number("learning_rate"), usual_rate(arguments)
+    batch, width = number("batch_size"), number("hidden_size")
+    if "batch_size" in arguments and batch != batch and run.n_train:
+        batch = float(run.n_train)
+    masks = _top([number(name) for name in ("dropout", "recurrent_dropout", "input_dropout")])
+    decay, l1, clip = number("weight_decay"), number("l1"), get("max_grad_norm")
+    optimizer, momentum, ratios = get("optimizer"), number("momentum"), get("class_weight")
+    shares = [float(v) for v in ratios.values()] if isinstance(ratios, Mapping) else [1.0]
+    is_weighed = isinstance(ratios, Mapping) or ratios in (None, "balanced")
+    deviations = {
+        "step": {
+            "rate_above": above(rate, usual),
+            "rate_below": above(usual, rate),
+            "rate_constant": known("lr_schedule", 0.5 * (get("lr_schedule") == "constant")),
+            "batch_above": above(batch, 32.0),
+            "batch_below": above(32.0, batch),
+            "sgd": known("optimizer", 0.5 * (optimizer == "sgd")),
+            "rmsprop": known("optimizer", 0.5 * (optimizer == "rmsprop")),
+            "momentum_off": known(
+                "optimizer", abs(math.log10(max(1 - momentum, 1e-3) / 0.1)) * (optimizer == "sgd")
+            ),
+            "own_optimizer_parameters": known("optimizer_params", bool(get("optimizer_params"))),
+            "unclipped": known("max_grad_norm", 0.5 * (clip is None)),
+            "clip_below": known("max_grad_norm", above(1.0, clip or 1.0)),
+        },
+        "capacity": {
+            "width_above": above(width, 64.0),
+            "width_below": above(64.0, width),
+            "more_layers": 0.5 * (number("num_layers") - 1),
+            "pools_less": known("pooling", 0.5 * (get("pooling") == "last")),
+            "dropout_above": max(masks - DEFAULTS["dropout"], 0.0) / 0.4,
+            "unregularized": known("dropout", 0.5 * (not masks > 0 and not decay > 0)),
+            "decay_above": known(
+                "weight_decay", _top([0.0, above(decay, 1e-3) / 2, above(l1, 1e-5)])
+            ),
+        },
+        "data": {
+            "unscaled": known("scale", {None: 1.0, "standard": 0.0}.get(get("scale"), 0.4)),
+            "cropped": known("max_timesteps", above(100.0, get("max_timesteps") or 100.0)),
+        },
+        "start": {
+            "own_weights": known(
+                "weight_init", max(map(_oddity, (get("weight_init"), get("recurrent_init"))))
+            ),
+            "forget_bias_off": abs(number("forget_bias") - DEFAULTS["forget_bias"]) / 2,
+            "own_loss": known("loss", 0.7 * (get("loss") != "cross_entropy")),
+            "own_class_weight": known(
+                "class_weight", above(max(shares), min(shares)) if is_weighed else 1.0
+            ),
+        },
+        "stopping": {
+            "epochs_off": known("max_epochs", abs(math.log10(max(run.n_epochs, 1) / 50))),
+        },
+    }
+    found = {name: value for own in deviations.values() for name, value in own.items()}
+    largest = {family: _top(list(own.values())) for family, own in deviations.items()}
+    for family, own in largest.items():
+        others = [value for name, value in largest.items() if name != family]
+        found[f"lead_{family}"] = own - _top([0.0, *others])
+    found["batch_of_all"] = min(batch / run.n_train, 1.0) if run.n_train else NAN
+    found["keeps_last"] = known(
+        "early_stopping", not (get("early_stopping") or get("restore_best"))
     )
+    record = run.record
+    if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
+        norms = _finite(record.steps["grad_norm"])
+        found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
+    return found
+
+
+def _oddity(first_weights: Any) -> float:
+    """Return 0 for the usual first weights, 1 for a function, less for another name."""
+    usual = first_weights in ("xavier", "orthogonal")
+    is_name = isinstance(first_weights, str) and first_weights.isidentifier()
+    return 0.0 if usual else 0.3 if is_name else 1.0
+
+
+def _statistic(run: Run, name: str) -> float:
+    found = run.statistics.get(name)
+    return NAN if found is None else float(found.value)
+
+
+def _column(run: Run, name: str) -> Floats:
+    held = run.columns.get(name)
+    if held is None:
+        return np.full(run.n_epochs, NAN)
+    values = np.asarray(held.values, np.float64)
+    return np.where(np.isfinite(values), values, NAN)
+
+
+def _finite(values: ArrayLike) -> Floats:
+    held = np.asarray(values, np.float64).ravel()
+    return np.asarray(held[np.isfinite(held)])
+
+
+def _middle(values: ArrayLike) -> float:
+    held = _finite(values)
+    return float(np.median(held)) if len(held) else NAN
+
+
+def _top(values: ArrayLike) -> float:
+    return float(_finite(values).max(initial=-math.inf)) if len(_finite(values)) else NAN
+
+
+def _ratio(over: float, under: float) -> float:
+    return over / under if math.isfinite(over) and math.isfinite(under) and under > 0 else NAN

@@ -1,59 +1,35 @@
-"""find_causes: rank what may have made a run fluctuate, from its statistics alone."""
+"""find_causes: rank what may have made a run fluctuate or fail, family first."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from sensorseq.fluctuation.causes import (
-    data_causes,
-    fit_causes,
-    network_causes,
-    signatures,
-    step_causes,
+from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause, families
+from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, measure
+from sensorseq.fluctuation.causes.ranker import weigh
+from sensorseq.fluctuation.causes.table import (
+    CLAUSES,
+    SAFE,
+    TABLE,
+    UNKNOWN,
+    Entry,
+    Usual,
+    resolve,
 )
-from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause
-from sensorseq.fluctuation.causes.curve_features import training_loss
-from sensorseq.fluctuation.causes.features import measure
-from sensorseq.fluctuation.causes.measuring import finite, late_steps, step_column
-from sensorseq.fluctuation.causes.score import UNKNOWN, of_causes, score_sides
-from sensorseq.fluctuation.causes.seen import Seen
-from sensorseq.fluctuation.causes.theory import SIDES
 from sensorseq.fluctuation.run import Run
-from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS, LOSS_NOISE_NATS
-
-DESCRIBERS: dict[str, Callable[[Seen], Cause | None]] = {
-    "learning_rate": step_causes.learning_rate,
-    "batch_size": step_causes.batch_size,
-    "sequence_length": network_causes.sequence_length,
-    "model_complexity": network_causes.model_complexity,
-    "early_stopping": fit_causes.early_stopping,
-    "gradient_clipping": step_causes.gradient_clipping,
-    "preprocessing": network_causes.preprocessing,
-    "weight_init": network_causes.weight_init,
-    "loss": fit_causes.loss,
-    "regularization": fit_causes.regularization,
-    "optimizer": step_causes.optimizer,
-    "label_noise": data_causes.label_noise,
-    "small_validation_set": data_causes.small_validation_set,
-    "distribution_shift": data_causes.distribution_shift,
-    "dropout_noise": data_causes.dropout_noise,
-}
-_HIDDEN_SIDES = frozenset(
-    (
-        ("batch_size", "too large"),
-        ("preprocessing", "scale of the inputs"),
-        ("regularization", "dropout too strong"),
-        ("regularization", "penalty too strong"),
-        ("weight_init", "far from a guess"),
-        ("weight_init", "slow start"),
-    )
+from sensorseq.fluctuation.thresholds import (
+    ACCURACY_NOISE,
+    EXCESS_OVER_SAMPLING,
+    EXCESS_RATIO,
+    FIXED_LOSS_NOISE_NATS,
 )
-LEAST_CONFIDENCE = 0.03  # of a candidate that is worth a line
-MOST_CANDIDATES = 6
-_HEALTHY_QUANTILE = 0.75  # of the gradients, where a bound is set
+
+NAMED = 0.25  # confidence of a family, below which "unknown" leads
+LEAST_CONFIDENCE = 0.05  # of a cause that is listed
+MOST_CAUSES, MOST_CLAUSES = 6, 3
+LEAST_SHARE = 0.0005  # of a fraction that is worth words
+CALM = "The curve is calm, but accuracy may suffer: "
 
 
 def find_causes(
@@ -64,9 +40,6 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did.
 
-    A normal run has none that makes it move. What may cost it accuracy all the same comes first,
-    and after it what explains a curve that looks rough.
-
     Parameters
     ----------
     run : Run
@@ -74,153 +47,192 @@ def find_causes(
     verdict : str
         What `judge` said.
     arguments : mapping, optional
-        Of the estimator. They word the recommendations and choose between equivalent ones; no
-        cause is named or ranked by them.
+        Of the estimator; without them the run alone decides, and no argument is recommended.
     data_facts : sequence of Cause
-        What the data checks found.
+        What the checks of the data found.
 
     Returns
     -------
     tuple of Cause
-        The likeliest first. Where none has a confidence of a half the first is ``"unknown"``, and
-        the candidates come after it; its confidence is what they leave, which may be less than that
-        of one of them. Confidences sum to one at most, except of a normal run, where the first and
-        those after it answer different questions.
+        The likeliest family first, and within it the likeliest cause; ``"unknown"`` leads if no
+        family is likely enough to be named. Of a normal run: what probably costs it accuracy, if
+        anything; then what explains a rough curve.
     """
     if verdict != "normal" and verdict not in TROUBLED:
-        return ()
-    seen = look_at(run, arguments)
-    return (*_hidden(seen), *_explained(seen)) if verdict == "normal" else _ranked(seen)
+        return tuple(data_facts)
+    features = measure(run, verdict, arguments)
+    weighed = _weighed(features, arguments)
+    ranked = join(weighed, data_facts)
+    if verdict != "normal":
+        return with_unknown(ranked)
+    sure = {family.name for family in families(weighed) if family.confidence >= IDENTIFIED}
+    names = {cause.name for cause in weighed if cause.family in sure}
+    hidden = [replace(one, evidence=f"{CALM}{one.evidence}") for one in ranked if one.name in names]
+    facts = {fact.name for fact in data_facts} - names
+    return (*hidden, *_explained(features), *(one for one in ranked if one.name in facts))
 
 
-def look_at(run: Run, arguments: Mapping[str, Any] | None = None) -> Seen:
-    """Measure a run, and put what was asked for beside it."""
-    of_fixed = training_loss(run) == "fixed_loss"
-    return Seen(
-        measure(run),
-        dict(arguments or {}),
-        clip_at=_usual_gradient(run),
-        noise_edge=FIXED_LOSS_NOISE_NATS if of_fixed else LOSS_NOISE_NATS,
-    )
-
-
-def describe(name: str, seen: Seen, side: str, confidence: float) -> Cause | None:
-    """Return a cause with its evidence, grade and confidence; None where nothing speaks for it."""
-    cause = DESCRIBERS[name](replace(seen, side=side))
-    if cause is None:
-        return None
-    supported = confidence >= signatures.SUPPORTED_CONFIDENCE and signatures.is_supported(
-        name, seen
-    )
-    return replace(cause, confidence=confidence, grade="supported" if supported else "observed")
-
-
-def _ranked(seen: Seen) -> tuple[Cause, ...]:
-    excluded = _excluded(seen)
-    sides = {
-        side: share for side, share in score_sides(seen.features).items() if side not in excluded
-    }
-    causes = of_causes(sides)
-    found = []
-    for name in sorted(causes, key=lambda name: -causes[name])[:MOST_CANDIDATES]:
-        if causes[name] < LEAST_CONFIDENCE:
-            break
-        _, side = max((key for key in sides if key[0] == name), key=lambda key: sides[key])
-        cause = describe(name, seen, side, min(causes[name], 1.0))
-        if cause is not None:
-            found.append(cause)
-    if found and found[0].confidence >= IDENTIFIED:
-        return tuple(found)
-    rest = max(1.0 - math.fsum(cause.confidence for cause in found), 0.0)
-    return (_unknown(rest, found), *found)
-
-
-def _excluded(seen: Seen) -> set[tuple[str, str]]:
-    """Return the sides that cannot be: what makes a calm run look rough, and what was not there.
-
-    An argument may exclude a cause; it never names one.
-    """
-    excluded = set()
-    if seen.above("loss_noise", seen.noise_edge):  # the training moves as well
-        excluded |= {side for side in SIDES if side[0] in ("small_validation_set", "dropout_noise")}
-
-    def is_off(*names: str) -> bool:
-        return all(seen.arguments.get(name, ...) in (0, None) for name in names)
-
-    if seen.arguments.get("head_norm", "batch") != "batch":
-        excluded.add(("regularization", "normalization by batches"))
-    if is_off("weight_decay", "l1"):
-        excluded.add(("regularization", "penalty too strong"))
-    if is_off("dropout", "recurrent_dropout", "input_dropout", "augment"):
-        excluded.add(("regularization", "dropout too strong"))
-        excluded |= {side for side in SIDES if side[0] == "dropout_noise"}
-    return excluded
-
-
-def _unknown(confidence: float, candidates: list[Cause]) -> Cause:
-    evidence = "Abnormal, but its cause cannot be told from what was recorded"
-    if candidates:
-        first = candidates[0]
-        evidence += (
-            f": the likeliest, {first.title}, has {100 * first.confidence:.0f} %, less than a half,"
-            f" and {100 * confidence:.0f} % is left for what is not listed"
+def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
+    """Put ``"unknown"`` first if no family is likely enough to be named."""
+    first = families(ranked)[0] if ranked else None
+    if first is not None and first.confidence >= NAMED:
+        return tuple(ranked)
+    evidence, rest = "Cause unclear.", 1.0
+    if first is not None:
+        rest, likeliest = 1 - first.confidence, first.causes[0].title
+        evidence = (
+            f"Cause unclear: the likeliest, {likeliest}, has {100 * first.confidence:.0f} % only."
         )
-    return Cause(
-        UNKNOWN,
-        "observed",
-        confidence,
-        f"{evidence}.",
-        advice="Probes on the data it was trained on would tell the candidates apart.",
+    unknown = Cause(UNKNOWN, "observed", rest, evidence, advice=SAFE, family_confidence=rest)
+    return (unknown, *ranked)
+
+
+def join(causes: Iterable[Cause], facts: Iterable[Cause] = ()) -> tuple[Cause, ...]:
+    """Add what the checks of the data found; of two causes with one name the surer one leads."""
+    of_data = (replace(one, sources={**one.sources, "data": one.evidence}) for one in facts)
+    known: dict[str, Cause] = {}
+    for cause in (*causes, *of_data):
+        held = known.get(cause.name)
+        known[cause.name] = cause if held is None else _joined(held, cause)
+    return in_order(known.values())
+
+
+def _joined(one: Cause, other: Cause) -> Cause:
+    surer, less = (other, one) if other.confidence > one.confidence else (one, other)
+    new = "" if less.evidence in surer.evidence else less.evidence
+    return replace(
+        surer,
+        evidence=f"{surer.evidence} {new}".strip(),
+        sources={**less.sources, **surer.sources},
+        family_confidence=max(one.family_confidence, other.family_confidence),
     )
 
 
-def _hidden(seen: Seen) -> tuple[Cause, ...]:
-    """Return the cause that shows in a calm run by another mark than noise, if it is likely."""
-    excluded = _excluded(seen)
-    sides = {
-        side: share
-        for side, share in score_sides(seen.features, calm=True).items()
-        if side in _HIDDEN_SIDES and side not in excluded
-    }
-    name, confidence = max(of_causes(sides).items(), key=lambda pair: pair[1], default=("", 0.0))
-    if confidence < IDENTIFIED:
-        return ()
-    _, side = max((key for key in sides if key[0] == name), key=lambda key: sides[key])
-    cause = describe(name, seen, side, min(confidence, 1.0))
-    if cause is None:
-        return ()
-    evidence = f"The curve is calm; what may cost accuracy all the same: {cause.evidence}"
-    return (replace(cause, evidence=evidence),)
+def in_order(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Return causes by the confidence of their family, then by their own."""
+    held = sorted(causes, key=lambda cause: -cause.confidence)
+    order = {family.name: family.confidence for family in families(held)}
+    return tuple(sorted(held, key=lambda cause: (-order[cause.family], cause.family)))
 
 
-def _explained(seen: Seen) -> tuple[Cause, ...]:
-    """Return what makes a calm run look rough, where its signature is specific.
+def _weighed(
+    features: Mapping[str, float], arguments: Mapping[str, Any] | None
+) -> tuple[Cause, ...]:
+    """Return the causes that the ranker finds likely, with evidence and recommendations."""
+    chances = weigh(features)
+    alone = weigh({**features, **dict.fromkeys(ARGUMENT_FEATURES, math.nan)})
+    best: dict[str, tuple[float, Entry]] = {}
+    for entry in TABLE:
+        chance = chances.get(entry.family)
+        is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
+        if chance is None or _is_set(entry, arguments) or (entry.is_quiet and is_restless):
+            continue
+        confidence = chance.family * chance.sides.get(entry.key, 0.0)
+        if confidence > best.get(entry.cause, (LEAST_CONFIDENCE,))[0]:
+            best[entry.cause] = (confidence, entry)
+    found = []
+    for confidence, entry in best.values():
+        of_run = alone[entry.family].family
+        is_seen = of_run >= IDENTIFIED and of_run >= max(one.family for one in alone.values())
+        if (cause := describe(entry, features, arguments)) is not None:
+            cause = replace(
+                cause,
+                confidence=confidence,
+                family_confidence=chances[entry.family].family,
+                grade="supported" if is_seen and confidence >= IDENTIFIED else "observed",
+            )
+            found.append(cause)
+    return in_order(in_order(found)[:MOST_CAUSES])
+
+
+def _is_set(entry: Entry, arguments: Mapping[str, Any] | None) -> bool:
+    """Whether all arguments that would repair it are known and have these values already."""
+    if arguments is None or not entry.resets:
+        return False
+    names = {name for reset in entry.resets for name in reset}
+    return names <= set(arguments) and not any(resolve(one, arguments) for one in entry.resets)
+
+
+def describe(
+    entry: Entry, features: Mapping[str, float], arguments: Mapping[str, Any] | None
+) -> Cause | None:
+    """Return a cause with its words; None if nothing that was recorded or set speaks for it."""
+    said = tell(entry.shows.split(), features)
+    known = arguments or {}
+    changes = [resolve(reset, known) for reset in entry.resets if arguments is not None]
+    changes = [change for i, change in enumerate(changes) if change and change not in changes[:i]]
+    first = entry.resets[0] if entry.resets else {}
+    unusual = [
+        f"{name} is {getattr(known[name], '__name__', repr(known[name]))}, usually {new!r}"
+        for name, new in resolve(first, known).items()
+        if name in known and isinstance(first[name], Usual)
+    ]
+    sources = {"curve": _sentence(list(said.values()))} if said else {}
+    if unusual:
+        sources["arguments"] = f"{'; '.join(unusual)}."
+    if not sources:
+        return None
+    return Cause(
+        entry.cause,
+        "observed",
+        0.0,
+        " ".join(sources.values()),
+        finding=entry.finding,
+        recommendation=changes[0] if changes else {},
+        alternatives=tuple(changes[1:3]),
+        advice=entry.advice if arguments else entry.elsewhere or entry.advice,
+        statistics=tuple(said),
+        sources=sources,
+    )
+
+
+def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
+    """Return clauses of the first features that were measured, by feature."""
+    said: dict[str, str] = {}
+    for feature in shows:
+        words, value = CLAUSES[feature], features.get(feature, math.nan)
+        is_share = "{p}" in words or "{points}" in words
+        if math.isfinite(value) and not (is_share and value < LEAST_SHARE):
+            said[feature] = words.format(
+                n=f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}",
+                p=f"{100 * value:.3g} %",
+                points=f"{100 * value:.1f}",
+                nats=f"{value:.3f}",
+            )
+    return dict(list(said.items())[:MOST_CLAUSES])
+
+
+def _sentence(clauses: Sequence[str]) -> str:
+    *most, last = clauses
+    joined = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
+    return f"{joined[0].upper()}{joined[1:]}."
+
+
+def _explained(features: Mapping[str, float]) -> tuple[Cause, ...]:
+    """Return what makes the curve of a calm run look rough, if its own mark is there.
 
     The confidence is the share of the roughness that it accounts for: of the variance of the
     validation accuracy, of that of the batches, of the validation errors.
     """
-    shares = {
-        "small_validation_set": 1 / max(_or(seen["common_mode"], 1.0), 1.0),
-        "dropout_noise": seen["dropout_share"],
-        "label_noise": _or(seen["val_stubborn_of_errors"], 0.5),
-    }
-    held = {
-        name: min(share, 1.0)
-        for name, share in shares.items()
-        if signatures.is_supported(name, seen)
-    }
-    total = max(math.fsum(held.values()), 1.0)
-    found = (describe(name, seen, "", share / total) for name, share in held.items())
-    return tuple(sorted((cause for cause in found if cause), key=lambda c: -c.confidence))
-
-
-def _or(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise
-
-
-def _usual_gradient(run: Run) -> float:
-    """Return the norm that three of four late gradients stay below; NaN where none is known."""
-    if run.record is None or not int(run.record.epoch_steps[-1]):
-        return math.nan
-    norms = finite(step_column(run.record, "grad_norm")[late_steps(run, run.record)])
-    return float(np.quantile(norms, _HEALTHY_QUANTILE)) if len(norms) else math.nan
+    of = features
+    is_calm = of["loss_noise"] < FIXED_LOSS_NOISE_NATS
+    shares = {}
+    if (
+        is_calm
+        and of["val_accuracy_noise"] > ACCURACY_NOISE
+        and of["val_noise_over_sampling"] < EXCESS_OVER_SAMPLING
+        and of["common_mode"] < EXCESS_RATIO
+    ):
+        shares["small_validation_set"] = 1 / max(of["common_mode"], 1.0)
+    if is_calm and of["dropout_share"] > 0.5:
+        shares["dropout_noise"] = min(of["dropout_share"], 1.0)
+    # windows about as far on the wrong side as the others are on the right one
+    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.7:
+        share = of["val_stubborn_of_errors"]
+        shares["label_noise"] = share if math.isfinite(share) else 0.5
+    found = [
+        replace(cause, confidence=shares[entry.cause], grade="supported")
+        for entry in TABLE
+        if entry.cause in shares and (cause := describe(entry, features, None)) is not None
+    ]
+    return tuple(sorted(found, key=lambda cause: -cause.confidence))

@@ -10,7 +10,6 @@ from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes
 from sensorseq.fluctuation.causes.data_checks import check_data
 from sensorseq.fluctuation.probes.arm import Lab
-from sensorseq.fluctuation.probes.early_stopping import stopping_probe
 from sensorseq.fluctuation.probes.label_noise import suspected_labels
 from sensorseq.fluctuation.probes.proof import Proof
 from sensorseq.fluctuation.probes.purse import Findings, Purse
@@ -19,7 +18,6 @@ from sensorseq.fluctuation.probes.zero_test import zero_test
 from sensorseq.fluctuation.race.options import SEVERAL
 from sensorseq.fluctuation.race.race import RaceResult, run_race
 from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.history import History
 
 # Side by side, without details, an epoch takes about this share of the time of one of the fit.
 PACE = 0.6
@@ -128,10 +126,9 @@ def probe_lab(
 
 
 def _look(lab: Lab, report: FluctuationReport, findings: Findings) -> None:
-    """Look at what needs no other settings: the epoch that was kept, and the labels."""
+    """Look at what needs no other settings: the labels."""
     if report.verdict not in TROUBLED:
         return
-    findings.join(stopping_probe(lab.record, _history(report), best_epoch=report.best_epoch))
     findings.join(suspected_labels(lab))
 
 
@@ -169,15 +166,6 @@ def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str
         if proof.repair:
             return dict(proof.repair), f"{proof.sentence} {result.note}"
     return {}, result.note
-
-
-def _history(report: FluctuationReport) -> History:
-    columns = report.history
-    rows = [
-        {name: values[epoch] for name, values in columns.items() if values[epoch] is not None}
-        for epoch in range(report.n_epochs)
-    ]
-    return History(rows)
 
 
 def without_trial(findings: Findings) -> tuple[NotTested, ...]:

@@ -14,11 +14,11 @@ class Proof:
     cause, finding : str
         As in `Cause`.
     repair : dict
-        Arguments that were tried and passed.
+        Arguments that were tried and adopted.
     sentence : str
         The evidence.
     trials : tuple of str
-        Names of the trials that it rests on.
+        Names of the trials behind it.
     alternatives : tuple of dict
         Arguments that repair it as well, in this order.
     names_cause : bool

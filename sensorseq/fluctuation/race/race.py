@@ -146,7 +146,6 @@ class RaceResult:
             kind=KIND,
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
             sentence=f"{option.name}: {said}.",
-            n_pairs=1,
             noise_ratio=gain.movement if math.isfinite(gain.movement) else None,
             raw_change=-gain.nats if math.isfinite(gain.nats) else None,
             curves={"A": [self.run_loss], "B": [self._curve(entry)]},

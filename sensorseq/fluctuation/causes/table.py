@@ -1,0 +1,446 @@
+"""The table of causes: family, sides, what shows each, what resets it, and its words.
+
+A new cause is one entry here and its test; its weights are fitted by the benchmark.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+UNKNOWN = "unknown"
+# Families in words. Repairs within a family do nearly the same.
+FAMILIES = {
+    "step": "step size",
+    "capacity": "size and regularization of the network",
+    "data": "data and scaling",
+    "start": "first weights and loss function",
+    "stopping": "length of the training",
+    "evaluation": "how the curve is measured",
+    UNKNOWN: "unknown",
+}
+RANKED = ("step", "capacity", "data", "start", "stopping")  # families that the ranker weighs
+# The classifier's own values, for resets and as what is usual.
+DEFAULTS: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "num_layers": 1,
+    "pooling": "meanmax",
+    "input_dropout": 0.0,
+    "dropout": 0.3,
+    "recurrent_dropout": 0.0,
+    "weight_init": "xavier",
+    "recurrent_init": "orthogonal",
+    "forget_bias": 1.0,
+    "loss": "cross_entropy",
+    "label_smoothing": 0.0,
+    "class_weight": None,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "momentum": 0.9,
+    "optimizer_params": None,
+    "lr_schedule": "cosine",
+    "batch_size": 32,
+    "max_grad_norm": 1.0,
+    "weight_decay": 1e-3,
+    "l1": 0.0,
+    "max_timesteps": None,
+    "scale": "standard",
+}
+# The rate at which each optimizer usually trains an LSTM; for sgd that with a momentum of 0.9.
+USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
+
+
+class Usual(NamedTuple):
+    """The classifier's own value; with a sign only if that lowers (-1) or raises (1) it."""
+
+    sign: int = 0
+
+
+class Times(NamedTuple):
+    """The present value times a factor, but not below `least`."""
+
+    factor: float
+    least: float = 0.0
+
+
+Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One side of a cause.
+
+    Parameters
+    ----------
+    cause, family : str
+        Its names.
+    finding : str
+        Which side; empty if there is only one.
+    title : str
+        The same in words.
+    shows : str
+        Features that show it, most important first; their words are in `CLAUSES`.
+    resets : tuple of dict
+        Changes that repair it, the best first.
+    advice : str
+        What to do, in words.
+    elsewhere : str
+        The same for Keras or torch, where it differs.
+    is_quiet : bool
+        Whether it is never named for a run that fluctuates or diverged.
+    """
+
+    cause: str
+    family: str
+    finding: str = ""
+    title: str = ""
+    shows: str = ""
+    resets: tuple[Reset, ...] = ()
+    advice: str = ""
+    elsewhere: str = ""
+    is_quiet: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name under which its weights are kept."""
+        return f"{self.cause}: {self.finding}" if self.finding else self.cause
+
+
+# What is said of a feature: {n} is the value, {p} the same in per cent, {points} a fraction in
+# points, {nats} a loss.
+CLAUSES = {
+    "update_ratio": "a step changes the weights by {p} of their norm",
+    "overshoot": "{p} of the steps raise the loss of their own batch",
+    "loss_noise": "the training loss moves +-{nats} nats per epoch",
+    "loss_spike_share": "the training loss spikes in {p} of the epochs",
+    "loss_fall": "the training loss has lost {p} of its first value",
+    "still_falling": "the training loss still falls by {p} in ten epochs",
+    "rate_end": "the learning rate ends at {p} of its highest value",
+    "excess_plateau_loss": "averaged weights are {nats} nats better",
+    "windows_per_step": "each step sees a batch of {n}",
+    "n_steps": "the run has {n} steps in all",
+    "gradient_cosine": "gradients of distant steps have a cosine of {n}",
+    "grad_tail": "one gradient in a hundred is {n} times the median",
+    "clipped_share": "{p} of the gradients are clipped",
+    "train_accuracy": "training accuracy ends at {p}",
+    "accuracy_gap": "validation accuracy is {points} points below training accuracy",
+    "loss_gap": "validation loss ends {nats} nats above training loss",
+    "loss_gap_first": "the losses part by {nats} nats in the first epochs",
+    "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
+    "val_loss_lowest_at": "it was lowest after {p} of the epochs",
+    "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
+    "val_noise_over_sampling": "that is {n} times what luck of its windows gives",
+    "train_mode_gap": "the loss with dropout is {p} above the loss without",
+    "dropout_share": "dropout makes {p} of the variance between batches",
+    "hidden_change": "the hidden state is {n} times its first size",
+    "hidden_growth": "the hidden state still grows {n} times to the end of a window",
+    "profile_dead": "{p} of a window hardly affects the loss",
+    "stuck_share": "{p} of the training windows never fit",
+    "stuck_depth": "they are {n} times as far on the wrong side as usual ones on the right side",
+    "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
+    "input_scale": "the inputs have a size of {n}",
+    "saturated_first": "{p} of a gate's values are saturated at the first step",
+    "first_loss_excess": "the first loss is {nats} nats above that of a guess",
+    "cross_entropy_gap": "the loss is {nats} nats from the cross-entropy",
+    "class_bias": "{p} of the answers go to the wrong classes",
+    "group_spread": "recordings differ {n} times as much as chance allows",
+}
+# What to do where no cause is likely.
+SAFE = (
+    "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
+    " zero, and gradients clipped at 1. report.probe(X, y) compares settings."
+)
+_ENOUGH = "Training is fine: hold out more windows or cross-validate, and read the validation loss."
+_WINDOWS = "Cut windows of two to four periods of the slowest motion that matters."
+
+TABLE = (
+    Entry(
+        "learning_rate",
+        "step",
+        "too high",
+        "learning rate too high",
+        "update_ratio overshoot loss_noise loss_spike_share train_accuracy",
+        tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
+        "Lower the learning rate.",
+        "Divide the learning rate by 10, and clip gradients: clipnorm=1.0 in Keras,"
+        " torch.nn.utils.clip_grad_norm_ in torch.",
+    ),
+    Entry(
+        "learning_rate",
+        "step",
+        "too low",
+        "learning rate too low",
+        "update_ratio gradient_cosine still_falling loss_fall",
+        tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
+        "Raise the learning rate.",
+        "Multiply the learning rate by 10.",
+        is_quiet=True,
+    ),
+    Entry(
+        "learning_rate",
+        "step",
+        "schedule missing",
+        "learning rate never falls",
+        "rate_end loss_noise excess_plateau_loss",
+        ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
+        "The rate itself may be right: let it fall towards the end.",
+        "Let the learning rate fall to nearly zero: keras.optimizers.schedules.CosineDecay, or"
+        " torch.optim.lr_scheduler.CosineAnnealingLR.",
+    ),
+    Entry(
+        "batch_size",
+        "step",
+        "too small",
+        "batches too small",
+        "windows_per_step loss_noise grad_tail",
+        ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
+        "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
+    ),
+    Entry(
+        "batch_size",
+        "step",
+        "too large",
+        "batches too large",
+        "n_steps still_falling",
+        ({"batch_size": Usual(-1)}, {"batch_size": Times(0.25, 8)}),
+        "Use batches of 32 windows or fewer, so that an epoch has more steps.",
+        is_quiet=True,
+    ),
+    Entry(
+        "optimizer",
+        "step",
+        "",
+        "optimizer or its parameters",
+        "loss_spike_share update_ratio loss_fall",
+        (
+            {name: Usual() for name in ("optimizer", "learning_rate", "momentum")}
+            | {"optimizer_params": Usual()},
+            {"optimizer_params": Usual()},
+        ),
+        "Adam suits LSTMs: each parameter gets its own step size.",
+        "Use Adam with a learning rate of 0.001 to 0.003 and its usual parameters.",
+    ),
+    Entry(
+        "gradient_clipping",
+        "step",
+        "",
+        "gradient clipping",
+        "grad_tail clipped_share loss_spike_share",
+        ({"max_grad_norm": Usual()},),
+        "Inspect the windows with the largest gradients: they may be outliers.",
+        "Clip gradients: clipnorm=1.0 in Keras, torch.nn.utils.clip_grad_norm_(parameters, 1.0)"
+        " in torch.",
+    ),
+    Entry(
+        "model_complexity",
+        "capacity",
+        "too small",
+        "network too small",
+        "train_accuracy stuck_share loss_gap",
+        ({"hidden_size": Usual(1)}, {"hidden_size": Times(4.0)}),
+        "Use more hidden units; 64 are usual.",
+    ),
+    Entry(
+        "model_complexity",
+        "capacity",
+        "last step only",
+        "only the last time step is used",
+        "train_accuracy stuck_share",
+        ({"pooling": Usual()},),
+        "Feed the mean and the maximum over all time steps into the last layer.",
+    ),
+    Entry(
+        "model_complexity",
+        "capacity",
+        "too large",
+        "network too large",
+        "train_accuracy loss_gap val_loss_rise",
+        (
+            {"hidden_size": Usual(-1), "num_layers": Usual(-1)},
+            {"hidden_size": Times(0.25, 8)},
+        ),
+        "Use one layer and fewer hidden units, or record more.",
+    ),
+    Entry(
+        "regularization",
+        "capacity",
+        "too strong",
+        "regularization too strong",
+        "train_mode_gap dropout_share hidden_change train_accuracy",
+        (
+            {name: Usual(-1) for name in ("dropout", "recurrent_dropout", "input_dropout")}
+            | {name: Usual(-1) for name in ("weight_decay", "l1", "label_smoothing")},
+            {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
+        ),
+        "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
+    ),
+    Entry(
+        "regularization",
+        "capacity",
+        "missing",
+        "no regularization",
+        "accuracy_gap loss_gap",
+        ({"dropout": Usual(1), "weight_decay": Usual(1)},),
+        "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
+    ),
+    Entry(
+        "preprocessing",
+        "data",
+        "scale of the inputs",
+        "inputs not scaled",
+        "input_scale saturated_first train_accuracy",
+        ({"scale": Usual()}, {"scale": "robust"}),
+        "Scale each channel with the mean and standard deviation of the training windows.",
+    ),
+    Entry(
+        "label_noise",
+        "data",
+        "",
+        "wrong labels",
+        "stuck_share stuck_depth val_stubborn_of_errors",
+        (),
+        "Check the labels of the windows that never fit.",
+    ),
+    Entry(
+        "sequence_length",
+        "data",
+        "",
+        "windows too short or too long",
+        "profile_dead hidden_growth stuck_share",
+        ({"max_timesteps": Usual()},),
+        _WINDOWS,
+    ),
+    Entry(
+        "distribution_shift",
+        "data",
+        "",
+        "validation data differ from training data",
+        "accuracy_gap group_spread loss_gap_first",
+        (),
+        "More recordings, or scaling with statistics per recording.",
+    ),
+    Entry(
+        "small_validation_set",
+        "data",
+        "",
+        "few validation windows",
+        "val_accuracy_noise val_noise_over_sampling loss_noise",
+        (),
+        _ENOUGH,
+    ),
+    Entry("data_bug", "data"),
+    Entry(
+        "weight_init",
+        "start",
+        "",
+        "first weights",
+        "first_loss_excess saturated_first loss_fall",
+        ({name: Usual() for name in ("weight_init", "recurrent_init", "forget_bias")},),
+        "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
+    ),
+    Entry(
+        "loss",
+        "start",
+        "not cross-entropy",
+        "loss is not cross-entropy",
+        "cross_entropy_gap train_accuracy",
+        ({"loss": Usual()},),
+        "Train with the cross-entropy of the logits; apply the softmax only once.",
+        "Train with the cross-entropy of logits (from_logits=True in Keras without a softmax"
+        " layer, torch.nn.CrossEntropyLoss); apply the softmax only once.",
+    ),
+    Entry(
+        "loss",
+        "start",
+        "classes weighed wrongly",
+        "class weights",
+        "class_bias train_accuracy",
+        ({"class_weight": Usual()}, {"class_weight": "balanced"}),
+        "Use no class weights, or balanced ones.",
+    ),
+    Entry(
+        "early_stopping",
+        "stopping",
+        "too few epochs",
+        "training ended too early",
+        "still_falling n_steps train_accuracy",
+        ({"max_epochs": Times(3.0)},),
+        "Train longer.",
+    ),
+    Entry(
+        "early_stopping",
+        "stopping",
+        "too many epochs",
+        "trained beyond the best epoch",
+        "val_loss_rise val_loss_lowest_at loss_gap",
+        ({"restore_best": True},),
+        "Keep the weights of the best epoch.",
+        "Keep the weights of the best epoch: keras.callbacks.EarlyStopping("
+        'monitor="val_loss", patience=20, restore_best_weights=True), or save them in your loop.',
+    ),
+    Entry(
+        "dropout_noise",
+        "evaluation",
+        "",
+        "dropout makes the training curve rough",
+        "dropout_share train_mode_gap loss_noise",
+        (),
+        "Training is fine: read the loss that is measured without dropout.",
+    ),
+    Entry("evaluation_not_deterministic", "evaluation"),
+    Entry(UNKNOWN, UNKNOWN),
+)
+FAMILY_OF = {entry.cause: entry.family for entry in TABLE}  # of each cause
+
+
+def usual_rate(arguments: Mapping[str, Any]) -> float:
+    """Return the usual learning rate of the optimizer in use; that of sgd depends on momentum."""
+    name = arguments.get("optimizer", DEFAULTS["optimizer"])
+    rate = USUAL_RATES.get(name, DEFAULTS["learning_rate"]) if isinstance(name, str) else 3e-3
+    momentum = arguments.get("momentum", DEFAULTS["momentum"])
+    if name == "sgd" and isinstance(momentum, int | float) and 0 <= momentum < 1:
+        rate *= (1 - momentum) / (1 - DEFAULTS["momentum"])
+    return float(f"{rate:.3g}")
+
+
+def resolve(reset: Reset, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a reset changes, with their values; empty if it changes nothing."""
+    found = {}
+    for name, wanted in reset.items():
+        new = _value(name, wanted, arguments, is_alone=len(reset) == 1)
+        if new is not _KEEP and not (name in arguments and _is_same(arguments[name], new)):
+            found[name] = new
+    return {} if "optimizer" in reset and "optimizer" not in found else found
+
+
+_KEEP: Any = object()
+
+
+def _value(name: str, wanted: Any, arguments: Mapping[str, Any], *, is_alone: bool) -> Any:
+    old = arguments.get(name, _KEEP)
+    number = old if isinstance(old, int | float) and not isinstance(old, bool) else None
+    if isinstance(wanted, Times):
+        if number is None:
+            return _KEEP
+        new = max(number * wanted.factor, wanted.least)
+        new = max(round(new), 1) if isinstance(number, int) else float(f"{new:.3g}")
+        return new if new != number and (new > number) == (wanted.factor > 1) else _KEEP
+    if not isinstance(wanted, Usual):
+        return wanted
+    usual = DEFAULTS[name]
+    if name == "learning_rate" and is_alone:  # with the optimizer its own default is meant
+        usual = usual_rate(arguments)
+    if wanted.sign == 0:
+        return usual
+    if old is None and name == "batch_size":  # all windows in one batch
+        return usual if wanted.sign < 0 else _KEEP
+    if number is None:
+        return _KEEP if old is not _KEEP or name == "learning_rate" else usual
+    # a value near the usual one is not worth a change
+    is_far = number * 1.4 < usual if wanted.sign > 0 else number > 1.4 * usual
+    return usual if is_far else _KEEP
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    return type(one) is type(other) and bool(one == other)
