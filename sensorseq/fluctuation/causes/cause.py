@@ -1,7 +1,7 @@
 """Cause, Trial, NotTested, Suspect: what is found out about why a run fluctuates."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +132,11 @@ class Cause:
         """The name, and the finding where there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
 
+    @property
+    def family(self) -> str:
+        """The family it belongs to."""
+        return self.name
+
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "Cause":
         """Rebuild what `plain` described; a confidence that was no number is NaN."""
@@ -144,6 +149,26 @@ class Cause:
                 "statistics": tuple(description["statistics"]),
             }
         )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Causes whose repairs are nearly the same."""
+
+    name: str
+    confidence: float
+    causes: tuple[Cause, ...]
+
+
+def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
+    """Group causes by family, in the order in which each family's first cause comes."""
+    members: dict[str, list[Cause]] = {}
+    for cause in causes:
+        members.setdefault(cause.family, []).append(cause)
+    return tuple(
+        Family(name, max(float(cause.confidence) for cause in group), tuple(group))
+        for name, group in members.items()
+    )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation import metrics, per_window
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
+from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.probes.purse import Findings
 from sensorseq.fluctuation.run import plural, points
-from sensorseq.fluctuation.series import Floats
 from sensorseq.fluctuation.thresholds import MIN_GROUPS, OVERFITTING_RISE_NATS
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
@@ -170,9 +170,9 @@ def _gain(record: TrainingRecord) -> _Witness:
     correct = record.val_correct.astype(np.float64)
     margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
     score = -np.logaddexp(0.0, -margin)  # about what each window adds to the validation loss
-    last = metrics.cross_fit(correct, record.val_groups, score=score)
+    last = per_window.cross_fit(correct, record.val_groups, score=score)
     late = max(len(correct) // 6, 1)
-    stretch = metrics.cross_fit(
+    stretch = per_window.cross_fit(
         _stretches(correct[:-1], late), record.val_groups, score=_stretches(score[:-1], late)
     )
     # a stretch that is best by luck: the jumps of the whole model, averaged over it
