@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq.errors import warn_caller
 from sensorseq.fluctuation.causes.data_checks import causes_of
 from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.statements import say
 from sensorseq.history import History
 from sensorseq.training import TrainingResult
 from sensorseq.training.config import CLASSIFICATION
@@ -30,7 +31,7 @@ def make_report(
         return FluctuationReport(
             verdict="too_short_to_tell",
             severity=None,
-            explanation=("There is no history: the network was trained elsewhere.",),
+            statements=(say("no_history"),),
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
@@ -40,18 +41,13 @@ def make_report(
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
         for row in history.to_rows()
     ]
-    called = repr(loss) if isinstance(loss, str) else "a function"
-    note = f"The loss ({called}) is not cross-entropy in nats and was not judged."
+    note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
     if not any(row.get(name) is not None for row in rows for name in _JUDGED):
-        missing = (
-            "Without validation windows nothing else can be."
-            if task == CLASSIFICATION
-            else "Of a regression only values that are not finite are noticed."
-        )
+        missing = say("nothing_else" if task == CLASSIFICATION else "regression")
         return FluctuationReport(
             verdict="too_short_to_tell",
             severity=None,
-            explanation=(note, missing),
+            statements=(note, missing),
             n_epochs=len(rows),
             record=record,
             **{
@@ -62,7 +58,7 @@ def make_report(
         )
     judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
     report = FluctuationReport.from_history(rows, record=judged, **facts)
-    return replace(report, explanation=(*report.explanation, note), record=record)
+    return replace(report, statements=(*report.statements, note), record=record)
 
 
 def warn_of_the_end(

@@ -1,7 +1,9 @@
 """Causes, trials and repairs in words: what the console and the page both say."""
 
 import math
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from sensorseq.fluctuation.run import plural
 
 if TYPE_CHECKING:
     from sensorseq.fluctuation.report import FluctuationReport
+
+Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
 
 GRADES = {
     "observed": "the figures speak for it, nothing was tried",
@@ -31,6 +35,20 @@ KINDS = {
     "race": "trained with other settings",
     "replay": "replay of single steps",
     "inference": "no step of training",
+}
+
+
+GENERALIZATION = {  # what `report.generalization` may be: in a headline, and what to do
+    "overfitting": (
+        "overfits",
+        "Keep the weights of the best epoch, and record more groups: more data is the surest"
+        " remedy for overfitting. Dropout and weight decay help less.",
+    ),
+    "not_generalizing": (
+        "does not generalize",
+        "Check that the split and the labels are right, then record more groups: what is learned"
+        " from the training windows does not hold for the validation windows.",
+    ),
 }
 
 
@@ -63,6 +81,25 @@ def call(arguments: Mapping[str, Any], between: str = ", ") -> str:
 def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
     """Return arguments as they stand in a call."""
     return between.join(f"{name}={literal(value)}" for name, value in arguments.items())
+
+
+def settings_as_options(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as options of ``sensorseq train``, quoted for a shell."""
+    return "".join(
+        f" --set {shlex.quote(f'{name}={_toml(value)}')}" for name, value in arguments.items()
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
 
 
 def seconds(value: float) -> str:
@@ -155,3 +192,101 @@ def _proof(report: "FluctuationReport") -> str:
     if any(trial.kind == "race" for trial in adopted):
         return "does better than the run beyond chance"
     return "proved by re-runs"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Parameters
+    ----------
+    name : str
+        Identifies its code on a page.
+    text : str
+        What to do.
+    mark : str
+        How sure it is: a grade, ``"not proved"`` or nothing.
+    arguments, previous : dict of str to str
+        Arguments to change and their new and old values, as typed in Python.
+    code : str
+        Python that does it.
+    command : str
+        The same for a shell.
+    instead : tuple of str
+        Other calls that would do.
+    """
+
+    name: str
+    text: str
+    mark: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    previous: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    command: str = ""
+    instead: tuple[str, ...] = ()
+
+
+def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
+    """Return what to do, in order; nothing where there is nothing to do.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Returns the command line that repeats the fit with changed arguments, where a command made
+        it; steps then have a command, too.
+    """
+    fix, steps = find_fix(report), []
+    if fix is not None:
+        steps.append(_fix_step(report, fix, command))
+    generalization = getattr(report, "generalization", None)
+    if generalization in GENERALIZATION:
+        headline, advice = GENERALIZATION[generalization]
+        steps.append(Step("generalize", f"It {headline}. {advice}"))
+    if not steps:
+        return []
+    if report.probes is not None and report.probes.suspects:
+        n = plural(len(report.probes.suspects), "window")
+        steps.append(Step("labels", f"Check the labels of {n}, drawn below."))
+    if can_probe(report):
+        words = "Train with other settings, side by side, to find what repairs it:"
+        code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
+        again = "" if command is None else command({"auto_repair": True})
+        steps.append(Step("probe", words, code=code, command=again))
+    elif report.probes is None:
+        words = (
+            "To find what repairs it, fit with SensorLSTMClassifier and call report.probe, or give"
+            " your own network to probe_module."
+        )
+        steps.append(Step("probe", words))
+    return steps
+
+
+def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) -> Step:
+    mark, _, words = fix.status.partition(": ")
+    if not fix.arguments:
+        is_grade = mark in (*GRADES, "not proved")
+        said = words if is_grade else fix.status
+        text = " ".join(part for part in (said and f"{said}.", fix.note) if part)
+        return Step("change", text[:1].upper() + text[1:], mark if is_grade else "")
+    text = " ".join(part for part in (words and f"{words}.", fix.note) if part)
+    code = f"clf.set_params(\n    {keywords(fix.arguments, ',' + chr(10) + '    ')},\n)"
+    if fix.is_proved:
+        code += "\n# or, from the report that tried it:\nbetter = report.apply()"
+    return Step(
+        "repair",
+        text[:1].upper() + text[1:] or "The likeliest cause asks for this:",
+        mark,
+        {name: literal(value) for name, value in fix.arguments.items()},
+        {name: literal(value) for name, value in fix.previous.items()},
+        code,
+        "" if command is None else command(fix.arguments),
+        tuple(
+            call(change)
+            for cause in not_rejected(report)
+            if cause.recommendation and set(cause.recommendation) <= set(fix.arguments)
+            for change in cause.alternatives
+            if change
+        ),
+    )

@@ -1,101 +1,148 @@
 """A FluctuationReport as text: at most 24 lines of 80 columns, what matters first."""
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from sensorseq.fluctuation.cause_words import (
-    call,
-    can_probe,
-    cost_words,
-    find_fix,
-    likely,
-    not_rejected,
-)
-from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.causes.table import UNKNOWN
-from sensorseq.fluctuation.words import answer, banner_words, remaining, sizes
+from sensorseq.fluctuation.cause_words import Command, Step, cost_words, likely, list_steps
+from sensorseq.fluctuation.causes.cause import Cause, Family
+from sensorseq.fluctuation.statements import of_topic
+from sensorseq.fluctuation.words import answer, banner_words, sizes
 
 if TYPE_CHECKING:
     from sensorseq.fluctuation.report import FluctuationReport
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
-_PROBE = "report.probe(X, y, groups=groups) tries it by re-runs"
-_ELSE = "SensorLSTMClassifier and probe_module try it by re-runs"
+_FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
+_UNKNOWN = "unknown"
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
 
-def write_report(report: "FluctuationReport") -> str:
-    """Return the text."""
-    answers = answer(report)
-    first, *rest = remaining(report, answers) or [""]
-    with_findings = bool(report.causes or report.probes)
+class _Block(NamedTuple):
+    """Lines that are shown together or not at all."""
+
+    rank: int  # the lower, the sooner it gets room
+    section: int  # where it stands
+    lines: list[str]
+    counts_as: str = ""  # what is one less where it is left out
+
+
+def write_report(report: "FluctuationReport", command: Command | None = None) -> str:
+    """Return the text.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Maps changed arguments to the command line that makes the fit with them; what to do is then
+        told as commands in place of Python.
+    """
     head = [
-        *_block("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
-        *_block("Verdict", banner_words(report).upper(), most=2),
-        *_block("", first, most=3 if with_findings else 6),
+        *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
+        *_wrap("Verdict", banner_words(report).upper(), most=2),
     ]
-    most = 2 if with_findings else 3
-    foot = [line for part in answers for line in _block(part.label, part.text, most=most)]
-    foot += _block("More", _MORE)
-    remedy = _remedy(report)
-    height = _CALM_HEIGHT if report.verdict == "normal" else _HEIGHT
-    used = len(head) + len(remedy) + len(foot)
-    # However much there is to say, the first causes are said.
-    room = max(height - used, min(4, _HEIGHT - used))
-    causes = _causes(report.causes, room)
-    reasons = _reasons(rest, height - used - len(causes))
-    return "\n".join([*head, *reasons, *causes, *remedy, *foot])
+    blocks = [
+        *_findings(report),
+        *_what_to_do(report, command),
+        *_causes(report.families),
+        *_answers(report),
+    ]
+    is_fine = report.verdict == "normal" and report.generalization is None
+    height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
+    shown, left_out = _choose(blocks, height - len(head) - 1)
+    notes = [f"{left_out.count(name)} more in report.{name}" for name in dict.fromkeys(left_out)]
+    shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
+    lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
+    return "\n".join([*head, *lines, *_wrap("More", _MORE)])
 
 
-def _reasons(sentences: list[str], room: int) -> list[str]:
-    reasons: list[str] = []
-    for n_said, sentence in enumerate(sentences):
-        block = _block("Why" if n_said == 0 else "", sentence)
-        # One line is kept for saying that something was left out.
-        if len(reasons) + len(block) > room - (n_said < len(sentences) - 1):
-            n_more = len(sentences) - n_said
-            if len(reasons) < room:
-                reasons += _block("", f"... {n_more} more: print(*report.explanation, sep='\\n')")
-            break
-        reasons += block
-    return reasons
+def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
+    """Return the blocks for which there is room, by rank, and what those left out count as."""
+    if sum(len(block.lines) for block in blocks) > room:
+        room -= 1  # for saying that something was left out
+    shown, left_out = [], []
+    for block in sorted(blocks, key=lambda b: b.rank):
+        # a later cause without the name of its family, or before a likelier one, would mislead
+        is_out_of_turn = block.counts_as == "causes" and "causes" in left_out
+        if len(block.lines) <= room and not is_out_of_turn:
+            shown.append(block)
+            room -= len(block.lines)
+        elif block.counts_as:
+            left_out.append(block.counts_as)
+    order = {id(block): place for place, block in enumerate(blocks)}
+    return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _causes(causes: tuple[Cause, ...], room: int) -> list[str]:
-    """Return a line for each cause, and of its evidence as much as there is room for."""
-    if not causes:
-        return []
-    n_shown = len(causes) if len(causes) <= room else max(room - 1, 0)
-    shown = causes[:n_shown]
-    evidence = [_block("", cause.evidence, indent=_INDENT + 2) for cause in shown]
-    is_cut = n_shown < len(causes)
-    lines_of = _share_out([len(lines) for lines in evidence], room - n_shown - is_cut)
-    lines, rank = [], 0
-    for cause, most in zip(shown, lines_of, strict=True):
-        mark = {cause.grade == "rejected": "-", cause.name == UNKNOWN: "?"}.get(True, "")
-        rank += not mark
-        lines.append(_headline(mark or str(rank), cause))
-        if most:
-            lines += _block("", cause.evidence, most=most, indent=_INDENT + 2)
-    if is_cut:
-        lines += _block("", f"... {len(causes) - n_shown} more: report.causes")
-    if lines:
-        lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
-    return lines
+def _findings(report: "FluctuationReport") -> list[_Block]:
+    """Return what the accuracy, the loss and the generalization did; then the figures."""
+    said = [part.statement for part in answer(report)]
+    first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
+    blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
+    rest = [part for part in report.statements if part not in first and part not in said]
+    labels = ["Why", *[""] * len(rest)]
+    return blocks + [
+        _Block(8, 4, _wrap(label, str(part)), "explanation")
+        for label, part in zip(labels, rest, strict=False)
+    ]
 
 
-def _share_out(wanted: list[int], room: int) -> list[int]:
-    """Return how many lines each gets: two for the first, one for each other, then in turn."""
-    given = [0] * len(wanted)
-    turns = [0, *range(len(wanted))]
-    while room > 0 and given != wanted:
-        for number in turns:
-            if room > 0 and given[number] < wanted[number]:
-                given[number] += 1
-                room -= 1
-        turns = list(range(len(wanted)))
-    return given
+def _what_to_do(report: "FluctuationReport", command: Command | None) -> list[_Block]:
+    """Return the steps, in order, with the code or the command of each."""
+    blocks = []
+    for number, step in enumerate(list_steps(report, command), 1):
+        mark = f" ({step.mark})" if step.mark else ""
+        lines = _wrap("Do" if number == 1 else "", f"{number}. {step.text}{mark}", hang=3)
+        for part in _code(step):
+            lines += _wrap("", part, indent=_INDENT + 3, hang=4)
+        blocks.append(_Block(2, 2, lines))
+    if report.probes is not None:
+        blocks.append(_Block(5, 2, _wrap("Cost", f"probes {cost_words(report.probes)}")))
+        untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
+        blocks += [_Block(9, 2, _wrap("Untested", untested))] if untested else []
+    return blocks
+
+
+def _code(step: Step) -> list[str]:
+    """Return the command of a step, or else its Python, a call on one line."""
+    if step.command:
+        return [step.command]
+    call, end, rest = step.code.partition(",\n)")
+    lines = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+    return [line for line in lines or step.code.split("\n") if line and line[0] != "#"]
+
+
+def _causes(families: Iterable[Family]) -> list[_Block]:
+    """Return each family with its members, and what the first of them rests on."""
+    blocks: list[_Block] = []
+    rank = 0
+    for family in families:
+        members = [cause for cause in family.causes if cause.grade != "rejected"]
+        chance = likely(family.confidence)
+        name = " ".join(family.name.split()) or "?"
+        title = f"{name}, {chance}" if members and chance and family.name != _UNKNOWN else ""
+        for cause in family.causes:
+            mark = {cause.grade == "rejected": "-", cause.name == _UNKNOWN: "?"}.get(True, "")
+            rank += not mark
+            lines = _wrap("", title) if title else []
+            title = ""
+            lines.append(_headline(mark or str(rank), cause))
+            is_first = not blocks
+            if is_first:
+                lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
+            blocks.append(_Block(1 if is_first else 3 if rank < 5 else 7, 1, lines, "causes"))
+            if is_first and cause.evidence.split():
+                blocks.append(_Block(4, 1, _wrap("", cause.evidence, indent=_INDENT + 2)))
+    return blocks
+
+
+def _answers(report: "FluctuationReport") -> list[_Block]:
+    _, longer, kept = answer(report)
+    return [
+        _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
+        for part in (longer, kept)
+    ]
 
 
 def _headline(rank: str, cause: Cause) -> str:
@@ -106,35 +153,14 @@ def _headline(rank: str, cause: Cause) -> str:
     return line[:_WIDTH].rstrip()
 
 
-def _remedy(report: "FluctuationReport") -> list[str]:
-    """Return what to change, what finding it took, and what was not tried."""
-    lines = []
-    probes, fix = report.probes, find_fix(report)
-    if fix is not None and fix.arguments and fix.is_proved:
-        lines += _block("Fix", call(fix.arguments), most=3)
-        lines += _block("", f"{fix.status}; proof.apply() makes that classifier", most=1)
-    elif fix is not None and fix.arguments:
-        lines += _block("Fix", f"{fix.status}: {call(fix.arguments)}", most=3)
-    elif fix is not None:
-        lines += _block("Fix", f"{fix.status}. {fix.note}", most=3 if fix.is_proved else 2)
-    elif advice := next((cause.advice for cause in not_rejected(report)), ""):
-        lines += _block("Advice", advice, most=2)
-    if fix is not None and not fix.is_proved and probes is None:
-        lines += _block("", _PROBE if can_probe(report) else _ELSE, most=1)
-    if probes is not None:
-        lines += _block("Cost", f"probes {cost_words(probes)}", most=1)
-        if probes.not_tested:
-            untested = ", ".join(f"{part.cause} ({part.reason})" for part in probes.not_tested)
-            lines += _block("Untested", untested, most=2)
-    return lines
-
-
-def _block(label: str, text: str, most: int | None = None, indent: int = _INDENT) -> list[str]:
+def _wrap(
+    label: str, text: str, most: int | None = None, indent: int = _INDENT, hang: int = 0
+) -> list[str]:
     return textwrap.wrap(
         " ".join(text.split()),
         _WIDTH,
         initial_indent=label.ljust(indent),
-        subsequent_indent=" " * indent,
+        subsequent_indent=" " * (indent + hang),
         max_lines=most,
         placeholder=" ...",
     )

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from sensorseq.fluctuation import metrics
-from sensorseq.fluctuation.band import sampling_band
 from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.run import plural
 from sensorseq.html.svg import MARGIN_TOP, Panel
@@ -151,7 +150,7 @@ class _Figure:
         known = np.flatnonzero(np.isfinite(val_accuracy))
         bands: list[tuple[str, str, Floats, Floats, Floats]] = []
         if n_val and known.size:
-            low, high = sampling_band(val_accuracy[known], n_val)
+            low, high = metrics.sampling_band(val_accuracy[known], n_val)
             words = f"95 % of the sampling noise of {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(known + 1.0), low, high))
         if part.get("band_independent") is not None:

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.columns import Floats
-from sensorseq.fluctuation.flips import Flips
+from sensorseq.fluctuation.per_window import Flips
 from sensorseq.fluctuation.run import Run
+from sensorseq.fluctuation.sides import Movement, Roughness
 from sensorseq.fluctuation.thresholds import FIXED_LOSS_NOISE_NATS, LOSS_NOISE_NATS, TREND_Z
-from sensorseq.fluctuation.training_side import Movement
-from sensorseq.fluctuation.validation_side import Roughness
 
 MAX_POINTS = 400  # of a series of steps; of each stretch its largest value is kept
 MAX_QUANTILES = 200  # of flip rates
@@ -34,7 +33,6 @@ def collect_evidence(
     - ``overshoot``: ``step`` and ``change`` of the batch's own loss by its step, in nats. Where
       another loss than cross-entropy was minimised, both have its ``unit``, which is empty.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
-    - ``thirds``: noise of the training loss in three equal parts of the second half, in ``nats``.
     """
     evidence: dict[str, Any] = {}
     for name, edge in (("fixed_loss", FIXED_LOSS_NOISE_NATS), ("loss", LOSS_NOISE_NATS)):
@@ -59,8 +57,6 @@ def collect_evidence(
         evidence["flips"] = {"rate": _quantiles(flips.rates)}
     if movement.spikes:
         evidence["spikes"] = {"epoch": movement.spikes}
-    if movement.noise is not None:
-        evidence["thirds"] = {"nats": list(movement.noise.parts)}
     evidence.update(_of_steps(run))
     return evidence
 
@@ -82,7 +78,7 @@ def _of_steps(run: Run) -> dict[str, Any]:
             of_epochs = np.split(sizes, record.epoch_steps[1:-1])  # some may have no step
             n_train = max(of_epoch.sum() for of_epoch in of_epochs)
             if np.isfinite(n_train):
-                floor = metrics.batch_loss_floor(steps["loss_variance"], sizes, int(n_train))
+                floor = _batch_loss_floor(steps["loss_variance"], sizes, int(n_train))
                 evidence["batch_loss"]["floor"] = np.sqrt(floor[at]).tolist()
     details = record.details
     if {"same_batch_loss_before", "same_batch_loss_after"} <= set(details):
@@ -97,6 +93,20 @@ def _of_steps(run: Run) -> dict[str, Any]:
         for name in {"batch_loss", "overshoot"} & set(evidence):
             evidence[name]["unit"] = record.loss_unit
     return evidence
+
+
+def _batch_loss_floor(loss_variance: Floats, size: Floats, n_train: int) -> Floats:
+    """Return the sampling variance of each batch's mean loss, in squared nats.
+
+    ``s^2 / B * (1 - B / N)``: B of N windows drawn without replacement, as in an epoch. NaN for a
+    batch of one window, which has no variance of its own.
+
+    References
+    ----------
+    .. [1] W. G. Cochran, *Sampling Techniques*, 1977, section 2.6 (finite-population correction).
+    """
+    of_mean = np.where(size > 1, loss_variance / np.maximum(size - 1, 1), np.nan)
+    return np.asarray(of_mean * (1 - size / n_train))
 
 
 def _curve(run: Run, name: str) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ import numpy as np
 from sensorseq.fluctuation.columns import Floats
 from sensorseq.fluctuation.curves import band_of, floats, key
 from sensorseq.fluctuation.evidence import MAX_POINTS
-from sensorseq.fluctuation.trend import local_trend
+from sensorseq.fluctuation.metrics import local_trend
 from sensorseq.html.svg import Panel
 
 WIDTH, HEIGHT = 420, 230

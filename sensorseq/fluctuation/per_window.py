@@ -1,23 +1,139 @@
-"""What the matrix of validation windows tells: who flips, and whether they flip together.
+"""Which validation windows change sides, whether they do so together, and what an epoch is worth.
 
 `correct` is of shape (n_epochs, n_windows): whether each window was predicted right after each
 epoch. `groups` are codes of shape (n_windows,): the recording each window comes from.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.resampling import circular_shift_test
-from sensorseq.fluctuation.series import Floats, NullTest
+from sensorseq.fluctuation.columns import Floats
+from sensorseq.fluctuation.metrics import NullTest, circular_shift_test
+from sensorseq.fluctuation.run import Run, plural
+from sensorseq.fluctuation.statements import Statement, say
+from sensorseq.fluctuation.thresholds import (
+    ALPHA,
+    EXCESS_RATIO,
+    MIN_EPOCHS,
+    MIN_GROUPS,
+    RESTLESS_SHARE,
+    RESTLESS_WINDOWS,
+)
+
+
+class Flips:
+    """What explains a rough validation curve: its size, recordings, a few windows or the model.
+
+    Attributes
+    ----------
+    why : str
+        ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty where
+        windows were not followed, or none ever flips.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.known = False
+        self.why = ""
+        self.n_groups: int | None = None
+        record = run.followed
+        if record is None:
+            return
+        correct = record.val_correct[run.first :]
+        if correct.shape[0] < MIN_EPOCHS or correct.shape[1] < 2:
+            return
+        self.known = True
+        self.n_windows = correct.shape[1]
+        groups = record.val_groups
+        self.n_groups = len(np.unique(groups)) if groups is not None else None
+        if self.n_groups == self.n_windows:  # every window its own recording: nothing to add
+            groups = self.n_groups = None
+        self.variance = accuracy_variance(correct, groups)
+        self.by_window = common_mode_test(correct)
+        self.by_group = common_mode_test(correct, groups) if groups is not None else None
+        self.rates = flip_rates(correct)
+        self.restless = flip_share(self.rates, RESTLESS_WINDOWS)
+        self.independent_sd = math.sqrt(self.variance.independent)
+        self.why = self._explain()
+        self._add_statistics(run)
+
+    def _explain(self) -> str:
+        if not self.variance.independent > 0:
+            return ""
+        if not self._moves_together(self.by_window):
+            return "windows" if self.restless >= RESTLESS_SHARE else "small"
+        if self.by_group is None or self.n_groups is None or self.n_groups < MIN_GROUPS:
+            return "unknown"
+        return "together" if self._moves_together(self.by_group) else "recordings"
+
+    @staticmethod
+    def _moves_together(test: NullTest) -> bool:
+        return test.value > EXCESS_RATIO and test.p < ALPHA
+
+    def _add_statistics(self, run: Run) -> None:
+        variance = self.variance
+        run.add(
+            "val_accuracy_independent_noise",
+            self.independent_sd,
+            "fraction",
+            None,
+            f"what {plural(self.n_windows, 'window')} flipping independently give",
+        )
+        run.add("val_flips_of_restless_windows", self.restless, "fraction", RESTLESS_WINDOWS, "all")
+        if not variance.independent > 0:
+            return
+        run.add("val_common_mode", variance.ratio, "ratio", 1.0, "chance", p=self.by_window.p)
+        if variance.total > 0:
+            run.add("val_effective_windows", variance.n_effective, "windows")
+        if self.by_group is not None and variance.grouped:
+            ratio, p = variance.group_ratio, self.by_group.p
+            run.add("val_common_mode_of_groups", ratio, "ratio", 1.0, "chance", p=p)
+
+    @property
+    def acquits(self) -> bool:
+        """Whether something other than the model explains what exceeds the sampling of windows."""
+        return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
+
+    def statements(self) -> list[Statement]:
+        """Return why the validation curve is rough, with the figures; nothing when unknown."""
+        if not self.why:
+            return []
+        ratio, p = self.variance.ratio, self.by_window.p
+        if self.why == "small":
+            return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
+        if self.why == "windows":
+            return [say("windows_restless", top=RESTLESS_WINDOWS, share=self.restless)]
+        like = max(round(self.variance.n_effective), 1)
+        figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
+        if self.by_group is None:
+            return [say("windows_ungrouped", **figures)]
+        if self.why == "unknown":
+            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=MIN_GROUPS)]
+        of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
+        kind = "windows_recordings" if self.why == "recordings" else "windows_model"
+        return [say(kind, **figures, **of_groups)]
+
+    def shares(self) -> list[Statement]:
+        """Return how much of the movement each source explains, for a model that moves too much."""
+        total = self.variance.total if self.known else 0.0
+        if not total > 0:
+            return []
+        windows = min(self.variance.independent / total, 1.0)
+        if self.variance.grouped is None:
+            return [say("shares", by_windows=windows)]
+        groups = min(max(self.variance.grouped / total, windows), 1.0)
+        return [
+            say("shares_grouped", by_windows=windows, by_groups=groups - windows, rest=1 - groups)
+        ]
 
 
 class AccuracyVariance(NamedTuple):
     """Variance of an accuracy from epoch to epoch, and what of it independent units explain.
 
-    Squared fractions. With ``d_it`` the change of window i from epoch t to the next:
+    With ``d_it`` the change of window i from epoch t to the next, in squared fractions:
 
     Attributes
     ----------
@@ -25,10 +141,10 @@ class AccuracyVariance(NamedTuple):
         ``V_tot = mean_t((sum_i d_it / n)^2) / 2``; of white noise about a level, its variance.
     independent : float
         ``V_ind = sum_i mean_t(d_it^2) / (2 n^2)``: were the windows to flip independently. At most
-        ``p (1 - p) / n``, the binomial variance, and mostly far less: most windows never flip.
+        the binomial variance, and mostly far less: most windows never flip.
     grouped : float or None
         ``V_grp = sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2)``: were the groups to move
-        independently; None without groups.
+        independently.
     n_windows : int
         n.
     """
@@ -57,13 +173,8 @@ class AccuracyVariance(NamedTuple):
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
     """Split the variance of an accuracy into that of its windows, its groups and the rest.
 
-    Parameters
-    ----------
-    correct : array_like of bool of shape (n_epochs, n_windows)
-        At least two epochs, from the end of the initial descent on: a rising accuracy would count
-        as windows that move together.
-    groups : array_like of int of shape (n_windows,), optional
-        Codes of the recordings.
+    At least two epochs, from the end of the initial descent on: a rising accuracy would count as
+    windows that move together.
     """
     change = _changes(correct)
     n_windows = change.shape[1]
@@ -92,13 +203,6 @@ def common_mode_test(
     validation sets whose windows flip independently give R near 1 whatever their size; recordings
     that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole raises
     both. With few groups the test sees nothing: see `MIN_GROUPS`.
-
-    Parameters
-    ----------
-    correct, groups
-        See `accuracy_variance`.
-    n_shifts, seed
-        See `circular_shift_test`.
     """
     change = _changes(correct)
     units = change if groups is None else _by_group(change, groups)
@@ -125,51 +229,22 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
     return float(sorted_rates[:n_top].sum()) / total if total > 0 else 0.0
 
 
-def churn(predicted: ArrayLike) -> Floats:
-    """Return the share of windows whose predicted class changes from each epoch to the next.
-
-    Of shape (n_epochs - 1,). A window may go from one wrong class to another: an accuracy does not
-    see that.
-    """
-    classes = np.asarray(predicted)
-    return np.asarray((classes[1:] != classes[:-1]).mean(axis=1))
-
-
-def prediction_entropy(predicted: ArrayLike) -> float:
-    """Return the entropy of the predicted classes in nats: 0 when all windows get the same one.
-
-    Parameters
-    ----------
-    predicted : array_like of int
-        Predicted classes, of any shape; none at all give 0.
-    """
-    _, counts = np.unique(np.asarray(predicted), return_counts=True)
-    share = counts / counts.sum() if len(counts) else np.ones(1)
-    return float(-(share * np.log(share)).sum()) + 0.0
-
-
 class CrossFit(NamedTuple):
     """An epoch chosen on one half of the validation windows and scored on the other.
 
     Attributes
     ----------
-    accuracy : float
-        Of the chosen epochs, on windows that had no part in the choice: a fraction.
-    accuracy_error : float
-        Its standard error over windows, or over groups.
-    gain : float
-        That accuracy less the one of the last epoch.
-    gain_error : float
-        Standard error of the gain.
-    n_units : int
-        Windows, or groups, that were halved.
+    accuracy, accuracy_error : float
+        Of the chosen epochs, on windows that had no part in the choice, and its standard error over
+        windows, or over groups.
+    gain, gain_error : float
+        That accuracy less the one of the last epoch, and its standard error.
     """
 
     accuracy: float
     accuracy_error: float
     gain: float
     gain_error: float
-    n_units: int
 
 
 def cross_fit(
@@ -182,22 +257,10 @@ def cross_fit(
 ) -> CrossFit:
     """Return what the best epoch is worth without the luck of picking it.
 
-    The epoch with the best mean score over a random half of the windows is evaluated on the other
-    half, and the other way round; averaged over halvings. Epochs that tie count alike. Choosing on
-    half of the windows is a little worse than on all: the accuracy errs to the low side.
-
-    Parameters
-    ----------
-    correct : array_like of bool of shape (n_epochs, n_windows)
-        At least two windows.
-    groups : array_like of int of shape (n_windows,), optional
-        Halves are of whole groups then; at least two.
-    score : array_like of shape (n_epochs, n_windows), optional
-        What the epoch is chosen by, the higher the better; `correct` when not given.
-    n_halvings : int, default 50
-        Random halvings.
-    seed : int, default 0
-        Of a generator of its own.
+    The epoch with the best mean `score` (`correct` when not given) over a random half of the
+    windows, or of the groups, is evaluated on the other half, and the other way round; averaged
+    over halvings. Epochs that tie count alike. Choosing on half of the windows is a little worse
+    than on all: the accuracy errs to the low side.
     """
     right = np.asarray(correct, np.float64)
     judged = right if score is None else np.asarray(score, np.float64)
@@ -221,7 +284,6 @@ def cross_fit(
         accuracy_error=_clustered_error(outcome, unit, n_units),
         gain=float(gain.mean()),
         gain_error=_clustered_error(gain, unit, n_units),
-        n_units=n_units,
     )
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import EnvironmentProblemError, writing
-from sensorseq.fluctuation.band import sampling_band
 from sensorseq.fluctuation.columns import Column, check_count, check_epoch, read_columns
+from sensorseq.fluctuation.metrics import sampling_band
 from sensorseq.fluctuation.run import plural
 from sensorseq.history import History
 

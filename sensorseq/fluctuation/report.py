@@ -8,7 +8,7 @@ from typing import Any
 from sensorseq.atomic import write_whole
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.cause_words import call
-from sensorseq.fluctuation.causes.cause import Cause, Probes
+from sensorseq.fluctuation.causes.cause import Cause, Family, Probes, families
 from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.columns import (
     check_count,
@@ -17,10 +17,10 @@ from sensorseq.fluctuation.columns import (
     read_columns,
     read_numbers,
 )
-from sensorseq.fluctuation.granularity import granularity_sentence
 from sensorseq.fluctuation.plain import number, plain
 from sensorseq.fluctuation.run import Run, Statistic, plural
 from sensorseq.fluctuation.sources.read import read_history
+from sensorseq.fluctuation.statements import Statement, generalization_of, say
 from sensorseq.fluctuation.verdict import judge
 from sensorseq.fluctuation.words import banner_words
 from sensorseq.history import History
@@ -41,9 +41,10 @@ class FluctuationReport:
         ``"too_short_to_tell"``.
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
-    explanation : tuple of str
-        Sentences, most important first: also why a normal curve looks rough, and what this history
-        cannot tell.
+    statements : tuple of Statement
+        What there is to say, as kinds and values, most important first: the accuracy, the loss and
+        the generalization in a line each, the figures behind them, and what this history cannot
+        tell. `explanation` has their texts.
     causes : tuple of Cause
         What may have made it so, the likeliest first; empty when nothing needs one. Of a normal run
         what may cost it accuracy first, then what makes its curve look rough.
@@ -75,7 +76,7 @@ class FluctuationReport:
 
     verdict: str
     severity: str | None
-    explanation: tuple[str, ...]
+    statements: tuple[Statement, ...] = ()
     causes: tuple[Cause, ...] = ()
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
     n_epochs: int = 0
@@ -193,14 +194,12 @@ class FluctuationReport:
             record=record,
         )
         with read.naming_it():
-            verdict, severity, sentences = judge(run)
+            verdict, severity, statements = judge(run)
         causes = find_causes(run, verdict, arguments, data_facts)
-        if n_val is None and (hint := granularity_sentence(values["val_accuracy"].values)):
-            sentences.insert(1, hint)  # it is what the user can do about the verdict at once
         return cls(
             verdict=verdict,
             severity=severity,
-            explanation=tuple(sentences),
+            statements=tuple(statements),
             causes=causes,
             statistics=run.statistics,
             n_epochs=n_epochs,
@@ -308,10 +307,11 @@ class FluctuationReport:
         """
         return {
             "format": "sensorseq.fluctuation",
-            "version": 3,
+            "version": 4,
             "verdict": self.verdict,
             "severity": self.severity,
-            "explanation": list(self.explanation),
+            "generalization": self.generalization,
+            "statements": plain(self.statements),
             "causes": plain(self.causes),
             "statistics": plain(self.statistics),
             "n_epochs": self.n_epochs,
@@ -339,10 +339,11 @@ class FluctuationReport:
         ArgumentError
             If it is not a description of a report, or of a later version.
         """
-        if description.get("format") != "sensorseq.fluctuation" or description.get("version") != 3:
+        version = description.get("version")
+        if description.get("format") != "sensorseq.fluctuation" or version not in (3, 4):
             raise ArgumentError(
-                "this is no fluctuation report of version 3: format"
-                f" {description.get('format')!r}, version {description.get('version')!r}."
+                "this is no fluctuation report of version 3 or 4: format"
+                f" {description.get('format')!r}, version {version!r}."
             )
         try:
             statistics = {
@@ -356,7 +357,7 @@ class FluctuationReport:
             }
             return cls(
                 **rest,
-                explanation=tuple(description["explanation"]),
+                statements=_statements(description),
                 causes=tuple(Cause.from_dict(fields) for fields in description["causes"]),
                 statistics=statistics,
                 best_epoch=description["best_epoch"],
@@ -367,6 +368,26 @@ class FluctuationReport:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
+
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """The texts of `statements`."""
+        return tuple(map(str, self.statements))
+
+    @property
+    def generalization(self) -> str | None:
+        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
+        return generalization_of(self.statements)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The causes by family, the likeliest first."""
+        return families(self.causes)
+
+    @property
+    def family(self) -> str | None:
+        """Name of the likeliest family; None where there are no causes."""
+        return self.families[0].name if self.causes else None
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
@@ -414,3 +435,16 @@ class FluctuationReport:
         from sensorseq.fluctuation.page import make_page
 
         write_whole(path, make_page(self).encode())
+
+
+def _statements(description: Mapping[str, Any]) -> tuple[Statement, ...]:
+    """Return the statements of a description; of version 3, which had sentences, as texts."""
+    if description["version"] == 3:
+        return tuple(say("text", text=str(text)) for text in description["explanation"])
+    found = tuple(
+        Statement(str(fields["kind"]), dict(fields["values"]))
+        for fields in description["statements"]
+    )
+    for statement in found:
+        str(statement)  # all values that its text needs are there
+    return found

@@ -74,6 +74,7 @@ class Run:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
         self.after_rise = _epochs_after_rise(learning_rate, n_epochs)
+        self.rate_is_constant = _is_constant(learning_rate)
         self.statistics: dict[str, Statistic] = {}
         self.evidence: dict[str, Any] = {}  # series to draw, by name, in lists
         self.chance = majority_fraction
@@ -150,6 +151,12 @@ def _epochs_after_rise(
     return marked
 
 
+def _is_constant(learning_rate: Sequence[float | None] | None) -> bool:
+    """Whether a rate was recorded, and was one and the same over the second half of the run."""
+    late = [rate for rate in (learning_rate or ())[len(learning_rate or ()) // 2 :] if rate]
+    return len(late) > 1 and max(late) - min(late) <= 1e-6 * max(late)
+
+
 def part(name: str) -> str:
     """Return which part of the data a column speaks of."""
     return "Validation" if name.startswith("val_") else "Training"
@@ -158,11 +165,6 @@ def part(name: str) -> str:
 def points(fraction: float) -> str:
     """Return a fraction in points, or per cent, of accuracy."""
     return f"{100 * fraction:.1f}"
-
-
-def nats(loss: float) -> str:
-    """Return a noise in nats, without digits that mean nothing."""
-    return f"{loss:.3f}" if loss >= 0.0005 else "under 0.001"
 
 
 def plural(count: int, noun: str) -> str:

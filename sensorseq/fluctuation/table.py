@@ -14,50 +14,28 @@ _SERIES = {  # how names of statistics begin
     "train_accuracy": "training accuracy",
 }
 _MEASURES = {  # ... and go on
-    "noise_relative": "noise, relative to its size",
     "noise": "noise per epoch",
     "noise_over_sampling": "noise over that of sampling",
     "independent_noise": "noise if windows changed sides one by one",
-    "group_noise": "noise if groups changed sides one by one",
-    "innovation_variance": "variance of its innovations",
-    "volatility": "scatter about its trend",
-    "volatility_of_learned": "scatter, as a share of what was learned",
-    "plateau_variance": "variance on the plateau",
-    "slope": "slope per epoch",
-    "turning_points": "zig-zag",
-    "zero_crossings": "crossings of its trend",
-    "autocorrelation": "one epoch and the next, correlation",
-    "stable_from": "settled from epoch",
     "spikes": "epochs that leap up",
     "rise_after_lowest": "rise after its lowest",
     "step": "one window more or less",
     "final_drawdown": "last epoch below the best",
-    "max_drawdown": "largest fall below the best so far",
 }
 _WORDS = {
     "diverged_at_epoch": "epoch of the breakdown",
+    "val_balanced_accuracy": "validation accuracy, mean of the classes",
+    "common_leaps": "epochs in which both losses leap up",
     "initial_descent": "initial descent, left out",
     "epochs_judged": "epochs judged",
     "noise_late_over_early": "late noise over early noise",
     "noise_trend": "trend of the noise",
-    "plateau_from": "flat from epoch",
-    "loss_slope_at_the_end": "slope of the loss at the end, per epoch",
     "excess_plateau_loss": "loss that averaging the weights would save",
     "best_epoch_accuracy": "accuracy of the kept epoch, without luck",
-    "best_epoch_gain": "accuracy gained by keeping it",
-    "val_churn": "predictions that change per epoch",
-    "val_flips_of_restless_windows": "changes owed to the most restless windows",
+    "val_flips_of_restless_windows": "flips of the most restless windows",
     "val_common_mode": "windows that jump together",
     "val_common_mode_of_groups": "groups that jump together",
     "val_effective_windows": "windows that move independently",
-    "val_variance_by_windows": "variance that single windows explain",
-    "val_variance_by_groups": "variance that groups explain",
-    "val_groups": "validation groups",
-    "val_prediction_entropy": "variety of the predictions",
-    "batch_loss_sampling_noise": "loss of a batch: noise by sampling",
-    "batch_loss_noise_over_sampling": "loss of a batch: noise over that of sampling",
-    "overshoot_rate": "steps that overshoot",
-    "spike_lift": "spikes after large gradients, times as often",
 }
 _POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 _WIDTH, _HEIGHT = 96, 14
@@ -91,7 +69,7 @@ def make_table(statistics: Mapping[str, Statistic]) -> str:
     """Return the table, or nothing where nothing was measured."""
     if not statistics:
         return ""
-    heads = ["what", "measured", "held against", "at a glance"]
+    heads = ["what", "measured", "compared with", "at a glance"]
     # Most reports have no interval and no probability; two empty columns would be in the way.
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())

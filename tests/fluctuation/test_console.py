@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES, WORDS
 from sample_reports import SAMPLES, expected_roughness, restless, unproved
 
-from sensorseq.fluctuation.cause_words import likely, literal
+from sensorseq.fluctuation.cause_words import likely, literal, settings_as_options
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
-from sensorseq.fluctuation.fix_block import make_fix
-from sensorseq.fluctuation.page import make_page
+from sensorseq.fluctuation.console import write_report
 from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.statements import say
+from sensorseq.fluctuation.words import answer
 
 
 def lines_of(report):
@@ -39,7 +41,7 @@ def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, pr
     report = FluctuationReport(
         verdict,
         None,
-        tuple(sentences),
+        tuple(say("text", text=sentence) for sentence in sentences),
         causes,
         n_val=n_val,
         n_train=n_train,
@@ -71,39 +73,80 @@ def test_every_cause_is_there_with_its_grade_and_what_it_rests_on(name):
     assert " ".join(first.evidence.split()[:8]) in said(report)
 
 
+def run_of(kind):
+    """A report of each verdict, of 60 validation windows."""
+    rng = np.random.default_rng(0)
+    t = np.arange(4 if kind == "too_short_to_tell" else 40)
+    swing = (0.2 if kind == "fluctuating" else 0.005) * rng.normal(size=len(t))
+    loss, level = 0.4 + 1.4 * np.exp(-t / 5), 0.85 - 0.6 * np.exp(-t / 5)
+    history = {
+        "loss": loss + swing,
+        "val_loss": 1.1 * loss + 0.8 * swing,
+        "accuracy": np.clip(level - 0.4 * swing, 0, 1),
+        "val_accuracy": np.clip(rng.binomial(60, level) / 60 - 0.6 * swing, 0, 1),
+    }
+    if kind == "diverged":
+        history["loss"][25:] = np.nan
+    if kind == "not_learning":
+        history = {"loss": 1.79 + swing, "accuracy": rng.binomial(300, 1 / 6, len(t)) / 300}
+    return FluctuationReport.from_history(history, 60, n_train=300, n_classes=6, best_epoch=3)
+
+
+@pytest.mark.parametrize(
+    "verdict", ["normal", "fluctuating", "diverged", "not_learning", "too_short_to_tell"]
+)
+def test_a_print_answers_what_is_asked_and_says_nothing_twice(verdict):
+    report = run_of(verdict)
+    assert report.verdict == verdict
+    printed = said(report)
+    for label in ("Verdict", "Longer?", "Kept"):
+        assert f"\n{label} " in str(report)
+    assert all(printed.count(sentence) <= 1 for sentence in report.explanation)
+    assert report.explanation[0] in printed
+
+
+def test_a_calm_run_needs_few_lines():
+    assert len(lines_of(run_of("normal"))) <= 14
+
+
 def test_a_proved_repair_is_the_call_that_makes_it():
     text = said(restless())
-    assert 'Fix clf.set_params(lr_schedule="cosine", learning_rate=0.003)' in text
-    assert "proved by 4 paired re-runs; proof.apply()" in text
+    assert 'clf.set_params(lr_schedule="cosine", learning_rate=0.003)' in text
+    assert "better = report.apply()" in text
     assert "Cost probes 28 s, 0.68 times the fit (1.00 allowed), for 5 trials" in text
-    assert "Untested sequence_length (the recordings were not given)" in text
 
 
 def test_what_is_not_proved_is_said_to_be_so():
-    assert 'Fix not proved: clf.set_params(lr_schedule="cosine")' in said(unproved())
+    assert '(not proved) clf.set_params(lr_schedule="cosine")' in said(unproved())
     bare = replace(unproved(), probes=None, origin=object())
-    assert "Fix not proved: " in said(bare)
-    assert "report.probe(X, y, groups=groups) tries it" in said(bare)
+    assert "(not proved)" in said(bare)
+    assert "report.probe(X, y" in said(bare)
     foreign = said(replace(bare, origin=None))
-    assert "report.probe(" not in foreign
-    assert "SensorLSTMClassifier and probe_module try it by re-runs" in foreign
-    assert "proved by" not in said(bare)
+    assert "report.probe(X, y" not in foreign
+    assert "probe_module" in foreign
+
+
+def test_a_fit_of_the_command_line_gets_commands_in_place_of_python():
+    report = replace(unproved(), probes=None, origin=object())
+
+    def command(changes):
+        return f"sensorseq train t.h5 -o t.safetensors{settings_as_options(changes)}"
+
+    text = " ".join(write_report(report, command).split())
+    assert "sensorseq train t.h5 -o t.safetensors --set lr_schedule=cosine" in text
+    assert "set_params" not in text
+    assert "report.probe" not in text
+    assert len(write_report(report, command).split("\n")) <= 24
 
 
 def test_a_cause_that_is_not_known_is_not_repaired():
     unknown = Cause("unknown", "observed", 0.4, "x.", advice="Probes would tell them apart.")
     report = replace(unproved(), causes=(unknown, *unproved().causes))
-    assert "Fix the cause is not identified. No change passed its stop rule." in said(report)
+    assert report.probes.note in said(report)
+    assert "set_params" not in said(report)
     bare = said(replace(report, probes=None, origin=object()))
-    assert "Fix the cause is not identified. Probes would tell them apart." in bare
-    assert "report.probe(X, y, groups=groups) tries it" in bare
-
-
-def test_a_repair_that_a_whole_fit_has_shown_is_said_to_be():
-    report = restless()
-    first = replace(report.causes[0], grade="repaired")
-    report = replace(report, causes=(first, *report.causes[1:]))
-    assert "repaired: a whole fit with its repair is calm, and as accurate" in said(report)
+    assert "Probes would tell them apart." in bare
+    assert "report.probe(X, y" in bare
 
 
 def test_a_proof_without_arguments_is_told_in_words():
@@ -112,26 +155,26 @@ def test_a_proof_without_arguments_is_told_in_words():
     probes = replace(report.probes, repair={}, previous={})
     report = replace(report, causes=(first, *report.causes[1:]), probes=probes)
     text = said(report)
-    assert "Fix proved by 4 paired re-runs. Take lr=0.003 in the optimizer." in text
+    assert "Take lr=0.003 in the optimizer." in text
     assert "no argument of the classifier" not in text
-    assert "Take lr=0.003 in the optimizer." in make_fix(report)
 
 
-def test_a_page_offers_probes_only_where_the_fit_is_at_hand():
-    bare = replace(unproved(), probes=None)
-    assert "report.probe(" not in make_fix(bare)
-    assert "probe_module" in make_fix(bare)
-    assert "report.probe(" in make_fix(replace(bare, origin=object()))
-
-
-def test_a_normal_run_is_told_nothing_to_repair_and_stays_short():
-    report = expected_roughness()
-    assert len(lines_of(report)) <= 16
-    text = said(report)
-    assert "This is expected." in text
+def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
+    text = said(expected_roughness())
+    assert "Verdict NORMAL Accuracy jumps: luck of 25 windows (each is 4 points)." in text
     assert "small_validation_set SUPPORTED 97 %" in text
-    assert "Advice Report the accuracy with its interval" in text
-    assert "Fix" not in text
+    assert "set_params" not in text
+
+
+def test_a_run_that_overfits_is_never_only_normal():
+    overfits = say("overfits", epoch=9)
+    report = FluctuationReport("normal", None, (say("loss_calm"), overfits), n_epochs=40)
+    lines = str(report).split("\n")
+    assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
+    assert lines[3].strip() == "It overfits from epoch 9; the best epoch is 9."
+    assert "\nDo        1. " in str(report)
+    assert answer(report)[0].text == "Its noise is, but it overfits."
+    assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 
 def test_a_rejected_cause_recommends_nothing():
@@ -145,11 +188,13 @@ def test_where_there_are_too_many_causes_their_number_is_said():
     causes = tuple(Cause(name, "observed", 0.05, "x. " * 60) for name in CAUSE_NAMES)
     not_tested = (NotTested("loss", "why " * 80),)
     probes = Probes(1.0, not_tested=not_tested, repair={"a_name" * 9: "value" * 30})
-    report = FluctuationReport("fluctuating", "mild", ("y " * 200,), causes, probes=probes)
+    report = FluctuationReport(
+        "fluctuating", "mild", (say("text", text="y " * 200),), causes, probes=probes
+    )
     lines = lines_of(report)
     shown = [line for line in lines if "OBSERVED" in line]
     assert len(shown) >= 3
-    assert f"... {18 - len(shown)} more: report.causes" in str(report)
+    assert f"{18 - len(shown)} more in report.causes" in str(report)
     assert lines[-1].startswith("More")
 
 
@@ -192,12 +237,3 @@ def test_what_is_not_known_has_no_rank_among_the_causes():
         ("1", "learning_rate"),
         ("2", "batch_size"),
     ]
-    page = make_page(with_unknown())
-    cards = [card.split("</h3>")[0] for card in page.split("<h3>")[1:]]
-    assert [card.split(":")[0] for card in cards[:3]] == [
-        "unknown",
-        "1. learning_rate",
-        "2. batch_size",
-    ]
-    assert "30 % likely to be none of those listed<" in page
-    assert "42 % likely<" in page

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.fluctuation import granularity
-from sensorseq.fluctuation.granularity import granularity_sentence, guess_count
+from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.metrics import guess_count
 from sensorseq.fluctuation.report import FluctuationReport
 
 
@@ -65,12 +65,12 @@ def test_the_report_says_it_and_does_not_assume_it():
     curve = {"loss": 0.5 + np.exp(-np.arange(40) / 5), "val_accuracy": counted(42, 1)}
     report = FluctuationReport.from_history(curve)
     assert report.n_val is None
-    assert report.explanation[1] == granularity_sentence(curve["val_accuracy"])
-    assert "n_val=42" in report.explanation[1]
+    assert [part.values for part in report.statements if part.kind == "size_guessed"] == [{"n": 42}]
+    assert "n_val=42" in " ".join(report.explanation)
     told = FluctuationReport.from_history(curve, 42)
-    assert not any("looks like" in sentence for sentence in told.explanation)
+    assert "size_guessed" not in {part.kind for part in told.statements}
 
 
 def test_the_example_in_the_docstring_is_true():
-    outcome = doctest.testmod(granularity)
+    outcome = doctest.testmod(metrics)
     assert (outcome.attempted, outcome.failed) == (1, 0)

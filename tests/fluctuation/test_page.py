@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from page_reader import Reader
 from sample_reports import restless
@@ -17,6 +16,7 @@ from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect
 from sensorseq.fluctuation.page import make_fragment, make_page
 from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.fluctuation.run import Statistic
+from sensorseq.fluctuation.statements import say
 from sensorseq.html.style import scoped
 
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
@@ -158,7 +158,7 @@ def test_names_are_text_whatever_they_hold():
     report = FluctuationReport(
         **vars(report)
         | {
-            "explanation": (HOSTILE, *report.explanation),
+            "statements": (say("text", text=HOSTILE), *report.statements),
             "statistics": {HOSTILE: Statistic(1.0, HOSTILE, 2.0, HOSTILE, 0.5, 1.5, 0.03)},
             "causes": (hostile_cause(),),
             "probes": hostile_probes(),
@@ -191,7 +191,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
     }
     history["val_accuracy"][7777] = 0.011
     report = FluctuationReport(
-        "normal", None, ("x",), n_epochs=10_000, n_val=300, best_epoch=9000, history=history
+        "normal", None, (), n_epochs=10_000, n_val=300, best_epoch=9000, history=history
     )
     page = make_page(report)
     assert len(page) < 2_000_000
@@ -289,7 +289,7 @@ def test_every_series_has_its_figure_and_a_caption(name):
 def test_shuffles_that_tie_with_the_run_count_as_reaching_as_much():
     null = [1.0] * 97 + [1.7] * 4
     evidence = {"common_mode": {"observed": 1.7, "null": null, "by": "groups"}}
-    page = make_page(FluctuationReport("normal", None, ("x",), evidence=evidence))
+    page = make_page(FluctuationReport("normal", None, (), evidence=evidence))
     assert "groups of this run reach as much in 4 % of all shuffles" in Reader(page).text
 
 
@@ -315,9 +315,11 @@ def test_a_loss_that_is_no_number_is_marked_not_dropped():
 @pytest.mark.parametrize(
     "report",
     [
-        FluctuationReport("too_short_to_tell", None, ("There is no history.",)),
+        FluctuationReport("too_short_to_tell", None, (say("no_history"),)),
         FluctuationReport("normal", None, ()),
-        FluctuationReport("of a later version", "odd", ("x",), history={"loss": [None, None]}),
+        FluctuationReport(
+            "of a later version", "odd", (say("of_later"),), history={"loss": [None, None]}
+        ),
         FluctuationReport.from_history({"loss": [math.nan, 1.0]}),
         FluctuationReport.from_history({"val_accuracy": [None, 0.5, None, 1.0]}, 3),
         FluctuationReport.from_history({"val_accuracy": [1.0]}, 3, best_epoch=1),
@@ -341,7 +343,7 @@ def test_a_table_names_units_floors_intervals_and_chance():
         ),
         "made_up": Statistic(math.inf, "nats"),
     }
-    text = Reader(make_page(FluctuationReport("normal", None, ("x",), (), statistics))).text
+    text = Reader(make_page(FluctuationReport("normal", None, (), (), statistics))).text
     assert "validation accuracy: noise per epoch 7.4 points 3.1 points: of 42 windows" in text
     assert "6 to 9 points < 0.001" in text
     assert "made up infinite" in text
@@ -382,42 +384,3 @@ def test_the_styles_of_a_fragment_stay_inside_of_it():
 
 ODD = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=300)
 COUNTS = st.none() | st.integers(0, 10**40)
-
-
-@pytest.mark.long
-@given(
-    verdict=st.sampled_from([*VERDICTS.values()]) | ODD,
-    severity=st.none() | ODD,
-    sentences=st.lists(ODD | st.sampled_from(["word " * 300, "x" * 500]), max_size=300),
-    counts=st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, st.integers(0, 10**40)),
-)
-def test_a_print_fits_a_screen_whatever_the_report(verdict, severity, sentences, counts):
-    n_val, n_train, n_classes, best_epoch, n_epochs = counts
-    report = FluctuationReport(
-        verdict,
-        severity,
-        tuple(sentences),
-        n_epochs=n_epochs,
-        n_val=n_val,
-        n_train=n_train,
-        n_classes=n_classes,
-        best_epoch=best_epoch,
-    )
-    lines = str(report).split("\n")
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
-    assert lines[-1].endswith('report.to_html("report.html") shows the curves and every figure.')
-    Reader(make_page(report))
-
-
-def test_a_print_answers_the_three_questions_and_says_nothing_twice(report):
-    printed = " ".join(str(report).split())
-    for label in ("Verdict", "Normal?", "Longer?", "Kept"):
-        assert f"\n{label} " in str(report)
-    for sentence in report.explanation:
-        assert printed.count(sentence) <= 1
-    assert report.explanation[0] in printed
-
-
-def test_a_calm_run_needs_few_lines():
-    assert len(str(make_report("calm")).split("\n")) <= 14
