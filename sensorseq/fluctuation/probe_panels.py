@@ -27,7 +27,7 @@ def make_trials(probes: Probes) -> str:
     others = f'<h3>Tried without a curve</h3><ul class="tried">{"".join(told)}</ul>' if told else ""
     intro = (
         "The network was trained with other settings (B) and compared with the run (A) on the"
-        f" validation windows. That took {cost_words(probes)}. {probes.self_test}"
+        f" validation windows. That took {cost_words(probes)}."
     )
     return (
         f"<section><h2>Probes</h2><p>{escape(intro.strip())}</p>{''.join(drawn)}{others}</section>"

@@ -17,6 +17,7 @@ from sensorseq.fluctuation.columns import (
     read_columns,
     read_numbers,
 )
+from sensorseq.fluctuation.foreign_words import in_foreign_words
 from sensorseq.fluctuation.plain import number, plain
 from sensorseq.fluctuation.run import Run, Statistic, plural
 from sensorseq.fluctuation.sources.read import read_history
@@ -196,6 +197,8 @@ class FluctuationReport:
         with read.naming_it():
             verdict, severity, statements = judge(run)
         causes = find_causes(run, verdict, arguments, data_facts)
+        if arguments is None:
+            causes = in_foreign_words(causes, read.origin)
         return cls(
             verdict=verdict,
             severity=severity,

@@ -99,7 +99,7 @@ def everything_said(report):
             *(f"{cause.evidence} {cause.advice}" for cause in report.causes),
             *(f"{part.reason} {part.would_settle}" for part in probes.not_tested),
             *(trial.sentence for trial in probes.trials),
-            f"{probes.note} {probes.self_test}",
+            f"{probes.note}",
         ]
     )
 

@@ -142,7 +142,6 @@ def hostile_probes():
     facts = (HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, HOSTILE, HOSTILE)
     return Probes(
         1.0,
-        self_test=HOSTILE,
         trials=(Trial(*facts, **more), Trial(*facts)),
         not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
         suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, 1.0, [[1.0, 2.0]]),),

@@ -67,7 +67,6 @@ PROBES = st.builds(
     cost=NUMBERS,
     fit_s=NUMBERS,
     probes_s=NUMBERS,
-    self_test=WORDS,
     trials=st.lists(TRIALS, max_size=3).map(tuple),
     not_tested=st.lists(st.builds(NotTested, NAMES, WORDS, WORDS), max_size=4).map(tuple),
     suspects=st.lists(

@@ -214,7 +214,6 @@ def restless(n_suspects=3):
             cost=0.68,
             fit_s=41.2,
             probes_s=28.0,
-            self_test="The first 12 epochs, replayed unchanged, came out the same in every bit.",
             trials=TRIALS,
             not_tested=NOT_TESTED,
             suspects=make_suspects(n_suspects),

@@ -232,8 +232,6 @@ class Probes:
         What they did cost, in times of the fit, by the clock.
     fit_s, probes_s : float
         Seconds of both.
-    self_test : str
-        What came of replaying a part of the run unchanged.
     trials : tuple of Trial
         In the order in which they were made.
     not_tested : tuple of NotTested
@@ -252,7 +250,6 @@ class Probes:
     cost: float = 0.0
     fit_s: float = 0.0
     probes_s: float = 0.0
-    self_test: str = ""
     trials: tuple[Trial, ...] = ()
     not_tested: tuple[NotTested, ...] = ()
     suspects: tuple[Suspect, ...] = ()

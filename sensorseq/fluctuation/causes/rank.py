@@ -180,7 +180,7 @@ def describe(
         finding=entry.finding,
         recommendation=changes[0] if changes else {},
         alternatives=tuple(changes[1:3]),
-        advice=entry.advice if arguments else entry.elsewhere or entry.advice,
+        advice=entry.advice,
         statistics=tuple(said),
         sources=sources,
     )

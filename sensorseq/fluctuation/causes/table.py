@@ -82,9 +82,7 @@ class Entry:
     resets : tuple of dict
         Changes that repair it, the best first.
     advice : str
-        What to do, in words.
-    elsewhere : str
-        The same for Keras or torch, where it differs.
+        What to do, in words; those for Keras and torch are in `foreign_words.ADVICE`.
     is_quiet : bool
         Whether it is never named for a run that fluctuates or diverged.
     """
@@ -96,7 +94,6 @@ class Entry:
     shows: str = ""
     resets: tuple[Reset, ...] = ()
     advice: str = ""
-    elsewhere: str = ""
     is_quiet: bool = False
 
     @property
@@ -161,8 +158,6 @@ TABLE = (
         "update_ratio overshoot loss_noise loss_spike_share train_accuracy",
         tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
         "Lower the learning rate.",
-        "Divide the learning rate by 10, and clip gradients: clipnorm=1.0 in Keras,"
-        " torch.nn.utils.clip_grad_norm_ in torch.",
     ),
     Entry(
         "learning_rate",
@@ -172,7 +167,6 @@ TABLE = (
         "update_ratio gradient_cosine still_falling loss_fall",
         tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
         "Raise the learning rate.",
-        "Multiply the learning rate by 10.",
         is_quiet=True,
     ),
     Entry(
@@ -183,8 +177,6 @@ TABLE = (
         "rate_end loss_noise excess_plateau_loss",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The rate itself may be right: let it fall towards the end.",
-        "Let the learning rate fall to nearly zero: keras.optimizers.schedules.CosineDecay, or"
-        " torch.optim.lr_scheduler.CosineAnnealingLR.",
     ),
     Entry(
         "batch_size",
@@ -217,7 +209,6 @@ TABLE = (
             {"optimizer_params": Usual()},
         ),
         "Adam suits LSTMs: each parameter gets its own step size.",
-        "Use Adam with a learning rate of 0.001 to 0.003 and its usual parameters.",
     ),
     Entry(
         "gradient_clipping",
@@ -227,8 +218,6 @@ TABLE = (
         "grad_tail clipped_share loss_spike_share",
         ({"max_grad_norm": Usual()},),
         "Inspect the windows with the largest gradients: they may be outliers.",
-        "Clip gradients: clipnorm=1.0 in Keras, torch.nn.utils.clip_grad_norm_(parameters, 1.0)"
-        " in torch.",
     ),
     Entry(
         "model_complexity",
@@ -345,8 +334,6 @@ TABLE = (
         "cross_entropy_gap train_accuracy",
         ({"loss": Usual()},),
         "Train with the cross-entropy of the logits; apply the softmax only once.",
-        "Train with the cross-entropy of logits (from_logits=True in Keras without a softmax"
-        " layer, torch.nn.CrossEntropyLoss); apply the softmax only once.",
     ),
     Entry(
         "loss",
@@ -374,8 +361,6 @@ TABLE = (
         "val_loss_rise val_loss_lowest_at loss_gap",
         ({"restore_best": True},),
         "Keep the weights of the best epoch.",
-        "Keep the weights of the best epoch: keras.callbacks.EarlyStopping("
-        'monitor="val_loss", patience=20, restore_best_weights=True), or save them in your loop.',
     ),
     Entry(
         "dropout_noise",

@@ -32,9 +32,9 @@ def probe_fit(
     budget = check_budget(budget)
     if report.origin is None or report.record is None:
         raise ArgumentError(
-            "probe re-runs a fit from the snapshots of its record, and this report has none: it is"
-            " of a history alone, of partial_fit, or it was copied, saved or pickled. Fit in this"
-            " process and take fluctuation_ of that estimator; for a module of your own take"
+            "probe repeats a fit of this process, and this report has none: it is of a history"
+            " alone, of partial_fit, or it was copied, saved or pickled. Fit in this process and"
+            " take fluctuation_ of that estimator; for a custom module take"
             " sensorseq.fluctuation.probe_module."
         )
     origin = report.origin
