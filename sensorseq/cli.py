@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import os
+import shlex
 import sys
 import textwrap
 import tomllib
@@ -517,8 +518,17 @@ def train(
     model.set_params(verbose=0)
     with writing(output):
         model.save(output)
+    from sensorseq.fluctuation.cause_words import settings_as_options
+    from sensorseq.fluctuation.console import write_report
+
+    def again(changes: Mapping[str, Any]) -> str:
+        command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
+        command += f" --model {kind.value}" if kind is not Kind.lstm else ""
+        command += f" --seed {seed}" if seed else ""
+        return command + settings_as_options({**given, **changes})
+
     if report is not None:
-        _write_page(report, model, windows, "validation", title=output.name)
+        _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
     verdict = model.fluctuation_
     last = model.history_[model.best_epoch_ - 1]
     result = {
@@ -537,7 +547,7 @@ def train(
     if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
         better = _try_boosting(model, windows)
         result["boosting"] = None if better is None else better._asdict()
-    lines = [str(verdict), "", *_describe_fit(model), f"model written to {output}"]
+    lines = [write_report(verdict, again), "", *_describe_fit(model), f"model written to {output}"]
     if better is not None and better.is_better:
         lines += [
             "",
@@ -612,6 +622,7 @@ def evaluate(
             model,
             windows,
             "test" if folds is None else None,
+            False,
             title=f"{model_file.name} on {windows.name}",
             comparison=comparison,
         )
@@ -1034,12 +1045,22 @@ def _load(path: Path) -> "SensorLSTMClassifier":
 
 
 def _write_page(
-    path: Path, model: "SensorLSTMClassifier", windows: Path, part: str | None, **more: Any
+    path: Path,
+    model: "SensorLSTMClassifier",
+    windows: Path,
+    part: str | None,
+    with_baselines: bool,
+    **more: Any,
 ) -> None:
-    from sensorseq.evaluation.page import PagePart, make_page
+    from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
     from sensorseq.storage.prepared import read_windows
 
-    shown = None if part is None else PagePart.of(model, read_windows(windows), part)
+    shown = None
+    if part is not None:
+        read = read_windows(windows)
+        shown = PagePart.of(model, read, part)
+        if with_baselines and shown is not None:
+            more["comparison"] = compare_on_validation(model, shown, read)
     write_whole(path, make_page(model, shown, **more).encode())
 
 

@@ -42,6 +42,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),
     "onnx": ("deploy/onnx.py",),
+    "jinja2": ("html/",),
     "soxr": ("preprocessing/engine.py",),
     "dask": ("prepare.py",),
     "aeon": ("adapters/aeon.py",),

@@ -1,20 +1,21 @@
-"""One HTML page about a fit: verdict, scores, learning curve, confusions, recordings."""
+"""One HTML page about a fit: verdict, causes, what to do, scores, confusions, recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
 from sensorseq.evaluation.text import P_VALUE, describe_folds, format_p_value
-from sensorseq.fluctuation.curves import describe_band, draw_curves
-from sensorseq.fluctuation.page import make_banner, make_reasons
-from sensorseq.html.style import STYLE
+from sensorseq.fluctuation.cause_words import Command
+from sensorseq.fluctuation.page import describe
+from sensorseq.html.render import render
 from sensorseq.html.svg import sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows
 from sensorseq.windows import WindowSet
@@ -89,8 +90,9 @@ def make_page(
     *,
     title: str,
     comparison: Comparison | None = None,
+    command: Command | None = None,
 ) -> str:
-    """Return a self-contained HTML page, without scripts or downloads, in light and dark.
+    """Return a self-contained HTML page, in light and dark, that needs no script to be read.
 
     Parameters
     ----------
@@ -103,59 +105,92 @@ def make_page(
         Heading, such as the name of the model file.
     comparison : Comparison, optional
         Result of an evaluation: scores, confusions and recordings, next to baselines.
+    command : callable, optional
+        Returns the command line that repeats the fit with changed arguments.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
-    sections = [_verdict(model), _scores(model, evaluation, comparison), _curves(model)]
-    if evaluation is not None:
-        sections += [_matrix(evaluation), _recordings(evaluation)]
-    if part is not None:
-        sections.append(_examples(model, part))
-    sections.append(_facts(model))
-    body = "\n".join(section for section in sections if section)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body><main><h1>{escape(title)}</h1>\n{body}\n</main></body></html>\n"
+    unit = "nats" if model.loss == "cross_entropy" else ""
+    return render(
+        "fit.html",
+        **describe(model.fluctuation_, command, loss_unit=unit),
+        title=title,
+        heading=title,
+        alone=" and ".join(model.features_.names),
+        scores=None if evaluation is None else _scores(model, evaluation, comparison),
+        matrix=None if evaluation is None else _matrix(evaluation),
+        recordings=None if evaluation is None else _recordings(evaluation),
+        examples=None if part is None else _examples(model, part),
+        facts=_facts(model),
     )
 
 
-def _verdict(model: SensorLSTMClassifier) -> str:
-    report = model.fluctuation_
-    return f"<section>{make_banner(report)}{make_reasons(report.explanation)}</section>"
+def compare_on_validation(
+    model: SensorLSTMClassifier,
+    part: PagePart,
+    windows: WindowSet,
+    baselines: Sequence[str] = ("majority", "ridge"),
+) -> Comparison:
+    """Compare a fit with baselines on the validation part; the test part is not read.
+
+    Parameters
+    ----------
+    model : SensorLSTMClassifier
+        Fitted on `windows`.
+    part : PagePart
+        Its validation part.
+    windows : WindowSet
+        All windows; the baselines are fitted on the train part.
+    baselines : sequence of str
+        Names from `sensorseq.evaluation.baselines.BASELINES`.
+    """
+    train, held_out = windows.part("train"), part.windows
+    scored = {
+        name: score_predictions(
+            np.asarray(held_out.y),
+            predict_baseline(name, train, held_out, model.classes_),
+            model.classes_,
+            recording_id=held_out.recording_id,
+            groups=held_out.groups,
+        )
+        for name in baselines
+    }
+    protocol = (
+        f"validation part: {part.evaluation.n_windows} windows of"
+        f" {len(part.evaluation.recordings)} recordings"
+    )
+    return Comparison(part.evaluation, scored, protocol, (_validation_caution(model),))
 
 
 def _scores(
-    model: SensorLSTMClassifier, evaluation: Evaluation | None, comparison: Comparison | None
-) -> str:
-    if evaluation is None:
-        return "<section><h2>Scores</h2><p>There was no validation part.</p></section>"
-    cards = "".join(
-        f'<div class="card"><span class="value">{_percent(evaluation.scores[name])}</span>'
-        f'<span class="name">{_NAMES[name]}</span>'
-        f'<span class="interval">{_interval(evaluation.intervals[name])}</span></div>'
-        for name in METRICS
+    model: SensorLSTMClassifier,
+    evaluation: Evaluation,
+    comparison: Comparison | None,
+) -> dict[str, Any]:
+    what = (
+        f"Measured on the {evaluation.n_windows} validation windows of"
+        f" {len(evaluation.recordings)} recordings."
     )
+    notes: tuple[str, ...] = (_validation_caution(model),)
     if comparison is not None:
-        what = f"{comparison.protocol[0].upper()}{comparison.protocol[1:]}."
+        notes = comparison.notes
+        what = f"{_capital(comparison.protocol)}."
         if comparison.fold_accuracy:
-            folds = describe_folds(comparison)
-            what += f" {folds[0].upper()}{folds[1:]}."
-        notes = "".join(f'<p class="caution">{escape(note)}</p>' for note in comparison.notes)
-        table = _baselines(comparison)
-    else:
-        what = (
-            f"Measured on the {evaluation.n_windows} validation windows of"
-            f" {len(evaluation.recordings)} recordings."
-        )
-        notes = f'<p class="caution">{_validation_caution(model)}</p>'
-        table = ""
-    return (
-        f'<section><h2>Scores</h2><p>{escape(what)}</p><div class="cards">{cards}</div>{notes}'
-        f'{table}<p class="small">95 % intervals from resampling whole groups of recordings,'
-        " because windows of one recording are similar.</p></section>"
-    )
+            what += f" {_capital(describe_folds(comparison))}."
+    return {
+        "words": what,
+        "cards": [
+            (
+                _percent(evaluation.scores[name]),
+                _NAMES[name],
+                _interval(evaluation.intervals[name]),
+            )
+            for name in METRICS
+        ],
+        "notes": notes,
+        "heads": [_NAMES[name] for name in METRICS],
+        "baselines": [] if comparison is None else _baselines(comparison),
+        "p_value": P_VALUE,
+    }
 
 
 def _validation_caution(model: SensorLSTMClassifier) -> str:
@@ -165,7 +200,7 @@ def _validation_caution(model: SensorLSTMClassifier) -> str:
         ways.append("selected the best epoch")
     if model.features_.candidates:
         ways.append("weighed the features")
-    way_out = "Use <code>sensorseq evaluate</code> to score test recordings."
+    way_out = "Use sensorseq evaluate to score test recordings."
     if model.refitted_:
         way_out = f"The scores are by networks that were not trained on them. {way_out}"
     if not ways:
@@ -175,153 +210,89 @@ def _validation_caution(model: SensorLSTMClassifier) -> str:
     )
 
 
-def _baselines(comparison: Comparison) -> str:
+def _baselines(comparison: Comparison) -> list[list[str]]:
     rows = []
     for name, baseline in comparison.baselines.items():
         difference = compare(comparison.model, baseline)["accuracy"]
         rows.append(
-            f"<tr><th>{escape(_NAMES.get(name, name))}</th>"
-            + "".join(f"<td>{_percent(baseline.scores[metric])}</td>" for metric in METRICS)
-            + f"<td>{100 * difference.value:+.1f}"
-            f" {_interval(difference.interval, signed=True)}</td>"
-            f"<td>{escape(format_p_value(difference.p_value))}</td></tr>"
+            [
+                _NAMES.get(name, name),
+                *(_percent(baseline.scores[metric]) for metric in METRICS),
+                f"{100 * difference.value:+.1f} {_interval(difference.interval, signed=True)}",
+                format_p_value(difference.p_value),
+            ]
         )
-    if not rows:
-        return ""
-    heads = "".join(f"<th>{_NAMES[metric]}</th>" for metric in METRICS)
-    return (
-        '<div class="scroll"><table><thead><tr><th>baseline</th>'
-        f"{heads}<th>model minus baseline (accuracy, points)</th><th>p</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="small">p: {escape(P_VALUE)}</p>'
-    )
+    return rows
 
 
-def _curves(model: SensorLSTMClassifier) -> str:
-    report = model.fluctuation_
-    figure = draw_curves(
-        model.history_.to_columns(),
-        n_val=report.n_val,
-        best_epoch=model.best_epoch_,
-        evidence=report.evidence,
-        loss_unit="nats" if model.loss == "cross_entropy" else "",
-    )
-    alone = ""
-    if model.features_.names:
-        kinds = " and ".join(model.features_.names)
-        alone = f"<p>Of the LSTM alone, without the {kinds} features of the linear layer.</p>"
-    return f"<section><h2>Learning curve</h2>{alone}{figure}{describe_band(report.n_val)}</section>"
-
-
-def _matrix(evaluation: Evaluation) -> str:
+def _matrix(evaluation: Evaluation) -> dict[str, Any]:
     names = [str(name) for name in evaluation.classes.tolist()]
-    if len(names) > _MAX_CLASSES:
-        return (
-            f"<section><h2>Confusions</h2><p>{len(names)} classes are too many for a table;"
-            " <code>sensorseq evaluate --json</code> writes the matrix.</p></section>"
-        )
     matrix = evaluation.confusion_matrix
-    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    share = matrix / total
-    rows = []
-    for i, name in enumerate(names):
-        cells = "".join(
-            f'<td class="{"right" if i == j else "wrong"}" style="--share:{share[i, j]:.3f}">'
-            f"{matrix[i, j] or '·'}</td>"
-            for j in range(len(names))
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    rows = [
+        (
+            name,
+            [(f"{share[i, j]:.3f}", matrix[i, j] or "·") for j in range(len(names))],
+            _percent(share[i, i]),
         )
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{_percent(share[i, i])}</td></tr>")
-    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return (
-        f"<section><h2>Confusions</h2><p>Windows by true class (rows)"
-        ' and predicted class (columns).</p><div class="scroll"><table class="matrix"><thead><tr>'
-        f"<th>true \\ predicted</th>{heads}<th>recall</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+        for i, name in enumerate(names)
+    ]
+    return {"names": names, "rows": rows, "is_shown": len(names) <= _MAX_CLASSES}
 
 
-def _recordings(evaluation: Evaluation) -> str:
-    rows = evaluation.recordings
-    shown = sorted(rows, key=lambda row: row.accuracy)[:_MAX_RECORDINGS]
-    if len(rows) <= _MAX_RECORDINGS:
-        shown = list(rows)
-    body = "".join(
-        f"<tr><th>{escape(row.recording_id)}</th><td>{escape(str(row.label or 'several'))}</td>"
-        f'<td class="number">{row.n_windows}</td><td><div class="bar"><span'
-        f' style="width:{100 * row.accuracy:.1f}%"></span></div></td>'
-        f'<td class="number">{_percent(row.accuracy)}</td>'
-        f"<td>{_said(row.label, row.predicted)}</td></tr>"
-        for row in shown
-    )
-    left = len(rows) - len(shown)
-    more = f"<p>{left} more recordings, all at least as good, are not shown.</p>" if left else ""
+def _recordings(evaluation: Evaluation) -> dict[str, Any]:
+    rows = list(evaluation.recordings)
+    shown = rows
+    if len(rows) > _MAX_RECORDINGS:
+        shown = sorted(rows, key=lambda row: row.accuracy)[:_MAX_RECORDINGS]
     right = evaluation.scores["recording_mean"]
-    summary = (
-        f"<p>{100 * right:.0f} % of the recordings are classified correctly by the mean"
-        " probability of their windows.</p>"
+    return {
+        "summary": f"{100 * right:.0f} % of the recordings are classified correctly by the mean"
+        " probability of their windows."
         if np.isfinite(right)
-        else ""
-    )
-    return (
-        f'<section><h2>Recordings</h2>{summary}<div class="scroll">'
-        '<table class="recordings"><thead><tr><th>recording</th><th>class</th><th>windows</th>'
-        '<th colspan="2">windows correct</th><th>recording</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{more}</section>"
-    )
+        else "",
+        "shown": shown,
+        "n_left": len(rows) - len(shown),
+    }
 
 
-def _said(label: Any, predicted: Any) -> str:
-    if label is None:
-        return escape(str(predicted))
-    if label == predicted:
-        return '<span class="good">✓</span>'
-    return f'<span class="bad">✗</span> {escape(str(predicted))}'
-
-
-def _examples(model: SensorLSTMClassifier, part: PagePart) -> str:
+def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     windows = part.windows
     names = list(windows.channels)[:_MAX_CHANNELS]
     X = windows.X if model.scaler_ is None else transform_windows(model.scaler_, windows)
     X = np.asarray(X[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]
-    rows = []
+    classes = []
     for index, label in enumerate(model.classes_.tolist()[:_MAX_CLASSES]):
         cells = [
-            f"<figure>{_spark(X, windows, row, str(label))}"
-            f"<figcaption>{words}</figcaption></figure>"
+            (_spark(X, windows, row, str(label)), *words)
             for row, words in _choose(labels, predicted, part, label, index)
         ]
         if cells:
-            rows.append(
-                f'<h3>{escape(str(label))}</h3><div class="examples">{"".join(cells)}</div>'
-            )
-    legend = "".join(
-        f'<span><svg class="key" viewBox="0 0 26 10" aria-hidden="true">'
-        f'<line class="c{i}" x1="0" x2="26" y1="5" y2="5"/></svg>{escape(name)}</span>'
-        for i, name in enumerate(names)
-    )
+            classes.append((label, cells))
     cut = len(windows.channels) - len(names)
-    more = (
-        f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
-        if cut
-        else ""
-    )
     seconds = ""
     if windows.sample_rate_hz:
         seconds = f" of {windows.n_timesteps / windows.sample_rate_hz:.3g} s"
-    return (
-        f"<section><h2>Example windows</h2><p>For each class, three {escape(part.name)}"
-        f" windows{seconds}: the most confident correct one, the least confident correct one, and"
-        " one the network got wrong. Channels are scaled and share one axis."
-        f'{more}</p><div class="legend">{legend}</div>{"".join(rows)}</section>'
-    )
+    return {
+        "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
+        " one, the least confident correct one, and one the network got wrong. Channels are scaled"
+        " and share one axis."
+        + (
+            f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
+            if cut
+            else ""
+        ),
+        "channels": names,
+        "classes": classes,
+    }
 
 
 def _choose(
     labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
-) -> list[tuple[int, str]]:
-    """Return up to three windows of a class, each with its caption."""
+) -> list[tuple[int, tuple[str, str]]]:
+    """Return up to three windows of a class, each with the two lines of its caption."""
     own = np.flatnonzero(labels == label)
     confidence = part.probability[own, index]
     right = own[predicted[own] == label]
@@ -336,31 +307,33 @@ def _choose(
     if wrong.size:
         row = int(own[np.argmin(np.where(predicted[own] != label, confidence, np.inf))])
         sure = part.probability[row].max()
-        chosen.append((row, f"predicted {escape(str(predicted[row]))}, {sure:.0%} confident"))
-    ids = None if part.windows.recording_id is None else part.windows.recording_id
-    starts = part.windows.start_s
+        chosen.append((row, f"predicted {predicted[row]}, {sure:.0%} confident"))
+    ids, starts = part.windows.recording_id, part.windows.start_s
     return [
         (
             row,
-            words
-            + ("" if ids is None else f"<br>{escape(str(ids[row]))}")
-            + ("" if starts is None else f", {starts[row]:.1f} s"),
+            (
+                words + ("" if starts is None or ids is not None else f", {starts[row]:.1f} s"),
+                ""
+                if ids is None
+                else f"{ids[row]}" + ("" if starts is None else f", {starts[row]:.1f} s"),
+            ),
         )
         for row, words in chosen
     ]
 
 
-def _spark(X: NDArray[np.float64], windows: WindowSet, row: int, label: str) -> str:
+def _spark(X: NDArray[np.float64], windows: WindowSet, row: int, label: str) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))
     if not high > low:
         low, high = low - 1, high + 1
     channels: Sequence[NDArray[np.float64]] = [X[row, keep, c] for c in range(X.shape[2])]
-    return sparkline(channels, (low, high), f"window of class {label}")
+    return Markup(sparkline(channels, (low, high), f"window of class {label}"))
 
 
-def _facts(model: SensorLSTMClassifier) -> str:
+def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
     report, preparation = model.fluctuation_, model.preparation_
     facts: dict[str, str] = {
         "classes": ", ".join(str(name) for name in model.classes_.tolist()),
@@ -383,8 +356,11 @@ def _facts(model: SensorLSTMClassifier) -> str:
             f" at {rate:g} Hz" if rate else ""
         )
         facts["recordings trained on"] = str(len(preparation["recordings"]))
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<section><h2>The fit</h2><dl>{rows}</dl></section>"
+    return facts
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _percent(value: float) -> str:

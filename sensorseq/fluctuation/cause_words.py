@@ -1,4 +1,4 @@
-"""Causes, trials and repairs in words: what the console and the page both say."""
+"""What to do, and causes and trials in words: what the console, the page and the CLI share."""
 
 import math
 import re
@@ -17,38 +17,19 @@ if TYPE_CHECKING:
 
 Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
 
+_LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
 GRADES = {
-    "observed": "the figures speak for it, nothing was tried",
-    "supported": "its own signature is there, and that of its rivals is not",
-    "proved": "its repair does better than the run beyond chance",
-    "repaired": "a whole fit with its repair is calm, and as accurate",
-    "rejected": "what was tried for it does worse than the run",
+    "observed": "the run's figures suggest it; nothing was tried",
+    "supported": "the run's figures suggest it and speak against its rivals",
+    "proved": "its change does better than the run, beyond chance",
+    "repaired": "a whole fit with its change is calm and as accurate",
+    "rejected": "its change does worse than the run",
 }
-OUTCOMES = {
-    "confirmed": "confirmed",
-    "rejected": "rejected",
-    "undecided": "undecided",
-}
-KINDS = {
-    "snapshot": "re-runs from a state of this run",
-    "init": "re-runs from first weights",
-    "race": "trained with other settings",
-    "replay": "replay of single steps",
-    "inference": "no step of training",
-}
-
-
-GENERALIZATION = {  # what `report.generalization` may be: in a headline, and what to do
-    "overfitting": (
-        "overfits",
-        "Keep the weights of the best epoch, and record more groups: more data is the surest"
-        " remedy for overfitting. Dropout and weight decay help less.",
-    ),
-    "not_generalizing": (
-        "does not generalize",
-        "Check that the split and the labels are right, then record more groups: what is learned"
-        " from the training windows does not hold for the validation windows.",
-    ),
+GENERALIZATION = {  # what to do, by what `report.generalization` may be
+    "overfitting": "It overfits. {keep}Record more groups: more data is the surest remedy. Dropout"
+    " and weight decay help less.",
+    "not_generalizing": "It does not generalize. Check the split and the labels, then"
+    " record more groups.",
 }
 
 
@@ -73,9 +54,9 @@ def literal(value: Any) -> str:
     return name if callable(value) and isinstance(name, str) else repr(value)
 
 
-def call(arguments: Mapping[str, Any], between: str = ", ") -> str:
+def call(arguments: Mapping[str, Any]) -> str:
     """Return the call that gives an estimator these arguments."""
-    return f"clf.set_params({keywords(arguments, between)})"
+    return f"clf.set_params({keywords(arguments)})"
 
 
 def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
@@ -138,7 +119,7 @@ class Fix:
     previous : dict
         The values that they replace, as far as they are known.
     is_proved : bool
-        Whether controlled re-runs stand behind it.
+        Whether it was tried and does better than the run.
     status : str
         How sure it is, in words.
     note : str
@@ -161,22 +142,22 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(not_rejected(report)), None)
     is_calm = report.verdict == "normal" and hidden is None
-    if first is not None and first.grade in ("proved", "repaired") and not first.recommendation:
-        words = " ".join(part for part in (first.advice, note) if part)
-        if report.of_module and note.startswith("Take "):
-            words = note  # the advice of a cause would take the same once more
-        if not is_calm and words:
-            return Fix(is_proved=True, status=_proof(report), note=words)
     if is_calm or first is None or not (first.recommendation or first.advice):
-        return Fix(status="nothing is proved to repair it", note=note) if note else None
+        return Fix(status="no change is shown to help", note=note) if note else None
+    is_proved = first.grade in ("proved", "repaired")
+    if first.recommendation and not is_proved:
+        return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
+    if first.recommendation:  # proved, and still nothing was adopted
+        return Fix(first.recommendation, {}, False, _proof(report), note or first.advice)
+    if is_proved:
+        # the advice of a cause may repeat what the note says to take
+        repeats = report.of_module and note.startswith("Take ")
+        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
+        return Fix(is_proved=True, status=_proof(report), note=words)
     if first.name == "unknown":
-        return Fix(status="the cause is not identified", note=note or first.advice)
-    if not first.recommendation and first.grade in ("proved", "repaired"):
-        return Fix(status=_proof(report), note=note or first.advice)
-    if not first.recommendation:
-        status = "not proved" if report.of_module else "no argument of the classifier repairs it"
-        return Fix(status=status, note=first.advice)
-    return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
+        return Fix(status="the cause is unclear", note=note or first.advice)
+    status = "not proved" if report.of_module else "no argument of the classifier repairs it"
+    return Fix(status=status, note=first.advice)
 
 
 def can_probe(report: "FluctuationReport") -> bool:
@@ -187,11 +168,7 @@ def can_probe(report: "FluctuationReport") -> bool:
 def _proof(report: "FluctuationReport") -> str:
     if any(cause.grade == "repaired" for cause in report.causes):
         return f"repaired: {GRADES['repaired']}"
-    trials = () if report.probes is None else report.probes.trials
-    adopted = [trial for trial in trials if trial.outcome == "confirmed"]
-    if any(trial.kind == "race" for trial in adopted):
-        return "does better than the run beyond chance"
-    return "proved by re-runs"
+    return "proved: better than the run"
 
 
 @dataclass(frozen=True)
@@ -240,10 +217,9 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     fix, steps = find_fix(report), []
     if fix is not None:
         steps.append(_fix_step(report, fix, command))
-    generalization = getattr(report, "generalization", None)
-    if generalization in GENERALIZATION:
-        headline, advice = GENERALIZATION[generalization]
-        steps.append(Step("generalize", f"It {headline}. {advice}"))
+    if report.generalization is not None:
+        keep = "" if _keeps_best(report) else "Keep the weights of the best epoch. "
+        steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
     if not steps:
         return []
     if report.probes is not None and report.probes.suspects:
@@ -263,6 +239,17 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     return steps
 
 
+def _keeps_best(report: "FluctuationReport") -> bool:
+    """Whether the weights kept are those of the lowest validation loss."""
+    val_loss = np.array(report.history.get("val_loss", ()), np.float64)
+    if report.best_epoch is None or not np.isfinite(val_loss).any():
+        return False
+    return (
+        report.best_epoch
+        == int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
+    )
+
+
 def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) -> Step:
     mark, _, words = fix.status.partition(": ")
     if not fix.arguments:
@@ -271,7 +258,9 @@ def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) ->
         text = " ".join(part for part in (said and f"{said}.", fix.note) if part)
         return Step("change", text[:1].upper() + text[1:], mark if is_grade else "")
     text = " ".join(part for part in (words and f"{words}.", fix.note) if part)
-    code = f"clf.set_params(\n    {keywords(fix.arguments, ',' + chr(10) + '    ')},\n)"
+    code = call(fix.arguments)
+    if len(code) > _LINE:
+        code = f"clf.set_params(\n    {keywords(fix.arguments, _NEXT)},\n)"
     if fix.is_proved:
         code += "\n# or, from the report that tried it:\nbetter = report.apply()"
     return Step(

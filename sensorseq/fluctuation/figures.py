@@ -1,99 +1,129 @@
-"""The pictures of a page: each a series of the evidence, and a caption that says what it shows."""
+"""The figures of a page: series of the evidence, the race's loss curves, suspect windows."""
 
-from collections.abc import Callable, Collection, Mapping
-from html import escape
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
+from sensorseq.fluctuation.cause_words import likely
+from sensorseq.fluctuation.causes.cause import Suspect, Trial
 from sensorseq.fluctuation.columns import Floats
-from sensorseq.fluctuation.curves import band_of, floats, key
+from sensorseq.fluctuation.curves import band_of, drawable, floats, note_above
 from sensorseq.fluctuation.evidence import MAX_POINTS
-from sensorseq.fluctuation.metrics import local_trend
-from sensorseq.html.svg import Panel
+from sensorseq.fluctuation.run import plural
+from sensorseq.html.svg import Panel, extremes, sparkline
 
-WIDTH, HEIGHT = 420, 230
-_NATS = "loss (nats)"
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report import FluctuationReport
+
+MOST_SUSPECTS = 24  # that are drawn
+MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
+_CHANNELS = 6
+_POINTS = 60  # stretches of a curve
 
 
-def draw_evidence(evidence: Mapping[str, Any], without: Collection[str] = ()) -> list[str]:
-    """Return a figure for each series of the evidence that can be drawn, but for some."""
-    drawn = [draw_one(name, evidence) for name in _FIGURES if name not in without]
-    return [drawing for drawing in drawn if drawing]
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what it shows, in words.
+
+    Parameters
+    ----------
+    picture : Markup
+        The svg element.
+    title, words : str
+        The caption.
+    keys : tuple of (str, str)
+        The legend: style and words.
+    """
+
+    picture: Markup
+    title: str
+    words: str
+    keys: tuple[tuple[str, str], ...] = ()
 
 
-def draw_one(name: str, evidence: Mapping[str, Any]) -> str:
-    """Return the figure of one series; empty where it is not there or cannot be drawn."""
+def place_figures(report: "FluctuationReport") -> tuple[dict[str, Figure], list[Figure]]:
+    """Return a figure for each cause that quotes one, by name, and those of other statistics.
+
+    A figure whose statistics are not in the report is not drawn, and none is drawn twice.
+    """
+    left = {name: drawn for name in _SERIES if (drawn := _draw(name, report.evidence))}
+    of_cause: dict[str, Figure] = {}
+    for cause in report.causes:
+        if cause.grade != "rejected":
+            quoted = [name for name in left if _shows(name, cause.statistics)]
+            if quoted:
+                of_cause[cause.name] = left.pop(quoted[0])
+    return of_cause, [drawn for name, drawn in left.items() if _shows(name, report.statistics)]
+
+
+def _shows(name: str, statistics: Sequence[str] | Mapping[str, Any]) -> bool:
+    return any(statistic.startswith(_SERIES[name][0]) for statistic in statistics)
+
+
+def _draw(name: str, evidence: Mapping[str, Any]) -> Figure | None:
     part = evidence.get(name)
-    draw = _FIGURES.get(name) or _CURVES.get(name)
-    return draw(part) if part and draw is not None else ""
+    return _SERIES[name][1](part) if part else None
 
 
-def _fixed_loss(part: Mapping[str, Any]) -> str:
-    title = "What the model itself does"
-    words = (
-        "Loss of the same training windows after every epoch, measured with dropout off: no luck of"
-        " the draw is in it."
-    )
+def _fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     epochs, values = floats(part["epoch"]), floats(part["value"])
     if not np.isfinite(values).any():
-        return ""
+        return None
     low, high = band_of(part, "band")
-    panel = _panel(title, epochs, [values, low, high], "epoch", _NATS)
+    panel = _panel("What the model itself does", epochs, [values, low, high], "epoch", "nats")
     panel.band(epochs, low, high, "trainband")
-    outside = int(np.sum((values < low) | (values > high)))
-    words += f" {outside} of {len(values)} epochs lie outside the band, to which 95 % of those of a"
-    words += " healthy run keep."
-    keys = [key("measured", "measured"), key("trainband", "a healthy run")]
     panel.line(epochs, values, "measured")
-    return figure(panel, title, words, keys)
+    outside = int(np.sum((values < low) | (values > high)))
+    words = (
+        "Loss of the same training windows after every epoch, with dropout off, so no luck of the"
+        f" draw is in it. {outside} of {len(values)} epochs lie outside the band that holds 95 % of"
+        " a healthy run's epochs."
+    )
+    return _figure(panel, words, ("measured", "measured"), ("trainband", "a healthy run"))
 
 
-def _common_mode(part: Mapping[str, Any]) -> str:
+def _common_mode(part: Mapping[str, Any]) -> Figure | None:
     null, observed = np.sort(floats(part["null"])), part["observed"]
     if observed is None or not np.isfinite([*null, observed]).all() or len(null) < 2:
-        return ""
+        return None
     by = "groups" if part["by"] == "groups" else "windows"
-    share = np.linspace(0, 100, len(null))
-    title = f"Do the {by} jump together?"
     panel = Panel(
-        title,
+        f"Do the {by} jump together?",
         padded(np.array([*null, observed])),
         (0.0, 100.0),
         x_label="jumping together, 1 is not at all",
         y_label="shuffles below (%)",
-        width=WIDTH,
-        height=HEIGHT,
         x_whole=False,
+        **_SIZE,
     )
-    panel.line(null, share, "measured")
+    panel.line(null, np.linspace(0, 100, len(null)), "measured")
     panel.vertical(observed, "limit")
-    above = 100 * float(np.mean(null >= observed * (1 - 1e-9)))  # ties are as much, too
+    above = 100 * float(np.mean(null >= observed * (1 - 1e-9)))  # ties reach as much, too
     as_much = f"{above:.0f} %" if above >= 1 else "less than 1 %"
     words = (
-        f"Variance of the accuracy's steps over that of {by} which change sides on their own:"
-        f" {observed:.3g}. Shifted against each other in time, {by} of this run reach as much in"
-        f" {as_much} of all shuffles. Far to the right of the curve, it is the model that"
-        " jumps."
+        f"Variance of the accuracy's steps, divided by that of {by} that change sides on their own:"
+        f" {observed:.3g}. {as_much} of all shuffles of these {by} in time reach as much. Far to"
+        " the right of the curve, the model itself jumps."
     )
-    keys = [key("measured", f"{by} for themselves"), key("limit", f"this run: {observed:.3g}")]
-    return figure(panel, title, words, keys)
+    keys = ("measured", f"independent {by}"), ("limit", f"this run: {observed:.3g}")
+    return _figure(panel, words, *keys)
 
 
-def _flips(part: Mapping[str, Any]) -> str:
+def _flips(part: Mapping[str, Any]) -> Figure | None:
     rate = np.sort(floats(part["rate"]))[::-1]
     rate = rate[np.isfinite(rate)]
     if not rate.size:
-        return ""
-    title = "Which windows change sides?"
+        return None
     panel = Panel(
-        title,
+        "Which windows change sides?",
         (0.0, 100.0),
         (0.0, max(100 * float(rate.max()) * 1.08, 1.0)),
-        x_label="validation windows, the most restless first (%)",
+        x_label="validation windows, most restless first (%)",
         y_label="epochs with a change (%)",
-        width=WIDTH,
-        height=HEIGHT,
+        **_SIZE,
     )
     panel.line(100 * (np.arange(len(rate)) + 0.5) / len(rate), 100 * rate, "measured")
     words = (
@@ -103,170 +133,155 @@ def _flips(part: Mapping[str, Any]) -> str:
     if rate.any():
         half = int(np.searchsorted(np.cumsum(rate), 0.5 * rate.sum())) + 1
         words += f"; {100 * half / len(rate):.0f} % make half of all changes"
-    words += "."
-    return figure(panel, title, words, [])
+    return _figure(panel, f"{words}.")
 
 
-def _grad_norm(part: Mapping[str, Any]) -> str:
+def _grad_norm(part: Mapping[str, Any]) -> Figure | None:
     steps, values = floats(part["step"]), floats(part["value"])
     shown = values[np.isfinite(values) & (values > 0)]
     if not shown.size:
-        return ""
-    title = "How large are the gradients?"
+        return None
     panel = Panel(
-        title,
+        "How large are the gradients?",
         _ends(steps),
         (float(shown.min()) / 1.3, float(shown.max()) * 1.3),
         x_label="step",
         y_label="gradient norm",
-        width=WIDTH,
-        height=HEIGHT,
         y_log=True,
+        **_SIZE,
     )
     panel.line(steps, values, "measured")
     words = (
-        f"Norm of the gradient before clipping, on a logarithmic axis{_which(steps)}. Half of the"
-        f" points are below {np.median(shown):.3g}, the largest is {shown.max():.3g}:"
+        f"Norm of the gradient before clipping, on a logarithmic axis{_thinned(steps)}. Half of the"
+        f" points are below {np.median(shown):.3g}; the largest is {shown.max():.3g},"
         f" {shown.max() / np.median(shown):.3g} times that."
     )
-    return figure(panel, title, words, [])
+    return _figure(panel, words)
 
 
-def _batch_loss(part: Mapping[str, Any]) -> str:
-    steps, values = floats(part["step"]), floats(part["value"])
-    if not np.isfinite(values).all():
-        return ""
-    title = "Is the loss of the batches wilder than their draw?"
-    words = f"Loss of the batches, measured before their step{_which(steps)}."
-    keys = [key("measured", "each batch")]
-    shown, bounds = [values], None
-    if part.get("floor") is not None:
-        trend, floor = local_trend(values), 1.96 * floats(part["floor"])
-        bounds = trend - floor, trend + floor
-        # A single batch with a huge spread must not flatten the picture.
-        shown += [np.quantile(bounds[0], [0.02]), np.quantile(bounds[1], [0.98])]
-        words += (
-            " The band is what drawing other windows gives by itself, 95 % of it: inside of it, a"
-            " wild curve is only different batches."
-        )
-        keys.append(key("band", "drawing of windows alone"))
-    panel = _panel(title, steps, shown, "step", f"loss of the batch{_unit(part)}")
-    if bounds is not None:
-        panel.band(steps, *bounds, "band")
-    panel.line(steps, values, "measured")
-    return figure(panel, title, words, keys)
-
-
-def _unit(part: Mapping[str, Any]) -> str:
-    unit = part.get("unit", "nats")
-    return f" ({unit})" if unit else ""
-
-
-def _overshoot(part: Mapping[str, Any]) -> str:
+def _overshoot(part: Mapping[str, Any]) -> Figure | None:
     steps, change = floats(part["step"]), floats(part["change"])
     known = np.isfinite(change)
     if not known.any():
-        return ""
-    title = "Do the steps go too far?"
-    panel = _panel(title, steps, [change, np.zeros(1)], "step", f"change of the loss{_unit(part)}")
+        return None
+    unit = part.get("unit", "nats")
+    shown = [change, np.zeros(1)]
+    panel = _panel("Do the steps go too far?", steps, shown, "step", unit, "change of the loss")
     panel.horizontal(0.0, "axis")
-    panel.dots(steps[known & (change <= 0)], change[known & (change <= 0)], "measured")
-    panel.dots(steps[known & (change > 0)], change[known & (change > 0)], "above", 3.0)
-    worse = int((change[known] > 0).sum())
+    for is_there, style, radius in ((change <= 0, "measured", 2.0), (change > 0, "above", 3.0)):
+        panel.dots(steps[known & is_there], change[known & is_there], style, radius)
     words = (
-        f"Loss of a batch right after its own step, less that before: {worse} of {known.sum()}"
-        f" made it worse (larger dots, above the line){_which(steps)}. With momentum, up to a third"
-        " is ordinary."
+        "Change of a batch's loss by its own step:"
+        f" {int((change[known] > 0).sum())} of {known.sum()} made it worse (larger dots, above the"
+        f" line){_thinned(steps)}. With momentum, up to a third is ordinary."
     )
-    return figure(panel, title, words, [])
+    return _figure(panel, words)
 
 
-def _loss(part: Mapping[str, Any]) -> str:
-    epochs, values = floats(part["epoch"]), floats(part["value"])
-    if part.get("band") is None or not np.isfinite(values).any():
-        return ""
-    low, high = band_of(part, "band")
-    panel = _panel("What the training loss does", epochs, [values, low, high], "epoch", _NATS)
-    panel.band(epochs, low, high, "trainband")
-    panel.line(epochs, values, "measured")
-    outside = int(np.sum((values < low) | (values > high)))
+# By name of the series: how the names of its statistics begin, and what draws it.
+_SERIES: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Figure | None]]] = {
+    "fixed_loss": (("fixed_loss", "loss_noise", "excess_plateau"), _fixed_loss),
+    "common_mode": (("val_common_mode", "common_mode"), _common_mode),
+    "flips": (("val_flips", "val_churn"), _flips),
+    "grad_norm": (("grad_", "spike_lift"), _grad_norm),
+    "overshoot": (("overshoot",), _overshoot),
+}
+_SIZE: dict[str, Any] = {"width": 420, "height": 230}
+
+
+def draw_race(trials: Sequence[Trial]) -> Figure | None:
+    """Return the loss curves of the run and of the first settings, on one axis."""
+    run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
+    drawn = [("run", "the run", drawable(run))] + [
+        (f"c{number}", trial.name, drawable(curve))
+        for number, trial in enumerate(trials[:MOST_SETTINGS])
+        for curve in trial.curves.get("B", ())[:1]
+    ]
+    drawn = [(style, name, curve) for style, name, curve in drawn if np.isfinite(curve).any()]
+    if not drawn:
+        return None
+    values = np.concatenate([curve[np.isfinite(curve)] for *_, curve in drawn])
+    first = drawn[0][2][np.isfinite(drawn[0][2])]
+    # Settings that explode must not flatten the other curves.
+    usual = float(np.quantile(first, 0.9))
+    spread = usual - float(first.min()) or abs(usual) or 1.0
+    low = float(values.min())
+    top = max(min(float(values.max()), usual + 4 * spread), low)
+    panel = Panel(
+        "Loss by epoch: the run, and other settings",
+        (0.5, max(len(curve) for *_, curve in drawn) + 0.5),
+        padded(np.array([low, top])),
+        x_label="epoch",
+        y_label="loss (nats)",
+    )
+    note_above(panel, values)
+    won = "c0" if trials[0].outcome == "confirmed" else ""
+    for style, _, curve in drawn:
+        keep = extremes(curve, 2 * _POINTS)
+        panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
     words = (
-        f"Mean over each epoch, as it was drawn. {outside} of {len(values)} epochs lie outside the"
-        " band, to which 95 % of those of a healthy run keep."
+        "Training loss after each epoch, dropout off. Other settings were trained for fewer epochs"
+        " than the run, their schedules compressed; those that only end the run begin where it had"
+        " got to."
     )
-    keys = [key("measured", "measured"), key("trainband", "a healthy run")]
-    return figure(panel, panel.title, words, keys)
+    return _figure(panel, words, *((style, name) for style, name, _ in drawn))
 
 
-def _val_accuracy(part: Mapping[str, Any]) -> str:
-    epochs, values = floats(part["epoch"]), 100 * floats(part["value"])
-    if not np.isfinite(values).any():
-        return ""
-    bands = []
-    for name, style, words in (
-        ("band_sampling", "band", "95 % of windows drawn anew"),
-        ("band_independent", "closeband", "95 % of these, changing sides one by one"),
-    ):
-        if part.get(name) is not None:
-            low, high = (np.clip(100 * bound, 0.0, 100.0) for bound in band_of(part, name))
-            bands.append((low, high, style, words))
-    title = "What its size alone does to the accuracy"
-    shown = [values, *(bound for low, high, *_ in bands for bound in (low, high))]
-    panel = _panel(title, epochs, shown, "epoch", "validation accuracy (%)")
-    for low, high, style, _ in bands:
-        panel.band(epochs, low, high, style)
-    panel.line(epochs, values, "measured")
-    words = "Accuracy of the validation windows after every epoch."
-    if bands:
-        low, high = bands[0][:2]
-        outside = int(np.sum((values < low) | (values > high)))
-        words += f" {outside} of {len(values)} epochs lie outside the widest band."
-    keys = [key("measured", "measured"), *(key(style, said) for *_, style, said in bands)]
-    return figure(panel, title, words, keys)
-
-
-_FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "fixed_loss": _fixed_loss,
-    "common_mode": _common_mode,
-    "flips": _flips,
-    "grad_norm": _grad_norm,
-    "batch_loss": _batch_loss,
-    "overshoot": _overshoot,
-}
-# The curves of the page show these already; beside a cause they are drawn again, alone.
-_CURVES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "loss": _loss,
-    "val_accuracy": _val_accuracy,
-}
-
-
-def _which(steps: Floats) -> str:
-    """Say it where the evidence has not every step."""
-    thinned = len(steps) >= MAX_POINTS
-    return "; of each stretch of steps the largest is drawn" if thinned else ""
-
-
-def figure(panel: Panel, title: str, words: str, keys: list[str]) -> str:
-    """Return a picture with its legend and what it shows, in words."""
-    legend = f'<div class="legend">{"".join(keys)}</div>' if keys else ""
-    return (
-        f"<figure>{panel.render()}{legend}"
-        f"<figcaption><strong>{escape(title)}</strong>{escape(words)}</figcaption></figure>"
+def draw_suspects(suspects: tuple[Suspect, ...]) -> dict[str, Any] | None:
+    """Return what the page shows of windows whose labels look wrong; None without any."""
+    if not suspects:
+        return None
+    shown = suspects[:MOST_SUSPECTS]
+    n_channels = max(len(suspect.values) for suspect in shown)
+    spans = [_span(shown, channel) for channel in range(min(_CHANNELS, n_channels))]
+    words = (
+        f"{plural(len(suspects), 'training window')} look more like another class to networks that"
+        " were not trained on them. Only a person can decide whether a label is wrong: no window"
+        " was deleted and no label was changed."
     )
+    if len(suspects) > MOST_SUSPECTS:
+        words += (
+            f" The worst {MOST_SUSPECTS} of {len(suspects)} are drawn; report.probes.suspects has"
+            " all."
+        )
+    cut = f"; the first {_CHANNELS} of {n_channels} are drawn" if n_channels > _CHANNELS else ""
+    return {
+        "words": words,
+        "shown": [_suspect(suspect, spans) for suspect in shown],
+        "scale": f"Each channel has one scale in all pictures{cut}.",
+    }
 
 
-def _panel(title: str, x: Floats, shown: list[Floats], x_label: str, y_label: str) -> Panel:
-    values = np.concatenate(shown)
+def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, Any]:
+    channels = [
+        (drawable(values) - low) / (high - low)
+        for values, (low, high) in zip(suspect.values, spans, strict=False)
+    ]
+    drawn = [
+        channel[extremes(channel, _POINTS)] for channel in channels if np.isfinite(channel).any()
+    ]
+    place = f"row {suspect.row} of X"
+    if suspect.recording is not None:
+        place += f", of {suspect.recording}"
+    if suspect.start_s is not None and np.isfinite(suspect.start_s):
+        place += f" from {suspect.start_s:.1f} s on"
+    share = likely(suspect.probability)
+    title = f"window {suspect.row}"
+    return {
+        "picture": Markup(sparkline(drawn, (0.0, 1.0), title)) if drawn else "",
+        "label": suspect.label,
+        "rival": suspect.rival,
+        "chance": f"; {share} for its own label" if share else "",
+        "place": place,
+    }
+
+
+def _span(suspects: tuple[Suspect, ...], channel: int) -> tuple[float, float]:
+    """Return what a channel spans over all windows that are drawn."""
+    parts = [drawable(one.values[channel]) for one in suspects if len(one.values) > channel]
+    values = np.concatenate(parts)
     values = values[np.isfinite(values)]
-    return Panel(
-        title,
-        _ends(x),
-        padded(values),
-        x_label=x_label,
-        y_label=y_label,
-        width=WIDTH,
-        height=HEIGHT,
-    )
+    return padded(values) if values.size else (0.0, 1.0)
 
 
 def padded(values: Floats) -> tuple[float, float]:
@@ -276,6 +291,24 @@ def padded(values: Floats) -> tuple[float, float]:
     # of values that are equal up to rounding their size is all there is to go by
     margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
+
+
+def _figure(panel: Panel, words: str, *keys: tuple[str, str]) -> Figure:
+    return Figure(Markup(panel.render()), panel.title, words, keys)
+
+
+def _panel(
+    title: str, x: Floats, shown: list[Floats], x_label: str, unit: str, what: str = "loss"
+) -> Panel:
+    values = np.concatenate(shown)
+    limits = padded(values[np.isfinite(values)])
+    y_label = f"{what} ({unit})" if unit else what
+    return Panel(title, _ends(x), limits, x_label=x_label, y_label=y_label, **_SIZE)
+
+
+def _thinned(steps: Floats) -> str:
+    """Say it where the evidence has not every step."""
+    return "; the largest of each stretch is drawn" if len(steps) >= MAX_POINTS else ""
 
 
 def _ends(x: Floats) -> tuple[float, float]:

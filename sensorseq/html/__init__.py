@@ -1,1 +1,1 @@
-"""Building blocks of the HTML pages: one style sheet and inline SVG."""
+"""HTML pages: Jinja templates, one style sheet, one script, and inline SVG."""

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 from fits import plain_classifier
 from full_disk import run_limited
+from page_reader import Reader
 
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
+from sensorseq.fluctuation.cause_words import list_steps, settings_as_options
+from sensorseq.fluctuation.words import banner_words
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -357,7 +361,7 @@ def test_the_page_is_written(prepared, model, tmp_path, capsys):
     page = tmp_path / "fit.html"
     out = tmp_path / "m"
     assert run(["train", str(prepared), "-o", str(out), *FAST, "--report", str(page)]) == 0
-    assert page.read_text("utf-8").startswith("<!doctype html>")
+    assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
     page = tmp_path / "folds.html"
     folds = ["evaluate", str(model), str(prepared), "--folds", "2", "--no-baselines"]
     assert run([*folds, "--report", str(page), "-q"]) == 0
@@ -365,6 +369,41 @@ def test_the_page_is_written(prepared, model, tmp_path, capsys):
     page = tmp_path / "evaluation.html"
     assert run(["evaluate", str(model), str(prepared), "--report", str(page), "-q"]) == 0
     assert "gradient boosting" in page.read_text("utf-8")
+
+
+def flat(text):
+    """Return text in one line, with plus-minus written in one way."""
+    return " ".join(text.replace("+-", "±").split())
+
+
+@pytest.mark.trains
+def test_the_page_the_text_the_notebook_and_the_command_say_the_same(prepared, tmp_path, capsys):
+    page, out = tmp_path / "fit.html", tmp_path / "model"
+    hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}
+    hot |= {"max_epochs": 40, "hidden_size": 8, "features": None, "refit": None}
+    given = settings_as_options(hot)
+    command = ["train", str(prepared), "-o", str(out), *shlex.split(given)]
+    capsys.readouterr()
+    assert run([*command, "--report", str(page), "-q"]) == 0
+    printed = flat(capsys.readouterr().out)
+    report = SensorLSTMClassifier.load(out).fluctuation_
+    assert report.verdict != "normal"
+    first = next(cause for cause in report.causes if cause.grade != "rejected")
+    step, *_ = list_steps(report, lambda changes: settings_as_options({**hot, **changes}))
+    assert step.code
+    html = page.read_text("utf-8")
+    shown, notebook = Reader(html).text, Reader(report._repr_html_()).text
+    for text in (printed, shown, notebook, flat(str(report))):
+        assert banner_words(report).lower() in text.lower()
+        assert first.title in text
+        assert flat(step.text) in flat(text)
+        is_command = text is printed
+        assert (flat(step.code) in flat(text)) != is_command
+    assert flat(step.command) in printed
+    assert flat(step.command) in shown
+    # what is told for the command line can be run there
+    assert f"sensorseq train {prepared} -o {out}{step.command}" in shown
+    assert "majority class" in shown
 
 
 # What cannot be done.

@@ -17,6 +17,11 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "model.safetensors"
     clf.save(path)
     again = SensorLSTMClassifier.load(path)
+    page = Path(folder) / "report.html"  # templates and styles are package data
+    clf.fluctuation_.to_html(page)
+    assert "What was measured" in page.read_text("utf-8")
 X = windows.part("test").X
 np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-print(f"sensorseq {sensorseq.__version__} from the wheel: trained, saved, loaded, predicted")
+print(
+    f"sensorseq {sensorseq.__version__} from the wheel: trained, saved, loaded, reported, predicted"
+)

@@ -51,7 +51,7 @@ TRIALS = st.builds(
     cause=NAMES,
     name=ODD,
     change=ARGUMENTS,
-    kind=st.sampled_from(["snapshot", "init", "replay", "inference"]) | ODD,
+    kind=st.sampled_from(["race", "snapshot", "inference"]) | ODD,
     outcome=st.sampled_from(["confirmed", "rejected", "undecided"]) | ODD,
     sentence=WORDS,
     noise_ratio=st.none() | NUMBERS,
@@ -60,6 +60,9 @@ TRIALS = st.builds(
         st.sampled_from(["A", "A'", "B"]) | ODD, st.lists(SERIES, max_size=3), max_size=4
     ),
     cost_epochs=NUMBERS,
+    change_error=st.none() | NUMBERS,
+    accuracy_change=st.none() | NUMBERS,
+    accuracy_error=st.none() | NUMBERS,
 )
 PROBES = st.builds(
     Probes,

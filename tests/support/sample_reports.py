@@ -62,14 +62,12 @@ def make_evidence(history, n_val, seed=0):
     }
 
 
-def make_curves(n_pairs, swings, seed=0, n_epochs=12):
-    """Loss after each epoch of the arms A, A' and B, which swing as told."""
+def make_curves(swing, seed=0, n_epochs=12):
+    """Loss after each epoch of the run (A) and of other settings (B), which swing as given."""
     rng = np.random.default_rng(seed)
-    level = 0.6 - 0.006 * np.arange(n_epochs)
-    return {
-        name: [(level + swing * rng.normal(size=n_epochs)).tolist() for _ in range(n_pairs)]
-        for name, swing in zip(("A", "A'", "B"), swings, strict=True)
-    }
+    run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
+    other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
+    return {"A": [run.tolist()], "B": [other.tolist()]}
 
 
 DECAY = {"lr_schedule": "cosine"}
@@ -117,47 +115,55 @@ CAUSES = (
 TRIALS = (
     Trial(
         "learning_rate",
-        "rate decays to nothing",
-        DECAY,
-        "snapshot",
-        "confirmed",
-        "Noise x0.31 in 4 of 4 pairs; the weights as they are end 0.083 nats lower, their average"
-        " no higher.",
-        noise_ratio=0.31,
-        raw_change=-0.083,
-        curves=make_curves(4, (0.10, 0.09, 0.02), seed=1),
-        cost_epochs=21.5,
-    ),
-    Trial(
-        "learning_rate",
-        "learning_rate / 4",
-        {"learning_rate": 2.5e-4},
-        "snapshot",
+        "learning_rate / 10",
+        {"learning_rate": 1e-4},
+        "race",
         "rejected",
-        "Noise x0.42, but the loss ends 0.230 nats higher: it only learns more slowly.",
+        "learning_rate / 10: against the run validation loss higher by 0.23 +- 0.09 nats.",
         noise_ratio=0.42,
         raw_change=0.23,
-        curves=make_curves(3, (0.10, 0.11, 0.04), seed=2),
+        change_error=0.09,
+        accuracy_change=-0.061,
+        accuracy_error=0.022,
+        curves=make_curves(0.04, seed=2),
         cost_epochs=16.0,
     ),
     Trial(
+        "learning_rate",
+        "cosine decay",
+        DECAY,
+        "race",
+        "confirmed",
+        "cosine decay: against the run validation loss lower by 0.21 +- 0.05 nats.",
+        noise_ratio=0.31,
+        raw_change=-0.21,
+        change_error=0.05,
+        accuracy_change=0.041,
+        accuracy_error=0.019,
+        curves=make_curves(0.02, seed=1),
+        cost_epochs=21.5,
+    ),
+    Trial(
         "weight_init",
-        "xavier and orthogonal",
+        "the default first weights",
         {"weight_init": "xavier", "recurrent_init": "orthogonal"},
-        "init",
+        "race",
         "undecided",
-        "After 6 pairs the noise is x0.8, between what would confirm and what would reject it.",
-        noise_ratio=0.8,
-        curves=make_curves(6, (0.10, 0.10, 0.08), seed=3, n_epochs=15),
+        "the default first weights: against the run validation loss lower by 0.04 +- 0.06 nats.",
+        raw_change=-0.04,
+        change_error=0.06,
+        accuracy_change=0.005,
+        accuracy_error=0.018,
+        curves=make_curves(0.08, seed=3, n_epochs=15),
         cost_epochs=30.0,
     ),
     Trial(
-        "gradient_clipping",
-        "clip at 0.8 before the 3 largest spikes",
-        {"max_grad_norm": 0.8},
-        "replay",
+        "optimizer",
+        "the default optimizer",
+        {"optimizer": "adam"},
+        "race",
         "rejected",
-        "1 of 3 spikes shrank by more than 80 %; two were there with clipping as well.",
+        "the default optimizer: the loss was not finite after epoch 3.",
         cost_epochs=0.5,
     ),
     Trial(
@@ -219,7 +225,7 @@ def restless(n_suspects=3):
             suspects=make_suspects(n_suspects),
             repair={"lr_schedule": "cosine", "learning_rate": 3e-3},
             previous={"lr_schedule": "constant", "learning_rate": 1e-3},
-            note="Each change was dropped in turn; without either of them the noise came back.",
+            note="Cosine decay: after 12 epochs its validation loss is lower by 0.21 +- 0.05 nats.",
         ),
     )
 
@@ -253,7 +259,11 @@ def unproved():
         CAUSES[-1],
     )
     probes = replace(
-        full.probes, trials=trials, repair={}, previous={}, note="No change passed its stop rule."
+        full.probes,
+        trials=trials,
+        repair={},
+        previous={},
+        note="No change passed its stop rule.",
     )
     return replace(full, causes=causes, probes=probes)
 

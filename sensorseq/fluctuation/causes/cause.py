@@ -47,6 +47,10 @@ class Trial:
         epoch, one list for each training.
     cost_epochs : float
         Training it took, in epochs of the run.
+    change_error : float or None
+        Standard error of `raw_change` over groups.
+    accuracy_change, accuracy_error : float or None
+        Validation accuracy with the change minus that without, a fraction, and its standard error.
     """
 
     cause: str
@@ -59,6 +63,9 @@ class Trial:
     raw_change: float | None = None
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     cost_epochs: float = 0.0
+    change_error: float | None = None
+    accuracy_change: float | None = None
+    accuracy_error: float | None = None
 
 
 @dataclass(frozen=True)

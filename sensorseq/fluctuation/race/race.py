@@ -146,16 +146,23 @@ class RaceResult:
             kind=KIND,
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
             sentence=f"{option.name}: {said}.",
-            noise_ratio=gain.movement if math.isfinite(gain.movement) else None,
-            raw_change=-gain.nats if math.isfinite(gain.nats) else None,
+            noise_ratio=_finite(gain.movement),
+            raw_change=_finite(-gain.nats),
             curves={"A": [self.run_loss], "B": [self._curve(entry)]},
             cost_epochs=entry.cost_epochs,
+            change_error=_finite(gain.error),
+            accuracy_change=_finite(gain.accuracy),
+            accuracy_error=_finite(gain.accuracy_error),
         )
 
     @staticmethod
     def _curve(entry: Entry) -> list[float]:
         """Return the training loss, from the epoch on at which the training began."""
         return [math.nan] * entry.first_epoch + [float(v) for v in entry.result.fixed_loss]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class Judge:

@@ -1,0 +1,54 @@
+"""render: fill a template of this package. Pages need no other file and no network."""
+
+import base64
+import functools
+import hashlib
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page or a fragment. All text is escaped, except `Markup`.
+
+    Parameters
+    ----------
+    template : str
+        Name of a file in the folder of templates.
+    **values
+        What the template uses.
+    """
+    return _environment().get_template(template).render(values)
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sensorseq.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["signs"] = _signs
+    script = _read("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "style": Markup(_read("style.css")),
+        "script": Markup(script),
+        # the page may run its own script and no other, whatever a name in the history holds
+        "policy": Markup(
+            f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        ),
+    }
+    return environment
+
+
+def _read(name: str) -> str:
+    return resources.files("sensorseq.html").joinpath(name).read_text("utf-8").strip()
+
+
+def _signs(text: Any) -> str:
+    return str(text).replace("+-", "±")
