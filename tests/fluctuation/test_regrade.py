@@ -54,6 +54,13 @@ def test_without_a_proof_what_is_unknown_stays_unknown():
     assert "preprocessing, has 15 % only." in first.evidence
 
 
+def test_what_needs_no_training_to_be_excluded_is_listed_as_rejected():
+    passed = Trial("evaluation_not_deterministic", "twice", {}, "inference", "rejected", "Same.")
+    *_, last = regrade(RANKED, [passed, trial("optimizer", "rejected")], [])
+    assert (last.name, last.grade, last.evidence) == (passed.cause, "rejected", "Same.")
+    assert "optimizer" not in {part.name for part in regrade(RANKED, [passed], [])}
+
+
 def test_a_change_of_several_arguments_grades_no_cause():
     several = proof("unknown", names_cause=False, batch_size=32)
     found = regrade(RANKED, [trial("unknown", "confirmed")], [several])

@@ -10,6 +10,7 @@ from sensorseq.fluctuation.probes.proof import Proof
 
 PROVED_ODDS, REJECTED_ODDS = 15.0, 0.1  # by which a proof or failed trials change the odds
 NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
+EXCLUDED = ("inference", "rejected")  # such a trial excludes a cause for good, and it is listed
 
 
 def regrade(
@@ -37,7 +38,8 @@ def regrade(
     """
     proved = {proof.cause: proof for proof in reversed(proofs) if proof.names_cause}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
-    for name in proved:
+    excluded = [one.cause for one in trials if (one.kind, one.outcome) == EXCLUDED]
+    for name in (*proved, *excluded):
         known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
     places = {proof.cause: place for place, proof in enumerate(proofs)}
     silent = {name for proof in proofs if not proof.names_cause for name in proof.trials}
