@@ -225,11 +225,10 @@ def _descent(run: Run, movement: Movement) -> list[Statement]:
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
         return [say("flat", epoch=since, n_epochs=run.n_epochs)]
-    last = loss[-max(len(loss) // 3, 8) :]
-    _, high = metrics.slope_interval(last)
-    if high >= 0:
-        return []
+    last = loss[-max(len(loss) // 3, 8) :]  # longer than the plateau, so it falls or rises
     fall = -10 * metrics.theil_sen_slope(last)
+    if fall <= 0:
+        return []
     level = float(np.median(last)) + 0.1 * run.log_classes
     return [say("still_falls", fall=fall) if fall > STILL_FALLS * level else say("hardly_falls")]
 

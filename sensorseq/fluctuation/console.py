@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sensorseq.fluctuation.cause_words import Command, Step, cost_words, likely, list_steps
 from sensorseq.fluctuation.causes.cause import Cause, Family
+from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.statements import of_topic
 from sensorseq.fluctuation.words import answer, banner_words, sizes
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
-_UNKNOWN = "unknown"
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
 
@@ -120,10 +120,10 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     for family in families:
         members = [cause for cause in family.causes if cause.grade != "rejected"]
         chance = likely(family.confidence)
-        name = " ".join(family.name.split()) or "?"
-        title = f"{name}, {chance}" if members and chance and family.name != _UNKNOWN else ""
+        name = FAMILIES.get(family.name, family.name)
+        title = f"{name}, {chance}" if members and chance and family.name != UNKNOWN else ""
         for cause in family.causes:
-            mark = {cause.grade == "rejected": "-", cause.name == _UNKNOWN: "?"}.get(True, "")
+            mark = {cause.grade == "rejected": "-", cause.name == UNKNOWN: "?"}.get(True, "")
             rank += not mark
             lines = _wrap("", title) if title else []
             title = ""

@@ -84,20 +84,6 @@ def theil_sen_slope(values: ArrayLike) -> float:
     return float(np.median(_pairwise_slopes(check_series(values, 2))))
 
 
-def slope_interval(values: ArrayLike, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of the Theil-Sen slope, per epoch, by Kendall's rank statistic.
-
-    At least three epochs; where the noise of neighbours correlates, the interval is too narrow. `z`
-    is the two-sided point of the normal distribution.
-    """
-    series = check_series(values, 3)
-    slopes = np.sort(_pairwise_slopes(series))
-    half_width = z * _kendall_sd(min(len(series), _MAX_PAIRWISE_POINTS))
-    low = int(max((len(slopes) - half_width) / 2, 0))
-    high = int(min((len(slopes) + half_width) / 2, len(slopes) - 1))
-    return float(slopes[low]), float(slopes[high])
-
-
 def _pairwise_slopes(series: Floats) -> Floats:
     epochs = np.arange(len(series), dtype=np.float64)
     if len(series) > _MAX_PAIRWISE_POINTS:

@@ -162,11 +162,6 @@ def part(name: str) -> str:
     return "Validation" if name.startswith("val_") else "Training"
 
 
-def points(fraction: float) -> str:
-    """Return a fraction in points, or per cent, of accuracy."""
-    return f"{100 * fraction:.1f}"
-
-
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -262,24 +262,6 @@ def test_bad_input_is_named(call, says):
 # --- plateau, tails -----------------------------------------------------------------------------
 
 
-@given(values=st.lists(st.floats(-100, 100), min_size=5, max_size=50, unique=True).map(np.array))
-def test_interval_of_the_slope_is_that_of_scipy(values):
-    expected = stats.theilslopes(values, alpha=0.95)
-    low, high = metrics.slope_interval(values)
-    slopes = np.sort(
-        [
-            (values[j] - values[i]) / (j - i)
-            for i in range(len(values))
-            for j in range(i + 1, len(values))
-        ]
-    )
-    # The two may round a rank to different sides: at most one slope apart.
-    for ours, theirs in ((low, expected.low_slope), (high, expected.high_slope)):
-        ranks = np.searchsorted(slopes, [ours, theirs])
-        assert abs(int(ranks[0]) - int(ranks[1])) <= 1
-    assert low <= metrics.theil_sen_slope(values) <= high
-
-
 @given(values=st.lists(st.floats(-100, 100), min_size=3, max_size=25, unique=True).map(np.array))
 def test_plateau_is_the_longest_end_that_a_rank_test_calls_trendless(values):
     def is_flat(part):

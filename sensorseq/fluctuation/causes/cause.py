@@ -172,7 +172,7 @@ def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
     return tuple(
         Family(
             name,
-            max(max(cause.family_confidence, cause.confidence) for cause in group),
+            max(max(float(c.family_confidence), float(c.confidence)) for c in group),
             tuple(group),
         )
         for name, group in members.items()
@@ -332,5 +332,5 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
 def _costs_accuracy(cause: Cause) -> bool:
     if cause.name in DESCRIPTIVE or cause.grade == "rejected":
         return False
-    likely = max(cause.family_confidence, cause.confidence) >= IDENTIFIED
+    likely = max(float(cause.family_confidence), float(cause.confidence)) >= IDENTIFIED
     return likely or cause.grade in ("proved", "repaired")
