@@ -76,7 +76,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise of the loss of fixed training windows over the second half, in nats; None if bad."""
+        """Noise of the loss of fixed training windows, second half, in nats; None if not finite."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]
@@ -154,6 +154,7 @@ class Normal:
         self.sd = sd
 
     def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
         tensor.normal_(0.0, self.sd, generator=generator)
 
 
@@ -164,6 +165,7 @@ class Gain:
         self.gain = gain
 
     def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
         tensor.normal_(0.0, self.gain / tensor.shape[-1] ** 0.5, generator=generator)
 
 

@@ -24,7 +24,7 @@ from verdict.runs import Evidence, save
 
 HEALTHY_GAP = 0.03  # of the best level: less, and calm, is healthy, and has few resets done
 OF_HEALTHY = (SAME, ALL_DEFAULTS, COSINE)
-DEFAULT_EPOCHS = 40
+DEFAULT_EPOCHS = 30
 NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
 
 
@@ -100,8 +100,10 @@ def measure_draw(
     for run in planned:
         if (name := _name(part, number, run)) not in done:
             row = {"name": name, "part": part, "draw": number, "data": _data(part, number)}
-            row |= measure_run(run, fits[run.slot], drawn, parts[run.slot], known, number)
+            told, again = measure_run(run, fits[run.slot], drawn, parts[run.slot], known, number)
+            row |= told
             save(_evidence(row, parts[run.slot], fits[run.slot]), records / f"{name}.npz")
+            save(_evidence(row, parts[run.slot], again), records / f"{name}-again.npz")
             yield row
 
 
@@ -115,8 +117,8 @@ def _data(part: str, number: int) -> str:
 
 def measure_run(
     run: Planned, of_run: Fit, drawn: Parts, parts: Parts, known: Mapping[str, float], number: int
-) -> dict[str, Any]:
-    """Do the resets of a run, and return its row."""
+) -> tuple[dict[str, Any], Fit]:
+    """Do the resets of a run, and return its row, and the same run from another seed."""
     started = time.perf_counter()
     report = of_run.classifier.fluctuation_
     n_train, n_steps = parts.train.X.shape[:2]
@@ -137,13 +139,15 @@ def measure_run(
             continue
         of_data = parts if reset.change == run.change else change_parts(drawn, reset.change, number)
         seed = seed_of(number, run.slot) + 10 + place
-        again = fit(of_data, reset.settings, seed, every_epoch=reset.name == SAME, judged=False)
+        is_same = reset.name == SAME
+        again = fit(of_data, reset.settings, seed, every_epoch=is_same, judged=is_same)
         outcomes[reset.name] = _outcome(again, reset.cause)
-        if reset.name == SAME:
+        if is_same:
+            same = again
             at_best = {"cause": "early_stopping", "level": again.level_at_best}
             outcomes["early_stopping: best epoch"] = outcomes[SAME] | at_best
     told = report.to_dict()
-    return {
+    row = {
         "role": run.role,
         "cause": cause,
         "kind": "" if injected is None else injected.fault.kind,
@@ -164,6 +168,7 @@ def measure_run(
         "fit_s": of_run.fit_s,
         "row_s": of_run.fit_s + time.perf_counter() - started,
     }
+    return row, same
 
 
 def _outcome(of: Fit, cause: str) -> dict[str, Any]:

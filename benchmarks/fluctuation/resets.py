@@ -11,7 +11,7 @@ REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # of accuracy on fresh windows
 CALM_NATS = 0.022  # the movement of a healthy run's loss of fixed training windows
 CALMED = 0.5  # of its movement
 RATES = {"x10": 10.0, "x3": 3.0, "/3": 1 / 3, "/10": 0.1}
-WIDEST, LONGEST_RESET_S = 128, 2.0
+WIDEST, LONGEST_RESET_S = 96, 0.9
 SAME = "the same, another seed"
 ALL_DEFAULTS = "all defaults"
 COSINE = "learning_rate: cosine"
@@ -107,7 +107,7 @@ def all_defaults(settings: Mapping[str, Any]) -> Settings:
 
 
 def is_calm(movement: float | None) -> bool:
-    """Tell whether a fit, of which None means that its loss was not finite, moves no more than due."""
+    """Tell whether a fit moves no more than a healthy one; None is of a loss that is not finite."""
     return movement is not None and movement <= CALM_NATS
 
 

@@ -70,8 +70,8 @@ def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
     change : mapping
         `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
         training and validation labels that become any other class, or always the next. `shift`:
-        offset of validation groups, up to so many standard deviations; `gain`: their factor. `n_val`:
-        validation windows left.
+        offset of validation groups, up to so many standard deviations; `gain`: their factor.
+        `n_val`: validation windows left.
     seed : int
         Of what is random.
     """
@@ -90,7 +90,9 @@ def _relabel(parts: Parts, share: float, rng: Rng, step: Callable[[int, int], An
 
     def relabel(part: Windows) -> Windows:
         hit = rng.random(len(part)) < share
-        return replace(part, y=np.where(hit, (part.y + step(n_classes, len(part))) % n_classes, part.y))
+        return replace(
+            part, y=np.where(hit, (part.y + step(n_classes, len(part))) % n_classes, part.y)
+        )
 
     return replace(parts, train=relabel(parts.train), validation=relabel(parts.validation))
 
@@ -109,9 +111,7 @@ def _of_groups(parts: Parts, draw_one: Callable[[int], Any]) -> Any:
 
 
 def _shift(parts: Parts, most: float, rng: Rng) -> Parts:
-    size = _of_groups(
-        parts, lambda n: most * rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n)
-    )
+    size = _of_groups(parts, lambda n: most * rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n))
     X = parts.validation.X + size * parts.train.X.std(axis=(0, 1))
     return replace(parts, validation=replace(parts.validation, X=X))
 
