@@ -268,7 +268,7 @@ def tiny(monkeypatch):
     whole = resets.list_resets
     monkeypatch.setattr(generate, "plan_draw", plan_draw)
     monkeypatch.setattr(generate, "list_resets", lambda *a, **k: whole(*a, **k)[:4])
-    monkeypatch.setattr(generate, "DEFAULT_EPOCHS", 3)
+    monkeypatch.setitem(generate.TUNED, "max_epochs", 3)
     monkeypatch.setitem(windows.SETS_OF, "calibration", ("sinusoids", "pulses"))
 
 
