@@ -6,36 +6,49 @@ bench_diagnosis.py --table --work FOLDER                                # result
 """
 
 import argparse
+import gzip
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from common.results_file import write_results
+from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
 from fluctuation.score import answer_of, describe, format_line, score
 
+ROWS = "diagnosis_rows.jsonl.gz"
 
-def write_table(work: Path, *, keep: bool) -> None:
-    """Judge the records of the test again, and write the results."""
-    learned = list(read_rows(work / "calibration.jsonl").values())
-    records = work / "records"
-    of_part = {
-        "calibration": learned,
-        "test": list(read_rows(work / "test.jsonl").values()),
-    }
-    for part, rows in of_part.items():
-        if not rows:
-            continue
-        answers = {row["name"]: answer_of(row, records / f"{row['name']}.npz") for row in rows}
-        again = {row["name"]: answer_of(row, records / f"{row['name']}-again.npz") for row in rows}
-        lines = score(rows, answers, learned if part == "test" else (), again)
+
+def judged(work: Path, part: str) -> list[dict[str, Any]]:
+    """Return the rows of a part, each with what is answered now from its record."""
+    rows = []
+    for name, row in read_rows(work / f"{part}.jsonl").items():
+        answers = [answer_of(row, work / "records" / f"{name}{end}.npz") for end in ("", "-again")]
+        rows.append(row | {"answers": answers})
+    return rows
+
+
+def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
+    """Return the lines of the table, from rows with their answers."""
+    first, again = ({row["name"]: row["answers"][k] for row in rows} for k in (0, 1))
+    return score(rows, first, learned, again)
+
+
+def write_table(work: Path, *, keep: bool, folder: Path = RESULTS) -> None:
+    """Judge all records again; print the lines of both parts, and write those of the test."""
+    calibration, test = (judged(work, part) for part in ("calibration", "test"))
+    for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
         print(f"{part}: {len(rows)} runs")
+        lines = lines_of(rows, learned) if rows else []
         for line in lines:
             print(format_line(line))
-        if part == "test":
-            facts = {"learned": describe(learned), "judged": describe(rows)}
-            write_results("diagnosis", lines, partial=not keep, **facts)
+    if keep:
+        facts = {"learned": describe(calibration), "judged": describe(test)}
+        write_results("diagnosis", lines, partial=False, folder=folder, **facts)
+        text = "".join(json.dumps(row) + "\n" for row in (*calibration, *test))
+        (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

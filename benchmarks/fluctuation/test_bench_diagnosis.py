@@ -1,5 +1,6 @@
 """The benchmark of diagnosis: faults, resets, what is true of a row, and that it resumes."""
 
+import gzip
 import json
 from dataclasses import replace
 
@@ -301,3 +302,22 @@ def test_a_run_that_was_stopped_gives_the_same_rows(tiny, tmp_path, capsys):
     capsys.readouterr()
     assert bench_diagnosis.main(["--work", str(whole), "--show"]) == 0
     assert "healthy, called sick" in capsys.readouterr().out
+
+    (whole / "test.jsonl").write_text((whole / "calibration.jsonl").read_text())
+    bench_diagnosis.write_table(whole, keep=True, folder=tmp_path)
+    _check_table(tmp_path)
+
+
+def _check_table(folder):
+    table = json.loads((folder / "diagnosis.json").read_text())
+    text = gzip.decompress((folder / bench_diagnosis.ROWS).read_bytes()).decode()
+    rows = [json.loads(line) for line in text.splitlines()]
+    half = table["environment"]["learned"]["runs"]
+    lines = bench_diagnosis.lines_of(rows[half:], rows[:half])
+    assert json.loads(json.dumps(lines)) == table["rows"]
+
+
+def test_the_committed_table_is_what_the_committed_rows_say():
+    if not (bench_diagnosis.RESULTS / "diagnosis.json").exists():
+        pytest.skip("nothing was measured yet")
+    _check_table(bench_diagnosis.RESULTS)
