@@ -16,18 +16,17 @@ from typing import Any
 import torch
 from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
-from fluctuation.score import answer_of, describe, format_line, score
+from fluctuation.score import answers_of, describe, format_line, score
 
 ROWS = "diagnosis_rows.jsonl.gz"
 
 
-def judged(work: Path, part: str) -> list[dict[str, Any]]:
-    """Return the rows of a part, each with what is answered now from its record."""
-    rows = []
-    for name, row in read_rows(work / f"{part}.jsonl").items():
-        answers = [answer_of(row, work / "records" / f"{name}{end}.npz") for end in ("", "-again")]
-        rows.append(row | {"answers": answers})
-    return rows
+def judged(work: Path, part: str, borealtc: Path | None) -> list[dict[str, Any]]:
+    """Return the rows of a part, each with what is answered now from its records."""
+    return [
+        row | {"answers": answers_of(row, work / "records", borealtc)}
+        for row in read_rows(work / f"{part}.jsonl").values()
+    ]
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
@@ -36,9 +35,11 @@ def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] =
     return score(rows, first, learned, again)
 
 
-def write_table(work: Path, *, keep: bool, folder: Path = RESULTS) -> None:
+def write_table(
+    work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
+) -> None:
     """Judge all records again; print the lines of both parts, and write those of the test."""
-    calibration, test = (judged(work, part) for part in ("calibration", "test"))
+    calibration, test = (judged(work, part, borealtc) for part in ("calibration", "test"))
     for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
         print(f"{part}: {len(rows)} runs")
         lines = lines_of(rows, learned) if rows else []
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.table or options.show:
-        write_table(options.work, keep=options.table)
+        write_table(options.work, keep=options.table, borealtc=options.borealtc)
         return 0
     draws = range(options.first, options.first + options.draws)
     generate(options.data, draws, options.work, options.borealtc)

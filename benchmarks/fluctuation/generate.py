@@ -1,10 +1,10 @@
 """Rows of the benchmark of diagnosis: one a run, with the outcomes of its single resets.
 
 A draw of windows gets two runs with settings drawn at random, two near-tuned twins with one cause
-reset badly, and in every second draw a healthy one. The best level known of a draw is that of the
-fits of all of them, their twins and settings that were tuned by hand. A row is one line of a JSON
-file; the record of its run lies in a file of its own, so that features can be computed again
-without training.
+reset badly, and a healthy one (of the calibration in every second draw). The best level known of a
+draw is that of the fits of all of them, their twins and settings that were tuned by hand. A row is
+one line of a JSON file; the record of its run lies in a file of its own, so that features can be
+computed again without training.
 """
 
 import json
@@ -62,8 +62,9 @@ def plan_draw(part: str, number: int, n_train: int, n_steps: int) -> list[Planne
         planned.append(Planned(2 * place, NATURAL, drawn, {}))
         fault = FAULTS[order[(2 * number + place) % len(FAULTS)]]
         planned.append(_injected(2 * place + 1, INJECTED, inject(fault, rng, n_train, n_steps)))
-    if number % 2:
-        fault = BENIGN[number // 2 % len(BENIGN)]
+    every = 1 if part == "test" else 2
+    if number % every == every - 1:
+        fault = BENIGN[number // every % len(BENIGN)]
         planned.append(_injected(4, HEALTHY, inject(fault, rng, n_train, n_steps)))
     return planned
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from fluctuation.configuration import ConfigurationGuess, largest_deviation
 from fluctuation.faults import FAMILIES
-from fluctuation.fits import DEFAULTS, FIXED
+from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
 from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, SAME
 from fluctuation.truth import (
@@ -23,11 +23,11 @@ from fluctuation.truth import (
     repaired_by,
     right_causes,
 )
+from fluctuation.windows import change_parts, draw_short_windows
 from scipy.stats import binomtest
 from verdict.runs import load
 
 from sensorseq.estimator.report import make_report
-from sensorseq.fluctuation.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
 
@@ -37,24 +37,28 @@ OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh wind
 Answer = tuple[str, str]  # verdict and first family, "" where none is named
 
 
-def answer_of(row: Row, path: Path) -> Answer:
-    """Judge the record of a run again, and return the verdict and the first family."""
-    run = load(path)
-    settings = {**DEFAULTS, **FIXED, **row["settings"]}
-    report = make_report(
-        History(run.rows),
-        settings["loss"],
-        CLASSIFICATION,
-        record=run.record,
-        arguments=settings,
-        **run.facts,
-    )
-    return report.verdict, first_family(report)
-
-
-def first_family(report: FluctuationReport) -> str:
-    """Return the family that a report names first."""
-    return getattr(report, "family", None) or ""
+def answers_of(row: Row, records: Path, borealtc: Path | None) -> list[Answer]:
+    """Judge the records of a run, and of the same from another seed, as the classifier does now."""
+    drawn = draw_short_windows(row["part"], row["draw"], borealtc)
+    parts = change_parts(drawn, row["change"], row["draw"])
+    # what a classifier finds in the data, of a fit as short as can be
+    short = {"max_epochs": 1, "hidden_size": 1, "num_layers": 1}
+    classifier = fit(parts, row["settings"] | short, row["seed"], judged=False).classifier
+    arguments = classifier.get_params(deep=False) | {of: row["settings"][of] for of in short}
+    answers = []
+    for end in ("", "-again"):
+        run = load(records / f"{row['name']}{end}.npz")
+        report = make_report(
+            History(run.rows),
+            arguments["loss"],
+            CLASSIFICATION,
+            record=run.record,
+            arguments=arguments,
+            best_epoch=run.facts["best_epoch"],
+            **classifier._report_facts,
+        )
+        answers.append((report.verdict, getattr(report, "family", None) or ""))
+    return answers
 
 
 def score(
