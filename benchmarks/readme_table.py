@@ -306,6 +306,7 @@ def diagnosis_table(results: dict) -> str:
             *table("seeds", "the same first family from another seed; runs"),
             *table("repairs", "strictly repaired by; runs"),
             *table("harmed", "harmed by; runs"),
+            *table("ceiling", "what could be reached; runs"),
             note,
         )
     )

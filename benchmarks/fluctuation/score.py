@@ -10,7 +10,7 @@ from fluctuation.configuration import ConfigurationGuess, largest_deviation
 from fluctuation.faults import FAMILIES
 from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
-from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, SAME
+from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME
 from fluctuation.truth import (
     MOVES,
     Row,
@@ -196,7 +196,13 @@ def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 for row in rows
             ]
             lines.append({"table": "harmed", "runs": "all", "who": name, **_share(harmed)})
-    return lines
+    twins = [
+        row["known"][twin] >= best_of(row) - REPAIRED
+        for row in sick
+        if (twin := f"twin {row['name'].rpartition('-')[2]}") in row["known"]
+    ]
+    ceiling = {"runs": "sick after an injection", "who": "the tuned twin, by its level alone"}
+    return [*lines, {"table": "ceiling", **ceiling, **_share(twins)}]
 
 
 def describe(rows: Sequence[Row]) -> dict[str, Any]:
