@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from fluctuation.configuration import ConfigurationGuess, largest_deviation
-from fluctuation.faults import FAMILIES
+from fluctuation.faults import FAMILIES, FAMILY_OF
 from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
 from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME
@@ -57,7 +57,8 @@ def answers_of(row: Row, records: Path, borealtc: Path | None) -> list[Answer]:
             best_epoch=run.facts["best_epoch"],
             **classifier._report_facts,
         )
-        answers.append((report.verdict, getattr(report, "family", None) or ""))
+        named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
+        answers.append((report.verdict, next(named, "")))
     return answers
 
 
