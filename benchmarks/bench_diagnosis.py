@@ -16,17 +16,9 @@ from typing import Any
 import torch
 from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
-from fluctuation.score import answers_of, describe, format_line, score
+from fluctuation.score import describe, format_line, judged, score
 
 ROWS = "diagnosis_rows.jsonl.gz"
-
-
-def judged(work: Path, part: str, borealtc: Path | None) -> list[dict[str, Any]]:
-    """Return the rows of a part, each with what is answered now from its records."""
-    return [
-        row | {"answers": answers_of(row, work / "records", borealtc)}
-        for row in read_rows(work / f"{part}.jsonl").values()
-    ]
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
@@ -39,7 +31,13 @@ def write_table(
     work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
 ) -> None:
     """Judge all records again; print the lines of both parts, and write those of the test."""
-    calibration, test = (judged(work, part, borealtc) for part in ("calibration", "test"))
+    calibration, test = (
+        [
+            judged(row, work / "records", borealtc)
+            for row in read_rows(work / f"{part}.jsonl").values()
+        ]
+        for part in ("calibration", "test")
+    )
     for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
         print(f"{part}: {len(rows)} runs")
         lines = lines_of(rows, learned) if rows else []

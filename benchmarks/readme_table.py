@@ -302,6 +302,7 @@ def diagnosis_table(results: dict) -> str:
     return "\n".join(
         (
             *table("family first", "the first family is right; runs that"),
+            *table("where named", "the same, where the report names a family"),
             *table("verdict", "verdict; runs"),
             *table("seeds", "the same first family from another seed; runs"),
             *table("repairs", "strictly repaired by; runs"),

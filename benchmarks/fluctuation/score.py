@@ -18,6 +18,7 @@ from fluctuation.truth import (
     fails,
     families_of,
     fresh_movement,
+    is_healthy,
     is_sick,
     moves_or_fails,
     repaired_by,
@@ -37,8 +38,11 @@ OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh wind
 Answer = tuple[str, str]  # verdict and first family, "" where none is named
 
 
-def answers_of(row: Row, records: Path, borealtc: Path | None) -> list[Answer]:
-    """Judge the records of a run, and of the same from another seed, as the classifier does now."""
+def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
+    """Return a row with what the classifier answers now on its records, of two seeds each.
+
+    And with the accuracy of a constant guess on the fresh windows.
+    """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
     # what a classifier finds in the data, of a fit as short as can be
@@ -59,7 +63,8 @@ def answers_of(row: Row, records: Path, borealtc: Path | None) -> list[Answer]:
         )
         named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
         answers.append((report.verdict, next(named, "")))
-    return answers
+    counts = np.bincount(parts.fresh.y)
+    return {**row, "answers": answers, "guess": float(counts.max() / counts.sum())}
 
 
 def score(
@@ -97,6 +102,9 @@ def score(
         for who, of in hits.items():
             line = {"table": "family first", "runs": what, "who": who, **_share(of)}
             lines.append(line | {"p": mcnemar(hits[OURS], of) if who != OURS else None})
+        said = [name for name in right if named[OURS][name]]
+        of_named = [named[OURS][name] in right[name] for name in said]
+        lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})
     return [*lines, *_verdicts(rows, answers), *_seeds(rows, answers, again), *_repairs(rows)]
 
 
@@ -139,7 +147,7 @@ def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[s
     def is_alarm(verdict: str) -> bool:
         return verdict not in ("normal", "too_short_to_tell")
 
-    healthy = [row for row in rows if not is_sick(row) and not moves_or_fails(row)]
+    healthy = [row for row in rows if is_healthy(row)]
     blind = [row for row in healthy if row["cause"] in OF_VALIDATION]
     healthy = [row for row in healthy if row["cause"] not in OF_VALIDATION]
     constant = [row for row in healthy if row["settings"].get("lr_schedule") == "constant"]

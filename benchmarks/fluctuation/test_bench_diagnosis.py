@@ -171,7 +171,7 @@ def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=No
         "cause": "",
         "level": level,
         "movement": movement,
-        "known": {"defaults": 0.9, "slot 0": level},
+        "known": {"tuned": 0.9, "twin 1": 0.9, "twin 3": 0.8},
         "resets": outcomes,
         "report": {"n_classes": 4},
         "fresh": fresh or [level] * 20,
@@ -202,6 +202,13 @@ def test_what_moves_and_what_fails():
     assert truth.moves_or_fails(row(level=0.8, fresh=[0.8, 0.9] * 10))
     assert truth.is_sick(row(level=0.9, movement=0.1))
     assert truth.is_sick(row(level=0.9, movement=None))
+
+
+def test_healthy_is_what_clearly_learned_beside_a_guess():
+    assert truth.is_healthy(row(level=0.9))
+    assert not truth.is_healthy(row(level=0.9) | {"guess": 0.8})
+    assert not truth.is_healthy(row(level=0.84))
+    assert not truth.is_healthy(row(level=0.9, movement=0.03))
 
 
 def test_the_configuration_alone_finds_what_is_far_from_the_defaults():

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from fluctuation.faults import FAMILY_OF
 from fluctuation.resets import REPAIRED, SAME, helps, is_calm, repairs
+from verdict.oracle import CLEARLY_LEARNED
 
 Row = Mapping[str, Any]
 MOVES = 0.03  # of accuracy on fresh windows: seen by whoever looks at the curve
@@ -37,8 +38,19 @@ def fresh_movement(row: Row) -> float:
 
 def fails(row: Row) -> bool:
     """Tell whether a run learned next to nothing where something can be learned, or diverged."""
-    guess = 1 / (row["report"]["n_classes"] or 2)
+    guess = guess_of(row)
     return row["level"] - guess < FAILS * (best_of(row) - guess)
+
+
+def guess_of(row: Row) -> float:
+    """Return the accuracy of the commonest class in fresh windows, of one in K where unknown."""
+    return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
+
+
+def is_healthy(row: Row) -> bool:
+    """Tell whether a run clearly learned, and neither moves, fails nor falls behind."""
+    clearly = row["level"] >= guess_of(row) + CLEARLY_LEARNED
+    return clearly and not is_sick(row) and not moves_or_fails(row)
 
 
 def moves_or_fails(row: Row) -> bool:
