@@ -17,6 +17,7 @@ import torch
 from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
 from fluctuation.score import describe, format_line, judged, score
+from fluctuation.windows import LEAST_FRESH
 
 ROWS = "diagnosis_rows.jsonl.gz"
 
@@ -33,8 +34,9 @@ def write_table(
     """Judge all records again; print the lines of both parts, and write those of the test."""
     calibration, test = (
         [
-            judged(row, work / "records", borealtc)
-            for row in read_rows(work / f"{part}.jsonl").values()
+            row
+            for found in read_rows(work / f"{part}.jsonl").values()
+            if (row := judged(found, work / "records", borealtc))["n_fresh"] >= LEAST_FRESH
         ]
         for part in ("calibration", "test")
     )

@@ -295,7 +295,7 @@ def diagnosis_table(results: dict) -> str:
     judged, learned = facts["judged"], facts["learned"]
     note = (
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
-        f" Weights and configurations were fitted to {learned['runs']} runs on"
+        f" The fitted guess from the configuration learned from {learned['runs']} runs on"
         f" {len(learned['data'])} other data sets. In brackets 95 % intervals (Wilson); p of"
         f" McNemar's test against ours. {_environment(results)}"
     )

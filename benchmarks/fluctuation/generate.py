@@ -19,7 +19,7 @@ import numpy as np
 from fluctuation.faults import BENIGN, FAULTS, Injected, draw_settings, draw_short, inject
 from fluctuation.fits import Fit, Settings, fit
 from fluctuation.resets import ALL_DEFAULTS, COSINE, SAME, is_calm, list_resets
-from fluctuation.windows import SETS_OF, change_parts, draw_short_windows
+from fluctuation.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_windows
 from verdict.data import Parts, available
 from verdict.runs import Evidence, save
 
@@ -81,8 +81,10 @@ def seed_of(number: int, slot: int) -> int:
 def measure_draw(
     part: str, number: int, borealtc: Path | None, done: Mapping[str, Any], records: Path
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a draw that are not done yet."""
+    """Yield the rows of a draw that are not done yet; none where few fresh windows can be had."""
     drawn = draw_short_windows(part, number, borealtc)
+    if len(drawn.fresh) < LEAST_FRESH:
+        return
     n_train, n_steps = drawn.train.X.shape[:2]
     planned = plan_draw(part, number, n_train, n_steps)
     if all(_name(part, number, run) in done for run in planned):

@@ -41,7 +41,7 @@ Answer = tuple[str, str]  # verdict and first family, "" where none is named
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
     """Return a row with what the classifier answers now on its records, of two seeds each.
 
-    And with the accuracy of a constant guess on the fresh windows.
+    And with the number of fresh windows, and the accuracy of a constant guess on them.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
@@ -64,7 +64,12 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
         named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
         answers.append((report.verdict, next(named, "")))
     counts = np.bincount(parts.fresh.y)
-    return {**row, "answers": answers, "guess": float(counts.max() / counts.sum())}
+    return {
+        **row,
+        "answers": answers,
+        "guess": float(counts.max() / counts.sum()),
+        "n_fresh": int(counts.sum()),
+    }
 
 
 def score(

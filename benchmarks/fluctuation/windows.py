@@ -15,6 +15,7 @@ SETS_OF = {
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows; a fit stays short
+LEAST_FRESH = 60  # of fewer one window is more than the differences that count
 Rng = np.random.Generator
 
 
