@@ -16,102 +16,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from common.results_file import write_results
-from fluctuation.runs import FreshWatch, fit_keywords
-from verdict.data import GENERATED, MEASURED, Parts, available, draw
+from fluctuation.faults import draw_settings
+from fluctuation.fits import Settings, fit, fit_keywords
+from fluctuation.resets import HARMED, all_defaults
+from fluctuation.windows import SETS, draw_windows
+from verdict.data import Parts, available
 
-from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import DivergedError
-
-SETS = (*MEASURED, *GENERATED)
 FIRST_DRAW, N_DRAWS, N_RUNS, N_PROBED, N_REFITS = 100, 30, 10, 4, 2
 BUDGETS = (1.0, 2.0)
-SICK, REPAIRED, IMPROVED, HARMED = 0.05, 0.05, 0.05, 0.03
+SICK, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
 LONGEST_FIT_S = 8.0  # longer ones are not probed here
-DEFAULTS = SensorLSTMClassifier().get_params(deep=False)
-# What surrounds the settings is the same for all: one network, its last weights, on the CPU.
-FIXED = {
-    "features": None,
-    "refit": None,
-    "early_stopping": False,
-    "restore_best": False,
-    "device": "cpu",
-}
-Rng = np.random.Generator
-Settings = dict[str, Any]
-
-
-def draw_settings(rng: Rng) -> Settings:
-    """Draw settings as people try them, good and bad."""
-
-    def pick(values: Sequence[Any], shares: Sequence[float]) -> Any:
-        return values[rng.choice(len(values), p=shares)]
-
-    optimizer = pick(["adam", "rmsprop", "sgd", "adamw"], [0.45, 0.2, 0.15, 0.2])
-    low, high = (-3.0, 0.5) if optimizer == "sgd" else (-4.5, -0.7)
-    settings = {
-        "optimizer": optimizer,
-        "learning_rate": float(f"{10 ** rng.uniform(low, high):.3g}"),
-        "batch_size": pick(
-            [1, 2, 4, 8, 16, 32, 64, 128, None],
-            [0.03, 0.04, 0.08, 0.1, 0.2, 0.3, 0.1, 0.08, 0.07],
-        ),
-        "hidden_size": round(2 ** rng.uniform(1, 7)),
-        "num_layers": pick([1, 2, 3], [0.75, 0.18, 0.07]),
-        "lr_schedule": pick(["constant", "cosine", "plateau", "one_cycle"], [0.6, 0.25, 0.1, 0.05]),
-        "max_grad_norm": pick([None, 1.0, 0.1], [0.5, 0.4, 0.1]),
-        "dropout": pick([0.0, 0.2, 0.5, 0.8], [0.5, 0.25, 0.2, 0.05]),
-        "weight_decay": pick([0.0, 1e-4, 1e-2, 0.3], [0.5, 0.25, 0.2, 0.05]),
-        "scale": pick([None, "standard", "robust", "min_max"], [0.3, 0.5, 0.1, 0.1]),
-        "weight_init": pick(["xavier", "uniform", "he", "orthogonal"], [0.5, 0.3, 0.1, 0.1]),
-        "recurrent_init": pick(["orthogonal", "uniform", "xavier"], [0.5, 0.3, 0.2]),
-        "forget_bias": pick([0.0, 1.0], [0.5, 0.5]),
-        "pooling": pick(["last", "mean", "meanmax"], [0.4, 0.3, 0.3]),
-        "loss": pick(["cross_entropy", "focal", "mse"], [0.85, 0.07, 0.08]),
-        "warmup_epochs": 0,
-        "max_epochs": round(10 ** rng.uniform(1.3, 2.0)),
-    }
-    if optimizer == "sgd":
-        settings["momentum"] = pick([0.0, 0.9, 0.99], [0.3, 0.6, 0.1])
-    return settings
-
-
-def draw_windows(number: int, borealtc: Path | None) -> Parts:
-    """Draw windows of a set, in units of a user's own."""
-    rng = np.random.default_rng([77, number])
-    n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
-    parts = draw(SETS[number % len(SETS)], 1000 + number, n_train, n_val, borealtc=borealtc)
-    factor, offset = rng.choice([1.0, 1.0, 30.0, 0.03]), rng.choice([0.0, 0.0, 0.0, 10.0])
-    sd = parts.train.X.std()
-    return Parts(
-        *(
-            replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
-            for part in (parts.train, parts.validation, parts.fresh)
-        )
-    )
-
-
-def fit(parts: Parts, settings: Mapping[str, Any], seed: int) -> tuple[float, Any, float]:
-    """Fit; return the accuracy on fresh windows (median of the last third), the fit, its time."""
-    watch = FreshWatch(parts, 1)
-    clf = SensorLSTMClassifier(**{**FIXED, **settings}, random_state=seed, callbacks=[watch])
-    watch.classifier = clf
-    started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            clf.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
-        except DivergedError:
-            return 0.0, clf, time.perf_counter() - started
-    accuracy = np.array(watch.figures["accuracy"])
-    level = float(np.median(accuracy[-max(len(accuracy) // 3, 1) :]))
-    return level, clf, time.perf_counter() - started
 
 
 def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
@@ -119,8 +39,8 @@ def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
     parts = draw_windows(number, borealtc)
     rng = np.random.default_rng([5, number])
     drawn = [draw_settings(rng) for _ in range(N_RUNS)]
-    levels = [fit(parts, settings, seed)[0] for seed, settings in enumerate(drawn)]
-    best = max(*levels, fit(parts, {}, 0)[0])
+    levels = [fit(parts, settings, seed).level for seed, settings in enumerate(drawn)]
+    best = max(*levels, fit(parts, {}, 0).level)
     return [
         measure_run(parts, settings, seed) | {"draw": number, "best": best}
         for seed, settings in enumerate(drawn[:N_PROBED])
@@ -129,8 +49,8 @@ def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
 
 def measure_run(parts: Parts, settings: Settings, seed: int) -> dict[str, Any]:
     """Fit a run, probe it, and fit again with what was adopted and with simple rules."""
-    level, clf, fit_s = fit(parts, settings, seed)
-    report = clf.fluctuation_
+    run = fit(parts, settings, seed)
+    level, fit_s, report = run.level, run.fit_s, run.classifier.fluctuation_
     row: dict[str, Any] = {
         "data": SETS[0],
         "settings": settings,
@@ -144,11 +64,9 @@ def measure_run(parts: Parts, settings: Settings, seed: int) -> dict[str, Any]:
 
     def again(change: Mapping[str, Any]) -> float:
         merged = {**settings, **change}
-        if merged["optimizer"] != "sgd":
-            merged.pop("momentum", None)
-        return float(np.mean([fit(parts, merged, 900 + k)[0] for k in range(N_REFITS)]))
+        return float(np.mean([fit(parts, merged, 900 + k).level for k in range(N_REFITS)]))
 
-    rules = {"cosine decay": {"lr_schedule": "cosine"}, "the defaults": _defaults(settings)}
+    rules = {"cosine decay": {"lr_schedule": "cosine"}, "the defaults": all_defaults(settings)}
     for name, change in rules.items():
         row["repairs"][name] = {"level": again(change), "changed": True}
     for budget in BUDGETS:
@@ -167,12 +85,6 @@ def measure_run(parts: Parts, settings: Settings, seed: int) -> dict[str, Any]:
             "change": change,
         }
     return row
-
-
-def _defaults(settings: Settings) -> Settings:
-    return {
-        name: DEFAULTS[name] for name in (*settings, "clip_by", "momentum") if name != "max_epochs"
-    }
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -9,17 +9,14 @@ import re
 import statistics
 from pathlib import Path
 
-from fluctuation.shown import fluctuation_details, fluctuation_table
-
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {  # the markers that each page must have
     "README.md": ("headlines",),
     "docs/benchmarks.md": (
-        *("cpu", "fit", "preprocessing", "estimator", "verdict", "fluctuation"),
+        *("cpu", "fit", "preprocessing", "estimator", "verdict", "diagnosis"),
         *("repair", "accuracy"),
     ),
-    "docs/fluctuation.md": ("fluctuation_details",),
 }
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
@@ -272,6 +269,50 @@ def repair_table(results: dict) -> str:
     return "\n".join((*lines, "", note))
 
 
+def diagnosis_table(results: dict) -> str:
+    """Say how often family and verdict are right, and what simple repairs do."""
+    rows, facts = results["rows"], results["environment"]
+
+    def cell(row: dict) -> str:
+        (k, n), interval = row["count"], row["wilson"]
+        if not n:
+            return "-"
+        low, high = (100 * limit for limit in interval)
+        p = f", p = {row['p']:.2g}" if row.get("p") is not None else ""
+        return f"{100 * k / n:.0f} % [{low:.0f}, {high:.0f}]{p}"
+
+    def table(name: str, head: str) -> list[str]:
+        own = [row for row in rows if row["table"] == name]
+        found = {(row["runs"], row["who"]): row for row in own}
+        judges = list(dict.fromkeys(row["who"] for row in own))
+        lines = [f"| {head} | of | {' | '.join(judges)} |", "|---" * (2 + len(judges)) + "|"]
+        for what in dict.fromkeys(row["runs"] for row in own):
+            cells = [cell(found[what, who]) for who in judges]
+            n = found[what, judges[0]]["count"][1]
+            lines.append(f"| {what} | {n} | {' | '.join(cells)} |")
+        return [*lines, ""]
+
+    judged, learned = facts["judged"], facts["learned"]
+    note = (
+        f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
+        f" The fitted guess from the configuration learned from {learned['runs']} runs on"
+        f" {len(learned['data'])} other data sets. In brackets 95 % intervals (Wilson); p of"
+        f" McNemar's test against ours. {_environment(results)}"
+    )
+    return "\n".join(
+        (
+            *table("family first", "the first family is right; runs that"),
+            *table("where named", "the same, where the report names a family"),
+            *table("verdict", "verdict; runs"),
+            *table("seeds", "the same first family from another seed; runs"),
+            *table("repairs", "strictly repaired by; runs"),
+            *table("harmed", "harmed by; runs"),
+            *table("ceiling", "what could be reached; runs"),
+            note,
+        )
+    )
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -288,13 +329,11 @@ TABLES = {
     "preprocessing": preprocessing_table,
     "estimator": estimator_table,
     "verdict": verdict_table,
-    "fluctuation": fluctuation_table,
-    "fluctuation_details": fluctuation_details,
+    "diagnosis": diagnosis_table,
     "headlines": headlines,
     "repair": repair_table,
 }
 FILES = {  # where it is not one file with the name of the marker
-    "fluctuation_details": ("fluctuation",),
     "headlines": ("cpu", "fit", "verdict", "repair"),
 }
 

@@ -1,112 +1,111 @@
-"""A classifier that sees only the configuration: what can be guessed without looking at the run.
-
-A forest on the arguments and sizes, trained on the calibration runs with what is right to answer on
-them, and asked on the test. Whatever names causes has to beat it.
-"""
+"""Two guesses from the configuration alone, which never see the run: what a ranker has to beat."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from fluctuation.answers import NORMAL
-from fluctuation.plan import causes_of
-from fluctuation.seen import Seen, is_single
-from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
+from fluctuation.faults import FAMILIES, FAMILY_OF
+from fluctuation.fits import DEFAULTS
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-_DEFAULTS: dict[str, Any] = {
-    "num_layers": 1,
-    "dropout": 0.0,
-    "recurrent_dropout": 0.0,
-    "input_dropout": 0.0,
-    "forget_bias": 1.0,
-    "momentum": 0.9,
-    "warmup_epochs": 0,
-    "weight_decay": 0.0,
-}
-_CHOICES = {
-    "optimizer": ("adam", "adamw", "rmsprop", "sgd"),
-    "lr_schedule": ("cosine", "constant", "one_cycle", "plateau"),
-    "pooling": ("meanmax", "mean", "last"),
-    "scale": ("standard", None),
-    "loss": ("cross_entropy", "mse", "softmax twice"),
-}
-_FIRST_CHOICE = {name: choices[0] for name, choices in _CHOICES.items()}
+Row = Mapping[str, Any]
+_SGD_RATE = 0.1
 
 
-def features_of(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> list[float]:
-    """Return the configuration of a run as numbers: its arguments and the sizes of its parts."""
-    given = plan["arguments"]
-    batch = given["batch_size"] or facts["n_train"]
-    clip = given.get("max_grad_norm", 1.0)
-    parameters = given.get("optimizer_params") or {}
-    numbers = [
-        math.log(given["learning_rate"]),
-        math.log(batch),
-        math.log(given["hidden_size"]),
-        math.log(given["max_epochs"]),
-        math.log(max(given["max_epochs"] * facts["n_train"] / batch, 1.0)),
-        math.log(given["hidden_size"] ** 2 / facts["n_train"]),
-        math.log(facts["n_train"]),
-        math.log(facts["n_val"]),
-        float(facts["n_classes"]),
-        0.0 if clip is None else 1.0,
-        float(given["batch_size"] is None),
-        float(given.get("restore_best", True)),
-        float((parameters.get("betas") or [0.9, 0.999])[1]),
-        float(_number_in(given.get("weight_init"))),
-        float(_number_in(given.get("recurrent_init"))),
-        float(_number_in(given.get("class_weight"))),
-    ]
-    numbers += [float(given.get(name, default)) for name, default in _DEFAULTS.items()]
-    for name, choices in _CHOICES.items():
-        value = given.get(name, _FIRST_CHOICE[name])
-        numbers += [float(value == choice) for choice in choices]
-    return numbers
+def deviations(row: Row) -> dict[tuple[str, str], float]:
+    """Return how far each argument is from the default, by cause and what is unusual.
+
+    Tenfold is 1, and so is another value of an argument that is no number.
+    """
+    own = {**DEFAULTS, **row["settings"]}
+    n_train, _, n_steps, _ = row["sizes"]
+
+    def times(value: float, usual: float) -> tuple[float, float]:
+        ratio = math.log10(max(value, 1e-6) / usual)
+        return max(ratio, 0.0), max(-ratio, 0.0)
+
+    found: dict[tuple[str, str], float] = {}
+
+    def both(cause: str, name: str, value: float, usual: float) -> None:
+        found[cause, f"{name} high"], found[cause, f"{name} low"] = times(value, usual)
+
+    is_sgd = own["optimizer"] == "sgd"
+    usual = _SGD_RATE if is_sgd else DEFAULTS["learning_rate"]
+    both("learning_rate", "rate", own["learning_rate"], usual)
+    found["learning_rate", "no cosine"] = 0.5 * (own["lr_schedule"] != "cosine")
+    both("batch_size", "batch", min(own["batch_size"] or n_train, n_train), 32)
+    found["optimizer", "sgd"] = 0.5 * is_sgd
+    found["optimizer", "rmsprop"] = 0.5 * (own["optimizer"] == "rmsprop")
+    momentum = own.get("momentum", 0.9) if is_sgd else 0.9
+    found["optimizer", "momentum"] = abs(math.log10(max(1 - momentum, 1e-3) / 0.1))
+    found["optimizer", "own parameters"] = float(bool(own["optimizer_params"]))
+    found["gradient_clipping", "none"] = 0.5 * (own["max_grad_norm"] is None)
+    found["gradient_clipping", "low"] = times(own["max_grad_norm"] or 1.0, 1.0)[1]
+    both("model_complexity", "width", own["hidden_size"], 32)
+    found["model_complexity", "layers"] = 0.5 * (own["num_layers"] - 1)
+    found["model_complexity", "pooling"] = 0.5 * (own["pooling"] == "last")
+    for name, most in (("dropout", 0.3), ("recurrent_dropout", 0.0), ("input_dropout", 0.0)):
+        found["regularization", name] = max(own[name] - most, 0.0) / 0.4
+    found["regularization", "decay"] = times(own["weight_decay"], 1e-3)[0] / 2
+    found["regularization", "l1"] = times(own["l1"], 1e-4)[0]
+    found["regularization", "none"] = 0.5 * (own["dropout"] == 0 and own["weight_decay"] == 0)
+    found["preprocessing", "unscaled"] = float(own["scale"] is None)
+    for name in ("weight_init", "recurrent_init"):
+        unusual = own[name] != DEFAULTS[name]
+        found["weight_init", name] = 0.3 * unusual + 0.7 * (" " in str(own[name]))
+    found["weight_init", "forget bias"] = abs(own["forget_bias"] - 1) / 2
+    found["loss", "loss"] = 0.7 * (own["loss"] != DEFAULTS["loss"])
+    found["loss", "class weights"] = float(own["class_weight"] is not None)
+    both("early_stopping", "epochs", own["max_epochs"], 50)
+    steps = min(own["max_timesteps"] or n_steps, n_steps)
+    found["sequence_length", "cropped"] = times(steps, n_steps)[1]
+    return found
 
 
-def _number_in(word: Any) -> float:
-    """Return the number in a plan's word such as ``"gain 2.0"``, 0 where there is none."""
-    last = str(word).split(" ")[-1].removeprefix("x")
-    try:
-        return float(last)
-    except ValueError:
-        return 0.0
+def largest_deviation(row: Row) -> str:
+    """Return the family of the argument that is furthest from its default."""
+    found = deviations(row)
+    cause, _ = max(found, key=lambda key: found[key])
+    return FAMILY_OF[cause]
 
 
 class ConfigurationGuess:
-    """Guess what is right to answer from the configuration alone.
+    """A logistic regression on `deviations` for each family.
 
     Parameters
     ----------
-    rows : sequence of sequence of float
-        `features_of` each run.
-    answers : sequence of str
-        What is right to answer on it.
+    rows : sequence of row
+        To learn from.
+    answers : sequence of set of str
+        The right families of each.
     """
 
-    def __init__(self, rows: Sequence[Sequence[float]], answers: Sequence[str]) -> None:
-        self.forest = RandomForestClassifier(500, min_samples_leaf=2, random_state=0, n_jobs=1)
-        self.forest.fit(np.asarray(rows), np.asarray(answers))
+    def __init__(self, rows: Sequence[Row], answers: Sequence[set[str]]) -> None:
+        x = _table(rows)
+        self.models: dict[str, Any] = {}
+        self.shares: dict[str, float] = defaultdict(float)
+        for family in FAMILIES:
+            label = np.array([family in right for right in answers])
+            self.shares[family] = float(label.mean())
+            if label.any() and not label.all():
+                model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+                self.models[family] = model.fit(x, label)
 
-    def answers(self, row: Sequence[float]) -> list[tuple[str, float]]:
-        """Return answers with probabilities, likeliest first."""
-        probability: NDArray[np.float64] = self.forest.predict_proba(np.asarray([row]))[0]
-        order = np.argsort(-probability, kind="stable")
-        return [(str(self.forest.classes_[k]), float(probability[k])) for k in order]
+    def first(self, row: Row) -> str:
+        """Return the likeliest family of a row."""
+        x = _table([row])
+        chances = {
+            family: float(self.models[family].predict_proba(x)[0, 1])
+            if family in self.models
+            else self.shares[family]
+            for family in FAMILIES
+        }
+        return max(chances, key=lambda family: chances[family])
 
 
-def guess_from_configuration(learned: Sequence[Seen], asked: Sequence[Seen], judge: str) -> None:
-    """Let the configuration alone answer on the runs asked, under that name in their `by`."""
-    rows, answers = [], []
-    for run in learned:
-        if len(causes_of(run.plan)) == 2:
-            continue
-        rows.append(features_of(run.plan, run.facts))
-        answers.append(run.plan["cause"] if is_single(run) else NORMAL)
-    if len(set(answers)) < 2:
-        return
-    guess = ConfigurationGuess(rows, answers)
-    for run in asked:
-        run.by[judge] = guess.answers(features_of(run.plan, run.facts))
+def _table(rows: Sequence[Row]) -> Any:
+    return np.array([[*deviations(row).values(), *np.log10(row["sizes"])] for row in rows])

@@ -24,14 +24,6 @@ def test_the_table_counts_what_it_says():
     assert line["accuracy_after"] == pytest.approx(np.mean([0.88, 0.5, 0.2]))
 
 
-def test_drawn_settings_are_those_that_the_classifier_takes():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        settings = bench_repair.draw_settings(rng)
-        assert set(settings) <= set(bench_repair.DEFAULTS)
-        json.dumps(settings)
-
-
 def test_it_resumes_and_ignores_a_line_that_was_cut_off(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps([row(0.3, 0.88)]) + '\n[{"draw": 1')

@@ -1,0 +1,80 @@
+"""Does the report name the right family of causes? On runs whose single resets were all tried.
+
+bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
+bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
+bench_diagnosis.py --table --work FOLDER                                # results/diagnosis.json
+"""
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from common.results_file import RESULTS, write_results
+from fluctuation.generate import generate, read_rows
+from fluctuation.score import describe, format_line, judged, score
+from fluctuation.windows import LEAST_FRESH
+
+ROWS = "diagnosis_rows.jsonl.gz"
+
+
+def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
+    """Return the lines of the table, from rows with their answers."""
+    first, again = ({row["name"]: row["answers"][k] for row in rows} for k in (0, 1))
+    return score(rows, first, learned, again)
+
+
+def write_table(
+    work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
+) -> None:
+    """Judge all records again; print the lines of both parts, and write those of the test."""
+    calibration, test = (
+        [
+            row
+            for found in read_rows(work / f"{part}.jsonl").values()
+            if (row := judged(found, work / "records", borealtc))["n_fresh"] >= LEAST_FRESH
+        ]
+        for part in ("calibration", "test")
+    )
+    for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
+        print(f"{part}: {len(rows)} runs")
+        lines = lines_of(rows, learned) if rows else []
+        for line in lines:
+            print(format_line(line))
+    if keep:
+        facts = {"learned": describe(calibration), "judged": describe(test)}
+        write_results("diagnosis", lines, partial=False, folder=folder, **facts)
+        text = "".join(json.dumps(row) + "\n" for row in (*calibration, *test))
+        (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Generate rows, or write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="\n".join(__doc__.splitlines()[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", choices=("calibration", "test"), default="calibration")
+    parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
+    parser.add_argument("--work", type=Path, required=True, help="folder of rows and records")
+    parser.add_argument("--draws", type=int, default=60)
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw")
+    parser.add_argument("--table", action="store_true", help="run nothing; write the results")
+    parser.add_argument("--show", action="store_true", help="run nothing; print the table alone")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.table or options.show:
+        write_table(options.work, keep=options.table, borealtc=options.borealtc)
+        return 0
+    draws = range(options.first, options.first + options.draws)
+    generate(options.data, draws, options.work, options.borealtc)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

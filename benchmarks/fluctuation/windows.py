@@ -1,0 +1,140 @@
+"""Windows of the benchmarks of diagnosis and repair: which sets, their draws, and faulty data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from verdict.data import GENERATED, MEASURED, Parts, Windows, draw
+
+SETS = (*MEASURED, *GENERATED)
+# No data set is in both: the ranker is fitted on the first, and judged once on the second.
+SETS_OF = {
+    "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
+    "test": ("borealtc", "chirps", "watch", "replica", "motions"),
+}
+LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows; a fit stays short
+LEAST_FRESH = 60  # of fewer one window is more than the differences that count
+Rng = np.random.Generator
+
+
+def draw_windows(number: int, borealtc: Path | None) -> Parts:
+    """Draw windows of a set, in units of a user's own."""
+    rng = np.random.default_rng([77, number])
+    n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
+    parts = draw(SETS[number % len(SETS)], 1000 + number, n_train, n_val, borealtc=borealtc)
+    factor, offset = rng.choice([1.0, 1.0, 30.0, 0.03]), rng.choice([0.0, 0.0, 0.0, 10.0])
+    return in_units(parts, factor, offset)
+
+
+def draw_short_windows(part: str, number: int, borealtc: Path | None) -> Parts:
+    """Draw at most 180 training windows of at most 50 steps, as a row of diagnosis has them."""
+    rng = np.random.default_rng([78, number, sum(part.encode())])
+    names = SETS_OF[part]
+    n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))
+    seed = 5000 + int(rng.integers(1_000_000))
+    parts = draw(names[number % len(names)], seed, n_train, n_val, borealtc=borealtc)
+    factor, offset = rng.choice([1.0, 1.0, 30.0, 0.03]), rng.choice([0.0, 0.0, 0.0, 10.0])
+    fresh = parts.fresh.take(slice(MOST_FRESH))
+    parts = Parts(*(_shorter(part) for part in (parts.train, parts.validation, fresh)))
+    return in_units(parts, factor, offset)
+
+
+def _shorter(windows: Windows) -> Windows:
+    if windows.X.shape[1] <= LONGEST_STEPS:
+        return windows
+    lengths = None if windows.lengths is None else (windows.lengths + 1) // 2
+    return replace(windows, X=np.ascontiguousarray(windows.X[:, ::2]), lengths=lengths)
+
+
+def each(parts: Parts, change: Callable[[Windows], Windows]) -> Parts:
+    """Change all three parts alike."""
+    return Parts(change(parts.train), change(parts.validation), change(parts.fresh))
+
+
+def in_units(parts: Parts, factor: float, offset: float) -> Parts:
+    """Multiply all values, after an offset in standard deviations of the training part."""
+    sd = parts.train.X.std()
+    return each(
+        parts, lambda part: replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
+    )
+
+
+def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
+    """Return the parts as their user has them; fresh windows keep labels and distribution.
+
+    Parameters
+    ----------
+    parts : Parts
+        As drawn.
+    change : mapping
+        `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
+        training and validation labels that become any other class, or always the next. `shift`:
+        offset of validation groups, up to so many standard deviations; `gain`: their factor.
+        `n_val`: validation windows left.
+    seed : int
+        Of what is random.
+    """
+    rng = np.random.default_rng([seed, 4])
+    for name, value in change.items():
+        parts = _CHANGES[name](parts, value, rng)
+    return parts
+
+
+def _units(parts: Parts, units: Any, rng: Rng) -> Parts:
+    return in_units(parts, *units)
+
+
+def _relabel(parts: Parts, share: float, rng: Rng, step: Callable[[int, int], Any]) -> Parts:
+    n_classes = int(parts.train.y.max()) + 1
+
+    def relabel(part: Windows) -> Windows:
+        hit = rng.random(len(part)) < share
+        return replace(
+            part, y=np.where(hit, (part.y + step(n_classes, len(part))) % n_classes, part.y)
+        )
+
+    return replace(parts, train=relabel(parts.train), validation=relabel(parts.validation))
+
+
+def _random_labels(parts: Parts, share: float, rng: Rng) -> Parts:
+    return _relabel(parts, share, rng, lambda n_classes, n: rng.integers(1, n_classes, n))
+
+
+def _confused_labels(parts: Parts, share: float, rng: Rng) -> Parts:
+    return _relabel(parts, share, rng, lambda n_classes, n: 1)
+
+
+def _of_groups(parts: Parts, draw_one: Callable[[int], Any]) -> Any:
+    codes = np.unique(parts.validation.groups, return_inverse=True)[1]
+    return np.float32(draw_one(int(codes.max()) + 1)[codes][:, None, None])
+
+
+def _shift(parts: Parts, most: float, rng: Rng) -> Parts:
+    size = _of_groups(parts, lambda n: most * rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n))
+    X = parts.validation.X + size * parts.train.X.std(axis=(0, 1))
+    return replace(parts, validation=replace(parts.validation, X=X))
+
+
+def _gain(parts: Parts, most: float, rng: Rng) -> Parts:
+    gain = _of_groups(
+        parts, lambda n: most ** (rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n))
+    )
+    mean = parts.train.X.mean(axis=(0, 1))
+    X = mean + gain * (parts.validation.X - mean)
+    return replace(parts, validation=replace(parts.validation, X=X))
+
+
+def _n_val(parts: Parts, n: int, rng: Rng) -> Parts:
+    return replace(parts, validation=parts.validation.take(slice(n)))
+
+
+_CHANGES: dict[str, Callable[[Parts, Any, Rng], Parts]] = {
+    "units": _units,
+    "random_labels": _random_labels,
+    "confused_labels": _confused_labels,
+    "shift": _shift,
+    "gain": _gain,
+    "n_val": _n_val,
+}
