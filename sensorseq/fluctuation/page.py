@@ -211,7 +211,7 @@ def _race(probes: Probes) -> dict[str, Any]:
     if tried:
         words += " Gains are over the run, on the validation windows, with one standard error."
     return {
-        "words": f"{words} {probes.self_test}".strip(),
+        "words": words,
         "rows": [_row(number, trial) for number, trial in enumerate(tried)],
         "figure": draw_race(tried) if tried else None,
         "others": [trial for trial in probes.trials if trial.kind != "race"],

@@ -10,6 +10,7 @@ from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.cause_words import call
 from sensorseq.fluctuation.causes.cause import Cause, Family, Probes, families
 from sensorseq.fluctuation.causes.rank import find_causes
+from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.columns import (
     check_count,
     check_epoch,
@@ -17,7 +18,7 @@ from sensorseq.fluctuation.columns import (
     read_columns,
     read_numbers,
 )
-from sensorseq.fluctuation.foreign_words import in_foreign_words
+from sensorseq.fluctuation.foreign_words import NAMES, in_foreign_words
 from sensorseq.fluctuation.plain import number, plain
 from sensorseq.fluctuation.run import Run, Statistic, plural
 from sensorseq.fluctuation.sources.read import read_history
@@ -150,7 +151,7 @@ class FluctuationReport:
             ``{"accuracy": "my_acc"}``; None for one that is not to be used.
         arguments : mapping of str to object, optional
             The arguments of the estimator that was fitted. They word the recommendations and choose
-            between equivalent ones; no cause is named for the value of an argument.
+            between equivalent ones, and an unusual value makes its cause likelier.
         data_facts : sequence of Cause, optional
             What the checks of the data found.
 
@@ -197,7 +198,7 @@ class FluctuationReport:
         with read.naming_it():
             verdict, severity, statements = judge(run)
         causes = find_causes(run, verdict, arguments, data_facts)
-        if arguments is None:
+        if arguments is None and read.origin in NAMES:
             causes = in_foreign_words(causes, read.origin)
         return cls(
             verdict=verdict,
@@ -389,8 +390,8 @@ class FluctuationReport:
 
     @property
     def family(self) -> str | None:
-        """Name of the likeliest family; None where there are no causes."""
-        return self.families[0].name if self.causes else None
+        """Name of the likeliest family that is known; None where there are no causes."""
+        return next((one.name for one in self.families if one.name != UNKNOWN), None)
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]

