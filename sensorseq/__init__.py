@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         SensorLSTMRegressor,
     )
     from sensorseq.estimator.label_errors import find_label_errors
-    from sensorseq.fluctuation.report import FluctuationReport
+    from sensorseq.fluctuation.report.report import FluctuationReport
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.transformers import (
         ChannelScaler,
@@ -52,7 +52,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "ChannelScaler": "preprocessing.transformers",
         "ClassBalancer": "preprocessing.transformers",
-        "FluctuationReport": "fluctuation.report",
+        "FluctuationReport": "fluctuation.report.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
         "Resampler": "preprocessing.transformers",

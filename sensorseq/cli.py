@@ -518,8 +518,8 @@ def train(
     model.set_params(verbose=0)
     with writing(output):
         model.save(output)
-    from sensorseq.fluctuation.cause_words import settings_as_options
-    from sensorseq.fluctuation.console import write_report
+    from sensorseq.fluctuation.report.console import write_report
+    from sensorseq.fluctuation.report.words import settings_as_options
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
@@ -740,7 +740,7 @@ def diagnose(
                 )
         report = _load(path).fluctuation_
     else:
-        from sensorseq.fluctuation.report import FluctuationReport
+        from sensorseq.fluctuation.report.report import FluctuationReport
 
         report = FluctuationReport.from_history(
             path,

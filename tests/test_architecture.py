@@ -12,6 +12,7 @@ ORDER = """_lazy errors _signal < atomic < recording windows history
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli < __main__"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
+FLUCTUATION_ORDER = "statistics < causes verdict < logs < race < report < monitors"
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
@@ -29,8 +30,8 @@ HOME = {  # library: where it may be imported, as path prefixes
         "ops/",
         "nn/",
         "training/",
-        "fluctuation/probes/",
-        "fluctuation/monitor.py",
+        "fluctuation/race/",
+        "fluctuation/monitors/",
         "doctor/",
         "estimator/",
         "model_selection/",
@@ -47,7 +48,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "dask": ("prepare.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
-    "keras": ("fluctuation/keras_monitor.py",),
+    "keras": ("fluctuation/monitors/keras_monitor.py",),
     "tensorboard": ("training/tensorboard.py",),
     "mlflow": ("training/mlflow.py",),
 }
@@ -82,6 +83,33 @@ def test_imports_point_downwards_and_stay_at_home():
     files = sorted((ROOT / "sensorseq").rglob("*.py"))
     assert files
     assert [problem for path in files for problem in wrong_imports(path)] == []
+
+
+def test_the_parts_of_fluctuation_import_one_another_one_way():
+    layers = FLUCTUATION_ORDER.split(" < ")
+    depth = {name: i for i, layer in enumerate(layers) for name in layer.split()}
+    package = ROOT / "sensorseq" / "fluctuation"
+    upwards = []
+    for path in sorted(package.glob("*/*.py")):
+        own = path.parent.name
+        for name in runtime_imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["sensorseq", "fluctuation"] and parts[2] in depth:
+                other = parts[2]
+                if other != own and depth[other] >= depth[own]:
+                    upwards.append(f"{path.relative_to(package)} imports {other}")
+    assert upwards == []
+
+
+def runtime_imports(path):
+    """Yield what a module imports, also within functions, but not for its types alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_only_bindings_see_a_framework():

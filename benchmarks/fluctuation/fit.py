@@ -42,11 +42,11 @@ from sensorseq.fluctuation.causes.features import (
     RECORD_FEATURES,
     measure,
 )
-from sensorseq.fluctuation.causes.ranker import standardised, transformed, weigh, weights
+from sensorseq.fluctuation.causes.rank import standardised, transformed, weigh, weights
 from sensorseq.fluctuation.causes.table import RANKED, TABLE
-from sensorseq.fluctuation.columns import read_columns, read_numbers
-from sensorseq.fluctuation.run import Run
-from sensorseq.fluctuation.verdict import judge
+from sensorseq.fluctuation.statistics.columns import read_columns, read_numbers
+from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.verdict.judge import judge
 
 Floats = NDArray[np.float64]
 PULL = 30.0  # precision of the prior of a weight: few runs move none far

@@ -14,8 +14,8 @@ from verdict.data import Parts
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
-from sensorseq.fluctuation.metrics import mean_noise
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.metrics import mean_noise
 from sensorseq.training.crop import crop_windows
 
 DEFAULTS = {

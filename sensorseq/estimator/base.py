@@ -46,7 +46,7 @@ from sensorseq.estimator.whole_data import (
     finish_whole_data,
     plan_whole_data,
 )
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -721,7 +721,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         -------
         matplotlib Figure
         """
-        from sensorseq.fluctuation.picture import draw_history  # matplotlib is an extra
+        from sensorseq.fluctuation.report.picture import draw_history  # matplotlib is an extra
 
         check_is_fitted(self)
         return draw_history(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.probes.arm import Arm, ArmResult
-from sensorseq.fluctuation.probes.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import Arm, ArmResult
+from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -25,7 +25,7 @@ from sensorseq.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit, SensorLSTM
-    from sensorseq.fluctuation.report import FluctuationReport
+    from sensorseq.fluctuation.report.report import FluctuationReport
 
 # What an arm runs without: it neither shows, keeps nor repairs anything.
 _PLAIN = {
@@ -146,7 +146,7 @@ class FitOrigin:
 
 
 class FitLab(EngineLab):
-    """Re-runs of one fit: see `sensorseq.fluctuation.probes.arm.Lab`.
+    """Re-runs of one fit: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.

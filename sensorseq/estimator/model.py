@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.storage.model_file import take_field

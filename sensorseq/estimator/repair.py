@@ -9,8 +9,8 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
-from sensorseq.fluctuation.probes.session import probe_fit
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.race.probe import probe_fit
+from sensorseq.fluctuation.report.report import FluctuationReport
 
 # What predicting, saving and going on read from the arguments: a fit cannot change these.
 NOT_ADOPTED = frozenset(

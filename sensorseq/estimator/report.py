@@ -8,8 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import warn_caller
 from sensorseq.fluctuation.causes.data_checks import causes_of
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.statements import say
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.statements import say
 from sensorseq.history import History
 from sensorseq.training import TrainingResult
 from sensorseq.training.config import CLASSIFICATION

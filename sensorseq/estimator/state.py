@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler

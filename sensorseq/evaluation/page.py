@@ -13,8 +13,8 @@ from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
 from sensorseq.evaluation.text import P_VALUE, describe_folds, format_p_value
-from sensorseq.fluctuation.cause_words import Command
-from sensorseq.fluctuation.page import describe
+from sensorseq.fluctuation.report.page import describe
+from sensorseq.fluctuation.report.words import Command
 from sensorseq.html.render import render
 from sensorseq.html.svg import sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.fluctuation.keras_monitor import KerasMonitor
-    from sensorseq.fluctuation.monitor import TorchMonitor
-    from sensorseq.fluctuation.probes.foreign import probe_module
-    from sensorseq.fluctuation.report import FluctuationReport
+    from sensorseq.fluctuation.monitors.foreign import probe_module
+    from sensorseq.fluctuation.monitors.keras_monitor import KerasMonitor
+    from sensorseq.fluctuation.monitors.monitor import TorchMonitor
+    from sensorseq.fluctuation.report.report import FluctuationReport
 
 __all__ = ["FluctuationReport", "KerasMonitor", "TorchMonitor", "probe_module"]
 
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "FluctuationReport": "report",
-        "KerasMonitor": "keras_monitor",
-        "TorchMonitor": "monitor",
-        "probe_module": "probes.foreign",
+        "FluctuationReport": "report.report",
+        "KerasMonitor": "monitors.keras_monitor",
+        "TorchMonitor": "monitors.monitor",
+        "probe_module": "monitors.foreign",
     },
 )

@@ -1,6 +1,7 @@
 """One seed, several independent streams, and torch's global generator left as it was."""
 
 import os
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,3 +90,18 @@ class CounterDropout:
     def mask(self, shape: Sequence[int], probability: float, site: int) -> NDArray[np.float64]:
         """Return the factors of `site` in this step."""
         return dropout_mask(self._seed, self.step, site, shape, probability)
+
+
+@contextmanager
+def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators of torch, numpy and Python for a block, then restore them."""
+    # a custom module may draw from numpy's global generator
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        with isolated_torch_rng(seed, device):
+            yield
+    finally:
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)

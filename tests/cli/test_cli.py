@@ -16,8 +16,7 @@ from page_reader import Reader
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
-from sensorseq.fluctuation.cause_words import list_steps, settings_as_options
-from sensorseq.fluctuation.words import banner_words
+from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[2]

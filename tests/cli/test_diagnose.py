@@ -9,7 +9,7 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq.cli import run
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 
 T = np.arange(40)
 

@@ -9,7 +9,7 @@ from sensorseq.data_checks import Part, check_shares, check_windows, check_zero_
 from sensorseq.data_checks import part as part_module
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.data_checks import KINDS, causes_of, check_data
-from sensorseq.fluctuation.probes.arm import LabWindows
+from sensorseq.fluctuation.race.arm import LabWindows
 from sensorseq.preprocessing.shared_stretches import window_keys
 
 N_CLASSES = 3

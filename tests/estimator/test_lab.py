@@ -7,7 +7,7 @@ from fits import plain_classifier
 
 from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.probes.arm import Arm
+from sensorseq.fluctuation.race.arm import Arm
 
 N_EPOCHS = 10
 

@@ -11,7 +11,7 @@ from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.metrics import compare
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
-from sensorseq.fluctuation.cause_words import list_steps, settings_as_options
+from sensorseq.fluctuation.report.words import list_steps, settings_as_options
 from sensorseq.windows import WindowSet
 
 HOSTILE = "<script>alert(1)</script>&\"'"

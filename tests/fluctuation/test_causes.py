@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, families, hidden_cause
 from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, NAMES, measure
-from sensorseq.fluctuation.causes.rank import NAMED, describe, find_causes, join
-from sensorseq.fluctuation.causes.ranker import weigh, weights
+from sensorseq.fluctuation.causes.rank import NAMED, describe, find_causes, join, weigh, weights
 from sensorseq.fluctuation.causes.table import (
     CLAUSES,
     DEFAULTS,
@@ -29,7 +28,7 @@ from sensorseq.fluctuation.causes.table import (
     resolve,
     usual_rate,
 )
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.parameters import check_parameters
 

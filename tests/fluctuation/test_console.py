@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES, WORDS
 from sample_reports import SAMPLES, expected_roughness, restless, unproved
 
-from sensorseq.fluctuation.cause_words import likely, literal, settings_as_options
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
-from sensorseq.fluctuation.console import write_report
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.statements import say
-from sensorseq.fluctuation.words import answer
+from sensorseq.fluctuation.report.console import write_report
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.report.words import answer, likely, literal, settings_as_options
+from sensorseq.fluctuation.statistics.statements import say
 
 
 def lines_of(report):

@@ -13,7 +13,7 @@ from sample_reports import SAMPLES, TRIALS, restless
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import Cause, Probes, Suspect
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 
 
 @pytest.mark.parametrize("name", SAMPLES)

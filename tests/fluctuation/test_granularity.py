@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.fluctuation import metrics
-from sensorseq.fluctuation.metrics import guess_count
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics import metrics
+from sensorseq.fluctuation.statistics.metrics import guess_count
 
 
 def counted(n, seed, n_epochs=40):

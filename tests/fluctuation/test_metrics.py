@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation import metrics
+from sensorseq.fluctuation.statistics import metrics
 
 finite = st.floats(-100, 100, allow_nan=False).map(lambda value: round(value, 3))
 series = st.lists(finite, min_size=8, max_size=60).map(np.array)

@@ -16,7 +16,7 @@ from torch import nn
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation import FluctuationReport, probe_module
 from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial
-from sensorseq.fluctuation.foreign_words import (
+from sensorseq.fluctuation.causes.foreign_words import (
     ADVICE,
     KERAS,
     TORCH,
@@ -24,8 +24,8 @@ from sensorseq.fluctuation.foreign_words import (
     in_foreign_words,
     say_change,
 )
-from sensorseq.fluctuation.page import make_fragment, make_page
-from sensorseq.fluctuation.probes.module_lab import ModuleOrigin
+from sensorseq.fluctuation.monitors.module_lab import ModuleOrigin
+from sensorseq.fluctuation.report.page import make_fragment, make_page
 
 # Arguments of our estimator that neither probe_module nor torch has under that name.
 OURS = set(plain_classifier().get_params()) - set(signature(probe_module).parameters)

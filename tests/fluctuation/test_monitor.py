@@ -20,9 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.fluctuation import FluctuationReport, KerasMonitor, TorchMonitor, keras_monitor
-from sensorseq.fluctuation import monitor as monitor_module
-from sensorseq.fluctuation.foreign_run import ForeignRun
+from sensorseq.fluctuation import FluctuationReport, KerasMonitor, TorchMonitor
+from sensorseq.fluctuation.monitors import keras_monitor
+from sensorseq.fluctuation.monitors import monitor as monitor_module
+from sensorseq.fluctuation.monitors.foreign_run import ForeignRun
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.batches import BatchSampler

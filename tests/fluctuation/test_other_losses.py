@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.repair import is_better
-from sensorseq.fluctuation.page import make_page
-from sensorseq.fluctuation.probes.arm import Arm
-from sensorseq.fluctuation.probes.session import probe_fit
+from sensorseq.fluctuation.race.arm import Arm
+from sensorseq.fluctuation.race.probe import probe_fit
+from sensorseq.fluctuation.report.page import make_page
 from sensorseq.training.losses import nats_per_unit
 
 N_CLASSES = 4

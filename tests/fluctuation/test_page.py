@@ -20,12 +20,12 @@ from report_strategies import PROBES
 from sample_reports import CAUSES, SAMPLES, TRIALS, make_suspects, restless, unproved
 
 from sensorseq.errors import OutputError
-from sensorseq.fluctuation.cause_words import list_steps, settings_as_options
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
-from sensorseq.fluctuation.figures import draw_race, draw_suspects, place_figures
-from sensorseq.fluctuation.page import colour_of, make_fragment, make_page
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.run import Statistic
+from sensorseq.fluctuation.report.figures import draw_race, draw_suspects, place_figures
+from sensorseq.fluctuation.report.page import colour_of, make_fragment, make_page
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.report.words import list_steps, settings_as_options
+from sensorseq.fluctuation.statistics.run import Statistic
 
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
 

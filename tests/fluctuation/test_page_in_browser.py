@@ -12,8 +12,8 @@ from fits import plain_classifier
 from sample_reports import restless
 
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
-from sensorseq.fluctuation.cause_words import settings_as_options
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.report.words import settings_as_options
 from sensorseq.windows import WindowSet
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation import metrics, per_window
-from sensorseq.fluctuation.thresholds import MIN_GROUPS
+from sensorseq.fluctuation.statistics import metrics, per_window
+from sensorseq.fluctuation.statistics.thresholds import MIN_GROUPS
 
 
 def windows(rng, *, n_epochs=40, n_windows=120, n_groups=12, own=1.0, group=0.0, common=0.0):

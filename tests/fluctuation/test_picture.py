@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.fluctuation.picture import draw_history
+from sensorseq.fluctuation.report.picture import draw_history
 from sensorseq.history import History
 
 pytest.importorskip("matplotlib", reason="drawing needs the extra sensorseq[plot]")
@@ -128,10 +128,10 @@ def test_a_bad_history_is_named():
 def test_drawing_leaves_pyplot_alone_and_reporting_needs_neither_matplotlib_nor_torch():
     program = """
 import sys
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 FluctuationReport.from_history({"loss": [1.0] * 20})
 assert not {"torch", "matplotlib", "scipy", "sklearn"} & set(sys.modules)
-from sensorseq.fluctuation.picture import draw_history
+from sensorseq.fluctuation.report.picture import draw_history
 assert "matplotlib" not in sys.modules
 draw_history({"loss": [1.0, 0.5]})
 assert "matplotlib.pyplot" not in sys.modules

@@ -10,8 +10,7 @@ from fits import plain_classifier
 from sensorseq import FluctuationReport, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, DivergedError
 from sensorseq.estimator.lab import FitLab
-from sensorseq.fluctuation.probes.probe import probe_lab
-from sensorseq.fluctuation.probes.session import probe_fit
+from sensorseq.fluctuation.race.probe import probe_fit, probe_lab
 
 N_TIMESTEPS = 24
 

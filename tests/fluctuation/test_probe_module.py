@@ -24,11 +24,10 @@ from torch.optim.lr_scheduler import (
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
 from sensorseq.fluctuation.causes.cause import Cause, Probes
-from sensorseq.fluctuation.probes.arm import Arm
-from sensorseq.fluctuation.probes.foreign_module import make_module
-from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.monitors.foreign_module import make_module
+from sensorseq.fluctuation.race.arm import Arm, Purse
 from sensorseq.fluctuation.race.race import run_race
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.randomness import integer_seed
 
@@ -409,7 +408,7 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
 
     module = ModuleType("probe")
     module.probe_lab = probe_lab
-    monkeypatch.setitem(sys.modules, "sensorseq.fluctuation.probes.probe", module)
+    monkeypatch.setitem(sys.modules, "sensorseq.fluctuation.race.probe", module)
     report = report_of(budget=0.5)
     assert met["budget"] == 0.5
     assert met["fit_s"] > 0

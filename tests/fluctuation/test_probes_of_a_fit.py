@@ -5,7 +5,7 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq.fluctuation.causes.data_checks import check_data
-from sensorseq.fluctuation.probes.zero_test import zero_test
+from sensorseq.fluctuation.race.zero_test import zero_test
 
 N_WINDOWS = 120
 OPTIONS = {

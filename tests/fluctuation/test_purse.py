@@ -4,10 +4,9 @@ import pytest
 from fake_lab import FakeLab
 
 from sensorseq.fluctuation.causes.cause import Trial
-from sensorseq.fluctuation.probes import probe
-from sensorseq.fluctuation.probes.arm import Arm
-from sensorseq.fluctuation.probes.purse import Findings, Purse
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.race import probe
+from sensorseq.fluctuation.race.arm import Arm, Findings, Purse
+from sensorseq.fluctuation.report.report import FluctuationReport
 
 
 class Clock:

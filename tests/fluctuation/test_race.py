@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.probes.arm import ArmResult, LabWindows
-from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.race.arm import ArmResult, LabWindows, Purse
 from sensorseq.fluctuation.race.options import SEVERAL, list_options
 from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
 from sensorseq.training_record import TrainingRecord

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, Trial, families
-from sensorseq.fluctuation.probes.proof import Proof
-from sensorseq.fluctuation.probes.regrade import regrade
+from sensorseq.fluctuation.race.regrade import Proof, regrade
 
 
 def cause(name, confidence, **more):

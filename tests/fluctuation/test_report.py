@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation import report as report_module
-from sensorseq.fluctuation import statements
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.statements import KINDS, Statement
-from sensorseq.fluctuation.thresholds import LOSS_NOISE_NATS
-from sensorseq.fluctuation.words import answer, limits
+from sensorseq.fluctuation.report import report as report_module
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.report.words import answer, limits
+from sensorseq.fluctuation.statistics import statements
+from sensorseq.fluctuation.statistics.statements import KINDS, Statement
+from sensorseq.fluctuation.statistics.thresholds import LOSS_NOISE_NATS
 from sensorseq.history import History
 
 N_CLASSES = 6
@@ -510,11 +510,11 @@ def test_changing_a_sentence_changes_no_behaviour(monkeypatch):
 
 
 def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():
-    package = Path(report_module.__file__).parent
+    package = Path(report_module.__file__).parents[1]
     files = [*package.rglob("*.py"), package.parent / "estimator/report.py"]
     table = Path(statements.__file__)
     texts = [path.read_text() for path in files if path != table]
-    source = "".join(text for text in texts if "fluctuation.statements import" in text)
+    source = "".join(text for text in texts if "statistics.statements import" in text)
     assert [kind for kind in KINDS if f'"{kind}"' not in source and kind not in BUILT] == []
     made = set(re.findall(r"\bsay\(\s*\"(\w+)\"", source))
     assert made <= set(KINDS)

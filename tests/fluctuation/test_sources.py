@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.sources import names, read
-from sensorseq.fluctuation.sources.names import role_of
-from sensorseq.fluctuation.sources.read import read_history
+from sensorseq.fluctuation.logs import files, read
+from sensorseq.fluctuation.logs.files import role_of
+from sensorseq.fluctuation.logs.read import read_history
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 
 T = np.arange(30)
@@ -467,7 +467,7 @@ def test_a_damaged_log_is_judged_or_refused_by_name(tmp_path, start, stop, junk,
     assert str(path) in told
 
 
-@pytest.mark.parametrize("module", [names, read])
+@pytest.mark.parametrize("module", [files, read])
 def test_the_examples_in_the_docstrings_are_true(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0

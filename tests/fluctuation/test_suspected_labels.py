@@ -7,8 +7,8 @@ import pytest
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.fluctuation.probes.arm import LabWindows
-from sensorseq.fluctuation.probes.label_noise import DRAWN_POINTS, MOST_SUSPECTS, suspected_labels
+from sensorseq.fluctuation.race.arm import LabWindows
+from sensorseq.fluctuation.race.probe import DRAWN_POINTS, MOST_SUSPECTS, suspected_labels
 
 CLASSES = ["ice", "snow", "mud"]
 

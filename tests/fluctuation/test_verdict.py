@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from sensorseq.fluctuation.report import FluctuationReport
-from sensorseq.fluctuation.thresholds import (
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.thresholds import (
     FIXED_LOSS_NOISE_NATS,
     MIN_GROUPS,
     SURE_SHARE,

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sensorseq.fluctuation.probes.arm import LabWindows
-from sensorseq.fluctuation.probes.zero_test import zero_test
+from sensorseq.fluctuation.race.arm import LabWindows
+from sensorseq.fluctuation.race.zero_test import zero_test
 
 
 class Noisy(nn.Module):

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from sensorseq.fluctuation.columns import Column
-from sensorseq.fluctuation.run import Run
-from sensorseq.fluctuation.verdict import judge
+from sensorseq.fluctuation.statistics.columns import Column
+from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.training_record import DETAIL_NAMES, STEP_NAMES, TrainingRecord
 
 N_CLASSES, N_EPOCHS, STEPS_PER_EPOCH, N_TRAIN, N_VAL = 4, 40, 10, 320, 120

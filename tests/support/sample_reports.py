@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
-from sensorseq.fluctuation.metrics import local_trend
-from sensorseq.fluctuation.report import FluctuationReport
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.metrics import local_trend
 
 N_EPOCHS = 150
 

@@ -1,11 +1,13 @@
 """check_data: findings about the windows as causes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sensorseq.data_checks import Finding, Part, check_windows
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.probes.arm import LabWindows
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.race.arm import LabWindows
 
 
 class _Kind(NamedTuple):
@@ -37,8 +39,8 @@ SCALES = {"not_scaled": ("standard", "robust"), "outliers": ("robust",)}
 
 
 def check_data(
-    train: LabWindows,
-    validation: LabWindows | None = None,
+    train: "LabWindows",
+    validation: "LabWindows | None" = None,
     *,
     channels: Sequence[str] | None = None,
     classes: Sequence[Any] | None = None,

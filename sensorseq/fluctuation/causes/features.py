@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.causes.table import DEFAULTS, usual_rate
-from sensorseq.fluctuation.columns import Floats
-from sensorseq.fluctuation.run import Run
+from sensorseq.fluctuation.statistics import metrics
+from sensorseq.fluctuation.statistics.columns import Floats
+from sensorseq.fluctuation.statistics.run import Run
 from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan

@@ -1,13 +1,17 @@
 """find_causes: rank what may have made a run fluctuate or fail, family first."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause, families
-from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, measure
-from sensorseq.fluctuation.causes.ranker import weigh
+from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, LOGARITHMIC, measure
 from sensorseq.fluctuation.causes.table import (
     CLAUSES,
     SAFE,
@@ -17,13 +21,77 @@ from sensorseq.fluctuation.causes.table import (
     Usual,
     resolve,
 )
-from sensorseq.fluctuation.run import Run
-from sensorseq.fluctuation.thresholds import (
+from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.thresholds import (
     ACCURACY_NOISE,
     EXCESS_OVER_SAMPLING,
     EXCESS_RATIO,
     FIXED_LOSS_NOISE_NATS,
 )
+
+WEIGHTS_FILE = Path(__file__).with_name("weights.json")
+LEAST_LOG, MOST_SDS = 1e-4, 4.0
+
+
+class Chance(NamedTuple):
+    """Probability that a change repairs the run, of a family and of the sides in it."""
+
+    family: float
+    sides: Mapping[str, float]  # by `Entry.key`
+
+
+@cache
+def weights() -> Mapping[str, Any]:
+    """Return the fitted weights; written by benchmarks/fluctuation/fit.py."""
+    read: Mapping[str, Any] = json.loads(WEIGHTS_FILE.read_text())
+    return read
+
+
+def weigh(
+    features: Mapping[str, float], model: Mapping[str, Any] | None = None
+) -> dict[str, Chance]:
+    """Return the chances of each family, from the features of `measure`."""
+    model = weights() if model is None else model
+    z = standardised(features, model["scales"])
+    return {
+        family: Chance(
+            probability(own, z),
+            {
+                key: probability(side, z)
+                for key, side in model["sides"].items()
+                if side["family"] == family
+            },
+        )
+        for family, own in model["families"].items()
+    }
+
+
+def standardised(
+    features: Mapping[str, float], scales: Mapping[str, tuple[float, float]]
+) -> dict[str, float]:
+    """Return features in standard deviations from their mean; 0 for one that is missing."""
+    z = {}
+    for name, (mean, sd) in scales.items():
+        value = transformed(name, features.get(name, math.nan))
+        known = math.isfinite(value)
+        z[name] = float(np.clip((value - mean) / sd, -MOST_SDS, MOST_SDS)) if known else 0.0
+    return z
+
+
+def transformed(name: str, value: float) -> float:
+    """Return a feature on the scale on which it is weighed."""
+    if name not in LOGARITHMIC or math.isnan(value):
+        return value
+    return math.log10(max(value, LEAST_LOG))
+
+
+def probability(weighed: Mapping[str, Any], z: Mapping[str, float]) -> float:
+    """Return the probability that a logistic regression gives."""
+    score = weighed["intercept"] + sum(
+        weight * z[name] for name, weight in weighed["weights"].items()
+    )
+    return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
+
 
 NAMED = 0.25  # confidence of a family, below which "unknown" leads
 LEAST_CONFIDENCE = 0.05  # of a cause that is listed

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
-from sensorseq.fluctuation.probes.arm import Lab
+from sensorseq.fluctuation.race.arm import Lab
 
 DEFAULTS = "the defaults"  # the first option
 SEVERAL = "unknown"  # the cause of a change that no single argument makes

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from sensorseq.fluctuation import metrics
 from sensorseq.fluctuation.causes.cause import Cause, Trial
-from sensorseq.fluctuation.probes.arm import Arm, ArmResult, Floats, Lab
-from sensorseq.fluctuation.probes.purse import Purse
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Floats, Lab, Purse
 from sensorseq.fluctuation.race.options import DEFAULTS, SEVERAL, Option, list_options
+from sensorseq.fluctuation.statistics import metrics
 from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12

@@ -1,0 +1,1 @@
+"""What watches a custom training loop, and repeats it with other settings."""

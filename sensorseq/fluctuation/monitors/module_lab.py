@@ -1,0 +1,306 @@
+"""ModuleLab: re-runs of a custom module, trained by a custom optimizer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.foreign_words import TORCH, in_foreign_words, say_change
+from sensorseq.fluctuation.monitors.foreign_module import (
+    ModuleCall,
+    check_optimizer,
+    make_module,
+)
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Lab
+from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.engine import TrainingResult, train_network
+from sensorseq.training.own_optimizer import OwnOptimizer
+from sensorseq.training.randomness import integer_seed, isolated_generators
+from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import Start, arm_config, recorder_of_arm
+from sensorseq.training_record import TrainingRecord
+
+_OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
+_OF_RATES = ("learning_rate", "lr_schedule")
+_OF_OPTIMIZER = ("weight_decay", "momentum")  # of its options, those that causes speak of
+# What our estimator may have and a loop with a plain cross-entropy has not.
+_NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
+STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleFit:
+    """A module, what trains it, and on what.
+
+    Parameters
+    ----------
+    make_model : callable
+        Returns a new module.
+    make_optimizer : callable
+        Gets its parameters, returns their optimizer.
+    table : ndarray of shape (E, G), float64
+        Learning rate of each epoch and parameter group.
+    config : TrainingConfig
+        The rest of the training.
+    train : LabPart
+        Windows as the module gets them.
+    validation : LabPart or None
+        The same of the validation part.
+    classes : sequence of str
+        Names of the classes.
+    entropy : int
+        What everything random is drawn from.
+    """
+
+    make_model: Callable[[], Any]
+    make_optimizer: Callable[[Sequence[Tensor]], Optimizer]
+    table: NDArray[np.float64]
+    config: TrainingConfig
+    train: LabPart
+    validation: LabPart | None
+    classes: Sequence[str]
+    entropy: int
+
+    @property
+    def seeds(self) -> list[np.random.SeedSequence]:
+        """Those of the split, of the first weights and of the training."""
+        return np.random.SeedSequence(self.entropy).spawn(3)
+
+    def own(
+        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
+    ) -> OwnOptimizer:
+        """Return what takes the steps, with rates by epoch."""
+
+        def make(parameters: Sequence[Tensor]) -> Optimizer:
+            return check_optimizer(self.make_optimizer(list(parameters)), parameters)
+
+        return OwnOptimizer(make, table, options or {})
+
+    def train_module(
+        self,
+        module: ModuleCall,
+        config: TrainingConfig,
+        seed: np.random.SeedSequence,
+        recorder: Recorder,
+        own: OwnOptimizer,
+        start: Start | None = None,
+    ) -> TrainingResult:
+        """Train a module in place."""
+        with isolated_generators(integer_seed(seed), device_of(module)):
+            return train_network(
+                module,
+                self.train.data,
+                None if self.validation is None else self.validation.data,
+                config,
+                seed=seed,
+                recorder=recorder,
+                own=own,
+                start=start,
+            )
+
+    def train_recorded(self, module: ModuleCall) -> TrainingResult:
+        """Train a module in place, and note what the run does."""
+        own = self.own(self.table)
+        result = self.train_module(module, self.config, self.seeds[2], Recorder(), own)
+        record = result.record
+        if record is not None:
+            norms = record.tensor_grad_norms
+            record.tensor_grad_norms = {
+                name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
+            }
+            if self.validation is not None and self.validation.groups is not None:
+                codes = np.unique(self.validation.groups, return_inverse=True)[1]
+                record.val_groups = np.asarray(codes[record.val_rows], np.int64)
+        return result
+
+
+class ModuleLab(EngineLab):
+    """Re-runs of one `ModuleFit`: see `sensorseq.fluctuation.race.arm.Lab`.
+
+    Parameters
+    ----------
+    fit : ModuleFit
+        What was trained.
+    module : ModuleCall
+        With its last weights.
+    record : TrainingRecord
+        Of the run.
+    """
+
+    def __init__(self, fit: ModuleFit, module: ModuleCall, record: TrainingRecord) -> None:
+        parts = fit.train, fit.validation
+        super().__init__(record, module, record.n_epochs, parts, fit.classes)
+        self.fit = fit
+        optimizer = fit.own(fit.table).make_optimizer(list(module.parameters()))
+        config, group = fit.config, optimizer.param_groups[0]
+        self.arguments: Mapping[str, Any] = {
+            **{name: getattr(config, name) for name in _OF_TRAINING},
+            "learning_rate": float(fit.table[0, 0]),
+            "label_smoothing": config.label_smoothing,
+            "loss": config.loss,
+            "max_epochs": config.max_epochs,
+            "optimizer": type(optimizer).__name__.lower(),
+            **{name: group[name] for name in _OF_OPTIMIZER if name in group},
+            **_NONE,
+        }
+        self.defaults: Mapping[str, Any] = {
+            "lr_schedule": "cosine",
+            "batch_size": 32,
+            "max_grad_norm": 1.0,
+            "clip_by": "norm",
+            "label_smoothing": 0.0,
+        }
+        of_optimizer = ["weight_decay"] if "weight_decay" in group else []
+        self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
+
+    def words(self, change: Mapping[str, Any]) -> str:
+        """Return a change in the words of torch."""
+        return say_change(change)
+
+    def cost_of(self, arm: Arm) -> float:
+        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+        n_all = len(self.fit.train.data)
+
+        def of_step(batch_size: int | None) -> float:
+            return 1.0 + STEP_WINDOWS / min(batch_size or n_all, n_all)
+
+        own = self.fit.config.batch_size
+        work = of_step(arm.change.get("batch_size", own)) / of_step(own)
+        return arm.n_epochs * work
+
+    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+        """Run arms, one after the other; one that fails says so in its result."""
+        return [self._run(arm) for arm in arms]
+
+    def _run(self, arm: Arm) -> ArmResult:
+        unknown = sorted(set(arm.change) - self.changeable)
+        if unknown:
+            raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
+        fit = self.fit
+        own = fit.own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
+        seed, start, weights = np.random.SeedSequence(self._seed_of(arm)), None, fit.seeds[1]
+        if arm.start is not None:
+            snapshot = self.record.snapshots[arm.start]
+            start = Start(snapshot, fit.config, self.steps_per_epoch, arm.n_epochs, own)
+        elif arm.seed:
+            weights = np.random.SeedSequence([fit.entropy, arm.seed, 1])
+        else:
+            seed = fit.seeds[2]
+        config = arm_config(
+            fit.config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
+        )
+        try:
+            module = make_module(fit.make_model, integer_seed(weights))
+            fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
+            recorder = recorder_of_arm(fixed)
+            result = fit.train_module(module, config, seed, recorder, own, start)
+        except Exception as error:  # what a custom module raises is not ours to know
+            return failed_arm(arm, error)
+        if result.ended_by == "interrupted":
+            raise KeyboardInterrupt
+        seen = None if fit.validation is None else fit.validation.data
+        return self.read(arm, module, seen, result)
+
+    def _seed_of(self, arm: Arm) -> list[int]:
+        return [self.fit.entropy, arm.start or 0, arm.seed]
+
+    def _table_of(self, arm: Arm) -> NDArray[np.float64]:
+        """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
+        table, epochs = self.fit.table, np.arange(arm.n_epochs)
+        if arm.start is None:
+            table = table[epochs * len(table) // max(arm.n_epochs, 1)]
+        else:
+            epochs_done = self.record.snapshots[arm.start].epoch
+            table = table[np.minimum(epochs_done + epochs, len(table) - 1)]
+        if "learning_rate" in arm.change:
+            table = table * (arm.change["learning_rate"] / self.arguments["learning_rate"])
+        schedule = arm.change.get("lr_schedule")
+        if arm.start is not None or arm.decays or schedule == "cosine":
+            table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / arm.n_epochs))[:, None]
+        return np.asarray(table, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleOrigin:
+    """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`.
+
+    Parameters
+    ----------
+    lab : Lab
+        Its re-runs.
+    module : torch.nn.Module
+        As it was trained, with its last weights.
+    fit_s : float
+        Seconds it took.
+    repair : dict
+        The changes that were proved, as arguments that `lab` knows.
+    causes : tuple of Cause
+        Those of the report, before what they recommend was put in words.
+    """
+
+    lab: Lab
+    module: Any
+    fit_s: float
+    repair: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+
+    def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
+        """Return what runs it again, on the windows that `probe_module` was given."""
+        return self.lab
+
+    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as the probes take it: it recommends arguments that `lab` knows."""
+        return replace(report, causes=self.causes)
+
+    def in_words(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report that recommends nothing but in words of torch, in advice and note."""
+        causes = tuple(_in_words(cause, self.lab) for cause in report.causes)
+        probes, repair = report.probes, {}
+        if probes is not None:
+            repair = dict(probes.repair)
+            if repair:
+                note = f"Take {self.lab.words(repair)}. {probes.note}".strip()
+                probes = replace(probes, repair={}, previous={}, note=note)
+        origin = replace(self, repair=repair, causes=report.causes)
+        return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
+
+    def repaired(self, changes: Mapping[str, Any]) -> Any:
+        """Raise, for a custom module is changed by its owner; say what to change.
+
+        Raises
+        ------
+        ArgumentError
+            Always.
+        """
+        words = self.lab.words(changes or self.repair)
+        what = f"Take {words}." if words else "Nothing was proved to repair it."
+        raise ArgumentError(f"a module of your own is yours to change. {what}")
+
+
+def device_of(module: ModuleCall) -> torch.device:
+    """Return where the parameters of a module are."""
+    return next(module.parameters()).device
+
+
+def _given(change: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: change[name] for name in names if name in change}
+
+
+def _in_words(cause: Cause, lab: Lab) -> Cause:
+    """Return a cause whose advice says what it recommends, with values where `lab` knows them."""
+    if not cause.recommendation:
+        return replace(cause, alternatives=())
+    (words,) = in_foreign_words([cause], TORCH)
+    if set(cause.recommendation) <= lab.changeable:
+        advice = f"Take {lab.words(cause.recommendation)}. {cause.advice}".strip()
+        words = replace(words, advice=advice)
+    return replace(words, recommendation={}, alternatives=())

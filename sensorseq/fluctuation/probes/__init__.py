@@ -1,1 +1,0 @@
-"""Controlled re-runs of a recorded fit: what proves a cause, or clears it."""

@@ -1,0 +1,258 @@
+"""Lab: what repeats a fit with other settings; Arm: one repetition; Purse: what may be spent."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
+from sensorseq.fluctuation.race.regrade import Proof
+from sensorseq.training_record import TrainingRecord
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One re-run.
+
+    Parameters
+    ----------
+    name : str
+        What is different in it.
+    n_epochs : int
+        Its length.
+    start : int or None
+        Snapshot of the run to continue from, 0 the first weights before any step. The rate then
+        falls to nearly nothing along a half cosine, and nothing else changes. None: the network is
+        trained from first weights, as `fit` would with `change`.
+    seed : int
+        Of the order of the windows and of first weights; 0 from first weights: those of the run.
+    change : dict
+        Arguments of the estimator that differ, with their values; only from first weights.
+    decays : bool
+        Whether the rate falls along a half cosine; a snapshot's always does.
+    """
+
+    name: str
+    n_epochs: int
+    start: int | None = None
+    seed: int = 0
+    change: Mapping[str, Any] = field(default_factory=dict)
+    decays: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ArmResult:
+    """What an arm of L epochs gave; empty where it was not measured.
+
+    Parameters
+    ----------
+    arm : Arm
+        The arm.
+    fixed_loss : ndarray of shape (L,)
+        Loss of the fixed training windows of the run after each epoch, in evaluation mode, in nats.
+    val_loss : ndarray of shape (L,)
+        Validation loss in nats.
+    record : TrainingRecord or None
+        What else was noted.
+    val_outputs : ndarray of shape (n_val, K) or None
+        Logits of the validation windows with the last weights, in evaluation mode.
+    failed : str
+        Why it ended early, such as a loss that is not finite; the arrays end there.
+    """
+
+    arm: Arm
+    fixed_loss: Floats
+    val_loss: Floats
+    record: TrainingRecord | None = None
+    val_outputs: Floats | None = None
+    failed: str = ""
+
+
+class LabWindows(NamedTuple):
+    """Windows of one part as the network sees them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c), float
+        Scaled; padding holds zeros.
+    lengths : ndarray of shape (n,) or None
+        Valid steps; None when all have t.
+    target : ndarray of shape (n,), int64
+        Classes, as codes.
+    groups : ndarray of shape (n,) or None
+        As given to `fit`.
+    rows : ndarray of shape (n,), int64, or None
+        Of the windows given to `fit`; None where they were given separately.
+    """
+
+    X: NDArray[Any]
+    lengths: NDArray[np.int64] | None
+    target: NDArray[np.int64]
+    groups: NDArray[Any] | None = None
+    rows: NDArray[np.int64] | None = None
+
+
+class Lab(Protocol):
+    """A recorded fit that can be trained again.
+
+    Attributes
+    ----------
+    arguments : dict
+        The estimator's arguments; of a custom module what is known.
+    defaults : dict
+        Arguments of a run that is known to do well on most data, as far as they apply here.
+    changeable : frozenset of str
+        Arguments that `Arm.change` may name here.
+    record : TrainingRecord
+        Of the fit. Its snapshots are what `Arm.start` counts.
+    kept_epoch : int
+        Epoch whose weights the fit kept; 0 if that is none of its epochs.
+    n_epochs, steps_per_epoch : int
+        Epochs of the fit, and steps of each.
+    n_classes : int
+        K.
+    classes : sequence of str
+        Names of the classes, by code.
+    """
+
+    arguments: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    changeable: frozenset[str]
+    record: TrainingRecord
+    kept_epoch: int
+    n_epochs: int
+    steps_per_epoch: int
+    n_classes: int
+    classes: Sequence[str]
+
+    @property
+    def train(self) -> LabWindows:
+        """The training windows."""
+
+    @property
+    def validation(self) -> LabWindows | None:
+        """The validation windows."""
+
+    def cost_of(self, arm: Arm) -> float:
+        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+
+    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+        """Run arms, side by side where the engine can; one that fails says so in its result."""
+
+    def val_outputs(self) -> Floats | None:
+        """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+
+    def kept_module(self) -> Any:
+        """Return a copy of the network with the kept weights, in evaluation mode."""
+
+    def words(self, change: Mapping[str, Any]) -> str:
+        """Return a change of arguments as the user would write it."""
+
+
+@dataclass
+class Findings:
+    """What a probe brings back.
+
+    Parameters
+    ----------
+    trials : list of Trial
+        What was tried.
+    not_tested : list of NotTested
+        What was not, and why.
+    suspects : list of Suspect
+        Windows whose labels look wrong.
+    proofs : list of Proof
+        What is proved, the best first.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    not_tested: list[NotTested] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
+
+    def join(self, other: "Findings") -> None:
+        """Take in what another probe brought back."""
+        self.trials += other.trials
+        self.not_tested += other.not_tested
+        self.suspects += other.suspects
+        self.proofs += other.proofs
+
+
+class Purse:
+    """What probes may still spend: epochs of training, counted, and the time beside them.
+
+    The count decides what is tried, so that the same run gives the same proofs; the clock, where
+    there is one, leaves out what would take longer than was announced, on a busy machine more.
+
+    Parameters
+    ----------
+    lab : Lab
+        Knows what an arm costs, and runs it.
+    n_epochs : float
+        Epochs of the fit, in all.
+    seconds : float
+        Time, in all; infinity for no clock.
+    epoch_s : float
+        What an epoch of the fit took; that of the arms takes its place.
+    clock : callable, optional
+        Seconds since something.
+    began_s : float, optional
+        What the clock showed when the time began; now, if not given.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        n_epochs: float,
+        seconds: float = math.inf,
+        epoch_s: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        began_s: float | None = None,
+    ) -> None:
+        self.lab = lab
+        self.n_epochs = n_epochs
+        self.spent = 0.0
+        self._charged = 0.0
+        self._seconds, self._epoch_s = seconds, epoch_s
+        self._clock = clock
+        self._began_s = clock() if began_s is None else began_s
+        self._running_s = 0.0
+
+    @property
+    def left(self) -> float:
+        """Epochs that are left, as many as the time is thought to reach for."""
+        left = max(0.0, self.n_epochs - self.spent)
+        if math.isinf(self._seconds):
+            return left
+        seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
+        run = self.spent - self._charged
+        pace = self._running_s / run if run > 0 else self._epoch_s
+        return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
+
+    def affords(self, arms: Sequence[Arm]) -> bool:
+        """Whether these can be run."""
+        return self.cost_of(arms) <= self.left
+
+    def cost_of(self, arms: Sequence[Arm]) -> float:
+        """Return what arms cost together."""
+        return sum(self.lab.cost_of(arm) for arm in arms)
+
+    def charge(self, n_epochs: float) -> None:
+        """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
+        self.spent += n_epochs
+        self._charged += n_epochs
+
+    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+        """Pay for arms and run them; who calls has asked `affords`."""
+        self.spent += self.cost_of(arms)
+        started = self._clock()
+        results = self.lab.run(arms)
+        self._running_s += self._clock() - started
+        return results

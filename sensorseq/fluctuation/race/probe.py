@@ -1,0 +1,319 @@
+"""probe_fit: what is tried on a run, in its order, and the report that comes of it."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sensorseq.data_checks.wrong_labels import judge_labels
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.fluctuation.causes.data_checks import check_data
+from sensorseq.fluctuation.race.arm import Findings, Lab, Purse
+from sensorseq.fluctuation.race.options import SEVERAL
+from sensorseq.fluctuation.race.race import RaceResult, run_race
+from sensorseq.fluctuation.race.regrade import Proof, regrade
+from sensorseq.fluctuation.race.zero_test import zero_test
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report.report import FluctuationReport
+
+
+def probe_fit(
+    report: "FluctuationReport",
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    *,
+    budget: float = 1.0,
+    verbose: int = 1,
+    is_clocked: bool = True,
+    allowed: frozenset[str] | None = None,
+) -> "FluctuationReport":
+    """Do what `FluctuationReport.probe` says.
+
+    Without a clock the count of epochs alone ends the probes: the same fit then has the same
+    proofs on a machine that is busy. `allowed` are the arguments that a repair may change.
+    """
+    began_s = time.perf_counter()
+    budget = check_budget(budget)
+    if report.origin is None or report.record is None:
+        raise ArgumentError(
+            "probe repeats a fit of this process, and this report has none: it is of a history"
+            " alone, of partial_fit, or it was copied, saved or pickled. Fit in this process and"
+            " take fluctuation_ of that estimator; for a custom module take"
+            " sensorseq.fluctuation.probe_module."
+        )
+    origin = report.origin
+    say: Callable[[str], Any] = _say if verbose else _say_nothing
+    say(
+        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
+        f" {budget * origin.fit_s:.1f} s, beside checks of the data"
+    )
+    keywords = {name: value for name, value in given.items() if value is not None}
+    lab = origin.open(report.record, X, y, **keywords)
+    proof = probe_lab(
+        lab,
+        origin.in_arguments(report),
+        budget,
+        origin.fit_s,
+        allowed=allowed,
+        say=say,
+        began_s=began_s,
+        is_clocked=is_clocked,
+    )
+    told: FluctuationReport = origin.in_words(proof)
+    return told
+
+
+def _say(line: str) -> None:
+    print(f"sensorseq: {line}", file=sys.stderr, flush=True)
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
+MOST_SUSPECTS = 100
+DRAWN_POINTS = 200  # of a channel of a suspect
+CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
+_CAUSE = "label_noise"
+
+
+def suspected_labels(lab: Lab) -> Findings:
+    """Judge the labels by predictions that the fit already has, without any training.
+
+    These are the predictions of the folds on which the features were weighed. Where classes are
+    hard to tell apart, right labels look wrong too, so wrong labels are never proved here: the
+    trial is undecided and names the suspects, or rejected when hardly any label looks wrong.
+
+    Parameters
+    ----------
+    lab : Lab
+        The fit; `out_of_fold` has the rows of X and the probabilities, where there are any.
+    """
+    predicted = getattr(lab, "out_of_fold", None)
+    train = lab.train
+    if predicted is None or train.rows is None:
+        reason = "the fit has no predictions of windows by networks that were trained without them"
+        return Findings(not_tested=[NotTested(_CAUSE, reason, CODE)])
+    _, at, judged = np.intersect1d(train.rows, predicted[0], return_indices=True)
+    if len(np.unique(train.target[at])) < 2:
+        return Findings(not_tested=[NotTested(_CAUSE, "too few windows were predicted", CODE)])
+    groups = None if train.groups is None else train.groups[at]
+    found = judge_labels(predicted[1][judged], train.target[at], np.array(lab.classes), groups)
+    n_wrong, n_least = found.n_estimated, max(LEAST_SUSPECTS, math.ceil(LEAST_SHARE * len(at)))
+    sentence = (
+        f"Networks that were trained without them contradict {n_wrong} of {len(at)} labels"
+        f" ({n_wrong / len(at):.0%})"
+    )
+    suspects = []
+    if n_wrong < n_least:
+        sentence += f", fewer than the {n_least} that would matter."
+    else:
+        sentence += f". Check these labels; {CODE} ranks all of them."
+        for i in range(min(n_wrong, MOST_SUSPECTS)):
+            row = int(at[found.row[i]])
+            n_steps = train.X.shape[1] if train.lengths is None else int(train.lengths[row])
+            shown = np.unique(np.linspace(0, n_steps - 1, min(n_steps, DRAWN_POINTS)).astype(int))
+            suspects.append(
+                Suspect(
+                    row=int(train.rows[row]),
+                    label=str(found.given[i]),
+                    rival=str(found.likelier[i]),
+                    probability=float(found.probability[i]),
+                    recording=None if train.groups is None else str(train.groups[row]),
+                    values=train.X[row][shown].T.astype(float).tolist(),
+                )
+            )
+    trial = Trial(
+        cause=_CAUSE,
+        name="labels judged by networks trained without them",
+        change={},
+        kind="inference",
+        outcome="undecided" if suspects else "rejected",
+        sentence=sentence,
+    )
+    return Findings(trials=[trial], suspects=suspects)
+
+
+# Side by side, without details, an epoch takes about this share of the time of one of the fit.
+PACE = 0.6
+# Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
+PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
+CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
+LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
+NOTHING = "Nothing was tried."
+# measured by benchmarks/bench_repair.py, where the defaults improve 49 of 52 bad runs
+TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
+
+
+def probe_lab(
+    lab: Lab,
+    report: "FluctuationReport",
+    budget: float = 1.0,
+    fit_s: float = 0.0,
+    *,
+    allowed: frozenset[str] | None = None,
+    say: Callable[[str], Any] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+    began_s: float | None = None,
+    is_clocked: bool = True,
+) -> "FluctuationReport":
+    """Probe a run and return a report with what came of it.
+
+    Parameters
+    ----------
+    lab : Lab
+        What runs it again.
+    report : FluctuationReport
+        Of the run.
+    budget : float, default=1.0
+        What the probes may cost, in times of the fit.
+    fit_s : float
+        Seconds of the fit; probes end when `budget` times as many have gone by. 0 for no clock.
+    allowed : frozenset of str, optional
+        Arguments that a repair may change; all by default.
+    say : callable, optional
+        Gets a line before each part.
+    clock : callable
+        Seconds.
+    began_s : float, optional
+        When the work began on this clock, where that was before the call.
+    is_clocked : bool, default=True
+        Whether the clock may end the probes; otherwise only the epochs are counted.
+
+    Returns
+    -------
+    FluctuationReport
+        The same verdict; causes with the grades that the trials gave them; `probes`.
+    """
+    started = clock() if began_s is None else began_s
+    clocked = is_clocked and fit_s > 0
+    longer = max(1.0, LEAST_FIT_S / fit_s) if clocked else 1.0
+    purse = Purse(
+        lab,
+        (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
+        CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
+        PACE * fit_s / max(1, lab.n_epochs),
+        clock=clock,
+        began_s=started,
+    )
+    facts: list[Cause] = check_data(
+        lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments
+    )
+    findings, note = Findings(), NOTHING
+    repair: dict[str, Any] = {}
+    try:
+        passes = zero_test(lab)
+        purse.charge(sum(trial.cost_epochs for trial in passes.trials))
+        findings.join(passes)
+        _look(lab, report, findings)
+        result = run_race(
+            lab,
+            purse,
+            report.causes,
+            may_calm=report.verdict == "fluctuating",
+            allowed=allowed,
+            say=say,
+        )
+        _take(findings, result)
+        repair, note = _repair(findings, result)
+        if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
+            note = f"{note} {TRY_DEFAULTS}"
+    except KeyboardInterrupt:
+        repair, note = {}, "The probes were interrupted."
+    of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
+    causes = regrade(
+        (*facts, *report.causes), of_one_cause, findings.proofs, calm=report.verdict == "normal"
+    )
+    elapsed = clock() - started
+    probes = Probes(
+        budget=budget,
+        cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, lab.n_epochs),
+        fit_s=fit_s,
+        probes_s=elapsed,
+        trials=tuple(findings.trials),
+        not_tested=without_trial(findings),
+        suspects=tuple(findings.suspects),
+        repair=repair,
+        previous={name: lab.arguments.get(name) for name in repair},
+        note=note,
+    )
+    return replace(report, causes=causes, probes=probes)
+
+
+def _look(lab: Lab, report: "FluctuationReport", findings: Findings) -> None:
+    """Look at what needs no other settings: the labels."""
+    if report.verdict not in TROUBLED:
+        return
+    findings.join(suspected_labels(lab))
+
+
+def _take(findings: Findings, result: RaceResult) -> None:
+    """Note what was raced, and what the adopted settings prove."""
+    findings.trials += result.trials()
+    findings.not_tested += [
+        NotTested(one.cause, "the budget did not reach to it", "a larger budget")
+        for one in result.untried
+        if one.cause != SEVERAL
+    ]
+    findings.proofs[:0] = [
+        Proof(
+            one.option.cause,
+            one.option.finding,
+            one.option.change,
+            f"{one.gain}.",
+            (one.option.name,),
+        )
+        for one in result.proofs
+    ]
+    raced = {proof.cause for proof in findings.proofs}
+    findings.proofs += [
+        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
+        for trial in findings.trials
+        if trial.kind == "inference" and trial.outcome == "confirmed" and trial.cause not in raced
+    ]
+
+
+def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str]:
+    """Return the arguments that repair the run, and why these."""
+    if result.adopted is not None:
+        return dict(result.adopted.option.change), result.note
+    for proof in findings.proofs:
+        if proof.repair:
+            return dict(proof.repair), f"{proof.sentence} {result.note}"
+    return {}, result.note
+
+
+def without_trial(findings: Findings) -> tuple[NotTested, ...]:
+    """Return what was not tested, one reason for each cause that has no trial nor a proof."""
+    tried = {trial.cause for trial in findings.trials}
+    tried |= {proof.cause for proof in findings.proofs}
+    reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
+    return tuple(reasons.values())
+
+
+def check_budget(budget: Any) -> float:
+    """Return a budget that is a number above zero.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    try:
+        value = float(budget)
+    except (TypeError, ValueError):
+        value = 0.0
+    if not 0 < value < float("inf") or isinstance(budget, bool | str):
+        raise ArgumentError(
+            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
+            " the fit; 0.3 for a quick look."
+        )
+    return value

@@ -1,0 +1,174 @@
+"""A FluctuationReport as text: at most 24 lines of 80 columns, what matters first."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from sensorseq.fluctuation.causes.cause import Cause, Family
+from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
+from sensorseq.fluctuation.report.words import (
+    Command,
+    Step,
+    answer,
+    banner_words,
+    cost_words,
+    likely,
+    list_steps,
+    sizes,
+)
+from sensorseq.fluctuation.statistics.statements import of_topic
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report.report import FluctuationReport
+
+_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
+_TITLE, _GRADE = 44, 10  # columns
+_FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
+_MORE = 'report.to_html("report.html") shows the curves and every figure.'
+
+
+class _Block(NamedTuple):
+    """Lines that are shown together or not at all."""
+
+    rank: int  # the lower, the sooner it gets room
+    section: int  # where it stands
+    lines: list[str]
+    counts_as: str = ""  # what is one less where it is left out
+
+
+def write_report(report: "FluctuationReport", command: Command | None = None) -> str:
+    """Return the text.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Maps changed arguments to the command line that makes the fit with them; what to do is then
+        told as commands in place of Python.
+    """
+    head = [
+        *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
+        *_wrap("Verdict", banner_words(report).upper(), most=2),
+    ]
+    blocks = [
+        *_findings(report),
+        *_what_to_do(report, command),
+        *_causes(report.families),
+        *_answers(report),
+    ]
+    is_fine = report.verdict == "normal" and report.generalization is None
+    height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
+    shown, left_out = _choose(blocks, height - len(head) - 1)
+    notes = [f"{left_out.count(name)} more in report.{name}" for name in dict.fromkeys(left_out)]
+    shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
+    lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
+    return "\n".join([*head, *lines, *_wrap("More", _MORE)])
+
+
+def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
+    """Return the blocks for which there is room, by rank, and what those left out count as."""
+    if sum(len(block.lines) for block in blocks) > room:
+        room -= 1  # for saying that something was left out
+    shown, left_out = [], []
+    for block in sorted(blocks, key=lambda b: b.rank):
+        # a later cause without the name of its family, or before a likelier one, would mislead
+        is_out_of_turn = block.counts_as == "causes" and "causes" in left_out
+        if len(block.lines) <= room and not is_out_of_turn:
+            shown.append(block)
+            room -= len(block.lines)
+        elif block.counts_as:
+            left_out.append(block.counts_as)
+    order = {id(block): place for place, block in enumerate(blocks)}
+    return sorted(shown, key=lambda block: order[id(block)]), left_out
+
+
+def _findings(report: "FluctuationReport") -> list[_Block]:
+    """Return what the accuracy, the loss and the generalization did; then the figures."""
+    said = [part.statement for part in answer(report)]
+    first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
+    blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
+    rest = [part for part in report.statements if part not in first and part not in said]
+    labels = ["Why", *[""] * len(rest)]
+    return blocks + [
+        _Block(8, 4, _wrap(label, str(part)), "explanation")
+        for label, part in zip(labels, rest, strict=False)
+    ]
+
+
+def _what_to_do(report: "FluctuationReport", command: Command | None) -> list[_Block]:
+    """Return the steps, in order, with the code or the command of each."""
+    blocks = []
+    for number, step in enumerate(list_steps(report, command), 1):
+        mark = f" ({step.mark})" if step.mark else ""
+        lines = _wrap("Do" if number == 1 else "", f"{number}. {step.text}{mark}", hang=3)
+        for part in _code(step):
+            lines += _wrap("", part, indent=_INDENT + 3, hang=4)
+        blocks.append(_Block(2, 2, lines))
+    if report.probes is not None:
+        blocks.append(_Block(5, 2, _wrap("Cost", f"probes {cost_words(report.probes)}")))
+        untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
+        blocks += [_Block(9, 2, _wrap("Untested", untested))] if untested else []
+    return blocks
+
+
+def _code(step: Step) -> list[str]:
+    """Return the command of a step, or else its Python, a call on one line."""
+    if step.command:
+        return [step.command]
+    call, end, rest = step.code.partition(",\n)")
+    lines = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+    return [line for line in lines or step.code.split("\n") if line and line[0] != "#"]
+
+
+def _causes(families: Iterable[Family]) -> list[_Block]:
+    """Return each family with its members, and what the first of them rests on."""
+    blocks: list[_Block] = []
+    rank = 0
+    for family in families:
+        members = [cause for cause in family.causes if cause.grade != "rejected"]
+        chance = likely(family.confidence)
+        name = FAMILIES.get(family.name, family.name)
+        title = f"{name}, {chance}" if members and chance and family.name != UNKNOWN else ""
+        for cause in family.causes:
+            mark = {cause.grade == "rejected": "-", cause.name == UNKNOWN: "?"}.get(True, "")
+            rank += not mark
+            lines = _wrap("", title) if title else []
+            title = ""
+            lines.append(_headline(mark or str(rank), cause))
+            is_first = not blocks
+            if is_first:
+                lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
+            blocks.append(_Block(1 if is_first else 3 if rank < 5 else 7, 1, lines, "causes"))
+            if is_first and cause.evidence.split():
+                blocks.append(_Block(4, 1, _wrap("", cause.evidence, indent=_INDENT + 2)))
+    return blocks
+
+
+def _answers(report: "FluctuationReport") -> list[_Block]:
+    _, longer, kept = answer(report)
+    return [
+        _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
+        for part in (longer, kept)
+    ]
+
+
+def _headline(rank: str, cause: Cause) -> str:
+    title = textwrap.shorten(cause.title, _TITLE, placeholder=" ...") or "?"
+    grade = textwrap.shorten(cause.grade.upper(), _GRADE, placeholder="...")
+    sure = "" if cause.grade == "rejected" else likely(cause.confidence)[:8]
+    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
+    return line[:_WIDTH].rstrip()
+
+
+def _wrap(
+    label: str, text: str, most: int | None = None, indent: int = _INDENT, hang: int = 0
+) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        _WIDTH,
+        initial_indent=label.ljust(indent),
+        subsequent_indent=" " * (indent + hang),
+        max_lines=most,
+        placeholder=" ...",
+    )

@@ -1,0 +1,270 @@
+"""A FluctuationReport as one HTML file, and as the fragment that a notebook shows."""
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial
+from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
+from sensorseq.fluctuation.report.curves import draw_curves
+from sensorseq.fluctuation.report.figures import (
+    MOST_SETTINGS,
+    Figure,
+    draw_race,
+    draw_suspects,
+    place_figures,
+)
+from sensorseq.fluctuation.report.table import make_table
+from sensorseq.fluctuation.report.words import (
+    GRADES,
+    Command,
+    answer,
+    banner_words,
+    call,
+    cost_words,
+    likely,
+    limits,
+    list_steps,
+    remaining,
+    sizes,
+)
+from sensorseq.html.render import render
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report.report import FluctuationReport
+
+_N_LEAD = 3  # sentences of the explanation that stand with the verdict
+_MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
+_WORDS = {
+    "normal": "The curve is as calm as can be expected of it.",
+    "fluctuating": "The curve moves more than a healthy run does.",
+    "diverged": "Training diverged.",
+    "not_learning": "The network did not learn.",
+    "too_short_to_tell": "Too few epochs to tell whether the curve fluctuates.",
+}
+_DOUBTS = {  # of a normal curve
+    "overfitting": "The curve is calm, but the model gets worse on the validation windows.",
+    "not_generalizing": "The curve is calm, but what is learned does not hold for the validation"
+    " windows.",
+}
+_COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
+
+
+def make_page(report: "FluctuationReport", command: Command | None = None) -> str:
+    """Return the page: nothing is fetched, and all of it can be read without scripts.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Returns the command line that repeats the fit with changed arguments.
+    """
+    file = base64.b64encode(_csv(report.history).encode()).decode()
+    return render(
+        "report.html",
+        **describe(report, command),
+        **describe_evidence(report),
+        title=f"Fluctuation report: {banner_words(report)}",
+        heading="Fluctuation report",
+        of_module=report.of_module,
+        foreign_code=_foreign_code(report),
+        csv=file if len(file) <= _MAX_DOWNLOAD else "",
+    )
+
+
+def make_fragment(report: "FluctuationReport") -> str:
+    """Return the top of the page for a notebook, with styles that stay inside of it."""
+    return render("fragment.html", **describe(report, copied=False), limits=limits(report))
+
+
+def describe(
+    report: "FluctuationReport",
+    command: Command | None = None,
+    *,
+    copied: bool = True,
+    loss_unit: str = "nats",
+) -> dict[str, Any]:
+    """Return what the template of the findings shows: the verdict, what to do, causes, the curve.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Returns the command line that repeats the fit with changed arguments.
+    copied : bool, default=True
+        Whether blocks of code have names and a button that copies them.
+    loss_unit : str, default="nats"
+        What the loss is measured in; empty where there is no unit.
+    """
+    answers, still_open = answer(report), limits(report)
+    steps = list_steps(report, command)
+    repeated = {name for step in steps for name in step.arguments}
+    of_cause, _ = place_figures(report)
+    cards = [_card(cause, of_cause, repeated) for cause in report.causes]
+    return {
+        "copied": copied,
+        "sizes": sizes(report),
+        "verdict": banner_words(report),
+        "verdict_words": _verdict_words(report),
+        "colour": colour_of(report),
+        "answers": answers,
+        "explanation": [part for part in remaining(report, answers) if part not in still_open],
+        "n_lead": _N_LEAD,
+        "steps": steps,
+        "families": _families(report, cards),
+        "family_words": FAMILIES,
+        "rejected": [card for card in cards if card["cause"].grade == "rejected"],
+        "grades": {
+            grade: meaning
+            for grade, meaning in GRADES.items()
+            if any(cause.grade == grade for cause in report.causes)
+        },
+        "race": None if report.probes is None else _race(report.probes),
+        "curves": draw_curves(
+            report.history,
+            n_val=report.n_val,
+            best_epoch=report.best_epoch,
+            evidence=report.evidence,
+            loss_unit=loss_unit,
+        ),
+    }
+
+
+def describe_evidence(report: "FluctuationReport") -> dict[str, Any]:
+    """Return what the template of the evidence shows: suspects, figures, statistics, limits."""
+    compared = {
+        name: part
+        for name, part in report.statistics.items()
+        if part.floor is not None or part.p is not None
+    }
+    others = {name: part for name, part in report.statistics.items() if name not in compared}
+    return {
+        "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
+        "figures": place_figures(report)[1],
+        "statistics": Markup(make_table(compared)),
+        "more_statistics": Markup(make_table(others)),
+        "limits": limits(report),
+    }
+
+
+def colour_of(report: "FluctuationReport") -> str:
+    """Return the lamp that is lit: never green if the model overfits, fails or got worse."""
+    if report.verdict == "fluctuating":
+        return "bad" if report.severity == "strong" else "wait"
+    colour = _COLOURS.get(report.verdict, "")
+    is_doubtful = report.generalization is not None
+    return "wait" if colour == "good" and is_doubtful else colour
+
+
+def _verdict_words(report: "FluctuationReport") -> str:
+    doubt = _DOUBTS.get(report.generalization or "")
+    return doubt if doubt and report.verdict == "normal" else _WORDS.get(report.verdict, "")
+
+
+def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> dict[str, Any]:
+    card: dict[str, Any] = {"cause": cause, "rank": "", "chance": "", "instead": ()}
+    card["evidence"] = cause.evidence
+    card |= {"sources": {}, "repair": "", "advice": "", "figure": None, "width": 0}
+    if cause.grade == "rejected":
+        return card
+    if chance := likely(cause.confidence):
+        what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
+        card["chance"] = f"{chance} {what}"
+        card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
+    card["sources"] = cause.sources
+    for words in card["sources"].values():  # of which the evidence may be put together
+        card["evidence"] = card["evidence"].replace(words, "").strip()
+    card["figure"] = of_cause.get(cause.name)
+    card["advice"] = cause.advice
+    if cause.recommendation and not set(cause.recommendation) <= repeated:
+        card["repair"] = call(cause.recommendation)
+        card["instead"] = [call(change) for change in cause.alternatives if change]
+    return card
+
+
+def _families(report: "FluctuationReport", cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the cards of causes that were not rejected, by family, the likeliest first."""
+    told = [card for card in cards if card["cause"].grade != "rejected"]
+    for rank, card in enumerate((c for c in told if c["cause"].name != UNKNOWN), 1):
+        card["rank"] = f"{rank}. "
+    grouped = [
+        {
+            "name": family.name,
+            "chance": likely(family.confidence),
+            "cards": [card for card in told if card["cause"] in family.causes],
+        }
+        for family in report.families
+    ]
+    return [family for family in grouped if family["cards"]]
+
+
+def _race(probes: Probes) -> dict[str, Any]:
+    """Return the settings that were tried, the adopted first, then by what they gain."""
+    tried = sorted(
+        (trial for trial in probes.trials if trial.kind == "race"),
+        key=lambda trial: (trial.outcome != "confirmed", _known(trial.raw_change)),
+    )
+    words = f"The network was trained with other settings: {cost_words(probes)}."
+    if tried:
+        words += " Gains are over the run, on the validation windows, with one standard error."
+    return {
+        "words": words,
+        "rows": [_row(number, trial) for number, trial in enumerate(tried)],
+        "figure": draw_race(tried) if tried else None,
+        "others": [trial for trial in probes.trials if trial.kind != "race"],
+        "not_tested": probes.not_tested,
+    }
+
+
+def _row(number: int, trial: Trial) -> dict[str, Any]:
+    accuracy, error = trial.accuracy_change, trial.accuracy_error
+    row: dict[str, Any] = {
+        "name": trial.name,
+        "outcome": trial.outcome,
+        "is_adopted": trial.outcome == "confirmed",
+        "style": f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else "",
+        "sentence": "",
+    }
+    if trial.raw_change is None or trial.change_error is None:
+        sentence = trial.sentence.removeprefix(f"{trial.name}: ")
+        return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
+    ratio = trial.noise_ratio
+    return {
+        **row,
+        "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
+        "accuracy": ""
+        if accuracy is None
+        else f"{100 * accuracy:+.1f} ± {100 * (error or 0.0):.1f}",
+        "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
+    }
+
+
+def _known(change: float | None) -> float:
+    return math.inf if change is None or math.isnan(change) else change
+
+
+def _foreign_code(report: "FluctuationReport") -> str:
+    facts = {
+        name: getattr(report, name) for name in ("n_val", "n_train", "n_classes", "best_epoch")
+    }
+    given = "".join(f",\n    {name}={value}" for name, value in facts.items() if value is not None)
+    return (
+        "from sensorseq import FluctuationReport\n\n"
+        f'report = FluctuationReport.from_history(\n    "history.csv"{given},\n)\n'
+        'report.to_html("report.html")'
+    )
+
+
+def _csv(history: Any) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(history)
+    writer.writerows(zip(*history.values(), strict=True))
+    return text.getvalue()

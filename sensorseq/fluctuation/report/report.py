@@ -1,0 +1,453 @@
+"""FluctuationReport: one History to a verdict, with the figures and the words behind it."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sensorseq.atomic import write_whole
+from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.fluctuation.causes.cause import Cause, Family, Probes, families
+from sensorseq.fluctuation.causes.foreign_words import NAMES, in_foreign_words
+from sensorseq.fluctuation.causes.rank import find_causes
+from sensorseq.fluctuation.causes.table import UNKNOWN
+from sensorseq.fluctuation.logs.read import read_history
+from sensorseq.fluctuation.report.words import banner_words, call
+from sensorseq.fluctuation.statistics.columns import (
+    check_count,
+    check_epoch,
+    check_fraction,
+    read_columns,
+    read_numbers,
+)
+from sensorseq.fluctuation.statistics.plain import number, plain
+from sensorseq.fluctuation.statistics.run import Run, Statistic, plural
+from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, say
+from sensorseq.fluctuation.verdict.judge import judge
+from sensorseq.history import History
+from sensorseq.training_record import TrainingRecord
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FluctuationReport:
+    """Whether a training curve fluctuates more than it should, in figures and in words.
+
+    Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
+    notebook show it, or write it as a page with `to_html`.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"normal"``, ``"fluctuating"``, ``"diverged"``, ``"not_learning"`` or
+        ``"too_short_to_tell"``.
+    severity : str or None
+        ``"mild"`` or ``"strong"`` when fluctuating.
+    statements : tuple of Statement
+        What there is to say, as kinds and values, most important first: the accuracy, the loss and
+        the generalization in a line each, the figures behind them, and what this history cannot
+        tell. `explanation` has their texts.
+    causes : tuple of Cause
+        What may have made it so, the likeliest first; empty when nothing needs one. Of a normal run
+        what may cost it accuracy first, then what makes its curve look rough.
+    statistics : dict of str to Statistic
+        What was measured, each with the floor it was compared with.
+    n_epochs : int
+        Epochs in the history.
+    n_val, n_train, n_classes, best_epoch : int or None
+        As given to `from_history`.
+    history : dict of str to list
+        The columns that were judged and all others that are numbers, None where an epoch has no
+        entry.
+    evidence : dict of str to list
+        Series behind the statistics, by name, for whoever wants to draw them: see
+        `sensorseq.fluctuation.statistics.evidence.collect_evidence`.
+    record : TrainingRecord or None
+        What the run noted beside its history. It stays in this process: neither `to_dict` nor a
+        pickle has it, of this report or of its estimator.
+    columns_read : dict of str to str
+        What was recognised as what: our name to that of the log. Not part of `to_dict`.
+    probes : Probes or None
+        What controlled re-runs came to, in a report that `probe` made.
+    origin : object or None
+        The fit this is the report of, for `probe`. It stays in this process like `record`.
+    of_module : bool
+        Whether it is of a module of one's own, see `probe_module`: what to change is then told in
+        words, and no argument is recommended.
+    """
+
+    verdict: str
+    severity: str | None
+    statements: tuple[Statement, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    n_epochs: int = 0
+    n_val: int | None = None
+    n_train: int | None = None
+    n_classes: int | None = None
+    best_epoch: int | None = None
+    history: Mapping[str, list[Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    record: TrainingRecord | None = None
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    probes: Probes | None = None
+    origin: Any = None
+    of_module: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # with them a pickle would hold snapshots of weights and, of a module, the training windows
+        return {**self.__dict__, "record": None, "origin": None}
+
+    @classmethod
+    def from_history(
+        cls,
+        history: History
+        | Mapping[str, Iterable[Any]]
+        | Iterable[Mapping[str, Any]]
+        | str
+        | os.PathLike[str]
+        | Any,
+        n_val: int | None = None,
+        *,
+        n_train: int | None = None,
+        n_classes: int | None = None,
+        majority_fraction: float | None = None,
+        best_epoch: int | None = None,
+        record: TrainingRecord | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        data_facts: Sequence[Cause] = (),
+    ) -> "FluctuationReport":
+        """Judge a training curve from what was recorded after each epoch.
+
+        Parameters
+        ----------
+        history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
+            Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
+            (fractions), under these or usual other names (`sources.names.role_of` has the rules),
+            or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
+            transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
+            Of others only `learning_rate` is looked at: epochs right after it was raised are not
+            judged. What is of a test part is not used. None is "not recorded"; NaN in a loss is a
+            loss that is not a number.
+            `loss` is the mean over all training windows of the epoch: a mean of batch means counts
+            the windows of a small last batch too often, and is noisy for that alone.
+        n_val : int, optional
+            Independent validation windows behind `val_accuracy`. Without it the report cannot say
+            how much of the curve is sampling noise.
+        n_train : int, optional
+            Training windows behind `accuracy`.
+        n_classes : int, optional
+            K, for the accuracy and the loss of a guess.
+        majority_fraction : float, optional
+            Share of the most frequent class in the validation set, the accuracy of a constant
+            answer; ``1 / n_classes`` when not given.
+        best_epoch : int, optional
+            Epoch, counted from 1, whose weights were kept.
+        record : TrainingRecord, optional
+            What the run noted beside its history, as our own fits do.
+        columns : mapping of str to str or None, optional
+            Which column is which where their names do not tell, such as
+            ``{"accuracy": "my_acc"}``; None for one that is not to be used.
+        arguments : mapping of str to object, optional
+            The arguments of the estimator that was fitted. They word the recommendations and choose
+            between equivalent ones, and an unusual value makes its cause likelier.
+        data_facts : sequence of Cause, optional
+            What the checks of the data found.
+
+        Returns
+        -------
+        FluctuationReport
+
+        Raises
+        ------
+        ArgumentError
+            If the history has no epochs or none of the columns to judge by, a value is not a
+            number, an accuracy is not a fraction, or a count is out of range.
+        InputError
+            The same of a file, and if it cannot be read or two columns could be the same one.
+
+        Warns
+        -----
+        UserWarning
+            When the log has epochs twice (a resumed run), of which the later are used, or a
+            training loss of single batches, which is not.
+
+        Examples
+        --------
+        >>> import math
+        >>> loss = [0.5 + math.exp(-t / 5) + 0.2 * (-1) ** t for t in range(40)]
+        >>> FluctuationReport.from_history({"loss": loss}).verdict
+        'fluctuating'
+        """
+        read = read_history(history, columns)
+        with read.naming_it():
+            values, n_epochs = read_columns(read.rows)
+        numbers = read_numbers(read.rows)
+        run = Run(
+            values,
+            n_epochs,
+            n_val=check_count("n_val", n_val),
+            n_train=check_count("n_train", n_train),
+            n_classes=check_count("n_classes", n_classes, least=2),
+            majority_fraction=check_fraction("majority_fraction", majority_fraction),
+            best_epoch=check_epoch(best_epoch, n_epochs),
+            learning_rate=numbers.get("learning_rate"),
+            record=record,
+        )
+        with read.naming_it():
+            verdict, severity, statements = judge(run)
+        causes = find_causes(run, verdict, arguments, data_facts)
+        if arguments is None and read.origin in NAMES:
+            causes = in_foreign_words(causes, read.origin)
+        return cls(
+            verdict=verdict,
+            severity=severity,
+            statements=tuple(statements),
+            causes=causes,
+            statistics=run.statistics,
+            n_epochs=n_epochs,
+            n_val=run.n_val,
+            n_train=run.n_train,
+            n_classes=None if n_classes is None else int(n_classes),
+            best_epoch=run.best_epoch,
+            history=numbers,
+            evidence=run.evidence,
+            record=record,
+            columns_read=read.names,
+        )
+
+    def probe(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+        budget: float = 1.0,
+        verbose: int = 1,
+    ) -> "FluctuationReport":
+        """Look for settings with which the fit does better, and for the cause.
+
+        The fit is trained again with other settings, side by side and for fewer epochs: the
+        defaults, and changes of one argument. Settings are adopted when their validation loss is
+        lower by two standard errors over groups and their accuracy is no lower, or when they halve
+        the movement of a loss that fluctuates and lose nothing. If one changed argument is enough,
+        its cause is proved. Where nothing does better, nothing is changed. The fit itself is left
+        as it is.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As they were given to `fit`. Without validation windows there is nothing to compare on.
+        budget : float, default=1.0
+            What this may cost, in times of the fit; a fit of less than a second counts as one
+            second.
+        verbose : int, default=1
+            0 says nothing while it runs.
+
+        Returns
+        -------
+        FluctuationReport
+            A new one, with the grades that causes got and with `probes`.
+
+        Raises
+        ------
+        ArgumentError
+            If this is not the report of a classifier's fit in this process, or a value is out of
+            range.
+        InputError
+            If the data cannot be that of the fit.
+        """
+        from sensorseq.fluctuation.race.probe import probe_fit  # torch
+
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
+
+    def apply(self) -> Any:
+        """Return an unfitted estimator with the settings that `probe` adopted.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing was probed, or the model is not an estimator of ours.
+
+        Warns
+        -----
+        UserWarning
+            When nothing was adopted: the estimator is an unchanged one.
+        """
+        if self.origin is None and self.probes is not None and self.probes.repair:
+            raise ArgumentError(
+                "apply takes a report of a fit in this process, and this one was saved or pickled."
+                f" Apply it by hand: {call(self.probes.repair)}."
+            )
+        if self.probes is None or self.origin is None:
+            raise ArgumentError(
+                "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
+                " as given to fit."
+            )
+        if not self.probes.repair and not self.of_module:
+            warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
+        return self.origin.repaired(self.probes.repair)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values that `json.dumps` takes.
+
+        NaN and infinity become None, keys of arguments text, functions their names.
+        """
+        return {
+            "format": "sensorseq.fluctuation",
+            "version": 4,
+            "verdict": self.verdict,
+            "severity": self.severity,
+            "generalization": self.generalization,
+            "statements": plain(self.statements),
+            "causes": plain(self.causes),
+            "statistics": plain(self.statistics),
+            "n_epochs": self.n_epochs,
+            "n_val": self.n_val,
+            "n_train": self.n_train,
+            "n_classes": self.n_classes,
+            "best_epoch": self.best_epoch,
+            "history": plain(self.history),
+            "evidence": plain(self.evidence),
+            "probes": None if self.probes is None else self.probes.to_dict(),
+            "of_module": self.of_module,
+        }
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
+        """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
+
+        Parameters
+        ----------
+        description : mapping
+            What `to_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If it is not a description of a report, or of a later version.
+        """
+        version = description.get("version")
+        if description.get("format") != "sensorseq.fluctuation" or version not in (3, 4):
+            raise ArgumentError(
+                "this is no fluctuation report of version 3 or 4: format"
+                f" {description.get('format')!r}, version {version!r}."
+            )
+        try:
+            statistics = {
+                name: Statistic(**{**fields, "value": number(fields["value"])})
+                for name, fields in description["statistics"].items()
+            }
+            probes = description["probes"]
+            rest = {
+                name: description[name]
+                for name in ("verdict", "severity", "n_epochs", "n_val", "n_train", "n_classes")
+            }
+            return cls(
+                **rest,
+                statements=_statements(description),
+                causes=tuple(Cause.from_dict(fields) for fields in description["causes"]),
+                statistics=statistics,
+                best_epoch=description["best_epoch"],
+                history=dict(description["history"]),
+                evidence=dict(description["evidence"]),
+                probes=None if probes is None else Probes.from_dict(probes),
+                of_module=bool(description.get("of_module", False)),  # older ones have none
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
+
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """The texts of `statements`."""
+        return tuple(map(str, self.statements))
+
+    @property
+    def generalization(self) -> str | None:
+        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
+        return generalization_of(self.statements)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The causes by family, the likeliest first."""
+        return families(self.causes)
+
+    @property
+    def family(self) -> str | None:
+        """Name of the likeliest family that is known; None where there are no causes."""
+        return next((one.name for one in self.families if one.name != UNKNOWN), None)
+
+    def __repr__(self) -> str:
+        facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
+        first = next((cause for cause in self.causes if cause.grade != "rejected"), None)
+        if first is not None:
+            facts.append(" ".join(f"{first.title} {first.grade}".split()))
+        return f"FluctuationReport({', '.join(facts)})"
+
+    def __str__(self) -> str:
+        from sensorseq.fluctuation.report.console import write_report
+
+        return write_report(self)
+
+    def _repr_html_(self) -> str:
+        from sensorseq.fluctuation.report.page import make_fragment
+
+        return make_fragment(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
+
+        One file that needs nothing but itself: no network, no scripts to be read, light or dark as
+        the reader's system is, and it prints.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file. It appears when it is complete; one of that name is replaced.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> report = FluctuationReport.from_history({"loss": [1 / t for t in range(1, 41)]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.to_html(f"{folder}/report.html")
+        ...     Path(folder, "report.html").read_text().startswith("<!DOCTYPE html>")
+        True
+        """
+        from sensorseq.fluctuation.report.page import make_page
+
+        write_whole(path, make_page(self).encode())
+
+
+def _statements(description: Mapping[str, Any]) -> tuple[Statement, ...]:
+    """Return the statements of a description; of version 3, which had sentences, as texts."""
+    if description["version"] == 3:
+        return tuple(say("text", text=str(text)) for text in description["explanation"])
+    found = tuple(
+        Statement(str(fields["kind"]), dict(fields["values"]))
+        for fields in description["statements"]
+    )
+    for statement in found:
+        str(statement)  # all values that its text needs are there
+    return found

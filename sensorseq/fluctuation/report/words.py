@@ -1,0 +1,416 @@
+"""A report in words: answers, causes, repairs and what to do, for text and page alike."""
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Probes, hidden_cause
+from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
+from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
+
+if TYPE_CHECKING:
+    from sensorseq.fluctuation.report.report import FluctuationReport
+
+
+Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
+
+_LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
+GRADES = {
+    "observed": "the run's figures suggest it; nothing was tried",
+    "supported": "the run's figures suggest it and speak against its rivals",
+    "proved": "its change does better than the run, beyond chance",
+    "repaired": "a whole fit with its change is calm and as accurate",
+    "rejected": "its change does worse than the run",
+}
+GENERALIZATION = {  # what to do, by what `report.generalization` may be
+    "overfitting": "It overfits. {keep}Record more groups: more data is the surest remedy. Dropout"
+    " and weight decay help less.",
+    "not_generalizing": "It does not generalize. Check the split and the labels, then"
+    " record more groups.",
+}
+
+
+def likely(confidence: float) -> str:
+    """Return a probability in per cent; nothing where it is no number."""
+    if not math.isfinite(confidence):
+        return ""
+    if 0 < confidence < 0.01:
+        return "< 1 %"
+    if 0.99 < confidence < 1:
+        return "> 99 %"
+    return f"{100 * confidence:.0f} %"
+
+
+def literal(value: Any) -> str:
+    """Return a value as it is typed in Python."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str) and value.isprintable() and not {'"', "\\"} & set(value):
+        return f'"{value}"'
+    name = getattr(value, "__name__", None)
+    return name if callable(value) and isinstance(name, str) else repr(value)
+
+
+def call(arguments: Mapping[str, Any]) -> str:
+    """Return the call that gives an estimator these arguments."""
+    return f"clf.set_params({keywords(arguments)})"
+
+
+def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
+    """Return arguments as they stand in a call."""
+    return between.join(f"{name}={literal(value)}" for name, value in arguments.items())
+
+
+def settings_as_options(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as options of ``sensorseq train``, quoted for a shell."""
+    return "".join(
+        f" --set {shlex.quote(f'{name}={_toml(value)}')}" for name, value in arguments.items()
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
+
+
+def seconds(value: float) -> str:
+    """Return a time in the unit that it is read in."""
+    if not math.isfinite(value):
+        return "an unknown time"
+    if value >= 120:
+        return f"{value / 60:.3g} min"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def times(value: float) -> str:
+    """Return a multiple of the fit's own time."""
+    return f"{value:.2f}" if math.isfinite(value) else "?"
+
+
+def cost_words(probes: Probes) -> str:
+    """Return what the probes took of the fit's time, and what they were allowed."""
+    took = f"{seconds(probes.probes_s)}, {times(probes.cost)} times the fit"
+    return f"{took} ({times(probes.budget)} allowed), for {plural(len(probes.trials), 'trial')}"
+
+
+def not_rejected(report: "FluctuationReport") -> list[Cause]:
+    """Return the causes that were not excluded, in their order."""
+    return [cause for cause in report.causes if cause.grade != "rejected"]
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What to change.
+
+    Parameters
+    ----------
+    arguments : dict
+        For `set_params`; empty where no argument does it.
+    previous : dict
+        The values that they replace, as far as they are known.
+    is_proved : bool
+        Whether it was tried and does better than the run.
+    status : str
+        How sure it is, in words.
+    note : str
+        What else there is to say of it.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    previous: Mapping[str, Any] = field(default_factory=dict)
+    is_proved: bool = False
+    status: str = ""
+    note: str = ""
+
+
+def find_fix(report: "FluctuationReport") -> Fix | None:
+    """Return the proved repair, else what the first cause recommends; None where there is none."""
+    probes = report.probes
+    if probes is not None and probes.repair:
+        return Fix(probes.repair, probes.previous, True, _proof(report), probes.note)
+    note = probes.note if probes is not None else ""
+    hidden = hidden_cause(report.verdict, report.causes)
+    first = hidden or next(iter(not_rejected(report)), None)
+    is_calm = report.verdict == "normal" and hidden is None
+    if is_calm or first is None or not (first.recommendation or first.advice):
+        return Fix(status="no change is shown to help", note=note) if note else None
+    is_proved = first.grade in ("proved", "repaired")
+    if first.recommendation and not is_proved:
+        return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
+    if first.recommendation:  # proved, and still nothing was adopted
+        return Fix(first.recommendation, {}, False, _proof(report), note or first.advice)
+    if is_proved:
+        # the advice of a cause may repeat what the note says to take
+        repeats = report.of_module and note.startswith("Take ")
+        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
+        return Fix(is_proved=True, status=_proof(report), note=words)
+    if first.name == "unknown":
+        return Fix(status="the cause is unclear", note=note or first.advice)
+    status = "not proved" if report.of_module else "no argument of the classifier repairs it"
+    return Fix(status=status, note=first.advice)
+
+
+def can_probe(report: "FluctuationReport") -> bool:
+    """Whether `report.probe` can try what was not tried: the fit is at hand."""
+    return report.origin is not None and report.probes is None
+
+
+def _proof(report: "FluctuationReport") -> str:
+    if any(cause.grade == "repaired" for cause in report.causes):
+        return f"repaired: {GRADES['repaired']}"
+    return "proved: better than the run"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Parameters
+    ----------
+    name : str
+        Identifies its code on a page.
+    text : str
+        What to do.
+    mark : str
+        How sure it is: a grade, ``"not proved"`` or nothing.
+    arguments, previous : dict of str to str
+        Arguments to change and their new and old values, as typed in Python.
+    code : str
+        Python that does it.
+    command : str
+        The same for a shell.
+    instead : tuple of str
+        Other calls that would do.
+    """
+
+    name: str
+    text: str
+    mark: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    previous: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    command: str = ""
+    instead: tuple[str, ...] = ()
+
+
+def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
+    """Return what to do, in order; nothing where there is nothing to do.
+
+    Parameters
+    ----------
+    report : FluctuationReport
+        The report.
+    command : callable, optional
+        Returns the command line that repeats the fit with changed arguments, where a command made
+        it; steps then have a command, too.
+    """
+    fix, steps = find_fix(report), []
+    if fix is not None:
+        steps.append(_fix_step(report, fix, command))
+    if report.generalization is not None:
+        keep = "" if _keeps_best(report) else "Keep the weights of the best epoch. "
+        steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
+    if not steps:
+        return []
+    if report.probes is not None and report.probes.suspects:
+        n = plural(len(report.probes.suspects), "window")
+        steps.append(Step("labels", f"Check the labels of {n}, drawn below."))
+    if can_probe(report):
+        words = "Train with other settings, side by side, to find what repairs it:"
+        code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
+        again = "" if command is None else command({"auto_repair": True})
+        steps.append(Step("probe", words, code=code, command=again))
+    elif report.probes is None:
+        words = (
+            "To find what repairs it, fit with SensorLSTMClassifier and call report.probe, or give"
+            " your own network to probe_module."
+        )
+        steps.append(Step("probe", words))
+    return steps
+
+
+def _keeps_best(report: "FluctuationReport") -> bool:
+    """Whether the weights kept are those of the lowest validation loss."""
+    val_loss = np.array(report.history.get("val_loss", ()), np.float64)
+    if report.best_epoch is None or not np.isfinite(val_loss).any():
+        return False
+    return (
+        report.best_epoch
+        == int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
+    )
+
+
+def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) -> Step:
+    mark, _, words = fix.status.partition(": ")
+    if not fix.arguments:
+        is_grade = mark in (*GRADES, "not proved")
+        said = words if is_grade else fix.status
+        text = " ".join(part for part in (said and f"{said}.", fix.note) if part)
+        return Step("change", text[:1].upper() + text[1:], mark if is_grade else "")
+    text = " ".join(part for part in (words and f"{words}.", fix.note) if part)
+    code = call(fix.arguments)
+    if len(code) > _LINE:
+        code = f"clf.set_params(\n    {keywords(fix.arguments, _NEXT)},\n)"
+    if fix.is_proved:
+        code += "\n# or, from the report that tried it:\nbetter = report.apply()"
+    return Step(
+        "repair",
+        text[:1].upper() + text[1:] or "The likeliest cause asks for this:",
+        mark,
+        {name: literal(value) for name, value in fix.arguments.items()},
+        {name: literal(value) for name, value in fix.previous.items()},
+        code,
+        "" if command is None else command(fix.arguments),
+        tuple(
+            call(change)
+            for cause in not_rejected(report)
+            if cause.recommendation and set(cause.recommendation) <= set(fix.arguments)
+            for change in cause.alternatives
+            if change
+        ),
+    )
+
+
+_GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
+_LATE = 0.9  # of the epochs: a best one after this may not be the best yet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question about the curve, and what the report has to say.
+
+    Parameters
+    ----------
+    label : str
+        The question in a word, for a column of text.
+    question : str
+        In full.
+    text : str
+        The answer, a sentence or two.
+    statement : Statement or None
+        That of the report that it quotes.
+    """
+
+    label: str
+    question: str
+    text: str
+    statement: Statement | None = None
+
+
+def banner_words(report: "FluctuationReport") -> str:
+    """Return the verdict in words, with its severity, and whether it generalizes."""
+    words = report.verdict.replace("_", " ")
+    words = f"{words} ({report.severity})" if report.severity else words
+    if report.generalization is None:
+        return words
+    between = "but" if report.verdict == "normal" else "and"
+    return f"{words}, {between} {_GENERALIZATION[report.generalization]}"
+
+
+def sizes(report: "FluctuationReport") -> str:
+    """Return how much there was to judge by."""
+    parts = " / ".join(
+        f"{count} {part}"
+        for count, part in ((report.n_train, "train"), (report.n_val, "validation"))
+        if count is not None
+    )
+    facts = [f"{parts} windows"] if parts else []
+    if report.n_classes is not None:
+        facts.append(f"{report.n_classes} classes")
+    return ", ".join([*facts, plural(report.n_epochs, "epoch")])
+
+
+def answer(report: "FluctuationReport") -> tuple[Answer, Answer, Answer]:
+    """Return the three answers, in the order they are asked."""
+    more, kept = _more_epochs(report), _kept(report)
+    quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
+    return (
+        Answer("Normal?", "Is this normal?", _normal(report)),
+        Answer("Longer?", "Will more epochs help?", str(more), quoted[0]),
+        Answer("Kept", "Which weights are kept?", str(kept), quoted[1]),
+    )
+
+
+def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:
+    """Return the texts of the statements that no answer has repeated."""
+    quoted = [part.statement for part in answers]
+    return [str(statement) for statement in report.statements if statement not in quoted]
+
+
+def _normal(report: "FluctuationReport") -> str:
+    if report.verdict == "normal" and report.generalization is not None:
+        return f"Its noise is, but it {_GENERALIZATION[report.generalization]}."
+    if report.verdict == "normal":
+        return "Yes. Nothing about its noise has to be repaired."
+    if report.verdict == "fluctuating":
+        how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
+        return f"No. It moves {how}more than a healthy run does."
+    return {
+        "diverged": "No. Training broke down.",
+        "not_learning": "No. However calm it looks, nothing useful is being learned.",
+        "too_short_to_tell": "It cannot be told yet.",
+    }.get(report.verdict, "See the verdict.")
+
+
+def _more_epochs(report: "FluctuationReport") -> Statement | str:
+    if report.verdict == "diverged":
+        return "No. What comes after a breakdown does not recover by itself."
+    if report.verdict == "not_learning":
+        return "Hardly: a setting or the data has to change first."
+    if report.verdict == "too_short_to_tell":
+        return f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed to judge."
+    if report.generalization == "overfitting":
+        return "No. It has been getting worse on the validation windows, beyond luck."
+    if report.verdict == "fluctuating":
+        found = of_topic(report.statements, "noise")
+        return found[0] if found else "Whether the noise falls with them cannot be told."
+    if found := of_topic(report.statements, "descent"):
+        return found[0]
+    if report.best_epoch is None:
+        return "Nothing here calls for more, or fewer."
+    if report.best_epoch > _LATE * report.n_epochs:
+        return f"Perhaps: the best epoch, {report.best_epoch}, is among the last."
+    return f"Hardly: the best of {plural(report.n_epochs, 'epoch')} was {report.best_epoch}."
+
+
+def _kept(report: "FluctuationReport") -> Statement:
+    if found := of_topic(report.statements, "kept"):
+        return found[0]
+    if report.best_epoch is None:
+        return say("kept_unknown")
+    return say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+
+
+def limits(report: "FluctuationReport") -> list[str]:
+    """Return what the report leaves open, and what would settle it."""
+    still_open = of_topic(report.statements, "open")
+    if report.history.get("loss") and "fixed_loss" not in report.evidence:
+        still_open.append(say("running_loss"))
+    still_open += _unproved(report)
+    return [str(statement) for statement in [*still_open, say("one_run")]]
+
+
+def _unproved(report: "FluctuationReport") -> list[Statement]:
+    """Return what there is to say of the cause, where none is proved."""
+    if report.verdict not in TROUBLED and hidden_cause(report.verdict, report.causes) is None:
+        return []
+    if any(cause.grade in ("proved", "repaired") for cause in report.causes):
+        return []
+    if report.probes is not None:
+        return [say("none_proved", n=len(report.probes.trials))]
+    if not report.causes:
+        return [say("none_sought")]
+    return [say("not_tried_module" if report.of_module else "not_tried")]

@@ -1,0 +1,1 @@
+"""What is measured of a run: trends, noise, luck, single windows."""

@@ -1,0 +1,317 @@
+"""Which validation windows change sides, whether they do so together, and what an epoch is worth.
+
+`correct` is of shape (n_epochs, n_windows): whether each window was predicted right after each
+epoch. `groups` are codes of shape (n_windows,): the recording each window comes from.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.statistics.columns import Floats
+from sensorseq.fluctuation.statistics.metrics import NullTest, circular_shift_test
+from sensorseq.fluctuation.statistics.run import Run, plural
+from sensorseq.fluctuation.statistics.statements import Statement, say
+from sensorseq.fluctuation.statistics.thresholds import (
+    ALPHA,
+    EXCESS_RATIO,
+    MIN_EPOCHS,
+    MIN_GROUPS,
+    RESTLESS_SHARE,
+    RESTLESS_WINDOWS,
+)
+
+
+class Flips:
+    """What explains a rough validation curve: its size, recordings, a few windows or the model.
+
+    Attributes
+    ----------
+    why : str
+        ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty where
+        windows were not followed, or none ever flips.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.known = False
+        self.why = ""
+        self.n_groups: int | None = None
+        record = run.followed
+        if record is None:
+            return
+        correct = record.val_correct[run.first :]
+        if correct.shape[0] < MIN_EPOCHS or correct.shape[1] < 2:
+            return
+        self.known = True
+        self.n_windows = correct.shape[1]
+        groups = record.val_groups
+        self.n_groups = len(np.unique(groups)) if groups is not None else None
+        if self.n_groups == self.n_windows:  # every window its own recording: nothing to add
+            groups = self.n_groups = None
+        self.variance = accuracy_variance(correct, groups)
+        self.by_window = common_mode_test(correct)
+        self.by_group = common_mode_test(correct, groups) if groups is not None else None
+        self.rates = flip_rates(correct)
+        self.restless = flip_share(self.rates, RESTLESS_WINDOWS)
+        self.independent_sd = math.sqrt(self.variance.independent)
+        self.why = self._explain()
+        self._add_statistics(run)
+
+    def _explain(self) -> str:
+        if not self.variance.independent > 0:
+            return ""
+        if not self._moves_together(self.by_window):
+            return "windows" if self.restless >= RESTLESS_SHARE else "small"
+        if self.by_group is None or self.n_groups is None or self.n_groups < MIN_GROUPS:
+            return "unknown"
+        return "together" if self._moves_together(self.by_group) else "recordings"
+
+    @staticmethod
+    def _moves_together(test: NullTest) -> bool:
+        return test.value > EXCESS_RATIO and test.p < ALPHA
+
+    def _add_statistics(self, run: Run) -> None:
+        variance = self.variance
+        run.add(
+            "val_accuracy_independent_noise",
+            self.independent_sd,
+            "fraction",
+            None,
+            f"what {plural(self.n_windows, 'window')} flipping independently give",
+        )
+        run.add("val_flips_of_restless_windows", self.restless, "fraction", RESTLESS_WINDOWS, "all")
+        if not variance.independent > 0:
+            return
+        run.add("val_common_mode", variance.ratio, "ratio", 1.0, "chance", p=self.by_window.p)
+        if variance.total > 0:
+            run.add("val_effective_windows", variance.n_effective, "windows")
+        if self.by_group is not None and variance.grouped:
+            ratio, p = variance.group_ratio, self.by_group.p
+            run.add("val_common_mode_of_groups", ratio, "ratio", 1.0, "chance", p=p)
+
+    @property
+    def acquits(self) -> bool:
+        """Whether something other than the model explains what exceeds the sampling of windows."""
+        return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
+
+    def statements(self) -> list[Statement]:
+        """Return why the validation curve is rough, with the figures; nothing when unknown."""
+        if not self.why:
+            return []
+        ratio, p = self.variance.ratio, self.by_window.p
+        if self.why == "small":
+            return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
+        if self.why == "windows":
+            return [say("windows_restless", top=RESTLESS_WINDOWS, share=self.restless)]
+        like = max(round(self.variance.n_effective), 1)
+        figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
+        if self.by_group is None:
+            return [say("windows_ungrouped", **figures)]
+        if self.why == "unknown":
+            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=MIN_GROUPS)]
+        of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
+        kind = "windows_recordings" if self.why == "recordings" else "windows_model"
+        return [say(kind, **figures, **of_groups)]
+
+    def shares(self) -> list[Statement]:
+        """Return how much of the movement each source explains, for a model that moves too much."""
+        total = self.variance.total if self.known else 0.0
+        if not total > 0:
+            return []
+        windows = min(self.variance.independent / total, 1.0)
+        if self.variance.grouped is None:
+            return [say("shares", by_windows=windows)]
+        groups = min(max(self.variance.grouped / total, windows), 1.0)
+        return [
+            say("shares_grouped", by_windows=windows, by_groups=groups - windows, rest=1 - groups)
+        ]
+
+
+class AccuracyVariance(NamedTuple):
+    """Variance of an accuracy from epoch to epoch, and what of it independent units explain.
+
+    With ``d_it`` the change of window i from epoch t to the next, in squared fractions:
+
+    Attributes
+    ----------
+    total : float
+        ``V_tot = mean_t((sum_i d_it / n)^2) / 2``; of white noise about a level, its variance.
+    independent : float
+        ``V_ind = sum_i mean_t(d_it^2) / (2 n^2)``: were the windows to flip independently. At most
+        the binomial variance, and mostly far less: most windows never flip.
+    grouped : float or None
+        ``V_grp = sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2)``: were the groups to move
+        independently.
+    n_windows : int
+        n.
+    """
+
+    total: float
+    independent: float
+    grouped: float | None
+    n_windows: int
+
+    @property
+    def ratio(self) -> float:
+        """``R = V_tot / V_ind``: 1 for independent windows; NaN where none ever flips."""
+        return self.total / self.independent if self.independent > 0 else np.nan
+
+    @property
+    def group_ratio(self) -> float:
+        """``R_g = V_tot / V_grp``: 1 where groups move independently; NaN without groups."""
+        return self.total / self.grouped if self.grouped else np.nan
+
+    @property
+    def n_effective(self) -> float:
+        """``n / R``: how many independent windows would move like these."""
+        return self.n_windows / self.ratio if self.ratio > 0 else np.nan
+
+
+def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
+    """Split the variance of an accuracy into that of its windows, its groups and the rest.
+
+    At least two epochs, from the end of the initial descent on: a rising accuracy would count as
+    windows that move together.
+    """
+    change = _changes(correct)
+    n_windows = change.shape[1]
+    scale = 2 * n_windows**2
+    grouped = None
+    if groups is not None:
+        grouped = float((_by_group(change, groups) ** 2).mean(axis=0).sum()) / scale
+    return AccuracyVariance(
+        total=float((change.sum(axis=1) ** 2).mean()) / scale,
+        independent=float((change**2).mean(axis=0).sum()) / scale,
+        grouped=grouped,
+        n_windows=n_windows,
+    )
+
+
+def common_mode_test(
+    correct: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    n_shifts: int = 500,
+    seed: int = 0,
+) -> NullTest:
+    """Test whether windows, or groups, flip in the same epochs more than chance lets them.
+
+    `circular_shift_test` with R, or R_g where groups are given, as the value and its null. Small
+    validation sets whose windows flip independently give R near 1 whatever their size; recordings
+    that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole raises
+    both. With few groups the test sees nothing: see `MIN_GROUPS`.
+    """
+    change = _changes(correct)
+    units = change if groups is None else _by_group(change, groups)
+    test = circular_shift_test(units, n_shifts=n_shifts, seed=seed)
+    apart = float((units**2).mean(axis=0).sum())
+    if apart == 0:
+        return NullTest(np.nan, np.full(n_shifts, np.nan), 1.0)
+    return NullTest(test.value / apart, test.null / apart, test.p)
+
+
+def flip_rates(correct: ArrayLike) -> Floats:
+    """Return how often each window changes between right and wrong, per epoch, shape (n,)."""
+    return np.asarray(np.abs(_changes(correct)).mean(axis=0))
+
+
+def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
+    """Return what part of all flips the most restless `share` of the windows carry; 0 if none.
+
+    All windows alike give `share` itself, a few that always flip give 1.
+    """
+    sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
+    n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
+    total = float(sorted_rates.sum())
+    return float(sorted_rates[:n_top].sum()) / total if total > 0 else 0.0
+
+
+class CrossFit(NamedTuple):
+    """An epoch chosen on one half of the validation windows and scored on the other.
+
+    Attributes
+    ----------
+    accuracy, accuracy_error : float
+        Of the chosen epochs, on windows that had no part in the choice, and its standard error over
+        windows, or over groups.
+    gain, gain_error : float
+        That accuracy less the one of the last epoch, and its standard error.
+    """
+
+    accuracy: float
+    accuracy_error: float
+    gain: float
+    gain_error: float
+
+
+def cross_fit(
+    correct: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    score: ArrayLike | None = None,
+    n_halvings: int = 50,
+    seed: int = 0,
+) -> CrossFit:
+    """Return what the best epoch is worth without the luck of picking it.
+
+    The epoch with the best mean `score` (`correct` when not given) over a random half of the
+    windows, or of the groups, is evaluated on the other half, and the other way round; averaged
+    over halvings. Epochs that tie count alike. Choosing on half of the windows is a little worse
+    than on all: the accuracy errs to the low side.
+    """
+    right = np.asarray(correct, np.float64)
+    judged = right if score is None else np.asarray(score, np.float64)
+    n_windows = right.shape[1]
+    unit = np.arange(n_windows) if groups is None else _codes(groups, n_windows)
+    n_units = int(unit.max(initial=-1)) + 1
+    if n_units < 2:
+        raise ArgumentError(f"{n_units} unit(s) cannot be halved; at least 2 are needed.")
+    rng = np.random.default_rng(seed)
+    in_first = np.zeros((n_halvings, n_units), bool)
+    for halving in in_first:
+        halving[rng.permutation(n_units)[: n_units // 2]] = True
+    halves = np.concatenate([in_first, ~in_first])[:, unit].astype(np.float64)
+    level = halves @ judged.T / halves.sum(axis=1, keepdims=True)
+    chosen = (level >= level.max(axis=1, keepdims=True) - 1e-12).astype(np.float64)
+    scored = chosen @ right / chosen.sum(axis=1, keepdims=True)
+    outcome = (scored * (1 - halves)).sum(axis=0) / n_halvings
+    gain = outcome - right[-1]
+    return CrossFit(
+        accuracy=float(outcome.mean()),
+        accuracy_error=_clustered_error(outcome, unit, n_units),
+        gain=float(gain.mean()),
+        gain_error=_clustered_error(gain, unit, n_units),
+    )
+
+
+def _clustered_error(values: Floats, unit: NDArray[np.int64], n_units: int) -> float:
+    """Return the standard error of a mean whose values are independent between units only."""
+    sums = np.bincount(unit, values - values.mean(), n_units)
+    return float(np.sqrt((sums**2).sum() * n_units / (n_units - 1))) / len(values)
+
+
+def _changes(correct: ArrayLike) -> Floats:
+    matrix = np.asarray(correct)
+    if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
+        raise ArgumentError(
+            f"correct has shape {matrix.shape}; expected epochs by windows, two epochs at least."
+        )
+    return np.diff(matrix.astype(np.float64), axis=0)
+
+
+def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
+    codes = np.asarray(groups)
+    if codes.shape != (n_windows,):
+        raise ArgumentError(f"groups has shape {codes.shape}; expected ({n_windows},).")
+    return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
+
+
+def _by_group(change: Floats, groups: ArrayLike) -> Floats:
+    """Sum changes of the windows of each group, of shape (n_changes, n_groups)."""
+    code = _codes(groups, change.shape[1])
+    sums = np.zeros((int(code.max(initial=-1)) + 1, len(change)))
+    np.add.at(sums, code, change.T)
+    return sums.T

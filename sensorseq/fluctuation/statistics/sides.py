@@ -1,0 +1,428 @@
+"""The two witnesses of a verdict: how the training loss moves, and what validation shows."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sensorseq.fluctuation.statistics import metrics
+from sensorseq.fluctuation.statistics.columns import Floats
+from sensorseq.fluctuation.statistics.per_window import Flips
+from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.statements import Statement, say
+from sensorseq.fluctuation.statistics.thresholds import (
+    ACCURACY_NOISE,
+    ACCURACY_NOISE_WINDOWS,
+    ALPHA,
+    COMMON_LEAP_EPOCHS,
+    COMMON_LEAP_NATS,
+    EXCESS_OVER_SAMPLING,
+    EXCESS_PLATEAU_NATS,
+    FIXED_LOSS_NOISE_NATS,
+    LOSS_NOISE_NATS,
+    MIN_DIFFERENCES,
+    MIN_EPOCHS,
+    ONE_SIDE_EDGES,
+    SPIKE_CHANCE,
+    SPIKE_EDGES,
+    SPIKE_SHARE,
+    STRONG_EDGES,
+    STRONG_EXCESS_OVER_SAMPLING,
+    SURE_SHARE,
+    VALIDATION_LOSS_NOISE_NATS,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SteadyNoise:
+    """How much a loss moves from epoch to epoch over the second half of a run.
+
+    Parameters
+    ----------
+    nats : float
+        `metrics.mean_noise` there. The mean sees a leap in a few epochs, which a median does not.
+    edge : float
+        What healthy runs stay below.
+    p : float
+        Share of the resamples at or below `SURE_SHARE` of the edge.
+    without_largest : float
+        The same noise without the second differences that the largest leap enters.
+    before : float
+        The same noise in what comes before the second half, the initial descent left out; NaN where
+        that is too short.
+    """
+
+    nats: float
+    edge: float
+    p: float
+    without_largest: float
+    before: float
+
+    @property
+    def is_above(self) -> bool:
+        """Whether it is above what healthy runs have."""
+        return self.nats > self.edge
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether there is noise without its largest leap, too."""
+        return self.without_largest > SURE_SHARE * self.edge
+
+    @property
+    def has_calmed(self) -> bool:
+        """Whether it was above the edge before, and is no longer."""
+        return not self.is_above and self.before > self.edge
+
+    def passes(self, adjusted_p: float) -> bool:
+        """Close the gates: large enough, surely not small, and not the work of one moment.
+
+        Leaps make no narrow interval, however large; they are sure where the noise is above the
+        edge without the largest of them as well.
+        """
+        is_sure = adjusted_p < ALPHA or self.without_largest > self.edge
+        return self.is_above and is_sure and self.comes_back
+
+
+def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise | None:
+    """Measure the noise of a column and keep it as a statistic; None where there is too little.
+
+    Second differences that hold an epoch right after a scheduled rise of the learning rate are left
+    out.
+    """
+    loss, epochs = run.settled(name), run.settled_epochs(name)
+    if len(loss) < MIN_DIFFERENCES + 2:
+        return None
+    differences = np.diff(loss, 2)
+    judged = run.judged_triples(name)
+    is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-MIN_DIFFERENCES]))
+    steady, before = differences[judged & is_steady], differences[judged & ~is_steady]
+    if len(steady) < MIN_DIFFERENCES:
+        return None
+    sizes = np.abs(steady)
+    resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
+    at = int(sizes.argmax())  # the two beside it share its epoch
+    rest = np.delete(sizes, slice(max(at - 1, 0), at + 2))
+    noise = SteadyNoise(
+        nats=float(metrics.mean_noise_of_differences(sizes)),
+        edge=edge,
+        p=float((1 + (resampled <= SURE_SHARE * edge).sum()) / (1 + len(resampled))),
+        without_largest=float(metrics.mean_noise_of_differences(rest)),
+        before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
+    )
+    interval = metrics.interval_of(resampled)
+    is_below = "healthy runs stay below"
+    run.add(statistic, noise.nats, "nats", edge, is_below, interval=interval, p=noise.p)
+    return noise
+
+
+def common_leaps(run: Run, name: str) -> list[int]:
+    """Return the epochs, from 1, of the second half in which both losses leap up.
+
+    One witness may err by itself; an event that both see in the same epoch is the model's.
+
+    Parameters
+    ----------
+    run : Run
+        Of which the leaps are.
+    name : str
+        Column of the training side. The mean over an epoch shows a leap at its end in the next one.
+    """
+    if not len(run.whole(name)) or not len(run.whole("val_loss")):
+        return []
+    train, validation = (_rises(run.columns[column].values) for column in (name, "val_loss"))
+    if name == "loss":
+        train = np.maximum(train, np.append(train[1:], 0.0))
+    both = np.minimum(train, validation) > COMMON_LEAP_NATS
+    both[: max(run.n_epochs // 2, run.first)] = False
+    return [int(epoch) + 1 for epoch in np.flatnonzero(both & ~run.after_rise)]
+
+
+def _rises(loss: Floats) -> Floats:
+    """Return how far each epoch lies above the median of those before it; 0 where not known."""
+    rises = np.zeros(len(loss))
+    if len(loss) > COMMON_LEAP_EPOCHS:
+        before = np.lib.stride_tricks.sliding_window_view(loss, COMMON_LEAP_EPOCHS)[:-1]
+        rises[COMMON_LEAP_EPOCHS:] = loss[COMMON_LEAP_EPOCHS:] - np.median(before, axis=1)
+    return np.nan_to_num(rises, nan=0.0)
+
+
+class Movement:
+    """How much the model moves from epoch to epoch: the training loss.
+
+    Read from the loss of the fixed subset where a record has it, for it holds no sampling and no
+    dropout; otherwise from the running loss of the history.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.name = "fixed_loss" if len(run.settled("fixed_loss")) >= MIN_EPOCHS else "loss"
+        self.known = len(run.settled(self.name)) >= MIN_EPOCHS
+        self.edge = FIXED_LOSS_NOISE_NATS if self.name == "fixed_loss" else LOSS_NOISE_NATS
+        self.noise: SteadyNoise | None = None
+        self.is_hot = self.has_spikes = self.costs_loss = False
+        self.excess = math.nan
+        self.spikes: list[int] = []
+        self.common_leaps: list[int] = []
+        self.p_values: dict[str, float] = {}
+        if not self.known:
+            return
+        statistic = "fixed_loss_noise" if self.name == "fixed_loss" else "train_loss_noise"
+        self.noise = measure_steady_noise(run, self.name, statistic, self.edge)
+        if self.noise is not None:
+            self.p_values["movement"] = self.noise.p
+        self._find_spikes(run, run.settled(self.name))
+        self.common_leaps = common_leaps(run, self.name)
+        run.add("common_leaps", len(self.common_leaps), "epochs", 0.0, "a healthy run")
+        self._weigh_cost(run)
+
+    def _find_spikes(self, run: Run, loss: Floats) -> None:
+        found = metrics.spike_epochs(loss, least_rise=SPIKE_EDGES * self.edge)
+        epochs = run.settled_epochs(self.name)
+        leaps = [int(epochs[index]) for index in found]
+        self.spikes = [epoch + 1 for epoch in leaps if not run.after_rise[epoch]]
+        watched = epochs[metrics.trend_window(len(loss)) :]
+        n_watched = int((~run.after_rise[watched]).sum())
+        self.spike_share = metrics.share_lower_limit(len(self.spikes), n_watched)
+        p = self.p_values["spikes"] = metrics.binomial_tail(
+            len(self.spikes), n_watched, SPIKE_CHANCE
+        )
+        most = SPIKE_SHARE * n_watched
+        run.add("train_loss_spikes", len(self.spikes), "epochs", most, "bad luck", p=p)
+
+    def _weigh_cost(self, run: Run) -> None:
+        """Measure how much lower the loss of the averaged weights is."""
+        if run.record is None or self.name != "fixed_loss":
+            return
+        averaged, decay = run.record.averaged_loss, run.record.average_decay
+        loss = run.settled("fixed_loss")
+        excess = metrics.excess_plateau_loss(loss, averaged, decay)
+        if not math.isfinite(averaged) or not math.isfinite(excess):
+            return
+        plateau = loss[metrics.plateau_start(loss) :]
+        weight = metrics.averaging_weights(len(plateau), decay)
+        resampled = metrics.block_bootstrap(plateau, lambda drawn: drawn @ weight) - averaged
+        interval = metrics.interval_of(resampled)
+        limit = EXCESS_PLATEAU_NATS
+        self.excess = run.add(
+            "excess_plateau_loss", excess, "nats", limit, "harmless below", interval=interval
+        )
+        self.costs_loss = interval[0] > EXCESS_PLATEAU_NATS
+
+    def decide(self, adjusted: Mapping[str, float]) -> None:
+        """Close the gates, with the p values of all statistics tested together."""
+        if self.noise is not None:
+            self.is_hot = self.noise.passes(adjusted["movement"])
+        if self.known:
+            self.has_spikes = self.spike_share > SPIKE_SHARE and adjusted["spikes"] < ALPHA
+
+    @property
+    def is_hot_alone(self) -> bool:
+        """Whether it is so hot that no validation side is needed to say so."""
+        return (
+            self.is_hot and self.noise is not None and self.noise.nats > ONE_SIDE_EDGES * self.edge
+        )
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether it moves by a multiple of what healthy runs do."""
+        return self.noise is not None and self.noise.nats > STRONG_EDGES * self.edge
+
+    def statements(self) -> list[Statement]:
+        """Return what the training loss does, with its figures."""
+        noise = self.noise
+        if noise is None:
+            return []
+        kind = "movement_calm"
+        if self.is_hot:
+            kind = "movement"
+        elif noise.has_calmed:
+            figures = {"noise": noise.nats, "before": noise.before}
+            return [say("movement_calmed", column=self.name, **figures)]
+        elif noise.is_above:
+            kind = "movement_unsure" if noise.comes_back else "movement_leap"
+        return [say(kind, column=self.name, noise=noise.nats, edge=self.edge)]
+
+    def cost(self) -> list[Statement]:
+        """Return what the noise of the weights costs, where it was measured and matters."""
+        return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
+
+
+class Roughness:
+    """What the reader of the curve sees: the validation side."""
+
+    def __init__(self, run: Run, flips: Flips) -> None:
+        self.run = run
+        self.flips = flips
+        self.p_values: dict[str, float] = {}
+        loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
+        self.accuracy_known = len(accuracy) >= MIN_EPOCHS
+        self.known = len(loss) >= MIN_EPOCHS or self.accuracy_known
+        self.noise: SteadyNoise | None = None
+        self.sd = 0.0
+        self.sampling_sd: float | None = None
+        self.ratio: float | None = None
+        self.surely_beyond_sampling = self.exceeds_sampling = self.follows_the_model = False
+        if len(loss) >= MIN_EPOCHS:
+            edge = VALIDATION_LOSS_NOISE_NATS
+            self.noise = measure_steady_noise(run, "val_loss", "val_loss_noise", edge)
+        if self.noise is not None:
+            self.p_values["validation_loss"] = self.noise.p
+        if self.accuracy_known:
+            self._measure_accuracy(accuracy)
+
+    def _measure_accuracy(self, accuracy: Floats) -> None:
+        run = self.run
+        self.sd = metrics.detrended_volatility(accuracy)
+        self.drawdown = metrics.final_drawdown(accuracy)
+        self.lucky_best = metrics.selection_bias(self.sd, len(accuracy))
+        is_luck = "expected when the best of these epochs is picked"
+        run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, is_luck)
+        if run.n_val is None:
+            run.add(
+                "val_accuracy_noise",
+                self.sd,
+                "fraction",
+                ACCURACY_NOISE,
+                "smooth curves stay below",
+            )
+            return
+        level = float(np.median(accuracy))
+        # An accuracy of exactly 0 or 1 has no binomial spread; half a window is left to it.
+        level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
+        self.sampling_sd = metrics.binomial_sd(level, run.n_val)
+        is_luck = f"sampling of {run.n_val} windows alone explains"
+        run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, is_luck)
+        run.add("val_accuracy_step", 1 / run.n_val, "fraction")
+        self.ratio = self.sd / self.sampling_sd
+        # A curve sampled by a trend has fewer free epochs than epochs.
+        n_free = max(int(0.6 * len(accuracy)), 2)
+        p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
+        run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
+
+    @property
+    def looks_rough(self) -> bool:
+        """Whether a reader of the accuracy's curve would ask, however few the windows."""
+        return self.accuracy_known and self.sd > ACCURACY_NOISE
+
+    @property
+    def accuracy_is_rough(self) -> bool:
+        """Whether the accuracy moves by more than a window or two changing sides."""
+        windows = ACCURACY_NOISE_WINDOWS / self.run.n_val if self.run.n_val else 0.0
+        return self.accuracy_known and self.sd > max(windows, ACCURACY_NOISE)
+
+    @property
+    def loss_is_rough(self) -> bool:
+        """Whether the validation loss moves by more than that of a healthy run."""
+        return self.noise is not None and self.noise.is_above
+
+    def decide(self, adjusted: Mapping[str, float]) -> None:
+        """Close the gates, with the p values of all statistics tested together."""
+        beyond = (
+            self.ratio is not None
+            and self.ratio > EXCESS_OVER_SAMPLING
+            and adjusted["validation"] < ALPHA
+            and self.accuracy_is_rough
+        )
+        self.surely_beyond_sampling = beyond
+        # Without a validation loss the accuracy has to show it.
+        self.follows_the_model = (
+            self.noise.passes(adjusted["validation_loss"])
+            if self.noise is not None
+            else self.surely_beyond_sampling or (self.ratio is None and self.accuracy_is_rough)
+        )
+        self.exceeds_sampling = (
+            beyond and (self.loss_is_rough or self.noise is None) and not self.flips.acquits
+        )
+
+    @property
+    def far_exceeds_sampling(self) -> bool:
+        """Whether it does so by a multiple, so that a calm training loss is no excuse."""
+        return self.exceeds_sampling and (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
+
+    @property
+    def is_blatant(self) -> bool:
+        """The only alarm that a validation loss raises without a training loss."""
+        return (
+            self.noise is not None
+            and self.follows_the_model
+            and self.noise.nats > ONE_SIDE_EDGES * self.noise.edge
+        )
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether it moves by a multiple of what healthy runs do."""
+        if self.noise is not None:
+            return self.noise.nats > STRONG_EDGES * self.noise.edge
+        return (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
+
+    def accuracy_line(self, verdict: str) -> list[Statement]:
+        """Return whether the accuracy jumps, and whether that is luck."""
+        n_val, flips = self.run.n_val, self.flips
+        if not self.accuracy_known:
+            return []
+        if not self.looks_rough:
+            return [say("accuracy_calm", sd=self.sd)]
+        if n_val is None or self.ratio is None:
+            return [say("accuracy_unsized")]
+        if flips.why == "recordings":
+            return [say("accuracy_recordings", n_groups=flips.n_groups)]
+        if self.surely_beyond_sampling:
+            kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
+            kind = "accuracy_together" if flips.acquits else kind
+            return [say(kind, ratio=self.ratio, n_val=n_val)]
+        if flips.why == "windows":
+            return [say("accuracy_restless", n_val=n_val)]
+        return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
+
+    def statements(self) -> list[Statement]:
+        """Return what the validation side does, with its figures."""
+        said = self._accuracy_figures() if self.accuracy_known else []
+        if self.noise is not None:
+            kind = "movement" if self.noise.is_above else "movement_calm"
+            figures = {"noise": self.noise.nats, "edge": self.noise.edge}
+            said.append(say(kind, column="val_loss", **figures))
+        return said
+
+    def _accuracy_figures(self) -> list[Statement]:
+        n_val, ratio, sampling = self.run.n_val, self.ratio, self.sampling_sd
+        if n_val is None or ratio is None or sampling is None:
+            return [say("accuracy_moves", sd=self.sd)]
+        figures = {"sd": self.sd, "sampling": sampling, "n_val": n_val}
+        if self.surely_beyond_sampling:
+            return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
+        said = [say("accuracy_within_luck", **figures)]
+        train = self._training_accuracy()
+        if len(train) >= MIN_EPOCHS:
+            moves = metrics.detrended_volatility(train)
+            said.append(say("training_accuracy_moves", sd=moves))
+        return said
+
+    def _training_accuracy(self) -> Floats:
+        """Return the accuracy of the fixed subset, which holds no dropout, or the running one."""
+        record = self.run.record
+        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
+            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
+            if np.isfinite(fixed).all():
+                return fixed
+        return self.run.settled("accuracy")
+
+    @property
+    def got_worse(self) -> bool:
+        """Whether the accuracy fell from its best epoch to the last ones, beyond luck.
+
+        The last epoch scatters as well: twice its own noise on top is still luck.
+        """
+        if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
+            return False
+        accuracy = self.run.settled("val_accuracy")
+        end = float(np.median(accuracy[-max(len(accuracy) // 6, 3) :]))
+        return float(accuracy.max()) - end > max(self.lucky_best + self.sd, ACCURACY_NOISE)
+
+    def drawdown_statement(self) -> list[Statement]:
+        """Answer whether a last epoch below the best one is a decline."""
+        least = max(ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
+        if not self.accuracy_known or self.drawdown < least:
+            return []
+        if self.drawdown > self.lucky_best + 2 * self.sd:
+            return []  # told as part of the generalization, where it lasts
+        return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]

@@ -1,0 +1,324 @@
+"""Statement: one thing a report says, as a kind and its values; and the one table of kinds."""
+
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sensorseq.fluctuation.statistics.run import plural
+
+
+class Kind(NamedTuple):
+    """What a statement is about, and its text.
+
+    Attributes
+    ----------
+    topic : str
+        What code chooses statements by, such as ``"accuracy"`` or ``"open"``.
+    text : str
+        A template as of `str.format`. Besides the usual format specifications a value may have
+        ``points`` (a fraction in points or per cent), ``worth`` (the same in two digits, with its
+        unit), ``percent`` (whole), ``nats``, ``listed``, ``series`` and ``#noun`` (a count with its
+        noun).
+    """
+
+    topic: str
+    text: str
+
+
+_TEXTS = {
+    # The accuracy, the loss and the generalization, a line each
+    "accuracy": {
+        "accuracy_luck": "Accuracy jumps: luck of {n_val} windows (each is {step:worth}).",
+        "accuracy_restless": "Accuracy jumps: a few of {n_val} windows keep changing sides, not the"
+        " model.",
+        "accuracy_recordings": "Accuracy jumps: {n_groups} recordings flip as blocks, not the"
+        " model.",
+        "accuracy_together": "Accuracy jumps {ratio:.1f} times as far as luck of {n_val} windows;"
+        " too few groups to tell why.",
+        "accuracy_real": "Accuracy jumps: really, {ratio:.1f} times as far as luck of {n_val}"
+        " windows.",
+        "accuracy_alone": "Accuracy jumps {ratio:.1f} times as far as luck of {n_val} windows, but"
+        " training is calm.",
+        "accuracy_unsized": "Accuracy jumps; whether by luck cannot be told without n_val.",
+        "accuracy_calm": "Accuracy is calm: +-{sd:points} points per epoch.",
+    },
+    "loss": {
+        "loss_constant_rate": "The loss jumps: really, at a constant learning rate.",
+        "loss_moves": "The loss jumps: really, the model itself moves.",
+        "loss_together": "Both losses leap up together in {epochs:listed}: the model is thrown"
+        " off.",
+        "loss_costs": "The loss jumps: really. Averaging the weights would save {excess:.2f} nats:"
+        " let the rate decay.",
+        "loss_leaps": "The loss leaps up in {epochs:listed} and recovers.",
+        "loss_of_validation": "The validation loss jumps: really, from epoch to epoch.",
+        "loss_calmed": "The loss jumped at first and has calmed down.",
+        "loss_unsure": "The loss moves more than that of calm runs, but not for sure.",
+        "loss_alone": "The training loss moves a little more than that of calm runs: no alarm.",
+        "loss_dropout": "The training loss jumps, the validation loss does not: dropout or"
+        " augmentation does that.",
+        "loss_harmless": "The training loss jumps, the validation loss does not; a decaying rate"
+        " would calm it.",
+        "loss_unjudged": "The loss has too few epochs between rises of the learning rate to be"
+        " judged.",
+        "loss_validation_only": "The training loss is calm; the validation loss moves: few or"
+        " uncertain windows.",
+        "loss_calm": "The loss is calm.",
+    },
+    "generalization": {
+        "overfits": "It overfits from epoch {epoch}; the best epoch is {epoch}.",
+        "got_worse": "It got worse: validation accuracy ends {fall:points} points below its best,"
+        " beyond luck.",
+        "not_carried_over": "It does not generalize: validation accuracy ends at {level:points} %,"
+        " guessing gives {chance:points} %; training accuracy is {train:points} %.",
+        "not_beyond_guessing": "Validation accuracy, {level:points} %, cannot be told from guessing"
+        " ({chance:points} %).",
+        "not_beyond_guessing_sized": "Validation accuracy, {level:points} %, cannot be told from"
+        " guessing with {n_val} windows ({chance:points} %).",
+        "no_overfitting": "No overfitting: the validation loss ends within luck of its lowest.",
+    },
+    # Why a run failed, or cannot be judged
+    "failure": {
+        "broken_from": "The {part} loss is {what} from epoch {epoch} on.",
+        "broken_in": "The {part} loss is {what} in epoch {epoch}.",
+        "broken_validation": "The training loss stayed finite: look for NaN or extreme values in"
+        " the validation windows first.",
+        "exploded": "The {part} loss is above ten times its first value ({first:.3g} nats) for"
+        " three epochs from epoch {epoch} on: {value:.3g} nats there.",
+        "collapsed": "{part} accuracy had reached {once:points} % and ended at {last:points} %, no"
+        " better than guessing: the model has collapsed.",
+        "too_short": "Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at"
+        " least {least} are needed to tell noise from progress. Train for 18 epochs or more.",
+        "one_answer": "The model gives all {n_windows} validation windows the same answer: it has"
+        " learned nothing that tells them apart, so a calm curve means nothing.",
+        "nothing_learned": "Training accuracy ends at {level:points} %; guessing gives"
+        " {chance:points} %. The model has learned nothing so far, so a calm curve means nothing.",
+        "validation_guesses": "Validation accuracy ends at {level:points} %; guessing gives"
+        " {chance:points} %.",
+        "guessing_limit": "With {n_val} windows, guessing cannot be told from anything up to"
+        " {limit:points} %.",
+        "no_descent": "The training loss has not fallen: {first:.3g} nats in the first epoch,"
+        " {last:.3g} at the end. Nothing is being learned, or all of it had been before this"
+        " history begins.",
+        "no_history": "There is no history: the network was trained elsewhere.",
+    },
+    # The figures behind it
+    "movement": {
+        "movement": "{column:series} moves +-{noise:nats} nats per epoch over the second half; calm"
+        " runs stay below {edge}.",
+        "movement_unsure": "{column:series} moves +-{noise:nats} nats per epoch over the second"
+        " half: above the {edge} of calm runs, but not for sure.",
+        "movement_leap": "{column:series} moves +-{noise:nats} nats per epoch over the second half:"
+        " above the {edge} of calm runs, but by a single leap.",
+        "movement_calmed": "{column:series} moved +-{before:nats} nats per epoch at first, and"
+        " +-{noise:nats} over the second half.",
+        "movement_calm": "{column:series} is calm: +-{noise:nats} nats per epoch over the second"
+        " half.",
+        "accuracy_moves": "Validation accuracy moves +-{sd:points} points per epoch.",
+        "accuracy_within_luck": "Validation accuracy moves +-{sd:points} points per epoch; sampling"
+        " {n_val} windows alone gives up to +-{sampling:points}.",
+        "accuracy_beyond_luck": "Validation accuracy moves +-{sd:points} points per epoch,"
+        " {ratio:.1f} times the +-{sampling:points} that sampling {n_val} windows can explain.",
+        "training_accuracy_moves": "Accuracy on the training windows moves +-{sd:points} points per"
+        " epoch.",
+        "weights_cost": "The noise of the weights costs {excess:.2f} nats of training loss: the"
+        " average of the last epochs' weights is that much better.",
+        "thrown_off": "The training loss leaps up in {epochs:listed}.",
+        "overfitting_figures": "Validation loss was lowest in epoch {epoch} ({lowest:.2f} nats) and"
+        " ended at {end:.2f}, while training loss went from {train_then:.2f} to {train_end:.2f}.",
+        "lucky_best": "The last epoch is {fall:points} points of accuracy below the best one;"
+        " picking the best of so many noisy epochs explains about {luck:points}. This is not"
+        " evidence that accuracy declined.",
+        "training_near_guessing": "Training accuracy is only {level:points} % so far; guessing"
+        " gives {chance:points} %.",
+        "training_rises": "Training accuracy is only {level:points} % so far, but rising; guessing"
+        " gives {chance:points} %.",
+    },
+    # Which validation windows change sides
+    "windows": {
+        "windows_independent": "The windows flip independently of each other (R = {ratio:.1f}, p ="
+        " {p:.3f}): so few of them give +-{sd:points} points.",
+        "windows_restless": "{top:percent} % of the windows carry {share:percent} % of all flips:"
+        " borderline or mislabelled windows make the curve rough.",
+        "windows_ungrouped": "{n:#validation window} move like {like} independent ones (R ="
+        " {ratio:.1f}, p = {p:.3f}). Whether recordings flip as blocks or the model moves as a"
+        " whole cannot be told without groups.",
+        "windows_few_groups": "{n:#validation window} move like {like} independent ones (R ="
+        " {ratio:.1f}, p = {p:.3f}). Whether recordings flip as blocks or the model moves as a"
+        " whole cannot be told from {n_groups:#group}; {least} are needed.",
+        "windows_recordings": "{n:#validation window} move like {like} independent ones (R ="
+        " {ratio:.1f}, p = {p:.3f}): each recording flips as a block, independently of the others"
+        " (R_g = {group_ratio:.1f}, p = {group_p:.3f}).",
+        "windows_model": "{n:#validation window} move like {like} independent ones (R ="
+        " {ratio:.1f}, p = {p:.3f}), and different recordings flip together (R_g ="
+        " {group_ratio:.1f}, p = {group_p:.3f}): the model moves as a whole.",
+        "shares": "Of the variance of the accuracy, windows flipping independently explain"
+        " {by_windows:percent} %; the rest is windows flipping together.",
+        "shares_grouped": "Of the variance of the accuracy, windows flipping independently explain"
+        " {by_windows:percent} %, recordings flipping as blocks {by_groups:percent} %, the model"
+        " as a whole {rest:percent} %.",
+    },
+    # Will more epochs help?
+    "noise": {
+        "noise_falls": "The noise is falling over the epochs: more may calm it.",
+        "noise_falls_little": "The noise falls a little over the epochs (to {ratio:.2f} of the"
+        " early noise): more epochs alone will hardly calm it.",
+        "noise_rises": "The noise is rising over the epochs: more of them would make it worse.",
+        "noise_rises_little": "The noise rises a little over the epochs (to {ratio:.2f} of the"
+        " early noise): more epochs will not calm it.",
+        "noise_constant": "The noise is constant over the epochs: more epochs alone will not calm"
+        " it.",
+    },
+    "descent": {
+        "flat": "The training loss has been flat since epoch {epoch} of {n_epochs}: more epochs of"
+        " the same kind will not lower it.",
+        "still_falls": "The training loss still falls, by {fall:.3f} nats in ten epochs: more"
+        " epochs may help.",
+        "hardly_falls": "The training loss hardly falls any more: more epochs of the same kind gain"
+        " little.",
+    },
+    # Which weights are kept, and what they are worth
+    "kept": {
+        "kept_unknown": "Which epoch's weights were kept is not recorded here.",
+        "kept": "The weights kept are those of epoch {epoch} of {n_epochs}.",
+        "kept_loss": "The weights kept are those of epoch {epoch} of {n_epochs} (validation loss"
+        " {loss:.3f} nats).",
+        "kept_accuracy": "The weights kept are those of epoch {epoch} of {n_epochs} (accuracy"
+        " {accuracy:points} %).",
+        "kept_both": "The weights kept are those of epoch {epoch} of {n_epochs} (validation loss"
+        " {loss:.3f} nats, accuracy {accuracy:points} %).",
+    },
+    "worth": {
+        "picked": "Scored on windows that had no part in picking it, the best epoch gets"
+        " {accuracy:points} % (standard error {error:points}).",
+        "picked_gains": "Scored on windows that had no part in picking it, the best epoch gets"
+        " {accuracy:points} % (standard error {error:points}), {gain:points} points more than the"
+        " last epoch.",
+    },
+    # What cannot be told
+    "open": {
+        "movement_unknown": "Whether the model itself moves cannot be told without a training"
+        " loss.",
+        "size_guessed": "Every validation accuracy is a multiple of 1/{n}: it looks like {n}"
+        " validation windows. If so, n_val={n} lets the report tell luck from movement.",
+        "foreign_record": "What the run noted beside its history is of another number of epochs and"
+        " was not used.",
+        "no_validation": "Without validation figures it cannot be told how the model does on new"
+        " recordings.",
+        "no_size": "How much of the validation curve is luck cannot be told without its size: give"
+        " n_val.",
+        "few_validations": "{n:#validation result} after the initial descent are too few to judge;"
+        " {least} are needed.",
+        "no_chance": "Whether it beats guessing cannot be told: give majority_fraction or"
+        " n_classes.",
+        "no_record": "From a history alone it cannot be told whether few recordings, a few windows"
+        " or the model itself move the validation curve.",
+        "running_loss": "The training loss is a mean over each epoch: it also moves with the"
+        " batches drawn, dropout and augmentation. A fit of this package also follows the loss of"
+        " fixed windows.",
+        "none_proved": "What the cause is: none of {n:#trial} proved one.",
+        "none_sought": "What the cause is: this report describes, and tried nothing.",
+        "not_tried": "Whether the first cause is the true one: nothing was tried. report.probe(X,"
+        " y) of a fitted classifier trains with other settings to find out.",
+        "not_tried_module": "Whether the first cause is the true one: nothing was tried."
+        " probe_module with a budget trains with other settings to find out.",
+        "one_run": "Whether another seed or split would look the same: this is one run.",
+    },
+    "other": {
+        "text": "{text}",
+        "loss_not_judged": "The loss ({loss}) is not cross-entropy in nats and was not judged.",
+        "nothing_else": "Without validation windows nothing else can be judged.",
+        "regression": "Of a regression only values that are not finite are noticed.",
+    },
+}
+KINDS = {kind: Kind(topic, text) for topic, texts in _TEXTS.items() for kind, text in texts.items()}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that a report says; `str` gives its text.
+
+    Parameters
+    ----------
+    kind : str
+        Of `KINDS`.
+    values : dict
+        What stands in it: numbers, text and lists of numbers.
+    """
+
+    kind: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def topic(self) -> str:
+        """What it is about, as code asks for it."""
+        return KINDS[self.kind].topic if self.kind in KINDS else "other"
+
+    def __str__(self) -> str:
+        if self.kind not in KINDS:  # of a later version
+            return f"{self.kind}: {dict(self.values)}"
+        return str(_WRITER.vformat(KINDS[self.kind].text, (), self.values))
+
+
+def say(kind: str, **values: Any) -> Statement:
+    """Return a statement of a kind with its values."""
+    return Statement(kind, values)
+
+
+_GENERALIZATION = {
+    "overfits": "overfitting",
+    "got_worse": "overfitting",
+    "not_carried_over": "not_generalizing",
+}
+
+
+def generalization_of(statements: Iterable[Statement]) -> str | None:
+    """Return ``"overfitting"`` or ``"not_generalizing"`` where a statement says so."""
+    found = (_GENERALIZATION.get(statement.kind) for statement in statements)
+    return next((value for value in found if value is not None), None)
+
+
+def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
+    """Return the statements about any of the topics, in their order."""
+    return [statement for statement in statements if statement.topic in topics]
+
+
+_SERIES = {
+    "loss": "The training loss",
+    "fixed_loss": "The loss of fixed training windows",
+    "val_loss": "The validation loss",
+}
+_MOST_LISTED = 8
+
+
+def _listed(epochs: Any) -> str:
+    shown = ", ".join(str(epoch) for epoch in epochs[:_MOST_LISTED])
+    more = f" and {len(epochs) - _MOST_LISTED} more" if len(epochs) > _MOST_LISTED else ""
+    return f"epoch{'s' * (len(epochs) != 1)} {shown}{more}"
+
+
+class _Writer(string.Formatter):
+    """Formats values with the specifications that `Kind.text` names."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec.startswith("#"):
+            return plural(value, format_spec[1:])
+        if value is None:  # a number that was not finite, from a file
+            return "?"
+        match format_spec:
+            case "points":
+                return f"{100 * value:.1f}"
+            case "worth":
+                return f"{100 * value:.2g} point{'' if value == 0.01 else 's'}"
+            case "percent":
+                return f"{100 * value:.0f}"
+            case "nats":
+                return f"{value:.3f}"
+            case "listed":
+                return _listed(value)
+            case "series":
+                return _SERIES.get(value, str(value))
+        return str(format(value, format_spec))
+
+
+_WRITER = _Writer()
