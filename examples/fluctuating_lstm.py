@@ -2,8 +2,8 @@
 
 The question was about 98 windows of 100 steps, one channel, six classes and one-hot labels; an
 LSTM of over 200 000 parameters, trained with RMSprop at a constant rate, without clipping, for more
-than a hundred epochs. The report names the cause, re-runs prove it, and the repaired fit is
-compared with the first one on windows that neither has seen.
+than a hundred epochs. The report ranks causes, `probe` trains with other settings, and the fit with
+what it adopts is compared with the first one on windows that neither has seen.
 
     python examples/fluctuating_lstm.py --output story
 """
