@@ -435,7 +435,7 @@ def test_a_proved_change_is_a_table_code_and_a_command_that_do_it():
     text = text_of(page)
     assert f"proved Better than the run. {report.probes.note}".replace("+-", "±") in text
     assert "train --set lr_schedule=cosine --set learning_rate=0.003" in text
-    assert "Or: clf.set_params(ema_decay=0.99) or" in text
+    assert list_steps(report)[0].instead == ()  # what was not tried is no match for it
     assert "better = report.apply()" in text
 
 
@@ -464,7 +464,9 @@ def test_a_normal_run_has_nothing_to_do():
 
 
 def test_advice_without_an_argument_is_said_as_such():
-    step, *_ = list_steps(replace(unproved(), causes=CAUSES[2:3], probes=None))
+    of_log = replace(unproved(), causes=CAUSES[2:3], probes=None)
+    assert list_steps(of_log)[0].text == CAUSES[2].advice
+    step, *_ = list_steps(replace(of_log, origin=object()))
     assert step.text == f"No argument of the classifier repairs it. {CAUSES[2].advice}"
     assert not step.arguments
     assert not step.code
@@ -503,8 +505,15 @@ def test_the_lamp_is_that_of_the_verdict():
         "guessing": "bad",
         "short": "",
     }
-    worse = SimpleNamespace(verdict="normal", severity=None, generalization="overfitting")
+    worse = SimpleNamespace(
+        verdict="normal", severity=None, generalization="overfitting", causes=()
+    )
     assert colour_of(worse) == "wait"
+    narrow = Cause("model_complexity", "observed", 0.6, "", "too small", family_confidence=0.7)
+    doubtful = SimpleNamespace(
+        verdict="normal", severity=None, generalization=None, causes=(narrow,)
+    )
+    assert colour_of(doubtful) == "wait"
 
 
 # --- suspects -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.cause import Cause
@@ -95,6 +96,15 @@ def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
     assert result.proofs == (result.adopted,)
 
 
+def test_the_defaults_name_a_cause_where_they_change_one_argument():
+    lab = KnownLab({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
+    result = race(lab)
+    assert dict(result.adopted.option.change) == {"learning_rate": DEFAULTS["learning_rate"]}
+    assert [(p.option.cause, p.option.finding) for p in result.proofs] == [
+        ("learning_rate", "too high")
+    ]
+
+
 def test_the_defaults_need_less_to_be_adopted_than_a_change_of_unknown_merit():
     better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
     assert race(KnownLab({"the defaults": better})).adopted.option.name == "the defaults"
@@ -182,7 +192,8 @@ def test_the_error_over_equal_groups_is_that_of_their_means(n_groups, size, seed
     gain = np.random.default_rng(seed).normal(size=(n_groups, size))
     mean, error = paired(gain.ravel(), np.repeat(np.arange(n_groups), size))
     assert mean == pytest.approx(gain.mean())
-    assert error == pytest.approx(gain.mean(axis=1).std(ddof=1) / math.sqrt(n_groups))
+    by_hand = gain.mean(axis=1).std(ddof=1) / math.sqrt(n_groups)
+    assert error == pytest.approx(by_hand * stats.t.ppf(0.8413, n_groups - 1))
 
 
 @pytest.mark.trains

@@ -229,7 +229,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Probes:
-    """What controlled re-runs of a fit came to.
+    """What trainings of a fit with other settings came to.
 
     Parameters
     ----------

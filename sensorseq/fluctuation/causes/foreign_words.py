@@ -73,19 +73,27 @@ ADVICE: Mapping[tuple[str, str], _Words] = {
     ("model_complexity", "too large"): _of(
         "torch.nn.LSTM with one layer and fewer units", "one LSTM layer with fewer units"
     ),
+    ("model_complexity", "last step only"): _of(
+        "the mean and maximum of the LSTM's outputs over time, in place of the last one",
+        "LSTM(64, return_sequences=True) with GlobalAveragePooling1D",
+    ),
     ("regularization", "too strong"): _of(
         "dropout of at most 0.3, and weight_decay of at most 1e-3 in the optimizer"
     ),
     ("regularization", "missing"): _REGULARIZE,
     ("preprocessing", "scale of the inputs"): _SCALE,
     ("label_noise", ""): _of("check the labels of the windows that never fit"),
-    ("sequence_length", "too long"): _of("cut shorter windows"),
-    ("sequence_length", "too short"): _of("cut longer windows"),
+    ("sequence_length", ""): _of(
+        "cut windows of two to four periods of the slowest motion that matters"
+    ),
     ("distribution_shift", ""): _of("train on more recordings, or scale each one by itself"),
     ("small_validation_set", ""): _MORE_VALIDATION,
     ("weight_init", ""): _START,
     ("loss", "not cross-entropy"): _LOSS,
     ("loss", "classes weighed wrongly"): _NO_WEIGHTS,
+    ("early_stopping", "too few epochs"): _of(
+        "train three times as many epochs", "fit(epochs=3 times as many)"
+    ),
     ("early_stopping", ""): _STOP,
     ("dropout_noise", ""): _of(
         "read the loss in evaluation mode; the training is fine",

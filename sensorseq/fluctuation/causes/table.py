@@ -144,7 +144,7 @@ CLAUSES = {
 # What to do where no cause is likely.
 SAFE = (
     "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
-    " zero, and gradients clipped at 1. report.probe(X, y) compares settings."
+    " zero, and gradients clipped at 1."
 )
 _ENOUGH = "Training is fine: hold out more windows or cross-validate, and read the validation loss."
 _WINDOWS = "Cut windows of two to four periods of the slowest motion that matters."

@@ -35,6 +35,17 @@ _START = ("weight_init", "recurrent_init", "forget_bias")
 _LOSS = ("loss", "class_weight")
 _NETWORK = ("hidden_size", "num_layers", "pooling", "head_norm")
 _PRESET = (*_STEPS, *_REGULARIZATION, *_SCALE, *_START, *_LOSS)
+_CAUSES = {  # of the arguments that a preset may change
+    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
+    "optimizer": ("optimizer", "momentum", "optimizer_params"),
+    "batch_size": ("batch_size",),
+    "gradient_clipping": ("max_grad_norm", "clip_by"),
+    "regularization": _REGULARIZATION,
+    "preprocessing": _SCALE,
+    "weight_init": _START,
+    "loss": _LOSS,
+    "model_complexity": _NETWORK,
+}
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
 _WIDTHS = (8, 128)  # no option makes a network smaller or larger
 
@@ -53,6 +64,8 @@ class Option:
         Arguments and their values.
     finding : str
         Which side of the cause it speaks for.
+    is_preset : bool
+        Whether it is the defaults, as far as the run differs from them.
     ends_run : bool
         Whether it is tried on the last part of the run, from a state of it, with a rate that
         falls to nearly nothing.
@@ -62,6 +75,7 @@ class Option:
     cause: str
     change: Mapping[str, Any]
     finding: str = ""
+    is_preset: bool = False
     ends_run: bool = False
 
 
@@ -99,8 +113,23 @@ def list_options(
             ]
         )
         if change and is_whole and all(change != other.change for other in found):
-            found.append(replace(option, change=change))
+            found.append(_named(replace(option, change=change), lab.arguments))
     return found
+
+
+def _named(option: Option, own: Mapping[str, Any]) -> Option:
+    """Return an option with its cause, where a preset changes the arguments of one cause only."""
+    if not option.is_preset:
+        return option
+    causes = [
+        cause for cause, names in _CAUSES.items() if any(name in names for name in option.change)
+    ]
+    if len(causes) != 1:
+        return option
+    rate, finding = option.change.get("learning_rate"), ""
+    if rate is not None and isinstance(own.get("learning_rate"), int | float):
+        finding = "too high" if rate < own["learning_rate"] else "too low"
+    return replace(option, cause=causes[0], finding=finding)
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -112,8 +141,8 @@ def _presets(lab: Lab) -> list[Option]:
         return {name: lab.defaults[name] for name in kinds if name in lab.defaults}
 
     return [
-        Option(DEFAULTS, SEVERAL, preset(*_PRESET, *_NETWORK)),
-        Option("the defaults, with the same network", SEVERAL, preset(*_PRESET)),
+        Option(DEFAULTS, SEVERAL, preset(*_PRESET, *_NETWORK), is_preset=True),
+        Option("the defaults, with the same network", SEVERAL, preset(*_PRESET), is_preset=True),
     ]
 
 

@@ -52,7 +52,7 @@ def probe_fit(
     say: Callable[[str], Any] = _say if verbose else _say_nothing
     say(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
-        f" {budget * origin.fit_s:.1f} s, beside checks of the data"
+        f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in given.items() if value is not None}
     lab = origin.open(report.record, X, y, **keywords)
@@ -213,7 +213,7 @@ def probe_lab(
         passes = zero_test(lab)
         purse.charge(sum(trial.cost_epochs for trial in passes.trials))
         findings.join(passes)
-        _look(lab, report, findings)
+        findings.join(suspected_labels(lab))
         result = run_race(
             lab,
             purse,
@@ -248,18 +248,11 @@ def probe_lab(
     return replace(report, causes=causes, probes=probes)
 
 
-def _look(lab: Lab, report: "FluctuationReport", findings: Findings) -> None:
-    """Look at what needs no other settings: the labels."""
-    if report.verdict not in TROUBLED:
-        return
-    findings.join(suspected_labels(lab))
-
-
 def _take(findings: Findings, result: RaceResult) -> None:
     """Note what was raced, and what the adopted settings prove."""
     findings.trials += result.trials()
     findings.not_tested += [
-        NotTested(one.cause, "the budget did not reach to it", "a larger budget")
+        NotTested(one.cause, "not run: budget used up", "a larger budget")
         for one in result.untried
         if one.cause != SEVERAL
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.race.arm import Arm, ArmResult, Floats, Lab, Purse
@@ -30,6 +31,7 @@ BEST_EPOCH = Option(
     "the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
 )
 KIND = "race"
+ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Gain:
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def __str__(self) -> str:
-        moves = f", movement x{self.movement:.2g}" if math.isfinite(self.movement) else ""
+        moves = f", movement x{self.movement:.2g}" if self.movement <= 1 else ""
         lower = "lower" if self.nats >= 0 else "higher"
         return (
             f"validation loss {lower} by {abs(self.nats):.2f} +- {self.error:.2f} nats, accuracy"
@@ -99,7 +101,7 @@ class Entry:
     @property
     def does_better(self) -> bool:
         """Whether it gains beyond chance."""
-        return self.gain.is_sure(PRESET_SE if self.option.cause == SEVERAL else SURE_SE)
+        return self.gain.is_sure(PRESET_SE if self.option.is_preset else SURE_SE)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,10 @@ class RaceResult:
     def _trial(self, entry: Entry) -> Trial:
         is_adopted = entry is self.adopted or entry in self.proofs
         gain, option = entry.gain, entry.option
-        lost = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
+        # a short training that does worse says little
+        is_whole = entry.result.arm.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
+        is_lower = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
+        lost = is_lower and is_whole
         said = entry.result.failed or f"against the run {gain}"
         return Trial(
             cause=option.cause,
@@ -253,14 +258,18 @@ class Judge:
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
-    """Return the mean of a gain of each window, and its standard error over groups."""
+    """Return the mean of a gain of each window, and its standard error over groups.
+
+    Of few groups the error is larger, by Student's distribution, so that it covers as much.
+    """
     mean = float(gain.mean())
     codes = np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(codes, gain - mean)
     n_groups = len(sums)
     if n_groups < 2:
         return mean, math.inf
-    return mean, float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
+    error = float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
+    return mean, error * float(student_t.ppf(ONE_SD, n_groups - 1))
 
 
 def movement(loss: Floats) -> float:
@@ -316,9 +325,10 @@ def run_race(
     options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
     entries: dict[str, Entry] = {}
 
-    presets = [one for one in options if one.cause == SEVERAL]
-    singles = [one for one in options if one.cause != SEVERAL]
-    for chosen, share in ((presets, PRESET_SHARE), (singles, 1.0)):
+    # of a run that fluctuates, a rate that falls in its last part costs little and often calms it
+    first = [one for one in options if one.is_preset or (may_calm and one.ends_run)]
+    singles = [one for one in options if one not in first]
+    for chosen, share in ((first, PRESET_SHARE), (singles, 1.0)):
         pairs = _share_out(lab, chosen, share * purse.left)
         if not pairs:
             continue
@@ -333,11 +343,13 @@ def run_race(
     if best_epoch is not None and (allowed is None or "restore_best" in allowed):
         entries[BEST_EPOCH.name] = best_epoch
     good = [one for one in entries.values() if one.does_better or (may_calm and one.gain.is_calmer)]
-    adopted = _chosen(good) if good else None
+    # keeping the best epoch calms nothing and stops nothing, so whatever was trained goes first
+    good = [one for one in good if one.option is not BEST_EPOCH] or good
+    adopted = _chosen(good)
     ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
     untried = tuple(one for one in options if one.name not in entries)
     run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
-    proofs = () if adopted is None else _proofs(adopted, ranked)
+    proofs = () if adopted is None else _proofs(adopted, good)
     return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss, proofs)
 
 
@@ -384,11 +396,13 @@ def _last_state(lab: Lab) -> int | None:
     return None
 
 
-def _chosen(entries: Sequence[Entry]) -> Entry:
+def _chosen(entries: Sequence[Entry]) -> Entry | None:
     """Return the best; the defaults as they are, rather than with the run's network, if as good."""
+    if not entries:
+        return None
     best = min(entries, key=lambda one: one.score)
     for one in entries:
-        if one.option.name == DEFAULTS and _is_as_good(one, best) and best.option.cause == SEVERAL:
+        if one.option.name == DEFAULTS and _is_as_good(one, best) and best.option.is_preset:
             return one
     return best
 
@@ -399,12 +413,7 @@ def _is_as_good(one: Entry, best: Entry) -> bool:
 
 def _proofs(adopted: Entry, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Return the single changes that do as well as what was adopted: they name the cause."""
-    proofs = [
-        one
-        for one in entries
-        if one.option.cause != SEVERAL
-        and (one is adopted or (one.does_better and _is_as_good(one, adopted)))
-    ]
+    proofs = [one for one in entries if one.option.cause != SEVERAL and _is_as_good(one, adopted)]
     return tuple(sorted(proofs, key=lambda one: one.score))
 
 
@@ -417,12 +426,9 @@ def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
             else f"its training loss moves {gain.movement:.2g} times as much as the run's, and the"
             " validation loss is no higher"
         )
-        return (
-            f"{adopted.option.name[:1].upper()}{adopted.option.name[1:]}: after"
-            f" {adopted.result.arm.n_epochs} epochs {why}."
-        )
+        return f"With {adopted.option.name}: after {adopted.result.arm.n_epochs} epochs {why}."
     if not entries:
-        return "The budget did not reach to a training with other settings."
+        return "Not run: the budget allowed no training with other settings."
     best = entries[0]
     return (
         f"None of {len(entries)} other settings did better than the run beyond chance. The best,"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
+_WHY = 4  # section of the figures behind what is said first
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
@@ -62,6 +63,9 @@ def write_report(report: "FluctuationReport", command: Command | None = None) ->
     shown, left_out = _choose(blocks, height - len(head) - 1)
     notes = [f"{left_out.count(name)} more in report.{name}" for name in dict.fromkeys(left_out)]
     shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
+    why = next((block for block in shown if block.section == _WHY and block.lines), None)
+    if why is not None:
+        why.lines[0] = "Why".ljust(_INDENT) + why.lines[0][_INDENT:]
     lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
     return "\n".join([*head, *lines, *_wrap("More", _MORE)])
 
@@ -89,11 +93,7 @@ def _findings(report: "FluctuationReport") -> list[_Block]:
     first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
     blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
     rest = [part for part in report.statements if part not in first and part not in said]
-    labels = ["Why", *[""] * len(rest)]
-    return blocks + [
-        _Block(8, 4, _wrap(label, str(part)), "explanation")
-        for label, part in zip(labels, rest, strict=False)
-    ]
+    return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
 def _what_to_do(report: "FluctuationReport", command: Command | None) -> list[_Block]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial
+from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial, hidden_cause
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.report.curves import draw_curves
 from sensorseq.fluctuation.report.figures import (
@@ -159,12 +159,15 @@ def colour_of(report: "FluctuationReport") -> str:
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     colour = _COLOURS.get(report.verdict, "")
-    is_doubtful = report.generalization is not None
+    may_cost = hidden_cause(report.verdict, report.causes) is not None
+    is_doubtful = report.generalization is not None or may_cost
     return "wait" if colour == "good" and is_doubtful else colour
 
 
 def _verdict_words(report: "FluctuationReport") -> str:
     doubt = _DOUBTS.get(report.generalization or "")
+    if doubt is None and hidden_cause(report.verdict, report.causes) is not None:
+        doubt = "The curve is calm, but a setting may cost accuracy."
     return doubt if doubt and report.verdict == "normal" else _WORDS.get(report.verdict, "")
 
 

@@ -235,10 +235,10 @@ class FluctuationReport:
 
         The fit is trained again with other settings, side by side and for fewer epochs: the
         defaults, and changes of one argument. Settings are adopted when their validation loss is
-        lower by two standard errors over groups and their accuracy is no lower, or when they halve
-        the movement of a loss that fluctuates and lose nothing. If one changed argument is enough,
-        its cause is proved. Where nothing does better, nothing is changed. The fit itself is left
-        as it is.
+        lower, or their accuracy higher, by two standard errors over groups (the defaults: by one)
+        and the other is no worse by half of one, or when they halve the movement of a loss that
+        fluctuates and lose nothing. If one changed argument is enough, its cause is proved. Where
+        nothing does better, nothing is changed. The fit itself is left as it is.
 
         Parameters
         ----------
@@ -343,6 +343,10 @@ class FluctuationReport:
             If it is not a description of a report, or of a later version.
         """
         version = description.get("version")
+        if not isinstance(description, Mapping):
+            raise ArgumentError(
+                f"from_dict takes what to_dict returned, not {type(description).__name__}."
+            )
         if description.get("format") != "sensorseq.fluctuation" or version not in (3, 4):
             raise ArgumentError(
                 "this is no fluctuation report of version 3 or 4: format"

@@ -159,7 +159,8 @@ def find_fix(report: "FluctuationReport") -> Fix | None:
         return Fix(is_proved=True, status=_proof(report), note=words)
     if first.name == "unknown":
         return Fix(status="the cause is unclear", note=note or first.advice)
-    status = "not proved" if report.of_module else "no argument of the classifier repairs it"
+    is_foreign = report.of_module or report.origin is None
+    status = "not proved" if is_foreign else "no argument of the classifier repairs it"
     return Fix(status=status, note=first.advice)
 
 
@@ -171,7 +172,9 @@ def can_probe(report: "FluctuationReport") -> bool:
 def _proof(report: "FluctuationReport") -> str:
     if any(cause.grade == "repaired" for cause in report.causes):
         return f"repaired: {GRADES['repaired']}"
-    return "proved: better than the run"
+    if any(cause.grade == "proved" for cause in report.causes):
+        return "proved: better than the run"
+    return "better than the run in training with other settings; no single cause is proved"
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         return []
     if report.probes is not None and report.probes.suspects:
         n = plural(len(report.probes.suspects), "window")
-        steps.append(Step("labels", f"Check the labels of {n}, drawn below."))
+        steps.append(Step("labels", f"Check the labels of {n}: report.probes.suspects lists them."))
     if can_probe(report):
         words = "Train with other settings, side by side, to find what repairs it:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
@@ -277,7 +280,9 @@ def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) ->
         tuple(
             call(change)
             for cause in not_rejected(report)
-            if cause.recommendation and set(cause.recommendation) <= set(fix.arguments)
+            if not fix.is_proved
+            and cause.recommendation
+            and set(cause.recommendation) <= set(fix.arguments)
             for change in cause.alternatives
             if change
         ),
@@ -353,6 +358,8 @@ def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[st
 def _normal(report: "FluctuationReport") -> str:
     if report.verdict == "normal" and report.generalization is not None:
         return f"Its noise is, but it {_GENERALIZATION[report.generalization]}."
+    if hidden_cause(report.verdict, report.causes) is not None:
+        return "Its noise is, but a setting may cost accuracy."
     if report.verdict == "normal":
         return "Yes. Nothing about its noise has to be repaired."
     if report.verdict == "fluctuating":

@@ -75,7 +75,7 @@ _TEXTS = {
         " ({chance:points} %).",
         "not_beyond_guessing_sized": "Validation accuracy, {level:points} %, cannot be told from"
         " guessing with {n_val} windows ({chance:points} %).",
-        "no_overfitting": "No overfitting: the validation loss ends within luck of its lowest.",
+        "no_overfitting": "The validation loss did not rise: it ends within luck of its lowest.",
     },
     # Why a run failed, or cannot be judged
     "failure": {
