@@ -231,7 +231,7 @@ def _verdict_line(results: dict) -> str:
 
 
 def _repair_line(results: dict) -> str:
-    line = next(row for row in results["rows"] if row["repair"].startswith("probe, budget 2"))
+    line = next(row for row in results["rows"] if row["repair"].startswith("probe, budget 1"))
     improved, harmed = line["improved"], line["harmed"]
     before, after, best = (
         f"{100 * line[f'accuracy_{name}']:.0f} %" for name in ("before", "after", "best")

@@ -149,7 +149,7 @@ PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
 NOTHING = "Nothing was tried."
-# measured by benchmarks/bench_repair.py, where the defaults improve 49 of 52 bad runs
+# measured by benchmarks/bench_repair.py, where the defaults improve 35 of 39 bad runs
 TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
 
