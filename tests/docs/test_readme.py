@@ -82,8 +82,8 @@ def write_results(folder, *, harmed=10):
     ]
     repair = [
         one_repair("cosine decay", improved=[1, 9], harmed=[9, 9]),
-        one_repair("probe, budget 1", improved=[2, 30], harmed=[0, 40]),
         one_repair("probe, budget 1", improved=[15, 30], harmed=[harmed, 80]),
+        one_repair("probe, budget 2", improved=[2, 30], harmed=[0, 40]),
     ]
     rows = {"cpu": cpu, "fit": fit, "verdict": verdict, "repair": repair}
     for name, found in rows.items():
