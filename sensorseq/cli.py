@@ -547,7 +547,13 @@ def train(
     if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
         better = _try_boosting(model, windows)
         result["boosting"] = None if better is None else better._asdict()
-    lines = [write_report(verdict, again), "", *_describe_fit(model), f"model written to {output}"]
+    page = str(report) if report is not None else _page_command(output)
+    lines = [
+        write_report(verdict, again, page),
+        "",
+        *_describe_fit(model),
+        f"model written to {output}",
+    ]
     if better is not None and better.is_better:
         lines += [
             "",
@@ -755,7 +761,10 @@ def diagnose(
             print(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "), file=sys.stderr)
     if html is not None:
         report.to_html(html)
-    _say(report.to_dict(), str(report), as_json)
+    from sensorseq.fluctuation.report.console import write_report
+
+    page = _page_command(path) if html is None else str(html)
+    _say(report.to_dict(), write_report(report, page=page), as_json)
     if fail_on is None:
         return
     if report.verdict == "too_short_to_tell":
@@ -763,6 +772,10 @@ def diagnose(
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
     if grave or (fail_on == "mild" and report.severity == "mild"):
         raise typer.Exit(GATE)
+
+
+def _page_command(path: Path) -> str:
+    return f"sensorseq diagnose {shlex.quote(str(path))} --html report.html"
 
 
 @app.command(epilog=_example("sensorseq doctor", "sensorseq doctor terrain.h5 --json"))

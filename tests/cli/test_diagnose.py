@@ -9,6 +9,7 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq.cli import run
+from sensorseq.fluctuation.report.console import write_report
 from sensorseq.fluctuation.report.report import FluctuationReport
 
 T = np.arange(40)
@@ -66,7 +67,9 @@ def test_the_report_is_on_stdout_and_what_was_read_on_stderr(wild, capsys):
     captured = capsys.readouterr()
     report = FluctuationReport.from_history(wild, 100, n_classes=4)
     assert report.verdict == "fluctuating"
-    assert captured.out == f"{report}\n"
+    page = f"sensorseq diagnose {wild} --html report.html"
+    assert captured.out == f"{write_report(report, page=page)}\n"
+    assert "report.explanation" not in captured.out
     assert captured.err.replace("\n ", "") == (
         "read: loss <- train_loss, val_loss <- val_loss, val_accuracy <- val_acc, epoch <- epoch\n"
     )

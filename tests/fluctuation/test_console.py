@@ -65,11 +65,32 @@ def test_every_cause_is_there_with_its_grade_and_what_it_rests_on(name):
         assert cause.grade.upper() in line
         if cause.grade == "rejected":
             assert line.split()[0] == "-"
+        if cause.grade in ("rejected", "proved", "repaired"):  # what was tried is no matter of odds
             assert "%" not in line
         else:
             assert line.endswith(f" {100 * cause.confidence:.0f} %")
     first = report.causes[0]
     assert " ".join(first.evidence.split()[:8]) in said(report)
+
+
+def test_a_command_that_takes_several_lines_can_be_pasted_as_it_is():
+    changed = []
+
+    def again(changes):
+        changed.append(changes)
+        options = " ".join(f"--set {name}={value}" for name, value in changes.items())
+        return f"sensorseq train {'long_' * 9}name.h5 -o model.safetensors {options} --seed 3"
+
+    text = write_report(restless(), again, "report.html")
+    lines = text.splitlines()
+    (first,) = [n for n, line in enumerate(lines) if line.strip().startswith("sensorseq train")]
+    last = next(n for n in range(first, len(lines)) if not lines[n].endswith(" \\"))
+    assert last > first
+    typed = " ".join(line.strip().removesuffix("\\") for line in lines[first : last + 1])
+    assert typed.split() == again(changed[0]).split()
+    assert max(map(len, lines)) <= 80
+    assert "report.html shows the curves" in text
+    assert "report.explanation" not in text
 
 
 def run_of(kind):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
+_ON_PAGE = {"explanation": "findings", "causes": "causes"}
 _WHY = 4  # section of the figures behind what is said first
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
@@ -37,7 +38,9 @@ class _Block(NamedTuple):
     counts_as: str = ""  # what is one less where it is left out
 
 
-def write_report(report: "FluctuationReport", command: Command | None = None) -> str:
+def write_report(
+    report: "FluctuationReport", command: Command | None = None, page: str | None = None
+) -> str:
     """Return the text.
 
     Parameters
@@ -47,6 +50,8 @@ def write_report(report: "FluctuationReport", command: Command | None = None) ->
     command : callable, optional
         Maps changed arguments to the command line that makes the fit with them; what to do is then
         told as commands in place of Python.
+    page : str, optional
+        What shows the page, for a reader at a command line: a file or a command.
     """
     head = [
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
@@ -61,13 +66,19 @@ def write_report(report: "FluctuationReport", command: Command | None = None) ->
     is_fine = report.verdict == "normal" and report.generalization is None
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
-    notes = [f"{left_out.count(name)} more in report.{name}" for name in dict.fromkeys(left_out)]
+    notes = [
+        f"{left_out.count(name)} more in report.{name}"
+        if page is None
+        else f"{left_out.count(name)} more {_ON_PAGE[name]} on the page"
+        for name in dict.fromkeys(left_out)
+    ]
     shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
     why = next((block for block in shown if block.section == _WHY and block.lines), None)
     if why is not None:
         why.lines[0] = "Why".ljust(_INDENT) + why.lines[0][_INDENT:]
     lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
-    return "\n".join([*head, *lines, *_wrap("More", _MORE)])
+    more = _MORE if page is None else f"{page} shows the curves and every figure."
+    return "\n".join([*head, *lines, *_wrap("More", more)])
 
 
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
@@ -103,13 +114,19 @@ def _what_to_do(report: "FluctuationReport", command: Command | None) -> list[_B
         mark = f" ({step.mark})" if step.mark else ""
         lines = _wrap("Do" if number == 1 else "", f"{number}. {step.text}{mark}", hang=3)
         for part in _code(step):
-            lines += _wrap("", part, indent=_INDENT + 3, hang=4)
+            lines += _typed(part, is_command=bool(step.command))
         blocks.append(_Block(2, 2, lines))
     if report.probes is not None:
         blocks.append(_Block(5, 2, _wrap("Cost", f"probes {cost_words(report.probes)}")))
         untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
         blocks += [_Block(9, 2, _wrap("Untested", untested))] if untested else []
     return blocks
+
+
+def _typed(text: str, *, is_command: bool) -> list[str]:
+    """Return what is to be typed; a command that takes several lines can be pasted as it is."""
+    lines = _wrap("", text, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:] if is_command else lines
 
 
 def _code(step: Step) -> list[str]:
@@ -156,17 +173,23 @@ def _answers(report: "FluctuationReport") -> list[_Block]:
 def _headline(rank: str, cause: Cause) -> str:
     title = textwrap.shorten(cause.title, _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(cause.grade.upper(), _GRADE, placeholder="...")
-    sure = "" if cause.grade == "rejected" else likely(cause.confidence)[:8]
+    is_open = cause.grade not in ("proved", "repaired", "rejected")
+    sure = likely(cause.confidence)[:8] if is_open else ""
     line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
     return line[:_WIDTH].rstrip()
 
 
 def _wrap(
-    label: str, text: str, most: int | None = None, indent: int = _INDENT, hang: int = 0
+    label: str,
+    text: str,
+    most: int | None = None,
+    indent: int = _INDENT,
+    hang: int = 0,
+    width: int = _WIDTH,
 ) -> list[str]:
     return textwrap.wrap(
         " ".join(text.split()),
-        _WIDTH,
+        width,
         initial_indent=label.ljust(indent),
         subsequent_indent=" " * (indent + hang),
         max_lines=most,

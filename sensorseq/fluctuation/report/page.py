@@ -177,7 +177,8 @@ def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> d
     card |= {"sources": {}, "repair": "", "advice": "", "figure": None, "width": 0}
     if cause.grade == "rejected":
         return card
-    if chance := likely(cause.confidence):
+    is_open = cause.grade not in ("proved", "repaired")
+    if is_open and (chance := likely(cause.confidence)):
         what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
         card["chance"] = f"{chance} {what}"
         card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
