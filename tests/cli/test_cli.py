@@ -384,7 +384,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(prepared, t
     command = ["train", str(prepared), "-o", str(out), *shlex.split(given)]
     capsys.readouterr()
     assert run([*command, "--report", str(page), "-q"]) == 0
-    printed = flat(capsys.readouterr().out)
+    printed = flat(capsys.readouterr().out.replace(" \\\n", "\n"))  # lines of one command
     report = SensorLSTMClassifier.load(out).fluctuation_
     assert report.verdict != "normal"
     first = next(cause for cause in report.causes if cause.grade != "rejected")
