@@ -14,6 +14,7 @@ from sensorseq.fluctuation.report.words import (
     cost_words,
     likely,
     list_steps,
+    not_rejected,
     sizes,
 )
 from sensorseq.fluctuation.statistics.statements import of_topic
@@ -60,7 +61,8 @@ def write_report(
     blocks = [
         *_findings(report),
         *_what_to_do(report, command),
-        *_causes(report.families),
+        # where all were rejected nothing was suspected to begin with
+        *(_causes(report.families) if not_rejected(report) else ()),
         *_answers(report),
     ]
     is_fine = report.verdict == "normal" and report.generalization is None

@@ -393,8 +393,9 @@ class FluctuationReport:
 
     @property
     def family(self) -> str | None:
-        """Name of the likeliest family that is known; None where there are no causes."""
-        return next((one.name for one in self.families if one.name != UNKNOWN), None)
+        """Name of the likeliest family that is known; None where no cause is left."""
+        left = families(cause for cause in self.causes if cause.grade != "rejected")
+        return next((one.name for one in left if one.name != UNKNOWN), None)
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
