@@ -105,7 +105,7 @@ def repair_fit(
         for cause in proof.causes
         if not (cause.name == "unknown" and after.verdict == "normal")
     )
-    merged = replace(after, causes=causes, probes=probes)
+    merged = replace(after, causes=causes, probes=replace(probes, is_applied=True))
     return Repair(merged, changes, fitted)
 
 
@@ -127,7 +127,8 @@ def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool
         f" {noise[1]:.3f}{unit} per epoch (before {noise[0]:.3f})"
     )
     if all(math.isfinite(value) for value in accuracy):
-        sentence += f", validation accuracy {accuracy[1]:.3f} (before {accuracy[0]:.3f})"
+        after_points, before_points = (f"{100 * value:.1f}" for value in accuracy[::-1])
+        sentence += f", validation accuracy {after_points} % (before {before_points} %)"
     kept = "." if is_calmer and is_as_good else ": not better, the first fit is kept."
     return is_calmer and is_as_good, sentence + kept
 

@@ -251,6 +251,8 @@ class Probes:
         The arguments it replaces, with their values.
     note : str
         How `repair` was found, or why it is empty.
+    is_applied : bool
+        Whether the report is of a fit with `repair` already, as after ``auto_repair=True``.
     """
 
     budget: float
@@ -263,6 +265,7 @@ class Probes:
     repair: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    is_applied: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""

@@ -263,6 +263,9 @@ def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) ->
         said = words if is_grade else fix.status
         text = " ".join(part for part in (said and f"{said}.", fix.note) if part)
         return Step("change", text[:1].upper() + text[1:], mark if is_grade else "")
+    if report.probes is not None and report.probes.is_applied:
+        done = f"Done: this model was fitted with {keywords(fix.arguments)}. {fix.note}"
+        return Step("repair", done, mark)
     text = " ".join(part for part in (words and f"{words}.", fix.note) if part)
     code = call(fix.arguments)
     if len(code) > _LINE:
