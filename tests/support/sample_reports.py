@@ -44,7 +44,6 @@ def make_evidence(history, n_val, seed=0):
         "band_sampling": 1.96 * float(np.sqrt(0.16 / n_val)),
         "band_independent": float(np.sqrt(0.16 / n_val)),
     }
-    batch_loss = 0.6 + np.exp(-np.array(steps) / 60) + 0.15 * rng.normal(size=len(steps))
     return evidence | {
         "common_mode": {
             "observed": 5.7,
@@ -53,11 +52,6 @@ def make_evidence(history, n_val, seed=0):
         },
         "flips": {"rate": np.sort(rng.beta(0.4, 3, n_val)).tolist()},
         "grad_norm": {"step": steps, "value": rng.lognormal(0, 0.6, len(steps)).tolist()},
-        "batch_loss": {
-            "step": steps,
-            "value": batch_loss.tolist(),
-            "floor": [0.15] * len(steps),
-        },
         "overshoot": {"step": steps[::8], "change": rng.normal(-0.02, 0.05, 38).tolist()},
     }
 

@@ -32,10 +32,9 @@ def collect_evidence(
     - ``common_mode``: ``observed`` R or R_g, ``null``: its quantiles 0, 1 ... 100 % by chance,
       ``by``: ``"windows"`` or ``"groups"``.
     - ``flips``: ``rate``, flips per epoch of each window, rising.
-    - ``grad_norm``: ``step`` (from 0), ``value``; ``batch_loss``: the same and ``floor``, the
-      standard deviation that sampling alone gives it.
+    - ``grad_norm``: ``step`` (from 0), ``value``.
     - ``overshoot``: ``step`` and ``change`` of the batch's own loss by its step, in nats. Where
-      another loss than cross-entropy was minimised, both have its ``unit``, which is empty.
+      another loss than cross-entropy was minimised, it has its ``unit``, which is empty.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}
@@ -74,16 +73,6 @@ def _of_steps(run: Run) -> dict[str, Any]:
     if "grad_norm" in steps and np.isfinite(steps["grad_norm"]).any():
         at = _largest_of_stretches(steps["grad_norm"])
         evidence["grad_norm"] = {"step": at.tolist(), "value": steps["grad_norm"][at].tolist()}
-    if "loss" in steps and np.isfinite(steps["loss"]).any():
-        at = _largest_of_stretches(steps["loss"])
-        evidence["batch_loss"] = {"step": at.tolist(), "value": steps["loss"][at].tolist()}
-        if {"loss_variance", "n_windows"} <= set(steps) and record.n_epochs:
-            sizes = steps["n_windows"]
-            of_epochs = np.split(sizes, record.epoch_steps[1:-1])  # some may have no step
-            n_train = max(of_epoch.sum() for of_epoch in of_epochs)
-            if np.isfinite(n_train):
-                floor = _batch_loss_floor(steps["loss_variance"], sizes, int(n_train))
-                evidence["batch_loss"]["floor"] = np.sqrt(floor[at]).tolist()
     details = record.details
     if {"same_batch_loss_before", "same_batch_loss_after"} <= set(details):
         change = details["same_batch_loss_after"] - details["same_batch_loss_before"]
@@ -93,24 +82,9 @@ def _of_steps(run: Run) -> dict[str, Any]:
                 "step": record.detail_steps[at].tolist(),
                 "change": change[at].tolist(),
             }
-    if not record.is_in_nats:
-        for name in {"batch_loss", "overshoot"} & set(evidence):
-            evidence[name]["unit"] = record.loss_unit
+    if "overshoot" in evidence and not record.is_in_nats:
+        evidence["overshoot"]["unit"] = record.loss_unit
     return evidence
-
-
-def _batch_loss_floor(loss_variance: Floats, size: Floats, n_train: int) -> Floats:
-    """Return the sampling variance of each batch's mean loss, in squared nats.
-
-    ``s^2 / B * (1 - B / N)``: B of N windows drawn without replacement, as in an epoch. NaN for a
-    batch of one window, which has no variance of its own.
-
-    References
-    ----------
-    .. [1] W. G. Cochran, *Sampling Techniques*, 1977, section 2.6 (finite-population correction).
-    """
-    of_mean = np.where(size > 1, loss_variance / np.maximum(size - 1, 1), np.nan)
-    return np.asarray(of_mean * (1 - size / n_train))
 
 
 def _curve(run: Run, name: str) -> dict[str, list[float]]:
