@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES, WORDS
-from sample_reports import SAMPLES, expected_roughness, restless, unproved
+from sample_reports import (
+    SAMPLES,
+    VERDICTS,
+    expected_roughness,
+    make_report,
+    restless,
+    unproved,
+)
 
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.fluctuation.report.console import write_report
@@ -93,23 +99,9 @@ def test_a_command_that_takes_several_lines_can_be_pasted_as_it_is():
     assert "report.explanation" not in text
 
 
-def run_of(kind):
+def run_of(verdict):
     """A report of each verdict, of 60 validation windows."""
-    rng = np.random.default_rng(0)
-    t = np.arange(4 if kind == "too_short_to_tell" else 40)
-    swing = (0.2 if kind == "fluctuating" else 0.005) * rng.normal(size=len(t))
-    loss, level = 0.4 + 1.4 * np.exp(-t / 5), 0.85 - 0.6 * np.exp(-t / 5)
-    history = {
-        "loss": loss + swing,
-        "val_loss": 1.1 * loss + 0.8 * swing,
-        "accuracy": np.clip(level - 0.4 * swing, 0, 1),
-        "val_accuracy": np.clip(rng.binomial(60, level) / 60 - 0.6 * swing, 0, 1),
-    }
-    if kind == "diverged":
-        history["loss"][25:] = np.nan
-    if kind == "not_learning":
-        history = {"loss": 1.79 + swing, "accuracy": rng.binomial(300, 1 / 6, len(t)) / 300}
-    return FluctuationReport.from_history(history, 60, n_train=300, n_classes=6, best_epoch=3)
+    return make_report(next(kind for kind, of in VERDICTS.items() if of == verdict))
 
 
 @pytest.mark.parametrize(

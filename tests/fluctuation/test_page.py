@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from page_reader import Reader
 from report_strategies import CAUSES as ANY_CAUSES
 from report_strategies import PROBES
-from sample_reports import CAUSES, SAMPLES, TRIALS, make_suspects, restless, unproved
+from sample_reports import (
+    CAUSES,
+    SAMPLES,
+    TRIALS,
+    VERDICTS,
+    history_of,
+    make_report,
+    make_suspects,
+    restless,
+    unproved,
+)
 
 from sensorseq.errors import OutputError
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
@@ -28,40 +38,6 @@ from sensorseq.fluctuation.report.words import list_steps, settings_as_options
 from sensorseq.fluctuation.statistics.run import Statistic
 
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
-
-
-def make_history(kind, n_epochs=40):
-    rng = np.random.default_rng(0)
-    loss = 0.4 + 1.4 * np.exp(-np.arange(n_epochs) / 5)
-    swing = {"calm": 0.005, "hot": 0.2}.get(kind, 0.005) * rng.normal(size=n_epochs)
-    level = 0.85 - 0.6 * np.exp(-np.arange(n_epochs) / 5)
-    history = {
-        "loss": loss + swing,
-        "val_loss": 1.1 * loss + 0.8 * swing,
-        "accuracy": np.clip(level - 0.4 * swing, 0, 1),
-        "val_accuracy": np.clip(rng.binomial(60, level) / 60 - 0.6 * swing, 0, 1),
-    }
-    if kind == "diverged":
-        history["loss"][25:] = math.nan
-    if kind == "guessing":
-        history = {"loss": 1.79 + swing, "accuracy": rng.binomial(300, 1 / 6, n_epochs) / 300}
-    if kind == "short":
-        history = {name: values[:4] for name, values in history.items()}
-    return {name: values.tolist() for name, values in history.items()}
-
-
-def make_report(kind, **facts):
-    facts = {"n_val": 60, "n_train": 300, "n_classes": 6, "best_epoch": 3} | facts
-    return FluctuationReport.from_history(make_history(kind), **facts)
-
-
-VERDICTS = {
-    "calm": "normal",
-    "hot": "fluctuating",
-    "diverged": "diverged",
-    "guessing": "not_learning",
-    "short": "too_short_to_tell",
-}
 
 
 @pytest.fixture(params=VERDICTS)
@@ -151,7 +127,7 @@ def hostile_report():
         previous=arguments,
         note=HOSTILE,
     )
-    history = make_history("hot") | {HOSTILE: list(range(40))}
+    history = history_of("hot") | {HOSTILE: list(range(40))}
     statistics = {HOSTILE: Statistic(1.0, HOSTILE, 2.0, HOSTILE, 0.5, 1.5, 0.03)}
     report = FluctuationReport.from_history(history, 60, best_epoch=3)
     return replace(report, statistics=statistics, causes=(cause,), probes=probes)
@@ -312,7 +288,7 @@ def test_a_race_without_numbers_is_told_in_words(curves):
 
 
 def test_what_no_one_should_miss_is_marked_in_the_curve():
-    history = make_history("calm")
+    history = history_of("calm")
     history["loss"][20] += 3.0
     history["loss"][30] += 3.0
     page = make_page(FluctuationReport.from_history(history, 400, n_classes=6, best_epoch=38))

@@ -11,6 +11,42 @@ from sensorseq.fluctuation.statistics.metrics import local_trend
 N_EPOCHS = 150
 
 
+def history_of(kind, n_epochs=40):
+    """Return columns of a run that is calm, hot, diverged, guessing or short."""
+    rng = np.random.default_rng(0)
+    loss = 0.4 + 1.4 * np.exp(-np.arange(n_epochs) / 5)
+    swing = {"calm": 0.005, "hot": 0.2}.get(kind, 0.005) * rng.normal(size=n_epochs)
+    level = 0.85 - 0.6 * np.exp(-np.arange(n_epochs) / 5)
+    history = {
+        "loss": loss + swing,
+        "val_loss": 1.1 * loss + 0.8 * swing,
+        "accuracy": np.clip(level - 0.4 * swing, 0, 1),
+        "val_accuracy": np.clip(rng.binomial(60, level) / 60 - 0.6 * swing, 0, 1),
+    }
+    if kind == "diverged":
+        history["loss"][25:] = np.nan
+    if kind == "guessing":
+        history = {"loss": 1.79 + swing, "accuracy": rng.binomial(300, 1 / 6, n_epochs) / 300}
+    if kind == "short":
+        history = {name: values[:4] for name, values in history.items()}
+    return {name: values.tolist() for name, values in history.items()}
+
+
+def make_report(kind, **facts):
+    """Return the report of such a run, of 60 validation windows."""
+    facts = {"n_val": 60, "n_train": 300, "n_classes": 6, "best_epoch": 3} | facts
+    return FluctuationReport.from_history(history_of(kind), **facts)
+
+
+VERDICTS = {  # by kind of run
+    "calm": "normal",
+    "hot": "fluctuating",
+    "diverged": "diverged",
+    "guessing": "not_learning",
+    "short": "too_short_to_tell",
+}
+
+
 def make_history(swing, n_val, seed=0):
     """150 epochs that descend to a plateau and are thrown about there by `swing` nats."""
     rng = np.random.default_rng(seed)

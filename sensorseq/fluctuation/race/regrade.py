@@ -23,8 +23,6 @@ class Proof:
         The evidence.
     trials : tuple of str
         Names of the trials behind it.
-    alternatives : tuple of dict
-        Arguments that repair it as well, in this order.
     names_cause : bool
         Whether it proves the cause, too. A change of several arguments at once proves none.
     """
@@ -34,7 +32,6 @@ class Proof:
     repair: Mapping[str, Any]
     sentence: str
     trials: tuple[str, ...]
-    alternatives: tuple[Mapping[str, Any], ...] = ()
     names_cause: bool = True
 
 
@@ -108,7 +105,7 @@ def _proved(cause: Cause, proof: Proof) -> Cause:
         family_confidence=max(confidence, cause.family_confidence),
         evidence=proof.sentence,
         recommendation=dict(proof.repair),
-        alternatives=tuple(proof.alternatives),
+        alternatives=(),
         sources={**cause.sources, "race": proof.sentence},
     )
 
