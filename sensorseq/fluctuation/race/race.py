@@ -28,7 +28,7 @@ LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
 LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
 LEAST_GROUPS = 8  # that pick an epoch and score it, half of them each
 BEST_EPOCH = Option(
-    "the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
+    "keeping the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
 )
 KIND = "race"
 ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
@@ -431,6 +431,6 @@ def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
         return "Not run: the budget allowed no training with other settings."
     best = entries[0]
     return (
-        f"None of {len(entries)} other settings did better than the run beyond chance. The best,"
-        f" {best.option.name}: {best.gain}."
+        f"None of {len(entries)} other settings did better than the run beyond chance. The best"
+        f" of them was {best.option.name}: {best.gain}."
     )
