@@ -396,6 +396,17 @@ def test_a_best_epoch_within_luck_is_no_decline_and_one_beyond_it_is():
     assert "Nothing about its noise has to be repaired" not in str(report)
 
 
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(("rise", "said"), [(0.8, "overfitting"), (0.0, None)])
+def test_a_rise_is_found_in_a_validation_loss_that_jumps(seed, rise, said):
+    t, rng = np.arange(300) / 300, np.random.default_rng(seed)
+    history = {
+        "loss": 0.2 + 1.6 * np.exp(-8 * t) + 0.05 * rng.random(300),
+        "val_loss": 1.2 + rise * t + 0.6 * np.exp(-30 * t) + 0.3 * rng.normal(size=300),
+    }
+    assert verdict_of(history, 20).generalization == said
+
+
 @pytest.mark.parametrize("source", ["founding_case.csv", "simulated"])
 def test_the_founding_case_is_answered_in_its_first_three_lines(source):
     # The file: 98 windows of 100 samples of one motor current of BorealTC, six terrains, unscaled,

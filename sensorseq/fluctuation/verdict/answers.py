@@ -165,20 +165,36 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     val_loss, loss = run.whole("val_loss"), run.whole("loss")
     if len(val_loss) < MIN_EPOCHS or len(loss) != len(val_loss):
         return []
-    lowest = int(val_loss.argmin())
-    end = float(np.median(val_loss[-max(len(val_loss) // 6, 3) :]))
+    lowest, n_last = int(val_loss.argmin()), max(len(val_loss) // 6, 3)
+    end = float(np.median(val_loss[-n_last:]))
     noise = metrics.high_frequency_noise(val_loss)
     rise = end - val_loss[lowest]
     # its mean, and what the lowest value and the median at the end scatter about theirs
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
     run.add("val_loss_rise_after_lowest", rise, "nats", luck, "luck of picking the lowest")
     train = metrics.local_trend(loss)  # a single epoch of a loss that jumps says nothing
-    if rise <= OVERFITTING_RISE_NATS + luck or train[-1] >= train[lowest]:
+    rises = rise > OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
+    if not rises or train[-1] >= train[lowest]:
         return []
     epoch = int(np.flatnonzero(run.columns["val_loss"].recorded)[lowest]) + 1
     figures = {"lowest": float(val_loss[lowest]), "end": end}
     figures |= {"train_then": float(train[lowest]), "train_end": float(train[-1])}
     return [say("overfits", epoch=epoch), say("overfitting_figures", epoch=epoch, **figures)]
+
+
+def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
+    """Find a rise that a jumpy loss hides from single epochs: of medians of sixths of the run."""
+    blocks = len(val_loss) // n_last
+    medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
+    lowest = int(medians.argmin())
+    after = medians[lowest:]
+    sd = 1.25 * noise / math.sqrt(n_last)  # of a median of normal noise
+    luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
+    # a loss that wanders comes back; one that overfits keeps rising
+    keeps_rising = (
+        len(after) > 2 and metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd
+    )
+    return keeps_rising and after[-1] - after[0] > OVERFITTING_RISE_NATS + luck
 
 
 def _near_guessing(run: Run) -> list[Statement]:
