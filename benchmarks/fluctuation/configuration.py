@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from fluctuation.faults import FAMILIES, FAMILY_OF
+from fluctuation.faults import FAMILY_OF
 from fluctuation.fits import DEFAULTS
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from sensorseq.fluctuation.causes.table import RANKED
 
 Row = Mapping[str, Any]
 _SGD_RATE = 0.1
@@ -88,7 +90,7 @@ class ConfigurationGuess:
         x = _table(rows)
         self.models: dict[str, Any] = {}
         self.shares: dict[str, float] = defaultdict(float)
-        for family in FAMILIES:
+        for family in RANKED:
             label = np.array([family in right for right in answers])
             self.shares[family] = float(label.mean())
             if label.any() and not label.all():
@@ -102,7 +104,7 @@ class ConfigurationGuess:
             family: float(self.models[family].predict_proba(x)[0, 1])
             if family in self.models
             else self.shares[family]
-            for family in FAMILIES
+            for family in RANKED
         }
         return max(chances, key=lambda family: chances[family])
 

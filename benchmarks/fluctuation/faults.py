@@ -7,40 +7,13 @@ from typing import Any
 import numpy as np
 from fluctuation.fits import Settings
 
+from sensorseq.fluctuation.causes import table
+
 Rng = np.random.Generator
-FAMILIES = {
-    "step": ("learning_rate", "batch_size", "optimizer", "gradient_clipping"),
-    "capacity": ("model_complexity", "regularization"),
-    "data": (
-        "preprocessing",
-        "label_noise",
-        "sequence_length",
-        "distribution_shift",
-        "small_validation_set",
-    ),
-    "start": ("weight_init", "loss"),
-    "stopping": ("early_stopping",),
-}
-FAMILY_OF = {cause: family for family, causes in FAMILIES.items() for cause in causes}
-ARGUMENTS_OF = {
-    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
-    "batch_size": ("batch_size",),
-    "gradient_clipping": ("max_grad_norm", "clip_by"),
-    "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
-    "preprocessing": ("scale",),
-    "sequence_length": ("max_timesteps", "crop"),
-    "weight_init": ("weight_init", "recurrent_init", "forget_bias"),
-    "loss": ("loss", "class_weight"),
-    "regularization": (
-        "dropout",
-        "recurrent_dropout",
-        "input_dropout",
-        "weight_decay",
-        "l1",
-        "label_smoothing",
-    ),
-    "model_complexity": ("hidden_size", "num_layers", "pooling"),
-    "early_stopping": ("max_epochs", "restore_best"),
+FAMILY_OF = {  # of the causes that can be injected
+    cause: family
+    for cause, family in table.FAMILY_OF.items()
+    if family in table.RANKED and cause != "data_bug"
 }
 DATA_CHANGES_OF = {
     "label_noise": ("random_labels", "confused_labels"),

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fluctuation.faults import ARGUMENTS_OF, DATA_CHANGES_OF, estimated_s
+from fluctuation.faults import DATA_CHANGES_OF, estimated_s
 from fluctuation.fits import DEFAULTS, Settings
+
+from sensorseq.fluctuation.causes.table import ARGUMENTS_OF
 
 REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # of accuracy on fresh windows
 CALM_NATS = 0.022  # the movement of a healthy run's loss of fixed training windows
@@ -93,7 +95,7 @@ def list_resets(
     add("early_stopping", "epochs x3", max_epochs=3 * own["max_epochs"])
     default("sequence_length")
     if twin is not None and cause in ARGUMENTS_OF:
-        add(cause, "twin", **{name: twin[name] for name in ARGUMENTS_OF[cause]})
+        add(cause, "twin", **{name: twin[name] for name in ARGUMENTS_OF[cause] if name in twin})
     for of_data, names in DATA_CHANGES_OF.items():
         if any(name in change for name in names):
             left = {name: value for name, value in change.items() if name not in names}

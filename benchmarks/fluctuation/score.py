@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from fluctuation.configuration import ConfigurationGuess, largest_deviation
-from fluctuation.faults import FAMILIES, FAMILY_OF
+from fluctuation.faults import FAMILY_OF
 from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
 from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME
@@ -29,6 +29,7 @@ from scipy.stats import binomtest
 from verdict.runs import load
 
 from sensorseq.estimator.report import make_report
+from sensorseq.fluctuation.causes.table import RANKED
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
 
@@ -232,7 +233,7 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         },
         "data": sorted({row["data"] for row in rows}),
         "repaired_by": {
-            f: sum(f in families_of(right_causes(row)) for row in asked) for f in FAMILIES
+            f: sum(f in families_of(right_causes(row)) for row in asked) for f in RANKED
         },
         "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
         "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),

@@ -13,6 +13,7 @@ from verdict.data import draw
 from verdict.runs import load
 
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
+from sensorseq.fluctuation.causes.table import ARGUMENTS_OF
 
 pytestmark = pytest.mark.benchmarks
 SIZES = (120, 50)
@@ -32,7 +33,7 @@ def test_a_fault_changes_what_is_of_its_cause_and_nothing_else(fault):
         assert set(made.settings) == set(made.twin)
         if fault.cause:
             assert changed | of_data
-            assert changed <= set(faults.ARGUMENTS_OF.get(fault.cause, ()))
+            assert changed <= set(ARGUMENTS_OF.get(fault.cause, ()))
             assert of_data <= set(faults.DATA_CHANGES_OF.get(fault.cause, ()))
             assert fault.cause in CAUSE_NAMES
         json.dumps([made.settings, made.change])
@@ -122,7 +123,7 @@ def test_a_reset_changes_arguments_of_one_cause():
     for reset in singles:
         changed = {name for name in full if reset.settings[name] != full[name]}
         assert changed
-        assert changed <= set(faults.ARGUMENTS_OF[reset.cause])
+        assert changed <= set(ARGUMENTS_OF[reset.cause])
     assert len({reset.name for reset in found}) == len(found)
 
 

@@ -17,10 +17,12 @@ from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, families, hid
 from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, NAMES, measure
 from sensorseq.fluctuation.causes.rank import NAMED, describe, find_causes, join, weigh, weights
 from sensorseq.fluctuation.causes.table import (
+    ARGUMENTS_OF,
     CLAUSES,
     DEFAULTS,
     FAMILIES,
     FAMILY_OF,
+    OWNER_OF,
     RANKED,
     TABLE,
     Times,
@@ -94,6 +96,20 @@ def test_the_table_is_whole():
     for weighed in (*model["families"].values(), *model["sides"].values()):
         assert set(weighed["weights"]) <= set(model["scales"]) <= set(NAMES)
     assert all(sd > 0 for _, sd in model["scales"].values())
+
+
+def test_a_reset_changes_the_arguments_of_its_cause():
+    known = SensorLSTMClassifier().get_params(deep=False)
+    averages = {"learning_rate": {"ema_decay"}}  # does as well as a schedule, and resets nothing
+    for entry in TABLE:
+        names = {name for reset in entry.resets for name in reset}
+        own = set(ARGUMENTS_OF.get(entry.cause, ()))
+        assert names <= own | averages.get(entry.cause, set())
+        assert own <= set(known)
+    shared = [name for names in ARGUMENTS_OF.values() for name in names if name != "learning_rate"]
+    assert len(shared) == len(set(shared)) == len(OWNER_OF) - 1
+    assert all(name in ARGUMENTS_OF[cause] for name, cause in OWNER_OF.items())
+    assert OWNER_OF["learning_rate"] == "learning_rate"
 
 
 @pytest.mark.parametrize("given_name", GIVEN)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
 from sensorseq.fluctuation.race.arm import ArmResult, LabWindows, Purse
 from sensorseq.fluctuation.race.options import SEVERAL, list_options
 from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
@@ -178,10 +179,15 @@ def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads
     lab.arguments = {**OWN, "scale": None, "hidden_size": 4}
     options = list_options(lab, causes)
     assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]
+    assert [one.name for one in options[4:]] == [
+        "cosine decay", "learning_rate / 10", "learning_rate x 10", "learning_rate / 3",
+        "learning_rate x 3", "no dropout, no decay", "a wider network",
+    ]  # fmt: skip
     clf = SensorLSTMClassifier(**lab.arguments)
     for option in options:
         assert all(lab.arguments[name] != value for name, value in option.change.items())
         clf.set_params(**option.change)  # accepted
+        assert set(option.change) <= set(ARGUMENTS_OF.get(option.cause, OWNER_OF))
     assert "hidden_size" not in options[1].change
     few = list_options(lab, causes, frozenset(("learning_rate",)))
     assert {name for option in few for name in option.change} == {"learning_rate"}

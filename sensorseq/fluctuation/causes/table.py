@@ -47,6 +47,28 @@ DEFAULTS: Mapping[str, Any] = {
 }
 # The rate at which each optimizer usually trains an LSTM; for sgd that with a momentum of 0.9.
 USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
+# Arguments that reset each cause. Of one with two causes, the first is the one it names alone.
+ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
+    "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
+    "batch_size": ("batch_size",),
+    "gradient_clipping": ("max_grad_norm", "clip_by"),
+    "regularization": (
+        "dropout",
+        "recurrent_dropout",
+        "input_dropout",
+        "weight_decay",
+        "l1",
+        "label_smoothing",
+    ),
+    "preprocessing": ("scale",),
+    "weight_init": ("weight_init", "recurrent_init", "forget_bias"),
+    "loss": ("loss", "class_weight"),
+    "model_complexity": ("hidden_size", "num_layers", "pooling", "head_norm"),
+    "sequence_length": ("max_timesteps", "crop"),
+    "early_stopping": ("max_epochs", "restore_best"),
+}
+OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in ARGUMENTS_OF[cause]}
 
 
 class Usual(NamedTuple):
@@ -203,11 +225,7 @@ TABLE = (
         "",
         "optimizer or its parameters",
         "loss_spike_share update_ratio loss_fall",
-        (
-            {name: Usual() for name in ("optimizer", "learning_rate", "momentum")}
-            | {"optimizer_params": Usual()},
-            {"optimizer_params": Usual()},
-        ),
+        (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
         "Adam suits LSTMs: each parameter gets its own step size.",
     ),
     Entry(
@@ -256,8 +274,7 @@ TABLE = (
         "regularization too strong",
         "train_mode_gap dropout_share hidden_change train_accuracy",
         (
-            {name: Usual(-1) for name in ("dropout", "recurrent_dropout", "input_dropout")}
-            | {name: Usual(-1) for name in ("weight_decay", "l1", "label_smoothing")},
+            dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
             {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
         ),
         "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
@@ -323,7 +340,7 @@ TABLE = (
         "",
         "first weights",
         "first_loss_excess saturated_first loss_fall",
-        ({name: Usual() for name in ("weight_init", "recurrent_init", "forget_bias")},),
+        (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
     Entry(
