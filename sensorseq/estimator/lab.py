@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
 
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
 from sensorseq.fluctuation.race.arm import Arm, ArmResult
 from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
@@ -22,6 +23,7 @@ from sensorseq.training.objective import Objective
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
 from sensorseq.training_record import TrainingRecord
+from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit, SensorLSTM
@@ -64,6 +66,7 @@ _FIXED = frozenset(
 _OF_TRAINING = frozenset(field.name for field in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
 EPOCH_PRODUCTS = 7e6  # an epoch of hardly any products takes as long as so many, about 2 ms
+FEATURES_TRAININGS = 4  # one of all windows, and four of three quarters of them
 SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far more
 SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
 
@@ -188,6 +191,8 @@ class FitLab(EngineLab):
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         self.defaults: Mapping[str, Any] = type(origin.estimator)().get_params(deep=False)
         self.changeable = (_OF_TRAINING | _OF_WINDOWS | _OF_NETWORK) & frozenset(self.arguments)
+        if self.arguments.get("features", "auto") is None:
+            self.changeable |= {"features"}
         if origin.is_whole:  # a later fit may have kept the scaling of the first
             self._check_data(train, validation)
         if not record.is_in_nats:
@@ -241,7 +246,8 @@ class FitLab(EngineLab):
             return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_drawn, n_drawn)
 
         work = self._work(arguments) / self._work(own)
-        return arm.n_epochs * work * of_step(arguments) / of_step(own)
+        n_trainings = FEATURES_TRAININGS if "features" in arm.change else 1
+        return arm.n_epochs * n_trainings * work * of_step(arguments) / of_step(own)
 
     def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
         arguments = {**self.arguments, **change}
@@ -262,6 +268,8 @@ class FitLab(EngineLab):
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""
+        if any("features" in arm.change for arm in arms):
+            return [self._fit_with_features(arm) for arm in arms]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = [self._make_job(arm) for arm in arms]
@@ -276,6 +284,47 @@ class FitLab(EngineLab):
             else self.read(arm, job.module, job.validation, result, self._nats_per_unit(arm.change))
             for arm, job, result in zip(arms, made, results, strict=True)
         ]
+
+    def _fit_with_features(self, arm: Arm) -> ArmResult:
+        """Fit the estimator itself, on the training windows alone: folds of them weigh features."""
+        change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **arm.change}
+        estimator = copied(self.origin.estimator).set_params(
+            **change, max_epochs=arm.n_epochs, max_steps=None
+        )
+        estimator._replayed = (self.origin.entropy, arm.seed)
+        assert self._validation is not None
+        X, y, given = self._windows_of(self._train)
+        X_val, _, given_val = self._windows_of(self._validation)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                estimator.fit(X, y, **given)
+                outputs = estimator._outputs(X_val, given_val.get("lengths"))
+            except SensorseqError as error:
+                return failed_arm(arm, error)
+        if estimator.fluctuation_.verdict == "diverged":
+            return failed_arm(arm, DivergedError("a loss or gradient is not finite"))
+        if len(estimator.classes_) < self.n_classes:
+            return failed_arm(arm, SplitError("a class has no training windows"))
+        loss = np.asarray(estimator.history_["loss"], np.float64)
+        if len(loss) < arm.n_epochs:
+            raise KeyboardInterrupt
+        return ArmResult(arm, loss, np.zeros(0), val_outputs=outputs)
+
+    def _windows_of(self, part: LabPart) -> tuple[Any, Any, dict[str, Any]]:
+        """Return X, y and keywords of a part, as `fit` takes them."""
+        X, y, keywords = self._data
+        of_windows = ("groups", "lengths", "sample_weight")
+        if part.rows is None:  # validation windows that were given apart
+            given = {name: keywords.get(f"{name}_val") for name in of_windows[:2]}
+            return keywords["X_val"], keywords.get("y_val"), given
+        given = {
+            name: None if keywords.get(name) is None else np.asarray(keywords[name])[part.rows]
+            for name in of_windows
+        }
+        if isinstance(X, WindowSet):
+            return replace(X.take(part.rows), split=None), None, given
+        return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
 
     def _make_job(self, arm: Arm) -> TrainingJob:
         unknown = sorted(set(arm.change) - self.changeable)

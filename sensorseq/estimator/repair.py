@@ -24,6 +24,7 @@ NOT_ADOPTED = frozenset(
         "crop",
         "dtype",
         "loss",
+        "features",
     )
 )
 LEAST_CALMING = 1.5  # times less noise than before

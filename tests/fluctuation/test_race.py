@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
 from sensorseq.fluctuation.race.arm import ArmResult, LabWindows, Purse
-from sensorseq.fluctuation.race.options import SEVERAL, list_options
+from sensorseq.fluctuation.race.options import FEATURES, SEVERAL, list_options
 from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
 from sensorseq.training_record import TrainingRecord
 
@@ -226,3 +226,45 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
     assert result.adopted is not None
     healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
     assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
+
+
+def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_defaults():
+    lab = KnownLab(
+        {"the defaults": 0.9, FEATURES: 0.9}, arguments=OWN | {"features": None}, n_epochs=100
+    )
+    result = race(lab, budget=400.0)
+    assert lab.arms[0].name == FEATURES
+    assert lab.arms[0].n_epochs <= 0.3 * 400
+    assert result.adopted.option.name == FEATURES
+    assert result.adopted.option.change["features"] == "auto"
+    assert FEATURES not in {arm.name for arm in race_arms(KnownLab({}, arguments=OWN))}
+
+
+def race_arms(lab):
+    race(lab)
+    return lab.arms
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
+def test_features_are_judged_on_windows_that_their_fit_never_sees(form):
+    """With labels of the validation windows exchanged they look as bad as they are."""
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]
+    groups = np.arange(120) // 6
+    own = {"features": None, "refit": None, "hidden_size": 4, "max_epochs": 30, "dropout": 0.0}
+    own |= {"learning_rate": 1e-5, "random_state": 0}
+    given = {"groups": groups}
+    if form == "list":
+        X = list(X)
+    if form == "windows":
+        X, y, given = WindowSet(X, y=y, groups=groups), None, {}
+    if form == "given apart":
+        X, y, X_val, y_val = X[:90], y[:90], X[90:], 1 - y[90:]
+        given = {"X_val": X_val, "y_val": y_val, "groups": groups[:90]}
+    classifier = SensorLSTMClassifier(**own).fit(X, y, **given)
+    proof = classifier.fluctuation_.probe(X, y, **given, budget=30.0, verbose=0)
+    (trial,) = [one for one in proof.probes.trials if one.name == FEATURES]
+    assert abs(trial.accuracy_change) > 0.5
+    assert (trial.accuracy_change > 0) == (form != "given apart")

@@ -9,6 +9,7 @@ from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
 from sensorseq.fluctuation.race.arm import Lab
 
 DEFAULTS = "the defaults"  # the first option
+FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # the cause of a change that no single argument makes
 
 # What the defaults decide, in the order in which they are listed.
@@ -92,7 +93,7 @@ def _named(option: Option, own: Mapping[str, Any]) -> Option:
     """Return an option with its cause, where a preset changes the arguments of one cause only."""
     if not option.is_preset:
         return option
-    causes = {OWNER_OF[name] for name in option.change}
+    causes = {OWNER_OF.get(name, SEVERAL) for name in option.change}
     if len(causes) != 1:
         return option
     rate, finding = option.change.get("learning_rate"), ""
@@ -111,9 +112,11 @@ def _presets(lab: Lab) -> list[Option]:
         return {name: lab.defaults[name] for name in names if name in lab.defaults}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
+    features = {name: lab.defaults[name] for name in ("features",) if name in lab.changeable}
     return [
         Option(DEFAULTS, SEVERAL, whole, is_preset=True),
         Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
+        Option(FEATURES, SEVERAL, whole | features, is_preset=True),
     ]
 
 

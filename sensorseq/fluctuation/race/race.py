@@ -12,14 +12,15 @@ from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.race.arm import Arm, ArmResult, Floats, Lab, Purse
-from sensorseq.fluctuation.race.options import DEFAULTS, SEVERAL, Option, list_options
+from sensorseq.fluctuation.race.options import DEFAULTS, FEATURES, SEVERAL, Option, list_options
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
 LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
-PRESET_SHARE = 0.75  # of the budget; single changes, which name the cause, get the rest
+FEATURES_SHARE = 0.3  # of the budget
+PRESET_SHARE = 0.75  # of the rest; single changes, which name the cause, get what is left
 # Standard errors of a gain from which settings are adopted. The defaults need fewer: of runs with
 # settings drawn at random they improve nine of ten (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
@@ -290,8 +291,9 @@ def run_race(
 ) -> RaceResult:
     """Train with other settings, from first weights and with the schedule compressed.
 
-    The defaults are trained first, with three quarters of the budget, then single changes, for at
-    least 60 steps each and at most as many epochs as the run. Keeping the best epoch needs no
+    The defaults are trained first, with three quarters of the budget, then the defaults with
+    features where the run has none, then single changes, for at least 60 steps each and at most as
+    many epochs as the run. Keeping the best epoch needs no
     training. Settings are adopted when their validation loss is lower than the run's, or their
     accuracy higher, by two standard errors over groups (the defaults: by one) and the other is no
     worse, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
@@ -326,9 +328,12 @@ def run_race(
     entries: dict[str, Entry] = {}
 
     # of a run that fluctuates, a rate that falls in its last part costs little and often calms it
-    first = [one for one in options if one.is_preset or (may_calm and one.ends_run)]
-    singles = [one for one in options if one not in first]
-    for chosen, share in ((first, PRESET_SHARE), (singles, 1.0)):
+    with_features = [one for one in options if one.name == FEATURES]
+    networks = [one for one in options if one not in with_features]
+    first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
+    singles = [one for one in networks if one not in first]
+    stages = ((with_features, FEATURES_SHARE), (first, PRESET_SHARE), (singles, 1.0))
+    for chosen, share in stages:
         pairs = _share_out(lab, chosen, share * purse.left)
         if not pairs:
             continue
@@ -397,13 +402,14 @@ def _last_state(lab: Lab) -> int | None:
 
 
 def _chosen(entries: Sequence[Entry]) -> Entry | None:
-    """Return the best; the defaults as they are, rather than with the run's network, if as good."""
+    """Return the best; the defaults, with features if they were trained, if they are as good."""
     if not entries:
         return None
     best = min(entries, key=lambda one: one.score)
-    for one in entries:
-        if one.option.name == DEFAULTS and _is_as_good(one, best) and best.option.is_preset:
-            return one
+    for name in (FEATURES, DEFAULTS) if best.option.is_preset else ():
+        for one in entries:
+            if one.option.name == name and _is_as_good(one, best):
+                return one
     return best
 
 

@@ -186,15 +186,12 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     """Find a rise that a jumpy loss hides from single epochs: of medians of sixths of the run."""
     blocks = len(val_loss) // n_last
     medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
-    lowest = int(medians.argmin())
-    after = medians[lowest:]
+    after = medians[int(medians.argmin()) :]
     sd = 1.25 * noise / math.sqrt(n_last)  # of a median of normal noise
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
-    # a loss that wanders comes back; one that overfits keeps rising
-    keeps_rising = (
-        len(after) > 2 and metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd
-    )
-    return keeps_rising and after[-1] - after[0] > OVERFITTING_RISE_NATS + luck
+    # a loss that wanders comes back; one of a model that overfits stays up
+    lasting = after[len(after) // 2 :].min() - after[0] if len(after) > 2 else 0.0
+    return bool(lasting > OVERFITTING_RISE_NATS + luck)
 
 
 def _near_guessing(run: Run) -> list[Statement]:

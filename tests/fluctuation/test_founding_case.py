@@ -1,0 +1,79 @@
+"""The case the report was made for, from raw recordings: 98 windows of one motor current.
+
+Six terrains of BorealTC, windows of 100 samples, unscaled, one-hot labels, 20 windows held out, an
+LSTM of 223 units, RMSprop at a constant 1e-3, 300 epochs.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
+sys.path.insert(0, str(ROOT / "examples"))
+
+from fluctuating_lstm import ASKED  # noqa: E402
+
+TERRAINS = ["ASPHALT", "FLOORING", "ICE", "MIXED", "SANDY_LOAM", "SNOW"]
+N_WINDOWS, N_VALIDATION, N_FRESH, N_STEPS = 98, 20, 600, 100
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FOLDER / "ICE" / "pro_01.csv").is_file(),
+        reason=f"BorealTC is not in {FOLDER}; set SENSORSEQ_BOREALTC to its folder",
+    ),
+]
+
+
+def draw_windows():
+    """Return windows (n, 100, 1) of the left motor's current, and one-hot labels."""
+    X, y = [], []
+    for label, terrain in enumerate(TERRAINS):
+        for path in sorted((FOLDER / terrain).glob("pro_*.csv")):
+            current = np.loadtxt(path, delimiter=",", skiprows=1, usecols=1, dtype=np.float32)
+            n = len(current) // N_STEPS
+            X.append(current[: n * N_STEPS].reshape(n, N_STEPS, 1))
+            y.extend([label] * n)
+    X, y = np.concatenate(X), np.array(y)
+    rng = np.random.default_rng(0)
+    n_each = (N_WINDOWS + N_FRESH) // len(TERRAINS) + 1
+    chosen = np.concatenate(
+        [rng.permutation(np.flatnonzero(y == k))[:n_each] for k in range(len(TERRAINS))]
+    )
+    chosen = rng.permutation(chosen)
+    return X[chosen], np.eye(len(TERRAINS))[y[chosen]]
+
+
+def test_the_founding_case_is_answered_and_repaired():
+    X, y = draw_windows()
+    train, validation = slice(N_VALIDATION, N_WINDOWS), slice(0, N_VALIDATION)
+    data = {"X": X[train], "y": y[train], "X_val": X[validation], "y_val": y[validation]}
+    fresh, truth = X[N_WINDOWS:], y[N_WINDOWS:].argmax(1)
+    settings = {**ASKED, "scale": None, "hidden_size": 223, "max_epochs": 300}
+    before = SensorLSTMClassifier(**settings).fit(**data)
+    report = before.fluctuation_
+    lines = [line.strip() for line in str(report).split("\n")]
+    assert lines[1].startswith("Verdict   FLUCTUATING")
+    assert lines[2] == "Accuracy jumps: luck of 20 windows (each is 5 points)."
+    assert lines[3] == "The loss jumps: really, at a constant learning rate."
+    assert lines[4].startswith("It overfits from epoch ")
+    assert report.generalization == "overfitting"
+
+    proof = report.probe(**data, verbose=0)
+    after = proof.apply().fit(**data)
+
+    def accuracy(classifier):
+        return np.mean(classifier.predict(fresh) == truth)
+
+    def movement(classifier):
+        return np.abs(np.diff(classifier.history_["val_accuracy"][-50:])).mean()
+
+    assert proof.probes.repair
+    assert accuracy(after) > accuracy(before)
+    assert movement(after) < movement(before) / 2
