@@ -89,7 +89,7 @@ def test_the_same_probe_finds_the_same(hot, proof):
 
 
 def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
-    calm = SensorLSTMClassifier(features=None, refit=None, random_state=1).fit(X, Y)
+    calm = SensorLSTMClassifier(refit=None, random_state=1).fit(X, Y)
     assert calm.fluctuation_.verdict == "normal"
     proof = calm.fluctuation_.probe(X, Y)
     assert not proof.probes.repair
@@ -97,6 +97,15 @@ def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
     with pytest.warns(UserWarning, match="unchanged"):
         same = proof.apply()
     assert same.get_params() == calm.get_params()
+
+
+@pytest.mark.trains
+def test_a_calm_run_that_features_better_gets_them():
+    calm = SensorLSTMClassifier(features=None, refit=None, random_state=1).fit(X, Y)
+    proof = probe(calm.fluctuation_)
+    assert proof.probes.repair == {"features": "auto"}
+    fresh = make_data(9, 400)
+    assert proof.apply().fit(X, Y).score(*fresh) > calm.score(*fresh) + 0.02
 
 
 def test_other_data_are_refused(hot):
