@@ -77,24 +77,27 @@ def numbers_after(text, label):
     return tuple(float(number) for number in found.groups())
 
 
-def test_as_asked_the_run_fluctuates_and_what_is_proved_is_the_rate(told):
+def test_as_asked_the_run_fluctuates_and_other_settings_do_better(told):
     text, _ = told
     case = text[: text.index("\n4. ")]
     assert re.search(r"Verdict +FLUCTUATING", case)
     confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
-    assert confirmed <= {"learning_rate", "batch_size"}  # equivalent, where noise is what it is
+    # the defaults change several arguments; a busy machine has time for less
+    assert confirmed <= {"unknown", "learning_rate", "early_stopping"}
     assert confirmed or "undecided" in case  # of a busy machine, or another's sums
 
 
 def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
     text, _ = told
     case = text[text.index("\n4. ") : text.index("\n5. ")]
-    if "nothing was proved" in case:
+    if "nothing does better" in case:
         assert "  repaired" not in case
         return
     before, after = numbers_after(case, "original"), numbers_after(case, "repaired")
     assert after[0] < before[0] / 1.5
     assert after[1] > before[1] - 0.1
+    if "features" in case:
+        assert after[2] > before[2] + 0.05
 
 
 def test_the_page_needs_no_network(told):
