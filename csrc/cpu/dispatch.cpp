@@ -140,6 +140,32 @@ const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status) {
   return nullptr;
 }
 
+namespace {
+
+struct GuardedTask {
+  Parallel::Task task;
+  void* context;
+  Subnormals subnormals;
+};
+
+void RunGuarded(void* context, int64_t index) {
+  const auto& guarded = *static_cast<const GuardedTask*>(context);
+  const SubnormalsGuard guard(guarded.subnormals);
+  guarded.task(guarded.context, index);
+}
+
+}  // namespace
+
+void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
+              Subnormals subnormals) {
+  GuardedTask guarded{task, context, subnormals};
+  if (parallel.run != nullptr && n_tasks > 1) {
+    parallel.run(parallel.pool, n_tasks, &RunGuarded, &guarded);
+  } else {
+    for (int64_t i = 0; i < n_tasks; ++i) RunGuarded(&guarded, i);
+  }
+}
+
 ForwardLayout LayoutForward(const LstmShape& s) {
   const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
   ForwardLayout layout;

@@ -4,6 +4,7 @@
 #include "gates.h"
 #include "host_device.h"
 #include "lstm_linear.h"
+#include "subnormals.h"
 #include "train_epoch.h"
 
 namespace sensorseq {
@@ -105,14 +106,10 @@ inline int64_t SlotWindow(int64_t slot, int64_t n_windows) {
   return TileBegin(SlotBegin(slot, n_windows), n_windows);
 }
 
-inline void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task,
-                     void* context) {
-  if (parallel.run != nullptr && n_tasks > 1) {
-    parallel.run(parallel.pool, n_tasks, task, context);
-  } else {
-    for (int64_t i = 0; i < n_tasks; ++i) task(context, i);
-  }
-}
+// Runs tasks as `parallel` says. The one place where arithmetic begins: whichever thread a task is
+// on treats subnormal numbers as said here, and as its caller had it again afterwards.
+void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
+              Subnormals subnormals);
 
 // Where each piece of the workspace lies, in units of Real from its start. One place computes it
 // for the size that callers ask for and for the bodies that use it.
