@@ -21,41 +21,60 @@ template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
 
-// Sets this thread so and, when it ends, back to what the caller had.
+// Sets this thread so and, when it ends, back to what it was.
 class SubnormalsGuard {
  public:
-  explicit SubnormalsGuard(Subnormals wanted) : callers_(Read()) {
-    Write(wanted == Subnormals::kZero ? callers_ | kFlush : callers_ & ~kFlush);
+  explicit SubnormalsGuard(Subnormals wanted) : before_(Read()) {
+    if (depth++ == 0) outside = before_;
+    Write(wanted == Subnormals::kZero ? before_ | kFlush : before_ & ~kFlush);
   }
-  ~SubnormalsGuard() { Write(callers_); }
+  ~SubnormalsGuard() {
+    --depth;
+    Write(before_);
+  }
   SubnormalsGuard(const SubnormalsGuard&) = delete;
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
+  // Where a thread may be started: it inherits the way of the one that starts it, and keeps it. So
+  // until this ends the calling thread is as it was outside of all guards.
+  class Pause {
+   public:
+    Pause() : before_(Read()) {
+      if (depth > 0) Write(outside);
+    }
+    ~Pause() { Write(before_); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    const uint64_t before_;
+  };
+
  private:
 #if defined(__x86_64__)
-  using Control = uint32_t;                            // MXCSR
-  static constexpr Control kFlush = 1 << 15 | 1 << 6;  // results (FTZ), operands (DAZ)
-  static Control Read() { return _mm_getcsr(); }
-  static void Write(Control control) { _mm_setcsr(control); }
+  static constexpr uint64_t kFlush = 1 << 15 | 1 << 6;  // of MXCSR: results (FTZ), operands (DAZ)
+  static uint64_t Read() { return _mm_getcsr(); }
+  static void Write(uint64_t control) { _mm_setcsr(static_cast<uint32_t>(control)); }
 #elif defined(__aarch64__)
-  using Control = uint64_t;                   // FPCR
-  static constexpr Control kFlush = 1 << 24;  // results and operands (FZ)
-  static Control Read() {
-    Control control;
+  static constexpr uint64_t kFlush = 1 << 24;  // of FPCR: results and operands (FZ)
+  static uint64_t Read() {
+    uint64_t control;
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
     return control;
   }
-  static void Write(Control control) {
+  static void Write(uint64_t control) {
     __asm__ volatile("msr fpcr, %0" : : "r"(control) : "memory");
   }
-#else
-  using Control = int;  // another processor keeps its ways
-  static constexpr Control kFlush = 0;
-  static Control Read() { return 0; }
-  static void Write(Control) {}
+#else  // another processor keeps its ways
+  static constexpr uint64_t kFlush = 0;
+  static uint64_t Read() { return 0; }
+  static void Write(uint64_t) {}
 #endif
 
-  const Control callers_;
+  static inline thread_local int64_t depth = 0;     // guards on this thread
+  static inline thread_local uint64_t outside = 0;  // what it was before the first
+
+  const uint64_t before_;
 };
 
 }  // namespace sensorseq

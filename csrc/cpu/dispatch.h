@@ -1,8 +1,9 @@
-// One row of function pointers per instruction set, and the choice among them.
+// What an instruction set has for the CPU kernels, and how their tasks run.
 #pragma once
 
 #include "gates.h"
 #include "host_device.h"
+#include "isa/table.h"
 #include "lstm_linear.h"
 #include "subnormals.h"
 #include "train_epoch.h"
@@ -24,7 +25,7 @@ struct TrainKernels {
 };
 
 struct Kernels {
-  const char* name;  // as in SENSORSEQ_CPU_ISA
+  const char* name;
   bool (*is_supported)();
   // See Pack in tasks-inl.h.
   void (*lstm_pack_f32)(const LstmShape&, const LstmInputs<float>&, float* packed);
@@ -46,22 +47,17 @@ struct Kernels {
 
 // The forward pass with products of bfloat16, beside the row of the instruction set it extends.
 struct Bfloat16Kernels {
-  const char* extends;
+  const char* name;  // of that row
   bool (*is_supported)();
   void (*lstm_forward)(const LstmForward<float>&);
 };
 
-// Every instruction set of this build, best first.
-struct KernelTable {
-  const Kernels* const* rows;
-  int64_t n_rows;
-};
+using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
+inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
-// Read anew at each call, so that a test can force one row after the other. Null on error.
-const Kernels* ActiveKernels(Status* status);
-// What goes with that row. Null, with a status, if nothing does.
+extern const Bfloat16Kernels& kBfloat16Kernels;
+// What goes with the active kernels. Null, with a status, if nothing does.
 const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status);
 
 // Rows of windows that one task takes through time together, and slots of weight gradients. Part of

@@ -386,6 +386,22 @@ void CheckSubnormals() {
         for (bool kept : keeps) Check(kept == (wanted == Subnormals::kKept), name + " in a task");
         Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back");
       }
+      // a thread that is started inside a task is as this one was before the first guard
+      bool starts_keeping = false;
+      Parallel pool;
+      pool.pool = &starts_keeping;
+      pool.run = [](void* keeps, int64_t, Parallel::Task, void*) {
+        std::thread([=] { *static_cast<bool*>(keeps) = KeepsSubnormals(); }).join();
+      };
+      RunTasks(
+          Parallel{}, 1,
+          [](void* inner, int64_t) {
+            RunTasks(
+                *static_cast<Parallel*>(inner), 2, [](void*, int64_t) {}, nullptr,
+                Subnormals::kZero);
+          },
+          &pool, wanted);
+      Check(starts_keeping, name + " and a new thread's");
       try {
         RunTasks(Parallel{}, 1, [](void*, int64_t) { throw 1; }, nullptr, wanted);
         Check(false, "a task throws");

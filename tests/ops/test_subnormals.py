@@ -1,5 +1,10 @@
 """Subnormal numbers: zero in float32, kept in float64, and the caller's thread left as it was."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +17,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 
 DTYPES = [torch.float32, torch.float64]
+SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
 
 
 @pytest.fixture(params=EACH_ISA)
@@ -20,32 +26,31 @@ def isa(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
+def _threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    modes()  # a thread keeps the mode of the one that starts it: start all of them now
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=[False, True], ids=["kept", "flushed"])
-def callers_mode(request):
-    """The calling thread keeps subnormal numbers, or was told to flush them."""
+def flushes(request, _threads):
+    """Whether the calling thread flushes subnormal numbers to zero."""
     if not torch.set_flush_denormal(request.param):
         pytest.skip("torch cannot flush subnormal numbers on this processor")
     yield request.param
     torch.set_flush_denormal(False)
 
 
-@pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
-def n_threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-def is_flushing():
-    """What numpy sees in both precisions, and torch on each of its threads."""
-    seen = {
-        bool(np.float64(1e-310) * np.float64(1.0) == 0.0),
-        bool((np.full(64, 1e-40, np.float32) * np.float32(1.0) == 0.0).any()),
-        bool((torch.full((1 << 18,), 1e-40) * 1.0 == 0.0).any()),
-    }
-    assert len(seen) == 1
-    return seen.pop()
+def modes():
+    """What numpy gets from subnormal numbers in both precisions, and each of torch's threads."""
+    return (
+        float(np.float64(1e-310) * np.float64(1.0)),
+        float(np.float32(1e-40) * np.float32(1.0)),
+        (SUBNORMAL * 1.0).view(torch.int32).tolist(),
+    )
 
 
 def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
@@ -82,36 +87,51 @@ def everything(dtype):
     bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0)[None, None]
     hidden, h_n, c_n = ops.lstm(leaf[None], *weights, bias)
     found += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
-    network = Network(x.shape[2], lstm.hidden_size, 3)
-    trainer = EpochTrainer(
-        network,
-        network.flatten(dict(module.named_parameters()))[None].detach(),
-        x,
-        y,
-        make_hyper(1),
-        optimizer="adam",
-    )
-    rows = torch.arange(len(x))
-    trainer.run(rows, torch.tensor([0, 6, len(x)]), 0.01)
+    trainer = take_steps(module, x, y)
     return [t.detach().clone() for t in (*found, trainer.parameters, trainer.state)]
 
 
+def take_steps(module, x, y):
+    network = Network(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
+    parameters = network.flatten(dict(module.named_parameters()))[None].detach()
+    trainer = EpochTrainer(network, parameters, x, y, make_hyper(1), optimizer="adam")
+    trainer.run(torch.arange(len(x)), torch.tensor([0, 6, len(x)]), 0.01)
+    return trainer
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_call_leaves_the_callers_threads_as_they_were(callers_mode, n_threads, dtype):
-    before = is_flushing()
-    assert before == callers_mode
+def test_a_call_leaves_the_callers_threads_as_they_were(flushes, dtype):
+    before = modes()
+    assert (before[0] == before[1] == 0.0) == flushes
     everything(dtype)
-    assert is_flushing() == before
+    assert modes() == before
 
 
-def test_a_call_that_raises_leaves_the_callers_threads_as_they_were(callers_mode, n_threads):
+def test_a_call_that_raises_leaves_the_callers_threads_as_they_were(flushes):
     lstm, linear, x, y = make_problem(torch.float32)
     module = LSTMLinear.from_torch(lstm, linear)
+    before = modes()
     with pytest.raises(RuntimeError, match="lengths"):
         module(x, torch.full((len(x),), 10_000))
     with pytest.raises(RuntimeError, match="class_index"):
         module.loss(x, y + 3)
-    assert is_flushing() == callers_mode
+    assert modes() == before
+
+
+@pytest.mark.long
+def test_a_thread_that_a_call_starts_is_as_the_caller_was():
+    program = """
+import torch
+torch.set_num_threads(2)
+import test_subnormals
+lstm, linear, x, y = test_subnormals.make_problem(torch.float32, n_timesteps=20)
+module = test_subnormals.LSTMLinear.from_torch(lstm, linear)
+test_subnormals.take_steps(module, x, y)  # the first use of threads
+assert (test_subnormals.SUBNORMAL * 1.0 != 0.0).all()
+"""
+    folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
