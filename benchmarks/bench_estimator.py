@@ -10,6 +10,7 @@ import os
 import numpy as np
 import sklearn
 from common.results_file import write_results
+from common.waiting import refuse_sleeping_threads
 from estimator import checkpoint as estimator_checkpoint
 from estimator import predict as estimator_predict
 from estimator import search as estimator_search
@@ -43,6 +44,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     partial = options.quick or set(options.only) != set(SECTIONS)
     facts = environment() | {
         "numpy": np.__version__,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from common.results_file import write_results
+from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq.benchmark import alternate, environment, summarize
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     rounds = 3 if options.quick else options.rounds
     facts = environment() | {
         "numpy": np.__version__,

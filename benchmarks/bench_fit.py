@@ -28,6 +28,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from common.results_file import write_results
+from common.waiting import refuse_sleeping_threads
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
@@ -309,6 +310,7 @@ def main():
     parser.add_argument("--models", action="store_true", help="only the models side by side")
     parser.add_argument("--quick", action="store_true", help="few cases, to see that it works")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     missing = [peer for peer in options.peers if importlib.util.find_spec(peer) is None]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: not installed here; `make bench` has them.")

@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 import soxr
 from common.results_file import write_results
+from common.waiting import refuse_sleeping_threads
 from preprocessing import resample as preprocessing_resample
 from preprocessing import steps as preprocessing_steps
 from preprocessing import windows as preprocessing_windows
@@ -77,6 +78,7 @@ def main():
     )
     parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     rounds = 3 if options.quick else options.rounds
     partial_run = options.quick or options.only != [""]
     facts = environment() | {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from common.results_file import write_results
+from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="two small cases, results not written")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     torch.set_num_threads(options.threads)
     facts = environment() | {
         "numpy": np.__version__,

@@ -76,16 +76,10 @@ Parallel ParallelFor(const LstmShape& s) {
 
 void Raise(Status status) {
   if (status == Status::kOk) return;
-  std::string sentence = std::string("sensorseq: ") + StatusText(status);
   if (status == Status::kUnknownIsa || status == Status::kIsaNotSupported) {
-    const KernelTable table = AllKernels();
-    sentence += ". Known:";
-    for (int64_t i = 0; i < table.n_rows; ++i) {
-      sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
-                  (table.rows[i]->is_supported() ? "" : " (not on this processor)");
-    }
+    Fail(AllKernels().Refusal(status));
   }
-  Fail(sentence + ".");
+  Fail(std::string("sensorseq: ") + StatusText(status) + ".");
 }
 
 Sizes SavedSizes(const LstmShape& s, bool save_state) {

@@ -1,21 +1,15 @@
 // sensorseq._signal: the preprocessing loops on numpy arrays. They run without the GIL.
 #include "bindings_signal.h"
 
-#include <stdexcept>
-
 namespace sensorseq {
 
-const signal::PassKernels& ServingPassKernels() {
+const signal::SignalKernels& ServingKernels() {
   Status status;
-  const signal::PassKernels* kernels = signal::ActivePassKernels(&status);
-  if (kernels != nullptr) return *kernels;
-  std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
-  const signal::PassKernelTable table = signal::AllPassKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
-                (table.rows[i]->is_supported() ? "" : " (not on this processor)");
+  const signal::SignalKernels* kernels = signal::AllSignalKernels().Active(&status);
+  if (kernels == nullptr) {
+    Raise("EnvironmentProblemError", signal::AllSignalKernels().Refusal(status));
   }
-  throw std::runtime_error(sentence + ".");
+  return *kernels;
 }
 
 }  // namespace sensorseq

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "signal/pass.h"
+#include "signal/signal_kernels.h"
 
 namespace sensorseq {
 
@@ -22,7 +22,7 @@ using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::fo
 }
 
 // The loops for this processor. Raises where SENSORSEQ_CPU_ISA names what is not known or not here.
-const signal::PassKernels& ServingPassKernels();
+const signal::SignalKernels& ServingKernels();
 
 void BindConvolutions(pybind11::module_& m);  // signal/random_convolutions.h
 void BindMoving(pybind11::module_& m);

@@ -68,7 +68,7 @@ std::tuple<Floats, int64_t> ShareAboveBiases(
   const signal::ConvolutionPlan plan{
       dilations.shape(0),    windows.n_channels,     dilations.data(), features_per_dilation.data(),
       channel_counts.data(), channel_indices.data(), biases.data()};
-  const signal::PassKernels& kernels = ServingPassKernels();
+  const signal::PassKernels& kernels = ServingKernels().pass;
   Floats out({windows.n_windows, static_cast<int64_t>(biases.shape(0))});
   float* to = out.mutable_data();
   int64_t bad;
@@ -95,7 +95,7 @@ Floats ConvolveWindows(const Floats& x, const std::optional<Integers>& lengths,
                                      &n_biases, channel_counts.data(), channel_indices.data(),
                                      nullptr};
   CheckPlan(plan, channel_indices.shape(0), 0);
-  const signal::PassKernels& kernels = ServingPassKernels();
+  const signal::PassKernels& kernels = ServingKernels().pass;
   Floats out({signal::kFixedKernels, windows.n_timesteps});
   float* to = out.mutable_data();
   {

@@ -26,19 +26,6 @@ Edge EdgeOf(const std::string& name) {
   Raise("ArgumentError", "edge is '" + name + "'; known: mirror, hold, odd.");
 }
 
-const signal::FirKernels& ActiveKernelsOrRaise() {
-  Status status = Status::kOk;
-  const signal::FirKernels* kernels = signal::ActiveFirKernels(&status);
-  if (kernels != nullptr) return *kernels;
-  std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
-  const signal::FirKernelTable table = signal::AllFirKernels();
-  for (int64_t i = 0; i < table.n_rows; ++i) {
-    sentence += std::string(i ? ", " : " ") + table.rows[i]->name +
-                (table.rows[i]->is_supported() ? "" : " (not on this processor)");
-  }
-  Raise("EnvironmentProblemError", sentence + ".");
-}
-
 Rows<double> CheckedTaps(const Rows<double>& taps) {
   if (taps.ndim() != 1 || taps.size() == 0) {
     Raise("ArgumentError", "taps have " + std::to_string(taps.ndim()) + " dimension(s) and " +
@@ -164,7 +151,7 @@ std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t
   }
   const int64_t at = delay.value_or(taps.size() / 2);
   CheckRange("delay", at, 0, int64_t{1} << 40);
-  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  const signal::FirKernels& kernels = ServingKernels().fir;
   signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
   if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {
     Raise("ArgumentError", "a delay of " + std::to_string(at) +
@@ -191,7 +178,7 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
   if (!(std::isfinite(ratio) && ratio > 0)) {
     Raise("ArgumentError", "ratio is " + std::to_string(ratio) + "; expected one above zero.");
   }
-  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  const signal::FirKernels& kernels = ServingKernels().fir;
   signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
   return std::make_unique<BoundTable>(std::move(table), n_channels, edge, kernels);
 }
@@ -205,7 +192,7 @@ bool AllFiniteIn(const Rows<Real>& x, bool (*all_finite)(const Real*, int64_t)) 
 }
 
 bool AllFinite(const py::array& x) {
-  const signal::FirKernels& kernels = ActiveKernelsOrRaise();
+  const signal::FirKernels& kernels = ServingKernels().fir;
   if (py::isinstance<py::array_t<float>>(x)) {
     return AllFiniteIn<float>(Rows<float>::ensure(x), kernels.all_finite_f32);
   }

@@ -56,7 +56,7 @@ struct Blocks {
 
 template <typename Real, typename Out>
 Positions Map(signal::WindowMap<Real, Out> args) {
-  const signal::PassKernels& kernels = ServingPassKernels();
+  const signal::PassKernels& kernels = ServingKernels().pass;
   py::gil_scoped_release release;
   const bool fit = signal::WindowsFit(args);
   signal::NotFinite found;
@@ -176,7 +176,7 @@ void BindWindow(py::module_& m) {
   py::class_<signal::Moments>(m, "Moments")
       .def(py::init([](int64_t n_channels) {
              Require(n_channels >= 0, "n_channels is negative");
-             return std::make_unique<signal::Moments>(ServingPassKernels(), n_channels);
+             return std::make_unique<signal::Moments>(ServingKernels().pass, n_channels);
            }),
            py::arg("n_channels"))
       .def("add", &Add, py::arg("x"), py::arg("lengths") = py::none())

@@ -13,6 +13,9 @@
 // batch, the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of
 // the first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, then in slot
 // order. All this holds on one instruction set; another may differ in the last bits.
+//
+// Subnormal numbers: float takes and gives zero for them, double keeps them, whatever the calling
+// thread does with them otherwise; after a call it does so again (subnormals.h).
 #pragma once
 
 #include <cstddef>

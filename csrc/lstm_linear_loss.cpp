@@ -68,18 +68,24 @@ class Call {
   }
 
   Status Run() {
-    const Status status = a_.needs_gradients ? RunStep() : RunForward();
-    if (status != Status::kOk) return status;
+    RunTasks(Parallel{}, 1, &Call::Task, this, kSubnormalsOf<Real>);
+    return status_;
+  }
+
+ private:
+  static void Task(void* context, int64_t) { static_cast<Call*>(context)->RunPasses(); }
+
+  void RunPasses() {
+    status_ = a_.needs_gradients ? RunStep() : RunForward();
+    if (status_ != Status::kOk) return;
     const int64_t N = s_.n_windows;
     for (int64_t model = 0; model < s_.n_models; ++model) {
       const double* losses = b_.losses + model * N;
       a_.mean_loss[model] =
           static_cast<Real>(Sum(N, [=](int64_t i) { return losses[i]; }) / static_cast<double>(N));
     }
-    return Status::kOk;
   }
 
- private:
   int64_t ClassOf(int64_t model, int64_t window) const {
     return a_.class_index[(a_.n_class_models == 1 ? 0 : model) * s_.n_windows + window];
   }
@@ -189,6 +195,7 @@ class Call {
   const int64_t P_;
   const TrainKernels<Real>& kernels_;
   Buffers<Real> b_;
+  Status status_ = Status::kOk;
 };
 
 bool IsCount(int64_t n, int64_t n_models) { return n == 1 || n == n_models; }

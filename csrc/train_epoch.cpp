@@ -742,11 +742,7 @@ Status train_epoch(const TrainEpoch<Real>& args) {
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels == nullptr) return status;
   Context<Real> context{args, KernelsFor(*kernels, Real()), LaneBytes<Real>(args.shape)};
-  if (args.n_lanes == 1) {
-    LaneTask<Real>(&context, 0);
-  } else {
-    RunTasks(args.parallel, args.n_lanes, &LaneTask<Real>, &context);
-  }
+  RunTasks(args.parallel, args.n_lanes, &LaneTask<Real>, &context, kSubnormalsOf<Real>);
   return static_cast<Status>(context.status.load());
 }
 template Status train_epoch(const TrainEpoch<float>&);

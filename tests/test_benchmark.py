@@ -1,5 +1,6 @@
 """The timing that benchmarks and `sensorseq bench` share."""
 
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sensorseq import benchmark
+from sensorseq import benchmark, cli
 from sensorseq.benchmark import KINDS, Case, Shape, alternate, make_case, measure, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops import reference
@@ -144,6 +145,33 @@ def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
         capture_output=True,
         text=True,
         check=True,
+        env={k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"},
     )
     assert f"{name}: geometric mean" in done.stdout
     assert results.read_bytes() == before
+
+
+@pytest.mark.benchmarks
+@pytest.mark.parametrize("name", ["cpu", "fit", "features", "estimator", "recording"])
+def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"bench_{name}.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )
+    assert done.returncode == 1
+    assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "policy"), [("bench", None), ("info", "PASSIVE")])
+def test_the_command_line_lets_threads_sleep_but_not_while_it_measures(
+    monkeypatch, command, policy
+):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(cli, "run", lambda arguments: 0)
+    with pytest.raises(SystemExit):
+        cli.main([command])
+    assert os.environ.get("OMP_WAIT_POLICY") == policy

@@ -1,43 +1,11 @@
-// Instruction sets best first, and the functions of the contract, which check and then delegate.
+// The functions of the contract, which check and then delegate to the active kernels.
 #include "cpu/dispatch.h"
 
-#include <cstdlib>
 #include <cstring>
 
 namespace sensorseq {
 
-#if defined(__x86_64__)
-extern const Kernels kAvx512Kernels;
-extern const Kernels kAvx2Kernels;
-extern const Bfloat16Kernels kAvx512Bfloat16Kernels;
-#elif defined(__aarch64__)
-extern const Kernels kNeonKernels;
-#endif
-extern const Kernels kBaselineKernels;
-
 namespace {
-
-const Kernels* const kTable[] = {
-#if defined(__x86_64__)
-    &kAvx512Kernels,
-    &kAvx2Kernels,
-#elif defined(__aarch64__)
-    &kNeonKernels,
-#endif
-    &kBaselineKernels,
-};
-constexpr int64_t kTableRows = sizeof(kTable) / sizeof(kTable[0]);
-
-// Ends with null: an array needs an element.
-const Bfloat16Kernels* const kBfloat16Table[] = {
-#if defined(__x86_64__)
-    &kAvx512Bfloat16Kernels,
-#endif
-    nullptr,
-};
-
-// Every name of any build: one that is not in this table belongs to another kind of processor.
-const char* const kNames[] = {"avx512", "avx2", "neon", "baseline"};
 
 Status CheckShape(const LstmShape& s, const int64_t* lengths) {
   const bool has_head = s.pooling != Pooling::kNone;
@@ -106,38 +74,41 @@ Status CheckAndCall(const Row* (*active)(Status*), const LstmShape& shape, const
 
 }  // namespace
 
-KernelTable AllKernels() { return {kTable, kTableRows}; }
-
-const Kernels* ActiveKernels(Status* status) {
-  *status = Status::kOk;
-  const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
-  for (int64_t i = 0; i < kTableRows; ++i) {
-    if (forced == nullptr || *forced == '\0') {
-      if (kTable[i]->is_supported()) return kTable[i];
-    } else if (std::strcmp(forced, kTable[i]->name) == 0) {
-      if (kTable[i]->is_supported()) return kTable[i];
-      *status = Status::kIsaNotSupported;
-      return nullptr;
-    }
-  }
-  *status = Status::kUnknownIsa;
-  for (const char* name : kNames) {
-    if (forced != nullptr && std::strcmp(forced, name) == 0) *status = Status::kIsaNotSupported;
-  }
-  return nullptr;
-}
-
 const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status) {
   const Kernels* active = ActiveKernels(status);
   if (active == nullptr) return nullptr;
-  for (const Bfloat16Kernels* kernels : kBfloat16Table) {
-    if (kernels != nullptr && std::strcmp(kernels->extends, active->name) == 0 &&
-        kernels->is_supported()) {
-      return kernels;
-    }
+  if (std::strcmp(kBfloat16Kernels.name, active->name) == 0 && kBfloat16Kernels.is_supported()) {
+    return &kBfloat16Kernels;
   }
   *status = Status::kNoBfloat16;
   return nullptr;
+}
+
+namespace {
+
+struct GuardedTask {
+  Parallel::Task task;
+  void* context;
+  Subnormals subnormals;
+};
+
+void RunGuarded(void* context, int64_t index) {
+  const auto& guarded = *static_cast<const GuardedTask*>(context);
+  const SubnormalsGuard guard(guarded.subnormals);
+  guarded.task(guarded.context, index);
+}
+
+}  // namespace
+
+void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
+              Subnormals subnormals) {
+  GuardedTask guarded{task, context, subnormals};
+  if (parallel.run != nullptr && n_tasks > 1) {
+    const SubnormalsGuard::Pause pause;
+    parallel.run(parallel.pool, n_tasks, &RunGuarded, &guarded);
+  } else {
+    for (int64_t i = 0; i < n_tasks; ++i) RunGuarded(&guarded, i);
+  }
 }
 
 ForwardLayout LayoutForward(const LstmShape& s) {

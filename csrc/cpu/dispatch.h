@@ -1,9 +1,11 @@
-// One row of function pointers per instruction set, and the choice among them.
+// What an instruction set has for the CPU kernels, and how their tasks run.
 #pragma once
 
 #include "gates.h"
 #include "host_device.h"
+#include "isa/table.h"
 #include "lstm_linear.h"
+#include "subnormals.h"
 #include "train_epoch.h"
 
 namespace sensorseq {
@@ -23,7 +25,7 @@ struct TrainKernels {
 };
 
 struct Kernels {
-  const char* name;  // as in SENSORSEQ_CPU_ISA
+  const char* name;
   bool (*is_supported)();
   // See Pack in tasks-inl.h.
   void (*lstm_pack_f32)(const LstmShape&, const LstmInputs<float>&, float* packed);
@@ -45,22 +47,17 @@ struct Kernels {
 
 // The forward pass with products of bfloat16, beside the row of the instruction set it extends.
 struct Bfloat16Kernels {
-  const char* extends;
+  const char* name;  // of that row
   bool (*is_supported)();
   void (*lstm_forward)(const LstmForward<float>&);
 };
 
-// Every instruction set of this build, best first.
-struct KernelTable {
-  const Kernels* const* rows;
-  int64_t n_rows;
-};
+using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
+inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
-// Read anew at each call, so that a test can force one row after the other. Null on error.
-const Kernels* ActiveKernels(Status* status);
-// What goes with that row. Null, with a status, if nothing does.
+extern const Bfloat16Kernels& kBfloat16Kernels;
+// What goes with the active kernels. Null, with a status, if nothing does.
 const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status);
 
 // Rows of windows that one task takes through time together, and slots of weight gradients. Part of
@@ -105,14 +102,10 @@ inline int64_t SlotWindow(int64_t slot, int64_t n_windows) {
   return TileBegin(SlotBegin(slot, n_windows), n_windows);
 }
 
-inline void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task,
-                     void* context) {
-  if (parallel.run != nullptr && n_tasks > 1) {
-    parallel.run(parallel.pool, n_tasks, task, context);
-  } else {
-    for (int64_t i = 0; i < n_tasks; ++i) task(context, i);
-  }
-}
+// Runs tasks as `parallel` says. The one place where arithmetic begins: whichever thread a task is
+// on treats subnormal numbers as said here, and as its caller had it again afterwards.
+void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
+              Subnormals subnormals);
 
 // Where each piece of the workspace lies, in units of Real from its start. One place computes it
 // for the size that callers ask for and for the bodies that use it.

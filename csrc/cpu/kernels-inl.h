@@ -1,4 +1,4 @@
-// Lists the bodies and fills one row of the table. Included by an ISA file last.
+// Lists the bodies and fills one row of the table: SENSORSEQ_BODIES of kernels.cpp.
 
 // clang-format off: each file uses the one before
 #include "cpu/activations-inl.h"
@@ -15,7 +15,7 @@
 // clang-format on
 
 // constexpr, so that no code of this region runs when the library is loaded
-constexpr Kernels kKernels = {
+constexpr Row kRow = {
     SENSORSEQ_ISA_NAME,
     &IsSupported,
     &Pack<float>,

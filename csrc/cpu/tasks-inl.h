@@ -60,9 +60,11 @@ inline void Forward(const LstmForward<Real>& args) {
   void* context = const_cast<LstmForward<Real>*>(&args);
   const LstmShape& s = args.shape;
   if (args.packed == nullptr) {
-    RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context);
+    RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context,
+             kSubnormalsOf<Real>);
   }
-  RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context);
+  RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context,
+           kSubnormalsOf<Real>);
 }
 
 template <typename Real>
@@ -234,10 +236,11 @@ inline void Backward(const LstmBackward<Real>& args) {
   void* context = const_cast<LstmBackward<Real>*>(&args);
   const LstmShape& s = args.shape;
   const int64_t n_packed = s.n_models * s.n_directions;
-  RunTasks(args.parallel, n_packed, &BackwardPackTask<Real>, context);
-  RunTasks(args.parallel, s.n_models * SlotCount(s.n_windows), &BackwardSlotTask<Real>, context);
+  RunTasks(args.parallel, n_packed, &BackwardPackTask<Real>, context, kSubnormalsOf<Real>);
+  RunTasks(args.parallel, s.n_models * SlotCount(s.n_windows), &BackwardSlotTask<Real>, context,
+           kSubnormalsOf<Real>);
   RunTasks(args.parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
-           context);
+           context, kSubnormalsOf<Real>);
 }
 
 template <typename Real>
@@ -289,8 +292,9 @@ inline void Step(const LstmStep<Real>& step) {
   const LstmShape& s = step.forward.shape;
   const Parallel& parallel = step.backward.parallel;
   const int64_t n_packed = s.n_models * s.n_directions;
-  RunTasks(parallel, 2 * n_packed, &StepPackTask<Real>, context);
-  RunTasks(parallel, s.n_models * SlotCount(s.n_windows), &StepSlotTask<Real>, context);
+  RunTasks(parallel, 2 * n_packed, &StepPackTask<Real>, context, kSubnormalsOf<Real>);
+  RunTasks(parallel, s.n_models * SlotCount(s.n_windows), &StepSlotTask<Real>, context,
+           kSubnormalsOf<Real>);
   RunTasks(parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
-           const_cast<LstmBackward<Real>*>(&step.backward));
+           const_cast<LstmBackward<Real>*>(&step.backward), kSubnormalsOf<Real>);
 }

@@ -263,7 +263,6 @@ bool AllFinite(const Real* x, int64_t n) {
   return SumOfLanes<Real>(sums[0] + sums[1]) + rest == 0;
 }
 
-constexpr FirKernels kFirKernels = {
-    SENSORSEQ_ISA_NAME, &IsSupported,     kWantsAlignment,   &Dots,
-    &Interpolate,       &Blend,           &AllFinite<float>, &AllFinite<double>,
-    &ToPlanar<float>,   &ToPlanar<double>};
+constexpr FirKernels kFirKernels = {SENSORSEQ_ISA_NAME, kWantsAlignment,  &Dots,
+                                    &Interpolate,       &Blend,           &AllFinite<float>,
+                                    &AllFinite<double>, &ToPlanar<float>, &ToPlanar<double>};

@@ -1,10 +1,7 @@
-// The inner loops of a filter that runs along planar rows of doubles, one row for each channel:
-// one table of them per instruction set.
+// The inner loops of a filter that runs along planar rows of doubles, one row for each channel.
 #pragma once
 
 #include <cstdint>
-
-#include "status.h"
 
 namespace sensorseq {
 namespace signal {
@@ -76,8 +73,7 @@ struct Deinterleave {
 };
 
 struct FirKernels {
-  const char* name;
-  bool (*is_supported)();
+  const char* name;  // of the instruction set
   // Whether a load that is not aligned costs so much that taps are better stored in kFirBlock
   // places, so that none is needed. Only then n_last may be below kFirBlock.
   bool wants_alignment;
@@ -89,18 +85,6 @@ struct FirKernels {
   void (*deinterleave_f32)(const Deinterleave<float>&);
   void (*deinterleave_f64)(const Deinterleave<double>&);
 };
-
-struct FirKernelTable {
-  const FirKernels* const* rows;
-  int64_t n_rows;
-};
-
-// Every instruction set of this build, best first.
-FirKernelTable AllFirKernels();
-
-// The best that this processor has, or what SENSORSEQ_CPU_ISA names; null, and why in `status`,
-// where that is unknown or not supported.
-const FirKernels* ActiveFirKernels(Status* status);
 
 }  // namespace signal
 }  // namespace sensorseq

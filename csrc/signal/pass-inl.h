@@ -121,8 +121,6 @@ Reduced Reduce(const double* x, double shift, int64_t n) {
 }
 
 constexpr PassKernels kPassKernels = {
-    SENSORSEQ_ISA_NAME,
-    IsSupported,
     {MapValues<Map::kAsIs, float, float>, MapValues<Map::kForward, float, float>,
      MapValues<Map::kInverse, float, float>},
     {MapValues<Map::kAsIs, float, double>, MapValues<Map::kForward, float, double>,

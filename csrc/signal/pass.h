@@ -1,11 +1,9 @@
 // The inner loops of window.h and moments.h, which read each value once, and of
-// random_convolutions.h: one table of them per instruction set. All tables give the same bits:
-// nothing is fused, and sums have a fixed order.
+// random_convolutions.h. They give the same bits on every instruction set: nothing is fused, and
+// sums have a fixed order.
 #pragma once
 
 #include <cstdint>
-
-#include "status.h"
 
 namespace sensorseq::signal {
 
@@ -53,8 +51,6 @@ struct DilatedKernels {
 };
 
 struct PassKernels {
-  const char* name;
-  bool (*is_supported)();
   MapLoop<float, float> map_ff[3];  // from float to float, by Map
   MapLoop<float, double> map_fd[3];
   MapLoop<double, float> map_df[3];
@@ -64,15 +60,5 @@ struct PassKernels {
   Reduced (*reduce)(const double* x, double shift, int64_t n);
   void (*convolve)(const DilatedKernels& args);
 };
-
-struct PassKernelTable {
-  const PassKernels* const* rows;  // best first; the last serves every processor
-  int64_t n_rows;
-};
-PassKernelTable AllPassKernels();
-
-// The best for this processor, or the one SENSORSEQ_CPU_ISA names; null and a status when that is
-// not known or does not run here.
-const PassKernels* ActivePassKernels(Status* status);
 
 }  // namespace sensorseq::signal

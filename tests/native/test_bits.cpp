@@ -361,12 +361,64 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
   }
 }
 
+bool KeepsSubnormals() {
+  volatile float single = 1e-40f;
+  volatile double wide = 1e-310;
+  volatile float product = single * 1.0f;
+  volatile double wide_product = wide * 1.0;
+  Check((product != 0.0f) == (wide_product != 0.0), "one mode for both precisions");
+  return product != 0.0f;
+}
+
+// Each task has the mode asked for, on whatever thread and whatever the caller's; the caller has
+// his own afterwards, also where a task throws.
+void CheckSubnormals() {
+  for (Subnormals callers : {Subnormals::kKept, Subnormals::kZero}) {
+    const SubnormalsGuard guard(callers);
+    for (Subnormals wanted : {Subnormals::kZero, Subnormals::kKept}) {
+      const std::string name =
+          std::string(callers == wanted ? "the caller's" : "another") + " mode";
+      for (Parallel parallel : {Parallel{}, Parallel{&RunOnThreads, nullptr}}) {
+        bool keeps[7];
+        RunTasks(
+            parallel, 7, [](void* to, int64_t i) { static_cast<bool*>(to)[i] = KeepsSubnormals(); },
+            keeps, wanted);
+        for (bool kept : keeps) Check(kept == (wanted == Subnormals::kKept), name + " in a task");
+        Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back");
+      }
+      // a thread that is started inside a task is as this one was before the first guard
+      bool starts_keeping = false;
+      Parallel pool;
+      pool.pool = &starts_keeping;
+      pool.run = [](void* keeps, int64_t, Parallel::Task, void*) {
+        std::thread([=] { *static_cast<bool*>(keeps) = KeepsSubnormals(); }).join();
+      };
+      RunTasks(
+          Parallel{}, 1,
+          [](void* inner, int64_t) {
+            RunTasks(
+                *static_cast<Parallel*>(inner), 2, [](void*, int64_t) {}, nullptr,
+                Subnormals::kZero);
+          },
+          &pool, wanted);
+      Check(starts_keeping, name + " and a new thread's");
+      try {
+        RunTasks(Parallel{}, 1, [](void*, int64_t) { throw 1; }, nullptr, wanted);
+        Check(false, "a task throws");
+      } catch (int) {
+      }
+      Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back from a throw");
+    }
+  }
+}
+
 }  // namespace
 
 // With the argument "threads", only what runs on threads: for ThreadSanitizer, under which the rest
 // would take long.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
+  CheckSubnormals();
   ForEachIsa([&](const Kernels& kernels, int64_t bytes) {
     const std::string name = kernels.name;
     CheckLaws<float>(name, bytes / 4, threads_only);

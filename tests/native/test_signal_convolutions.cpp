@@ -9,6 +9,7 @@
 
 #include "harness.h"
 #include "signal/random_convolutions.h"
+#include "signal/signal_kernels.h"
 
 namespace {
 
@@ -18,9 +19,9 @@ using harness::Exact;
 using sensorseq::signal::ConvolutionPlan;
 using sensorseq::signal::ConvolvedWindows;
 using sensorseq::signal::kFixedKernels;
-using sensorseq::signal::PassKernels;
+using sensorseq::signal::SignalKernels;
 
-const PassKernels* g_kernels = nullptr;  // of the instruction set that is tested
+const SignalKernels* g_kernels = nullptr;  // of the instruction set that is tested
 
 struct Plan {
   Plan(std::mt19937* random, int64_t n_channels, const std::vector<int32_t>& dilations,
@@ -109,8 +110,10 @@ void CheckShares(int64_t N, int64_t T, int64_t C, const std::vector<int32_t>& di
                            " T=" + std::to_string(T) + " C=" + std::to_string(C);
   const int64_t n_features = static_cast<int64_t>(made.biases.size());
   Exact<float> shares(N * n_features), threaded(N * n_features);
-  Check(ShareAboveBiases(*g_kernels, plan, windows, 1, shares.data()) == -1, name + ": finite");
-  Check(ShareAboveBiases(*g_kernels, plan, windows, 3, threaded.data()) == -1, name + ": finite");
+  Check(ShareAboveBiases(g_kernels->pass, plan, windows, 1, shares.data()) == -1,
+        name + ": finite");
+  Check(ShareAboveBiases(g_kernels->pass, plan, windows, 3, threaded.data()) == -1,
+        name + ": finite");
   for (size_t i = 0; i < shares.size(); ++i) {
     Check(shares.data()[i] == threaded.data()[i], name + ": threads change no bit");
   }
@@ -156,7 +159,7 @@ void CheckOutputs(int64_t T, int32_t dilation) {
   Exact<float> x(values), out(kFixedKernels * T);
   Exact<int64_t> lengths(Array{double(T), double(T / 2), 0.0}), rows(drawn);
   const ConvolvedWindows windows{N, T, C, x.data(), lengths.data()};
-  ConvolveWindows(*g_kernels, made.plan, windows, rows.data(), out.data());
+  ConvolveWindows(g_kernels->pass, made.plan, windows, rows.data(), out.data());
   const int32_t* channels = made.plan.channels;
   for (int64_t k = 0; k < kFixedKernels; ++k) {
     const int64_t n = rows.data()[k];
@@ -182,8 +185,9 @@ void CheckWhatIsNotFinite() {
       if (at >= 0) values[at] = bad;
       Exact<float> x(values), out(5 * made.biases.size());
       for (int64_t n_threads : {1, 4}) {
-        const int64_t found = ShareAboveBiases(
-            *g_kernels, made.plan, {5, 20, 3, x.data(), lengths.data()}, n_threads, out.data());
+        const int64_t found =
+            ShareAboveBiases(g_kernels->pass, made.plan, {5, 20, 3, x.data(), lengths.data()},
+                             n_threads, out.data());
         Check(found == at, "the first value that is not finite is found");
       }
     }
@@ -193,7 +197,7 @@ void CheckWhatIsNotFinite() {
 }  // namespace
 
 int main() {
-  const sensorseq::signal::PassKernelTable table = sensorseq::signal::AllPassKernels();
+  const auto table = sensorseq::signal::AllSignalKernels();
   for (int64_t i = 0; i < table.n_rows; ++i) {
     g_kernels = table.rows[i];
     if (!g_kernels->is_supported()) {

@@ -14,6 +14,7 @@
 
 #include "harness.h"
 #include "signal/resample.h"
+#include "signal/signal_kernels.h"
 
 // Counted: see Run. Not inlined, or GCC takes new and free for a pair that does not fit.
 __attribute__((noinline)) void* operator new(size_t bytes) {
@@ -183,9 +184,10 @@ void CheckOn(const Case& c, const Expected& expected, const Make& make, Random& 
 
 void CheckCase(const Case& c, Random& random) {
   Status status = Status::kOk;
-  const FirKernels* kernels = ActiveFirKernels(&status);
-  Check(kernels != nullptr, "no kernels");
-  if (kernels == nullptr) return;
+  const SignalKernels* active = AllSignalKernels().Active(&status);
+  Check(active != nullptr, "no kernels");
+  if (active == nullptr) return;
+  const FirKernels* kernels = &active->fir;
   const Expected expected = ByDefinition(c);
   const auto n_taps = static_cast<int64_t>(c.taps.size());
   Exact<double> taps(c.taps);
@@ -250,7 +252,7 @@ void CheckThreads() {
   Random random(1);
   const Case c = MakeCase(random, false, 101, 3000);
   Status status = Status::kOk;
-  const FirKernels* kernels = ActiveFirKernels(&status);
+  const FirKernels* kernels = &AllSignalKernels().Active(&status)->fir;
   std::vector<std::vector<double>> found(6);
   std::vector<std::thread> threads;
   for (std::vector<double>& y : found) {
@@ -271,7 +273,7 @@ int main(int argc, char** argv) {
   const bool has_threads = argc > 1 && std::string(argv[1]) == "threads";
   ForEachIsa([&](const Kernels& kernels, int64_t) {
     Status status = Status::kOk;
-    const FirKernels* active = ActiveFirKernels(&status);
+    const SignalKernels* active = AllSignalKernels().Active(&status);
     Check(active != nullptr && std::string(active->name) == kernels.name, "another one is active");
     if (has_threads) {
       CheckThreads();
@@ -281,6 +283,7 @@ int main(int argc, char** argv) {
   });
   setenv("SENSORSEQ_CPU_ISA", "avx3", 1);
   Status status = Status::kOk;
-  Check(ActiveFirKernels(&status) == nullptr && status == Status::kUnknownIsa, "an unknown name");
+  Check(AllSignalKernels().Active(&status) == nullptr && status == Status::kUnknownIsa,
+        "an unknown name");
   return Finish();
 }

@@ -8,6 +8,7 @@
 
 #include "harness.h"
 #include "signal/moments.h"
+#include "signal/signal_kernels.h"
 #include "signal/window.h"
 
 namespace {
@@ -18,14 +19,14 @@ using harness::Exact;
 using sensorseq::signal::MapWindows;
 using sensorseq::signal::Moments;
 using sensorseq::signal::NotFinite;
-using sensorseq::signal::PassKernels;
+using sensorseq::signal::SignalKernels;
 using sensorseq::signal::WindowMap;
 using sensorseq::signal::WindowsFit;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-const PassKernels* g_kernels = nullptr;  // of the instruction set that is tested
+const SignalKernels* g_kernels = nullptr;  // of the instruction set that is tested
 
 enum class Lengths { kNull, kZero, kFull, kMixed };
 constexpr Lengths kLengths[] = {Lengths::kNull, Lengths::kZero, Lengths::kFull, Lengths::kMixed};
@@ -87,7 +88,7 @@ void CheckMap(int64_t N, int64_t T, int64_t C, Lengths kind, Map map) {
                            std::to_string(static_cast<int>(map)) + " bytes " +
                            std::to_string(sizeof(Real)) + " to " + std::to_string(sizeof(Out));
   Check(WindowsFit(args), name + ": fits");
-  const NotFinite found = MapWindows(*g_kernels, args);
+  const NotFinite found = MapWindows(g_kernels->pass, args);
   Check(found.given == -1 && found.overflown == -1, name + ": everything is finite");
   bool same = true;
   for (int64_t n = 0; n < N; ++n) {
@@ -148,7 +149,7 @@ void CheckWhatIsNotFinite() {
                                             scaled ? scale.data() : nullptr,
                                             false,
                                             out.data()};
-        const NotFinite found = MapWindows(*g_kernels, args);
+        const NotFinite found = MapWindows(g_kernels->pass, args);
         const bool read = at / C != 7;  // the step beyond the second window's length
         const int64_t expected = read ? at : -1;
         const bool overflows = std::isfinite(bad);
@@ -213,7 +214,7 @@ void CheckMoments(int64_t N, int64_t T, int64_t C, Lengths kind, double offset) 
   const std::string name = "moments N=" + std::to_string(N) + " T=" + std::to_string(T) +
                            " C=" + std::to_string(C) + " lengths " +
                            std::to_string(static_cast<int>(kind));
-  Moments whole(*g_kernels, C);
+  Moments whole(g_kernels->pass, C);
   Check(whole.Add(x.data(), N, T, by) == -1, name + ": everything is finite");
   const Summary found(whole);
   for (int64_t c = 0; c < C; ++c) {
@@ -241,7 +242,7 @@ void CheckMoments(int64_t N, int64_t T, int64_t C, Lengths kind, double offset) 
     Check(std::abs(found.m2.data()[c] - double(square)) <= 1e-12 * double(square), name + ": m2");
   }
   for (int64_t cut = 0; cut <= N; ++cut) {
-    Moments parts(*g_kernels, C);
+    Moments parts(g_kernels->pass, C);
     parts.Add(x.data(), cut, T, by);
     parts.Add(x.data() + cut * T * C, N - cut, T, by == nullptr ? nullptr : by + cut);
     Check(Summary(parts) == found, name + ": the bits do not depend on the blocks");
@@ -268,7 +269,7 @@ void CheckAllMoments() {
       given[at] = bad;
       Exact<float> x(given);
       const bool valid = at / C != 2 * T - 1;
-      Check(Moments(*g_kernels, C).Add(x.data(), N, T, steps.data()) == (valid ? at : -1),
+      Check(Moments(g_kernels->pass, C).Add(x.data(), N, T, steps.data()) == (valid ? at : -1),
             "the first value that is not finite is found");
     }
   }
@@ -276,14 +277,14 @@ void CheckAllMoments() {
 
 // Of every instruction set and however long the rest of a vector is.
 void CheckTheSameBits() {
-  const sensorseq::signal::PassKernelTable table = sensorseq::signal::AllPassKernels();
-  const PassKernels& plain = *table.rows[table.n_rows - 1];
+  const auto table = sensorseq::signal::AllSignalKernels();
+  const auto& plain = table.rows[table.n_rows - 1]->pass;
   for (int64_t i = 0; i + 1 < table.n_rows; ++i) {
     if (!table.rows[i]->is_supported()) continue;
     for (int64_t T = 1; T < 600; T += T < 70 ? 1 : 97) {
       std::mt19937 random(static_cast<unsigned>(T));
       Exact<float> x(RandomArray(&random, T * 5));
-      Moments one(plain, 5), other(*table.rows[i], 5);
+      Moments one(plain, 5), other(table.rows[i]->pass, 5);
       one.Add(x.data(), 1, T, nullptr);
       other.Add(x.data(), 1, T, nullptr);
       Check(Summary(one) == Summary(other), "moments have the same bits on every instruction set");
@@ -293,30 +294,30 @@ void CheckTheSameBits() {
 
 void CheckForced() {
   using sensorseq::Status;
-  using sensorseq::signal::ActivePassKernels;
+  const auto table = sensorseq::signal::AllSignalKernels();
   Status status;
   setenv("SENSORSEQ_CPU_ISA", "baseline", 1);
-  const PassKernels* kernels = ActivePassKernels(&status);
+  const SignalKernels* kernels = table.Active(&status);
   Check(kernels != nullptr && std::string(kernels->name) == "baseline", "the forced one serves");
   setenv("SENSORSEQ_CPU_ISA", "mmx", 1);
-  Check(ActivePassKernels(&status) == nullptr && status == Status::kUnknownIsa, "mmx is unknown");
+  Check(table.Active(&status) == nullptr && status == Status::kUnknownIsa, "mmx is unknown");
 #if defined(__aarch64__)
   const char* const foreign = "avx2";
 #else
   const char* const foreign = "neon";
 #endif
   setenv("SENSORSEQ_CPU_ISA", foreign, 1);
-  Check(ActivePassKernels(&status) == nullptr && status == Status::kIsaNotSupported,
+  Check(table.Active(&status) == nullptr && status == Status::kIsaNotSupported,
         "another processor's is not supported");
   unsetenv("SENSORSEQ_CPU_ISA");
-  Check(ActivePassKernels(&status) != nullptr && status == Status::kOk, "else the best serves");
+  Check(table.Active(&status) != nullptr && status == Status::kOk, "else the best serves");
 }
 
 }  // namespace
 
 int main() {
   CheckFit();
-  const sensorseq::signal::PassKernelTable table = sensorseq::signal::AllPassKernels();
+  const auto table = sensorseq::signal::AllSignalKernels();
   for (int64_t i = 0; i < table.n_rows; ++i) {
     g_kernels = table.rows[i];
     if (!g_kernels->is_supported()) {

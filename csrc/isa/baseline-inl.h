@@ -1,21 +1,18 @@
 // Vectors of 16 bytes in plain C++, for every processor the compiler targets.
-#include <cmath>
-
-#include "cpu/dispatch.h"
-#include "cpu/target.h"
-#include "gates.h"
+#if defined(SENSORSEQ_TABLE)
+&baseline::kRow,
+#else
 
 #define SENSORSEQ_ISA_NAME "baseline"
 #define SENSORSEQ_VECTOR_BYTES 16
 #define SENSORSEQ_REGISTER_ROWS 2  // 8 sums, 4 weights and a factor in 16 registers
 #define SENSORSEQ_RUN_ENTRIES 24   // each product is rounded too
 
-namespace sensorseq {
 namespace baseline {
 
-bool IsSupported() { return true; }
+inline bool IsSupported() { return true; }
 
-#include "cpu/vector-inl.h"
+#include "isa/vector-inl.h"
 
 template <typename V>
 SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
@@ -45,11 +42,16 @@ SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   return x * power;
 }
 
-#include "cpu/kernels-inl.h"
+SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, Vec<float> bias) {
+  return counts - (v > bias);  // true is -1
+}
+
+constexpr bool kWantsAlignment = false;
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+
+#include SENSORSEQ_BODIES
 
 }  // namespace baseline
 
-extern const Kernels kBaselineKernels;
-const Kernels kBaselineKernels = baseline::kKernels;
-
-}  // namespace sensorseq
+#include "isa/end-inl.h"
+#endif

@@ -1,26 +1,26 @@
 // Vectors of 32 bytes with fused multiply-add: AVX2 and FMA.
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cmath>
-
-#include "cpu/dispatch.h"
-#include "cpu/target.h"
-#include "gates.h"
+#if defined(SENSORSEQ_TABLE)
+&avx2::kRow,
+#elif !defined(__x86_64__)
+namespace avx2 {
+constexpr Row kRow = AbsentRow<Row>("avx2");
+}
+#else
 
 #define SENSORSEQ_ISA_NAME "avx2"
 #define SENSORSEQ_VECTOR_BYTES 32
 #define SENSORSEQ_REGISTER_ROWS 3  // 12 sums, 3 factors and a weight in 16 registers
 #define SENSORSEQ_RUN_ENTRIES 48
 
-namespace sensorseq {
 namespace avx2 {
 
-bool IsSupported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+inline bool IsSupported() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 
 SENSORSEQ_BEGIN_TARGET("avx2,fma")
 
-#include "cpu/vector-inl.h"
+#include "isa/vector-inl.h"
 
 SENSORSEQ_INLINE Vec<float> MulAdd(Vec<float> a, Vec<float> b, Vec<float> c) {
   return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
@@ -46,14 +46,26 @@ SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   return x * (Vec<float>)_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 
-#include "cpu/kernels-inl.h"
+SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, Vec<float> bias) {
+  return counts - (v > bias);  // true is -1
+}
+
+constexpr bool kWantsAlignment = true;  // every second load that is not is in two cache lines
+// The first n lanes (all for 4 and more, none for 0 and less), zero in the others; reads nothing
+// beyond them.
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
+  constexpr int64_t kSize = kLanes<double>;
+  static constexpr int64_t kMasks[2 * kSize] = {-1, -1, -1, -1, 0, 0, 0, 0};
+  const int64_t* mask = kMasks + kSize - (n < 0 ? 0 : n > kSize ? kSize : n);
+  return (Vec<double>)_mm256_maskload_pd(
+      p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask)));
+}
+
+#include SENSORSEQ_BODIES
 
 SENSORSEQ_END_TARGET
 
 }  // namespace avx2
 
-extern const Kernels kAvx2Kernels;
-const Kernels kAvx2Kernels = avx2::kKernels;
-
-}  // namespace sensorseq
+#include "isa/end-inl.h"
 #endif

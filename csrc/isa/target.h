@@ -3,6 +3,14 @@
 // be the copy that the linker keeps for an older processor.
 #pragma once
 
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #define SENSORSEQ_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define SENSORSEQ_BEGIN_TARGET(isa) \
@@ -13,8 +21,6 @@
   SENSORSEQ_PRAGMA(GCC push_options) SENSORSEQ_PRAGMA(GCC target(isa))
 #define SENSORSEQ_END_TARGET SENSORSEQ_PRAGMA(GCC pop_options)
 #endif
-
-#include <utility>
 
 namespace sensorseq {
 template <int... kLane>

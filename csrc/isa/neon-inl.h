@@ -1,22 +1,20 @@
 // Vectors of 16 bytes with fused multiply-add: Advanced SIMD, which every aarch64 processor has.
-#if defined(__aarch64__)
-#include <arm_neon.h>
-
-#include <cmath>
-
-#include "cpu/dispatch.h"
-#include "cpu/target.h"
-#include "gates.h"
+#if defined(SENSORSEQ_TABLE)
+&neon::kRow,
+#elif !defined(__aarch64__)
+namespace neon {
+constexpr Row kRow = AbsentRow<Row>("neon");
+}
+#else
 
 #define SENSORSEQ_ISA_NAME "neon"
 #define SENSORSEQ_VECTOR_BYTES 16
 #define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 6 factors and a weight in 32 registers
 #define SENSORSEQ_RUN_ENTRIES 48
 
-namespace sensorseq {
 namespace neon {
 
-bool IsSupported() { return true; }
+inline bool IsSupported() { return true; }
 
 #if !defined(__clang__)
 // Scheduled before registers are given out, GCC loads the factors of all rows at once, and then
@@ -25,7 +23,7 @@ bool IsSupported() { return true; }
 #pragma GCC optimize("no-schedule-insns")
 #endif
 
-#include "cpu/vector-inl.h"
+#include "isa/vector-inl.h"
 
 SENSORSEQ_INLINE Vec<float> MulAdd(Vec<float> a, Vec<float> b, Vec<float> c) {
   return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
@@ -62,7 +60,14 @@ SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   return x * (Vec<float>)vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23));
 }
 
-#include "cpu/kernels-inl.h"
+SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, Vec<float> bias) {
+  return counts - (v > bias);  // true is -1
+}
+
+constexpr bool kWantsAlignment = false;
+SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t) { return Load(p); }
+
+#include SENSORSEQ_BODIES
 
 #if !defined(__clang__)
 #pragma GCC pop_options
@@ -70,8 +75,5 @@ SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
 
 }  // namespace neon
 
-extern const Kernels kNeonKernels;
-const Kernels kNeonKernels = neon::kKernels;
-
-}  // namespace sensorseq
+#include "isa/end-inl.h"
 #endif

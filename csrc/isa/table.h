@@ -1,0 +1,55 @@
+// A table of one row of function pointers per instruction set, and the choice among them. Row has
+// the members `name`, as in SENSORSEQ_CPU_ISA, and `is_supported`.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "status.h"
+
+namespace sensorseq {
+
+inline bool IsNeverSupported() { return false; }
+
+// For an instruction set of another kind of processor than this build is for.
+template <typename Row>
+constexpr Row AbsentRow(const char* name) {
+  Row row{};
+  row.name = name;
+  row.is_supported = &IsNeverSupported;
+  return row;
+}
+
+template <typename Row>
+struct IsaTable {
+  const Row* const* rows;  // best first; the last serves every processor
+  int64_t n_rows;
+
+  // The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
+  // Read again at each call, so that a test can force one row after the other. Null on error.
+  const Row* Active(Status* status) const {
+    const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
+    const bool is_free = forced == nullptr || *forced == '\0';
+    *status = Status::kUnknownIsa;
+    for (int64_t i = 0; i < n_rows; ++i) {
+      if (!is_free && std::strcmp(forced, rows[i]->name) != 0) continue;
+      *status = rows[i]->is_supported() ? Status::kOk : Status::kIsaNotSupported;
+      if (*status == Status::kOk) return rows[i];
+    }
+    return nullptr;
+  }
+
+  // Why there is no active row, and which there could be: a sentence.
+  std::string Refusal(Status status) const {
+    std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
+    for (int64_t i = 0; i < n_rows; ++i) {
+      sentence += std::string(i > 0 ? ", " : " ") + rows[i]->name +
+                  (rows[i]->is_supported() ? "" : " (not on this processor)");
+    }
+    return sentence + ".";
+  }
+};
+
+}  // namespace sensorseq

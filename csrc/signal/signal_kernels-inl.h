@@ -1,0 +1,9 @@
+// Lists the bodies and fills one row of the table: SENSORSEQ_BODIES of signal_kernels.cpp.
+
+// clang-format off: each file uses the one before
+#include "signal/fir-inl.h"
+#include "signal/convolve-inl.h"
+#include "signal/pass-inl.h"
+// clang-format on
+
+constexpr Row kRow = {SENSORSEQ_ISA_NAME, &IsSupported, kFirKernels, kPassKernels};

@@ -1,0 +1,19 @@
+// What an instruction set has for the loops of preprocessing.
+#pragma once
+
+#include "isa/table.h"
+#include "signal/fir.h"
+#include "signal/pass.h"
+
+namespace sensorseq::signal {
+
+struct SignalKernels {
+  const char* name;
+  bool (*is_supported)();
+  FirKernels fir;
+  PassKernels pass;
+};
+
+IsaTable<SignalKernels> AllSignalKernels();
+
+}  // namespace sensorseq::signal

@@ -1,0 +1,80 @@
+// What a thread does with subnormal numbers while it runs a task.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sensorseq {
+
+enum class Subnormals {
+  kZero,  // as operands and as results
+  kKept,
+};
+
+// In float they are zero: gradients that vanish over a long window become subnormal, and on many
+// processors each such operand costs over a hundred cycles. In double they are kept.
+template <typename Real>
+constexpr Subnormals kSubnormalsOf =
+    std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
+
+// Sets this thread so and, when it ends, back to what it was.
+class SubnormalsGuard {
+ public:
+  explicit SubnormalsGuard(Subnormals wanted) : before_(Read()) {
+    if (depth++ == 0) outside = before_;
+    Write(wanted == Subnormals::kZero ? before_ | kFlush : before_ & ~kFlush);
+  }
+  ~SubnormalsGuard() {
+    --depth;
+    Write(before_);
+  }
+  SubnormalsGuard(const SubnormalsGuard&) = delete;
+  SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
+
+  // Where a thread may be started: it inherits the way of the one that starts it, and keeps it. So
+  // until this ends the calling thread is as it was outside of all guards.
+  class Pause {
+   public:
+    Pause() : before_(Read()) {
+      if (depth > 0) Write(outside);
+    }
+    ~Pause() { Write(before_); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    const uint64_t before_;
+  };
+
+ private:
+#if defined(__x86_64__)
+  static constexpr uint64_t kFlush = 1 << 15 | 1 << 6;  // of MXCSR: results (FTZ), operands (DAZ)
+  static uint64_t Read() { return _mm_getcsr(); }
+  static void Write(uint64_t control) { _mm_setcsr(static_cast<uint32_t>(control)); }
+#elif defined(__aarch64__)
+  static constexpr uint64_t kFlush = 1 << 24;  // of FPCR: results and operands (FZ)
+  static uint64_t Read() {
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    return control;
+  }
+  static void Write(uint64_t control) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(control) : "memory");
+  }
+#else  // another processor keeps its ways
+  static constexpr uint64_t kFlush = 0;
+  static uint64_t Read() { return 0; }
+  static void Write(uint64_t) {}
+#endif
+
+  static inline thread_local int64_t depth = 0;     // guards on this thread
+  static inline thread_local uint64_t outside = 0;  // what it was before the first
+
+  const uint64_t before_;
+};
+
+}  // namespace sensorseq

@@ -1,0 +1,189 @@
+"""Subnormal numbers: zero in float32, kept in float64, and the caller's thread left as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from budget import assert_within_budget
+from isas import EACH_ISA
+from torch import nn
+
+from sensorseq import ops
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+
+DTYPES = [torch.float32, torch.float64]
+SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
+
+
+@pytest.fixture(params=EACH_ISA)
+def isa(request, monkeypatch):
+    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
+def _threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    modes()  # a thread keeps the mode of the one that starts it: start all of them now
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[False, True], ids=["kept", "flushed"])
+def flushes(request, _threads):
+    """Whether the calling thread flushes subnormal numbers to zero."""
+    if not torch.set_flush_denormal(request.param):
+        pytest.skip("torch cannot flush subnormal numbers on this processor")
+    yield request.param
+    torch.set_flush_denormal(False)
+
+
+def modes():
+    """What numpy gets from subnormal numbers in both precisions, and each of torch's threads."""
+    return (
+        float(np.float64(1e-310) * np.float64(1.0)),
+        float(np.float32(1e-40) * np.float32(1.0)),
+        (SUBNORMAL * 1.0).view(torch.int32).tolist(),
+    )
+
+
+def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
+    """torch's first weights: after some 150 steps the gradients are below the normal numbers."""
+    torch.manual_seed(seed)
+    lstm = nn.LSTM(n_channels, hidden_size, batch_first=True, dtype=dtype)
+    linear = nn.Linear(hidden_size, 3, dtype=dtype)
+    x = torch.randn(n_windows, n_timesteps, n_channels, dtype=dtype)
+    return lstm, linear, x, torch.arange(n_windows) % 3
+
+
+def gradients(logits_of, parameters, x, y):
+    x = x.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(logits_of(x), y)
+    return torch.autograd.grad(loss, [x, *parameters])
+
+
+def torchs_gradients(lstm, linear, x, y):
+    parameters = [*lstm.parameters(), *linear.parameters()]
+    return gradients(lambda x: linear(lstm(x)[1][0][-1]), parameters, x, y)
+
+
+def everything(dtype):
+    """All that the operators and the epoch engine return on a problem with vanishing gradients."""
+    lstm, linear, x, y = make_problem(dtype)
+    module = LSTMLinear.from_torch(lstm, linear)
+    found = [module(x), *gradients(module, list(module.parameters()), x, y)]
+    leaf = x.clone().requires_grad_()
+    loss = module.loss(leaf, y)
+    found += [loss, *torch.autograd.grad(loss, [leaf, *module.parameters()])]
+    with torch.no_grad():
+        found += [module.loss(x, y), module.stream(n_windows=len(x))(x)]
+    weights = [w[None, None] for w in (lstm.weight_ih_l0, lstm.weight_hh_l0)]
+    bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0)[None, None]
+    hidden, h_n, c_n = ops.lstm(leaf[None], *weights, bias)
+    found += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
+    trainer = take_steps(module, x, y)
+    return [t.detach().clone() for t in (*found, trainer.parameters, trainer.state)]
+
+
+def take_steps(module, x, y):
+    network = Network(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
+    parameters = network.flatten(dict(module.named_parameters()))[None].detach()
+    trainer = EpochTrainer(network, parameters, x, y, make_hyper(1), optimizer="adam")
+    trainer.run(torch.arange(len(x)), torch.tensor([0, 6, len(x)]), 0.01)
+    return trainer
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_call_leaves_the_callers_threads_as_they_were(flushes, dtype):
+    before = modes()
+    assert (before[0] == before[1] == 0.0) == flushes
+    everything(dtype)
+    assert modes() == before
+
+
+def test_a_call_that_raises_leaves_the_callers_threads_as_they_were(flushes):
+    lstm, linear, x, y = make_problem(torch.float32)
+    module = LSTMLinear.from_torch(lstm, linear)
+    before = modes()
+    with pytest.raises(RuntimeError, match="lengths"):
+        module(x, torch.full((len(x),), 10_000))
+    with pytest.raises(RuntimeError, match="class_index"):
+        module.loss(x, y + 3)
+    assert modes() == before
+
+
+@pytest.mark.long
+def test_a_thread_that_a_call_starts_is_as_the_caller_was():
+    program = """
+import torch
+torch.set_num_threads(2)
+import test_subnormals
+lstm, linear, x, y = test_subnormals.make_problem(torch.float32, n_timesteps=20)
+module = test_subnormals.LSTMLinear.from_torch(lstm, linear)
+test_subnormals.take_steps(module, x, y)  # the first use of threads
+assert (test_subnormals.SUBNORMAL * 1.0 != 0.0).all()
+"""
+    folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_callers_mode_and_threads_change_no_bit(isa, dtype):
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for flushes, threads in ((False, 1), (True, 1), (False, 2), (True, 2)):
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(flushes)
+            results.append(everything(dtype))
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for ours, theirs in zip(results[0], other, strict=True):
+            integers = torch.int32 if dtype == torch.float32 else torch.int64
+            assert torch.equal(ours.view(integers), theirs.view(integers))
+
+
+@pytest.mark.parametrize("flushes", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushes):
+    # Without weights the gates i, f, o are 1/2 and g is 0: each step halves c, and the gradient.
+    smallest = 2.0**-1070 if dtype == torch.float64 else 2.0**-145
+    x, zero = torch.zeros(1, 2, 4, 1, dtype=dtype), torch.zeros(1, 2, 1, 3, dtype=dtype)
+    weights = [torch.zeros(1, 1, 12, size, dtype=dtype) for size in (1, 3)]
+    c_0, grad_c_n = (torch.full_like(zero, 16 * smallest) for _ in range(2))
+    c_0.requires_grad_()
+    torch.set_flush_denormal(flushes)
+    try:
+        _, _, c_n = ops.lstm(x, *weights, weights[0][..., 0], h_0=zero, c_0=c_0)
+        (grad_c_0,) = torch.autograd.grad(c_n, c_0, grad_c_n)
+    finally:
+        torch.set_flush_denormal(False)
+    wanted = smallest if dtype == torch.float64 else 0.0
+    assert c_n.flatten().tolist() == grad_c_0.flatten().tolist() == [wanted] * 6
+
+
+@pytest.mark.parametrize("n_timesteps", [250, 500, 1000])
+def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa, n_timesteps):
+    pairs = []
+    for seed in range(3):
+        lstm, linear, x, y = make_problem(torch.float32, n_timesteps, seed=seed)
+        module = LSTMLinear.from_torch(lstm, linear)
+        ours = gradients(module, list(module.parameters()), x, y)
+        theirs = torchs_gradients(lstm, linear, x, y)
+        exact = torchs_gradients(lstm.double(), linear.double(), x.double(), y)
+        pairs.append((ours, theirs, exact))
+        assert 0 < exact[0][:, 0].abs().max() < torch.finfo(torch.float32).tiny
+        subnormal = ours[0].abs() < torch.finfo(torch.float32).tiny
+        assert (ours[0][subnormal] == 0).all()
+    for i in range(len(pairs[0][0])):
+        assert all(ours[i].isfinite().all() for ours, _, _ in pairs)
+        assert_within_budget([tuple(side[i] for side in pair) for pair in pairs])
