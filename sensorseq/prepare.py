@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ from sensorseq.preprocessing.cut import CutPlan, describe_cut
 from sensorseq.preprocessing.derive import DERIVE, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY
 from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
+from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, takes_options
 from sensorseq.preprocessing.pipeline import (
     PreparePipeline,
     common_rate,
@@ -62,6 +63,12 @@ Progress = Callable[[str, int, int], None]
 how many there are. An exception it raises ends the run."""
 
 _PART_VERSION = 4  # raised when equal arguments no longer give equal windows
+_PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
+    name
+    for name, option in OPTIONS.items()
+    if option.section in ("input", "resample", "window") or name == "random_state"
+    if name not in ("files", "pair", "labels", "exclude", "manifest")
+]
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
@@ -165,48 +172,17 @@ class PreparedSummary:
         return "\n".join(lines)
 
 
+@takes_options(OPTIONS, default=None)
 def prepare(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    files: str | Sequence[str] | None = None,
-    pair: str | None = None,
-    time_column: str | None = None,
-    label_column: str | None = None,
-    labels: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    channels: Sequence[str] | None = None,
-    units: Mapping[str, str] | None = None,
-    manifest: str | os.PathLike[str] | bool | None = None,
-    repair_stamps: bool | None = None,
-    sample_rate_hz: float | None = None,
-    max_gap_s: float | None = None,
-    resample_engine: str | None = None,
-    attenuation_db: float | None = None,
-    steps: Sequence[Any] | None = None,
-    derive: str | None = None,
-    window_s: float | None = None,
-    hop_s: float | None = None,
-    label_rule: str | None = None,
-    min_purity: float | None = None,
-    short: str | None = None,
-    train_hop_s: float | None = None,
-    train_phase: str | None = None,
-    split: Sequence[float] | str | None = None,
-    split_by: str | None = None,
-    embargo_s: float | None = None,
-    random_state: int | None = None,
-    scale: str | None = None,
-    scale_per: str | None = None,
-    rated: Mapping[str, float] | None = None,
-    balance: str | None = None,
-    max_per_recording: int | float | None = None,
-    augmentation: Mapping[str, Any] | None = None,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
     resume: bool = False,
     on_error: str = "stop",
     progress: Progress | None = None,
+    **options: Any,
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
@@ -221,38 +197,8 @@ def prepare(
         The prepared file. An existing file is replaced once the new one is complete. Finished
         recordings are kept in ``<output>.parts/`` until the end, so the run needs disk space for
         twice the file's size.
-    files, pair, labels, exclude, manifest
-        Which recordings to use; see `readers.find_recordings`.
-    time_column : str, optional
-        Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
-        default.
-    label_column : str, optional
-        Column with the label of each sample, for recordings whose label changes.
-    units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; some steps
-        select channels by unit.
-    repair_stamps : bool, optional
-        Sort samples by time, merge those with equal time stamps, and count both. False by
-        default: such samples are then an error.
-    sample_rate_hz : float, optional
-        Common rate; by default the median of the recordings' median rates (with several sensors,
-        the rate of the fastest).
-    window_s : float
-        Length of a window in seconds; required, here or in `config`.
-    split : sequence of 3 floats or "none", optional
-        Shares of train, validation and test; (0.6, 0.2, 0.2) by default. Use "none" for
-        recordings that will only be predicted.
-    derive : {"auto", "none"}, optional
-        auto: choose the steps by the names, units and rates of channels, instead of those of
-        `config`; see `sensorseq.preprocessing.derive.derive_steps`. The file stores the steps.
-    scale, balance : str, optional
-        As in `PreparePipeline`; "none" turns it off.
-    channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
-    short, train_hop_s, train_phase, split_by, embargo_s, random_state, scale_per, rated, \
-    max_per_recording, augmentation
-        See `PreparePipeline` for meaning and defaults.
     config : path-like or PrepareConfiguration, optional
-        Sets every argument above that is None; see `read_configuration`.
+        Sets every option that is None; see `read_configuration`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     resume : bool, default=False
@@ -262,6 +208,11 @@ def prepare(
         skip: leave out recordings that cannot be used, and list the reasons in `dropped`.
     progress : callable, optional
         See `Progress`.
+    **options
+        The fields of `PreparationOptions`, for meaning and defaults see there; ``window_s`` is
+        required, here or in `config`. ``split="none"``, ``derive="none"``, ``scale="none"`` and
+        ``balance="none"`` turn them off, whatever `config` says; ``derive="auto"`` replaces its
+        steps.
 
     Returns
     -------
@@ -278,50 +229,22 @@ def prepare(
     PreparedFileError
         If the file cannot be written, or another run is writing it.
     """
-    given = {
-        "files": files,
-        "pair": pair,
-        "time_column": time_column,
-        "label_column": label_column,
-        "labels": labels,
-        "exclude": exclude,
-        "channels": channels,
-        "units": None if units is None else dict(units),
-        "manifest": manifest,
-        "repair_stamps": repair_stamps,
-        "sample_rate_hz": sample_rate_hz,
-        "max_gap_s": max_gap_s,
-        "resample_engine": resample_engine,
-        "attenuation_db": attenuation_db,
-        "steps": steps,
-        "derive": derive,
-        "window_s": window_s,
-        "hop_s": hop_s,
-        "label_rule": label_rule,
-        "min_purity": min_purity,
-        "short": short,
-        "train_hop_s": train_hop_s,
-        "train_phase": train_phase,
-        "split": split,
-        "split_by": split_by,
-        "embargo_s": embargo_s,
-        "random_state": random_state,
-        "scale": scale,
-        "scale_per": scale_per,
-        "rated": rated,
-        "balance": balance,
-        "max_per_recording": max_per_recording,
-        "augmentation": augmentation,
-    }
-    plan = _Plan.of(given, config)
+    plan = _Plan.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise ArgumentError(f"jobs={jobs!r} is not an integer of at least 1.")
     report = progress or (lambda stage, done, total: None)
-    sources = find_recordings(source, **plan.which)
-    learn = plan.pipeline.learn
-    if learn.split is not None and learn.split_by != "time":
-        _check_groups(sources, learn.split, by_recording=learn.split_by == "recording")
+    use = plan.options
+    sources = find_recordings(
+        source,
+        files=use.files,
+        pair=use.pair,
+        labels=use.labels,
+        exclude=use.exclude or (),
+        manifest=use.manifest,
+    )
+    if use.split is not None and use.split_by != "time":
+        _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     with PartFolder(Path(output), keep=resume) as folder, _Workers(jobs) as workers:
         run = _Run(plan, sources, folder, workers, on_error, report)
         run.choose_rate()
@@ -334,10 +257,9 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Plan:
-    """The checked arguments: which recordings to read, and how to process them."""
+    """The checked options, and the pipeline made of them."""
 
-    which: dict[str, Any]
-    reading: dict[str, Any]
+    options: PreparationOptions
     pipeline: PreparePipeline
     replaces_steps: bool  # of the configuration file, by derived ones
 
@@ -366,31 +288,20 @@ class _Plan:
         is_file = isinstance(config, str | os.PathLike)
         with naming_file(config) if is_file else nullcontext():  # type: ignore[arg-type]
             pipeline = PreparePipeline(**pipeline_arguments(use))
-        which = {
-            "files": use.get("files"),
-            "pair": use.get("pair"),
-            "labels": use.get("labels"),
-            "exclude": use.get("exclude", ()),
-            "manifest": use.get("manifest"),
-        }
-        reading = {name: use.get(name) for name in ("time_column", "label_column", "units")}
-        reading["repair_stamps"] = bool(use.get("repair_stamps", False))
-        return cls(which, reading, pipeline, replaced)
+        of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
+        if of_files.get("units") is not None:
+            of_files["units"] = dict(of_files["units"])
+        of_files["repair_stamps"] = bool(use.get("repair_stamps", False))
+        return cls(replace(pipeline.options, **of_files), pipeline, replaced)
 
     @property
     def configuration(self) -> dict[str, Any]:
         """In sections as in a configuration file; nothing of this machine."""
-        sections = self.pipeline.configuration
-        manifest = self.which["manifest"]
-        sections["input"] |= {
-            **{name: self.which[name] for name in ("files", "pair", "labels")},
-            "exclude": list(self.which["exclude"]) or None,
-            "manifest": manifest
-            if manifest is None or isinstance(manifest, bool)
-            else Path(manifest).name,
-            **self.reading,
-        }
-        return sections
+        use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
+        use["exclude"] = list(use["exclude"] or ()) or None
+        if not isinstance(use["manifest"], bool | None):
+            use["manifest"] = Path(use["manifest"]).name
+        return PrepareConfiguration.of(self.pipeline.arguments | use).sections()
 
 
 @dataclass(frozen=True)
@@ -398,7 +309,7 @@ class _PartTask:
     """What a process needs to turn one recording into a part."""
 
     source: RecordingSource
-    reading: Mapping[str, Any]
+    options: PreparationOptions
     cut: CutPlan
     sample_rate_hz: float
     path: Path
@@ -427,14 +338,11 @@ class _Run:
 
     def choose_rate(self) -> None:
         """Choose the common rate: the given one, or from the time stamps alone."""
-        given = self.plan.pipeline.cut.sample_rate_hz
+        given = self.plan.options.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        reading = self.plan.reading
-        tasks = [
-            (source, reading["time_column"], reading["repair_stamps"]) for source in self.sources
-        ]
+        tasks = [(source, self.plan.options) for source in self.sources]
         rates = self._run("rates", _read_rate, tasks)
         self._check_not_all_failed()
         self.rate, self.rate_from = common_rate(rates.values())
@@ -444,10 +352,9 @@ class _Run:
         pipeline = self.plan.pipeline
         if not pipeline.derives:
             return
-        said = {name: value for name, value in self.plan.reading.items() if value is not None}
         for source in self.sources:
             try:
-                recording = read_source(source, channels=pipeline.cut.channels, **said)
+                recording = _read(source, self.plan.options)
             except _SPOILT:
                 if not self.skip:
                     raise
@@ -463,7 +370,7 @@ class _Run:
         tasks = [
             _PartTask(
                 source,
-                self.plan.reading,
+                self.plan.options,
                 cut,
                 self.rate,
                 self.folder.path_of(source.recording_id),
@@ -484,7 +391,7 @@ class _Run:
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
         split = pipeline.learn.assign_parts(
-            rows.table, pipeline.cut.window_s, self._lookahead_s(kept)
+            rows.table, self.plan.options.window_s, self._lookahead_s(kept)
         )
         evenness = pipeline.learn.describe_split(split, rows.table)
         if split is not None:
@@ -531,14 +438,14 @@ class _Run:
         )
         fitted: dict[str, int] = {}
         y = rows.table.y
-        if pipeline.learn.balance is not None and sample_indices is not None and y is not None:
+        if self.plan.options.balance is not None and sample_indices is not None and y is not None:
             fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
         return self._summary(output, columns, kept, copies.found(), fitted)
 
     def _lookahead_s(self, kept: list[dict[str, Any]]) -> float:
         """How far filters look ahead, where a split by time has to know it."""
         pipeline = self.plan.pipeline
-        if pipeline.learn.split_by != "time":
+        if self.plan.options.split_by != "time":
             return 0.0
         named = zip(kept[0]["input_channels"], kept[0]["input_units"], strict=True)
         rates = [one["sample_rate_hz"] for one in kept if one["sample_rate_hz"] is not None]
@@ -593,7 +500,7 @@ class _Run:
             longest = max((one["duration_s"] for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
-                f" window_s={self.plan.pipeline.cut.window_s:g} s; the longest recording lasts"
+                f" window_s={self.plan.options.window_s:g} s; the longest recording lasts"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
         usual = Counter(tuple(sorted(one["channels"])) for one in facts).most_common(1)[0][0]
@@ -631,12 +538,12 @@ class _Run:
         return [fate for one in self.facts for fate in one["classes"]]
 
     def _check_fates(self) -> None:
-        cut = self.plan.pipeline.cut
+        use = self.plan.options
         check_class_fates(
             self._fates(),
-            window_s=cut.window_s,
-            label_rule=cut.label_rule,
-            min_purity=MIN_PURITY if cut.min_purity is None else cut.min_purity,
+            window_s=use.window_s,
+            label_rule=use.label_rule,
+            min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
         )
 
     def _check_not_all_failed(self) -> None:
@@ -657,9 +564,9 @@ class _Run:
         return pieces + whole
 
     def _provenance(self, kept: list[dict[str, Any]]) -> dict[str, Any]:
-        cut, derived = self.plan.pipeline.cut, self.plan.pipeline.derived_
+        use, derived = self.plan.options, self.plan.pipeline.derived_
         replaced = [_REPLACED] if self.plan.replaces_steps else []
-        rate = cut.window_rate_hz(self.rate)
+        rate = self.plan.pipeline.cut.window_rate_hz(self.rate)
         return {
             "configuration": self.plan.configuration,
             "versions": versions(),
@@ -668,8 +575,8 @@ class _Run:
             "resampled_to_hz": self.rate,
             "input_channels": kept[0]["input_channels"],
             "window": {
-                "window_s": float(cut.window_s),
-                "hop_s": float(cut.window_s if cut.hop_s is None else cut.hop_s),
+                "window_s": float(use.window_s),
+                "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
                 "window_samples": self.window_samples,
                 "sample_rate_hz": rate,
             },
@@ -882,9 +789,22 @@ class _Workers:
             yield index_of[future], future.result
 
 
-def _read_rate(task: tuple[RecordingSource, str | None, bool]) -> float:
-    source, time_column, repair_stamps = task
-    return read_source_rate(source, time_column=time_column, repair_stamps=repair_stamps)
+def _read_rate(task: tuple[RecordingSource, PreparationOptions]) -> float:
+    source, options = task
+    return read_source_rate(
+        source, time_column=options.time_column, repair_stamps=bool(options.repair_stamps)
+    )
+
+
+def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
+    return read_source(
+        source,
+        channels=options.channels,
+        time_column=options.time_column,
+        label_column=options.label_column,
+        units=options.units,
+        repair_stamps=bool(options.repair_stamps),
+    )
 
 
 def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
@@ -898,8 +818,7 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
     if (facts := read_part_facts(task.path, key)) is not None:
         return facts, True
     try:
-        said = {name: value for name, value in task.reading.items() if value is not None}
-        recording = read_source(source, channels=task.cut.channels, **said)
+        recording = _read(source, task.options)
         _check_fits_float32(recording)
         facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz)
     except _SPOILT as error:
@@ -971,15 +890,13 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             list(source.sensors),
             [[span.start_s, span.end_s, span.label] for span in source.label_spans],
         ],
-        "arguments": [dict(task.reading), task.sample_rate_hz, _plain(task.cut)],
+        "arguments": [
+            {name: getattr(task.options, name) for name in _PART_OPTIONS},
+            [step.to_dict() for step in task.cut.steps],
+            task.sample_rate_hz,
+        ],
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-
-
-def _plain(cut: CutPlan) -> dict[str, Any]:
-    return {f.name: getattr(cut, f.name) for f in fields(cut)} | {
-        "steps": [step.to_dict() for step in cut.steps]
-    }
 
 
 def _check_fits_float32(recording: Recording) -> None:

@@ -7,6 +7,7 @@ from sensorseq._lazy import lazy_names
 if TYPE_CHECKING:
     from sensorseq.preprocessing.augment import Augmentation
     from sensorseq.preprocessing.leakage import find_leakage
+    from sensorseq.preprocessing.options import PreparationOptions
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.resample import StreamResampler
     from sensorseq.preprocessing.splitters import (
@@ -31,6 +32,7 @@ __all__ = [
     "ClassBalancer",
     "GroupBalancedKFold",
     "GroupBalancedShuffleSplit",
+    "PreparationOptions",
     "PreparePipeline",
     "Resampler",
     "SignalSteps",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "ClassBalancer": "transformers",
         "GroupBalancedKFold": "splitters",
         "GroupBalancedShuffleSplit": "splitters",
+        "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
         "Resampler": "transformers",
         "SignalSteps": "step_transformer",

@@ -1,7 +1,7 @@
 """Cut one recording into windows, by rules that do not depend on other recordings."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, SensorseqError
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.engine import check_engine
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.preprocessing.steps import Step, StepChain, make_step
 from sensorseq.preprocessing.window import (
@@ -27,7 +27,12 @@ SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps 
 class CutPlan:
     """Channels, rate, steps and windows: the processing applied to every recording.
 
-    The fields are the arguments of `PreparePipeline` with the same names.
+    Parameters
+    ----------
+    options : PreparationOptions
+        Those of input, resample, window and `random_state` are used.
+    steps : tuple of Step
+        The steps of the options, or those derived.
 
     Raises
     ------
@@ -35,49 +40,35 @@ class CutPlan:
         If a value is invalid.
     """
 
-    window_s: float
-    hop_s: float | None = None
-    sample_rate_hz: float | None = None
-    max_gap_s: float | None = None
-    resample_engine: str = "polyphase"
-    attenuation_db: float = ATTENUATION_DB
-    channels: tuple[str, ...] | None = None
-    steps: tuple[Step, ...] = ()
-    label_rule: str = "whole"
-    min_purity: float | None = None
-    short: str = "drop"
-    train_hop_s: float | None = None
-    train_phase: str = "grid"
-    random_state: int = 0
-
-    def __post_init__(self) -> None:
-        check_positive("window_s", self.window_s)
-        if self.sample_rate_hz is not None:
-            check_positive("sample_rate_hz", self.sample_rate_hz)
-        for name in ("hop_s", "max_gap_s", "train_hop_s"):
-            if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
-        check_engine(self.resample_engine, self.attenuation_db)
-        check_window_choices(self.label_rule, self.min_purity, self.short, self.train_phase)
-        if isinstance(self.channels, str):
-            raise ArgumentError(f"channels={self.channels!r} is a string; give a list of names.")
-        if self.channels is not None:
-            object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "steps", make_steps(self.steps))
+    options: PreparationOptions
+    steps: tuple[Step, ...]
 
     @classmethod
-    def of(cls, arguments: dict[str, Any]) -> "CutPlan":
-        """Return the plan with those of the arguments that it uses."""
-        return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
+    def of(cls, options: PreparationOptions) -> "CutPlan":
+        """Return the plan for checked options."""
+        check_positive("window_s", options.window_s)
+        if options.sample_rate_hz is not None:
+            check_positive("sample_rate_hz", options.sample_rate_hz)
+        for name in ("hop_s", "max_gap_s", "train_hop_s"):
+            if getattr(options, name) is not None:
+                check_positive(name, getattr(options, name))
+        check_engine(options.resample_engine, options.attenuation_db)
+        check_window_choices(
+            options.label_rule, options.min_purity, options.short, options.train_phase
+        )
+        if isinstance(options.channels, str):
+            raise ArgumentError(f"channels={options.channels!r} is a string; give a list of names.")
+        return cls(options, make_steps(options.steps))
 
     @property
     def cuts_training_anew(self) -> bool:
         """Whether training windows are cut separately."""
-        return self.train_hop_s is not None or self.train_phase != "grid"
+        return self.options.train_hop_s is not None or self.options.train_phase != "grid"
 
     def select(self, recording: Recording) -> Recording:
         """Return the recording with the channels the plan names, in its order."""
-        return recording if self.channels is None else recording.select(self.channels)
+        channels = self.options.channels
+        return recording if channels is None else recording.select(channels)
 
     def window_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
@@ -85,7 +76,7 @@ class CutPlan:
 
     def window_samples(self, sample_rate_hz: float) -> int:
         """Return the samples per window at that resampling rate."""
-        return window_samples(self.window_s, self.window_rate_hz(sample_rate_hz))
+        return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
         """Resample a recording and apply the steps to its pieces.
@@ -96,9 +87,9 @@ class CutPlan:
         pieces = resample_recording(
             recording,
             sample_rate_hz,
-            self.max_gap_s,
-            engine=self.resample_engine,
-            attenuation_db=self.attenuation_db,
+            self.options.max_gap_s,
+            engine=self.options.resample_engine,
+            attenuation_db=self.options.attenuation_db,
         )
         if not pieces:
             channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
@@ -119,12 +110,13 @@ class CutPlan:
         self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
     ) -> WindowSet:
         """Cut pieces into windows on the grid; see `window_recordings`."""
-        return self._cut(pieces, sample_rate_hz, self.hop_s, "grid", check_classes)
+        return self._cut(pieces, sample_rate_hz, self.options.hop_s, "grid", check_classes)
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
         """Cut pieces into training windows; there may be none."""
-        hop_s = self.hop_s if self.train_hop_s is None else self.train_hop_s
-        return self._cut(pieces, sample_rate_hz, hop_s, self.train_phase, False)
+        options = self.options
+        hop_s = options.hop_s if options.train_hop_s is None else options.train_hop_s
+        return self._cut(pieces, sample_rate_hz, hop_s, self.options.train_phase, False)
 
     def _cut(
         self,
@@ -136,14 +128,14 @@ class CutPlan:
     ) -> WindowSet:
         return window_recordings(
             pieces,
-            self.window_s,
+            self.options.window_s,
             hop_s,
             sample_rate_hz=self.window_rate_hz(sample_rate_hz),
-            label_rule=self.label_rule,
-            min_purity=self.min_purity,
-            short=self.short,
+            label_rule=self.options.label_rule,
+            min_purity=self.options.min_purity,
+            short=self.options.short,
             phase=phase,
-            random_state=self.random_state,
+            random_state=self.options.random_state,
             check_classes=check_classes,
         )
 
@@ -156,7 +148,9 @@ class CutPlan:
         ``phase="zero"``; the maximum over recordings with these rates and channels.
         """
         resampling = [
-            StreamResampler(rate, sample_rate_hz, 1, attenuation_db=self.attenuation_db).latency_s
+            StreamResampler(
+                rate, sample_rate_hz, 1, attenuation_db=self.options.attenuation_db
+            ).latency_s
             for rate in set(rates_hz)
             if abs(rate / sample_rate_hz - 1) > SAME_RATE
         ]

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.near_duplicates import near_duplicates
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
 from sensorseq.preprocessing.time_split import near_in_time, rows_of
@@ -243,8 +244,7 @@ class _Check:
         rate = windows.sample_rate_hz
         self.window_s = None if rate is None else windows.n_timesteps / rate
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
-        configured = windows.provenance.get("configuration") or {}
-        chosen = (configured.get("split") or {}).get("by")
+        chosen = PreparationOptions.recorded(windows.provenance).split_by
         # The windows were split by recording on request, and no other split is given here.
         self.is_by_recording = chosen == "recording" and all(
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))

@@ -4,7 +4,7 @@ The scaler and the balance use only the training part. Shared by preparation in 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_fractions, split_by_group
 from sensorseq.preprocessing.split_summary import describe_split
@@ -48,7 +49,10 @@ class WindowTable:
 class LearnPlan:
     """Split, scale and balance: the processing that depends on all recordings.
 
-    The fields are the arguments of `PreparePipeline` with the same names.
+    Parameters
+    ----------
+    options : PreparationOptions
+        Those of split, scale and balance are used.
 
     Raises
     ------
@@ -56,61 +60,54 @@ class LearnPlan:
         If a value is invalid, or balancing is requested without a split.
     """
 
-    split: tuple[float, ...] | None = (0.6, 0.2, 0.2)
-    split_by: str = "group"
-    embargo_s: float | None = None
-    scale: str | None = "standard"
-    scale_per: str = "all"
-    rated: Mapping[str, float] | None = None
-    balance: str | None = None
-    max_per_recording: int | float | None = None
-    augmentation: Mapping[str, Any] | None = None
-    random_state: int = 0
+    options: PreparationOptions
 
     def __post_init__(self) -> None:
-        if self.split is not None:
-            check_fractions(self.split)
-            object.__setattr__(self, "split", tuple(float(share) for share in self.split))
-        check_choice("split_by", self.split_by, SPLIT_BY)
-        if self.embargo_s is not None:
-            if self.split_by != "time":
+        options = self.options
+        if options.split is not None:
+            check_fractions(options.split)
+        check_choice("split_by", options.split_by, SPLIT_BY)
+        if options.embargo_s is not None:
+            if options.split_by != "time":
                 raise ArgumentError(
-                    f"embargo_s={self.embargo_s!r} only applies to a split by time; use"
+                    f"embargo_s={options.embargo_s!r} only applies to a split by time; use"
                     ' split_by="time", or remove embargo_s.'
                 )
-            if self.embargo_s != 0:
-                check_positive("embargo_s", self.embargo_s)
-        if self.scale is not None:
-            check_choice("scale", self.scale, (*KINDS, PHYSICAL))
-        check_per(self.scale_per, self.scale)
-        if (self.rated is None) == (self.scale == PHYSICAL):
+            if options.embargo_s != 0:
+                check_positive("embargo_s", options.embargo_s)
+        if options.scale is not None:
+            check_choice("scale", options.scale, (*KINDS, PHYSICAL))
+        check_per(options.scale_per, options.scale)
+        if (options.rated is None) == (options.scale == PHYSICAL):
             raise ArgumentError(
                 'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'
                 " configuration file, rated is a key of section [scale]."
             )
-        if self.balance is not None:
-            check_choice("balance", self.balance, STRATEGIES)
-            if self.split is None:
+        if options.balance is not None:
+            check_choice("balance", options.balance, STRATEGIES)
+            if options.split is None:
                 raise ArgumentError(
-                    f"balance={self.balance!r} needs a split: only training windows may be"
+                    f"balance={options.balance!r} needs a split: only training windows may be"
                     " balanced."
                 )
-        elif self.max_per_recording is not None:
+        elif options.max_per_recording is not None:
             raise ArgumentError(
-                f"max_per_recording={self.max_per_recording!r} needs `balance`, which is not given."
+                f"max_per_recording={options.max_per_recording!r} needs `balance`, which is not"
+                " given."
             )
-        if self.augmentation is not None:
-            make_augmentation(self.augmentation)
-            if self.balance != "oversample":
+        if options.augmentation is not None:
+            make_augmentation(options.augmentation)
+            if options.balance != "oversample":
                 raise ArgumentError(
                     "augmentation changes the copies made by oversampling; it needs"
-                    f' balance="oversample", but balance is {self.balance!r}.'
+                    f' balance="oversample", but balance is {options.balance!r}.'
                 )
 
-    @classmethod
-    def of(cls, arguments: dict[str, Any]) -> "LearnPlan":
-        """Return the plan with those of the arguments that it uses."""
-        return cls(**{f.name: arguments[f.name] for f in fields(cls) if f.name in arguments})
+    @property
+    def split(self) -> tuple[float, ...] | None:
+        """Shares of train, validation and test."""
+        split = self.options.split
+        return None if split is None else tuple(float(share) for share in split)
 
     def assign_parts(
         self, table: WindowTable, window_s: float, lookahead_s: float
@@ -133,8 +130,10 @@ class LearnPlan:
         """
         if self.split is None:
             return None
-        if self.split_by == "time":
-            embargo_s = window_s + lookahead_s if self.embargo_s is None else self.embargo_s
+        if self.options.split_by == "time":
+            embargo_s = (
+                window_s + lookahead_s if self.options.embargo_s is None else self.options.embargo_s
+            )
             if embargo_s < lookahead_s:
                 raise SplitError(
                     f"embargo_s={embargo_s:g} is shorter than the {lookahead_s:.3g} s that"
@@ -147,9 +146,9 @@ class LearnPlan:
             )
         return split_by_group(
             table.y,
-            table.recording_id if self.split_by == "recording" else table.groups,
+            table.recording_id if self.options.split_by == "recording" else table.groups,
             self.split,
-            self.random_state,
+            self.options.random_state,
         )
 
     def fit_scaler(
@@ -177,8 +176,8 @@ class LearnPlan:
         """
         if split is None:
             return None
-        if self.augmentation is not None:  # its channels are known only now
-            make_augmentation(self.augmentation).with_indices(len(channels), channels)
+        if self.options.augmentation is not None:  # its channels are known only now
+            make_augmentation(self.options.augmentation).with_indices(len(channels), channels)
         train = np.flatnonzero(split == "train")
 
         def scaler_of(rows: NDArray[np.int64]) -> Scaler:
@@ -189,16 +188,16 @@ class LearnPlan:
                     at += len(block)
 
             return fit_scaler_to_blocks(
-                with_lengths, self.scale, rated=self.rated, channels=channels
+                with_lengths, self.options.scale, rated=self.options.rated, channels=channels
             )
 
-        if self.scale_per == "all":
+        if self.options.scale_per == "all":
             return scaler_of(train)
-        keys = table.recording_id if self.scale_per == "recording" else table.groups
-        rows_of = rows_by_key(keys[train], len(train), self.scale_per)
+        keys = table.recording_id if self.options.scale_per == "recording" else table.groups
+        rows_of = rows_by_key(keys[train], len(train), self.options.scale_per)
         return KeyedScaler(
-            str(self.scale),
-            self.scale_per,
+            str(self.options.scale),
+            self.options.scale_per,
             {key: scaler_of(train[rows]) for key, rows in rows_of.items()},
             len(channels),
         )
@@ -210,20 +209,20 @@ class LearnPlan:
         if split is None:
             return None
         train = np.flatnonzero(split == "train")
-        if self.balance is None:
+        if self.options.balance is None:
             return train
         if table.y is None:
             raise RecordingError(
-                f"balance={self.balance!r} needs labels, but the recordings have none."
+                f"balance={self.options.balance!r} needs labels, but the recordings have none."
             )
         try:
             chosen = balance_indices(
                 table.y[train],
                 table.groups[train],
-                self.balance,
-                self.random_state,
+                self.options.balance,
+                self.options.random_state,
                 recording_id=table.recording_id[train],
-                max_per_recording=self.max_per_recording,
+                max_per_recording=self.options.max_per_recording,
             )
         except WindowError as error:
             error.add_note("in the training part")
@@ -234,7 +233,7 @@ class LearnPlan:
         """Return how even the parts are, as plain values, before training windows are recut."""
         if split is None:
             return {}
-        together = table.groups if self.split_by == "group" else table.recording_id
+        together = table.groups if self.options.split_by == "group" else table.recording_id
         return {"split": _plain(describe_split(table.y, together, split, self.split).to_dict())}
 
 
