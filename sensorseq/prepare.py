@@ -26,16 +26,14 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
-from sensorseq.preprocessing.class_fate import Fate, check_class_fates
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     naming_file,
     read_configuration,
 )
-from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.copies import window_keys
 from sensorseq.preprocessing.derive import DERIVE, channel_rates
-from sensorseq.preprocessing.label_rules import MIN_PURITY
-from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
+from sensorseq.preprocessing.label_rules import MIN_PURITY, Fate, check_class_fates
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, takes_options
 from sensorseq.preprocessing.pipeline import (
     PreparePipeline,
@@ -44,7 +42,13 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
-from sensorseq.preprocessing.shared_stretches import window_keys
+from sensorseq.preprocessing.plan import (
+    CutPlan,
+    WindowTable,
+    check_training_anew,
+    describe_cut,
+    describe_scaler,
+)
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.benchmark import alternate, summarize
-from sensorseq.preprocessing.moments import ChannelMoments
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
 from sensorseq.preprocessing.window import make_windows, scaled_windows
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100

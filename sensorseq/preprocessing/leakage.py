@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
-from sensorseq.preprocessing.near_duplicates import near_duplicates
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
-from sensorseq.preprocessing.time_split import near_in_time, rows_of
+from sensorseq.preprocessing.split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3

@@ -330,7 +330,7 @@ class PreparationOptions:
         given: dict[str, Any] = {"window_s": math.nan}
         for name, option in OPTIONS.items():
             section = sections.get(option.section) or {}
-            value = section if option.section == "steps" else section.get(option.key)
+            value = (section or None) if option.section == "steps" else section.get(option.key)
             if value is not None:
                 given[name] = None if name in CAN_BE_OFF and value == "none" else value
         return cls(**given)

@@ -19,7 +19,6 @@ from sensorseq.preprocessing.configuration import (
     naming_file,
     read_configuration,
 )
-from sensorseq.preprocessing.cut import CutPlan, describe_cut, make_steps
 from sensorseq.preprocessing.derive import (
     DERIVE,
     DerivedSteps,
@@ -27,18 +26,21 @@ from sensorseq.preprocessing.derive import (
     derive_steps,
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.learn import (
-    LearnPlan,
-    WindowTable,
-    check_training_anew,
-    describe_scaler,
-)
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
     PreparationOptions,
     document_options,
     takes_options,
+)
+from sensorseq.preprocessing.plan import (
+    CutPlan,
+    LearnPlan,
+    WindowTable,
+    check_training_anew,
+    describe_cut,
+    describe_scaler,
+    make_steps,
 )
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Channel, Recording, sample_rate_of

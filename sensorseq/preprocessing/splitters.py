@@ -9,11 +9,13 @@ from sklearn.model_selection import BaseCrossValidator
 
 from sensorseq.errors import ArgumentError, SplitError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_random_state
-from sensorseq.preprocessing.split import assign_groups, draw_assignment, share_out
-from sensorseq.preprocessing.time_split import (
+from sensorseq.preprocessing.split import (
+    assign_groups,
     check_reach,
     check_times,
+    draw_assignment,
     near_in_time,
+    share_out,
     time_blocks,
 )
 from sensorseq.windows import WindowSet

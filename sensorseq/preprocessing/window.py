@@ -18,12 +18,13 @@ from sensorseq.preprocessing._checks import (
     check_random_state,
     check_rate,
 )
-from sensorseq.preprocessing.class_fate import Fate, check_class_fates
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
     MIN_PURITY,
     UNLABELLED,
+    Fate,
     Stretch,
+    check_class_fates,
     choose_labels,
     empty_spans,
     stretches_of,

@@ -22,7 +22,7 @@ from sensorseq.preprocessing.augment import (
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.preprocessing.time_split import check_times, near_in_time
+from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.storage.stored_windows import StoredWindows, stored_windows
 from sensorseq.training.inputs import Sequences
@@ -258,7 +258,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.time_split.split_by_time."
+                " between the parts, see sensorseq.preprocessing.split.split_by_time."
             )
 
 
