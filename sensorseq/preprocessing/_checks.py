@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.errors import ArgumentError, SensorseqError, SignalError, WindowError
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 
@@ -55,6 +55,21 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+
+
+def check_per_window(
+    name: str,
+    values: ArrayLike | None,
+    n_windows: int,
+    error: type[SensorseqError] = WindowError,
+) -> NDArray[Any] | None:
+    """Return one value for each window as an array; None if there are none."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (n_windows,):
+        raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
+    return array
 
 
 def as_windows(X: ArrayLike) -> NDArray[np.floating]:

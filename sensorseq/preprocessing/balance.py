@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
 
 KINDS = ("balanced", "effective_number")  # of class weights
 BETA = 0.999
@@ -71,8 +71,8 @@ def balance_indices(
     check_choice("strategy", strategy, STRATEGIES)
     rng = check_random_state(random_state)
     labels = _check_labels(y)
-    recording = _check_per_window("recording_id", recording_id, len(labels))
-    group = _check_per_window("groups", groups, len(labels))
+    recording = check_per_window("recording_id", recording_id, len(labels))
+    group = check_per_window("groups", groups, len(labels))
     if group is None:
         group = np.zeros(len(labels), np.int64) if recording is None else recording
     classes, class_index = np.unique(labels, return_inverse=True)
@@ -133,17 +133,6 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
     if labels.ndim != 1 or not labels.size:
         raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), at least one.")
     return labels
-
-
-def _check_per_window(name: str, values: ArrayLike | None, n_windows: int) -> NDArray[Any] | None:
-    if values is None:
-        return None
-    array = np.asarray(values)
-    if array.shape != (n_windows,):
-        raise WindowError(
-            f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},)."
-        )
-    return array
 
 
 def _reachable(
@@ -273,9 +262,7 @@ def class_weights(
        Number of Samples*, CVPR 2019.
     """
     check_choice("kind", kind, KINDS)
-    labels = np.asarray(y)
-    if labels.ndim != 1 or not labels.size:
-        raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), at least one.")
+    labels = _check_labels(y)
     weight = _check_sample_weight(sample_weight, len(labels))
     classes, class_index = np.unique(labels, return_inverse=True)
     counts = np.bincount(class_index, weights=weight, minlength=len(classes))
@@ -312,10 +299,7 @@ def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDA
         weight = np.asarray(sample_weight, np.float64)
     except (TypeError, ValueError) as error:
         raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
-    if weight.shape != (n_windows,):
-        raise WindowError(
-            f"sample_weight has shape {weight.shape}; {n_windows} windows need ({n_windows},)."
-        )
+    check_per_window("sample_weight", weight, n_windows)
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if wrong.size:
         row = int(wrong[0])

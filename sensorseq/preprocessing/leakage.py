@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing._checks import check_per_window
 from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
@@ -739,8 +740,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     if given is None:
         return []
     part = np.asarray(given, dtype="<U10")
-    if part.shape != (n_windows,):
-        raise WindowError(f"split has shape {part.shape}; {n_windows} windows need ({n_windows},).")
+    check_per_window("split", part, n_windows)
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})
     if unknown:
         raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")

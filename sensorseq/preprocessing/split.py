@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing._checks import RandomState, check_positive, check_random_state
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_per_window,
+    check_positive,
+    check_random_state,
+)
 from sensorseq.windows import PARTS
 
 _WIDTH = 80
@@ -399,9 +404,8 @@ def split_by_time(
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
     reach = check_reach(window_s, embargo_s)
-    label = np.zeros(len(starts), np.int64) if y is None else np.asarray(y)
-    if label.shape != starts.shape:
-        raise SplitError(f"y has shape {label.shape}; {len(starts)} windows need ({len(starts)},).")
+    label = check_per_window("y", y, len(starts), SplitError)
+    label = np.zeros(len(starts), np.int64) if label is None else label
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
     # A share of 0 has no width between two borders, but rounding may miss the last border.

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing._checks import (
     RandomState,
+    check_per_window,
     check_random_state,
 )
 from sensorseq.preprocessing.augment import (
@@ -436,15 +437,10 @@ class _Given:
             X = np.asarray(X)
             if not X.ndim:
                 raise WindowError(f"X={X!r} is not an array of windows.")
-        arrays = {name: None if v is None else np.asarray(v) for name, v in named.items()}
         labels = None if y is None else np.asarray(y)
         if labels is not None and len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
-        for name, values in arrays.items():
-            if values is not None and values.shape != (len(X),):
-                raise WindowError(
-                    f"{name} has shape {values.shape}; {len(X)} windows need ({len(X)},)."
-                )
+        arrays = {name: check_per_window(name, v, len(X)) for name, v in named.items()}
         train = np.arange(len(X))
         if isinstance(X, WindowSet) and X.split is not None:
             train = np.flatnonzero(X.split == "train")
