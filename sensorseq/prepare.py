@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,6 +319,38 @@ class _PartTask:
     path: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What is known of a recording after cutting it, as its part file keeps it in JSON."""
+
+    recording_id: str
+    group: str
+    labels: list[str]  # of its windows
+    labels_there: list[str | None]  # that the recording has
+    classes: list[Fate]
+    channels: list[str]
+    units: list[str]
+    input_channels: list[str]
+    input_units: list[str]
+    sample_rate_hz: float | None
+    duration_s: float
+    n_samples: int
+    repaired_stamps: dict[str, int] | None = None
+    n_pieces: int
+    n_holes_filled: int
+    n_windows: int
+    dropped_columns: list[str]
+    dropped: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        plain = asdict(self)
+        if self.repaired_stamps is None:
+            del plain["repaired_stamps"]
+        return plain
+
+
 class _Run:
     """One preparation under way."""
 
@@ -389,9 +421,9 @@ class _Run:
     def merge(self, output: Path) -> PreparedSummary:
         """Write the prepared file from the parts, in the order of the recordings."""
         pipeline = self.plan.pipeline
-        kept = self._agreeing([facts for facts in self.facts if facts["n_windows"]])
+        kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         self._check_classes(kept)
-        channels = tuple(kept[0]["channels"])
+        channels = tuple(kept[0].channels)
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
         split = pipeline.learn.assign_parts(
@@ -446,29 +478,29 @@ class _Run:
             fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
         return self._summary(output, columns, kept, copies.found(), fitted)
 
-    def _lookahead_s(self, kept: list[dict[str, Any]]) -> float:
+    def _lookahead_s(self, kept: list[_Facts]) -> float:
         """How far filters look ahead, where a split by time has to know it."""
         pipeline = self.plan.pipeline
         if self.plan.options.split_by != "time":
             return 0.0
-        named = zip(kept[0]["input_channels"], kept[0]["input_units"], strict=True)
-        rates = [one["sample_rate_hz"] for one in kept if one["sample_rate_hz"] is not None]
+        named = zip(kept[0].input_channels, kept[0].input_units, strict=True)
+        rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         return pipeline.cut.lookahead_s(tuple(Channel(*one) for one in named), rates, self.rate)
 
-    def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
-        bare = [one for one in kept if not one["labels"]]
+    def _are_labelled(self, kept: list[_Facts]) -> bool:
+        bare = [one for one in kept if not one.labels]
         if bare and len(bare) < len(kept):
             raise RecordingError(
                 f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
             )
         return not bare
 
-    def _part(self, facts: Mapping[str, Any], channels: tuple[str, ...]) -> "_Part":
+    def _part(self, facts: _Facts, channels: tuple[str, ...]) -> "_Part":
         return _Part(
-            self.folder.path_of(facts["recording_id"]),
-            facts["recording_id"],
-            facts["group"],
-            [facts["channels"].index(name) for name in channels],
+            self.folder.path_of(facts.recording_id),
+            facts.recording_id,
+            facts.group,
+            [facts.channels.index(name) for name in channels],
         )
 
     def _run(
@@ -496,40 +528,40 @@ class _Run:
         self.sources = [source for index, source in enumerate(self.sources) if index in results]
         return {ids[index]: results[index] for index in sorted(results)}
 
-    def _agreeing(self, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _agreeing(self, facts: list[_Facts]) -> list[_Facts]:
         """Keep the recordings with the most common channels; others stop the run or are skipped."""
         if not facts:
             if any(fate["best_share"] or fate["in_spans"] for fate in self._fates()):
                 self._check_fates()  # long enough recordings, whose windows have no label
-            longest = max((one["duration_s"] for one in self.facts), default=0.0)
+            longest = max((one.duration_s for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
                 f" window_s={self.plan.options.window_s:g} s; the longest recording lasts"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
-        usual = Counter(tuple(sorted(one["channels"])) for one in facts).most_common(1)[0][0]
-        model = next(one for one in facts if tuple(sorted(one["channels"])) == usual)
+        usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
+        model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
         kept = []
         for one in facts:
-            if tuple(sorted(one["channels"])) == usual:
+            if tuple(sorted(one.channels)) == usual:
                 kept.append(one)
                 continue
-            dropped = one["dropped_columns"]
+            dropped = one.dropped_columns
             message = (
-                f"{_files_of(one)}: channels {', '.join(one['channels'])}"
+                f"{_files_of(one)}: channels {', '.join(one.channels)}"
                 + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
-                + f"; {_files_of(model)} and most others have {', '.join(model['channels'])}."
+                + f"; {_files_of(model)} and most others have {', '.join(model.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
                 " or, if the files are sensors of one recording, join them with `pair`."
             )
             if not self.skip:
                 raise RecordingError(message)
-            self.failed[one["recording_id"]] = message
+            self.failed[one.recording_id] = message
         return kept
 
-    def _check_classes(self, kept: list[dict[str, Any]]) -> None:
-        left = {label for one in kept for label in one["labels"]}
-        there = {label for one in self.facts for label in one["labels_there"]}
+    def _check_classes(self, kept: list[_Facts]) -> None:
+        left = {label for one in kept for label in one.labels}
+        there = {label for one in self.facts for label in one.labels_there}
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
@@ -539,7 +571,7 @@ class _Run:
             )
 
     def _fates(self) -> list[Fate]:
-        return [fate for one in self.facts for fate in one["classes"]]
+        return [fate for one in self.facts for fate in one.classes]
 
     def _check_fates(self) -> None:
         use = self.plan.options
@@ -559,15 +591,15 @@ class _Run:
 
     def _dropped(self) -> list[dict[str, Any]]:
         pieces = [
-            {"recording_id": one["recording_id"], **piece}
+            {"recording_id": one.recording_id, **piece}
             for one in self.facts
-            if one["recording_id"] not in self.failed
-            for piece in one["dropped"]
+            if one.recording_id not in self.failed
+            for piece in one.dropped
         ]
         whole = [{"recording_id": name, "reason": why} for name, why in self.failed.items()]
         return pieces + whole
 
-    def _provenance(self, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    def _provenance(self, kept: list[_Facts]) -> dict[str, Any]:
         use, derived = self.plan.options, self.plan.pipeline.derived_
         replaced = [_REPLACED] if self.plan.replaces_steps else []
         rate = self.plan.pipeline.cut.window_rate_hz(self.rate)
@@ -577,7 +609,7 @@ class _Run:
             "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,
-            "input_channels": kept[0]["input_channels"],
+            "input_channels": kept[0].input_channels,
             "window": {
                 "window_s": float(use.window_s),
                 "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
@@ -585,7 +617,11 @@ class _Run:
                 "sample_rate_hz": rate,
             },
             "recordings": [
-                {name: value for name, value in one.items() if name not in ("dropped", "classes")}
+                {
+                    name: value
+                    for name, value in one.to_dict().items()
+                    if name not in ("dropped", "classes")
+                }
                 for one in kept
             ],
             "dropped": self._dropped(),
@@ -596,7 +632,7 @@ class _Run:
         self,
         output: Path,
         columns: WindowColumns,
-        kept: list[dict[str, Any]],
+        kept: list[_Facts],
         copies: list[dict[str, Any]],
         fitted: dict[str, int],
     ) -> PreparedSummary:
@@ -610,16 +646,16 @@ class _Run:
             float(columns.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
-            dict(Counter(name for one in self.facts for name in one["dropped_columns"])),
+            dict(Counter(name for one in self.facts for name in one.dropped_columns)),
             self.reused,
             output.stat().st_size,
             columns.provenance.get("split", {}).get("imbalance", ""),
             list(columns.provenance.get("constant_channels", [])),
-            sum(int(one.get("n_holes_filled") or 0) for one in self.facts),
+            sum(int(one.n_holes_filled) for one in self.facts),
             self._repaired(),
             self.rate,
             copies,
-            _range_of(one["sample_rate_hz"] for one in kept),
+            _range_of(one.sample_rate_hz for one in kept),
             fitted,
             list(columns.provenance.get("derived", [])),
         )
@@ -627,7 +663,7 @@ class _Run:
     def _repaired(self) -> dict[str, int]:
         total: Counter[str] = Counter()
         for one in self.facts:
-            total.update(one.get("repaired_stamps") or {})
+            total.update(one.repaired_stamps or {})
         return dict(total)
 
 
@@ -811,7 +847,7 @@ def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
     )
 
 
-def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
+def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
     source = task.source
     files = [
@@ -819,25 +855,24 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
         for relative, path in zip(source.relative_paths, source.paths, strict=True)
     ]
     key = _key(task, files)
-    if (facts := read_part_facts(task.path, key)) is not None:
-        return facts, True
+    if (known := read_part_facts(task.path, key)) is not None:
+        return _Facts(**known), True
     try:
         recording = _read(source, task.options)
         _check_fits_float32(recording)
-        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz)
+        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz, files)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
         if any(str(path) in str(error) for path in source.paths):
             raise
         raise type(error)(f"{where}: {error}") from error
-    facts["sources"] = files
-    write_part(task.path, key, facts, arrays)
+    write_part(task.path, key, facts.to_dict(), arrays)
     return facts, False
 
 
 def _cut(
-    recording: Recording, cut: CutPlan, rate: float
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    recording: Recording, cut: CutPlan, rate: float, sources: list[dict[str, Any]]
+) -> tuple[_Facts, dict[str, NDArray[Any]]]:
     """Return the facts about a recording and its windows, with separate training windows if set."""
     pieces = cut.pieces(recording, rate)
     windows = cut.windows(pieces, rate, check_classes=False)
@@ -845,23 +880,24 @@ def _cut(
     if cut.cuts_training_anew:
         arrays |= _arrays(cut.training_windows(pieces, rate), "train_")
     own_rate = sample_rate_of(recording)
-    facts = {
-        "recording_id": recording.recording_id,
-        "group": recording.group,
-        "labels": [] if windows.y is None else np.unique(windows.y).tolist(),
-        "labels_there": _labels_of(recording),
-        "classes": windows.provenance["classes"],
-        "channels": list(windows.channels),
-        "units": [channel.unit for channel in pieces[0].channels],
-        "input_channels": list(recording.channel_names),
-        "input_units": [channel.unit for channel in recording.channels],
-        "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
-        "duration_s": recording.duration_s,
+    facts = _Facts(
+        recording_id=recording.recording_id,
+        group=recording.group,
+        labels=[] if windows.y is None else np.unique(windows.y).tolist(),
+        labels_there=_labels_of(recording),
+        classes=windows.provenance["classes"],
+        channels=list(windows.channels),
+        units=[channel.unit for channel in pieces[0].channels],
+        input_channels=list(recording.channel_names),
+        input_units=[channel.unit for channel in recording.channels],
+        sample_rate_hz=own_rate if np.isfinite(own_rate) else None,
+        duration_s=recording.duration_s,
         **describe_cut(recording, pieces),
-        "n_windows": len(windows),
-        "dropped_columns": recording.attributes.get("dropped_columns", []),
-        "dropped": windows.provenance["dropped"],
-    }
+        n_windows=len(windows),
+        dropped_columns=cast(list[str], recording.attributes.get("dropped_columns", [])),
+        dropped=windows.provenance["dropped"],
+        sources=sources,
+    )
     return facts, arrays
 
 
@@ -944,5 +980,5 @@ def _without_root(message: str, source: RecordingSource) -> str:
     return message
 
 
-def _files_of(facts: Mapping[str, Any]) -> str:
-    return " + ".join(source["path"] for source in facts["sources"])
+def _files_of(facts: _Facts) -> str:
+    return " + ".join(source["path"] for source in facts.sources)
