@@ -36,9 +36,9 @@ class Option:
     type : type
         Of its value in Python.
     section, key : str
-        Its place in the configuration file.
+        Its place in the configuration file; the key is the name by default.
     toml : type
-        Of its value there.
+        Of its value there; the same by default.
     flag, metavar, help : str
         Of the command; without `help` it is only in the configuration file.
     read : callable, optional
@@ -49,12 +49,17 @@ class Option:
     default: Any
     type: Any
     section: str
-    key: str
-    toml: Any
-    flag: str
-    metavar: str | None
-    help: str
-    read: Callable[[Any], Any] | None
+    key: str = ""
+    toml: Any = None
+    flag: str = ""
+    metavar: str | None = None
+    help: str = ""
+    read: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or self.name)
+        object.__setattr__(self, "toml", self.toml or self.type)
+        object.__setattr__(self, "flag", self.flag or "--" + self.name.replace("_", "-"))
 
     @property
     def of_files(self) -> bool:
@@ -87,19 +92,9 @@ def _shares(split: str) -> list[float] | str:
         ) from error
 
 
-def _option(
-    section: str,
-    default: Any = None,
-    *,
-    key: str = "",
-    toml: Any = None,
-    flag: str = "",
-    metavar: str | None = None,
-    help: str = "",
-    read: Callable[[Any], Any] | None = None,
-) -> Any:
-    place = (section, key, toml, flag, metavar, help, read)
-    return field(default=default, metadata={"place": place})
+def _option(section: str, default: Any = None, **place: Any) -> Any:
+    """Return the field of an option; see `Option` for its place."""
+    return field(default=default, metadata={"section": section, **place})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,30 +331,15 @@ class PreparationOptions:
         return cls(**given)
 
 
-def _options() -> dict[str, Option]:
-    found = {}
-    for each in fields(PreparationOptions):
-        section, key, toml, flag, *rest = each.metadata["place"]
-        dashed = "--" + each.name.replace("_", "-")
-        found[each.name] = Option(
-            each.name,
-            each.default,
-            each.type,
-            section,
-            key or each.name,
-            toml or each.type,
-            flag or dashed,
-            *rest,
-        )
-    return found
-
-
-OPTIONS = _options()
+OPTIONS = {
+    each.name: Option(each.name, each.default, each.type, **each.metadata)
+    for each in fields(PreparationOptions)
+}
 PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.of_files)
 
 
 def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Function], _Function]:
-    """Give a function that takes ``**options`` the signature and the docstring with these options.
+    """Give a function that takes ``**options`` the signature with these options.
 
     Parameters
     ----------
@@ -400,11 +380,11 @@ def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Fu
 
 def document_options(docstring: str | None, names: Iterable[str]) -> str | None:
     """Return a docstring with the entries of these options in place of ``**options``."""
-    entries = re.findall(
-        r"^    \w[\w, ]*(?: :.*)?\n(?:        .*\n)+", PreparationOptions.__doc__ or "", re.M
-    )
+    if docstring is None:
+        return None
+    known = inspect.cleandoc(PreparationOptions.__doc__ or "") + "\n"
+    entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
     wanted = set(names)
-    chosen = [entry for entry in entries if re.split(r"\W", entry.strip())[0] in wanted]
-    return docstring and re.sub(
-        r"^    \*\*options\n(?:        .*\n)+", lambda _: "".join(chosen), docstring, flags=re.M
-    )
+    chosen = [entry for entry in entries if re.split(r"\W", entry)[0] in wanted]
+    own = inspect.cleandoc(docstring)
+    return re.sub(r"^\*\*options\n(?:    .*\n)+", lambda _: "".join(chosen), own, flags=re.M)
