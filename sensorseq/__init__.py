@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from sensorseq.estimator.label_errors import find_label_errors
     from sensorseq.fluctuation.report.report import FluctuationReport
     from sensorseq.preprocessing.pipeline import PreparePipeline
-    from sensorseq.preprocessing.transformers import (
-        ChannelScaler,
-        ClassBalancer,
-        Resampler,
-        Windower,
-    )
+    from sensorseq.preprocessing.recording_transformers import Resampler, Windower
+    from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
     from sensorseq.readers import read_recordings
     from sensorseq.recording import Recording
     from sensorseq.windows import WindowSet
@@ -50,17 +46,17 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "ChannelScaler": "preprocessing.transformers",
-        "ClassBalancer": "preprocessing.transformers",
+        "ChannelScaler": "preprocessing.window_transformers",
+        "ClassBalancer": "preprocessing.window_transformers",
         "FluctuationReport": "fluctuation.report.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
-        "Resampler": "preprocessing.transformers",
+        "Resampler": "preprocessing.recording_transformers",
         "SensorBlendClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",
-        "Windower": "preprocessing.transformers",
+        "Windower": "preprocessing.recording_transformers",
         "find_label_errors": "estimator.label_errors",
         "read_recordings": "readers",
     },

@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -28,11 +29,13 @@ from sensorseq.errors import (
     nearest_known,
     writing,
 )
+from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.evaluation.alternatives import Alternative
 
+_Command = TypeVar("_Command", bound=Callable[..., None])
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
 _UsageError: type[Exception] = next(
@@ -61,30 +64,18 @@ class Kind(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
-TimeColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--time-column",
-        metavar="NAME",
-        help="Column of time stamps in seconds [default: time or time_s].",
-    ),
-]
-Files = Annotated[
-    list[str] | None,
-    typer.Option("--files", metavar="PATTERN", help="File names, such as 'pro_*.csv'; repeatable."),
-]
-Pair = Annotated[
-    str | None,
-    typer.Option(
-        "--pair",
-        metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option("--exclude", metavar="NAME,...", help="Classes or recordings to leave out."),
-]
+
+
+def _flag(name: str) -> Any:
+    """Return the command-line option for an option of preparation."""
+    option = OPTIONS[name]
+    return typer.Option(option.flag, metavar=option.metavar, help=option.help)
+
+
+TimeColumn = Annotated[str | None, _flag("time_column")]
+Files = Annotated[list[str] | None, _flag("files")]
+Pair = Annotated[str | None, _flag("pair")]
+Exclude = Annotated[list[str] | None, _flag("exclude")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Report = Annotated[
     Path | None,
@@ -101,6 +92,26 @@ def _sensorseq(
     if version:
         print(f"sensorseq {importlib.import_module('sensorseq').__version__}")
         raise typer.Exit
+
+
+def _with_options(command: _Command) -> _Command:
+    """Give a command that takes ``**options`` the options of preparation, before its own."""
+    own = signature(command)
+    given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    first = next(i for i, p in enumerate(given) if p.default is not p.empty)
+    options = [
+        Parameter(
+            option.name,
+            Parameter.POSITIONAL_OR_KEYWORD,
+            default=False if option.command_type is bool else None,
+            annotation=Annotated[option.command_type, _flag(option.name)],
+        )
+        for option in OPTIONS.values()
+        if option.help
+    ]
+    parameters = [*given[:first], *options, *given[first:]]
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def _example(*lines: str) -> str:
@@ -136,7 +147,7 @@ def simulate(
     with writing(folder, folder=True), _progress("simulating", quiet=as_json):
         written = write_simulated(
             folder,
-            surfaces=_names(surfaces),
+            surfaces=split_names(surfaces),
             n_robots=robots,
             n_recordings=recordings,
             duration_s=duration_s,
@@ -203,7 +214,7 @@ def inspect(
             files=files,
             pair=pair,
             time_column=time_column,
-            exclude=_names(exclude) or (),
+            exclude=split_names(exclude) or (),
             progress=advance,
         )
     _say(found, format_recordings(found), as_json)
@@ -219,149 +230,13 @@ def inspect(
         "    -o terrain.h5",
     )
 )
+@_with_options
 def prepare(
     source: Annotated[
         Path,
         typer.Argument(metavar="PATH", help="Folder with one folder per class, or a manifest."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
-    files: Files = None,
-    pair: Pair = None,
-    time_column: TimeColumn = None,
-    labels: Annotated[
-        list[str] | None, typer.Option("--labels", metavar="NAME,...", help="Classes to keep.")
-    ] = None,
-    exclude: Exclude = None,
-    channels: Annotated[
-        list[str] | None,
-        typer.Option("--channels", metavar="NAME,...", help="Channels to keep, in this order."),
-    ] = None,
-    sample_rate_hz: Annotated[
-        float | None,
-        typer.Option(
-            "--sample-rate-hz",
-            metavar="HZ",
-            help="Resample to this rate [default: median of the recordings].",
-        ),
-    ] = None,
-    window_s: Annotated[
-        float | None,
-        typer.Option(
-            "--window-s", metavar="S", help="Window length. Required, here or in --config."
-        ),
-    ] = None,
-    hop_s: Annotated[
-        float | None,
-        typer.Option(
-            "--hop-s", metavar="S", help="Step between window starts [default: window-s]."
-        ),
-    ] = None,
-    train_hop_s: Annotated[
-        float | None,
-        typer.Option(
-            "--train-hop-s",
-            metavar="S",
-            help="Step between training windows [default: hop-s].",
-        ),
-    ] = None,
-    derive: Annotated[
-        str | None,
-        typer.Option(
-            "--derive",
-            metavar="HOW",
-            help="auto: add features of motors and inertial sensors by their names; none"
-            " [default: none].",
-        ),
-    ] = None,
-    short: Annotated[
-        str | None,
-        typer.Option(
-            "--short",
-            metavar="HOW",
-            help="Recordings shorter than a window: drop, pad, error [default: drop].",
-        ),
-    ] = None,
-    max_gap_s: Annotated[
-        float | None,
-        typer.Option(
-            "--max-gap-s",
-            metavar="S",
-            help="Longest gap to interpolate across [default: 10 periods].",
-        ),
-    ] = None,
-    repair_stamps: Annotated[
-        bool,
-        typer.Option(
-            "--repair-stamps",
-            help="Sort samples by time and merge those with equal time stamps.",
-        ),
-    ] = False,
-    label_column: Annotated[
-        str | None,
-        typer.Option("--label-column", metavar="NAME", help="Column with a label per sample."),
-    ] = None,
-    label_rule: Annotated[
-        str | None,
-        typer.Option(
-            "--label-rule",
-            metavar="RULE",
-            help="Label of a window with several labels: whole, majority, centre, last"
-            " [default: whole].",
-        ),
-    ] = None,
-    min_purity: Annotated[
-        float | None,
-        typer.Option(
-            "--min-purity",
-            metavar="SHARE",
-            help="Least share of the label in a window, for majority [default: 0.5].",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="SHARES",
-            help="Shares of train,validation,test; or none [default: 0.6,0.2,0.2].",
-        ),
-    ] = None,
-    split_by: Annotated[
-        str | None,
-        typer.Option(
-            "--split-by",
-            metavar="WHAT",
-            help="Keep whole: group or recording; time splits each recording by time"
-            " [default: group].",
-        ),
-    ] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(
-            "--scale",
-            metavar="KIND",
-            help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
-            " [default: standard].",
-        ),
-    ] = None,
-    scale_per: Annotated[
-        str | None,
-        typer.Option(
-            "--scale-per",
-            metavar="WHAT",
-            help="Compute statistics per: all, recording, group [default: all].",
-        ),
-    ] = None,
-    balance: Annotated[
-        str | None,
-        typer.Option(
-            "--balance",
-            metavar="HOW",
-            help="Balance training windows: undersample, oversample, none [default: none].",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of split and balance [default: 0].")
-    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -378,6 +253,7 @@ def prepare(
     ] = "stop",
     as_json: Json = False,
     quiet: Quiet = False,
+    **options: Any,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
@@ -394,33 +270,16 @@ def prepare(
 
     refuse_prepared(source, "give the recordings it was made from, or use `sensorseq train`.")
 
+    given = {
+        name: value if (read := OPTIONS[name].read) is None else read(value)
+        for name, value in options.items()
+        if value not in (None, False)
+    }
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
             source,
             output,
-            files=files,
-            pair=pair,
-            time_column=time_column,
-            labels=_names(labels),
-            exclude=_names(exclude),
-            channels=_names(channels),
-            sample_rate_hz=sample_rate_hz,
-            max_gap_s=max_gap_s,
-            derive=derive,
-            repair_stamps=repair_stamps or None,
-            label_column=label_column,
-            window_s=window_s,
-            hop_s=hop_s,
-            train_hop_s=train_hop_s,
-            short=short,
-            label_rule=label_rule,
-            min_purity=min_purity,
-            split=_shares(split),
-            split_by=split_by,
-            random_state=seed,
-            scale=scale,
-            scale_per=scale_per,
-            balance=balance,
+            **given,
             config=config,
             jobs=jobs,
             resume=resume,
@@ -982,24 +841,6 @@ def _progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-def _names(given: Sequence[str] | None) -> list[str] | None:
-    """Return the names of an option given once with commas, several times, or both."""
-    if not given:
-        return None
-    return [name.strip() for text in given for name in text.split(",") if name.strip()]
-
-
-def _shares(split: str | None) -> list[float] | str | None:
-    if split is None or split.strip().lower() == "none":
-        return split and "none"
-    try:
-        return [float(share) for share in split.split(",")]
-    except ValueError as error:
-        raise ArgumentError(
-            f"--split {split}: give three shares such as 0.6,0.2,0.2, or none."
-        ) from error
-
-
 def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Read ``name=value`` with values as in TOML; a bare word is text, none is None."""
     read: dict[str, Any] = {}
@@ -1046,9 +887,7 @@ def _prepared_scale(path: Path) -> str | None:
     from sensorseq.storage.prepared import PreparedFile
 
     with PreparedFile(path) as file:
-        configuration = file.columns.provenance.get("configuration") or {}
-    kind = (configuration.get("scale") or {}).get("kind")
-    return None if kind in (None, "none") else str(kind)
+        return PreparationOptions.recorded(file.columns.provenance).scale
 
 
 def _load(path: Path) -> "SensorLSTMClassifier":

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,15 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
-from sensorseq.preprocessing.class_fate import Fate, check_class_fates
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     naming_file,
     read_configuration,
 )
-from sensorseq.preprocessing.cut import CutPlan, describe_cut
+from sensorseq.preprocessing.copies import window_keys
 from sensorseq.preprocessing.derive import DERIVE, channel_rates
-from sensorseq.preprocessing.label_rules import MIN_PURITY
-from sensorseq.preprocessing.learn import WindowTable, check_training_anew, describe_scaler
+from sensorseq.preprocessing.label_rules import MIN_PURITY, Fate, check_class_fates
+from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, takes_options
 from sensorseq.preprocessing.pipeline import (
     PreparePipeline,
     common_rate,
@@ -43,7 +42,13 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
-from sensorseq.preprocessing.shared_stretches import window_keys
+from sensorseq.preprocessing.plan import (
+    CutPlan,
+    WindowTable,
+    check_training_anew,
+    describe_cut,
+    describe_scaler,
+)
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -62,6 +67,12 @@ Progress = Callable[[str, int, int], None]
 how many there are. An exception it raises ends the run."""
 
 _PART_VERSION = 4  # raised when equal arguments no longer give equal windows
+_PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
+    name
+    for name, option in OPTIONS.items()
+    if option.section in ("input", "resample", "window") or name == "random_state"
+    if name not in ("files", "pair", "labels", "exclude", "manifest")
+]
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
@@ -165,48 +176,17 @@ class PreparedSummary:
         return "\n".join(lines)
 
 
+@takes_options(OPTIONS, default=None)
 def prepare(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    files: str | Sequence[str] | None = None,
-    pair: str | None = None,
-    time_column: str | None = None,
-    label_column: str | None = None,
-    labels: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    channels: Sequence[str] | None = None,
-    units: Mapping[str, str] | None = None,
-    manifest: str | os.PathLike[str] | bool | None = None,
-    repair_stamps: bool | None = None,
-    sample_rate_hz: float | None = None,
-    max_gap_s: float | None = None,
-    resample_engine: str | None = None,
-    attenuation_db: float | None = None,
-    steps: Sequence[Any] | None = None,
-    derive: str | None = None,
-    window_s: float | None = None,
-    hop_s: float | None = None,
-    label_rule: str | None = None,
-    min_purity: float | None = None,
-    short: str | None = None,
-    train_hop_s: float | None = None,
-    train_phase: str | None = None,
-    split: Sequence[float] | str | None = None,
-    split_by: str | None = None,
-    embargo_s: float | None = None,
-    random_state: int | None = None,
-    scale: str | None = None,
-    scale_per: str | None = None,
-    rated: Mapping[str, float] | None = None,
-    balance: str | None = None,
-    max_per_recording: int | float | None = None,
-    augmentation: Mapping[str, Any] | None = None,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
     resume: bool = False,
     on_error: str = "stop",
     progress: Progress | None = None,
+    **options: Any,
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
@@ -221,38 +201,8 @@ def prepare(
         The prepared file. An existing file is replaced once the new one is complete. Finished
         recordings are kept in ``<output>.parts/`` until the end, so the run needs disk space for
         twice the file's size.
-    files, pair, labels, exclude, manifest
-        Which recordings to use; see `readers.find_recordings`.
-    time_column : str, optional
-        Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
-        default.
-    label_column : str, optional
-        Column with the label of each sample, for recordings whose label changes.
-    units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; some steps
-        select channels by unit.
-    repair_stamps : bool, optional
-        Sort samples by time, merge those with equal time stamps, and count both. False by
-        default: such samples are then an error.
-    sample_rate_hz : float, optional
-        Common rate; by default the median of the recordings' median rates (with several sensors,
-        the rate of the fastest).
-    window_s : float
-        Length of a window in seconds; required, here or in `config`.
-    split : sequence of 3 floats or "none", optional
-        Shares of train, validation and test; (0.6, 0.2, 0.2) by default. Use "none" for
-        recordings that will only be predicted.
-    derive : {"auto", "none"}, optional
-        auto: choose the steps by the names, units and rates of channels, instead of those of
-        `config`; see `sensorseq.preprocessing.derive.derive_steps`. The file stores the steps.
-    scale, balance : str, optional
-        As in `PreparePipeline`; "none" turns it off.
-    channels, max_gap_s, resample_engine, attenuation_db, steps, hop_s, label_rule, min_purity, \
-    short, train_hop_s, train_phase, split_by, embargo_s, random_state, scale_per, rated, \
-    max_per_recording, augmentation
-        See `PreparePipeline` for meaning and defaults.
     config : path-like or PrepareConfiguration, optional
-        Sets every argument above that is None; see `read_configuration`.
+        Sets every option that is None; see `read_configuration`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     resume : bool, default=False
@@ -262,6 +212,11 @@ def prepare(
         skip: leave out recordings that cannot be used, and list the reasons in `dropped`.
     progress : callable, optional
         See `Progress`.
+    **options
+        The fields of `PreparationOptions`, for meaning and defaults see there; ``window_s`` is
+        required, here or in `config`. ``split="none"``, ``derive="none"``, ``scale="none"`` and
+        ``balance="none"`` turn them off, whatever `config` says; ``derive="auto"`` replaces its
+        steps.
 
     Returns
     -------
@@ -278,50 +233,22 @@ def prepare(
     PreparedFileError
         If the file cannot be written, or another run is writing it.
     """
-    given = {
-        "files": files,
-        "pair": pair,
-        "time_column": time_column,
-        "label_column": label_column,
-        "labels": labels,
-        "exclude": exclude,
-        "channels": channels,
-        "units": None if units is None else dict(units),
-        "manifest": manifest,
-        "repair_stamps": repair_stamps,
-        "sample_rate_hz": sample_rate_hz,
-        "max_gap_s": max_gap_s,
-        "resample_engine": resample_engine,
-        "attenuation_db": attenuation_db,
-        "steps": steps,
-        "derive": derive,
-        "window_s": window_s,
-        "hop_s": hop_s,
-        "label_rule": label_rule,
-        "min_purity": min_purity,
-        "short": short,
-        "train_hop_s": train_hop_s,
-        "train_phase": train_phase,
-        "split": split,
-        "split_by": split_by,
-        "embargo_s": embargo_s,
-        "random_state": random_state,
-        "scale": scale,
-        "scale_per": scale_per,
-        "rated": rated,
-        "balance": balance,
-        "max_per_recording": max_per_recording,
-        "augmentation": augmentation,
-    }
-    plan = _Plan.of(given, config)
+    plan = _Plan.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise ArgumentError(f"jobs={jobs!r} is not an integer of at least 1.")
     report = progress or (lambda stage, done, total: None)
-    sources = find_recordings(source, **plan.which)
-    learn = plan.pipeline.learn
-    if learn.split is not None and learn.split_by != "time":
-        _check_groups(sources, learn.split, by_recording=learn.split_by == "recording")
+    use = plan.options
+    sources = find_recordings(
+        source,
+        files=use.files,
+        pair=use.pair,
+        labels=use.labels,
+        exclude=use.exclude or (),
+        manifest=use.manifest,
+    )
+    if use.split is not None and use.split_by != "time":
+        _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     with PartFolder(Path(output), keep=resume) as folder, _Workers(jobs) as workers:
         run = _Run(plan, sources, folder, workers, on_error, report)
         run.choose_rate()
@@ -334,10 +261,9 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Plan:
-    """The checked arguments: which recordings to read, and how to process them."""
+    """The checked options, and the pipeline made of them."""
 
-    which: dict[str, Any]
-    reading: dict[str, Any]
+    options: PreparationOptions
     pipeline: PreparePipeline
     replaces_steps: bool  # of the configuration file, by derived ones
 
@@ -366,31 +292,20 @@ class _Plan:
         is_file = isinstance(config, str | os.PathLike)
         with naming_file(config) if is_file else nullcontext():  # type: ignore[arg-type]
             pipeline = PreparePipeline(**pipeline_arguments(use))
-        which = {
-            "files": use.get("files"),
-            "pair": use.get("pair"),
-            "labels": use.get("labels"),
-            "exclude": use.get("exclude", ()),
-            "manifest": use.get("manifest"),
-        }
-        reading = {name: use.get(name) for name in ("time_column", "label_column", "units")}
-        reading["repair_stamps"] = bool(use.get("repair_stamps", False))
-        return cls(which, reading, pipeline, replaced)
+        of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
+        if of_files.get("units") is not None:
+            of_files["units"] = dict(of_files["units"])
+        of_files["repair_stamps"] = bool(use.get("repair_stamps", False))
+        return cls(replace(pipeline.options, **of_files), pipeline, replaced)
 
     @property
     def configuration(self) -> dict[str, Any]:
         """In sections as in a configuration file; nothing of this machine."""
-        sections = self.pipeline.configuration
-        manifest = self.which["manifest"]
-        sections["input"] |= {
-            **{name: self.which[name] for name in ("files", "pair", "labels")},
-            "exclude": list(self.which["exclude"]) or None,
-            "manifest": manifest
-            if manifest is None or isinstance(manifest, bool)
-            else Path(manifest).name,
-            **self.reading,
-        }
-        return sections
+        use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
+        use["exclude"] = list(use["exclude"] or ()) or None
+        if not isinstance(use["manifest"], bool | None):
+            use["manifest"] = Path(use["manifest"]).name
+        return PrepareConfiguration.of(self.pipeline.arguments | use).sections()
 
 
 @dataclass(frozen=True)
@@ -398,10 +313,42 @@ class _PartTask:
     """What a process needs to turn one recording into a part."""
 
     source: RecordingSource
-    reading: Mapping[str, Any]
+    options: PreparationOptions
     cut: CutPlan
     sample_rate_hz: float
     path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What is known of a recording after cutting it, as its part file keeps it in JSON."""
+
+    recording_id: str
+    group: str
+    labels: list[str]  # of its windows
+    labels_there: list[str | None]  # that the recording has
+    classes: list[Fate]
+    channels: list[str]
+    units: list[str]
+    input_channels: list[str]
+    input_units: list[str]
+    sample_rate_hz: float | None
+    duration_s: float
+    n_samples: int
+    repaired_stamps: dict[str, int] | None = None
+    n_pieces: int
+    n_holes_filled: int
+    n_windows: int
+    dropped_columns: list[str]
+    dropped: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        plain = asdict(self)
+        if self.repaired_stamps is None:
+            del plain["repaired_stamps"]
+        return plain
 
 
 class _Run:
@@ -427,14 +374,11 @@ class _Run:
 
     def choose_rate(self) -> None:
         """Choose the common rate: the given one, or from the time stamps alone."""
-        given = self.plan.pipeline.cut.sample_rate_hz
+        given = self.plan.options.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        reading = self.plan.reading
-        tasks = [
-            (source, reading["time_column"], reading["repair_stamps"]) for source in self.sources
-        ]
+        tasks = [(source, self.plan.options) for source in self.sources]
         rates = self._run("rates", _read_rate, tasks)
         self._check_not_all_failed()
         self.rate, self.rate_from = common_rate(rates.values())
@@ -444,10 +388,9 @@ class _Run:
         pipeline = self.plan.pipeline
         if not pipeline.derives:
             return
-        said = {name: value for name, value in self.plan.reading.items() if value is not None}
         for source in self.sources:
             try:
-                recording = read_source(source, channels=pipeline.cut.channels, **said)
+                recording = _read(source, self.plan.options)
             except _SPOILT:
                 if not self.skip:
                     raise
@@ -463,7 +406,7 @@ class _Run:
         tasks = [
             _PartTask(
                 source,
-                self.plan.reading,
+                self.plan.options,
                 cut,
                 self.rate,
                 self.folder.path_of(source.recording_id),
@@ -478,13 +421,13 @@ class _Run:
     def merge(self, output: Path) -> PreparedSummary:
         """Write the prepared file from the parts, in the order of the recordings."""
         pipeline = self.plan.pipeline
-        kept = self._agreeing([facts for facts in self.facts if facts["n_windows"]])
+        kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         self._check_classes(kept)
-        channels = tuple(kept[0]["channels"])
+        channels = tuple(kept[0].channels)
         parts = [self._part(facts, channels) for facts in kept]
         rows = _Rows.of(parts, labelled=self._are_labelled(kept))
         split = pipeline.learn.assign_parts(
-            rows.table, pipeline.cut.window_s, self._lookahead_s(kept)
+            rows.table, self.plan.options.window_s, self._lookahead_s(kept)
         )
         evenness = pipeline.learn.describe_split(split, rows.table)
         if split is not None:
@@ -531,33 +474,33 @@ class _Run:
         )
         fitted: dict[str, int] = {}
         y = rows.table.y
-        if pipeline.learn.balance is not None and sample_indices is not None and y is not None:
+        if self.plan.options.balance is not None and sample_indices is not None and y is not None:
             fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
         return self._summary(output, columns, kept, copies.found(), fitted)
 
-    def _lookahead_s(self, kept: list[dict[str, Any]]) -> float:
+    def _lookahead_s(self, kept: list[_Facts]) -> float:
         """How far filters look ahead, where a split by time has to know it."""
         pipeline = self.plan.pipeline
-        if pipeline.learn.split_by != "time":
+        if self.plan.options.split_by != "time":
             return 0.0
-        named = zip(kept[0]["input_channels"], kept[0]["input_units"], strict=True)
-        rates = [one["sample_rate_hz"] for one in kept if one["sample_rate_hz"] is not None]
+        named = zip(kept[0].input_channels, kept[0].input_units, strict=True)
+        rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         return pipeline.cut.lookahead_s(tuple(Channel(*one) for one in named), rates, self.rate)
 
-    def _are_labelled(self, kept: list[dict[str, Any]]) -> bool:
-        bare = [one for one in kept if not one["labels"]]
+    def _are_labelled(self, kept: list[_Facts]) -> bool:
+        bare = [one for one in kept if not one.labels]
         if bare and len(bare) < len(kept):
             raise RecordingError(
                 f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
             )
         return not bare
 
-    def _part(self, facts: Mapping[str, Any], channels: tuple[str, ...]) -> "_Part":
+    def _part(self, facts: _Facts, channels: tuple[str, ...]) -> "_Part":
         return _Part(
-            self.folder.path_of(facts["recording_id"]),
-            facts["recording_id"],
-            facts["group"],
-            [facts["channels"].index(name) for name in channels],
+            self.folder.path_of(facts.recording_id),
+            facts.recording_id,
+            facts.group,
+            [facts.channels.index(name) for name in channels],
         )
 
     def _run(
@@ -585,40 +528,40 @@ class _Run:
         self.sources = [source for index, source in enumerate(self.sources) if index in results]
         return {ids[index]: results[index] for index in sorted(results)}
 
-    def _agreeing(self, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _agreeing(self, facts: list[_Facts]) -> list[_Facts]:
         """Keep the recordings with the most common channels; others stop the run or are skipped."""
         if not facts:
             if any(fate["best_share"] or fate["in_spans"] for fate in self._fates()):
                 self._check_fates()  # long enough recordings, whose windows have no label
-            longest = max((one["duration_s"] for one in self.facts), default=0.0)
+            longest = max((one.duration_s for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
-                f" window_s={self.plan.pipeline.cut.window_s:g} s; the longest recording lasts"
+                f" window_s={self.plan.options.window_s:g} s; the longest recording lasts"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
-        usual = Counter(tuple(sorted(one["channels"])) for one in facts).most_common(1)[0][0]
-        model = next(one for one in facts if tuple(sorted(one["channels"])) == usual)
+        usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
+        model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
         kept = []
         for one in facts:
-            if tuple(sorted(one["channels"])) == usual:
+            if tuple(sorted(one.channels)) == usual:
                 kept.append(one)
                 continue
-            dropped = one["dropped_columns"]
+            dropped = one.dropped_columns
             message = (
-                f"{_files_of(one)}: channels {', '.join(one['channels'])}"
+                f"{_files_of(one)}: channels {', '.join(one.channels)}"
                 + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
-                + f"; {_files_of(model)} and most others have {', '.join(model['channels'])}."
+                + f"; {_files_of(model)} and most others have {', '.join(model.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
                 " or, if the files are sensors of one recording, join them with `pair`."
             )
             if not self.skip:
                 raise RecordingError(message)
-            self.failed[one["recording_id"]] = message
+            self.failed[one.recording_id] = message
         return kept
 
-    def _check_classes(self, kept: list[dict[str, Any]]) -> None:
-        left = {label for one in kept for label in one["labels"]}
-        there = {label for one in self.facts for label in one["labels_there"]}
+    def _check_classes(self, kept: list[_Facts]) -> None:
+        left = {label for one in kept for label in one.labels}
+        there = {label for one in self.facts for label in one.labels_there}
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
@@ -628,15 +571,15 @@ class _Run:
             )
 
     def _fates(self) -> list[Fate]:
-        return [fate for one in self.facts for fate in one["classes"]]
+        return [fate for one in self.facts for fate in one.classes]
 
     def _check_fates(self) -> None:
-        cut = self.plan.pipeline.cut
+        use = self.plan.options
         check_class_fates(
             self._fates(),
-            window_s=cut.window_s,
-            label_rule=cut.label_rule,
-            min_purity=MIN_PURITY if cut.min_purity is None else cut.min_purity,
+            window_s=use.window_s,
+            label_rule=use.label_rule,
+            min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
         )
 
     def _check_not_all_failed(self) -> None:
@@ -648,33 +591,37 @@ class _Run:
 
     def _dropped(self) -> list[dict[str, Any]]:
         pieces = [
-            {"recording_id": one["recording_id"], **piece}
+            {"recording_id": one.recording_id, **piece}
             for one in self.facts
-            if one["recording_id"] not in self.failed
-            for piece in one["dropped"]
+            if one.recording_id not in self.failed
+            for piece in one.dropped
         ]
         whole = [{"recording_id": name, "reason": why} for name, why in self.failed.items()]
         return pieces + whole
 
-    def _provenance(self, kept: list[dict[str, Any]]) -> dict[str, Any]:
-        cut, derived = self.plan.pipeline.cut, self.plan.pipeline.derived_
+    def _provenance(self, kept: list[_Facts]) -> dict[str, Any]:
+        use, derived = self.plan.options, self.plan.pipeline.derived_
         replaced = [_REPLACED] if self.plan.replaces_steps else []
-        rate = cut.window_rate_hz(self.rate)
+        rate = self.plan.pipeline.cut.window_rate_hz(self.rate)
         return {
             "configuration": self.plan.configuration,
             "versions": versions(),
             "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,
-            "input_channels": kept[0]["input_channels"],
+            "input_channels": kept[0].input_channels,
             "window": {
-                "window_s": float(cut.window_s),
-                "hop_s": float(cut.window_s if cut.hop_s is None else cut.hop_s),
+                "window_s": float(use.window_s),
+                "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
                 "window_samples": self.window_samples,
                 "sample_rate_hz": rate,
             },
             "recordings": [
-                {name: value for name, value in one.items() if name not in ("dropped", "classes")}
+                {
+                    name: value
+                    for name, value in one.to_dict().items()
+                    if name not in ("dropped", "classes")
+                }
                 for one in kept
             ],
             "dropped": self._dropped(),
@@ -685,7 +632,7 @@ class _Run:
         self,
         output: Path,
         columns: WindowColumns,
-        kept: list[dict[str, Any]],
+        kept: list[_Facts],
         copies: list[dict[str, Any]],
         fitted: dict[str, int],
     ) -> PreparedSummary:
@@ -699,16 +646,16 @@ class _Run:
             float(columns.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
-            dict(Counter(name for one in self.facts for name in one["dropped_columns"])),
+            dict(Counter(name for one in self.facts for name in one.dropped_columns)),
             self.reused,
             output.stat().st_size,
             columns.provenance.get("split", {}).get("imbalance", ""),
             list(columns.provenance.get("constant_channels", [])),
-            sum(int(one.get("n_holes_filled") or 0) for one in self.facts),
+            sum(int(one.n_holes_filled) for one in self.facts),
             self._repaired(),
             self.rate,
             copies,
-            _range_of(one["sample_rate_hz"] for one in kept),
+            _range_of(one.sample_rate_hz for one in kept),
             fitted,
             list(columns.provenance.get("derived", [])),
         )
@@ -716,7 +663,7 @@ class _Run:
     def _repaired(self) -> dict[str, int]:
         total: Counter[str] = Counter()
         for one in self.facts:
-            total.update(one.get("repaired_stamps") or {})
+            total.update(one.repaired_stamps or {})
         return dict(total)
 
 
@@ -882,12 +829,25 @@ class _Workers:
             yield index_of[future], future.result
 
 
-def _read_rate(task: tuple[RecordingSource, str | None, bool]) -> float:
-    source, time_column, repair_stamps = task
-    return read_source_rate(source, time_column=time_column, repair_stamps=repair_stamps)
+def _read_rate(task: tuple[RecordingSource, PreparationOptions]) -> float:
+    source, options = task
+    return read_source_rate(
+        source, time_column=options.time_column, repair_stamps=bool(options.repair_stamps)
+    )
 
 
-def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
+def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
+    return read_source(
+        source,
+        channels=options.channels,
+        time_column=options.time_column,
+        label_column=options.label_column,
+        units=options.units,
+        repair_stamps=bool(options.repair_stamps),
+    )
+
+
+def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
     source = task.source
     files = [
@@ -895,26 +855,24 @@ def _make_part(task: _PartTask) -> tuple[dict[str, Any], bool]:
         for relative, path in zip(source.relative_paths, source.paths, strict=True)
     ]
     key = _key(task, files)
-    if (facts := read_part_facts(task.path, key)) is not None:
-        return facts, True
+    if (known := read_part_facts(task.path, key)) is not None:
+        return _Facts(**known), True
     try:
-        said = {name: value for name, value in task.reading.items() if value is not None}
-        recording = read_source(source, channels=task.cut.channels, **said)
+        recording = _read(source, task.options)
         _check_fits_float32(recording)
-        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz)
+        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz, files)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
         if any(str(path) in str(error) for path in source.paths):
             raise
         raise type(error)(f"{where}: {error}") from error
-    facts["sources"] = files
-    write_part(task.path, key, facts, arrays)
+    write_part(task.path, key, facts.to_dict(), arrays)
     return facts, False
 
 
 def _cut(
-    recording: Recording, cut: CutPlan, rate: float
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    recording: Recording, cut: CutPlan, rate: float, sources: list[dict[str, Any]]
+) -> tuple[_Facts, dict[str, NDArray[Any]]]:
     """Return the facts about a recording and its windows, with separate training windows if set."""
     pieces = cut.pieces(recording, rate)
     windows = cut.windows(pieces, rate, check_classes=False)
@@ -922,23 +880,24 @@ def _cut(
     if cut.cuts_training_anew:
         arrays |= _arrays(cut.training_windows(pieces, rate), "train_")
     own_rate = sample_rate_of(recording)
-    facts = {
-        "recording_id": recording.recording_id,
-        "group": recording.group,
-        "labels": [] if windows.y is None else np.unique(windows.y).tolist(),
-        "labels_there": _labels_of(recording),
-        "classes": windows.provenance["classes"],
-        "channels": list(windows.channels),
-        "units": [channel.unit for channel in pieces[0].channels],
-        "input_channels": list(recording.channel_names),
-        "input_units": [channel.unit for channel in recording.channels],
-        "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
-        "duration_s": recording.duration_s,
+    facts = _Facts(
+        recording_id=recording.recording_id,
+        group=recording.group,
+        labels=[] if windows.y is None else np.unique(windows.y).tolist(),
+        labels_there=_labels_of(recording),
+        classes=windows.provenance["classes"],
+        channels=list(windows.channels),
+        units=[channel.unit for channel in pieces[0].channels],
+        input_channels=list(recording.channel_names),
+        input_units=[channel.unit for channel in recording.channels],
+        sample_rate_hz=own_rate if np.isfinite(own_rate) else None,
+        duration_s=recording.duration_s,
         **describe_cut(recording, pieces),
-        "n_windows": len(windows),
-        "dropped_columns": recording.attributes.get("dropped_columns", []),
-        "dropped": windows.provenance["dropped"],
-    }
+        n_windows=len(windows),
+        dropped_columns=cast(list[str], recording.attributes.get("dropped_columns", [])),
+        dropped=windows.provenance["dropped"],
+        sources=sources,
+    )
     return facts, arrays
 
 
@@ -971,15 +930,13 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             list(source.sensors),
             [[span.start_s, span.end_s, span.label] for span in source.label_spans],
         ],
-        "arguments": [dict(task.reading), task.sample_rate_hz, _plain(task.cut)],
+        "arguments": [
+            {name: getattr(task.options, name) for name in _PART_OPTIONS},
+            [step.to_dict() for step in task.cut.steps],
+            task.sample_rate_hz,
+        ],
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-
-
-def _plain(cut: CutPlan) -> dict[str, Any]:
-    return {f.name: getattr(cut, f.name) for f in fields(cut)} | {
-        "steps": [step.to_dict() for step in cut.steps]
-    }
 
 
 def _check_fits_float32(recording: Recording) -> None:
@@ -1023,5 +980,5 @@ def _without_root(message: str, source: RecordingSource) -> str:
     return message
 
 
-def _files_of(facts: Mapping[str, Any]) -> str:
-    return " + ".join(source["path"] for source in facts["sources"])
+def _files_of(facts: _Facts) -> str:
+    return " + ".join(source["path"] for source in facts.sources)

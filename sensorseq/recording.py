@@ -159,7 +159,7 @@ class Recording:
             what = "repeats" if now == before else "goes back"
             raise RecordingError(
                 f"{name}: time {what} at sample {row} ({before:.6f} s, then {now:.6f} s;"
-                f" {backwards.size} such sample(s)). Use preprocessing.stamps.repair_stamps to sort"
+                f" {backwards.size} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
         infinite = np.argwhere(np.isinf(values))

@@ -21,10 +21,9 @@ from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
-from sensorseq.preprocessing.time_split import split_by_time
-from sensorseq.preprocessing.transformers import Augmenter, ChannelScaler, ClassBalancer
+from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.recording import Recording
 from sensorseq.storage.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.windows import WindowSet

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.data_checks.part import Finding, Ints, Part
-from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
+from sensorseq.preprocessing.copies import shared_stretches, window_keys
 
 if TYPE_CHECKING:
     from sensorseq.training.inputs import Sequences  # torch

@@ -9,7 +9,7 @@ from sensorseq.data_checks import Part, check_shares, constant_channels
 from sensorseq.data_checks.leaks import SHARE, TOLERATED
 from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
 from sensorseq.doctor.windows import CheckedWindows
-from sensorseq.preprocessing.shared_stretches import shared_stretches
+from sensorseq.preprocessing.copies import shared_stretches
 
 _NAMED = 5
 

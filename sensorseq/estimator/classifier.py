@@ -70,7 +70,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     class_weight : None, "balanced", "effective_number" or dict, default=None
         Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
         part; ``"effective_number"`` reduces large classes less, see
-        `sensorseq.preprocessing.weights.class_weights`. It does not affect `val_loss`.
+        `sensorseq.preprocessing.balance.class_weights`. It does not affect `val_loss`.
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
         torch's optimizer with that name.
     learning_rate : float, default=3e-3

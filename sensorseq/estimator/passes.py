@@ -142,7 +142,7 @@ class PassesMixin:
         """Count the recordings of further windows as seen, too."""
         if not sets:
             return
-        known = getattr(self, "preparation_", None)
+        known: Preparation | None = getattr(self, "preparation_", None)
         here = describe_preparation(*sets)
         if known is not None:
             for windows in sets:

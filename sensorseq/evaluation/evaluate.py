@@ -23,6 +23,7 @@ from sensorseq.evaluation.metrics import (
 )
 from sensorseq.evaluation.resampling import plain_interval
 from sensorseq.preprocessing.balance import balance_indices
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
 
@@ -174,8 +175,7 @@ def evaluate_test(
     seen = seen_recordings(model.preparation_, test)
     if seen and not include_seen:
         some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
-        configured = windows.provenance.get("configuration") or {}
-        by_time = (configured.get("split") or {}).get("by") == "time"
+        by_time = PreparationOptions.recorded(windows.provenance).split_by == "time"
         way = (
             "These windows are split by time, so every recording is in each part. Use"
             " --include-seen to score later stretches of known recordings; to test on new"
@@ -357,18 +357,16 @@ def _n_recordings(windows: WindowSet) -> int:
 
 def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
     """Balance a training fold as the windows' configuration says for their train part."""
-    configuration = train.provenance.get("configuration") or {}
-    said = configuration.get("balance") or {}
-    strategy = said.get("strategy") or "none"
-    if strategy == "none":
+    options = PreparationOptions.recorded(train.provenance)
+    if options.balance is None:
         return np.arange(len(train))
     return balance_indices(
         _labels(train),
         np.asarray(train.groups),
-        strategy,
+        options.balance,
         seed,
         recording_id=np.asarray(train.recording_id),
-        max_per_recording=said.get("max_per_recording"),
+        max_per_recording=options.max_per_recording,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # how far a quotient of seconds may be from a whole number
@@ -47,16 +48,16 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
     InputError
         If the windows on the grid are not among them.
     """
-    cut = (windows.provenance.get("configuration") or {}).get("window") or {}
-    window_s, train_hop_s = cut.get("window_s"), cut.get("train_hop_s")
-    hop_s = cut.get("hop_s") or window_s
-    if (cut.get("train_phase") or "grid") != "grid":
+    options = PreparationOptions.recorded(windows.provenance)
+    window_s, train_hop_s = options.window_s, options.train_hop_s
+    hop_s = options.hop_s or window_s
+    if options.train_phase != "grid":
         raise InputError(
             "the training windows of this file start at random offsets (train_phase), so windows on"
             " the grid to test a fold on are not among them. Prepare again with"
             ' train_phase = "grid" to use folds.'
         )
-    if train_hop_s is None or window_s is None or hop_s is None or train_hop_s == hop_s:
+    if train_hop_s is None or np.isnan(window_s) or train_hop_s == hop_s:
         return FoldWindows(np.arange(len(windows)))
     times = hop_s / train_hop_s
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:

@@ -20,6 +20,7 @@ from sensorseq.errors import (
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_file, find_recordings, read_source
 from sensorseq.recording import Recording
@@ -134,7 +135,7 @@ def predict_recordings(
         windows = _windows(
             source,
             pipeline,
-            {**reading, "time_column": time_column or reading.get("time_column")},
+            replace(reading, time_column=time_column or reading.time_column),
         )
         seen = _is_seen(model, source)
         predictions.append(
@@ -153,7 +154,7 @@ def predict_recordings(
     return predictions
 
 
-def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]]:
+def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, PreparationOptions]:
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
         raise InputError(
@@ -165,13 +166,13 @@ def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, dict[str, Any]
             "the model was trained on windows that were already scaled, so it cannot scale"
             " recordings in the same way; train it on the unscaled prepared file."
         )
-    return PreparePipeline.for_prediction(preparation), preparation["configuration"]["input"]
+    return PreparePipeline.for_prediction(preparation), PreparationOptions.recorded(preparation)
 
 
-def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
+def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
     """List what a path stands for; a file of several sensors brings its siblings."""
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
-    files, pair = reading.get("files"), reading.get("pair")
+    files, pair = reading.files, reading.pair
     if path.is_dir():
         try:
             return find_recordings(path, files=files, pair=pair)
@@ -193,7 +194,7 @@ def _find(path: Path, reading: dict[str, Any]) -> list[RecordingSource]:
 
 
 def _windows(
-    source: RecordingSource, pipeline: PreparePipeline, reading: dict[str, Any]
+    source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
@@ -201,7 +202,7 @@ def _windows(
         # A robot does not know where labels change: its windows follow time alone.
         return pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
-        seconds = pipeline.cut.window_s
+        seconds = pipeline.options.window_s
         raise WindowError(
             f"{listed}: the model needs windows of {seconds:g} s, and none fits into this recording"
             f" ({error})"
@@ -212,16 +213,18 @@ def _windows(
         raise
 
 
-def _read(source: RecordingSource, pipeline: PreparePipeline, reading: dict[str, Any]) -> Recording:
-    used = pipeline.cut.channels or ()
-    units = {name: unit for name, unit in (reading.get("units") or {}).items() if name in used}
+def _read(
+    source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
+) -> Recording:
+    used = pipeline.options.channels or ()
+    units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     said: dict[str, Any] = {
         "units": units,
-        "time_column": reading.get("time_column"),
-        "channels": pipeline.cut.channels,
-        "repair_stamps": bool(reading.get("repair_stamps")),
+        "time_column": reading.time_column,
+        "channels": pipeline.options.channels,
+        "repair_stamps": bool(reading.repair_stamps),
     }
-    if (label_column := reading.get("label_column")) is not None:
+    if (label_column := reading.label_column) is not None:
         # Said to be labels, the column is no channel that words in it would spoil. A recording to
         # be predicted may be without it: then, and for what else is wrong, it is read plainly.
         with suppress(RecordingError):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing._window_arrays import as_windows, raise_not_finite, valid_steps
+from sensorseq.preprocessing._checks import as_windows, raise_not_finite, valid_steps
 
 _MOST_STEPS = 2**24  # the native loop's own limit
 

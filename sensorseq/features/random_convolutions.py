@@ -16,8 +16,12 @@ from sensorseq.features._checks import (
     check_state,
     raise_not_finite_float32,
 )
-from sensorseq.preprocessing._checks import RandomState, check_random_state
-from sensorseq.preprocessing._window_arrays import check_lengths, valid_steps
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_lengths,
+    check_random_state,
+    valid_steps,
+)
 
 N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9

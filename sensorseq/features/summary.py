@@ -13,7 +13,7 @@ from sensorseq.features._checks import (
     check_count,
     check_state,
 )
-from sensorseq.preprocessing._window_arrays import check_finite, check_lengths
+from sensorseq.preprocessing._checks import check_finite, check_lengths
 
 N_BANDS = 5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -2,26 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq._lazy import lazy_names, moved_modules
 
 if TYPE_CHECKING:
     from sensorseq.preprocessing.augment import Augmentation
     from sensorseq.preprocessing.leakage import find_leakage
+    from sensorseq.preprocessing.options import PreparationOptions
     from sensorseq.preprocessing.pipeline import PreparePipeline
+    from sensorseq.preprocessing.recording_transformers import Resampler, SignalSteps, Windower
     from sensorseq.preprocessing.resample import StreamResampler
     from sensorseq.preprocessing.splitters import (
         BlockedTimeSplit,
         GroupBalancedKFold,
         GroupBalancedShuffleSplit,
     )
-    from sensorseq.preprocessing.step_transformer import SignalSteps
-    from sensorseq.preprocessing.transformers import (
-        Augmenter,
-        ChannelScaler,
-        ClassBalancer,
-        Resampler,
-        Windower,
-    )
+    from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
 
 __all__ = [
     "Augmentation",
@@ -31,6 +26,7 @@ __all__ = [
     "ClassBalancer",
     "GroupBalancedKFold",
     "GroupBalancedShuffleSplit",
+    "PreparationOptions",
     "PreparePipeline",
     "Resampler",
     "SignalSteps",
@@ -43,17 +39,29 @@ __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "Augmentation": "augment",
-        "Augmenter": "transformers",
+        "Augmenter": "window_transformers",
         "BlockedTimeSplit": "splitters",
-        "ChannelScaler": "transformers",
-        "ClassBalancer": "transformers",
+        "ChannelScaler": "window_transformers",
+        "ClassBalancer": "window_transformers",
         "GroupBalancedKFold": "splitters",
         "GroupBalancedShuffleSplit": "splitters",
+        "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
-        "Resampler": "transformers",
-        "SignalSteps": "step_transformer",
+        "Resampler": "recording_transformers",
+        "SignalSteps": "recording_transformers",
         "StreamResampler": "resample",
-        "Windower": "transformers",
+        "Windower": "recording_transformers",
         "find_leakage": "leakage",
+    },
+)
+
+moved_modules(
+    __name__,
+    {
+        "stamps": "regrid",
+        "step_transformer": "recording_transformers",
+        "time_split": "split",
+        "transformers": "recording_transformers window_transformers",
+        "weights": "balance",
     },
 )

@@ -1,9 +1,11 @@
 """Checks of arguments that several steps share; each returns the checked value."""
 
+from typing import Any, NoReturn
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.errors import ArgumentError, SensorseqError, SignalError, WindowError
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 
@@ -53,3 +55,79 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+
+
+def check_per_window(
+    name: str,
+    values: ArrayLike | None,
+    n_windows: int,
+    error: type[SensorseqError] = WindowError,
+) -> NDArray[Any] | None:
+    """Return one value for each window as an array; None if there are none."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (n_windows,):
+        raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
+    return array
+
+
+def as_windows(X: ArrayLike) -> NDArray[np.floating]:
+    """Return X as floats of shape (n_windows, n_timesteps, n_channels)."""
+    windows = np.asarray(X)
+    if windows.ndim == 2:
+        windows = windows[:, :, np.newaxis]
+    if windows.ndim != 3:
+        raise SignalError(
+            f"X has shape {windows.shape}; expected (n_windows, n_timesteps, n_channels), or"
+            " (n_windows, n_timesteps) for one channel."
+        )
+    if windows.dtype.kind not in "fiub":
+        raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
+    return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
+
+
+def check_lengths(
+    windows: NDArray[np.floating], lengths: ArrayLike | None
+) -> NDArray[np.int64] | None:
+    """Return the valid steps of each window, or None when every step is valid."""
+    if lengths is None:
+        return None
+    steps = np.asarray(lengths)
+    n_windows, n_timesteps = windows.shape[:2]
+    if steps.shape != (n_windows,) or steps.dtype.kind not in "iu":
+        raise SignalError(
+            f"lengths has shape {steps.shape} and dtype {steps.dtype}; {n_windows} windows need"
+            f" integers of shape ({n_windows},)."
+        )
+    outside = np.flatnonzero((steps < 0) | (steps > n_timesteps))
+    if outside.size:
+        row = int(outside[0])
+        raise SignalError(f"lengths[{row}] is {steps[row]}; it must be in 0..{n_timesteps}.")
+    return None if (steps == n_timesteps).all() else steps.astype(np.int64)
+
+
+def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> Any:
+    """Return what picks the valid steps out of an array of shape (n_windows, n_timesteps)."""
+    if lengths is None:
+        return slice(None)
+    return np.arange(n_timesteps) < lengths[:, np.newaxis]
+
+
+def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
+    """Raise an error that names the value at a position of the flattened windows."""
+    row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
+    what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
+    raise SignalError(
+        f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
+        " cutting windows (resample_recording), or shorten the window's entry in lengths."
+    )
+
+
+def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | None) -> None:
+    """Raise an error that names the first valid value that is NaN or infinite, if there is one."""
+    bad = ~np.isfinite(windows)
+    if lengths is not None:
+        bad[~valid_steps(windows.shape[1], lengths)] = False
+    if bad.any():
+        raise_not_finite(windows, int(np.flatnonzero(bad)[0]))

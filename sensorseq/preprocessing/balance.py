@@ -1,4 +1,4 @@
-"""Give every class equally many windows; for training windows only."""
+"""Choose training windows so that every class has equally many, or weigh classes and windows."""
 
 import warnings
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
 
+KINDS = ("balanced", "effective_number")  # of class weights
+BETA = 0.999
 STRATEGIES = ("undersample", "oversample")
 
 
@@ -69,8 +71,8 @@ def balance_indices(
     check_choice("strategy", strategy, STRATEGIES)
     rng = check_random_state(random_state)
     labels = _check_labels(y)
-    recording = _check_per_window("recording_id", recording_id, len(labels))
-    group = _check_per_window("groups", groups, len(labels))
+    recording = check_per_window("recording_id", recording_id, len(labels))
+    group = check_per_window("groups", groups, len(labels))
     if group is None:
         group = np.zeros(len(labels), np.int64) if recording is None else recording
     classes, class_index = np.unique(labels, return_inverse=True)
@@ -103,70 +105,12 @@ def balance_indices(
     return np.sort(np.concatenate(chosen))
 
 
-def draw_balanced(
-    y: ArrayLike,
-    n_per_class: int,
-    groups: ArrayLike | None = None,
-    random_state: RandomState = None,
-) -> NDArray[np.int64]:
-    """Draw equally many windows of each class in random order, again for each epoch.
-
-    Unlike a fixed choice by `balance_indices`, this uses all windows of a large class over time.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,)
-        Labels of training windows.
-    n_per_class : int
-        Windows to draw of each class. No window is repeated before all windows of its class have
-        been drawn.
-    groups : array-like of shape (n_windows,), optional
-        Every group of a class is drawn from once before any is drawn from again; windows of a group
-        are equally likely. Without groups, all windows of the class are equally likely.
-    random_state : int, Generator, RandomState or None
-        A Generator continues from epoch to epoch; an int draws the same windows each time.
-
-    Returns
-    -------
-    ndarray of shape (n_classes * n_per_class,), int64
-        Positions in random order, with repeats if a class has fewer windows.
-
-    Raises
-    ------
-    WindowError
-        If there is no window, or `groups` has another length.
-    ArgumentError
-        If `n_per_class` is not an integer of at least 1, or `random_state` is unknown.
-    """
-    labels = _check_labels(y)
-    group = _check_per_window("groups", groups, len(labels))
-    rng = check_random_state(random_state)
-    if not _is_count(n_per_class):
-        raise ArgumentError(f"n_per_class={n_per_class!r} is not an integer of at least 1.")
-    drawn = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        drawn.append(
-            draw_in_rounds(
-                members, int(n_per_class), rng, None if group is None else group[members]
-            )
-        )
-    return rng.permutation(np.concatenate(drawn))
-
-
 def draw_in_rounds(
-    rows: NDArray[np.int64],
-    count: int,
-    rng: np.random.Generator,
-    group: NDArray[Any] | None = None,
+    rows: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw rows without replacement in as many rounds as needed, rotating over their groups."""
-    rounds = -(-count // len(rows))
-    if group is None:
-        drawn = [rng.permutation(rows) for _ in range(rounds)]
-    else:
-        drawn = [_deal_in_fair_turns(rows, group, rng) for _ in range(rounds)]
-    return np.concatenate(drawn or [rows[:0]])[:count]
+    """Draw rows without replacement in as many rounds as needed."""
+    rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate(rounds or [rows[:0]])[:count]
 
 
 def check_max_per_recording(value: Any) -> None:
@@ -189,17 +133,6 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
     if labels.ndim != 1 or not labels.size:
         raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), at least one.")
     return labels
-
-
-def _check_per_window(name: str, values: ArrayLike | None, n_windows: int) -> NDArray[Any] | None:
-    if values is None:
-        return None
-    array = np.asarray(values)
-    if array.shape != (n_windows,):
-        raise WindowError(
-            f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},)."
-        )
-    return array
 
 
 def _reachable(
@@ -276,16 +209,6 @@ def _deal_in_turns(
     return in_turns
 
 
-def _deal_in_fair_turns(
-    members: NDArray[np.int64], group: NDArray[Any], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Do the same, with the groups of each round in random order, independent of their sizes."""
-    order = rng.permutation(len(members))
-    turn = _turns(np.unique(group[order], return_inverse=True)[1])
-    dealt: NDArray[np.int64] = members[order][np.lexsort((rng.random(len(members)), turn))]
-    return dealt
-
-
 def _turns(group_index: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count the rows of the same group before each row."""
     order = np.argsort(group_index, kind="stable")
@@ -293,3 +216,92 @@ def _turns(group_index: NDArray[np.int64]) -> NDArray[np.int64]:
     turn = np.empty(len(group_index), np.int64)
     turn[order] = np.arange(len(group_index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return turn
+
+
+def class_weights(
+    y: ArrayLike,
+    kind: str = "balanced",
+    beta: float = BETA,
+    sample_weight: ArrayLike | None = None,
+) -> dict[Any, float]:
+    """Return a loss weight for each class; the mean over all windows is 1.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_windows,)
+        Labels of the training windows.
+    kind : {"balanced", "effective_number"}, default="balanced"
+        balanced: ``n / (k * count)``, so that every class counts equally [1]_. effective_number:
+        proportional to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
+        each other add less and less information, so large classes are reduced less than by their
+        count.
+    beta : float, default=0.999
+        Only for ``"effective_number"``, from 0 (no weights) to below 1. A class counts as at most
+        ``1 / (1 - beta)`` windows. [2]_ used 0.9 to 0.9999 and found 0.999 or above best for large
+        sets.
+    sample_weight : array-like of shape (n_windows,), optional
+        A window of weight 2 counts as two.
+
+    Returns
+    -------
+    dict of label to float
+        For `class_weight` of an estimator, in the order of the sorted labels.
+
+    Raises
+    ------
+    WindowError
+        If there is no window, or `sample_weight` has the wrong shape, is negative or not finite, or
+        is 0 for a whole class.
+    ArgumentError
+        If `kind` is unknown or `beta` is outside its range.
+
+    References
+    ----------
+    .. [1] G. King, L. Zeng, *Logistic Regression in Rare Events Data*, 2001.
+    .. [2] Y. Cui, M. Jia, T.-Y. Lin, Y. Song, S. Belongie, *Class-Balanced Loss Based on Effective
+       Number of Samples*, CVPR 2019.
+    """
+    check_choice("kind", kind, KINDS)
+    labels = _check_labels(y)
+    weight = _check_sample_weight(sample_weight, len(labels))
+    classes, class_index = np.unique(labels, return_inverse=True)
+    counts = np.bincount(class_index, weights=weight, minlength=len(classes))
+    if not (counts > 0).all():
+        lost = classes.tolist()[int(np.argmin(counts))]
+        raise WindowError(
+            f"class {lost!r}: sample_weight is 0 for all its windows; leave the class out."
+        )
+    return dict(zip(classes.tolist(), weights_of_counts(counts, kind, beta).tolist(), strict=True))
+
+
+def weights_of_counts(
+    counts: NDArray[np.integer[Any]] | NDArray[np.float64], kind: str, beta: float = BETA
+) -> NDArray[np.float64]:
+    """Return `class_weights` by how many windows each class has; 1 for a class of none."""
+    present = counts > 0
+    if kind == "balanced":
+        balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
+        return np.where(present, balanced, 1.0)
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
+        raise ArgumentError(f"beta={beta!r} is not in 0..1 (1 excluded).")
+    if beta == 0:
+        return np.ones(len(counts))
+    # expm1: 1 - beta**count in full precision where beta is close to 1
+    effective = np.expm1(np.where(present, counts, 1) * np.log(beta)) / (beta - 1)
+    weight = np.where(present, 1 / effective, 0.0)
+    return np.where(present, weight * counts.sum() / (weight * counts).sum(), 1.0)
+
+
+def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDArray[np.float64]:
+    if sample_weight is None:
+        return np.ones(n_windows)
+    try:
+        weight = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError) as error:
+        raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
+    check_per_window("sample_weight", weight, n_windows)
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise WindowError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
+    return weight

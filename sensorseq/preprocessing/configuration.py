@@ -7,122 +7,37 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pydantic
 
 from sensorseq.errors import ConfigurationError, SensorseqError, nearest_known
-
-_Texts = list[str]
-
-
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+from sensorseq.preprocessing.options import OPTIONS, SECTIONS, Option
 
 
-class InputSection(_Section):
-    """Which recordings to read, and how; see `readers.find_recordings` and `read_source`."""
+@dataclass(frozen=True)
+class PrepareConfiguration:
+    """The options of preparation that a configuration file sets.
 
-    files: _Texts | None = None
-    pair: str | None = None
-    time_column: str | None = None
-    label_column: str | None = None
-    labels: _Texts | None = None
-    exclude: _Texts | None = None
-    channels: _Texts | None = None
-    units: dict[str, str] | None = None
-    manifest: str | bool | None = None
-    repair_stamps: bool | None = None
+    Parameters
+    ----------
+    given : mapping of str to object
+        The value of each option that is set, by the name of the field of `PreparationOptions`.
 
-
-class ResampleSection(_Section):
-    """Resampling to a common rate; see `preprocessing.resample.resample_recording`."""
-
-    sample_rate_hz: float | None = None
-    max_gap_s: float | None = None
-    engine: str | None = None
-    attenuation_db: float | None = None
-
-
-class DeriveSection(_Section):
-    """Steps chosen by names, units and rates; see `preprocessing.derive.derive_steps`."""
-
-    mode: str | None = None
-
-
-class WindowSection(_Section):
-    """How windows are cut; see `preprocessing.window.window_recordings`."""
-
-    window_s: float | None = None
-    hop_s: float | None = None
-    label_rule: str | None = None
-    min_purity: float | None = None
-    short: str | None = None
-    train_hop_s: float | None = None
-    train_phase: str | None = None
-
-
-class SplitSection(_Section):
-    """Shares of train, validation and test; ``fractions = "none"`` for no split."""
-
-    fractions: list[float] | str | None = None
-    by: str | None = None
-    embargo_s: float | None = None
-    random_state: int | None = None
-
-
-class ScaleSection(_Section):
-    """Statistics stored for the model; ``kind = "none"`` for none. See `fit_scaler`."""
-
-    kind: str | None = None
-    per: str | None = None
-    rated: dict[str, float] | None = None
-
-
-class BalanceSection(_Section):
-    """Choice of training windows; ``strategy = "none"`` for all. See `balance_indices`."""
-
-    strategy: str | None = None
-    max_per_recording: int | float | None = None
-    augmentation: dict[str, int | float | list[Any]] | None = None
-
-
-# Arguments of `prepare` whose key in a section is shorter.
-_RENAMED = {
-    ("resample", "engine"): "resample_engine",
-    ("derive", "mode"): "derive",
-    ("split", "fractions"): "split",
-    ("split", "by"): "split_by",
-    ("scale", "kind"): "scale",
-    ("scale", "per"): "scale_per",
-    ("balance", "strategy"): "balance",
-}
-
-
-class PrepareConfiguration(_Section):
-    """The content of a configuration file; None for keys that are not set.
-
-    `steps` is an array of tables, ``[[steps]]``, in the order they are applied; the keys of each
-    are ``kind`` and the fields of that step, see `preprocessing.steps`. `derive` writes them for
-    you; a prepared file stores the steps, not `derive`.
+        `steps` is an array of tables, ``[[steps]]``, in the order they are applied; the keys of
+        each are ``kind`` and the fields of that step, see `preprocessing.steps`. `derive` writes
+        them for you; a prepared file stores the steps, not `derive`.
     """
 
-    input: InputSection = InputSection()
-    resample: ResampleSection = ResampleSection()
-    derive: DeriveSection = DeriveSection()
-    steps: list[dict[str, Any]] = []
-    window: WindowSection = WindowSection()
-    split: SplitSection = SplitSection()
-    scale: ScaleSection = ScaleSection()
-    balance: BalanceSection = BalanceSection()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keys that are set as keyword arguments of `prepare`."""
-        every: dict[str, Any] = {"steps": self.steps or None}
-        for section, keys in self.model_dump(exclude={"steps"}).items():
-            every |= {_RENAMED.get((section, key), key): value for key, value in keys.items()}
-        return {name: value for name, value in every.items() if value is not None}
+        """Return the options that are set as keyword arguments of `prepare`."""
+        given = {name: value for name, value in self.given.items() if value is not None}
+        return {name: value for name, value in given.items() if name != "steps" or value}
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
@@ -133,33 +48,31 @@ class PrepareConfiguration(_Section):
         ConfigurationError
             If an argument is unknown, or its value is invalid.
         """
-        home = {
-            _RENAMED.get((section, key), key): (section, key)
-            for section, field in cls.model_fields.items()
-            for key in _keys_of(field)
-        }
-        sections: dict[str, Any] = {}
-        for name, value in arguments.items():
-            if name == "steps":
-                sections["steps"] = value
-                continue
-            if name not in home:
-                raise ConfigurationError(f"{name!r} is not an argument.{_known(name, list(home))}")
-            section, key = home[name]
-            sections.setdefault(section, {})[key] = value
-        return make_configuration(sections)
+        for name in arguments:
+            if name not in OPTIONS:
+                raise ConfigurationError(
+                    f"{name!r} is not an argument.{_known(name, list(OPTIONS))}"
+                )
+        return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
+
+    def sections(self) -> dict[str, Any]:
+        """Return every key of every section, as in a configuration file; None if it is not set."""
+        every: dict[str, Any] = {section: {} for section in SECTIONS}
+        for name, option in OPTIONS.items():
+            every[option.section][option.key] = self.given.get(name)
+        every["steps"] = every["steps"]["steps"] or []
+        return every
 
     def to_toml(self) -> str:
         """Return the text of an equivalent configuration file."""
-        tables = [
-            (f"[{section}]", keys) for section, keys in self.model_dump(exclude={"steps"}).items()
-        ]
-        tables[2:2] = [("[[steps]]", step) for step in self.steps]
         lines = []
-        for head, keys in tables:
-            said = {key: value for key, value in keys.items() if value is not None}
-            if said:
-                lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in said.items()), ""]
+        for section, content in self.sections().items():
+            is_table = isinstance(content, dict)
+            head = f"[{section}]" if is_table else f"[[{section}]]"
+            for keys in [content] if is_table else content:
+                said = {key: value for key, value in keys.items() if value is not None}
+                if said:
+                    lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in said.items()), ""]
         return "\n".join(lines)
 
 
@@ -172,10 +85,16 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
         If a section, key or step is unknown (the message names the nearest known one), or a value
         has the wrong type.
     """
-    try:
-        return PrepareConfiguration.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise ConfigurationError(_first_problem(error)) from error
+    for section, keys in content.items():
+        _check_keys(section, keys)
+    given = {}
+    for option in OPTIONS.values():
+        section = content.get(option.section, {})
+        if option.section == "steps":
+            given["steps"] = _check(option, content.get("steps", []))
+        elif option.key in section:
+            given[option.name] = _check(option, section[option.key])
+    return PrepareConfiguration(given)
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
@@ -211,34 +130,52 @@ def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def _first_problem(error: pydantic.ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    # Report an unknown key first: it often causes the other problems.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = [str(part) for part in problem["loc"]]
-    sections = PrepareConfiguration.model_fields
-    if problem["type"] != "extra_forbidden":
-        key = ".".join(part for part in where[:2])
-        why = problem["msg"].lower()
-        if problem["type"] == "model_type":
-            why = f"[{key}] must be a section with keys"
-        return f"{key} = {problem['input']!r} is not valid: {why}."
-    if len(where) == 1:
-        home = [name for name, field in sections.items() if where[0] in _keys_of(field)]
-        if home:
-            return f"key {where[0]!r} belongs in section [{home[0]}]."
-        return f"section [{where[0]}] is not known.{_known(where[0], list(sections))}"
-    section, key = where[0], where[1]
-    keys = _keys_of(sections[section])
-    home = [name for name, field in sections.items() if key in _keys_of(field)]
-    if home:
-        return f"key {key!r} in [{section}] belongs in section [{home[0]}]."
-    return f"key {key!r} in [{section}] is not known.{_known(key, keys)}"
+def _check_keys(section: str, keys: Any) -> None:
+    """Raise if a section, or a key in it, is unknown."""
+    if section not in SECTIONS:
+        if home := _sections_with(section):
+            raise ConfigurationError(f"key {section!r} belongs in section [{home[0]}].")
+        raise ConfigurationError(
+            f"section [{section}] is not known.{_known(section, list(SECTIONS))}"
+        )
+    if section == "steps":
+        return
+    if not isinstance(keys, Mapping):
+        raise ConfigurationError(
+            f"{section} = {keys!r} is not valid: [{section}] must be a section with keys."
+        )
+    known = [option.key for option in OPTIONS.values() if option.section == section]
+    for key in keys:
+        if key not in known:
+            if home := _sections_with(key):
+                raise ConfigurationError(
+                    f"key {key!r} in [{section}] belongs in section [{home[0]}]."
+                )
+            raise ConfigurationError(
+                f"key {key!r} in [{section}] is not known.{_known(key, known)}"
+            )
 
 
-def _keys_of(field: Any) -> list[str]:
-    section = field.annotation
-    return list(section.model_fields) if not get_args(section) else []
+def _sections_with(key: str) -> list[str]:
+    return [o.section for o in OPTIONS.values() if o.key == key and o.section != "steps"]
+
+
+def _check(option: Option, value: Any) -> Any:
+    """Return a value of an option that has the type that it has in a configuration file."""
+    try:
+        return _adapter(option.name).validate_python(value)
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        parts = [option.section, *([] if option.section == "steps" else [option.key])]
+        parts += map(str, problem["loc"])
+        raise ConfigurationError(
+            f"{'.'.join(parts[:2])} = {problem['input']!r} is not valid: {problem['msg'].lower()}."
+        ) from error
+
+
+@cache
+def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(OPTIONS[name].toml | None, config=pydantic.ConfigDict(strict=True))
 
 
 def _known(name: str, names: list[str]) -> str:

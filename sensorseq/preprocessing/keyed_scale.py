@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.preprocessing._window_arrays import as_windows, check_finite, check_lengths
+from sensorseq.preprocessing._checks import as_windows, check_finite, check_lengths
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.windows import WindowSet
 

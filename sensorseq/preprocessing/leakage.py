@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.preprocessing._checks import check_per_window
+from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
-from sensorseq.preprocessing.near_duplicates import near_duplicates
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.shared_stretches import shared_stretches, window_keys
-from sensorseq.preprocessing.time_split import near_in_time, rows_of
+from sensorseq.preprocessing.split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
@@ -243,8 +244,7 @@ class _Check:
         rate = windows.sample_rate_hz
         self.window_s = None if rate is None else windows.n_timesteps / rate
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
-        configured = windows.provenance.get("configuration") or {}
-        chosen = (configured.get("split") or {}).get("by")
+        chosen = PreparationOptions.recorded(windows.provenance).split_by
         # The windows were split by recording on request, and no other split is given here.
         self.is_by_recording = chosen == "recording" and all(
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
@@ -740,8 +740,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     if given is None:
         return []
     part = np.asarray(given, dtype="<U10")
-    if part.shape != (n_windows,):
-        raise WindowError(f"split has shape {part.shape}; {n_windows} windows need ({n_windows},).")
+    check_per_window("split", part, n_windows)
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})
     if unknown:
         raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")

@@ -12,14 +12,13 @@ import scipy
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._checks import check_random_state
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
     naming_file,
     read_configuration,
 )
-from sensorseq.preprocessing.cut import CutPlan, describe_cut, make_steps
 from sensorseq.preprocessing.derive import (
     DERIVE,
     DerivedSteps,
@@ -27,15 +26,23 @@ from sensorseq.preprocessing.derive import (
     derive_steps,
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.learn import (
+from sensorseq.preprocessing.options import (
+    CAN_BE_OFF,
+    PIPELINE_OPTIONS,
+    PreparationOptions,
+    document_options,
+    takes_options,
+)
+from sensorseq.preprocessing.plan import (
+    CutPlan,
     LearnPlan,
     WindowTable,
     check_training_anew,
+    describe_cut,
     describe_scaler,
+    make_steps,
 )
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.steps import Step
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
@@ -50,65 +57,15 @@ class PreparePipeline:
 
     Parameters
     ----------
-    sample_rate_hz : float, optional
-        Common rate of all recordings. By default the median of the recordings' median rates, which
-        is stored in `provenance`.
-    window_s : float
-        Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
-    max_gap_s : float, optional
-        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        See `resample`; streams on the robot use the first.
-    attenuation_db : float, default=90.0
-        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
-    steps : sequence of Step or dict, optional
-        Filters and features between resampling and windows, in this order; see
-        `sensorseq.preprocessing.steps`.
-    derive : {"auto"} or None, default=None
-        auto: choose `steps` by the names, units and rates of the first recording's channels; see
-        `sensorseq.preprocessing.derive.derive_steps`. Cannot be combined with `steps`.
-    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window if the label changes within it; see `window_recordings`.
-    min_purity : float, default=0.5
-        For ``"majority"``: the share of its samples that must have a window's label.
-    short : {"drop", "pad", "error"}, default="drop"
-        A recording shorter than a window is left out and counted, padded, or an error.
-    train_hop_s : float, optional
-        Seconds between the starts of training windows, if they should overlap more than validation
-        and test windows; `hop_s` by default.
-    train_phase : {"grid", "random"}, default="grid"
-        random: the grid of training windows starts at a random offset in each recording.
-    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of train, validation and test. None for recordings that will only be predicted:
-        nothing is fitted.
-    split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided. time: the beginning of each recording is train, then
-        validation, then test, with an embargo between them; test scores are then for known robots.
-    embargo_s : float, optional
-        For a split by time: seconds left out between parts. By default a window plus the lookahead
-        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
-    scale : str or None, default="standard"
-        standard, robust, min_max, max_abs, quantile or physical; see `fit_scaler`.
-    scale_per : {"all", "recording", "group"}, default="all"
-        Statistics of all training windows, or of each recording or group from its own windows.
-    rated : mapping of str to float, optional
-        For ``"physical"``: the value of each channel that becomes 1.
-    balance : {"undersample", "oversample"} or None, default=None
-        See `balance_indices`.
-    max_per_recording : int or float, optional
-        Most rows that one recording may contribute to its class when balancing.
-    augmentation : mapping, optional
-        Fields of `Augmentation`: how copies made by ``balance="oversample"`` differ from their
-        window. Applied when a model is fitted to a prepared file; for arrays see `ClassBalancer`.
-    random_state : int, default=0
-        Decides the split, the balance and random phases; fixed, so that results are reproducible.
+    **options
+        The fields of `PreparationOptions`, except those about files: ``files``, ``pair``,
+        ``time_column``, ``label_column``, ``labels``, ``exclude``, ``units``, ``manifest`` and
+        ``repair_stamps``. Only ``window_s`` is required. ``random_state`` may be a generator, too.
 
     Attributes
     ----------
+    options : PreparationOptions
+        The options it was made with.
     scaler_ : Scaler, KeyedScaler or None
         Fitted on the training windows before balancing. None without a split.
     sample_indices_ : ndarray of int64 or None
@@ -125,62 +82,35 @@ class PreparePipeline:
         If an argument is invalid; raised at once, not after resampling.
     """
 
-    def __init__(
-        self,
-        *,
-        window_s: float,
-        sample_rate_hz: float | None = None,
-        hop_s: float | None = None,
-        max_gap_s: float | None = None,
-        resample_engine: str = "polyphase",
-        attenuation_db: float = ATTENUATION_DB,
-        channels: Sequence[str] | None = None,
-        steps: Sequence[Step | Mapping[str, Any]] | None = None,
-        derive: str | None = None,
-        label_rule: str = "whole",
-        min_purity: float | None = None,
-        short: str = "drop",
-        train_hop_s: float | None = None,
-        train_phase: str = "grid",
-        split: Sequence[float] | None = (0.6, 0.2, 0.2),
-        split_by: str = "group",
-        embargo_s: float | None = None,
-        scale: str | None = "standard",
-        scale_per: str = "all",
-        rated: Mapping[str, float] | None = None,
-        balance: str | None = None,
-        max_per_recording: int | float | None = None,
-        augmentation: Mapping[str, Any] | None = None,
-        random_state: RandomState = 0,
-    ) -> None:
-        arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
-        check_random_state(random_state)
-        if not isinstance(random_state, int | np.integer):
+    @takes_options(PIPELINE_OPTIONS)
+    def __init__(self, **options: Any) -> None:
+        given = {name: _plain(value) for name, value in options.items()}
+        seed = given.get("random_state", 0)
+        check_random_state(seed)
+        if not isinstance(seed, int):
             # Draw an integer once, so that every part of the preparation follows from one seed.
-            random_state = int(check_random_state(random_state).integers(2**31))
-        arguments["random_state"] = int(random_state)
-        if derive is not None:
-            check_choice("derive", derive, DERIVE)
-            if steps:
+            seed = int(check_random_state(seed).integers(2**31))
+        self.options = use = PreparationOptions(**{**given, "random_state": int(seed)})
+        if use.derive is not None:
+            check_choice("derive", use.derive, DERIVE)
+            if use.steps:
                 raise ArgumentError(
-                    f"derive={derive!r} and steps are both given, but derive chooses the steps;"
-                    " remove one of them."
+                    f"derive={use.derive!r} and steps are both given, but derive chooses the"
+                    " steps; remove one of them."
                 )
         self.derived_: DerivedSteps | None = None
-        self.cut = CutPlan.of(arguments)
-        self.learn = LearnPlan.of(arguments)
-        if self.cut.cuts_training_anew and self.learn.split_by == "time":
+        self.cut = CutPlan.of(use)
+        self.learn = LearnPlan(use)
+        if self.cut.cuts_training_anew and use.split_by == "time":
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time": training'
                 ' windows would reach into the embargo. Use split_by="group", or remove them.'
             )
-        if self.cut.cuts_training_anew and self.learn.split is None:
+        if self.cut.cuts_training_anew and use.split is None:
             raise ArgumentError(
-                f"train_hop_s={train_hop_s!r} and train_phase={train_phase!r} apply to training"
-                " windows, and without a split there are none; remove them."
+                f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
+                " training windows, and without a split there are none; remove them."
             )
-        arguments["steps"] = [step.to_dict() for step in self.cut.steps]
-        self._arguments = arguments
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> "PreparePipeline":
@@ -265,7 +195,13 @@ class PreparePipeline:
     @property
     def configuration(self) -> dict[str, Any]:
         """The arguments in plain types, in sections as in a configuration file."""
-        use = dict(self._arguments)
+        return PrepareConfiguration.of(self.arguments).sections()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments in plain types; derived steps in place of `derive`."""
+        use = {name: _plain(getattr(self.options, name)) for name in PIPELINE_OPTIONS}
+        use["steps"] = [step.to_dict() for step in self.cut.steps]
         if self.derived_ is not None:
             use["derive"] = None
         for name in ("split", "scale", "balance"):
@@ -275,7 +211,7 @@ class PreparePipeline:
                 use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
         for name in ("rated", "augmentation"):
             use[name] = None if use[name] is None else _lists(use[name])
-        return PrepareConfiguration.of(use).model_dump()
+        return use
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings, unscaled and unbalanced, with their split.
@@ -311,10 +247,10 @@ class PreparePipeline:
         windows = self.cut.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = 0.0
-        if self.learn.split_by == "time":
+        if self.options.split_by == "time":
             known = [own_rate for own_rate in own_rates if np.isfinite(own_rate)]
             lookahead_s = self.cut.lookahead_s(given[0].channels, known, rate)
-        split = self.learn.assign_parts(_table(windows), self.cut.window_s, lookahead_s)
+        split = self.learn.assign_parts(_table(windows), self.options.window_s, lookahead_s)
         evenness = self.learn.describe_split(split, _table(windows))
         if split is not None:
             windows, split = self._keep(windows, split, pieces, rate)
@@ -356,7 +292,7 @@ class PreparePipeline:
     @property
     def derives(self) -> bool:
         """Whether steps are chosen by names, units and rates of channels."""
-        return self._arguments["derive"] is not None
+        return self.options.derive is not None
 
     def use_derived(
         self, channels: Sequence[Channel], rates_hz: Sequence[float], sample_rate_hz: float
@@ -371,7 +307,6 @@ class PreparePipeline:
         if self.derives:
             self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
             self.cut = replace(self.cut, steps=make_steps(self.derived_.steps))
-            self._arguments["steps"] = [step.to_dict() for step in self.cut.steps]
 
     def _keep(
         self,
@@ -418,9 +353,12 @@ class PreparePipeline:
         return [self.cut.select(recording) for recording in given]
 
     def _choose_rate(self, given: list[Recording]) -> tuple[float, str]:
-        if self.cut.sample_rate_hz is not None:
-            return float(self.cut.sample_rate_hz), "given"
+        if self.options.sample_rate_hz is not None:
+            return float(self.options.sample_rate_hz), "given"
         return common_rate(map(sample_rate_of, given))
+
+
+PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
@@ -453,9 +391,8 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `prepare` that `PreparePipeline` takes, in its form."""
-    known = PreparePipeline.__init__.__kwdefaults__ or {}
-    use = {name: value for name, value in arguments.items() if name in (*known, "window_s")}
-    for name in ("split", "scale", "balance", "derive"):
+    use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
+    for name in CAN_BE_OFF:
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
             use[name] = None
     if isinstance(use.get("split"), str):

@@ -1,16 +1,19 @@
-"""The anti-aliasing filter, applied at the output rate."""
+"""Resample an evenly sampled signal: the anti-aliasing filter at the output rate, or soxr."""
 
+import math
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import firwin, kaiserord
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, SignalError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 
+_HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # share of the lower Nyquist frequency, where the stopband begins
 SAME_RATIO = 1e-12  # relative; rates in floating point (33.3 to 11.1) stand for the exact fraction
@@ -125,3 +128,54 @@ def design_lowpass(
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
     taps.setflags(write=False)  # shared by the cache
     return taps
+
+
+ENGINES = ("polyphase", "soxr")
+
+
+def check_engine(engine: str, attenuation_db: float) -> None:
+    """Raise unless the engine is known, installed, and supports that attenuation."""
+    check_choice("engine", engine, ENGINES)
+    attenuation_db = check_attenuation(attenuation_db)
+    if engine == "soxr":
+        if attenuation_db != ATTENUATION_DB:
+            raise ArgumentError(
+                f"attenuation_db={attenuation_db:g} cannot be set with engine='soxr', whose filter"
+                " is fixed; remove attenuation_db, or use engine='polyphase'."
+            )
+        _import_soxr()
+
+
+def change_rate(
+    x: NDArray[np.floating],
+    ratio: Fraction,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+    tolerance: float = SAME_RATIO,
+) -> NDArray[np.floating]:
+    """Resample a whole, finite signal by `ratio`; see `resample` and `polyphase.make_filter`."""
+    if engine == "polyphase":
+        return resample_by_ratio(x, ratio, attenuation_db, tolerance)
+    ratio = simple_ratio(ratio, tolerance) or ratio
+    if not len(x) or ratio == 1:
+        return x.copy()
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as the table of polyphase has it
+    # soxr assumes zeros beyond the ends. Subtracting the first sample extends it to the left; the
+    # last sample is repeated often enough that no output is missing, however soxr rounds.
+    n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
+    held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
+    resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
+    y: NDArray[np.floating] = resampled[:n_out] + x[0]
+    return y
+
+
+def _import_soxr() -> Any:
+    try:
+        import soxr  # an optional extra
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            "engine='soxr' needs the package soxr, which is not installed:"
+            " pip install \"sensorseq[resample]\", or use engine='polyphase'."
+        ) from error
+    return soxr

@@ -9,8 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq._signal import all_finite
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate, check_signal
-from sensorseq.preprocessing.engine import change_rate, check_engine
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation, make_filter
+from sensorseq.preprocessing.polyphase import (
+    ATTENUATION_DB,
+    change_rate,
+    check_attenuation,
+    check_engine,
+    make_filter,
+)
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.recording import Recording
 

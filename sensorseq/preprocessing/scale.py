@@ -1,6 +1,6 @@
 """Scale each channel by statistics of the training windows, or by its rated value."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,18 +10,106 @@ from scipy.special import ndtr, ndtri
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, SignalError, check_choice, nearest_known
-from sensorseq.preprocessing._window_arrays import (
+from sensorseq.preprocessing._checks import (
     as_windows,
     check_lengths,
     raise_not_finite,
     valid_steps,
 )
-from sensorseq.preprocessing.moments import ChannelMoments, ChannelStatistics
+
+_TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """Statistics of each channel.
+
+    Parameters
+    ----------
+    n_steps : int
+        Number of valid steps.
+    mean, deviation, low, high : ndarray of shape (n_channels,), float64
+        Mean, population standard deviation, lowest and highest value.
+    """
+
+    n_steps: int
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def largest(self) -> NDArray[np.float64]:
+        """Largest magnitude of each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """Whether each channel is constant up to rounding."""
+        with np.errstate(over="ignore"):
+            spread = self.high - self.low
+        constant: NDArray[np.bool_] = spread <= 10 * np.finfo(np.float64).eps * self.largest
+        return constant
+
+
+class ChannelMoments:
+    """Statistics of windows that arrive in blocks; the result is bit-identical for any blocks.
+
+    Each step is read once. Squares are summed about the mean of 512 steps at a time, after
+    subtracting the channel's first value, and groups of steps are merged, so that an offset of 1e8
+    costs no digits.
+
+    References
+    ----------
+    .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise Algorithm for
+       Computing Sample Variances*, 1979.
+    """
+
+    def __init__(self) -> None:
+        self._moments: _signal.Moments | None = None
+
+    def add(self, X: ArrayLike, lengths: ArrayLike | None = None) -> None:
+        """Add the valid steps of a block of windows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+            Channels as in the first block.
+        lengths : array-like of shape (n_windows,), optional
+            Valid steps; later steps are not read.
+
+        Raises
+        ------
+        SignalError
+            If a valid step is NaN or infinite, or shapes disagree.
+        """
+        windows = as_windows(X)
+        steps = check_lengths(windows, lengths)
+        if self._moments is None:
+            self._moments = _signal.Moments(windows.shape[2])
+        position = self._moments.add(windows, steps)
+        if position >= 0:
+            raise_not_finite(windows, position)
+
+    def statistics(self) -> ChannelStatistics:
+        """Return the statistics of all blocks so far.
+
+        Raises
+        ------
+        SignalError
+            If there was no valid step.
+        """
+        n_steps, mean, m2, low, high = (
+            (0, *np.zeros((4, 0))) if self._moments is None else self._moments.summarize()
+        )
+        if not n_steps:
+            raise SignalError("no window has a valid step, so no scaler can be fitted.")
+        return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
+
 
 KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
 PHYSICAL = "physical"  # by rated values, which have to be given
 N_QUANTILES = 1000
-_TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,3 +495,71 @@ def _without_constants(
         center = np.where(constant, statistics.low, center)
         scale = np.where(constant, 1.0, scale)
     return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
+
+
+Block = NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.int64] | None]
+
+
+def fit_scaler_to_blocks(
+    blocks: Callable[[], Iterable[Block]],
+    kind: str | None = "standard",
+    *,
+    rated: Mapping[str, float] | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
+) -> Scaler:
+    """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
+
+    standard, min_max and max_abs read each block once and hold one block at a time; robust and
+    quantile need all samples of a channel, and hold one channel at a time.
+
+    Parameters
+    ----------
+    blocks : callable returning iterables of ndarray of shape (n, n_timesteps, n_channels)
+        Training windows, or pairs of windows and their lengths of shape (n,). Read once; robust and
+        quantile read them once more for each channel.
+    kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
+        See `fit_scaler`.
+    rated, channels
+        See `rated_scaler`. For physical, one block is read to count its channels.
+
+    Returns
+    -------
+    Scaler
+
+    Raises
+    ------
+    SignalError
+        If no block has a valid step, or a valid step is NaN or infinite.
+    ArgumentError
+        If `kind` is unknown, or `rated` does not match it or the channels.
+    """
+    if kind is not None:
+        check_choice("kind", kind, (*KINDS, PHYSICAL))
+    if kind == PHYSICAL and channels is not None:
+        return rated_scaler(rated, len(channels), channels)
+    if kind != PHYSICAL and rated is not None:
+        raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
+    moments = ChannelMoments()
+    for block in blocks():
+        windows, lengths = _parted(block)
+        if kind == PHYSICAL:
+            return rated_scaler(rated, windows.shape[2])
+        moments.add(windows, lengths)
+    statistics = moments.statistics()
+    if kind not in RANKED:
+        return scaler_of(statistics, kind)
+
+    def values_of(channel: int) -> NDArray[np.float64]:
+        columns = []
+        for block in blocks():
+            windows, lengths = _parted(block)
+            windows = as_windows(windows)
+            valid = valid_steps(windows.shape[1], check_lengths(windows, lengths))
+            columns.append(windows[:, :, channel][valid].ravel())
+        return np.concatenate(columns).astype(np.float64)
+
+    return ranked_scaler_of(statistics, str(kind), values_of)
+
+
+def _parted(block: Block) -> tuple[Any, Any]:
+    return block if isinstance(block, tuple) else (block, None)

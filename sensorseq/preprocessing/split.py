@@ -1,15 +1,23 @@
-"""Split windows into parts without dividing a group."""
+"""Split windows into parts by group or by time, and describe how even the parts are."""
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_per_window,
+    check_positive,
+    check_random_state,
+)
 from sensorseq.windows import PARTS
 
+_WIDTH = 80
 _KICKS = 30  # random perturbations of the best assignment, each improved again
 _MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
 
@@ -347,3 +355,299 @@ def _draw_windows(
     for index, count in enumerate(take):
         held_out[rng.permutation(np.flatnonzero(class_index == index))[:count]] = True
     return held_out
+
+
+def split_by_time(
+    recording_id: ArrayLike,
+    start_s: ArrayLike,
+    window_s: float,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    embargo_s: float | None = None,
+    y: ArrayLike | None = None,
+) -> NDArray[np.str_]:
+    """Assign the windows of every recording to train, validation and test in order of time.
+
+    Use it if there are too few recordings to hold some out: the score is then for later times of
+    known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
+    are closer to it than the embargo, are left out, so parts before a border are smaller than their
+    share.
+
+    Parameters
+    ----------
+    recording_id : array-like of shape (n_windows,)
+        The recording each window was cut from.
+    start_s : array-like of shape (n_windows,)
+        Time of its first sample in seconds.
+    window_s : float
+        Length of a window in seconds.
+    fractions : sequence of 3 floats, default=(0.6, 0.2, 0.2)
+        Shares of each recording's windows for train, validation and test, which sum to 1. A part
+        of 0 stays empty.
+    embargo_s : float, optional
+        Least time between the end of a window and the start of one in another part, 0 or more; one
+        window by default, because signals stay correlated for a while.
+    y : array-like of shape (n_windows,), optional
+        Labels; if given, every part must have every class.
+
+    Returns
+    -------
+    ndarray of shape (n_windows,), str
+        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows to leave out.
+
+    Raises
+    ------
+    SplitError
+        If shapes disagree, a start is not finite, or a part lacks windows or a class.
+    ArgumentError
+        If `fractions`, `window_s` or `embargo_s` are invalid.
+    """
+    shares = check_fractions(fractions)
+    recording, starts = check_times(recording_id, start_s)
+    reach = check_reach(window_s, embargo_s)
+    label = check_per_window("y", y, len(starts), SplitError)
+    label = np.zeros(len(starts), np.int64) if label is None else label
+    rank, n_ranks = _ranks(recording, starts)
+    part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
+    # A share of 0 has no width between two borders, but rounding may miss the last border.
+    part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
+    part: NDArray[np.str_] = np.array(PARTS)[part_index]
+    # Leave out windows before a border: test windows are the fewest and are all kept.
+    for index in (1, 0):
+        later = np.isin(part, PARTS[index + 1 :])
+        part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
+    for name in np.array(PARTS)[shares > 0]:
+        lacking = np.setdiff1d(label, label[part == name])
+        if lacking.size or not (part == name).any():
+            of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+            raise SplitError(
+                f"no window{of} remains for {name}: the recordings are too short for these parts"
+                f" with {reach - window_s:g} s between them. Split by group, set a part's fraction"
+                " to 0, use shorter windows or a shorter embargo_s, or longer recordings."
+            )
+    return part
+
+
+def time_blocks(
+    recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
+) -> NDArray[np.int64]:
+    """Cut every recording into blocks of equally many windows in order of time.
+
+    Windows with equal starts, such as copies, are in one block. A recording with fewer windows than
+    blocks has no window in some blocks.
+    """
+    rank, n_ranks = _ranks(recording_id, start_s)
+    return (rank * n_blocks) // n_ranks
+
+
+def near_in_time(
+    recording_id: NDArray[Any],
+    start_s: NDArray[np.float64],
+    marked: NDArray[np.bool_],
+    reach_s: float,
+) -> NDArray[np.bool_]:
+    """Return a mask of windows within `reach_s` of a marked one of their recording, by start."""
+    near = np.zeros(len(start_s), bool)
+    # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
+    rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
+    for rows in rows_of(recording_id):
+        there = np.sort(start_s[rows[marked[rows]]])
+        if there.size:
+            after = np.searchsorted(there, start_s[rows])
+            left = there[np.maximum(after - 1, 0)]
+            right = there[np.minimum(after, len(there) - 1)]
+            distance = np.minimum(np.abs(start_s[rows] - left), np.abs(right - start_s[rows]))
+            near[rows] = distance < reach_s - rounding
+    return near
+
+
+def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Return the positions of the windows of each recording."""
+    index = np.unique(recording_id, return_inverse=True)[1]
+    order = np.argsort(index, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+
+
+def check_times(
+    recording_id: ArrayLike, start_s: ArrayLike
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the recording and the start of each window if they are known for all."""
+    recording, starts = np.asarray(recording_id), np.asarray(start_s)
+    if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
+        raise SplitError(
+            f"recording_id has shape {recording.shape} and start_s has shape {starts.shape}; both"
+            " need (n_windows,), with at least one window."
+        )
+    if starts.dtype.kind not in "fiu":
+        raise SplitError(f"start_s has dtype {starts.dtype}; it must hold numbers of seconds.")
+    starts = starts.astype(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(starts))
+    if wrong.size:
+        row = int(wrong[0])
+        raise SplitError(
+            f"start_s[{row}] is {starts[row]} (recording {recording.tolist()[row]!r}); every window"
+            " needs a finite start."
+        )
+    return recording, starts
+
+
+def check_reach(window_s: float, embargo_s: float | None) -> float:
+    """Return how far apart windows of two parts must start: a window and the embargo."""
+    length = check_positive("window_s", window_s)
+    if embargo_s is None:
+        return 2 * length
+    is_number = isinstance(embargo_s, int | float | np.number) and not isinstance(embargo_s, bool)
+    if not (is_number and np.isfinite(embargo_s) and embargo_s >= 0):
+        raise ArgumentError(f"embargo_s={embargo_s!r} is not a number of seconds, 0 or more.")
+    return length + float(embargo_s)
+
+
+def _ranks(
+    recording_id: NDArray[Any], start_s: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rank of each window's start in its recording, and the number of starts."""
+    rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
+    for rows in rows_of(recording_id):
+        known, rank[rows] = np.unique(start_s[rows], return_inverse=True)
+        n_ranks[rows] = len(known)
+    return rank, n_ranks
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """Windows and groups of each (part, class); ``str`` is a table of at most 80 columns.
+
+    Parameters
+    ----------
+    n_windows, n_groups : dict of str to dict of label to int
+        By part, then class; without labels the only class is ``""``.
+    n_left_out : int
+        Windows in no part.
+    deviation : float
+        Largest difference, over parts and classes, between a part's share of a class's windows and
+        its target share.
+    where : tuple of (str, label)
+        The part and the class with the largest difference.
+    wanted : dict of str to float
+        Target share of each part.
+    is_given : bool
+        Whether the target shares were given; otherwise they are the parts' shares of all windows.
+    """
+
+    n_windows: dict[str, dict[Any, int]]
+    n_groups: dict[str, dict[Any, int]]
+    n_left_out: int
+    deviation: float
+    where: tuple[str, Any]
+    wanted: dict[str, float]
+    is_given: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, and the sentence under ``"imbalance"``."""
+        return {**asdict(self), "where": list(self.where), "imbalance": self.imbalance}
+
+    @property
+    def imbalance(self) -> str:
+        """One sentence on the largest deviation."""
+        part, label = self.where
+        by_class = self.n_windows[part]
+        total = sum(counts[label] for counts in self.n_windows.values())
+        of = "the windows" if label == "" else f"class {label}"
+        asked = "requested" if self.is_given else "of all windows"
+        if self.deviation < 0.005:
+            of_what = "the windows" if label == "" else "every class"
+            return f"Every part has its share of {of_what}."
+        return (
+            f"Largest imbalance: {100 * by_class[label] / total:.0f} % of {of} are in {part}"
+            f" ({100 * self.wanted[part]:.0f} % {asked})."
+        )
+
+    def __str__(self) -> str:
+        parts = list(self.n_windows)
+        names = list(self.n_windows[parts[0]])
+        rows = [["class", *parts]]
+        for name in names:
+            cells = [f"{self.n_windows[p][name]} ({self.n_groups[p][name]})" for p in parts]
+            rows.append([str(name) or "windows", *cells])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(parts) + 1)]
+        widths[0] = min(widths[0], _WIDTH - sum(width + 2 for width in widths[1:]))
+        lines = [
+            "  ".join(
+                [row[0][: widths[0]].ljust(widths[0])]
+                + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            )
+            for row in rows
+        ]
+        lines.append("windows (groups)" + f"; {self.n_left_out} left out" * bool(self.n_left_out))
+        lines.append(textwrap.fill(self.imbalance, _WIDTH, subsequent_indent="  "))
+        return "\n".join(lines)
+
+
+def describe_split(
+    y: ArrayLike | None,
+    groups: ArrayLike | None,
+    split: ArrayLike,
+    fractions: Sequence[float] | None = None,
+) -> SplitSummary:
+    """Count the windows and groups of each part and class, and measure the imbalance.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_windows,) or None
+        Labels.
+    groups : array-like of shape (n_windows,) or None
+        Groups; None counts every window as one.
+    split : array-like of shape (n_windows,)
+        ``"train"``, ``"validation"`` or ``"test"``; ``""`` for windows that are left out.
+    fractions : sequence of 3 floats, optional
+        Target shares of train, validation and test, as given to `split_by_group`. By default each
+        class should be distributed like all windows.
+
+    Raises
+    ------
+    SplitError
+        If shapes disagree, a part is unknown, or every window is left out.
+    ArgumentError
+        If `fractions` are not three shares that sum to 1.
+    """
+    part = np.asarray(split, dtype=np.str_)
+    label = np.full(part.shape, "") if y is None else np.asarray(y)
+    group = np.arange(part.size) if groups is None else np.asarray(groups)
+    if part.ndim != 1 or label.shape != part.shape or group.shape != part.shape:
+        raise SplitError(
+            f"split has shape {part.shape}, y has shape {label.shape} and groups has shape"
+            f" {group.shape}; all need (n_windows,)."
+        )
+    unknown = sorted(set(part.tolist()) - {*PARTS, ""})
+    if unknown:
+        raise SplitError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")
+    kept = part != ""
+    if not kept.any():
+        raise SplitError("every window is left out; there is no split to describe.")
+    wanted = dict(zip(PARTS, (kept & (part == name) for name in PARTS), strict=True))
+    shares = {name: float(mask.sum() / kept.sum()) for name, mask in wanted.items()}
+    if fractions is not None:
+        shares = dict(zip(PARTS, check_fractions(fractions).tolist(), strict=True))
+    parts = [name for name in PARTS if shares[name] > 0 or (part == name).any()]
+    classes = np.unique(label)
+    names = classes.tolist()
+    n_windows, n_groups, off = {}, {}, {}
+    for name in parts:
+        here = [(part == name) & (label == one) for one in classes]
+        n_windows[name] = {one: int(mask.sum()) for one, mask in zip(names, here, strict=True)}
+        n_groups[name] = {
+            one: len(np.unique(group[mask])) for one, mask in zip(names, here, strict=True)
+        }
+        for one, klass in zip(names, classes, strict=True):
+            total = int((kept & (label == klass)).sum())
+            if total:
+                off[name, one] = abs(n_windows[name][one] / total - shares[name])
+    where = max(off, key=lambda key: off[key])
+    return SplitSummary(
+        n_windows,
+        n_groups,
+        int((~kept).sum()),
+        off[where],
+        where,
+        {name: shares[name] for name in parts},
+        fractions is not None,
+    )

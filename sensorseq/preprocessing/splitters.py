@@ -8,12 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 
 from sensorseq.errors import ArgumentError, SplitError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_random_state
-from sensorseq.preprocessing.split import assign_groups, draw_assignment, share_out
-from sensorseq.preprocessing.time_split import (
+from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
+from sensorseq.preprocessing.split import (
+    assign_groups,
     check_reach,
     check_times,
+    draw_assignment,
     near_in_time,
+    share_out,
     time_blocks,
 )
 from sensorseq.windows import WindowSet
@@ -376,11 +378,9 @@ class _Problem:
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
     """Return the classes to balance; a single one if there are none."""
-    if y is None:
+    label = check_per_window("y", y, n_windows, SplitError)
+    if label is None:
         return np.zeros(n_windows, np.int64)
-    label = np.asarray(y)
-    if label.shape != (n_windows,):
-        raise SplitError(f"y has shape {label.shape}; {n_windows} windows need ({n_windows},).")
     is_class = label.dtype.kind != "f" or bool((label == np.floor(label)).all())
     return label if is_class else np.zeros(n_windows, np.int64)
 

@@ -18,17 +18,17 @@ from sensorseq.preprocessing._checks import (
     check_random_state,
     check_rate,
 )
-from sensorseq.preprocessing.class_fate import Fate, check_class_fates
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
     MIN_PURITY,
     UNLABELLED,
+    Fate,
     Stretch,
+    check_class_fates,
     choose_labels,
     empty_spans,
     stretches_of,
 )
-from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -147,44 +147,6 @@ def make_windows(
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
             raise ArgumentError(f"{argument}={count!r} is not an integer of at least 1.")
     return _all_windows(x, int(window_samples))[:: int(hop)]
-
-
-def scaled_windows(
-    signal: ArrayLike,
-    window_samples: int,
-    hop_samples: int | None = None,
-    scaler: Scaler | None = None,
-) -> NDArray[np.float32]:
-    """Cut one signal into whole windows and scale them, in one pass over memory.
-
-    Parameters
-    ----------
-    signal : array-like of shape (n_samples, n_channels)
-        Evenly spaced samples.
-    window_samples, hop_samples : int
-        As in `make_windows`.
-    scaler : Scaler, optional
-        Computed in float64 and rounded once; without it, values stay unchanged.
-
-    Returns
-    -------
-    ndarray of shape (n_windows, window_samples, n_channels), float32
-        The result of ``scaler.transform(make_windows(...))``, as float32.
-
-    Raises
-    ------
-    WindowError
-        If `signal` has another shape than (n_samples, n_channels).
-    ArgumentError
-        If a count is not an integer of at least 1.
-    SignalError
-        If a sample of a window is not finite or leaves the range of float32, or `signal` has
-        another number of channels than the scaler.
-    """
-    windows = make_windows(signal, window_samples, hop_samples)
-    return (Scaler.identity(windows.shape[2]) if scaler is None else scaler).transform_to_float32(
-        windows
-    )
 
 
 def window_recordings(

@@ -8,9 +8,8 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.readers.csv import read_csv
 from sensorseq.readers.find import RecordingSource, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
-from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
-from sensorseq.readers.source import digest_file, read_source, read_source_rate
+from sensorseq.readers.source import digest_file, join_sensors, read_source, read_source_rate
 from sensorseq.recording import Recording
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
-from sensorseq.preprocessing import stamps
+from sensorseq.preprocessing import regrid
 from sensorseq.recording import Channel, LabelSpan, Recording
 
 TIME_COLUMNS = ("time", "time_s")
@@ -167,7 +167,7 @@ def recording_from_columns(
     if repair_stamps:
         if labels is not None:
             labels = _labels_in_order(path, labels, timestamps_s)
-        repaired = stamps.repair_stamps(timestamps_s, table)
+        repaired = regrid.repair_stamps(timestamps_s, table)
         timestamps_s, table = repaired.timestamps_s, repaired.values
         attributes["repaired_stamps"] = repaired.counts
     try:

@@ -7,7 +7,7 @@ was trained on is recognized.
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Required, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,9 @@ from sensorseq.preprocessing.augment import (
     make_augmentation,
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.preprocessing.time_split import check_times, near_in_time
+from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.storage.stored_windows import StoredWindows, stored_windows
 from sensorseq.training.inputs import Sequences
@@ -29,7 +30,23 @@ from sensorseq.training.parts import check_stored_split
 from sensorseq.training.stored import StoredPart, buffer_bytes
 from sensorseq.windows import PARTS, WindowSet
 
-Preparation = dict[str, Any]
+
+class Preparation(TypedDict, total=False):
+    """How the windows of a fit were made, as `preparation_` of an estimator and its file have it.
+
+    Older files lack the last three.
+    """
+
+    channels: Required[list[str]]
+    sample_rate_hz: Required[float | None]
+    n_timesteps: Required[int]
+    configuration: Required[dict[str, Any] | None]  # see `PreparationOptions.recorded`
+    recordings: Required[dict[str, list[str]]]  # the digests of each recording seen, by its id
+    scaled: str | None
+    input_channels: list[str] | None
+    resampled_to_hz: float | None
+
+
 _DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
 
 
@@ -66,7 +83,7 @@ def read_training_file(
                 f"{path}: the split has no train part, so there is nothing to train on."
             )
         windows = _take(file, np.concatenate([train, file.rows("validation")]))
-        if not _told_augmentation(file.columns.provenance):
+        if not PreparationOptions.recorded(file.columns.provenance).augmentation:
             return windows, scaler
         if isinstance(windows, StoredWindows):
             return augment_stored(windows, len(train)), scaler
@@ -98,11 +115,11 @@ def augment_as_told(
     seed : int, optional
         That of the preparation when not given.
     """
-    said = _told_augmentation(windows.provenance)
-    if not said:
+    options = PreparationOptions.recorded(windows.provenance)
+    if not options.augmentation:
         return windows
-    seed = _told_seed(windows.provenance) if seed is None else seed
-    return augment_copies(windows, rows, make_augmentation(said), seed)
+    seed = options.random_state if seed is None else seed
+    return augment_copies(windows, rows, make_augmentation(options.augmentation), seed)
 
 
 def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
@@ -112,13 +129,14 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
     jitter is a share of.
     """
     samples: Any = windows.X
-    how = make_augmentation(_told_augmentation(windows.provenance))
+    options = PreparationOptions.recorded(windows.provenance)
+    how = make_augmentation(options.augmentation or {})
     how = how.with_indices(samples.n_channels, windows.channels)
     number = np.zeros(len(windows), np.int64)
     number[:n_train] = copy_numbers(samples.rows[:n_train])
     lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
     lengths_of[samples.rows] = np.asarray(windows.lengths)
-    seed = _told_seed(windows.provenance)
+    seed = options.random_state
     sd = np.zeros(samples.n_channels)
     if how.jitter or how.offset:
         part = StoredPart(Sequences(samples, np.asarray(windows.lengths)))
@@ -129,15 +147,6 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
 
     changed: Any = replace(samples, copy_number=number, change=change)
     return replace(windows, X=changed)
-
-
-def _told_seed(provenance: Mapping[str, Any]) -> int:
-    return int(provenance["configuration"]["split"]["random_state"] or 0)
-
-
-def _told_augmentation(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    configuration = provenance.get("configuration") or {}
-    return (configuration.get("balance") or {}).get("augmentation") or {}
 
 
 def without_test(windows: WindowSet) -> WindowSet:
@@ -164,16 +173,10 @@ def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
         )
 
 
-def told_scale(windows: WindowSet | None) -> dict[str, Any]:
-    """Return what the windows' configuration says of scaling: ``kind``, ``per``, ``rated``."""
-    configuration = {} if windows is None else windows.provenance.get("configuration") or {}
-    return dict(configuration.get("scale") or {})
-
-
 def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     """Say that windows were prepared for a chosen scaling, and the estimator has its default."""
-    told = told_scale(windows).get("kind")
-    if kind == _DEFAULT_SCALE and told not in (None, "none", _DEFAULT_SCALE):
+    told = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
+    if kind == _DEFAULT_SCALE and told not in (None, _DEFAULT_SCALE):
         warn_caller(
             f"the windows were prepared with scale={told!r}, but the estimator fits its own"
             f" scale={kind!r}; set scale={told!r} to use theirs.",
@@ -204,16 +207,15 @@ def fit_told_scaler(
     """
     if kind is None:
         return None
-    told = told_scale(windows)
-    if told.get("kind") != kind:
-        told = {}
-    rated = told.get("rated")
+    told = PreparationOptions.recorded({} if windows is None else windows.provenance)
+    is_told = told.scale == kind
+    rated = told.rated if is_told else None
     if kind == PHYSICAL and rated is None:
         raise ArgumentError(
             f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not have;"
             " train on windows that were prepared with rated values."
         )
-    per = told.get("per") or "all"
+    per = told.scale_per if is_told else "all"
     channels = None if windows is None else windows.channels
     if isinstance(sequences, StoredPart):
         return sequences.fit_scaler(kind, per=per, rated=rated, channels=channels)
@@ -241,8 +243,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
         Naming the first group or recording.
     """
     split = np.asarray(windows.split)
-    configured = windows.provenance.get("configuration") or {}
-    by = (configured.get("split") or {}).get("by")
+    by = PreparationOptions.recorded(windows.provenance).split_by
     times = windows.recording_id, windows.start_s, windows.sample_rate_hz
     if by != "time" or any(known is None for known in times):
         check_stored_split(split, windows.recording_id if by == "recording" else groups)
@@ -257,7 +258,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.time_split.split_by_time."
+                " between the parts, see sensorseq.preprocessing.split.split_by_time."
             )
 
 
@@ -272,10 +273,8 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
 
     Returns
     -------
-    dict
-        ``channels``, ``sample_rate_hz``, ``n_timesteps``, ``configuration``, ``scaled``,
-        ``input_channels`` and ``resampled_to_hz`` of the first set; ``recordings``: the digests of
-        each recording seen, by its id, empty when they are not known.
+    Preparation
+        Of the first set, with the recordings of all; digests are empty when they are not known.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -299,7 +298,7 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
     }
 
 
-def check_preparation(preparation: Preparation | None) -> Preparation | None:
+def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
     """Return what a model file says of its preparation.
 
     Raises
@@ -324,7 +323,7 @@ def check_preparation(preparation: Preparation | None) -> Preparation | None:
     texts = [*preparation["channels"], *recordings, *digests]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("preparation: channels, recordings and their digests are text")
-    return preparation
+    return cast(Preparation, preparation)
 
 
 def recording_digests(windows: WindowSet) -> dict[str, list[str]]:

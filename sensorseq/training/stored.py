@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, rows_by_key
-from sensorseq.preprocessing.moments import ChannelMoments
-from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
+from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler_to_blocks
 from sensorseq.storage.stored_windows import SampleReader, StoredSamples
 from sensorseq.training.inputs import Sequences, finite_and_padded
 from sensorseq.training.parts import crop_sequences, scale_sequences

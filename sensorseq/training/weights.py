@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
-from sensorseq.preprocessing.weights import KINDS, weights_of_counts
+from sensorseq.preprocessing.balance import KINDS, weights_of_counts
 from sensorseq.training.arguments import check_real
 from sensorseq.training.inputs import check_per_window
 
@@ -53,7 +53,7 @@ def window_weights(
 ) -> NDArray[np.float64] | None:
     """Return the factor on the loss of each window, scaled to mean one; None for no weights.
 
-    ``"balanced"`` and ``"effective_number"`` are those of `preprocessing.weights.class_weights`,
+    ``"balanced"`` and ``"effective_number"`` are those of `preprocessing.balance.class_weights`,
     over the classes that are present.
 
     Raises

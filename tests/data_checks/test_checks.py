@@ -10,7 +10,7 @@ from sensorseq.data_checks import part as part_module
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
 from sensorseq.fluctuation.causes.data_checks import KINDS, causes_of, check_data
 from sensorseq.fluctuation.race.arm import LabWindows
-from sensorseq.preprocessing.shared_stretches import window_keys
+from sensorseq.preprocessing.copies import window_keys
 
 N_CLASSES = 3
 SIGNALS = ["normal", "walk", "laplace", "sine", "counts"]

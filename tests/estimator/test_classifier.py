@@ -30,7 +30,7 @@ from sensorseq.errors import (
     ModelFileError,
 )
 from sensorseq.estimator import base
-from sensorseq.preprocessing.weights import class_weights
+from sensorseq.preprocessing.balance import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
 from sensorseq.training.parts import split_windows

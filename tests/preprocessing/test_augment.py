@@ -15,7 +15,7 @@ from sensorseq.preprocessing.augment import (
     channel_sd_of,
     copy_numbers,
 )
-from sensorseq.preprocessing.transformers import Augmenter, ChannelScaler, ClassBalancer
+from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")

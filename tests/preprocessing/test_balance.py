@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.balance import STRATEGIES, balance_indices, draw_balanced
+from sensorseq.preprocessing.balance import STRATEGIES, balance_indices, draw_in_rounds
 
 counts_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 
@@ -165,38 +165,14 @@ def test_a_cap_is_a_number_of_rows_or_a_share(most):
         balance_indices([0, 1], **more)
 
 
-@given(counts=counts_of_classes, n=st.integers(1, 60), seed=st.integers(0, 100))
-def test_a_drawn_epoch_has_equal_classes_and_repeats_only_what_is_too_few(counts, n, seed):
-    y = labels(counts, seed)
-    groups = np.random.default_rng(seed).integers(0, 4, len(y))
-    for group in (None, groups):
-        drawn = draw_balanced(y, n, group, seed)
-        np.testing.assert_array_equal(np.bincount(y[drawn]), [n] * len(counts))
-        np.testing.assert_array_equal(drawn, draw_balanced(y, n, group, seed))
-        for label, count in enumerate(counts):
-            copies = np.bincount(drawn, minlength=len(y))[y == label]
-            assert copies.max() == -(-n // count)
-            assert copies.max() - copies.min() <= 1
-
-
-def test_epochs_differ_and_together_show_every_window():
-    y = np.repeat([0, 1], [300, 10])
-    rng = np.random.default_rng(0)
-    epochs = [draw_balanced(y, 10, None, rng) for _ in range(500)]
-    assert len({tuple(epoch) for epoch in epochs}) == 500
-    assert set(np.concatenate(epochs)) == set(range(310))
-
-
-def test_groups_are_drawn_uniformly_then_their_windows():
-    # One group of 97 windows and three of one: each is drawn as often as the others.
-    y, groups = np.zeros(100, int), np.r_[np.zeros(97, int), 1, 2, 3]
-    rng = np.random.default_rng(0)
-    drawn = np.concatenate([draw_balanced(y, 1, groups, rng) for _ in range(4000)])
-    np.testing.assert_allclose(
-        np.bincount(groups[drawn]), 1000, atol=5 * np.sqrt(4000 * 0.25 * 0.75)
-    )
-    whole_turn = draw_balanced(y, 4, groups, rng)
-    assert set(groups[whole_turn]) == {0, 1, 2, 3}
+@given(count=st.integers(1, 20), n=st.integers(0, 60), seed=st.integers(0, 100))
+def test_rows_drawn_in_rounds_repeat_only_when_all_were_drawn(count, n, seed):
+    rows = np.arange(100, 100 + count)
+    drawn = draw_in_rounds(rows, n, np.random.default_rng(seed))
+    assert len(drawn) == n
+    copies = np.bincount(drawn - 100, minlength=count)
+    assert copies.max() == -(-n // count)
+    assert copies.max() - copies.min() <= 1
 
 
 def test_errors_say_what_is_wrong():
@@ -204,11 +180,8 @@ def test_errors_say_what_is_wrong():
         balance_indices([0, 1], recording_id=[0])
     with pytest.raises(ArgumentError, match="needs recording_id"):
         balance_indices([0, 1], max_per_recording=3)
-    for count in (0, 1.5, True, "3"):
-        with pytest.raises(ArgumentError, match="n_per_class"):
-            draw_balanced([0, 1], count)
     with pytest.raises(WindowError, match="groups has shape"):
-        draw_balanced([0, 1], 1, [0])
+        balance_indices([0, 1], [0])
     with pytest.raises(ArgumentError, match="Did you mean 'oversample'"):
         balance_indices([0, 1], strategy="over_sample")
     with pytest.raises(WindowError, match="at least one"):

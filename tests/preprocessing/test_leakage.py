@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
 from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.copies import near_duplicates, shared_stretches
 from sensorseq.preprocessing.leakage import KINDS, find_leakage
-from sensorseq.preprocessing.near_duplicates import near_duplicates
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import KINDS as SCALES
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.shared_stretches import shared_stretches
-from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
-from sensorseq.preprocessing.time_split import split_by_time
-from sensorseq.preprocessing.transformers import ChannelScaler
+from sensorseq.preprocessing.window_transformers import ChannelScaler
 from sensorseq.windows import PARTS, WindowSet
 
 ROOT = Path(__file__).resolve().parents[2]

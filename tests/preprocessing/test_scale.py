@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from sklearn import preprocessing
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
-from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
+from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler, fit_scaler_to_blocks
 from sensorseq.preprocessing.window import make_windows
 
 PEERS = {

@@ -4,8 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing.split import holdout_by_group, split_by_group
-from sensorseq.preprocessing.split_summary import describe_split
+from sensorseq.preprocessing.split import describe_split, holdout_by_group, split_by_group
 from sensorseq.windows import PARTS
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.preprocessing.regrid import regrid
-from sensorseq.preprocessing.stamps import repair_stamps
+from sensorseq.preprocessing.regrid import regrid, repair_stamps
 from sensorseq.recording import Recording
 
 

@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.step_transformer import SignalSteps
+from sensorseq.preprocessing.recording_transformers import SignalSteps
 from sensorseq.preprocessing.steps import Detrend, Difference, make_step
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet

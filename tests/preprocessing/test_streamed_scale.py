@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import SignalError
-from sensorseq.preprocessing.scale import KINDS, fit_scaler
-from sensorseq.preprocessing.streamed_scale import fit_scaler_to_blocks
+from sensorseq.preprocessing.scale import KINDS, fit_scaler, fit_scaler_to_blocks
 
 
 @given(

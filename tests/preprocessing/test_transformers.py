@@ -8,13 +8,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.transformers import (
-    ChannelScaler,
-    ClassBalancer,
-    Resampler,
-    Windower,
-)
+from sensorseq.preprocessing.recording_transformers import Resampler, Windower
 from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.weights import KINDS, class_weights
+from sensorseq.preprocessing.balance import KINDS, class_weights
 
 counts_of_classes = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 

@@ -8,15 +8,19 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.window import (
     make_windows,
-    scaled_windows,
     window_recordings,
     window_samples,
     window_starts,
 )
 from sensorseq.recording import Recording
+
+
+def scaled_windows(signal, window, hop=None, scaler=None):
+    windows = make_windows(signal, window, hop)
+    return (scaler or Scaler.identity(windows.shape[2])).transform_to_float32(windows)
 
 
 def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
-from sensorseq.preprocessing.class_fate import check_class_fates, merge_fates
+from sensorseq.preprocessing.label_rules import check_class_fates, merge_fates
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.window import window_recordings
 from sensorseq.recording import LabelSpan, Recording

@@ -14,7 +14,7 @@ from sensorseq.errors import (
 )
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.transformers import ChannelScaler
+from sensorseq.preprocessing.window_transformers import ChannelScaler
 from sensorseq.recording import Recording
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows

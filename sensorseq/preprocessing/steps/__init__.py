@@ -1,11 +1,10 @@
 """Filters and features as steps on evenly sampled recordings, both offline and on streams."""
 
 from sensorseq.preprocessing.steps.base import Step, StepStream
-from sensorseq.preprocessing.steps.chain import StepChain
+from sensorseq.preprocessing.steps.chain import STEPS, StepChain, make_step
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
-from sensorseq.preprocessing.steps.registry import STEPS, make_step
 from sensorseq.preprocessing.steps.spectral import SpectralFrames
 
 __all__ = [

@@ -1,5 +1,6 @@
 """The columns a step reads, and the place of its results among the others."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing.steps.base import StreamBase
+from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
 
 Channels = tuple[Channel, ...]
@@ -90,6 +92,26 @@ class ColumnStream(StreamBase):
         rows[:, self._old] = passing
         rows[:, self._new] = computed[:, self._from_kernel]
         return rows
+
+
+class ColumnStep(StepBase):
+    """A step that computes columns from others."""
+
+    def output_channels(self, channels: Channels, sample_rate_hz: float | None = None) -> Channels:
+        """Return the channels of the result; see `Step`."""
+        return self._columns(channels).channels
+
+    def stream(self, channels: Channels, sample_rate_hz: float) -> StepStream:
+        """Return a stream; see `Step`."""
+        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        columns = self._columns(channels)
+        return ColumnStream(self._kernel(rate, len(columns.picked)), columns, channels, rate)
+
+    @abstractmethod
+    def _columns(self, channels: Channels) -> Columns: ...
+
+    @abstractmethod
+    def _kernel(self, rate: float, n_channels: int) -> Kernel: ...
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:

@@ -9,17 +9,16 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.steps import _fields
 from sensorseq.preprocessing.steps._columns import (
     Columns,
-    ColumnStream,
+    ColumnStep,
     Kernel,
     derived_columns,
     find_columns,
 )
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
-from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.preprocessing.steps.units import per_second
 from sensorseq.recording import Channel
 
@@ -27,7 +26,7 @@ STATISTICS = ("rms", "mean", "std", "range", "min", "max", "mean_absolute")
 _SLOPE_SAMPLES = 5
 
 
-class _Feature(StepBase):
+class _Feature(ColumnStep):
     """A step that derives a channel with another quantity from each channel it reads."""
 
     channels: tuple[str, ...] | None
@@ -41,18 +40,6 @@ class _Feature(StepBase):
             keep=_fields.check_flag("keep", self.keep),
             suffix=_fields.check_optional_name("suffix", self.suffix),
         )
-
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
-        """Return the channels of the result; see `Step`."""
-        return self._columns(channels).channels
-
-    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream; see `Step`."""
-        rate = check_rate("sample_rate_hz", sample_rate_hz)
-        columns = self._columns(channels)
-        return ColumnStream(self._kernel(rate, len(columns.picked)), columns, channels, rate)
 
     def _columns(self, channels: tuple[Channel, ...]) -> Columns:
         picked = find_columns("channels", self.channels, channels)
@@ -68,9 +55,6 @@ class _Feature(StepBase):
 
     def _unit(self, unit: str) -> str:
         return unit
-
-    @abstractmethod
-    def _kernel(self, rate: float, n_channels: int) -> Kernel: ...
 
 
 @dataclass(frozen=True)

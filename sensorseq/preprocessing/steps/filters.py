@@ -1,6 +1,5 @@
 """Filters that keep the quantity of a channel: detrend, band-pass, notch."""
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,17 +9,16 @@ from scipy.signal import butter, firwin, iirnotch, kaiserord, tf2sos
 from scipy.signal.windows import hann, kaiser
 
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.steps import _fields
 from sensorseq.preprocessing.steps._columns import (
     Columns,
-    ColumnStream,
+    ColumnStep,
     Kernel,
     derived_columns,
     find_columns,
 )
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
-from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
@@ -31,7 +29,7 @@ _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
-class _Filter(StepBase):
+class _Filter(ColumnStep):
     """A step that derives a channel with the same quantity from each channel it reads."""
 
     suffix: ClassVar[str]
@@ -48,27 +46,12 @@ class _Filter(StepBase):
             keep=_fields.check_flag("keep", self.keep),
         )
 
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
-        """Return the channels of the result; see `Step`."""
-        return self._columns(channels).channels
-
-    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream; see `Step`."""
-        rate = check_rate("sample_rate_hz", sample_rate_hz)
-        columns = self._columns(channels)
-        return ColumnStream(self._kernel(rate, len(columns.picked)), columns, channels, rate)
-
     def _columns(self, channels: tuple[Channel, ...]) -> Columns:
         picked = find_columns("channels", self.channels, channels)
         derived = [channels[column] for column in picked]
         if self.keep:
             derived = [replace(old, name=f"{old.name}_{self.suffix}") for old in derived]
         return derived_columns(channels, picked, derived, self.keep)
-
-    @abstractmethod
-    def _kernel(self, rate: float, n_channels: int) -> Kernel: ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""The steps of preparation as scikit-learn objects: fit, transform, fit_resample."""
+"""What is done to windows, as scikit-learn objects: scale, balance, augment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing._checks import (
     RandomState,
-    check_positive,
+    check_per_window,
     check_random_state,
-    check_rate,
 )
 from sensorseq.preprocessing.augment import (
     Augmentation,
@@ -23,18 +22,13 @@ from sensorseq.preprocessing.augment import (
     copy_numbers,
 )
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.engine import check_engine
 from sensorseq.preprocessing.keyed_scale import (
     KeyedScaler,
     fit_scaler_per,
     transform_by,
     transform_windows,
 )
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB
-from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.window import check_window_choices, window_recordings
-from sensorseq.recording import Recording
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -225,183 +219,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
                 self.n_features_in_ = values.shape[2]
         self._window_ndim = ndim
         return values
-
-
-class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Resample recordings to one even rate; gaps cut them into pieces.
-
-    Parameters
-    ----------
-    sample_rate_hz : float
-        Target rate in Hz.
-    max_gap_s : float, optional
-        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
-    attenuation_db : float, default=90.0
-        Attenuation above the new Nyquist frequency.
-    engine : {"polyphase", "soxr"}, default="polyphase"
-        See `sensorseq.preprocessing.resample.resample`.
-    """
-
-    def __init__(
-        self,
-        sample_rate_hz: float,
-        max_gap_s: float | None = None,
-        attenuation_db: float = ATTENUATION_DB,
-        engine: str = "polyphase",
-    ) -> None:
-        self.sample_rate_hz = sample_rate_hz
-        self.max_gap_s = max_gap_s
-        self.attenuation_db = attenuation_db
-        self.engine = engine
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Not used.
-        y : object, optional
-            Not used.
-
-        Raises
-        ------
-        SignalError
-            If `sample_rate_hz` is not a positive rate.
-        ArgumentError
-            If another argument is invalid.
-        """
-        check_rate("sample_rate_hz", self.sample_rate_hz)
-        if self.max_gap_s is not None:
-            check_positive("max_gap_s", self.max_gap_s)
-        check_engine(self.engine, self.attenuation_db)
-        return self
-
-    def transform(self, X: Iterable[Recording]) -> list[Recording]:
-        """Return the pieces of all recordings, in order; see `resample_recording`.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Stamps may be uneven, samples missing (NaN).
-
-        Returns
-        -------
-        list of Recording
-            Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
-            time at which all channels are known gives none.
-
-        Raises
-        ------
-        RecordingError
-            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
-        """
-        return [
-            piece
-            for recording in X
-            for piece in resample_recording(
-                recording,
-                self.sample_rate_hz,
-                self.max_gap_s,
-                attenuation_db=self.attenuation_db,
-                engine=self.engine,
-            )
-        ]
-
-
-class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Cut evenly sampled recordings into windows.
-
-    Parameters
-    ----------
-    window_s : float
-        Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
-    label_rule, min_purity, short, phase, random_state, drop_unlabelled
-        The label of a window, the handling of short pieces, and the start of the first window; see
-        `sensorseq.preprocessing.window.window_recordings`.
-    """
-
-    def __init__(
-        self,
-        window_s: float,
-        hop_s: float | None = None,
-        label_rule: str = "whole",
-        min_purity: float | None = None,
-        short: str = "drop",
-        phase: str = "grid",
-        random_state: RandomState = None,
-        drop_unlabelled: bool = True,
-    ) -> None:
-        self.window_s = window_s
-        self.hop_s = hop_s
-        self.label_rule = label_rule
-        self.min_purity = min_purity
-        self.short = short
-        self.phase = phase
-        self.random_state = random_state
-        self.drop_unlabelled = drop_unlabelled
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Not used.
-        y : object, optional
-            Not used.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument is invalid.
-        """
-        check_positive("window_s", self.window_s)
-        if self.hop_s is not None:
-            check_positive("hop_s", self.hop_s)
-        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
-        check_random_state(self.random_state)
-        return self
-
-    def transform(self, X: Iterable[Recording]) -> WindowSet:
-        """Return the windows of all recordings; see `window_recordings`.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Evenly sampled, as returned by `Resampler`.
-
-        Returns
-        -------
-        WindowSet
-            Samples of shape (n_windows, n_timesteps, n_channels), float32.
-
-        Raises
-        ------
-        RecordingError
-            If a recording is uneven, has gaps, or differs from the others in channels or rate.
-        WindowError
-            If no recording is as long as a window, or a class loses all its windows.
-        """
-        return window_recordings(
-            X,
-            self.window_s,
-            self.hop_s,
-            label_rule=self.label_rule,
-            min_purity=self.min_purity,
-            short=self.short,
-            phase=self.phase,
-            random_state=self.random_state,
-            drop_unlabelled=self.drop_unlabelled,
-        )
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
@@ -620,15 +437,10 @@ class _Given:
             X = np.asarray(X)
             if not X.ndim:
                 raise WindowError(f"X={X!r} is not an array of windows.")
-        arrays = {name: None if v is None else np.asarray(v) for name, v in named.items()}
         labels = None if y is None else np.asarray(y)
         if labels is not None and len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
-        for name, values in arrays.items():
-            if values is not None and values.shape != (len(X),):
-                raise WindowError(
-                    f"{name} has shape {values.shape}; {len(X)} windows need ({len(X)},)."
-                )
+        arrays = {name: check_per_window(name, v, len(X)) for name, v in named.items()}
         train = np.arange(len(X))
         if isinstance(X, WindowSet) and X.split is not None:
             train = np.flatnonzero(X.split == "train")

@@ -1,6 +1,6 @@
-"""Filters and features as one scikit-learn transformer, on recordings or on windows."""
+"""What is done to recordings, as scikit-learn transformers: resample, filter, cut into windows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,12 +10,197 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing._checks import check_rate
-from sensorseq.preprocessing.cut import make_steps
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_positive,
+    check_random_state,
+    check_rate,
+)
+from sensorseq.preprocessing.plan import make_steps
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.base import even_rate_hz
+from sensorseq.preprocessing.window import check_window_choices, window_recordings
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
+
+
+class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Resample recordings to one even rate; gaps cut them into pieces.
+
+    Parameters
+    ----------
+    sample_rate_hz : float
+        Target rate in Hz.
+    max_gap_s : float, optional
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+    attenuation_db : float, default=90.0
+        Attenuation above the new Nyquist frequency.
+    engine : {"polyphase", "soxr"}, default="polyphase"
+        See `sensorseq.preprocessing.resample.resample`.
+    """
+
+    def __init__(
+        self,
+        sample_rate_hz: float,
+        max_gap_s: float | None = None,
+        attenuation_db: float = ATTENUATION_DB,
+        engine: str = "polyphase",
+    ) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self.max_gap_s = max_gap_s
+        self.attenuation_db = attenuation_db
+        self.engine = engine
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
+        """Check the arguments; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Not used.
+        y : object, optional
+            Not used.
+
+        Raises
+        ------
+        SignalError
+            If `sample_rate_hz` is not a positive rate.
+        ArgumentError
+            If another argument is invalid.
+        """
+        check_rate("sample_rate_hz", self.sample_rate_hz)
+        if self.max_gap_s is not None:
+            check_positive("max_gap_s", self.max_gap_s)
+        check_engine(self.engine, self.attenuation_db)
+        return self
+
+    def transform(self, X: Iterable[Recording]) -> list[Recording]:
+        """Return the pieces of all recordings, in order; see `resample_recording`.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Stamps may be uneven, samples missing (NaN).
+
+        Returns
+        -------
+        list of Recording
+            Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
+            time at which all channels are known gives none.
+
+        Raises
+        ------
+        RecordingError
+            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
+        """
+        return [
+            piece
+            for recording in X
+            for piece in resample_recording(
+                recording,
+                self.sample_rate_hz,
+                self.max_gap_s,
+                attenuation_db=self.attenuation_db,
+                engine=self.engine,
+            )
+        ]
+
+
+class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Cut evenly sampled recordings into windows.
+
+    Parameters
+    ----------
+    window_s : float
+        Length of a window in seconds.
+    hop_s : float, optional
+        Seconds between window starts; `window_s` by default.
+    label_rule, min_purity, short, phase, random_state, drop_unlabelled
+        The label of a window, the handling of short pieces, and the start of the first window; see
+        `sensorseq.preprocessing.window.window_recordings`.
+    """
+
+    def __init__(
+        self,
+        window_s: float,
+        hop_s: float | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        phase: str = "grid",
+        random_state: RandomState = None,
+        drop_unlabelled: bool = True,
+    ) -> None:
+        self.window_s = window_s
+        self.hop_s = hop_s
+        self.label_rule = label_rule
+        self.min_purity = min_purity
+        self.short = short
+        self.phase = phase
+        self.random_state = random_state
+        self.drop_unlabelled = drop_unlabelled
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
+        """Check the arguments; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Not used.
+        y : object, optional
+            Not used.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is invalid.
+        """
+        check_positive("window_s", self.window_s)
+        if self.hop_s is not None:
+            check_positive("hop_s", self.hop_s)
+        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
+        check_random_state(self.random_state)
+        return self
+
+    def transform(self, X: Iterable[Recording]) -> WindowSet:
+        """Return the windows of all recordings; see `window_recordings`.
+
+        Parameters
+        ----------
+        X : iterable of Recording
+            Evenly sampled, as returned by `Resampler`.
+
+        Returns
+        -------
+        WindowSet
+            Samples of shape (n_windows, n_timesteps, n_channels), float32.
+
+        Raises
+        ------
+        RecordingError
+            If a recording is uneven, has gaps, or differs from the others in channels or rate.
+        WindowError
+            If no recording is as long as a window, or a class loses all its windows.
+        """
+        return window_recordings(
+            X,
+            self.window_s,
+            self.hop_s,
+            label_rule=self.label_rule,
+            min_purity=self.min_purity,
+            short=self.short,
+            phase=self.phase,
+            random_state=self.random_state,
+            drop_unlabelled=self.drop_unlabelled,
+        )
 
 
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -42,7 +227,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
-    >>> from sensorseq.preprocessing.step_transformer import SignalSteps
+    >>> from sensorseq.preprocessing import SignalSteps
     >>> rate = SignalSteps([{"kind": "difference"}], sample_rate_hz=100.0)
     >>> rate.fit_transform(np.array([[1.0, 2.0, 4.0]]))
     array([[0., 1., 2.]])

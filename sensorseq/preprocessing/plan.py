@@ -1,0 +1,475 @@
+"""What is done to each recording, and then what depends on all: split, scaler and balance.
+
+Shared by preparation in memory and to files.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import (
+    ArgumentError,
+    RecordingError,
+    SensorseqError,
+    SplitError,
+    WindowError,
+    check_choice,
+)
+from sensorseq.preprocessing._checks import check_positive
+from sensorseq.preprocessing.augment import make_augmentation
+from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.polyphase import check_engine
+from sensorseq.preprocessing.resample import StreamResampler, resample_recording
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.split import (
+    check_fractions,
+    describe_split,
+    split_by_group,
+    split_by_time,
+)
+from sensorseq.preprocessing.steps import Step, StepChain, make_step
+from sensorseq.preprocessing.window import (
+    check_window_choices,
+    window_recordings,
+    window_samples,
+)
+from sensorseq.recording import Channel, Recording
+from sensorseq.windows import WindowSet
+
+SPLIT_BY = ("group", "recording", "time")
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """Channels, rate, steps and windows: the processing applied to every recording.
+
+    Parameters
+    ----------
+    options : PreparationOptions
+        Those of input, resample, window and `random_state` are used.
+    steps : tuple of Step
+        The steps of the options, or those derived.
+
+    Raises
+    ------
+    ArgumentError, SignalError
+        If a value is invalid.
+    """
+
+    options: PreparationOptions
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(cls, options: PreparationOptions) -> "CutPlan":
+        """Return the plan for checked options."""
+        check_positive("window_s", options.window_s)
+        if options.sample_rate_hz is not None:
+            check_positive("sample_rate_hz", options.sample_rate_hz)
+        for name in ("hop_s", "max_gap_s", "train_hop_s"):
+            if getattr(options, name) is not None:
+                check_positive(name, getattr(options, name))
+        check_engine(options.resample_engine, options.attenuation_db)
+        check_window_choices(
+            options.label_rule, options.min_purity, options.short, options.train_phase
+        )
+        if isinstance(options.channels, str):
+            raise ArgumentError(f"channels={options.channels!r} is a string; give a list of names.")
+        return cls(options, make_steps(options.steps))
+
+    @property
+    def cuts_training_anew(self) -> bool:
+        """Whether training windows are cut separately."""
+        return self.options.train_hop_s is not None or self.options.train_phase != "grid"
+
+    def select(self, recording: Recording) -> Recording:
+        """Return the recording with the channels the plan names, in its order."""
+        channels = self.options.channels
+        return recording if channels is None else recording.select(channels)
+
+    def window_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
+        return StepChain(self.steps).output_rate_hz(sample_rate_hz)
+
+    def window_samples(self, sample_rate_hz: float) -> int:
+        """Return the samples per window at that resampling rate."""
+        return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
+
+    def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
+        """Resample a recording and apply the steps to its pieces.
+
+        A recording without any time at which all channels are known becomes one empty piece, so
+        that it is counted.
+        """
+        pieces = resample_recording(
+            recording,
+            sample_rate_hz,
+            self.options.max_gap_s,
+            engine=self.options.resample_engine,
+            attenuation_db=self.options.attenuation_db,
+        )
+        if not pieces:
+            channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
+            return [_emptied(recording, channels)]
+        rate = sample_rate_hz
+        for index, step in enumerate(self.steps):
+            try:
+                pieces = [step.apply(piece, rate) for piece in pieces]
+                rate = step.output_rate_hz(rate)
+            except SensorseqError as error:
+                error.add_note(
+                    f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
+                )
+                raise
+        return pieces
+
+    def windows(
+        self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
+    ) -> WindowSet:
+        """Cut pieces into windows on the grid; see `window_recordings`."""
+        return self._cut(pieces, sample_rate_hz, self.options.hop_s, "grid", check_classes)
+
+    def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
+        """Cut pieces into training windows; there may be none."""
+        options = self.options
+        hop_s = options.hop_s if options.train_hop_s is None else options.train_hop_s
+        return self._cut(pieces, sample_rate_hz, hop_s, self.options.train_phase, False)
+
+    def _cut(
+        self,
+        pieces: Iterable[Recording],
+        sample_rate_hz: float,
+        hop_s: float | None,
+        phase: str,
+        check_classes: bool,
+    ) -> WindowSet:
+        return window_recordings(
+            pieces,
+            self.options.window_s,
+            hop_s,
+            sample_rate_hz=self.window_rate_hz(sample_rate_hz),
+            label_rule=self.options.label_rule,
+            min_purity=self.options.min_purity,
+            short=self.options.short,
+            phase=phase,
+            random_state=self.options.random_state,
+            check_classes=check_classes,
+        )
+
+    def lookahead_s(
+        self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
+    ) -> float:
+        """Return how many seconds a sample of a window may depend on later samples.
+
+        The sum for the resampling filter, if the rate changes, and for steps with
+        ``phase="zero"``; the maximum over recordings with these rates and channels.
+        """
+        resampling = [
+            StreamResampler(
+                rate, sample_rate_hz, 1, attenuation_db=self.options.attenuation_db
+            ).latency_s
+            for rate in set(rates_hz)
+            if abs(rate / sample_rate_hz - 1) > SAME_RATE
+        ]
+        steps = StepChain(self.steps).stream(channels, sample_rate_hz)
+        return max(resampling, default=0.0) + steps.latency_s
+
+
+def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
+    """Return the steps given as objects or tables.
+
+    Raises
+    ------
+    ArgumentError, ConfigurationError
+        If an entry is neither, or is invalid; a note names it.
+    """
+    if isinstance(steps, dict | str):
+        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
+    made = []
+    for index, step in enumerate(steps or ()):
+        try:
+            made.append(make_step(step) if isinstance(step, dict) else step)
+        except SensorseqError as error:
+            error.add_note(f"in steps[{index}]")
+            raise
+        if not hasattr(made[-1], "apply"):
+            raise ArgumentError(
+                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
+                ' such as {"kind": "detrend", "window_s": 1}.'
+            )
+    return tuple(made)
+
+
+def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
+    """Return facts about a recording's processing before windows were cut, as plain values."""
+    facts: dict[str, Any] = {"n_samples": recording.n_samples}
+    if "repaired_stamps" in recording.attributes:
+        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
+    filled: list[Any] = [
+        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
+    ]
+    facts["n_pieces"] = len(filled)
+    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
+    return facts
+
+
+def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:
+    return replace(
+        recording,
+        values=np.empty((0, len(channels)), np.float64),
+        timestamps_s=np.empty(0),
+        channels=channels,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class WindowTable:
+    """The facts about each window, without its samples.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_windows,) or None
+        Labels.
+    groups, recording_id : ndarray of shape (n_windows,)
+        Origin of each window.
+    start_s : ndarray of shape (n_windows,), float64
+        Time of its first sample on its recording's clock.
+    """
+
+    y: NDArray[Any] | None
+    groups: NDArray[Any]
+    recording_id: NDArray[Any]
+    start_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LearnPlan:
+    """Split, scale and balance: the processing that depends on all recordings.
+
+    Parameters
+    ----------
+    options : PreparationOptions
+        Those of split, scale and balance are used.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is invalid, or balancing is requested without a split.
+    """
+
+    options: PreparationOptions
+
+    def __post_init__(self) -> None:
+        options = self.options
+        if options.split is not None:
+            check_fractions(options.split)
+        check_choice("split_by", options.split_by, SPLIT_BY)
+        if options.embargo_s is not None:
+            if options.split_by != "time":
+                raise ArgumentError(
+                    f"embargo_s={options.embargo_s!r} only applies to a split by time; use"
+                    ' split_by="time", or remove embargo_s.'
+                )
+            if options.embargo_s != 0:
+                check_positive("embargo_s", options.embargo_s)
+        if options.scale is not None:
+            check_choice("scale", options.scale, (*KINDS, PHYSICAL))
+        check_per(options.scale_per, options.scale)
+        if (options.rated is None) == (options.scale == PHYSICAL):
+            raise ArgumentError(
+                'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'
+                " configuration file, rated is a key of section [scale]."
+            )
+        if options.balance is not None:
+            check_choice("balance", options.balance, STRATEGIES)
+            if options.split is None:
+                raise ArgumentError(
+                    f"balance={options.balance!r} needs a split: only training windows may be"
+                    " balanced."
+                )
+        elif options.max_per_recording is not None:
+            raise ArgumentError(
+                f"max_per_recording={options.max_per_recording!r} needs `balance`, which is not"
+                " given."
+            )
+        if options.augmentation is not None:
+            make_augmentation(options.augmentation)
+            if options.balance != "oversample":
+                raise ArgumentError(
+                    "augmentation changes the copies made by oversampling; it needs"
+                    f' balance="oversample", but balance is {options.balance!r}.'
+                )
+
+    @property
+    def split(self) -> tuple[float, ...] | None:
+        """Shares of train, validation and test."""
+        split = self.options.split
+        return None if split is None else tuple(float(share) for share in split)
+
+    def assign_parts(
+        self, table: WindowTable, window_s: float, lookahead_s: float
+    ) -> NDArray[np.str_] | None:
+        """Return the part of each window, ``""`` to leave it out; None without a split.
+
+        Parameters
+        ----------
+        table : WindowTable
+            The windows.
+        window_s : float
+            Their length in seconds.
+        lookahead_s : float
+            How far filters look beyond the end of a window; the embargo must be at least this long.
+
+        Raises
+        ------
+        SplitError
+            If no split without leakage is possible.
+        """
+        if self.split is None:
+            return None
+        if self.options.split_by == "time":
+            embargo_s = (
+                window_s + lookahead_s if self.options.embargo_s is None else self.options.embargo_s
+            )
+            if embargo_s < lookahead_s:
+                raise SplitError(
+                    f"embargo_s={embargo_s:g} is shorter than the {lookahead_s:.3g} s that"
+                    " resampling and steps look ahead, so windows of one part would contain samples"
+                    " of the next. Use a longer embargo_s, phase='causal', or the recordings' own"
+                    " sample rate."
+                )
+            return split_by_time(
+                table.recording_id, table.start_s, window_s, self.split, embargo_s, table.y
+            )
+        return split_by_group(
+            table.y,
+            table.recording_id if self.options.split_by == "recording" else table.groups,
+            self.split,
+            self.options.random_state,
+        )
+
+    def fit_scaler(
+        self,
+        blocks: Callable[[NDArray[np.int64]], Iterable[NDArray[np.float32]]],
+        lengths: NDArray[np.int64],
+        split: NDArray[np.str_] | None,
+        table: WindowTable,
+        channels: tuple[str, ...],
+    ) -> Scaler | KeyedScaler | None:
+        """Fit the scaler to the training part; None without a split.
+
+        Parameters
+        ----------
+        blocks : callable
+            Returns the samples of the windows at increasing positions, block by block.
+        lengths : ndarray of shape (n_windows,), int64
+            Valid steps.
+        split : ndarray of shape (n_windows,) or None
+            As returned by `assign_parts`, without windows that are left out.
+        table : WindowTable
+            The same windows.
+        channels : tuple of str
+            Their channels.
+        """
+        if split is None:
+            return None
+        if self.options.augmentation is not None:  # its channels are known only now
+            make_augmentation(self.options.augmentation).with_indices(len(channels), channels)
+        train = np.flatnonzero(split == "train")
+
+        def scaler_of(rows: NDArray[np.int64]) -> Scaler:
+            def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+                own, at = lengths[rows], 0
+                for block in blocks(rows):
+                    yield block, own[at : at + len(block)]
+                    at += len(block)
+
+            return fit_scaler_to_blocks(
+                with_lengths, self.options.scale, rated=self.options.rated, channels=channels
+            )
+
+        if self.options.scale_per == "all":
+            return scaler_of(train)
+        keys = table.recording_id if self.options.scale_per == "recording" else table.groups
+        rows_of = rows_by_key(keys[train], len(train), self.options.scale_per)
+        return KeyedScaler(
+            str(self.options.scale),
+            self.options.scale_per,
+            {key: scaler_of(train[rows]) for key, rows in rows_of.items()},
+            len(channels),
+        )
+
+    def choose_rows(
+        self, split: NDArray[np.str_] | None, table: WindowTable
+    ) -> NDArray[np.int64] | None:
+        """Return the training windows to fit on, balanced if requested; None without a split."""
+        if split is None:
+            return None
+        train = np.flatnonzero(split == "train")
+        if self.options.balance is None:
+            return train
+        if table.y is None:
+            raise RecordingError(
+                f"balance={self.options.balance!r} needs labels, but the recordings have none."
+            )
+        try:
+            chosen = balance_indices(
+                table.y[train],
+                table.groups[train],
+                self.options.balance,
+                self.options.random_state,
+                recording_id=table.recording_id[train],
+                max_per_recording=self.options.max_per_recording,
+            )
+        except WindowError as error:
+            error.add_note("in the training part")
+            raise
+        return train[chosen]
+
+    def describe_split(self, split: NDArray[np.str_] | None, table: WindowTable) -> dict[str, Any]:
+        """Return how even the parts are, as plain values, before training windows are recut."""
+        if split is None:
+            return {}
+        together = table.groups if self.options.split_by == "group" else table.recording_id
+        return {"split": _plain(describe_split(table.y, together, split, self.split).to_dict())}
+
+
+def check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
+    """Raise if separately cut training windows lack a class, or there are none.
+
+    Raises
+    ------
+    WindowError
+        Names the class.
+    """
+    label = np.zeros(len(split)) if y is None else y
+    lacking = np.setdiff1d(label, label[split == "train"])
+    if lacking.size:
+        of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+        raise WindowError(
+            f"train_hop_s and train_phase leave no training window{of}, although the default grid"
+            ' has some. Use a shorter train_hop_s, train_phase="grid", or remove both.'
+        )
+
+
+def describe_scaler(
+    scaler: Scaler | KeyedScaler | None, channels: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Return the channels that do not vary in the training part."""
+    if scaler is None:
+        return {}
+    return {"constant_channels": [channels[position] for position in scaler.constant_channels]}
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values with string keys, as in JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
