@@ -17,17 +17,20 @@ import numpy as np
 def make(method, seed, n_threads):
     """Return an unfitted transform, and the scaler that goes with it."""
     from aeon.transformations.collection import convolution_based
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     if method == "multirocket":
         return convolution_based.MultiRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
     if method == "hydra":
+        import torch
         from aeon.classification.convolution_based._hydra import _SparseScaler
 
         hydra = convolution_based.HydraTransformer(
             random_state=seed, n_jobs=n_threads, output_type="numpy"
         )
-        return hydra, _SparseScaler()
+        # its scaler takes tensors only
+        return hydra, make_pipeline(FunctionTransformer(torch.from_numpy), _SparseScaler())
     return convolution_based.MiniRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
 
 

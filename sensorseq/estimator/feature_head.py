@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import BoostedTrees, make_boosting
+from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -534,18 +534,24 @@ def _fit_probabilities(
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
-    def fitted(own: NDArray[np.int64]) -> Any:
-        model = make_boosting() if kind == BOOSTING else clone(kind)
-        weight = data.weight[own] if has_fit_parameter(model, "sample_weight") else None
-        options = {} if weight is None else {"sample_weight": weight}
-        return model.fit(statistics[own], data.class_index[own], **options)
+    def fitted(own: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+        """Return the classifier and the statistics that it was fitted on."""
+        values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
+        if kind == BOOSTING:
+            model, columns = make_boosting(), important_statistics(values, class_index, weight)
+        else:
+            model, columns = clone(kind), np.arange(statistics.shape[1])
+        options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
+        return model.fit(values[:, columns], class_index, **options), columns
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
-        of_fold = fitted(fit_rows)
-        out_of_fold[test_rows] = log_probabilities(of_fold, statistics[test_rows], data.n_classes)
-    final = fitted(rows)
-    classifier = BoostedTrees.of(final) if kind == BOOSTING else final
+        of_fold, columns = fitted(fit_rows)
+        own = statistics[np.ix_(test_rows, columns)]
+        out_of_fold[test_rows] = log_probabilities(of_fold, own, data.n_classes)
+    final, columns = fitted(rows)
+    is_ours = kind == BOOSTING
+    classifier = BoostedTrees.of(final, columns, statistics.shape[1]) if is_ours else final
     return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
 
 
