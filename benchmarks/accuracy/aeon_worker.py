@@ -17,8 +17,7 @@ import numpy as np
 def make(method, seed, n_threads):
     """Return an unfitted transform, and the scaler that goes with it."""
     from aeon.transformations.collection import convolution_based
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.preprocessing import StandardScaler
 
     if method == "multirocket":
         return convolution_based.MultiRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
@@ -29,8 +28,15 @@ def make(method, seed, n_threads):
         hydra = convolution_based.HydraTransformer(
             random_state=seed, n_jobs=n_threads, output_type="numpy"
         )
-        # its scaler takes tensors only
-        return hydra, make_pipeline(FunctionTransformer(torch.from_numpy), _SparseScaler())
+
+        class Scaler(_SparseScaler):  # which takes tensors only
+            def fit(self, X, y=None):
+                super().fit(torch.from_numpy(X))
+
+            def transform(self, X, y=None):
+                return super().transform(torch.from_numpy(X)).numpy()
+
+        return hydra, Scaler()
     return convolution_based.MiniRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
 
 
