@@ -12,7 +12,6 @@ from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_count, check_state
 
 _ITERATIONS, _LEARNING_RATE = 150, 0.08  # untuned, as the baseline of `evaluate`
-MOST_STATISTICS = 150  # boosting takes longer with more, and is no better: the best ones suffice
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks them
 _LARGEST = 1e200  # of a leaf's value: sums of these stay finite
 _ARRAYS = {
@@ -157,12 +156,15 @@ class BoostedTrees:
 
 
 def important_statistics(
-    statistics: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
+    statistics: NDArray[np.float64],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    most: int,
 ) -> NDArray[np.int64]:
-    """Return the columns to boost on, in their order: all, or the `MOST_STATISTICS` best ones.
+    """Return the columns of the `most` important statistics in their order; all if so few.
 
-    Dozens of derived channels have thousands of statistics, and boosting on them takes minutes.
-    A forest of extremely randomised trees ranks them in seconds.
+    Dozens of derived channels have thousands of statistics. Fits on them take minutes, and are less
+    accurate than on the best ones, which a forest of extremely randomised trees finds in seconds.
 
     Parameters
     ----------
@@ -172,18 +174,20 @@ def important_statistics(
         Its class.
     weight : ndarray of shape (n,)
         Its factor in the loss.
+    most : int
+        How many to return.
 
     References
     ----------
     P. Geurts, D. Ernst, L. Wehenkel, "Extremely Randomized Trees", Machine Learning 63 (2006).
     """
-    if statistics.shape[1] <= MOST_STATISTICS:
+    if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])
     forest = ExtraTreesClassifier(
         _RANKING_TREES, min_samples_leaf=_SMALLEST_LEAF, class_weight="balanced", random_state=0
     ).fit(statistics, class_index, sample_weight=weight)
     order = np.argsort(-forest.feature_importances_, kind="stable")
-    return np.sort(order[:MOST_STATISTICS])
+    return np.sort(order[:most])
 
 
 def make_boosting(seed: int = 0) -> HistGradientBoostingClassifier:

@@ -69,11 +69,11 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, monkeypatch
     n_statistics, chosen_from = 2 * len(FEATURES), []
     choose = trees.important_statistics
 
-    def watched(statistics, class_index, weight):
+    def watched(statistics, class_index, weight, most):
         chosen_from.append(len(statistics))
-        return choose(statistics, class_index, weight)
+        return choose(statistics, class_index, weight, most)
 
-    monkeypatch.setattr(trees, "MOST_STATISTICS", 3)
+    monkeypatch.setattr(feature_head, "BOOSTED_STATISTICS", 3)
     monkeypatch.setattr(feature_head, "important_statistics", watched)
     clf = blend(["boosting"]).fit(windows, y, groups=np.arange(120) // 4)
     head = clf.network_._head
