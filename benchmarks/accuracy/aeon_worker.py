@@ -22,12 +22,21 @@ def make(method, seed, n_threads):
     if method == "multirocket":
         return convolution_based.MultiRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
     if method == "hydra":
+        import torch
         from aeon.classification.convolution_based._hydra import _SparseScaler
 
         hydra = convolution_based.HydraTransformer(
             random_state=seed, n_jobs=n_threads, output_type="numpy"
         )
-        return hydra, _SparseScaler()
+
+        class Scaler(_SparseScaler):  # which takes tensors only
+            def fit(self, X, y=None):
+                super().fit(torch.from_numpy(X))
+
+            def transform(self, X, y=None):
+                return super().transform(torch.from_numpy(X)).numpy()
+
+        return hydra, Scaler()
     return convolution_based.MiniRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
 
 

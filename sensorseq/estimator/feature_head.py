@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import BoostedTrees, make_boosting
+from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -23,6 +23,9 @@ LSTM = "lstm"
 MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
+# Statistics that boosting and steps use at most: the best ones of more. On development folds of
+# derived channels, more were slower and no better.
+BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 _SMALLEST_WEIGHT = 1e-3  # of the LSTM where nothing predicts anything: its order of classes stays
 _SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
 _BLOCK = 512  # windows described at a time in prediction
@@ -512,15 +515,46 @@ def _fit_linear(
 ) -> tuple[_Block, NDArray[np.float64]]:
     """Fit ridge regression on features; return it with its scores of windows left out."""
     how = _learned(kind, data, seed)
+    columns = None
+    if kind == "summary":
+        how, columns = _choose_steps(how, data, folds, rows)
     values = describe(how, data.X, data.lengths)
     centre, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
     values -= centre  # in place: they may take gigabytes
     values *= scale
-    fitted = fit_ridge(values, target, data.weight, folds, rows, loss)
+    fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns)
     weight = scale[:, None] * fitted.weight
-    block = _LinearBlock(name, how, weight.astype(np.float32), fitted.bias - centre @ weight)
-    return block, fitted.out_of_fold
+    bias = fitted.bias - centre @ weight
+    if columns is not None:
+        n_thresholds = how.n_steps - 1
+        how = how.take(columns[-1][::n_thresholds] // n_thresholds)
+        weight = weight[columns[-1]]
+    return _LinearBlock(name, how, weight.astype(np.float32), bias), fitted.out_of_fold
+
+
+def _choose_steps(
+    how: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
+) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
+    """Return steps of the statistics that any fit uses, and the columns of each fit.
+
+    The fits are those of the folds, then that of `rows`. Each chooses from its own windows. The
+    columns are None where all fits use all.
+    """
+    n_thresholds = how.n_steps - 1
+    if how.n_features_ <= STEPPED_STATISTICS * n_thresholds:
+        return how, None
+    statistics = SummaryFeatures().fit(data.X, data.lengths).transform(data.X, data.lengths)
+    chosen = [
+        important_statistics(
+            statistics[own], data.class_index[own], data.weight[own], STEPPED_STATISTICS
+        )
+        for own in (*(fit_rows for fit_rows, _ in folds), rows)
+    ]
+    of_any = np.unique(np.concatenate(chosen))
+    places = [np.searchsorted(of_any, own) for own in chosen]
+    steps = np.arange(n_thresholds)
+    return how.take(of_any), [np.ravel(own[:, None] * n_thresholds + steps) for own in places]
 
 
 def _fit_probabilities(
@@ -534,18 +568,25 @@ def _fit_probabilities(
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
-    def fitted(own: NDArray[np.int64]) -> Any:
-        model = make_boosting() if kind == BOOSTING else clone(kind)
-        weight = data.weight[own] if has_fit_parameter(model, "sample_weight") else None
-        options = {} if weight is None else {"sample_weight": weight}
-        return model.fit(statistics[own], data.class_index[own], **options)
+    def fitted(own: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+        """Return the classifier and the statistics that it was fitted on."""
+        values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
+        if kind == BOOSTING:
+            model = make_boosting()
+            columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
+        else:
+            model, columns = clone(kind), np.arange(statistics.shape[1])
+        options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
+        return model.fit(values[:, columns], class_index, **options), columns
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
-        of_fold = fitted(fit_rows)
-        out_of_fold[test_rows] = log_probabilities(of_fold, statistics[test_rows], data.n_classes)
-    final = fitted(rows)
-    classifier = BoostedTrees.of(final) if kind == BOOSTING else final
+        of_fold, columns = fitted(fit_rows)
+        own = statistics[np.ix_(test_rows, columns)]
+        out_of_fold[test_rows] = log_probabilities(of_fold, own, data.n_classes)
+    final, columns = fitted(rows)
+    is_ours = kind == BOOSTING
+    classifier = BoostedTrees.of(final, columns, statistics.shape[1]) if is_ours else final
     return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
 
 

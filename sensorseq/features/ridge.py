@@ -43,6 +43,7 @@ def fit_ridge(
     folds: Sequence[Fold],
     rows: NDArray[np.int64],
     loss: Callable[[NDArray[np.float64]], float],
+    columns: Sequence[NDArray[np.int64]] | None = None,
 ) -> RidgeFit:
     """Fit weighted ridge regression; choose its penalty by the loss on windows left out.
 
@@ -63,26 +64,37 @@ def fit_ridge(
         Windows of the final fit.
     loss : callable
         Gets the scores (n, K), NaN where there are none; the smallest value wins.
+    columns : sequence of ndarray of int64, optional
+        Features that each fold, and then the final fit, may use; all if None. The weights of the
+        others are 0.
     """
     rows = rows[sample_weight[rows] > 0]
-    products = (Z @ Z.T).astype(np.float64)
+    shared = (Z @ Z.T).astype(np.float64) if columns is None else np.empty((0, 0))
+
+    def products_of(number: int) -> NDArray[np.float64]:
+        if columns is None:
+            return shared
+        own = Z[:, columns[number]]
+        return np.asarray((own @ own.T).astype(np.float64))
+
     tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in STRENGTHS]
-    for fit_rows, test_rows in folds:
+    for number, (fit_rows, test_rows) in enumerate(folds):
         own_rows = fit_rows[sample_weight[fit_rows] > 0]
-        solved = _Solver(products, target, sample_weight, own_rows)
+        solved = _Solver(products_of(number), target, sample_weight, own_rows)
         for scores, strength in zip(tested, STRENGTHS, strict=True):
             dual, constant = solved.solve(strength)
             scores[test_rows] = solved.centred(test_rows) @ dual + constant
     best = int(np.argmin([loss(scores) for scores in tested]))
-    solved = _Solver(products, target, sample_weight, rows)
+    solved = _Solver(products_of(len(folds)), target, sample_weight, rows)
     dual, constant = solved.solve(STRENGTHS[best])
     # weights of features: those of windows, taken through the centred features
     of_windows = dual - solved.share[:, None] * dual.sum(axis=0)
-    weight = np.empty((Z.shape[1], target.shape[1]))
-    centre = np.empty(Z.shape[1])
-    for start in range(0, Z.shape[1], _BLOCK):  # in double a block at a time: Z may be large
-        block = slice(start, start + _BLOCK)
-        values = Z[rows, block].astype(np.float64)
+    weight = np.zeros((Z.shape[1], target.shape[1]))
+    centre = np.zeros(Z.shape[1])
+    used = np.arange(Z.shape[1]) if columns is None else columns[-1]
+    for start in range(0, len(used), _BLOCK):  # in double a block at a time: Z may be large
+        block = used[start : start + _BLOCK]
+        values = Z[np.ix_(rows, block)].astype(np.float64)
         weight[block], centre[block] = values.T @ of_windows, solved.share @ values
     return RidgeFit(weight, constant - centre @ weight, tested[best], STRENGTHS[best])
 

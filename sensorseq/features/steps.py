@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_count, check_state
@@ -26,7 +26,7 @@ class SummarySteps:
     Attributes
     ----------
     n_features_ : int
-        Number of features: statistics times thresholds.
+        Number of features: statistics, or those of `take`, times thresholds.
     n_channels_ : int
         Channels of the windows given to `fit`.
 
@@ -43,6 +43,7 @@ class SummarySteps:
         self.n_steps = check_count("n_steps", n_steps, 2)
         self._summary = SummaryFeatures()
         self._thresholds = np.zeros((0, 0))
+        self._columns = np.zeros(0, np.int64)  # statistics that are described
 
     def __repr__(self) -> str:
         return f"SummarySteps(n_steps={self.n_steps})"
@@ -50,7 +51,8 @@ class SummarySteps:
     @property
     def n_features_(self) -> int:
         """Number of features."""
-        return self._fitted().n_features_ * (self.n_steps - 1)
+        self._fitted()
+        return len(self._columns) * (self.n_steps - 1)
 
     @property
     def n_channels_(self) -> int:
@@ -84,7 +86,27 @@ class SummarySteps:
         self._summary = summary
         at = np.arange(1, self.n_steps) / self.n_steps
         self._thresholds = np.ascontiguousarray(np.quantile(statistics, at, axis=0).T)
+        self._columns = np.arange(len(self._thresholds))
         return self
+
+    def take(self, columns: ArrayLike) -> "SummarySteps":
+        """Return the same thresholds for some of the statistics only.
+
+        Parameters
+        ----------
+        columns : array-like of int
+            Places among the statistics described now.
+
+        Returns
+        -------
+        SummarySteps
+            Another object.
+        """
+        summary, chosen = self._fitted(), np.asarray(columns)
+        taken = SummarySteps(self.n_steps)
+        taken._summary = summary
+        taken._thresholds, taken._columns = self._thresholds[chosen], self._columns[chosen]
+        return taken
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return which thresholds each statistic of a window exceeds.
@@ -107,7 +129,7 @@ class SummarySteps:
             If `fit` was not called, `X` has another number of channels, or a valid step is NaN or
             infinite.
         """
-        statistics = self._fitted().transform(X, lengths)
+        statistics = self._fitted().transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self._thresholds[None]
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
@@ -121,7 +143,10 @@ class SummarySteps:
         """
         summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
-        return {"settings": settings, "arrays": {"thresholds": self._thresholds}}
+        arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}
+        if len(self._columns) < self._summary.n_features_:
+            arrays["columns"] = self._columns
+        return {"settings": settings, "arrays": arrays}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummarySteps":
@@ -137,16 +162,24 @@ class SummarySteps:
         SignalError
             If the state is of something else, or inconsistent.
         """
-        needed, arrays = ("n_steps", "summary"), {"thresholds": np.float64}
+        needed = "n_steps", "summary"
+        arrays: dict[str, DTypeLike] = {"thresholds": np.float64}
+        if "columns" in (state.get("arrays") or {}):
+            arrays["columns"] = np.int64
         settings, stored = check_state(state, "summary_steps", needed, arrays)
         restored = cls(settings["n_steps"])
         summary = {"settings": settings["summary"], "arrays": {}}
         restored._summary = SummaryFeatures.from_state(summary)
+        n_statistics = restored._summary.n_features_
+        columns = stored.get("columns", np.arange(n_statistics))
+        inside = columns.ndim == 1 and ((columns >= 0) & (columns < n_statistics)).all()
+        if not (inside and columns.size and (np.diff(columns) > 0).all()):
+            raise SignalError(f"the stored columns are not places among {n_statistics} statistics.")
         thresholds = stored["thresholds"]
-        shape = restored._summary.n_features_, restored.n_steps - 1
+        shape = len(columns), restored.n_steps - 1
         if thresholds.shape != shape or not np.isfinite(thresholds).all():
             raise SignalError(f"the stored thresholds are not finite numbers of shape {shape}.")
-        restored._thresholds = thresholds
+        restored._thresholds, restored._columns = thresholds, columns
         return restored
 
     def _fitted(self) -> SummaryFeatures:

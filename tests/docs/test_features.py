@@ -40,6 +40,8 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"above {feature_head.MANY_WINDOWS:,} windows about" in PAGE
     assert f"| {len(FEATURES)} statistics of each channel" in PAGE
     assert f"into {SummarySteps().n_steps} ranges" in PAGE
+    assert f"of more than {feature_head.STEPPED_STATISTICS} statistics, the most" in PAGE
+    assert f"than {feature_head.BOOSTED_STATISTICS} statistics" in PAGE
     assert "the one of five with the lowest" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
     assert "four folds: the validation part, and three of" in PAGE

@@ -14,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import feature_head
+from sensorseq.features import trees
+from sensorseq.features.summary import FEATURES
 
 RNG = np.random.default_rng(0)
 Y = np.array(["ice", "mud"])[np.arange(40) % 2]
@@ -57,6 +59,34 @@ def test_it_is_the_network_with_these_features(tmp_path):
     assert loaded.estimators == ["ridge", "boosting"]
     # the arguments of the network came back: a second fit is the first
     again = clone(loaded).fit(X, Y, groups=GROUPS)
+    np.testing.assert_array_equal(again.predict_proba(NEW), clf.predict_proba(NEW))
+
+
+@pytest.mark.trains
+def test_boosting_on_the_most_important_of_many_statistics(tmp_path, monkeypatch):
+    y = np.tile(Y, 3)
+    windows = RNG.normal(size=(120, 12, 2)) * (1 + 2 * (y == "mud")[:, None, None])
+    n_statistics, chosen_from = 2 * len(FEATURES), []
+    choose = trees.important_statistics
+
+    def watched(statistics, class_index, weight, most):
+        chosen_from.append(len(statistics))
+        return choose(statistics, class_index, weight, most)
+
+    monkeypatch.setattr(feature_head, "BOOSTED_STATISTICS", 3)
+    monkeypatch.setattr(feature_head, "important_statistics", watched)
+    clf = blend(["boosting"]).fit(windows, y, groups=np.arange(120) // 4)
+    head = clf.network_._head
+    (block,) = head.blocks
+    feature = block.classifier.state()["arrays"]["feature"]
+    assert 1 <= len(np.unique(feature[feature >= 0])) <= 3
+    assert block.classifier.n_statistics == n_statistics
+    # chosen without the windows that are left out
+    assert len(chosen_from) == 2
+    assert max(chosen_from) == 120 - len(head.out_of_fold)
+    assert clf.score(windows, y) > 0.8
+    clf.save(tmp_path / "model")
+    again = SensorBlendClassifier.load(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(again.predict_proba(NEW), clf.predict_proba(NEW))
 
 

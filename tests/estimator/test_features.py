@@ -81,6 +81,39 @@ def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
 
 
 @pytest.mark.trains
+@pytest.mark.parametrize("refit", [None, "auto"])
+def test_steps_of_the_most_important_statistics(refit, tmp_path, monkeypatch):
+    """Each fit chooses from its own windows; the model holds only what it chose."""
+    chosen = []
+    choose = feature_head.important_statistics
+
+    def watched(statistics, class_index, weight, most):
+        chosen.append((len(statistics), choose(statistics, class_index, weight, most)))
+        return chosen[-1][1]
+
+    monkeypatch.setattr(feature_head, "important_statistics", watched)
+    monkeypatch.setattr(feature_head, "STEPPED_STATISTICS", 36)
+    small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
+    assert not chosen  # so few statistics are all used
+    monkeypatch.setattr(feature_head, "STEPPED_STATISTICS", 4)
+    clf = small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
+    (block,) = clf._head.blocks
+    n_tested = clf.features_.n_windows
+    sizes = [n for n, _ in chosen]
+    if refit is None:
+        assert sizes == [48 - n_tested] * 2
+    else:
+        assert sizes[-1] == n_tested == 48
+        assert sum(48 - n for n in sizes[:-1]) == 48
+    assert block.weight.shape == (4 * 31, 2)
+    np.testing.assert_array_equal(block.describe.state()["arrays"]["columns"], chosen[-1][1])
+    assert clf.score(X, Y) > 0.8
+    clf.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
+
+
+@pytest.mark.trains
 def test_the_seed_determines_every_bit_with_any_number_of_threads():
     before = torch.get_num_threads()
     found = []

@@ -63,6 +63,26 @@ def test_equals_scikit_learn(n, n_features, is_weighted):
     assert_as_scikit_learn(Z, target, weight, np.arange(n - 3), rtol=1e-8, atol=1e-10)
 
 
+def test_each_fit_uses_its_own_columns():
+    Z, target, weight = problem(24, 40)
+    folds = folds_of(24)
+    columns = [np.arange(0, 30), np.arange(5, 40), np.arange(0, 40, 2), np.array([1, 4, 30, 31])]
+    found = fit_ridge(Z, target, weight, folds, np.arange(24), squared_error(target), columns)
+    for (fit_rows, test_rows), own in zip(folds, columns[:-1], strict=True):
+        of_fold = ridge_of(Z[:, own], target, weight, fit_rows, found.strength)
+        expected = of_fold.predict(Z[np.ix_(test_rows, own)].astype(np.float64))
+        np.testing.assert_allclose(found.out_of_fold[test_rows], expected, rtol=1e-8, atol=1e-10)
+    expected = ridge_of(Z[:, columns[-1]], target, weight, np.arange(24), found.strength)
+    np.testing.assert_allclose(found.weight[columns[-1]].T, expected.coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.bias, expected.intercept_, rtol=1e-8, atol=1e-10)
+    assert not np.delete(found.weight, columns[-1], axis=0).any()
+    all_of_them = [np.arange(40)] * 4
+    as_all = fit_ridge(Z, target, weight, folds, np.arange(24), squared_error(target), all_of_them)
+    plain = fit_ridge(Z, target, weight, folds, np.arange(24), squared_error(target))
+    np.testing.assert_array_equal(as_all.weight, plain.weight)
+    np.testing.assert_array_equal(as_all.out_of_fold, plain.out_of_fold)
+
+
 def test_constant_and_repeated_columns():
     Z, target, weight = problem(20, 6)
     Z[:, 1] = 0.5

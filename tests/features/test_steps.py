@@ -80,6 +80,36 @@ def test_state_round_trip():
     assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
 
 
+def test_some_of_the_statistics_are_described_as_among_all():
+    X = windows()
+    steps = SummarySteps(7).fit(X)
+    whole = steps.transform(X).reshape(len(X), -1, 6)
+    some = steps.take([2, 5, 30]).take([0, 2])
+    assert some.n_features_ == 2 * 6
+    assert some.n_channels_ == 2
+    expected = whole[:, [2, 30]].reshape(len(X), -1)
+    np.testing.assert_array_equal(some.transform(X), expected)
+    again = SummarySteps.from_state(some.state())
+    np.testing.assert_array_equal(again.transform(X), expected)
+    np.testing.assert_array_equal(steps.transform(X).reshape(len(X), -1, 6), whole)
+    assert "columns" not in steps.state()["arrays"]
+    assert some.fit(X).n_features_ == steps.n_features_  # a new fit describes all again
+
+
+@pytest.mark.parametrize("wrong", [[0, 36], [-1, 2], [2, 2], [3, 1], [[0, 1]], [], 4])
+def test_stored_columns_that_are_no_places_are_refused(wrong):
+    state = SummarySteps(4).fit(windows()).take([0, 1]).state()
+    arrays = {**state["arrays"], "columns": np.array(wrong, np.int64)}
+    with pytest.raises(SignalError, match="the stored columns are not places among 36 statistics"):
+        SummarySteps.from_state({**state, "arrays": arrays})
+    arrays = {**state["arrays"], "columns": np.array([0, 1, 2])}
+    with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+        SummarySteps.from_state({**state, "arrays": arrays})
+    arrays = {**state["arrays"], "columns": np.array([0.0, 1.0])}
+    with pytest.raises(SignalError, match="expected int64"):
+        SummarySteps.from_state({**state, "arrays": arrays})
+
+
 def test_wrong_states_are_refused():
     state = SummarySteps(4).fit(windows()).state()
     thresholds = state["arrays"]["thresholds"]

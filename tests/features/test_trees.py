@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.features.trees import BoostedTrees, make_boosting
+from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
 
 
 def fitted(n_classes, seed=0, n=80, **arguments):
@@ -54,6 +54,43 @@ def test_the_boosting_that_is_used():
     np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
     assert model.get_params()["early_stopping"] is False
     assert model.get_params()["random_state"] == 3
+
+
+def test_trees_on_some_of_the_statistics_read_their_columns_of_all():
+    model, x = fitted(3)
+    columns = np.array([1, 2, 6, 7, 9])
+    full = np.full((len(x), 12), np.nan)  # a statistic that is not among them is never read
+    full[:, columns] = x
+    trees = BoostedTrees.of(model, columns, 12)
+    assert trees.n_statistics == 12
+    probability = np.exp(trees.log_probabilities(full))
+    np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
+    again = BoostedTrees.from_state(trees.state())
+    np.testing.assert_array_equal(again.log_probabilities(full), trees.log_probabilities(full))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_important_statistics_are_found_without_a_difference_of_means(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(300, 60))
+    y = (np.abs(x[:, 41]) > 0.7).astype(int) + (np.abs(x[:, 7]) > 0.7)
+    weight = rng.uniform(0.5, 2, 300)
+    np.testing.assert_array_equal(important_statistics(x, y, weight, 60), np.arange(60))
+    found = important_statistics(x, y, weight, 5)
+    assert found.shape == (5,)
+    assert (np.diff(found) > 0).all()
+    assert {7, 41} <= set(found.tolist())
+    np.testing.assert_array_equal(found, important_statistics(x, y, weight, 5))  # no other draw
+    np.testing.assert_array_equal(found, important_statistics(1e9 * x + 3, y, weight, 5))
+
+
+def test_windows_without_weight_do_not_decide_what_is_important():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 10)), np.arange(200) % 2
+    counts = np.arange(200) < 100
+    x[counts, 3] += 4 * y[counts]
+    x[~counts, 8] += 9 * y[~counts]
+    assert important_statistics(x, y, counts.astype(float), 1).tolist() == [3]
 
 
 def test_many_iterations_and_a_root_without_split():
