@@ -516,7 +516,7 @@ def _fit_linear(
     """Fit ridge regression on features; return it with its scores of windows left out."""
     how = _learned(kind, data, seed)
     columns = None
-    if kind == "summary":
+    if isinstance(how, SummarySteps):
         how, columns = _choose_steps(how, data, folds, rows)
     values = describe(how, data.X, data.lengths)
     centre, scale = _standard(values[rows], is_plain=kind == "summary")

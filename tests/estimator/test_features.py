@@ -305,9 +305,9 @@ def test_ridge_does_not_learn_from_x_val(monkeypatch):
     seen = []
     fit_ridge = feature_head.fit_ridge
 
-    def watched(Z, target, weight, folds, rows, loss):
+    def watched(Z, target, weight, folds, rows, loss, columns):
         seen.append((rows.tolist(), [fit.tolist() for fit, _ in folds]))
-        return fit_ridge(Z, target, weight, folds, rows, loss)
+        return fit_ridge(Z, target, weight, folds, rows, loss, columns)
 
     monkeypatch.setattr(feature_head, "fit_ridge", watched)
     small(features="auto").fit(X[:36], Y[:36], X_val=X[36:], y_val=Y[36:])
