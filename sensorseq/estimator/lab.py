@@ -331,20 +331,17 @@ class FitLab(EngineLab):
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
-        module = prepared.module
-        seed = np.random.SeedSequence([self.origin.entropy, arm.start or 0, arm.seed])
         if arm.start is None:
-            prepared = self._prepare(arm)
+            own, prepared = prepared.seed, self._prepare(arm)
             module = prepared.module
-            if not arm.seed:
-                own = self._prepared.seed
-                seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
+            seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
             if arm.change:
                 raise ArgumentError("an arm from a snapshot changes nothing but the rate.")
             snapshot, config = self.record.snapshots[arm.start], prepared.config
             start = Start(snapshot, config, self.steps_per_epoch, arm.n_epochs)
-            module = copy.deepcopy(module)
+            seed = np.random.SeedSequence([self.origin.entropy, arm.start, 1])
+            module = copy.deepcopy(prepared.module)
         train, config = prepared.train, prepared.config
         assert isinstance(train, TrainingData)
         return TrainingJob(
@@ -363,19 +360,16 @@ class FitLab(EngineLab):
         """Prepare a fit from first weights with the changes of an arm."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
-        change = dict(arm.change)
-        if arm.decays:
-            change["lr_schedule"] = "cosine"
         estimator = copied(self._estimator).set_params(
-            **change, max_epochs=arm.n_epochs, max_steps=None
+            **arm.change, max_epochs=arm.n_epochs, max_steps=None
         )
         if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
             warmup = self.arguments["warmup_epochs"]
             is_share = 0 < warmup < 1
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
-        estimator._replayed = (self.origin.entropy, arm.seed)
-        if _OF_WINDOWS & set(change):
+        estimator._replayed = (self.origin.entropy, 0)
+        if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
             return estimator._prepare_fit(X, y, **keywords)
         vars(estimator).update(

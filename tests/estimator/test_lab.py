@@ -60,7 +60,6 @@ def test_an_unchanged_arm_is_the_run(options):
     (whole,) = lab.run([Arm("whole", N_EPOCHS)])
     if options.get("lr_schedule") != "plateau":  # whose patience is not that of so short a run
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
-        assert np.array_equal(whole.val_loss, report.history["val_loss"])
 
 
 WITH_STATE = ("plain", "autograd", "dropout", "average", "plateau", "crops", "momentum", "double")
@@ -72,7 +71,7 @@ def test_an_arm_from_a_snapshot_begins_where_the_run_was(options):
     record = report.record
     start = len(record.snapshots) - 2
     snapshot = record.snapshots[start]
-    (arm,) = lab.run([Arm("end", 2, start=start, seed=1, decays=True)])
+    (arm,) = lab.run([Arm("end", 2, start=start)])
     assert not arm.failed
     assert len(arm.fixed_loss) == 2
     assert arm.record.steps["learning_rate"][0] <= record.steps["learning_rate"].max()
@@ -84,7 +83,7 @@ def test_an_arm_from_a_snapshot_begins_where_the_run_was(options):
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 def test_an_arm_leaves_no_trace(engine):
     classifier, report, lab = fit(engine=engine, ema_decay=0.9)
-    again = Arm("again", 3, start=1, seed=5, decays=True)
+    again = Arm("again", 3, start=1)
     first = lab.run([again])[0].fixed_loss
     before = {k: v.clone() for k, v in classifier.module_.state_dict().items()}
     states = [snapshot.state["module"] for snapshot in report.record.snapshots]
@@ -98,13 +97,9 @@ def test_an_arm_leaves_no_trace(engine):
     assert np.array_equal(lab.run([again])[0].fixed_loss, first)
 
 
-def test_arms_of_a_seed_see_the_windows_in_one_order():
+def test_arms_from_one_state_see_the_windows_in_one_order():
     _, _, lab = fit(sampler="shuffle", batch_size=16)
-    arms = [
-        Arm("one", 2, start=0, seed=1),
-        Arm("two", 2, start=0, seed=1),
-        Arm("other order", 2, start=0, seed=2),
-    ]
+    arms = [Arm("one", 2, start=1), Arm("two", 2, start=1), Arm("other order", 2, start=2)]
     one, two, other = [arm.record.class_counts for arm in lab.run(arms)]
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
@@ -115,7 +110,7 @@ def test_the_rate_of_a_decaying_arm_falls_to_nearly_nothing():
     own, per_epoch = report.record.steps["learning_rate"], lab.steps_per_epoch
     start = 2
     first = report.record.snapshots[start].step
-    (arm,) = lab.run([Arm("decays", 4, start=start, decays=True)])
+    (arm,) = lab.run([Arm("decays", 4, start=start)])
     share = arm.record.steps["learning_rate"] / own[first : first + 4 * per_epoch]
     done = np.arange(4 * per_epoch) / (4 * per_epoch)
     assert share == pytest.approx(0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
@@ -193,5 +188,5 @@ def test_what_cannot_be_run_again():
     lab = report.origin.open(report.record, X, y)
     with pytest.raises(ArgumentError, match="continued another"):
         lab.run([Arm("anew", 2)])
-    (arm,) = lab.run([Arm("end", 2, start=0, decays=True)])
+    (arm,) = lab.run([Arm("end", 2, start=0)])
     assert not arm.failed

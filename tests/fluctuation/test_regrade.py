@@ -17,8 +17,8 @@ def trial(name, outcome, change="a change"):
     return Trial(name, change, {}, "race", outcome, f"{name} {outcome}.")
 
 
-def proof(name, finding="too high", *, names_cause=True, **repair):
-    return Proof(name, finding, repair, "proved so.", ("a change",), names_cause=names_cause)
+def proof(name, finding="too high", **repair):
+    return Proof(name, finding, repair, "proved so.", ("a change",))
 
 
 RANKED = (cause("unknown", 0.8), cause("learning_rate", 0.2), cause("preprocessing", 0.15))
@@ -58,13 +58,6 @@ def test_what_needs_no_training_to_be_excluded_is_listed_as_rejected():
     *_, last = regrade(RANKED, [passed, trial("optimizer", "rejected")], [])
     assert (last.name, last.grade, last.evidence) == (passed.cause, "rejected", "Same.")
     assert "optimizer" not in {part.name for part in regrade(RANKED, [passed], [])}
-
-
-def test_a_change_of_several_arguments_grades_no_cause():
-    several = proof("unknown", names_cause=False, batch_size=32)
-    found = regrade(RANKED, [trial("unknown", "confirmed")], [several])
-    assert not any(part.grade == "proved" for part in found)
-    assert found[0].name == "unknown"
 
 
 def test_what_costs_a_calm_run_accuracy_comes_before_what_makes_it_rough():

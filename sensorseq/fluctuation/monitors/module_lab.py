@@ -187,19 +187,16 @@ class ModuleLab(EngineLab):
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
         fit = self.fit
         own = fit.own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
-        seed, start, weights = np.random.SeedSequence(self._seed_of(arm)), None, fit.seeds[1]
+        seed, start = fit.seeds[2], None
         if arm.start is not None:
+            seed = np.random.SeedSequence([fit.entropy, arm.start, 1])
             snapshot = self.record.snapshots[arm.start]
             start = Start(snapshot, fit.config, self.steps_per_epoch, arm.n_epochs, own)
-        elif arm.seed:
-            weights = np.random.SeedSequence([fit.entropy, arm.seed, 1])
-        else:
-            seed = fit.seeds[2]
         config = arm_config(
             fit.config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
         )
         try:
-            module = make_module(fit.make_model, integer_seed(weights))
+            module = make_module(fit.make_model, integer_seed(fit.seeds[1]))
             fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
             recorder = recorder_of_arm(fixed)
             result = fit.train_module(module, config, seed, recorder, own, start)
@@ -209,9 +206,6 @@ class ModuleLab(EngineLab):
             raise KeyboardInterrupt
         seen = None if fit.validation is None else fit.validation.data
         return self.read(arm, module, seen, result)
-
-    def _seed_of(self, arm: Arm) -> list[int]:
-        return [self.fit.entropy, arm.start or 0, arm.seed]
 
     def _table_of(self, arm: Arm) -> NDArray[np.float64]:
         """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
@@ -224,7 +218,7 @@ class ModuleLab(EngineLab):
         if "learning_rate" in arm.change:
             table = table * (arm.change["learning_rate"] / self.arguments["learning_rate"])
         schedule = arm.change.get("lr_schedule")
-        if arm.start is not None or arm.decays or schedule == "cosine":
+        if arm.start is not None or schedule == "cosine":
             table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / arm.n_epochs))[:, None]
         return np.asarray(table, np.float64)
 

@@ -27,23 +27,18 @@ class Arm:
     n_epochs : int
         Its length.
     start : int or None
-        Snapshot of the run to continue from, 0 the first weights before any step. The rate then
-        falls to nearly nothing along a half cosine, and nothing else changes. None: the network is
-        trained from first weights, as `fit` would with `change`.
-    seed : int
-        Of the order of the windows and of first weights; 0 from first weights: those of the run.
+        Snapshot of the run to continue from, 0 the first weights before any step. The windows then
+        come in another order, the rate falls to nearly nothing along a half cosine, and nothing
+        else changes. None: the network is trained from the first weights of the run, as `fit`
+        would with `change`.
     change : dict
         Arguments of the estimator that differ, with their values; only from first weights.
-    decays : bool
-        Whether the rate falls along a half cosine; a snapshot's always does.
     """
 
     name: str
     n_epochs: int
     start: int | None = None
-    seed: int = 0
     change: Mapping[str, Any] = field(default_factory=dict)
-    decays: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +51,6 @@ class ArmResult:
         The arm.
     fixed_loss : ndarray of shape (L,)
         Loss of the fixed training windows of the run after each epoch, in evaluation mode, in nats.
-    val_loss : ndarray of shape (L,)
-        Validation loss in nats.
     record : TrainingRecord or None
         What else was noted.
     val_outputs : ndarray of shape (n_val, K) or None
@@ -68,7 +61,6 @@ class ArmResult:
 
     arm: Arm
     fixed_loss: Floats
-    val_loss: Floats
     record: TrainingRecord | None = None
     val_outputs: Floats | None = None
     failed: str = ""
@@ -236,10 +228,6 @@ class Purse:
         pace = self._running_s / run if run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
-    def affords(self, arms: Sequence[Arm]) -> bool:
-        """Whether these can be run."""
-        return self.cost_of(arms) <= self.left
-
     def cost_of(self, arms: Sequence[Arm]) -> float:
         """Return what arms cost together."""
         return sum(self.lab.cost_of(arm) for arm in arms)
@@ -250,7 +238,7 @@ class Purse:
         self._charged += n_epochs
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
-        """Pay for arms and run them; who calls has asked `affords`."""
+        """Pay for arms and run them; `left` says what can be paid."""
         self.spent += self.cost_of(arms)
         started = self._clock()
         results = self.lab.run(arms)

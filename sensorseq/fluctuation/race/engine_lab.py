@@ -109,12 +109,10 @@ class EngineLab:
         """Return what a training gave."""
         seen = isinstance(validation, TrainingData)
         val_outputs = _outputs(module, validation) if seen else None
-        val_loss = [row["val_loss"] for row in result.history if row.get("val_loss") is not None]
         record = result.record
         return ArmResult(
             arm,
             np.zeros(0) if record is None else scale * record.fixed_loss,
-            scale * np.array(val_loss, np.float64),
             record,
             val_outputs,
             "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
@@ -123,7 +121,7 @@ class EngineLab:
 
 def failed_arm(arm: Arm, error: Exception) -> ArmResult:
     """Return the result of an arm that could not be run."""
-    return ArmResult(arm, np.zeros(0), np.zeros(0), failed=str(error))
+    return ArmResult(arm, np.zeros(0), failed=str(error))
 
 
 def _outputs(module: Any, data: TrainingData) -> Floats:

@@ -231,8 +231,7 @@ class Judge:
         gain = Gain(
             *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
         )
-        none = np.zeros(0)
-        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), none, none)
+        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), np.zeros(0))
         return Entry(BEST_EPOCH, loss, result, gain, 0.0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
@@ -386,7 +385,7 @@ def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
     start = _last_state(lab) if option.ends_run else None
     if start is not None:
         n_left = lab.n_epochs - lab.record.snapshots[start].epoch
-        return Arm(option.name, n_left, start=start, seed=1, decays=True)
+        return Arm(option.name, n_left, start=start)
     n_windows = len(lab.train.target)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))

@@ -23,8 +23,6 @@ class Proof:
         The evidence.
     trials : tuple of str
         Names of the trials behind it.
-    names_cause : bool
-        Whether it proves the cause, too. A change of several arguments at once proves none.
     """
 
     cause: str
@@ -32,7 +30,6 @@ class Proof:
     repair: Mapping[str, Any]
     sentence: str
     trials: tuple[str, ...]
-    names_cause: bool = True
 
 
 PROVED_ODDS, REJECTED_ODDS = 15.0, 0.1  # by which a proof or failed trials change the odds
@@ -52,8 +49,7 @@ def regrade(
     trials : sequence of Trial
         What was tried. A cause whose trials all did worse than the run is ``"rejected"``.
     proofs : sequence of Proof
-        What is proved, the best first. One that names no cause, such as a change of several
-        arguments, grades none.
+        What is proved, the best first.
     calm : bool, default=False
         Whether the verdict is normal; what explains a rough curve then comes after what costs
         accuracy.
@@ -63,16 +59,15 @@ def regrade(
     tuple of Cause
         The proved ones first, the rejected ones last.
     """
-    proved = {proof.cause: proof for proof in reversed(proofs) if proof.names_cause}
+    proved = {proof.cause: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
     excluded = [one.cause for one in trials if (one.kind, one.outcome) == EXCLUDED]
     for name in (*proved, *excluded):
         known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
     places = {proof.cause: place for place, proof in enumerate(proofs)}
-    silent = {name for proof in proofs if not proof.names_cause for name in proof.trials}
     graded = []
     for name, cause in known.items():
-        own = [trial for trial in trials if trial.cause == name and trial.name not in silent]
+        own = [trial for trial in trials if trial.cause == name]
         if name in proved:
             graded.append(_proved(cause, proved[name]))
         elif own and all(trial.outcome == "rejected" for trial in own):
