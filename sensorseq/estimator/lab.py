@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.fluctuation.race.arm import Arm, ArmResult
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline
 from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
@@ -266,13 +266,16 @@ class FitLab(EngineLab):
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
         return float(len(self._train.data) * products) + EPOCH_PRODUCTS
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""
         if any("features" in arm.change for arm in arms):
             return [self._fit_with_features(arm) for arm in arms]
+        callbacks = () if is_over is None else (Deadline(is_over),)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = [self._make_job(arm) for arm in arms]
+            made = [replace(self._make_job(arm), callbacks=callbacks) for arm in arms]
             results = train_side_by_side(made, return_errors=True, are_one=True)
         if any(
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
@@ -291,7 +294,7 @@ class FitLab(EngineLab):
         estimator = copied(self.origin.estimator).set_params(
             **change, max_epochs=arm.n_epochs, max_steps=None
         )
-        estimator._replayed = (self.origin.entropy, arm.seed)
+        estimator._replayed = (self.origin.entropy, 0)
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
@@ -309,7 +312,7 @@ class FitLab(EngineLab):
         loss = np.asarray(estimator.history_["loss"], np.float64)
         if len(loss) < arm.n_epochs:
             raise KeyboardInterrupt
-        return ArmResult(arm, loss, np.zeros(0), val_outputs=outputs)
+        return ArmResult(arm, loss, val_outputs=outputs)
 
     def _windows_of(self, part: LabPart) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and keywords of a part, as `fit` takes them."""

@@ -7,7 +7,7 @@ from fits import plain_classifier
 
 from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.race.arm import Arm
+from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm
 
 N_EPOCHS = 10
 
@@ -145,6 +145,23 @@ def test_an_arm_that_diverges_says_so():
     (arm,) = lab.run([Arm("too fast", 5, change={"learning_rate": 1e38})])
     assert "not finite" in arm.failed
     assert len(arm.fixed_loss) < 5
+
+
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins(engine):
+    _, _, lab = fit(engine=engine)
+    (whole,) = lab.run([Arm("first", 5)])
+    asked = []
+
+    def is_over():
+        asked.append(None)
+        return len(asked) > 2  # before the first epoch, and after it
+
+    first, late = lab.run([Arm("first", 5), Arm("late", 5, change={"hidden_size": 3})], is_over)
+    assert np.array_equal(first.fixed_loss, whole.fixed_loss[:2])
+    assert not first.failed
+    assert first.val_outputs is not None
+    assert (late.failed, len(late.fixed_loss)) == (OUT_OF_TIME, 0)
 
 
 def test_other_data_than_those_of_the_fit_are_refused():

@@ -29,7 +29,7 @@ def test_a_charge_is_counted_and_says_nothing_of_the_pace():
     arm = Arm("unchanged", 10)
     run = purse.lab.run
 
-    def slow(arms):
+    def slow(arms, is_over):
         clock.now += 20.0 * purse.lab.cost_of(arms[0]) / 10
         return run(arms)
 

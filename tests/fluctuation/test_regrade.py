@@ -62,7 +62,7 @@ def test_what_needs_no_training_to_be_excluded_is_listed_as_rejected():
 
 def test_what_costs_a_calm_run_accuracy_comes_before_what_makes_it_rough():
     rough, found = cause("small_validation_set", 1.0), cause("weight_init", 0.6)
-    assert regrade((rough, found), [], [], calm=True)[0] is found
+    assert regrade((rough, found), [], [], calm=True)[0] == found
     (joined,) = regrade((found, cause("weight_init", 0.2)), [], [], calm=True)
     assert joined.confidence == 0.6
 

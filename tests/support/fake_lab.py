@@ -101,7 +101,7 @@ class FakeLab:
     def effect_of(self, arm):
         return self.effects.get(arm.name, Effect())
 
-    def run(self, arms):
+    def run(self, arms, is_over=None):
         self.calls.append(list(arms))
         return [self._run(arm) for arm in arms]
 

@@ -18,7 +18,7 @@ from sensorseq.fluctuation.monitors.foreign_module import (
     check_optimizer,
     make_module,
 )
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Lab
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab
 from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
@@ -93,6 +93,7 @@ class ModuleFit:
         recorder: Recorder,
         own: OwnOptimizer,
         start: Start | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> TrainingResult:
         """Train a module in place."""
         with isolated_generators(integer_seed(seed), device_of(module)):
@@ -102,6 +103,7 @@ class ModuleFit:
                 None if self.validation is None else self.validation.data,
                 config,
                 seed=seed,
+                callbacks=callbacks,
                 recorder=recorder,
                 own=own,
                 start=start,
@@ -177,11 +179,14 @@ class ModuleLab(EngineLab):
         work = of_step(arm.change.get("batch_size", own)) / of_step(own)
         return arm.n_epochs * work
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
         """Run arms, one after the other; one that fails says so in its result."""
-        return [self._run(arm) for arm in arms]
+        callbacks = () if is_over is None else (Deadline(is_over),)
+        return [self._run(arm, callbacks) for arm in arms]
 
-    def _run(self, arm: Arm) -> ArmResult:
+    def _run(self, arm: Arm, callbacks: Sequence[Any]) -> ArmResult:
         unknown = sorted(set(arm.change) - self.changeable)
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
@@ -199,7 +204,7 @@ class ModuleLab(EngineLab):
             module = make_module(fit.make_model, integer_seed(fit.seeds[1]))
             fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
             recorder = recorder_of_arm(fixed)
-            result = fit.train_module(module, config, seed, recorder, own, start)
+            result = fit.train_module(module, config, seed, recorder, own, start, callbacks)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)
         if result.ended_by == "interrupted":

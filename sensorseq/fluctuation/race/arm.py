@@ -134,8 +134,13 @@ class Lab(Protocol):
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
-        """Run arms, side by side where the engine can; one that fails says so in its result."""
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
+        """Run arms, side by side where the engine can; one that fails says so in its result.
+
+        When `is_over` says so, those that train end with their epoch, and no other one begins.
+        """
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows, (n_val, K), by the kept weights."""
@@ -174,6 +179,34 @@ class Findings:
         self.not_tested += other.not_tested
         self.suspects += other.suspects
         self.proofs += other.proofs
+
+
+OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was never trained
+
+
+class Deadline:
+    """A callback that ends trainings when the time is up, and lets no other one begin.
+
+    Parameters
+    ----------
+    is_over : callable
+        Whether the time is up.
+    """
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+
+    def on_fit_begin(self, module: Any, config: Any) -> None:
+        """Raise where the time is up."""
+        if self._is_over():
+            raise TimeoutError(OUT_OF_TIME)
+
+    def on_epoch_end(self, module: Any, history: Any) -> bool:
+        """End the training where the time is up."""
+        return self._is_over()
+
+
+LATEST = 1.5  # times the seconds of a purse, when what trains is stopped
 
 
 class Purse:
@@ -228,9 +261,9 @@ class Purse:
         pace = self._running_s / run if run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
-    def cost_of(self, arms: Sequence[Arm]) -> float:
-        """Return what arms cost together."""
-        return sum(self.lab.cost_of(arm) for arm in arms)
+    def is_over(self) -> bool:
+        """Whether what trains has to stop: half as much time again as there was has gone by."""
+        return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
         """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
@@ -239,8 +272,8 @@ class Purse:
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Pay for arms and run them; `left` says what can be paid."""
-        self.spent += self.cost_of(arms)
+        self.spent += sum(self.lab.cost_of(arm) for arm in arms)
         started = self._clock()
-        results = self.lab.run(arms)
+        results = self.lab.run(arms, None if math.isinf(self._seconds) else self.is_over)
         self._running_s += self._clock() - started
         return results

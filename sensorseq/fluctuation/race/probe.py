@@ -149,6 +149,7 @@ PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
 NOTHING = "Nothing was tried."
+STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
 # measured by benchmarks/bench_repair.py, where the defaults improve 35 of 39 bad runs
 TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
@@ -226,6 +227,8 @@ def probe_lab(
         repair, note = _repair(findings, result)
         if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
             note = f"{note} {TRY_DEFAULTS}"
+        if purse.is_over():
+            note = f"{note} {STOPPED}"
     except KeyboardInterrupt:
         repair, note = {}, "The probes were interrupted."
     of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
