@@ -44,7 +44,8 @@ from sensorseq.fluctuation.causes.table import (
     resolve,
     usual_rate,
 )
-from sensorseq.fluctuation.race.regrade import Proof, regrade
+from sensorseq.fluctuation.race.arm import Proof
+from sensorseq.fluctuation.race.probe import regrade
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import KINDS, say
 from sensorseq.training.config import CLASSIFICATION
@@ -206,9 +207,7 @@ def test_a_family_is_as_likely_as_each_of_its_causes_and_no_likelier_than_all(
         for cause, outcome in zip(ranked, ("rejected", "undecided", "confirmed"), strict=False)
     ]
     proofs = [
-        Proof(trial.cause, "", {}, "It did.", ("a change",))
-        for trial in trials
-        if trial.outcome == "confirmed"
+        Proof(trial.cause, "", {}, "It did.") for trial in trials if trial.outcome == "confirmed"
     ]
     check_families(regrade(ranked, trials, proofs))
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, Trial, families
-from sensorseq.fluctuation.race.regrade import Proof, regrade
+from sensorseq.fluctuation.race.arm import Proof
+from sensorseq.fluctuation.race.probe import regrade
 
 
 def cause(name, confidence, **more):
@@ -18,7 +19,7 @@ def trial(name, outcome, change="a change"):
 
 
 def proof(name, finding="too high", **repair):
-    return Proof(name, finding, repair, "proved so.", ("a change",))
+    return Proof(name, finding, repair, "proved so.")
 
 
 RANKED = (cause("unknown", 0.8), cause("learning_rate", 0.2), cause("preprocessing", 0.15))

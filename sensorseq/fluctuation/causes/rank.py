@@ -1,4 +1,4 @@
-"""find_causes: rank what may have made a run fluctuate or fail, family first."""
+"""find_causes: rank what may have made a run fluctuate or fail, family first; causes_of: facts."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from sensorseq.fluctuation.statistics.thresholds import (
     EXCESS_RATIO,
     FIXED_LOSS_NOISE_NATS,
 )
+
+if TYPE_CHECKING:
+    from sensorseq.data_checks import Finding
 
 WEIGHTS_FILE = Path(__file__).with_name("weights.json")
 LEAST_LOG, MOST_SDS = 1e-4, 4.0
@@ -336,3 +339,60 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
         if entry.cause in shares and (cause := describe(entry, of, None)) is not None
     ]
     return tuple(sorted(found, key=lambda cause: -cause.confidence))
+
+
+class _Kind(NamedTuple):
+    """The cause that a kind of finding is, its words, and its confidence; if severe the second."""
+
+    name: str
+    finding: str
+    confidence: float
+    if_severe: float = 0.0
+
+
+# The confidences are low but where little else is left to explain the labels.
+KINDS = {
+    "labels_off": _Kind("data_bug", "labels are {distance} off", 0.85),
+    "two_labels": _Kind("data_bug", "one window, two labels", 0.3, 0.6),
+    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", 0.1, 0.3),
+    "windows_overlap": _Kind("data_bug", "validation overlaps training", 0.1, 0.3),
+    "constant_channels": _Kind("data_bug", "constant channel", 0.05, 0.9),
+    "clock_channels": _Kind("data_bug", "a clock among the channels", 0.3),
+    "still_windows": _Kind("data_bug", "windows without a signal", 0.15),
+    "class_not_in_training": _Kind("data_bug", "class missing in training", 0.2, 0.4),
+    "class_not_in_validation": _Kind("distribution_shift", "class missing in validation", 0.15),
+    "level_shift": _Kind("distribution_shift", "another level in validation", 0.2, 0.35),
+    "not_scaled": _Kind("preprocessing", "not scaled", 0.25, 0.4),
+    "padding_as_signal": _Kind("preprocessing", "padding read as signal", 0.25),
+    "outliers": _Kind("preprocessing", "outliers", 0.15),
+}
+SCALES = {"not_scaled": ("standard", "robust"), "outliers": ("robust",)}
+
+
+def causes_of(
+    findings: Iterable["Finding"], arguments: Mapping[str, Any] | None = None
+) -> list[Cause]:
+    """Return findings that may be the cause of what a run does, the most confident first."""
+    found = [_cause_of(one, arguments or {}) for one in findings if one.kind in KINDS]
+    return sorted(found, key=lambda cause: -cause.confidence)
+
+
+def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
+    kind, advice = KINDS[finding.kind], finding.advice
+    changes: list[dict[str, Any]] = []
+    if finding.kind in SCALES:
+        scales, scale = SCALES[finding.kind], arguments.get("scale")
+        if not arguments or ("scale" in arguments and scale not in scales):
+            changes = [{"scale": name} for name in scales]
+        if finding.kind == "not_scaled" and scale is not None:
+            advice = "Check why values that were scaled are so far off."
+    return Cause(
+        kind.name,
+        "supported",
+        kind.if_severe if finding.values.get("severe") else kind.confidence,
+        finding.text,
+        finding=kind.finding.format(**finding.values),
+        recommendation=changes[0] if changes else {},
+        alternatives=tuple(changes[1:]),
+        advice=advice,
+    )

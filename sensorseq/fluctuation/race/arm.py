@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
-from sensorseq.fluctuation.race.regrade import Proof
 from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]
@@ -150,6 +149,26 @@ class Lab(Protocol):
 
     def words(self, change: Mapping[str, Any]) -> str:
         """Return a change of arguments as the user would write it."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What trials proved.
+
+    Parameters
+    ----------
+    cause, finding : str
+        As in `Cause`.
+    repair : dict
+        Arguments that were tried and adopted.
+    sentence : str
+        The evidence.
+    """
+
+    cause: str
+    finding: str
+    repair: Mapping[str, Any]
+    sentence: str
 
 
 @dataclass
