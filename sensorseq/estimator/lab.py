@@ -227,10 +227,6 @@ class FitLab(EngineLab):
                 " windows or labels differ. Give X, y and keywords as they were given to fit."
             )
 
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change as arguments of the estimator."""
-        return ", ".join(f"{name}={value!r}" for name, value in change.items())
-
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone.
 

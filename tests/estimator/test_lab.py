@@ -179,13 +179,6 @@ def test_a_member_of_an_ensemble_is_run_again():
     assert np.array_equal(whole.fixed_loss, report.record.fixed_loss)
 
 
-def test_a_change_is_said_in_arguments():
-    _, _, lab = fit()
-    assert lab.words({"lr_schedule": "cosine", "batch_size": 8}) == (
-        "lr_schedule='cosine', batch_size=8"
-    )
-
-
 def test_what_cannot_be_run_again():
     _, _, lab = fit()
     with pytest.raises(ArgumentError, match="max_epochs"):

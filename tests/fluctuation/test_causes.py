@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cause_runs import healthy_record, history_of, judged_run
+from cause_runs import N_TRAIN, healthy_record, history_of, judged_run
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
@@ -314,6 +314,17 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     few.statistics["val_accuracy_noise"] = replace(few.statistics["val_accuracy_noise"], value=0.06)
     few.add("val_common_mode", 1.1, "ratio")
     assert "small_validation_set" in {cause.name for cause in find_causes(few, "normal")}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.35])
+def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
+    record = healthy_record()
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as the class that they are
+    record.train_margin[:, wrong] *= -1
+    record.fixed_accuracy *= 1 - share
+    run, verdict = judged_run(record)
+    assert verdict == "normal"
+    assert ("label_noise" in {cause.name for cause in find_causes(run, verdict)}) == (share > 0)
 
 
 def test_a_check_of_the_data_joins_the_cause_of_its_name():

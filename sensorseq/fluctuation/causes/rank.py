@@ -330,7 +330,7 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
     if is_calm and of["dropout_share"] > 0.5:
         shares["dropout_noise"] = min(of["dropout_share"], 1.0)
     # windows about as far on the wrong side as the others are on the right one
-    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.7:
+    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
         share = of["val_stubborn_of_errors"]
         shares["label_noise"] = share if math.isfinite(share) else 0.5
     found = [

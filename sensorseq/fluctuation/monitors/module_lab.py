@@ -164,10 +164,6 @@ class ModuleLab(EngineLab):
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
 
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change in the words of torch."""
-        return say_change(change)
-
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
         n_all = len(self.fit.train.data)
@@ -267,7 +263,7 @@ class ModuleOrigin:
         if probes is not None:
             repair = dict(probes.repair)
             if repair:
-                note = f"Take {self.lab.words(repair)}. {probes.note}".strip()
+                note = f"Take {say_change(repair)}. {probes.note}".strip()
                 probes = replace(probes, repair={}, previous={}, note=note)
         origin = replace(self, repair=repair, causes=report.causes)
         return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
@@ -280,7 +276,7 @@ class ModuleOrigin:
         ArgumentError
             Always.
         """
-        words = self.lab.words(changes or self.repair)
+        words = say_change(changes or self.repair)
         what = f"Take {words}." if words else "Nothing was proved to repair it."
         raise ArgumentError(f"a module of your own is yours to change. {what}")
 
@@ -300,6 +296,6 @@ def _in_words(cause: Cause, lab: Lab) -> Cause:
         return replace(cause, alternatives=())
     (words,) = in_foreign_words([cause], TORCH)
     if set(cause.recommendation) <= lab.changeable:
-        advice = f"Take {lab.words(cause.recommendation)}. {cause.advice}".strip()
+        advice = f"Take {say_change(cause.recommendation)}. {cause.advice}".strip()
         words = replace(words, advice=advice)
     return replace(words, recommendation={}, alternatives=())

@@ -104,8 +104,8 @@ class Lab(Protocol):
         Of the fit. Its snapshots are what `Arm.start` counts.
     kept_epoch : int
         Epoch whose weights the fit kept; 0 if that is none of its epochs.
-    n_epochs, steps_per_epoch : int
-        Epochs of the fit, and steps of each.
+    n_epochs : int
+        Epochs of the fit.
     n_classes : int
         K.
     classes : sequence of str
@@ -118,7 +118,6 @@ class Lab(Protocol):
     record: TrainingRecord
     kept_epoch: int
     n_epochs: int
-    steps_per_epoch: int
     n_classes: int
     classes: Sequence[str]
 
@@ -146,9 +145,6 @@ class Lab(Protocol):
 
     def kept_module(self) -> Any:
         """Return a copy of the network with the kept weights, in evaluation mode."""
-
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change of arguments as the user would write it."""
 
 
 @dataclass(frozen=True)
