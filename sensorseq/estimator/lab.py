@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline
-from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -148,7 +147,7 @@ class FitOrigin:
         return estimator
 
 
-class FitLab(EngineLab):
+class FitLab(Lab):
     """Re-runs of one fit: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where

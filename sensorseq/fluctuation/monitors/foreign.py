@@ -21,7 +21,7 @@ from sensorseq.fluctuation.monitors.foreign_module import (
     rates_of,
 )
 from sensorseq.fluctuation.monitors.module_lab import ModuleFit, ModuleLab, ModuleOrigin
-from sensorseq.fluctuation.race.engine_lab import LabPart
+from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group

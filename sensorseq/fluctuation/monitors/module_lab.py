@@ -18,8 +18,7 @@ from sensorseq.fluctuation.monitors.foreign_module import (
     check_optimizer,
     make_module,
 )
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab
-from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
@@ -125,7 +124,7 @@ class ModuleFit:
         return result
 
 
-class ModuleLab(EngineLab):
+class ModuleLab(Lab):
     """Re-runs of one `ModuleFit`: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Parameters

@@ -1,15 +1,24 @@
 """Lab: what repeats a fit with other settings; Arm: one repetition; Purse: what may be spent."""
 
+import copy
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.data import TrainingData
+from sensorseq.training.engine import TrainingResult
+from sensorseq.training.inference import predict_outputs
+from sensorseq.training.recorder import centre_windows
 from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]
@@ -89,8 +98,45 @@ class LabWindows(NamedTuple):
     rows: NDArray[np.int64] | None = None
 
 
-class Lab(Protocol):
+@dataclass(frozen=True, eq=False)
+class LabPart:
+    """Windows of one part as the engine takes them.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Windows and classes.
+    groups, rows : ndarray or None
+        Of `LabWindows`.
+    """
+
+    data: TrainingData
+    groups: NDArray[Any] | None
+    rows: NDArray[np.int64] | None
+
+    def as_windows(self) -> LabWindows:
+        """Return them as arrays."""
+        data = self.data
+        lengths = None if data.lengths is None else data.lengths.cpu().numpy()
+        target = data.target.cpu().numpy()
+        return LabWindows(data.X.cpu().numpy(), lengths, target, self.groups, self.rows)
+
+
+class Lab(ABC):
     """A recorded fit that can be trained again.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+        Of the fit.
+    kept : torch.nn.Module
+        With the weights that the fit kept.
+    kept_epoch : int
+        Their epoch; 0 if that is none of the record.
+    parts : tuple of LabPart
+        Training and validation; the second may be None.
+    classes : sequence of str
+        Names.
 
     Attributes
     ----------
@@ -100,38 +146,50 @@ class Lab(Protocol):
         Arguments of a run that is known to do well on most data, as far as they apply here.
     changeable : frozenset of str
         Arguments that `Arm.change` may name here.
-    record : TrainingRecord
-        Of the fit. Its snapshots are what `Arm.start` counts.
-    kept_epoch : int
-        Epoch whose weights the fit kept; 0 if that is none of its epochs.
-    n_epochs : int
-        Epochs of the fit.
-    n_classes : int
-        K.
-    classes : sequence of str
-        Names of the classes, by code.
     """
 
     arguments: Mapping[str, Any]
     defaults: Mapping[str, Any]
     changeable: frozenset[str]
-    record: TrainingRecord
-    kept_epoch: int
-    n_epochs: int
-    n_classes: int
-    classes: Sequence[str]
+
+    def __init__(
+        self,
+        record: TrainingRecord,
+        kept: nn.Module,
+        kept_epoch: int,
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+    ) -> None:
+        self.record, self._kept = record, kept
+        self.kept_epoch = kept_epoch if kept_epoch <= record.n_epochs else 0
+        self._train, self._validation = parts
+        self.classes, self.n_classes = classes, len(classes)
+        self.n_epochs = record.n_epochs
+        self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
 
     @property
     def train(self) -> LabWindows:
         """The training windows."""
+        return self._train.as_windows()
 
     @property
     def validation(self) -> LabWindows | None:
         """The validation windows."""
+        return None if self._validation is None else self._validation.as_windows()
 
+    def val_outputs(self) -> Floats | None:
+        """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+        return None if self._validation is None else _outputs(self._kept, self._validation.data)
+
+    def kept_module(self) -> Any:
+        """Return a copy of the network with the kept weights, in evaluation mode."""
+        return copy.deepcopy(self._kept).eval()
+
+    @abstractmethod
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
 
+    @abstractmethod
     def run(
         self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
     ) -> list[ArmResult]:
@@ -140,11 +198,40 @@ class Lab(Protocol):
         When `is_over` says so, those that train end with their epoch, and no other one begins.
         """
 
-    def val_outputs(self) -> Floats | None:
-        """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+    def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
+        """Return the fixed windows of the record out of those of a training."""
+        rows = torch.from_numpy(self.record.fixed_rows)
+        return centre_windows(train.take(rows, train.X.device), config)
 
-    def kept_module(self) -> Any:
-        """Return a copy of the network with the kept weights, in evaluation mode."""
+    def read(
+        self,
+        arm: Arm,
+        module: Any,
+        validation: Any,
+        result: TrainingResult,
+        scale: float = 1.0,
+    ) -> ArmResult:
+        """Return what a training gave."""
+        seen = isinstance(validation, TrainingData)
+        val_outputs = _outputs(module, validation) if seen else None
+        record = result.record
+        return ArmResult(
+            arm,
+            np.zeros(0) if record is None else scale * record.fixed_loss,
+            record,
+            val_outputs,
+            "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
+        )
+
+
+def failed_arm(arm: Arm, error: Exception) -> ArmResult:
+    """Return the result of an arm that could not be run."""
+    return ArmResult(arm, np.zeros(0), failed=str(error))
+
+
+def _outputs(module: Any, data: TrainingData) -> Floats:
+    outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
+    return outputs
 
 
 @dataclass(frozen=True)
