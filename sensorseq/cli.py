@@ -360,6 +360,7 @@ def train(
     from sensorseq.estimator import SensorBlendClassifier, SensorLSTMClassifier
 
     given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
+    typed = dict(given)
     if "scale" not in given and (scaling := _prepared_scale(windows)) is not None:
         given["scale"] = scaling
     if isinstance(checkpoint := given.get("checkpoint"), str):
@@ -384,7 +385,9 @@ def train(
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
         command += f" --model {kind.value}" if kind is not Kind.lstm else ""
         command += f" --seed {seed}" if seed else ""
-        return command + settings_as_options({**given, **changes})
+        command += "" if compare else " --no-compare"
+        command += settings_as_options({**typed, **changes})
+        return command if report is None else f"{command} --report {shlex.quote(str(report))}"
 
     if report is not None:
         _write_page(report, model, windows, "validation", compare, title=output.name, command=again)

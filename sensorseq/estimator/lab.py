@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.fluctuation.race.arm import Arm, ArmResult
-from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -148,7 +147,7 @@ class FitOrigin:
         return estimator
 
 
-class FitLab(EngineLab):
+class FitLab(Lab):
     """Re-runs of one fit: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where
@@ -227,10 +226,6 @@ class FitLab(EngineLab):
                 " windows or labels differ. Give X, y and keywords as they were given to fit."
             )
 
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change as arguments of the estimator."""
-        return ", ".join(f"{name}={value!r}" for name, value in change.items())
-
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone.
 
@@ -266,13 +261,16 @@ class FitLab(EngineLab):
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
         return float(len(self._train.data) * products) + EPOCH_PRODUCTS
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""
         if any("features" in arm.change for arm in arms):
             return [self._fit_with_features(arm) for arm in arms]
+        callbacks = () if is_over is None else (Deadline(is_over),)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = [self._make_job(arm) for arm in arms]
+            made = [replace(self._make_job(arm), callbacks=callbacks) for arm in arms]
             results = train_side_by_side(made, return_errors=True, are_one=True)
         if any(
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
@@ -291,7 +289,7 @@ class FitLab(EngineLab):
         estimator = copied(self.origin.estimator).set_params(
             **change, max_epochs=arm.n_epochs, max_steps=None
         )
-        estimator._replayed = (self.origin.entropy, arm.seed)
+        estimator._replayed = (self.origin.entropy, 0)
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
@@ -309,7 +307,7 @@ class FitLab(EngineLab):
         loss = np.asarray(estimator.history_["loss"], np.float64)
         if len(loss) < arm.n_epochs:
             raise KeyboardInterrupt
-        return ArmResult(arm, loss, np.zeros(0), val_outputs=outputs)
+        return ArmResult(arm, loss, val_outputs=outputs)
 
     def _windows_of(self, part: LabPart) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and keywords of a part, as `fit` takes them."""
@@ -331,20 +329,17 @@ class FitLab(EngineLab):
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
-        module = prepared.module
-        seed = np.random.SeedSequence([self.origin.entropy, arm.start or 0, arm.seed])
         if arm.start is None:
-            prepared = self._prepare(arm)
+            own, prepared = prepared.seed, self._prepare(arm)
             module = prepared.module
-            if not arm.seed:
-                own = self._prepared.seed
-                seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
+            seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
             if arm.change:
                 raise ArgumentError("an arm from a snapshot changes nothing but the rate.")
             snapshot, config = self.record.snapshots[arm.start], prepared.config
             start = Start(snapshot, config, self.steps_per_epoch, arm.n_epochs)
-            module = copy.deepcopy(module)
+            seed = np.random.SeedSequence([self.origin.entropy, arm.start, 1])
+            module = copy.deepcopy(prepared.module)
         train, config = prepared.train, prepared.config
         assert isinstance(train, TrainingData)
         return TrainingJob(
@@ -363,19 +358,16 @@ class FitLab(EngineLab):
         """Prepare a fit from first weights with the changes of an arm."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
-        change = dict(arm.change)
-        if arm.decays:
-            change["lr_schedule"] = "cosine"
         estimator = copied(self._estimator).set_params(
-            **change, max_epochs=arm.n_epochs, max_steps=None
+            **arm.change, max_epochs=arm.n_epochs, max_steps=None
         )
         if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
             warmup = self.arguments["warmup_epochs"]
             is_share = 0 < warmup < 1
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
-        estimator._replayed = (self.origin.entropy, arm.seed)
-        if _OF_WINDOWS & set(change):
+        estimator._replayed = (self.origin.entropy, 0)
+        if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
             return estimator._prepare_fit(X, y, **keywords)
         vars(estimator).update(

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import warn_caller
-from sensorseq.fluctuation.causes.data_checks import causes_of
+from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import say
 from sensorseq.history import History

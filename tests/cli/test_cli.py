@@ -376,7 +376,10 @@ def flat(text):
 
 
 @pytest.mark.trains
-def test_the_page_the_text_the_notebook_and_the_command_say_the_same(prepared, tmp_path, capsys):
+def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
+    prepared, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sensorseq.cli._prepared_scale", lambda path: "standard")  # not typed
     page, out = tmp_path / "fit.html", tmp_path / "model"
     hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}
     hot |= {"max_epochs": 40, "hidden_size": 8, "features": None, "refit": None}
@@ -401,7 +404,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(prepared, t
     assert flat(step.command) in printed
     assert flat(step.command) in shown
     # what is told for the command line can be run there
-    assert f"sensorseq train {prepared} -o {out}{step.command}" in shown
+    assert f"sensorseq train {prepared} -o {out}{step.command} --report {page}" in shown
     assert "majority class" in shown
 
 

@@ -8,8 +8,7 @@ import pytest
 from sensorseq.data_checks import Part, check_shares, check_windows, check_zero_ends
 from sensorseq.data_checks import part as part_module
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
-from sensorseq.fluctuation.causes.data_checks import KINDS, causes_of, check_data
-from sensorseq.fluctuation.race.arm import LabWindows
+from sensorseq.fluctuation.causes.rank import KINDS, causes_of
 from sensorseq.preprocessing.copies import window_keys
 
 N_CLASSES = 3
@@ -308,18 +307,18 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     train = clean()
     train.X[:, :, 1] *= 500.0
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
-    windows = LabWindows(**vars(train))
-    scaling, labels = check_data(windows, arguments={"scale": None})
+    findings = check_windows(Part(**vars(train)))
+    scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
     assert scaling.grade == labels.grade == "supported"
     assert scaling.confidence > labels.confidence > 0
     assert scaling.recommendation == {"scale": "standard"}
     assert scaling.alternatives == ({"scale": "robust"},)
-    is_scaled = check_data(windows, arguments={"scale": "standard"})[0]
+    is_scaled = causes_of(findings, {"scale": "standard"})[0]
     assert not is_scaled.recommendation
     assert "were scaled" in is_scaled.advice
-    foreign = check_data(windows, arguments={"batch_size": 8})[0]  # of another module
+    foreign = causes_of(findings, {"batch_size": 8})[0]  # of another module
     assert not foreign.recommendation
     assert "Scale each channel" in foreign.advice
     assert {kind.name for kind in KINDS.values()} <= set(CAUSE_NAMES)

@@ -7,15 +7,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cause_runs import healthy_record, history_of, judged_run
+from cause_runs import N_TRAIN, healthy_record, history_of, judged_run
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, families, hidden_cause
-from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, NAMES, measure
-from sensorseq.fluctuation.causes.rank import NAMED, describe, find_causes, join, weigh, weights
+from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, Trial, families, hidden_cause
+from sensorseq.fluctuation.causes.features import (
+    ARGUMENT_FEATURES,
+    CURVE_FEATURES,
+    NAMES,
+    SAMPLING_NOISE,
+    measure,
+)
+from sensorseq.fluctuation.causes.rank import (
+    NAMED,
+    describe,
+    find_causes,
+    join,
+    weigh,
+    weigh_causes,
+    weights,
+)
 from sensorseq.fluctuation.causes.table import (
     ARGUMENTS_OF,
     CLAUSES,
@@ -30,12 +44,15 @@ from sensorseq.fluctuation.causes.table import (
     resolve,
     usual_rate,
 )
+from sensorseq.fluctuation.race.arm import Proof
+from sensorseq.fluctuation.race.probe import regrade
 from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.statements import KINDS, say
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
-WILD = dict.fromkeys(NAMES, 0.7)
+WILD = dict.fromkeys((*NAMES, SAMPLING_NOISE), 0.7)
 DESCRIBED = [entry for entry in TABLE if entry.shows]
 UNRANKED = {"small_validation_set", "dropout_noise"}  # they explain, no change repairs them
 GIVEN = {
@@ -85,7 +102,7 @@ def test_the_table_is_whole():
     assert all(entry.family == FAMILY_OF[entry.cause] for entry in TABLE)
     assert {name: OWN[name] for name in DEFAULTS} == dict(DEFAULTS)
     assert {name for entry in TABLE for name in entry.shows.split()} == set(CLAUSES)
-    assert set(CLAUSES) <= set(NAMES)
+    assert set(CLAUSES) <= set(WILD)
     keys = {entry.key: entry.family for entry in DESCRIBED}
     assert len(keys) == len(DESCRIBED)
     model = weights()
@@ -165,6 +182,66 @@ def test_chances_are_probabilities_whatever_was_measured(features):
         assert all(0 <= share <= 1 for share in (chance.family, *chance.sides.values()))
 
 
+@given(
+    FEATURES,
+    st.sampled_from([None, *GIVEN.values()]),
+    st.lists(
+        st.builds(
+            Cause,
+            st.sampled_from(CAUSE_NAMES[:-1]),
+            st.just("supported"),
+            st.floats(0, 1),
+            st.just("It is so."),
+        ),
+        max_size=3,
+    ),
+)
+def test_a_family_is_as_likely_as_each_of_its_causes_and_no_likelier_than_all(
+    features, arguments, facts
+):
+    features |= {name: float(name == "fluctuating") for name in CURVE_FEATURES[:3]}
+    ranked = join(weigh_causes(TABLE, features, features, arguments), facts)
+    check_families(ranked)
+    trials = [
+        Trial(cause.name, "a change", {}, "race", outcome, "It did.")
+        for cause, outcome in zip(ranked, ("rejected", "undecided", "confirmed"), strict=False)
+    ]
+    proofs = [
+        Proof(trial.cause, "", {}, "It did.") for trial in trials if trial.outcome == "confirmed"
+    ]
+    check_families(regrade(ranked, trials, proofs))
+
+
+def check_families(causes):
+    for family in families(causes):
+        own = [cause.confidence for cause in family.causes]
+        assert max(own) <= family.confidence <= min(sum(own), 1) + 1e-9
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.key)
+def test_no_cause_is_named_next_to_a_statement_that_denies_it(entry):
+    run = judged_run(healthy_record())[0]
+    for kind in entry.denied_by.split():
+        assert kind in KINDS
+        for verdict in ("fluctuating", "not_learning", "normal"):
+            for arguments in (None, {**OWN, "max_epochs": 5}, {**OWN, "max_epochs": 5000}):
+                found = find_causes(run, verdict, arguments, (), [say(kind)])
+                assert entry.key not in {cause.title for cause in found}
+
+
+def test_evidence_quotes_the_figures_of_the_verdict():
+    rng = np.random.default_rng(0)
+    falls = 0.3 + 2 * np.exp(-np.arange(60) / 6)
+    history = {name: falls + rng.normal(0, 0.15, 60) for name in ("loss", "val_loss")}
+    report = FluctuationReport.from_history(history, n_classes=4)
+    noise = report.statistics["train_loss_noise"].value
+    quoted = [cause for cause in report.causes if "loss_noise" in cause.statistics]
+    assert quoted
+    for cause in quoted:
+        assert f"the training loss moves +-{noise:.3f} nats" in cause.evidence.replace("The", "the")
+    assert any(f"+-{noise:.3f} nats" in str(statement) for statement in report.statements)
+
+
 def causes_of(verdict="fluctuating", arguments=None, facts=()):
     return find_causes(judged_run(healthy_record())[0], verdict, arguments, facts)
 
@@ -239,12 +316,26 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     assert "small_validation_set" in {cause.name for cause in find_causes(few, "normal")}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.35])
+def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
+    record = healthy_record()
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as the class that they are
+    record.train_margin[:, wrong] *= -1
+    record.fixed_accuracy *= 1 - share
+    run, verdict = judged_run(record)
+    assert verdict == "normal"
+    assert ("label_noise" in {cause.name for cause in find_causes(run, verdict)}) == (share > 0)
+
+
 def test_a_check_of_the_data_joins_the_cause_of_its_name():
     told = Cause("preprocessing", "observed", 0.6, "The gates are shut.", "scale", {"scale": "x"})
     fact = Cause("preprocessing", "supported", 0.25, "Channel 2 is 100 times as large.")
-    other = Cause("learning_rate", "observed", 0.3, "It moves.", family_confidence=0.9)
-    first, joined = join([told, other], [fact])
-    assert first is other  # its family is surer
+    others = [
+        Cause("learning_rate", "observed", 0.5, "It moves.", family_confidence=0.9),
+        Cause("batch_size", "observed", 0.4, "It moves.", family_confidence=0.9),
+    ]
+    *first, joined = join([told, *others], [fact])
+    assert first == others  # their family is surer
     assert (joined.confidence, joined.finding) == (0.6, "scale")
     assert joined.evidence == "The gates are shut. Channel 2 is 100 times as large."
     assert joined.sources == {"data": fact.evidence}

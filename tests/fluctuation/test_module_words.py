@@ -153,11 +153,11 @@ def test_each_change_that_a_lab_of_a_module_can_make_has_words():
         "lr_schedule": ["cosine"],
         "sampler": ["balanced", "shuffle"],
     }
-    assert leaks(lab.words({"restore_best": True})) == []  # needs no re-run
+    assert leaks(say_change({"restore_best": True})) == []  # needs no re-run
     for name in lab.changeable:
         for value in values.get(name, [8]):
-            assert leaks(lab.words({name: value})) == []
-            assert f"{value!r}" not in lab.words({name: value}) or value == 8
+            assert leaks(say_change({name: value})) == []
+            assert f"{value!r}" not in say_change({name: value}) or value == 8
 
 
 @pytest.mark.parametrize(

@@ -130,11 +130,11 @@ def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):
     lab = report.origin.open(report.record, X, Y)
     calls = []
 
-    def run(arms):
+    def run(arms, is_over):
         calls.append(len(arms))
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return type(lab).run(lab, arms)
+        return type(lab).run(lab, arms, is_over)
 
     monkeypatch.setattr(lab, "run", run)
     proof = probe_lab(lab, report)
@@ -200,9 +200,9 @@ def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
 
 
 def test_the_repair_does_not_hang_on_the_clock(monkeypatch):
-    def run(self, arms):
+    def run(self, arms, is_over):
         time.sleep(0.05)
-        return plain(self, arms)
+        return plain(self, arms, is_over)
 
     quick = classifier(**HOT, auto_repair=True).fit(X, Y)
     plain = FitLab.run

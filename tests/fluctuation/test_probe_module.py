@@ -160,7 +160,6 @@ def test_an_unchanged_arm_has_the_bits_of_the_run(make_model, make_optimizer, sc
     report = report_of(make_model, make_optimizer, make_scheduler=scheduler)
     (whole,) = report.origin.lab.run([Arm("whole", 8)])
     assert (whole.fixed_loss == report.record.fixed_loss).all()
-    assert whole.val_loss.tolist() == report.history["val_loss"]
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop])
@@ -168,7 +167,7 @@ def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
     report = report_of(make_optimizer=lambda parameters: kind(parameters, lr=0.01))
     lab, start = report.origin.lab, 2
     snapshot = lab.record.snapshots[start]
-    (arm,) = lab.run([Arm("end", 3, start=start, seed=1, decays=True)])
+    (arm,) = lab.run([Arm("end", 3, start=start)])
     train = lab.train
     X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
     module = make_module(Recurrent, 0)
@@ -194,22 +193,11 @@ def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
     assert arm.fixed_loss == pytest.approx(losses, rel=tolerance)
 
 
-def test_another_order_and_other_first_weights_differ():
-    lab = usual_lab()
-    arms = [
-        Arm("order 1", 3, 1, seed=1),
-        Arm("order 1 again", 3, 1, seed=1),
-        Arm("order 2", 3, 1, seed=2),
-        Arm("weights 0", 3),
-        Arm("weights 1", 3, seed=1),
-        Arm("weights 1 again", 3, seed=1),
-    ]
-    one, same, two, first, other, other_again = [
-        result.fixed_loss.tolist() for result in lab.run(arms)
-    ]
+def test_the_same_arm_gives_the_same_and_another_start_another_order():
+    arms = [Arm("end", 3, 1), Arm("end again", 3, 1), Arm("later", 3, 2), Arm("whole", 3)]
+    one, same, *others = [result.fixed_loss.tolist() for result in usual_lab().run(arms)]
     assert one == same
-    assert other == other_again
-    assert len({tuple(losses) for losses in (one, two, first, other)}) == 4
+    assert len({tuple(losses) for losses in (one, *others)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -277,7 +265,7 @@ def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
     np.random.seed(5)  # noqa: NPY002
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
     first, second = (report_of(lambda: Recurrent(dropout=0.3)) for _ in range(2))
-    first.origin.lab.run([Arm("one", 2, 1), Arm("new weights", 2, seed=4)])
+    first.origin.lab.run([Arm("one", 2, 1), Arm("new", 2)])
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert (before[2] == np.random.get_state()[1]).all()  # noqa: NPY002

@@ -1,6 +1,7 @@
 """The race of settings: which are tried, what they cost, and which are adopted."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from scipy import stats
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
-from sensorseq.fluctuation.race.arm import ArmResult, LabWindows, Purse
+from sensorseq.fluctuation.race import probe
+from sensorseq.fluctuation.race.arm import OUT_OF_TIME, ArmResult, Findings, LabWindows, Purse
 from sensorseq.fluctuation.race.options import FEATURES, SEVERAL, list_options
 from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training_record import TrainingRecord
 
 N_VAL, N_CLASSES = 60, 3
@@ -48,18 +51,17 @@ class KnownLab:
     def val_outputs(self):
         return self.outputs(self.own)
 
-    def run(self, arms):
+    def run(self, arms, is_over=None):
         self.arms += arms
         return [self.result(arm) for arm in arms]
 
     def result(self, arm):
         right = self.quality.get(arm.name, self.own)
         noise = 0.01 if arm.name in self.calm else 0.2
-        loss = 1 + np.random.default_rng(arm.seed).normal(0, noise, arm.n_epochs)
-        none = np.zeros(0)
+        loss = 1 + np.random.default_rng(0).normal(0, noise, arm.n_epochs)
         failed = "the loss is not finite" if right is None else ""
         outputs = None if right is None else self.outputs(right)
-        return ArmResult(arm, loss, none, val_outputs=outputs, failed=failed)
+        return ArmResult(arm, loss, val_outputs=outputs, failed=failed)
 
 
 def race(lab, budget=1000.0, causes=(), **options):
@@ -154,7 +156,6 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
     assert epochs == sorted(set(epochs))
     assert max(arm.n_epochs for arm in lab.arms) <= lab.n_epochs
     assert min(arm.n_epochs for arm in lab.arms) * 10 >= LEAST_STEPS  # 320 windows by 32
-    assert len({arm.name for arm in lab.arms if arm.seed}) < len({arm.name for arm in lab.arms})
 
 
 def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
@@ -171,6 +172,34 @@ def test_without_validation_windows_there_is_nothing_to_compare_on():
     lab.validation = None
     assert "no validation windows" in race(lab).note
     assert not lab.arms
+
+
+def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypatch):
+    clock, lab, ends = [0.0], KnownLab({"the defaults": 0.95}), []
+    lab.classes = ["a", "b", "c"]
+
+    def slow(arms, is_over):
+        return [train(arm, is_over) for arm in arms]
+
+    def train(arm, is_over):
+        if is_over():
+            return ArmResult(arm, np.zeros(0), failed=OUT_OF_TIME)
+        result, n_epochs = lab.result(arm), 0
+        while n_epochs < arm.n_epochs and not is_over():
+            clock[0], n_epochs = clock[0] + 10.0, n_epochs + 1
+        ends.append(clock[0])
+        return replace(result, fixed_loss=result.fixed_loss[:n_epochs])
+
+    lab.run = slow
+    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    report = FluctuationReport("normal", None, (), n_epochs=lab.n_epochs)
+    proof = probe.probe_lab(lab, report, 1.0, 200.0, clock=lambda: clock[0])
+    assert ends == [290.0]  # the first epoch that ends after 1.5 times 0.95 of the budget
+    (trial,) = proof.probes.trials
+    assert "the time was up after 29 of 40 epochs" in trial.sentence
+    assert "after 29 epochs" in proof.probes.note
+    assert probe.STOPPED in proof.probes.note
+    assert any("budget used up" in one.reason for one in proof.probes.not_tested)
 
 
 def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():

@@ -165,14 +165,20 @@ class Family:
 
 
 def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
-    """Group causes by family, in the order in which each family's first cause comes."""
+    """Group causes by family, in the order in which each family's first cause comes.
+
+    A family is at least as likely as each of its causes, and at most as likely as all together.
+    """
     members: dict[str, list[Cause]] = {}
     for cause in causes:
         members.setdefault(cause.family, []).append(cause)
     return tuple(
         Family(
             name,
-            max(max(float(c.family_confidence), float(c.confidence)) for c in group),
+            min(
+                max(max(float(c.family_confidence), float(c.confidence)) for c in group),
+                sum(float(c.confidence) for c in group),
+            ),
             tuple(group),
         )
         for name, group in members.items()

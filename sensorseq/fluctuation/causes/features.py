@@ -49,6 +49,12 @@ first_loss_excess update_ratio grad_tail input_scale hidden_change hidden_growth
 excess_plateau_loss cross_entropy_gap group_spread common_mode
 """
 LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
+# Statistics of the verdict that evidence quotes in place of the features of the same thing.
+_QUOTED = {
+    "loss_noise": ("fixed_loss_noise", "train_loss_noise"),
+    "val_loss_rise": ("val_loss_rise_after_lowest",),
+}
+SAMPLING_NOISE = "val_sampling_noise"  # what luck of the validation windows gives
 
 
 def measure(
@@ -67,6 +73,19 @@ def measure(
     if arguments:
         found |= _of_arguments(run, arguments)
     return found
+
+
+def quote(run: Run, features: Mapping[str, float]) -> dict[str, float]:
+    """Return features as evidence quotes them: with the figures that the verdict gives."""
+    shown, known = dict(features), run.statistics
+    for name, statistics in _QUOTED.items():
+        held = [known[one].value for one in statistics if one in known]
+        if held and math.isfinite(features[name]):
+            shown[name] = held[0]
+    noise = known.get("val_accuracy_noise")
+    if noise is not None and noise.floor is not None:
+        shown[SAMPLING_NOISE] = noise.floor
+    return shown
 
 
 def _of_curves(run: Run) -> dict[str, float]:

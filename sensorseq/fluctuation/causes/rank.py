@@ -1,17 +1,18 @@
-"""find_causes: rank what may have made a run fluctuate or fail, family first."""
+"""find_causes: rank what may have made a run fluctuate or fail, family first; causes_of: facts."""
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause, families
-from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, LOGARITHMIC, measure
+from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, LOGARITHMIC, measure, quote
 from sensorseq.fluctuation.causes.table import (
     CLAUSES,
     SAFE,
@@ -22,12 +23,16 @@ from sensorseq.fluctuation.causes.table import (
     resolve,
 )
 from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.statements import Statement
 from sensorseq.fluctuation.statistics.thresholds import (
     ACCURACY_NOISE,
     EXCESS_OVER_SAMPLING,
     EXCESS_RATIO,
     FIXED_LOSS_NOISE_NATS,
 )
+
+if TYPE_CHECKING:
+    from sensorseq.data_checks import Finding
 
 WEIGHTS_FILE = Path(__file__).with_name("weights.json")
 LEAST_LOG, MOST_SDS = 1e-4, 4.0
@@ -105,6 +110,7 @@ def find_causes(
     verdict: str,
     arguments: Mapping[str, Any] | None = None,
     data_facts: Sequence[Cause] = (),
+    statements: Sequence[Statement] = (),
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did.
 
@@ -118,6 +124,8 @@ def find_causes(
         Of the estimator; without them the run alone decides, and no argument is recommended.
     data_facts : sequence of Cause
         What the checks of the data found.
+    statements : sequence of Statement
+        What `judge` said besides: no cause is named that contradicts it.
 
     Returns
     -------
@@ -129,7 +137,10 @@ def find_causes(
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
     features = measure(run, verdict, arguments)
-    weighed = _weighed(features, arguments)
+    shown = quote(run, features)
+    said = {statement.kind for statement in statements}
+    table = [entry for entry in TABLE if said.isdisjoint(entry.denied_by.split())]
+    weighed = weigh_causes(table, features, shown, arguments)
     ranked = join(weighed, data_facts)
     if verdict != "normal":
         return with_unknown(ranked)
@@ -137,7 +148,7 @@ def find_causes(
     names = {cause.name for cause in weighed if cause.family in sure}
     hidden = [replace(one, evidence=f"{CALM}{one.evidence}") for one in ranked if one.name in names]
     facts = {fact.name for fact in data_facts} - names
-    return (*hidden, *_explained(features), *(one for one in ranked if one.name in facts))
+    return (*hidden, *_explained(table, shown), *(one for one in ranked if one.name in facts))
 
 
 def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -178,19 +189,30 @@ def _joined(one: Cause, other: Cause) -> Cause:
 
 def in_order(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     """Return causes by the confidence of their family, then by their own."""
-    held = sorted(causes, key=lambda cause: -cause.confidence)
-    order = {family.name: family.confidence for family in families(held)}
-    return tuple(sorted(held, key=lambda cause: (-order[cause.family], cause.family)))
+    held = tuple(causes)
+    sure = {family.name: family.confidence for family in families(held)}
+    known = [replace(cause, family_confidence=sure[cause.family]) for cause in held]
+    return tuple(sorted(known, key=_place))
 
 
-def _weighed(
-    features: Mapping[str, float], arguments: Mapping[str, Any] | None
+def _place(cause: Cause) -> tuple[float, str, float]:
+    return -cause.family_confidence, cause.family, -cause.confidence
+
+
+def weigh_causes(
+    table: Sequence[Entry],
+    features: Mapping[str, float],
+    shown: Mapping[str, float],
+    arguments: Mapping[str, Any] | None,
 ) -> tuple[Cause, ...]:
-    """Return the causes that the ranker finds likely, with evidence and recommendations."""
+    """Return the causes of a table that the ranker finds likely, in their order.
+
+    `shown` are the features as evidence quotes them.
+    """
     chances = weigh(features)
     alone = weigh({**features, **dict.fromkeys(ARGUMENT_FEATURES, math.nan)})
     best: dict[str, tuple[float, Entry]] = {}
-    for entry in TABLE:
+    for entry in table:
         chance = chances.get(entry.family)
         is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
         if chance is None or _is_set(entry, arguments) or (entry.is_quiet and is_restless):
@@ -198,19 +220,33 @@ def _weighed(
         confidence = chance.family * chance.sides.get(entry.key, 0.0)
         if confidence > best.get(entry.cause, (LEAST_CONFIDENCE,))[0]:
             best[entry.cause] = (confidence, entry)
-    found = []
-    for confidence, entry in best.values():
-        of_run = alone[entry.family].family
-        is_seen = of_run >= IDENTIFIED and of_run >= max(one.family for one in alone.values())
-        if (cause := describe(entry, features, arguments)) is not None:
-            cause = replace(
-                cause,
-                confidence=confidence,
-                family_confidence=chances[entry.family].family,
-                grade="supported" if is_seen and confidence >= IDENTIFIED else "observed",
-            )
-            found.append(cause)
-    return in_order(in_order(found)[:MOST_CAUSES])
+    found = [
+        replace(cause, confidence=confidence, family_confidence=chances[entry.family].family)
+        for confidence, entry in best.values()
+        if (cause := describe(entry, shown, arguments)) is not None
+    ]
+    found.sort(key=_place)
+    likeliest = max(alone, key=lambda family: alone[family].family)
+    is_seen = alone[likeliest].family >= IDENTIFIED
+    return tuple(
+        replace(cause, grade="supported")
+        if is_seen and cause.family == likeliest and cause.confidence >= IDENTIFIED
+        else cause
+        for cause in _filled_up(found[:MOST_CAUSES])
+    )
+
+
+def _filled_up(causes: Sequence[Cause]) -> list[Cause]:
+    """Return causes as likely together as their family: one of them is it, if the family is."""
+    total: dict[str, float] = defaultdict(float)
+    for cause in causes:
+        total[cause.family] += cause.confidence
+    filled = []
+    for cause in causes:
+        family = cause.family_confidence
+        confidence = cause.confidence * max(family / total[cause.family], 1.0)
+        filled.append(replace(cause, confidence=min(confidence, family)))
+    return filled
 
 
 def _is_set(entry: Entry, arguments: Mapping[str, Any] | None) -> bool:
@@ -276,13 +312,12 @@ def _sentence(clauses: Sequence[str]) -> str:
     return f"{joined[0].upper()}{joined[1:]}."
 
 
-def _explained(features: Mapping[str, float]) -> tuple[Cause, ...]:
+def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, ...]:
     """Return what makes the curve of a calm run look rough, if its own mark is there.
 
     The confidence is the share of the roughness that it accounts for: of the variance of the
     validation accuracy, of that of the batches, of the validation errors.
     """
-    of = features
     is_calm = of["loss_noise"] < FIXED_LOSS_NOISE_NATS
     shares = {}
     if (
@@ -295,12 +330,69 @@ def _explained(features: Mapping[str, float]) -> tuple[Cause, ...]:
     if is_calm and of["dropout_share"] > 0.5:
         shares["dropout_noise"] = min(of["dropout_share"], 1.0)
     # windows about as far on the wrong side as the others are on the right one
-    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.7:
+    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
         share = of["val_stubborn_of_errors"]
         shares["label_noise"] = share if math.isfinite(share) else 0.5
     found = [
         replace(cause, confidence=shares[entry.cause], grade="supported")
-        for entry in TABLE
-        if entry.cause in shares and (cause := describe(entry, features, None)) is not None
+        for entry in table
+        if entry.cause in shares and (cause := describe(entry, of, None)) is not None
     ]
     return tuple(sorted(found, key=lambda cause: -cause.confidence))
+
+
+class _Kind(NamedTuple):
+    """The cause that a kind of finding is, its words, and its confidence; if severe the second."""
+
+    name: str
+    finding: str
+    confidence: float
+    if_severe: float = 0.0
+
+
+# The confidences are low but where little else is left to explain the labels.
+KINDS = {
+    "labels_off": _Kind("data_bug", "labels are {distance} off", 0.85),
+    "two_labels": _Kind("data_bug", "one window, two labels", 0.3, 0.6),
+    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", 0.1, 0.3),
+    "windows_overlap": _Kind("data_bug", "validation overlaps training", 0.1, 0.3),
+    "constant_channels": _Kind("data_bug", "constant channel", 0.05, 0.9),
+    "clock_channels": _Kind("data_bug", "a clock among the channels", 0.3),
+    "still_windows": _Kind("data_bug", "windows without a signal", 0.15),
+    "class_not_in_training": _Kind("data_bug", "class missing in training", 0.2, 0.4),
+    "class_not_in_validation": _Kind("distribution_shift", "class missing in validation", 0.15),
+    "level_shift": _Kind("distribution_shift", "another level in validation", 0.2, 0.35),
+    "not_scaled": _Kind("preprocessing", "not scaled", 0.25, 0.4),
+    "padding_as_signal": _Kind("preprocessing", "padding read as signal", 0.25),
+    "outliers": _Kind("preprocessing", "outliers", 0.15),
+}
+SCALES = {"not_scaled": ("standard", "robust"), "outliers": ("robust",)}
+
+
+def causes_of(
+    findings: Iterable["Finding"], arguments: Mapping[str, Any] | None = None
+) -> list[Cause]:
+    """Return findings that may be the cause of what a run does, the most confident first."""
+    found = [_cause_of(one, arguments or {}) for one in findings if one.kind in KINDS]
+    return sorted(found, key=lambda cause: -cause.confidence)
+
+
+def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
+    kind, advice = KINDS[finding.kind], finding.advice
+    changes: list[dict[str, Any]] = []
+    if finding.kind in SCALES:
+        scales, scale = SCALES[finding.kind], arguments.get("scale")
+        if not arguments or ("scale" in arguments and scale not in scales):
+            changes = [{"scale": name} for name in scales]
+        if finding.kind == "not_scaled" and scale is not None:
+            advice = "Check why values that were scaled are so far off."
+    return Cause(
+        kind.name,
+        "supported",
+        kind.if_severe if finding.values.get("severe") else kind.confidence,
+        finding.text,
+        finding=kind.finding.format(**finding.values),
+        recommendation=changes[0] if changes else {},
+        alternatives=tuple(changes[1:]),
+        advice=advice,
+    )

@@ -107,6 +107,8 @@ class Entry:
         What to do, in words; those for Keras and torch are in `foreign_words.ADVICE`.
     is_quiet : bool
         Whether it is never named for a run that fluctuates or diverged.
+    denied_by : str
+        Kinds of the statements that say the opposite: it is not named next to them.
     """
 
     cause: str
@@ -117,6 +119,7 @@ class Entry:
     resets: tuple[Reset, ...] = ()
     advice: str = ""
     is_quiet: bool = False
+    denied_by: str = ""
 
     @property
     def key(self) -> str:
@@ -147,7 +150,7 @@ CLAUSES = {
     "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
     "val_loss_lowest_at": "it was lowest after {p} of the epochs",
     "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
-    "val_noise_over_sampling": "that is {n} times what luck of its windows gives",
+    "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
     "train_mode_gap": "the loss with dropout is {p} above the loss without",
     "dropout_share": "dropout makes {p} of the variance between batches",
     "hidden_change": "the hidden state is {n} times its first size",
@@ -329,9 +332,10 @@ TABLE = (
         "data",
         "",
         "few validation windows",
-        "val_accuracy_noise val_noise_over_sampling loss_noise",
+        "val_accuracy_noise val_sampling_noise loss_noise",
         (),
         _ENOUGH,
+        denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
     ),
     Entry("data_bug", "data"),
     Entry(
@@ -369,6 +373,8 @@ TABLE = (
         "still_falling n_steps train_accuracy",
         ({"max_epochs": Times(3.0)},),
         "Train longer.",
+        denied_by="flat hardly_falls overfits got_worse noise_constant noise_falls_little"
+        " noise_rises noise_rises_little",
     ),
     Entry(
         "early_stopping",
@@ -378,6 +384,7 @@ TABLE = (
         "val_loss_rise val_loss_lowest_at loss_gap",
         ({"restore_best": True},),
         "Keep the weights of the best epoch.",
+        denied_by="still_falls no_overfitting",
     ),
     Entry(
         "dropout_noise",

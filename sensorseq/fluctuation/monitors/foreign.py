@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from sensorseq.data_checks import Part, check_windows
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.monitors.foreign_module import (
     check_new,
     check_optimizer,
@@ -19,7 +21,7 @@ from sensorseq.fluctuation.monitors.foreign_module import (
     rates_of,
 )
 from sensorseq.fluctuation.monitors.module_lab import ModuleFit, ModuleLab, ModuleOrigin
-from sensorseq.fluctuation.race.engine_lab import LabPart
+from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
@@ -206,12 +208,18 @@ def probe_module(
         best_epoch=result.best_epoch or None,
         record=result.record,
         arguments=lab.arguments,
+        data_facts=causes_of(check_windows(*_as_parts(lab)), lab.arguments),
     )
     if budget:
         from sensorseq.fluctuation.race.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
+
+
+def _as_parts(lab: ModuleLab) -> list[Part]:
+    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    return [Part(*windows, classes=lab.classes) for windows in held]
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

@@ -18,8 +18,7 @@ from sensorseq.fluctuation.monitors.foreign_module import (
     check_optimizer,
     make_module,
 )
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Lab
-from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
@@ -93,6 +92,7 @@ class ModuleFit:
         recorder: Recorder,
         own: OwnOptimizer,
         start: Start | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> TrainingResult:
         """Train a module in place."""
         with isolated_generators(integer_seed(seed), device_of(module)):
@@ -102,6 +102,7 @@ class ModuleFit:
                 None if self.validation is None else self.validation.data,
                 config,
                 seed=seed,
+                callbacks=callbacks,
                 recorder=recorder,
                 own=own,
                 start=start,
@@ -123,7 +124,7 @@ class ModuleFit:
         return result
 
 
-class ModuleLab(EngineLab):
+class ModuleLab(Lab):
     """Re-runs of one `ModuleFit`: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Parameters
@@ -162,10 +163,6 @@ class ModuleLab(EngineLab):
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
 
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change in the words of torch."""
-        return say_change(change)
-
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
         n_all = len(self.fit.train.data)
@@ -177,41 +174,38 @@ class ModuleLab(EngineLab):
         work = of_step(arm.change.get("batch_size", own)) / of_step(own)
         return arm.n_epochs * work
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
         """Run arms, one after the other; one that fails says so in its result."""
-        return [self._run(arm) for arm in arms]
+        callbacks = () if is_over is None else (Deadline(is_over),)
+        return [self._run(arm, callbacks) for arm in arms]
 
-    def _run(self, arm: Arm) -> ArmResult:
+    def _run(self, arm: Arm, callbacks: Sequence[Any]) -> ArmResult:
         unknown = sorted(set(arm.change) - self.changeable)
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
         fit = self.fit
         own = fit.own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
-        seed, start, weights = np.random.SeedSequence(self._seed_of(arm)), None, fit.seeds[1]
+        seed, start = fit.seeds[2], None
         if arm.start is not None:
+            seed = np.random.SeedSequence([fit.entropy, arm.start, 1])
             snapshot = self.record.snapshots[arm.start]
             start = Start(snapshot, fit.config, self.steps_per_epoch, arm.n_epochs, own)
-        elif arm.seed:
-            weights = np.random.SeedSequence([fit.entropy, arm.seed, 1])
-        else:
-            seed = fit.seeds[2]
         config = arm_config(
             fit.config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
         )
         try:
-            module = make_module(fit.make_model, integer_seed(weights))
+            module = make_module(fit.make_model, integer_seed(fit.seeds[1]))
             fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
             recorder = recorder_of_arm(fixed)
-            result = fit.train_module(module, config, seed, recorder, own, start)
+            result = fit.train_module(module, config, seed, recorder, own, start, callbacks)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
         seen = None if fit.validation is None else fit.validation.data
         return self.read(arm, module, seen, result)
-
-    def _seed_of(self, arm: Arm) -> list[int]:
-        return [self.fit.entropy, arm.start or 0, arm.seed]
 
     def _table_of(self, arm: Arm) -> NDArray[np.float64]:
         """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
@@ -224,7 +218,7 @@ class ModuleLab(EngineLab):
         if "learning_rate" in arm.change:
             table = table * (arm.change["learning_rate"] / self.arguments["learning_rate"])
         schedule = arm.change.get("lr_schedule")
-        if arm.start is not None or arm.decays or schedule == "cosine":
+        if arm.start is not None or schedule == "cosine":
             table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / arm.n_epochs))[:, None]
         return np.asarray(table, np.float64)
 
@@ -268,7 +262,7 @@ class ModuleOrigin:
         if probes is not None:
             repair = dict(probes.repair)
             if repair:
-                note = f"Take {self.lab.words(repair)}. {probes.note}".strip()
+                note = f"Take {say_change(repair)}. {probes.note}".strip()
                 probes = replace(probes, repair={}, previous={}, note=note)
         origin = replace(self, repair=repair, causes=report.causes)
         return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
@@ -281,7 +275,7 @@ class ModuleOrigin:
         ArgumentError
             Always.
         """
-        words = self.lab.words(changes or self.repair)
+        words = say_change(changes or self.repair)
         what = f"Take {words}." if words else "Nothing was proved to repair it."
         raise ArgumentError(f"a module of your own is yours to change. {what}")
 
@@ -301,6 +295,6 @@ def _in_words(cause: Cause, lab: Lab) -> Cause:
         return replace(cause, alternatives=())
     (words,) = in_foreign_words([cause], TORCH)
     if set(cause.recommendation) <= lab.changeable:
-        advice = f"Take {lab.words(cause.recommendation)}. {cause.advice}".strip()
+        advice = f"Take {say_change(cause.recommendation)}. {cause.advice}".strip()
         words = replace(words, advice=advice)
     return replace(words, recommendation={}, alternatives=())

@@ -1,16 +1,24 @@
 """Lab: what repeats a fit with other settings; Arm: one repetition; Purse: what may be spent."""
 
+import copy
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
-from sensorseq.fluctuation.race.regrade import Proof
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.data import TrainingData
+from sensorseq.training.engine import TrainingResult
+from sensorseq.training.inference import predict_outputs
+from sensorseq.training.recorder import centre_windows
 from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]
@@ -27,23 +35,18 @@ class Arm:
     n_epochs : int
         Its length.
     start : int or None
-        Snapshot of the run to continue from, 0 the first weights before any step. The rate then
-        falls to nearly nothing along a half cosine, and nothing else changes. None: the network is
-        trained from first weights, as `fit` would with `change`.
-    seed : int
-        Of the order of the windows and of first weights; 0 from first weights: those of the run.
+        Snapshot of the run to continue from, 0 the first weights before any step. The windows then
+        come in another order, the rate falls to nearly nothing along a half cosine, and nothing
+        else changes. None: the network is trained from the first weights of the run, as `fit`
+        would with `change`.
     change : dict
         Arguments of the estimator that differ, with their values; only from first weights.
-    decays : bool
-        Whether the rate falls along a half cosine; a snapshot's always does.
     """
 
     name: str
     n_epochs: int
     start: int | None = None
-    seed: int = 0
     change: Mapping[str, Any] = field(default_factory=dict)
-    decays: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +59,6 @@ class ArmResult:
         The arm.
     fixed_loss : ndarray of shape (L,)
         Loss of the fixed training windows of the run after each epoch, in evaluation mode, in nats.
-    val_loss : ndarray of shape (L,)
-        Validation loss in nats.
     record : TrainingRecord or None
         What else was noted.
     val_outputs : ndarray of shape (n_val, K) or None
@@ -68,7 +69,6 @@ class ArmResult:
 
     arm: Arm
     fixed_loss: Floats
-    val_loss: Floats
     record: TrainingRecord | None = None
     val_outputs: Floats | None = None
     failed: str = ""
@@ -98,8 +98,45 @@ class LabWindows(NamedTuple):
     rows: NDArray[np.int64] | None = None
 
 
-class Lab(Protocol):
+@dataclass(frozen=True, eq=False)
+class LabPart:
+    """Windows of one part as the engine takes them.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Windows and classes.
+    groups, rows : ndarray or None
+        Of `LabWindows`.
+    """
+
+    data: TrainingData
+    groups: NDArray[Any] | None
+    rows: NDArray[np.int64] | None
+
+    def as_windows(self) -> LabWindows:
+        """Return them as arrays."""
+        data = self.data
+        lengths = None if data.lengths is None else data.lengths.cpu().numpy()
+        target = data.target.cpu().numpy()
+        return LabWindows(data.X.cpu().numpy(), lengths, target, self.groups, self.rows)
+
+
+class Lab(ABC):
     """A recorded fit that can be trained again.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+        Of the fit.
+    kept : torch.nn.Module
+        With the weights that the fit kept.
+    kept_epoch : int
+        Their epoch; 0 if that is none of the record.
+    parts : tuple of LabPart
+        Training and validation; the second may be None.
+    classes : sequence of str
+        Names.
 
     Attributes
     ----------
@@ -109,50 +146,112 @@ class Lab(Protocol):
         Arguments of a run that is known to do well on most data, as far as they apply here.
     changeable : frozenset of str
         Arguments that `Arm.change` may name here.
-    record : TrainingRecord
-        Of the fit. Its snapshots are what `Arm.start` counts.
-    kept_epoch : int
-        Epoch whose weights the fit kept; 0 if that is none of its epochs.
-    n_epochs, steps_per_epoch : int
-        Epochs of the fit, and steps of each.
-    n_classes : int
-        K.
-    classes : sequence of str
-        Names of the classes, by code.
     """
 
     arguments: Mapping[str, Any]
     defaults: Mapping[str, Any]
     changeable: frozenset[str]
-    record: TrainingRecord
-    kept_epoch: int
-    n_epochs: int
-    steps_per_epoch: int
-    n_classes: int
-    classes: Sequence[str]
+
+    def __init__(
+        self,
+        record: TrainingRecord,
+        kept: nn.Module,
+        kept_epoch: int,
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+    ) -> None:
+        self.record, self._kept = record, kept
+        self.kept_epoch = kept_epoch if kept_epoch <= record.n_epochs else 0
+        self._train, self._validation = parts
+        self.classes, self.n_classes = classes, len(classes)
+        self.n_epochs = record.n_epochs
+        self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
 
     @property
     def train(self) -> LabWindows:
         """The training windows."""
+        return self._train.as_windows()
 
     @property
     def validation(self) -> LabWindows | None:
         """The validation windows."""
-
-    def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
-
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
-        """Run arms, side by side where the engine can; one that fails says so in its result."""
+        return None if self._validation is None else self._validation.as_windows()
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+        return None if self._validation is None else _outputs(self._kept, self._validation.data)
 
     def kept_module(self) -> Any:
         """Return a copy of the network with the kept weights, in evaluation mode."""
+        return copy.deepcopy(self._kept).eval()
 
-    def words(self, change: Mapping[str, Any]) -> str:
-        """Return a change of arguments as the user would write it."""
+    @abstractmethod
+    def cost_of(self, arm: Arm) -> float:
+        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+
+    @abstractmethod
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
+        """Run arms, side by side where the engine can; one that fails says so in its result.
+
+        When `is_over` says so, those that train end with their epoch, and no other one begins.
+        """
+
+    def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
+        """Return the fixed windows of the record out of those of a training."""
+        rows = torch.from_numpy(self.record.fixed_rows)
+        return centre_windows(train.take(rows, train.X.device), config)
+
+    def read(
+        self,
+        arm: Arm,
+        module: Any,
+        validation: Any,
+        result: TrainingResult,
+        scale: float = 1.0,
+    ) -> ArmResult:
+        """Return what a training gave."""
+        seen = isinstance(validation, TrainingData)
+        val_outputs = _outputs(module, validation) if seen else None
+        record = result.record
+        return ArmResult(
+            arm,
+            np.zeros(0) if record is None else scale * record.fixed_loss,
+            record,
+            val_outputs,
+            "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
+        )
+
+
+def failed_arm(arm: Arm, error: Exception) -> ArmResult:
+    """Return the result of an arm that could not be run."""
+    return ArmResult(arm, np.zeros(0), failed=str(error))
+
+
+def _outputs(module: Any, data: TrainingData) -> Floats:
+    outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
+    return outputs
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What trials proved.
+
+    Parameters
+    ----------
+    cause, finding : str
+        As in `Cause`.
+    repair : dict
+        Arguments that were tried and adopted.
+    sentence : str
+        The evidence.
+    """
+
+    cause: str
+    finding: str
+    repair: Mapping[str, Any]
+    sentence: str
 
 
 @dataclass
@@ -182,6 +281,34 @@ class Findings:
         self.not_tested += other.not_tested
         self.suspects += other.suspects
         self.proofs += other.proofs
+
+
+OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was never trained
+
+
+class Deadline:
+    """A callback that ends trainings when the time is up, and lets no other one begin.
+
+    Parameters
+    ----------
+    is_over : callable
+        Whether the time is up.
+    """
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+
+    def on_fit_begin(self, module: Any, config: Any) -> None:
+        """Raise where the time is up."""
+        if self._is_over():
+            raise TimeoutError(OUT_OF_TIME)
+
+    def on_epoch_end(self, module: Any, history: Any) -> bool:
+        """End the training where the time is up."""
+        return self._is_over()
+
+
+LATEST = 1.5  # times the seconds of a purse, when what trains is stopped
 
 
 class Purse:
@@ -236,13 +363,9 @@ class Purse:
         pace = self._running_s / run if run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
-    def affords(self, arms: Sequence[Arm]) -> bool:
-        """Whether these can be run."""
-        return self.cost_of(arms) <= self.left
-
-    def cost_of(self, arms: Sequence[Arm]) -> float:
-        """Return what arms cost together."""
-        return sum(self.lab.cost_of(arm) for arm in arms)
+    def is_over(self) -> bool:
+        """Whether what trains has to stop: half as much time again as there was has gone by."""
+        return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
         """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
@@ -250,9 +373,9 @@ class Purse:
         self._charged += n_epochs
 
     def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
-        """Pay for arms and run them; who calls has asked `affords`."""
-        self.spent += self.cost_of(arms)
+        """Pay for arms and run them; `left` says what can be paid."""
+        self.spent += sum(self.lab.cost_of(arm) for arm in arms)
         started = self._clock()
-        results = self.lab.run(arms)
+        results = self.lab.run(arms, None if math.isinf(self._seconds) else self.is_over)
         self._running_s += self._clock() - started
         return results

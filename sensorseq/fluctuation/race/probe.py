@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,20 @@ import numpy as np
 
 from sensorseq.data_checks.wrong_labels import judge_labels
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, NotTested, Probes, Suspect, Trial
-from sensorseq.fluctuation.causes.data_checks import check_data
-from sensorseq.fluctuation.race.arm import Findings, Lab, Purse
+from sensorseq.fluctuation.causes.cause import (
+    DESCRIPTIVE,
+    TROUBLED,
+    Cause,
+    NotTested,
+    Probes,
+    Suspect,
+    Trial,
+)
+from sensorseq.fluctuation.causes.rank import join, with_unknown
+from sensorseq.fluctuation.causes.table import UNKNOWN
+from sensorseq.fluctuation.race.arm import Findings, Lab, Proof, Purse
 from sensorseq.fluctuation.race.options import SEVERAL
 from sensorseq.fluctuation.race.race import RaceResult, run_race
-from sensorseq.fluctuation.race.regrade import Proof, regrade
 from sensorseq.fluctuation.race.zero_test import zero_test
 
 if TYPE_CHECKING:
@@ -149,6 +157,7 @@ PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
 NOTHING = "Nothing was tried."
+STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
 # measured by benchmarks/bench_repair.py, where the defaults improve 35 of 39 bad runs
 TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
@@ -204,9 +213,6 @@ def probe_lab(
         clock=clock,
         began_s=started,
     )
-    facts: list[Cause] = check_data(
-        lab.train, lab.validation, classes=lab.classes, arguments=lab.arguments
-    )
     findings, note = Findings(), NOTHING
     repair: dict[str, Any] = {}
     try:
@@ -226,12 +232,12 @@ def probe_lab(
         repair, note = _repair(findings, result)
         if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
             note = f"{note} {TRY_DEFAULTS}"
+        if purse.is_over():
+            note = f"{note} {STOPPED}"
     except KeyboardInterrupt:
         repair, note = {}, "The probes were interrupted."
     of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
-    causes = regrade(
-        (*facts, *report.causes), of_one_cause, findings.proofs, calm=report.verdict == "normal"
-    )
+    causes = regrade(report.causes, of_one_cause, findings.proofs, calm=report.verdict == "normal")
     elapsed = clock() - started
     probes = Probes(
         budget=budget,
@@ -257,18 +263,12 @@ def _take(findings: Findings, result: RaceResult) -> None:
         if one.cause != SEVERAL
     ]
     findings.proofs[:0] = [
-        Proof(
-            one.option.cause,
-            one.option.finding,
-            one.option.change,
-            f"{one.gain}.",
-            (one.option.name,),
-        )
+        Proof(one.option.cause, one.option.finding, one.option.change, f"{one.gain}.")
         for one in result.proofs
     ]
     raced = {proof.cause for proof in findings.proofs}
     findings.proofs += [
-        Proof(trial.cause, "", dict(trial.change), trial.sentence, (trial.name,))
+        Proof(trial.cause, "", dict(trial.change), trial.sentence)
         for trial in findings.trials
         if trial.kind == "inference" and trial.outcome == "confirmed" and trial.cause not in raced
     ]
@@ -290,6 +290,97 @@ def without_trial(findings: Findings) -> tuple[NotTested, ...]:
     tried |= {proof.cause for proof in findings.proofs}
     reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
     return tuple(reasons.values())
+
+
+PROVED_ODDS, REJECTED_ODDS = 15.0, 0.1  # by which a proof or failed trials change the odds
+NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
+EXCLUDED = ("inference", "rejected")  # such a trial excludes a cause for good, and it is listed
+
+
+def regrade(
+    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof], *, calm: bool = False
+) -> tuple[Cause, ...]:
+    """Return the causes with the grades that trials give them.
+
+    Parameters
+    ----------
+    causes : sequence of Cause
+        As they were ranked, and what the checks of the data found.
+    trials : sequence of Trial
+        What was tried. A cause whose trials all did worse than the run is ``"rejected"``.
+    proofs : sequence of Proof
+        What is proved, the best first.
+    calm : bool, default=False
+        Whether the verdict is normal; what explains a rough curve then comes after what costs
+        accuracy.
+
+    Returns
+    -------
+    tuple of Cause
+        The proved ones first, the rejected ones last.
+    """
+    proved = {proof.cause: proof for proof in reversed(proofs)}
+    known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
+    excluded = [one.cause for one in trials if (one.kind, one.outcome) == EXCLUDED]
+    for name in (*proved, *excluded):
+        known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
+    places = {proof.cause: place for place, proof in enumerate(proofs)}
+    graded = []
+    for name, cause in known.items():
+        own = [trial for trial in trials if trial.cause == name]
+        if name in proved:
+            graded.append(_proved(cause, proved[name]))
+        elif own and all(trial.outcome == "rejected" for trial in own):
+            graded.append(_rejected(cause, own))
+        else:
+            graded.append(cause)
+
+    def key(cause: Cause) -> tuple[float, int]:
+        open_place = 2 if calm and cause.name in DESCRIPTIVE else 1
+        place = {"proved": 0, "rejected": 3}.get(cause.grade, open_place)
+        return place, places.get(cause.name, 0) if place == 0 else 0
+
+    graded.sort(key=key)
+    is_known = calm or any(cause.grade == "proved" for cause in graded)
+    was_unknown = any(cause.name == UNKNOWN for cause in causes)
+    if is_known or not was_unknown:
+        return tuple(graded)
+    rejected = tuple(cause for cause in graded if cause.grade == "rejected")
+    return (*with_unknown([cause for cause in graded if cause.grade != "rejected"]), *rejected)
+
+
+def _proved(cause: Cause, proof: Proof) -> Cause:
+    confidence = _updated(cause.confidence, PROVED_ODDS)
+    if proof.finding and proof.finding != cause.finding:  # words of another side do not hold
+        cause = replace(cause, finding=proof.finding, advice="", statistics=(), sources={})
+    return replace(
+        cause,
+        grade="proved",
+        confidence=confidence,
+        family_confidence=max(confidence, cause.family_confidence),
+        evidence=proof.sentence,
+        recommendation=dict(proof.repair),
+        alternatives=(),
+        sources={**cause.sources, "race": proof.sentence},
+    )
+
+
+def _rejected(cause: Cause, trials: Sequence[Trial]) -> Cause:
+    said = " ".join(trial.sentence for trial in trials)
+    return replace(
+        cause,
+        grade="rejected",
+        confidence=_updated(cause.confidence, REJECTED_ODDS),
+        family_confidence=0.0,
+        evidence=said,
+        sources={**cause.sources, "race": said},
+    )
+
+
+def _updated(confidence: float, ratio: float) -> float:
+    confidence = min(max(confidence, 1e-3), 1 - 1e-3)
+    odds = ratio * confidence / (1 - confidence)
+    return odds / (1 + odds)
 
 
 def check_budget(budget: Any) -> float:

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Floats, Lab, Purse
+from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm, ArmResult, Floats, Lab, Purse
 from sensorseq.fluctuation.race.options import DEFAULTS, FEATURES, SEVERAL, Option, list_options
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.training_record import TrainingRecord
@@ -95,6 +95,11 @@ class Entry:
     first_epoch: int = 0  # of the run, from which it was trained
 
     @property
+    def n_epochs(self) -> int:
+        """Epochs that were trained; of what needs no training those of the run."""
+        return len(self.result.fixed_loss) or self.result.arm.n_epochs
+
+    @property
     def score(self) -> float:
         """Mean loss; infinity if the training failed."""
         return float(self.loss.mean())
@@ -140,10 +145,13 @@ class RaceResult:
         is_adopted = entry is self.adopted or entry in self.proofs
         gain, option = entry.gain, entry.option
         # a short training that does worse says little
-        is_whole = entry.result.arm.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
+        is_whole = entry.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
         is_lower = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
         lost = is_lower and is_whole
         said = entry.result.failed or f"against the run {gain}"
+        if not entry.result.failed and entry.n_epochs < entry.result.arm.n_epochs:
+            n_planned = entry.result.arm.n_epochs
+            said = f"{said}; the time was up after {entry.n_epochs} of {n_planned} epochs"
         return Trial(
             cause=option.cause,
             name=option.name,
@@ -231,8 +239,7 @@ class Judge:
         gain = Gain(
             *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
         )
-        none = np.zeros(0)
-        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), none, none)
+        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), np.zeros(0))
         return Entry(BEST_EPOCH, loss, result, gain, 0.0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
@@ -340,6 +347,8 @@ def run_race(
         arms = [arm for _, arm in pairs]
         say(f"training with {len(arms)} other setting(s)")
         for (option, arm), result in zip(pairs, purse.run(arms), strict=True):
+            if result.failed == OUT_OF_TIME:
+                continue
             entry = judge.enter(option, result, lab.cost_of(arm))
             if arm.start is not None:
                 entry.first_epoch = lab.record.snapshots[arm.start].epoch
@@ -386,7 +395,7 @@ def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
     start = _last_state(lab) if option.ends_run else None
     if start is not None:
         n_left = lab.n_epochs - lab.record.snapshots[start].epoch
-        return Arm(option.name, n_left, start=start, seed=1, decays=True)
+        return Arm(option.name, n_left, start=start)
     n_windows = len(lab.train.target)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
@@ -432,7 +441,7 @@ def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
             else f"its training loss moves {gain.movement:.2g} times as much as the run's, and the"
             " validation loss is no higher"
         )
-        return f"With {adopted.option.name}: after {adopted.result.arm.n_epochs} epochs {why}."
+        return f"With {adopted.option.name}: after {adopted.n_epochs} epochs {why}."
     if not entries:
         return "Not run: the budget allowed no training with other settings."
     best = entries[0]

@@ -196,7 +196,7 @@ class FluctuationReport:
         )
         with read.naming_it():
             verdict, severity, statements = judge(run)
-        causes = find_causes(run, verdict, arguments, data_facts)
+        causes = find_causes(run, verdict, arguments, data_facts, statements)
         if arguments is None and read.origin in NAMES:
             causes = in_foreign_words(causes, read.origin)
         return cls(

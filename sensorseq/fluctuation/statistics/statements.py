@@ -173,7 +173,7 @@ _TEXTS = {
         "flat": "The training loss has been flat since epoch {epoch} of {n_epochs}: more epochs of"
         " the same kind will not lower it.",
         "still_falls": "The training loss still falls, by {fall:.3f} nats in ten epochs: more"
-        " epochs may help.",
+        " epochs may lower it further.",
         "hardly_falls": "The training loss hardly falls any more: more epochs of the same kind gain"
         " little.",
     },
