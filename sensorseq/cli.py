@@ -31,7 +31,7 @@ from sensorseq.errors import (
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.evaluation.alternatives import Alternative
+    from sensorseq.evaluation.baselines import Alternative
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
@@ -1108,7 +1108,7 @@ def _describe_better(found: "Alternative") -> list[str]:
 
 
 def _try_boosting(model: "SensorLSTMClassifier", path: Path) -> "Alternative | None":
-    from sensorseq.evaluation.alternatives import try_boosting
+    from sensorseq.evaluation.baselines import try_boosting
     from sensorseq.storage.prepared import read_windows
 
     return try_boosting(model, read_windows(path)) if model.features_.n_folds > 1 else None

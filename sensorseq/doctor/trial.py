@@ -13,7 +13,7 @@ from torch import nn
 from sensorseq.history import History
 from sensorseq.preprocessing.scale import PHYSICAL
 from sensorseq.training.config import SCORES
-from sensorseq.training.inference import predict_outputs
+from sensorseq.training.evaluation import predict_outputs
 
 # Arguments that would reach outside the check, or make it depend on more than its windows.
 _APART = {

@@ -34,12 +34,11 @@ from sensorseq.errors import (
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied
-from sensorseq.estimator.model import describe_fit, restore_fit
+from sensorseq.estimator.labels import draw_entropy
+from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
 from sensorseq.estimator.passes import PassesMixin, train_part
 from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
-from sensorseq.estimator.seeds import draw_entropy
-from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,
@@ -58,33 +57,37 @@ from sensorseq.training import (
     TrainingData,
     TrainingResult,
 )
-from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
+from sensorseq.training.augment import (
+    EpochAugmentation,
+    InputDropout,
+    StoredAugmentation,
+    check_augment,
+)
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION, count_epochs
-from sensorseq.training.devices import check_device, resolve_device
+from sensorseq.training.data import (
+    Part,
+    Windows,
+    check_validation,
+    split_windows,
+)
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
 from sensorseq.training.engine import result_kept_by, steps_of_epoch
-from sensorseq.training.inference import predict_outputs
-from sensorseq.training.input_dropout import InputDropout
+from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
     check_channels,
     check_groups,
+    check_sample_weight,
+    crop_sequences,
     is_table,
     read_sequences,
+    scale_sequences,
 )
 from sensorseq.training.network import continue_network, make_network, network_arrays
-from sensorseq.training.parameters import check_parameters
-from sensorseq.training.parts import (
-    Part,
-    Windows,
-    check_validation,
-    crop_sequences,
-    scale_sequences,
-    split_windows,
-)
+from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.preparation import (
     Preparation,
     check_parts,
@@ -101,9 +104,7 @@ from sensorseq.training.preparation import (
 from sensorseq.training.recorder import Recorder, new_recorder
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from sensorseq.training.stored import Change, StoredPart, is_stored
-from sensorseq.training.stream import StreamedData, hold_or_stream
-from sensorseq.training.weights import check_sample_weight
+from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 

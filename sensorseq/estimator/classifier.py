@@ -14,23 +14,23 @@ from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
-from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
+from sensorseq.estimator.model import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
-from sensorseq.training.calibration import (
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.data import Part
+from sensorseq.training.inputs import raw_window_weights, window_weights
+from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,
     fit_temperature,
     probability_spread,
     softmax,
 )
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.parts import Part
-from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 

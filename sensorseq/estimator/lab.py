@@ -18,8 +18,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import nats_per_unit
-from sensorseq.training.objective import Objective
+from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
 from sensorseq.training_record import TrainingRecord

@@ -9,13 +9,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import ArgumentError, DivergedError, warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.estimator.seeds import draw_entropy
+from sensorseq.estimator.labels import draw_entropy
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.callbacks import notify
+from sensorseq.training.data import Part, Windows
 from sensorseq.training.distributed import agree_on, current_ranks
 from sensorseq.training.network import continue_network
-from sensorseq.training.parts import Part, Windows
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.preparation import (
     Preparation,

@@ -11,13 +11,12 @@ from sklearn.metrics import r2_score
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.imported import import_network
+from sensorseq.estimator.model import import_network
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import REGRESSION
-from sensorseq.training.inputs import check_values
-from sensorseq.training.parts import Part
-from sensorseq.training.weights import mean_one
+from sensorseq.training.data import Part
+from sensorseq.training.inputs import check_values, mean_one
 from sensorseq.windows import WindowSet
 
 

@@ -27,14 +27,14 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.training import TrainingData, TrainingResult
+from sensorseq.training.data import Part, Windows
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
-from sensorseq.training.parts import Part, Windows
 from sensorseq.training.recorder import centre_windows
 from sensorseq.training.replay import arm_config
 from sensorseq.training.side_by_side import TrainingJob, train_jobs
-from sensorseq.training.stored import is_stored
+from sensorseq.training.stream import is_stored
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit

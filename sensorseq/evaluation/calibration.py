@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.evaluation.labels import check_known_labels
-from sensorseq.evaluation.resampling import (
+from sensorseq.evaluation.scoring import (
     N_RESAMPLES,
     Interval,
+    check_known_labels,
     percentile_interval,
     resampling_weights,
 )

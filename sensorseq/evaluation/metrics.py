@@ -10,17 +10,18 @@ from sklearn.metrics import confusion_matrix
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.calibration import are_probabilities, calibration_error
-from sensorseq.evaluation.labels import check_known_labels, index_of
-from sensorseq.evaluation.resampling import (
+from sensorseq.evaluation.scoring import (
     N_RESAMPLES,
     Interval,
+    check_known_labels,
+    index_of,
     percentile_interval,
     plain_interval,
     resampling_weights,
     sign_flips,
 )
 from sensorseq.evaluation.text import format_evaluation
-from sensorseq.training.recordings import recording_prediction
+from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # of confusion matrices of permutations, to save memory

@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import TrainingData
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
 

@@ -17,10 +17,9 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import count_batches
+from sensorseq.training.batches import TrainingData, count_batches, generator_state
 from sensorseq.training.callbacks import Watchers
-from sensorseq.training.checkpoint import Checkpoint
+from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
     AUTOGRAD,
     EngineChoice,
@@ -28,25 +27,30 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.identity import make_identity
+from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.losses import Objective
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
-from sensorseq.training.objective import Objective
-from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
-from sensorseq.training.own_optimizer import OwnOptimizer, OwnRates
+from sensorseq.training.optim import (
+    OwnOptimizer,
+    OwnRates,
+    Schedule,
+    clip_gradients,
+    l1_penalty,
+    make_optimizer,
+)
 from sensorseq.training.randomness import (
     CounterDropout,
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
+    rng_state,
+    set_rng_state,
 )
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import FallingRates, Start
-from sensorseq.training.state import generator_state, rng_state, set_rng_state
-from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
+from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage, Weights
 from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
 

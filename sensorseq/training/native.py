@@ -22,9 +22,9 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
+from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
-from sensorseq.training.crop import crop_starts, crop_tensor_at
-from sensorseq.training.data import RESIDENT_BYTES, TrainingData
+from sensorseq.training.inputs import crop_starts, crop_tensor_at
 from sensorseq.training.optim import make_optimizer
 from sensorseq.training.stream import StreamedData
 

@@ -10,8 +10,9 @@ import numpy as np
 from torch import nn
 
 from sensorseq.errors import ArgumentError
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import Run, engine_for
 from sensorseq.training.randomness import (
@@ -19,7 +20,6 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.state import pack_state, unpack_state
 from sensorseq.training.stream import StreamedData
 
 _CARRIED = ("n_steps", "native", "optimizer", "average")

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
-from sensorseq.training.autograd_details import AutogradDetails
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.details import AutogradDetails, StepDetails
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.step_details import StepDetails
+from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.stopping import Weights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
+from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.callbacks import Watchers
 from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import (
     Run,
     TrainingResult,
@@ -33,8 +33,8 @@ from sensorseq.training.engine import (
     keep_result,
     train_network,
 )
-from sensorseq.training.evaluation import evaluate_models, judge
-from sensorseq.training.models_forward import forward_models, name_weights
+from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
+from sensorseq.training.losses import Objective
 from sensorseq.training.native import (
     ModelWeights,
     RandomCrops,
@@ -42,7 +42,6 @@ from sensorseq.training.native import (
     network_of,
     summarize_epochs,
 )
-from sensorseq.training.objective import Objective
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start

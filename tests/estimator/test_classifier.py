@@ -33,7 +33,7 @@ from sensorseq.estimator import base
 from sensorseq.preprocessing.weights import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
-from sensorseq.training.parts import split_windows
+from sensorseq.training.data import split_windows
 
 
 def small(**arguments):

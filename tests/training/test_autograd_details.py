@@ -10,9 +10,8 @@ from torch import nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, slot_bounds
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.autograd_details import NAMES, AutogradDetails
+from sensorseq.training.details import NAMES, AutogradDetails, draw_masks, pool_top, run_layers
 from sensorseq.training.engine import Run
-from sensorseq.training.layers import draw_masks, pool_top, run_layers
 from sensorseq.training.optim import l1_penalty
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 43, 9, 2, 3

@@ -21,11 +21,9 @@ from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.storage import _hdf5
 from sensorseq.storage.prepared import PreparedFile, write_windows
 from sensorseq.storage.stored_windows import stored_windows
-from sensorseq.training.data import TrainingData
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.engine import Run
-from sensorseq.training.read_ahead import read_ahead
-from sensorseq.training.stored import BUFFER_VARIABLE
-from sensorseq.training.stream import StreamedData, StreamedSampler
+from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2

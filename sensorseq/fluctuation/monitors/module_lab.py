@@ -23,7 +23,7 @@ from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
-from sensorseq.training.own_optimizer import OwnOptimizer
+from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
