@@ -17,10 +17,11 @@ from sensorseq.fluctuation.race.engine_lab import EngineLab, LabPart, failed_arm
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
+from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
-from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
@@ -353,7 +354,7 @@ class FitLab(EngineLab):
             arm_config(config, arm.n_epochs),
             seed,
             engine=self.arguments["engine"],
-            refresh=prepared.options.get("refresh"),
+            refresh=prepared.jobs[0].refresh,
             recorder=recorder_of_arm(self.fixed_windows(train, config)),
             start=start,
         )

@@ -17,13 +17,8 @@ from typing import Any
 from joblib import parallel_config  # type: ignore[import-untyped]
 from joblib.parallel import ParallelBackendBase  # type: ignore[import-untyped]
 
-from sensorseq.training.engine import TrainingResult
-from sensorseq.training.side_by_side import (
-    TrainingJob,
-    meeting_at,
-    share_equal,
-    train_side_by_side,
-)
+from sensorseq.training.engine import TrainingJob, TrainingResult
+from sensorseq.training.side_by_side import share_equal, train_side_by_side
 
 WAITING_BYTES = 1024**3  # of training windows that wait to be trained on
 WAITING_FITS = 256  # threads
@@ -151,8 +146,7 @@ class _Task:
 
     def _call(self) -> None:
         self._check_cancelled()
-        with meeting_at(self._train):
-            self._result = self._function()
+        self._result = self._function()
         # scikit-learn times the whole of a fit, the waiting for others with it
         records = self._result if isinstance(self._result, list) else ()
         for record in records:
@@ -160,13 +154,16 @@ class _Task:
                 own_s = record["fit_time"] - self._paused_s + self._trained_s
                 record["fit_time"] = max(0.0, own_s)
 
-    def _train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    def train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+        """Wait until these networks are trained with those of other tasks."""
         self.jobs = jobs
         self.pause()
         results, self.trained = self.trained, []
         for result in results:
             if isinstance(result, Exception):
                 raise result
+            if result.error is not None and len(jobs) > 1:
+                raise result.error
             self._trained_s += sum(row["duration_s"] for row in result.history)
         return results
 
@@ -224,6 +221,10 @@ class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
         self.cancel(self._current)
 
     # What tasks call.
+
+    def train_jobs(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult] | None:
+        """Train the networks of a fit with those of others; None for one of the caller's own."""
+        return None if self._current is None else self._current.train(jobs)
 
     def take_over(self) -> None:
         """Give the turn back to the caller's thread."""

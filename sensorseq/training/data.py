@@ -1,18 +1,53 @@
-"""The training and the validation windows of a fit."""
+"""FitData: what `fit` is given, read, checked, split, scaled and made tensors."""
 
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.augment import (
+    EpochAugmentation,
+    InputDropout,
+    StoredAugmentation,
+    check_augment,
+)
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
-from sensorseq.training.inputs import Sequences
+from sensorseq.training.inputs import (
+    Sequences,
+    check_groups,
+    check_sample_weight,
+    crop_sequences,
+    scale_sequences,
+)
+from sensorseq.training.preparation import (
+    check_parts,
+    fit_told_scaler,
+    read_prepared,
+    read_training_file,
+    refuse_scaled,
+    without_test,
+)
+from sensorseq.training.stream import (
+    Change,
+    StoredPart,
+    StreamedData,
+    hold_or_stream,
+    is_stored,
+)
+from sensorseq.windows import WindowSet
 
 
-class Part(NamedTuple):
-    """The training or the validation windows."""
+class FitPart(NamedTuple):
+    """The training or the validation windows of a fit, or both."""
 
     sequences: Sequences
     target: NDArray[Any]  # class index, or the values of a regression
@@ -20,9 +55,9 @@ class Part(NamedTuple):
     groups: NDArray[Any] | None = None
     rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
 
-    def take(self, rows: NDArray[np.int64]) -> "Part":
+    def take(self, rows: NDArray[np.int64]) -> "FitPart":
         """Return some of the windows."""
-        return Part(
+        return FitPart(
             self.sequences.take(rows),
             self.target[rows],
             None if self.weight is None else self.weight[rows],
@@ -31,100 +66,363 @@ class Part(NamedTuple):
         )
 
 
-class Windows(NamedTuple):
-    """What `fit` was given and takes part."""
-
-    sequences: Sequences
-    target: NDArray[Any]
-    weight: NDArray[np.float64] | None
-    groups: NDArray[Any] | None
-    split: NDArray[Any] | None
-    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None for all of them
-
-    def part(self, rows: NDArray[np.int64]) -> Part:
-        """Return the windows at `rows`."""
-        given = np.arange(len(self.target)) if self.rows is None else self.rows
-        return Part(self.sequences, self.target, self.weight, self.groups, given).take(rows)
-
-
-def split_windows(
-    windows: Windows,
-    given: Part | None,
-    fraction: float,
-    seed: np.random.SeedSequence,
-    task: str = CLASSIFICATION,
-) -> tuple[Part, Part | None]:
-    """Part training from validation windows: as given, as stored, or by whole groups.
+class WindowFormat(NamedTuple):
+    """How windows are cropped, and in which precision a network takes them.
 
     Parameters
     ----------
-    windows : Windows
-        Everything that takes part.
-    given : Part or None
-        Validation windows of the caller's own.
-    fraction : float
-        Share to hold out when neither they nor a stored split are there; 0 is none.
-    seed : SeedSequence
-        Decides which groups are held out.
-    task : {"classification", "regression"}, default="classification"
-        Classes are stratified.
-
-    Raises
-    ------
-    InputError
-        If the stored split has no train part, or a validation part is both stored and given.
-    SplitError
-        If no group can be held out.
+    max_timesteps, crop, dtype
+        The estimator's arguments.
     """
-    everything = np.arange(len(windows.target))
-    if given is not None:
-        if windows.split is not None and (windows.split == "validation").any():
+
+    max_timesteps: int | None
+    crop: str
+    dtype: str
+
+    def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
+        """Return windows cropped; those in a file are read."""
+        if not is_stored(sequences):
+            return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
+        stored = self.stored(sequences, training=training)
+        with stored.opened() as reader:
+            return reader.cropped(np.arange(len(stored)))
+
+    def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+
+    def fit_scaler(
+        self, sequences: Sequences, source: WindowSet | None, kind: str | None
+    ) -> Scaler | KeyedScaler | None:
+        """Learn the scaling of training windows, which came as `source`."""
+        if is_stored(sequences):
+            return fit_told_scaler(source, self.stored(sequences, training=True), kind)
+        return fit_told_scaler(source, self.cropped(sequences, training=True), kind)
+
+    def tensors(
+        self,
+        part: FitPart,
+        scaler: Scaler | KeyedScaler | None,
+        target: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        *,
+        training: bool,
+    ) -> TrainingData | StreamedData:
+        """Crop and scale a part; `target` and `weight` are what the engine gets."""
+        if is_stored(part.sequences):
+            stored = self.stored(part.sequences, training=training)
+            return hold_or_stream(stored.with_scaler(scaler), target, weight)
+        sequences = self.cropped(part.sequences, training=training)
+        scaled = scale_sequences(sequences, scaler, self.dtype)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return TrainingData.from_arrays(scaled, sequences.lengths, target, weight, dtype)
+
+    def renewal(
+        self,
+        part: FitPart,
+        data: TrainingData | StreamedData,
+        scaler: Scaler | KeyedScaler | None,
+        seed: np.random.SeedSequence,
+        *,
+        augment: Any = None,
+        input_dropout: float = 0.0,
+        channels: list[str] | None = None,
+    ) -> Callable[[int], Any] | None:
+        """Return what gives the training windows of each epoch; None if they do not change.
+
+        Parameters
+        ----------
+        part, data
+            The training windows, unscaled and scaled.
+        scaler : Scaler, KeyedScaler or None
+            What scaled them.
+        seed : SeedSequence
+            Of the run.
+        augment, input_dropout
+            The estimator's arguments.
+        channels : list of str, optional
+            Names, where they are known.
+        """
+        augmentation = check_augment(augment)
+        if augmentation is None and not input_dropout:
+            return None
+        if augmentation is not None:
+            augmentation = augmentation.with_indices(part.sequences.X.shape[2], channels)
+        renew: Callable[[int], Any]
+        if isinstance(data, StreamedData):
+            renew = _unchanged
+            if augmentation is not None:
+                stored = self.stored(part.sequences, training=True)
+                renew = StoredAugmentation(augmentation, stored, seed)
+        elif augmentation is None:
+            scaled = data.X.numpy()
+
+            def renew(_epoch: int) -> NDArray[Any]:
+                return scaled.copy()
+
+        else:
+
+            def scale(changed: Sequences) -> NDArray[Any]:
+                return scale_sequences(changed, scaler, self.dtype)
+
+            held = self.cropped(part.sequences, training=True)
+            renew = EpochAugmentation(augmentation, held, scale, seed)
+        return InputDropout(input_dropout, seed, renew) if input_dropout else renew
+
+
+def _unchanged(_epoch: int) -> Change:
+    return Change()
+
+
+@dataclass(frozen=True)
+class FitData:
+    """The windows of a fit, read and checked.
+
+    Parameters
+    ----------
+    windows : FitPart
+        All windows that take part, but for those given apart.
+    stored_split : ndarray or None
+        The part of each of them, where it is stored with them.
+    given : FitPart or None
+        Validation windows given apart.
+    source, source_val : WindowSet or None
+        What X and X_val came as; None for an array.
+    scaler : Scaler, KeyedScaler or None
+        The scaling stored with the windows.
+    had_lengths : bool
+        Whether windows of X were shorter than others.
+    """
+
+    windows: FitPart
+    stored_split: NDArray[Any] | None = None
+    given: FitPart | None = None
+    source: WindowSet | None = None
+    source_val: WindowSet | None = None
+    scaler: Scaler | KeyedScaler | None = None
+    had_lengths: bool = False
+
+    @classmethod
+    def read(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+    ) -> "FitData":
+        """Read and check what `fit` was given.
+
+        Parameters
+        ----------
+        estimator : SensorLSTM
+            Learns the shape of the input and the targets, and says what it goes on from.
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As `fit` takes them.
+
+        Raises
+        ------
+        InputError, SplitError
+            As in `fit`.
+        """
+        own = {"y": y, "sample_weight": sample_weight, "groups": groups}
+        X, scaler = _open_training(X, estimator.scale, own)
+        X_val = open_windows(X_val, estimator.scale, "X_val")
+        continues = estimator._continues
+        if not continues:
+            estimator._forget()
+        source = X if isinstance(X, WindowSet) else None
+        if y is None and source is not None:
+            y = source.y
+        if y is None:
             raise InputError(
-                "X already has a validation part, so X_val cannot be given as well; omit X_val, or"
-                ' give X.part("train") as X.'
+                f"{type(estimator).__name__} requires y to be passed, but the target y is None."
             )
-        return windows.part(everything), given
-    if windows.split is not None:
-        train = np.flatnonzero(windows.split == "train")
-        validation = np.flatnonzero(windows.split == "validation")
-        if not len(train):
-            raise InputError("X has a split without a train part, so there is nothing to train on.")
-    elif fraction == 0.0:
-        return windows.part(everything), None
-    else:
-        train, validation = holdout_by_group(
-            windows.target if task == CLASSIFICATION else np.zeros(len(everything)),
-            windows.groups,
-            fraction,
-            int(seed.generate_state(1)[0]),
+        sequences = estimator._read_sequences(X, lengths, "X", reset=not continues)
+        n_windows = len(sequences)
+        split = None if source is None else source.split
+        groups = _read_groups(source, groups, n_windows)
+        weight = check_sample_weight(sample_weight, n_windows)
+        takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
+        if split is not None:
+            takes_part &= split != "test"
+        target = estimator._learn_targets(y, n_windows, takes_part, continues=continues)
+        rows = np.flatnonzero(takes_part)
+        windows = FitPart(
+            sequences.take(rows) if len(rows) < n_windows else sequences,
+            target,
+            None if weight is None else weight[rows],
+            None if groups is None else groups[rows],
+            rows,
         )
-    return windows.part(train), windows.part(validation) if len(validation) else None
-
-
-def check_validation(
-    windows: Windows, validation: Part | None, fraction: float, config: TrainingConfig
-) -> None:
-    """Raise when early stopping has no validation windows though some were asked for.
-
-    Raises
-    ------
-    ArgumentError
-        Saying what was found instead.
-    """
-    watched = config.early_stopping and config.monitor.startswith("val_")
-    if validation is not None or not watched:
-        return
-    n_windows = len(windows.target)
-    ways = "give X_val, or set early_stopping=False."
-    if windows.split is not None:
-        raise ArgumentError(
-            f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
-            f" only {n_windows} training windows (validation_fraction is not used with a split)."
-            f" Split X into train and validation, {ways}"
+        given = None
+        if X_val is None:
+            of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
+            for name, value in of_val.items():
+                if value is not None:
+                    raise InputError(f"{name} is given without X_val; give both or neither.")
+        else:
+            given = _read_validation(
+                estimator, X_val, y_val, groups_val, lengths_val, windows.groups
+            )
+        data = cls(
+            windows,
+            None if split is None else split[rows],
+            given,
+            source,
+            X_val if isinstance(X_val, WindowSet) else None,
+            scaler,
+            not sequences.are_full,
         )
-    if fraction > 0:
+        estimator._learn_origin(data)
+        return data
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether `split` draws the validation windows, of windows that are in memory."""
+        is_set = self.stored_split is not None or self.given is not None
+        return not is_set and not is_stored(self.windows.sequences)
+
+    def stored_part(self, name: str) -> FitPart:
+        """Return the windows of a part of the stored split; without one all."""
+        if self.stored_split is None:
+            return self.windows
+        return self.windows.take(np.flatnonzero(self.stored_split == name))
+
+    def split(
+        self, fraction: float, seed: np.random.SeedSequence, config: TrainingConfig
+    ) -> tuple[FitPart, FitPart | None]:
+        """Part training from validation windows: as given, as stored, or by whole groups.
+
+        Parameters
+        ----------
+        fraction : float
+            Share to hold out when none are given and there is no stored split; 0 is none.
+        seed : SeedSequence
+            Decides which groups are held out.
+        config : TrainingConfig
+            Classes of a classifier are stratified; early stopping may need validation windows.
+
+        Raises
+        ------
+        InputError
+            If the stored split has no train part, or a validation part is both stored and given.
+        SplitError
+            If no group can be held out.
+        ArgumentError
+            If early stopping has no validation windows though some were asked for.
+        """
+        windows, stored = self.windows, self.stored_split
+        if self.given is not None:
+            if stored is not None and (stored == "validation").any():
+                raise InputError(
+                    "X already has a validation part, so X_val cannot be given as well; omit X_val,"
+                    ' or give X.part("train") as X.'
+                )
+            return windows, self.given
+        if stored is not None:
+            train, validation = self.stored_part("train"), self.stored_part("validation")
+            if not len(train.target):
+                raise InputError(
+                    "X has a split without a train part, so there is nothing to train on."
+                )
+        elif fraction == 0.0:
+            return windows, None
+        else:
+            classifies = config.task == CLASSIFICATION
+            of_train, of_validation = holdout_by_group(
+                windows.target if classifies else np.zeros(len(windows.target)),
+                windows.groups,
+                fraction,
+                int(seed.generate_state(1)[0]),
+            )
+            train, validation = windows.take(of_train), windows.take(of_validation)
+        if len(validation.target):
+            return train, validation
+        if config.early_stopping and config.monitor.startswith("val_"):
+            self._refuse_early_stopping(fraction, config)
+        return train, None
+
+    def _refuse_early_stopping(self, fraction: float, config: TrainingConfig) -> None:
+        n_windows = len(self.windows.target)
+        ways = "give X_val, or set early_stopping=False."
+        if self.stored_split is not None:
+            raise ArgumentError(
+                f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
+                f" only {n_windows} training windows (validation_fraction is not used with a"
+                f" split). Split X into train and validation, {ways}"
+            )
         raise ArgumentError(
             f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
             f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
             f" a second one. Record more, {ways}"
         )
+
+
+def _open_training(
+    X: Any, scale: str | None, own: dict[str, Any]
+) -> tuple[Any, Scaler | KeyedScaler | None]:
+    """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
+    scaler: Scaler | KeyedScaler | None = None
+    if isinstance(X, str | os.PathLike):
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
+        X, scaler = read_training_file(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale)
+        X = without_test(X)
+    return X, scaler
+
+
+def open_windows(X: Any, scale: str | None, name: str) -> Any:
+    """Read a prepared file; refuse a WindowSet that is scaled."""
+    if isinstance(X, str | os.PathLike):
+        X = read_prepared(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale, name)
+    return X
+
+
+def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArray[Any] | None:
+    """Return the group of each training window: given, or those of a WindowSet."""
+    if source is not None:
+        if source.split is not None and groups is not None:
+            raise InputError(
+                "X already has a split, which groups cannot change; leave groups=None, or split X"
+                " by these groups."
+            )
+        if groups is None:
+            groups = source.recording_id if source.groups is None else source.groups
+    checked = check_groups(groups, n_windows, "groups")
+    if source is not None and source.split is not None:
+        check_parts(source, checked)
+    return checked
+
+
+def _read_validation(
+    estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, train_groups: NDArray[Any] | None
+) -> FitPart:
+    """Read and check validation windows that are given apart."""
+    if isinstance(X, WindowSet):
+        y = X.y if y is None else y
+        groups = X.groups if groups is None else groups
+    if y is None:
+        raise InputError("X_val is given without y_val.")
+    sequences = estimator._read_sequences(X, lengths, "X_val", reset=False)
+    target = estimator._read_validation_targets(y, len(sequences))
+    groups = check_groups(groups, len(sequences), "groups_val", "X_val")
+    if train_groups is not None and groups is not None:
+        shared = np.intersect1d(train_groups, groups)
+        if len(shared):
+            raise InputError(
+                f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
+                " such groups); validation needs groups that are not in training."
+            )
+    return FitPart(sequences, target, groups=groups)

@@ -26,7 +26,7 @@ from sensorseq.training.stopping import Weights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
 if TYPE_CHECKING:
-    from sensorseq.training.engine import Run
+    from sensorseq.training.engine import TrainingRun
 
 # Steps from one detail to the next, at least: where the windows are many an epoch has many steps,
 # and what is noted must stay a small share of its time; where they are few, of the absolute time.
@@ -114,12 +114,12 @@ class Recorder:
         self._keeps_snapshots = keeps_snapshots
 
     @_timed
-    def begin(self, run: "Run", *, is_alone: bool) -> None:
+    def begin(self, run: "TrainingRun", *, is_alone: bool) -> None:
         """Choose what to follow of a run that is about to begin.
 
         Parameters
         ----------
-        run : Run
+        run : TrainingRun
             The run.
         is_alone : bool
             Whether no other run is trained with it.
@@ -365,7 +365,7 @@ class Recorder:
             getattr(done, name).extend(parts)
         self._now = self._new_epoch()
 
-    def keep_snapshot(self, run: "Run") -> None:
+    def keep_snapshot(self, run: "TrainingRun") -> None:
         """Keep the state of a run alone before its first step, and after every so many epochs."""
         n_epochs = len(run.history)
         if not self._is_alone or not self._keeps_snapshots or n_epochs % self._snapshot_every:
@@ -373,7 +373,7 @@ class Recorder:
         self._keep_snapshot(run, n_epochs)
 
     @_timed
-    def _keep_snapshot(self, run: "Run", n_epochs: int) -> None:
+    def _keep_snapshot(self, run: "TrainingRun", n_epochs: int) -> None:
         snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
         (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 

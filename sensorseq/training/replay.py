@@ -16,7 +16,7 @@ from sensorseq.training.recorder import Recorder
 from sensorseq.training_record import Snapshot
 
 if TYPE_CHECKING:
-    from sensorseq.training.engine import Run
+    from sensorseq.training.engine import TrainingRun
 
 DECAY_END = 0.01  # of the rate, at the end of its decay
 
@@ -86,7 +86,7 @@ class Start:
         """Put the weights into a module, before a trainer takes them over."""
         module.load_state_dict(self.snapshot.state["module"])
 
-    def load_run(self, run: "Run") -> None:
+    def load_run(self, run: "TrainingRun") -> None:
         """Put everything else but the optimizer into a run that is about to begin."""
         state, n_steps = self.snapshot.state, self.snapshot.step
         run.n_steps = n_steps
@@ -101,7 +101,7 @@ class Start:
         run.best.load_reference(state["best"])
         run.first_epoch = self.snapshot.epoch
 
-    def load_optimizer(self, run: "Run") -> None:
+    def load_optimizer(self, run: "TrainingRun") -> None:
         """Put the optimizer's state into a run alone."""
         if run.native is not None:
             self.load_model(run.native.trainer, 0)
