@@ -28,11 +28,11 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
+from sensorseq.training.batches import centre_windows
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
-from sensorseq.training.recorder import centre_windows
 from sensorseq.training.replay import arm_config
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.stream import is_stored

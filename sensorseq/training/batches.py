@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.training.inputs import crop_tensor
 
 Rows = NDArray[np.int64]
 
@@ -339,3 +340,11 @@ def update_digest(
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """Return the state of a numpy generator in plain values."""
     return dict(rng.bit_generator.state)
+
+
+def centre_windows(data: TrainingData, config: Any) -> TrainingData:
+    """Crop as validation windows are where the steps are taken on random crops."""
+    if config.crop != "random" or config.max_timesteps is None:
+        return data
+    X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)
+    return TrainingData(X, lengths, data.target)

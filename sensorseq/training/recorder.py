@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
-from sensorseq.training.batches import TrainingData
+from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.details import AutogradDetails, StepDetails
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.stopping import Weights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
@@ -574,14 +573,6 @@ def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray
 
 def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any]:
     return np.stack(rows) if rows else np.zeros((n_epochs, 0), dtype)
-
-
-def centre_windows(data: TrainingData, config: Any) -> TrainingData:
-    """Crop as validation windows are where the steps are taken on random crops."""
-    if config.crop != "random" or config.max_timesteps is None:
-        return data
-    X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)
-    return TrainingData(X, lengths, data.target)
 
 
 def _copied(state: Any) -> Any:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sensorseq.fluctuation.race.arm import Arm, ArmResult, Floats, LabWindows
-from sensorseq.training.batches import TrainingData
+from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
-from sensorseq.training.recorder import centre_windows
 from sensorseq.training_record import TrainingRecord
 
 
