@@ -229,19 +229,7 @@ def _make_folds(
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
-    """Return folds of whole groups with about the share of each class, as many as there can be.
-
-    Parameters
-    ----------
-    target : ndarray of shape (n,), int
-        Classes.
-    groups : ndarray of shape (n,) or None
-        Units to keep whole.
-    n_folds : int
-        Folds at most.
-    seed : int
-        Equal seeds give equal folds.
-    """
+    """Return folds of whole groups with about the share of each class, as many as there can be."""
     n_groups = n_folds if groups is None else len(np.unique(groups))
     n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
     if n_folds < 2:

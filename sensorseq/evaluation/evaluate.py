@@ -53,11 +53,6 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
     stretch of a recording with one label and without a gap, they are the windows that would have
     been cut without ``train_hop_s``.
 
-    Parameters
-    ----------
-    windows : WindowSet
-        Prepared; `provenance` holds the configuration.
-
     Raises
     ------
     InputError
@@ -89,11 +84,6 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
 
 def check_whole_recordings(windows: WindowSet) -> None:
     """Raise unless every recording lies in one group, so that folds of groups keep it whole.
-
-    Parameters
-    ----------
-    windows : WindowSet
-        With groups.
 
     Raises
     ------
@@ -183,17 +173,7 @@ _FEWEST_TO_DOMINATE = 3  # recordings of the class; of two, one always holds hal
 
 
 class DominantRecording(NamedTuple):
-    """A recording that holds most windows of its class.
-
-    Parameters
-    ----------
-    recording_id : str
-        The recording.
-    label : str, int, float or bool
-        The class.
-    share : float
-        Its share of the class's windows, above 0.5.
-    """
+    """A recording that holds most windows of its class."""
 
     recording_id: str
     label: Any

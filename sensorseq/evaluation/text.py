@@ -68,15 +68,7 @@ def format_evaluation(evaluation: "Evaluation") -> str:
 
 
 def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
-    """Return one recording's prediction as text: the whole, then windows or spans of one label.
-
-    Parameters
-    ----------
-    prediction : RecordingPrediction
-        What was predicted.
-    every_window : bool
-        One line for each window instead of each span.
-    """
+    """Return one recording's prediction as text: the whole, then windows or spans of one label."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])

@@ -65,19 +65,7 @@ class _Cancelled(BaseException):
 
 
 class _Task:
-    """One call that joblib handed over: what it calls a future.
-
-    Parameters
-    ----------
-    rounds : Rounds
-        Whose task it is.
-    function : callable
-        The call.
-    parent : _Task or None
-        The task that waits for it, None for the caller's own thread.
-    callback : callable or None
-        Told when the result is fetched.
-    """
+    """One call that joblib handed over: what it calls a future."""
 
     def __init__(
         self,

@@ -21,11 +21,6 @@ from sensorseq.training.stream import Change, StoredPart
 def check_augment(augment: Any) -> Augmentation | None:
     """Return the augmentation that an estimator's `augment` asks for, None for none.
 
-    Parameters
-    ----------
-    augment : None, "standard", mapping or Augmentation
-        A mapping has fields of `Augmentation`.
-
     Raises
     ------
     ArgumentError
@@ -48,18 +43,6 @@ class EpochAugmentation:
 
     They are changed in the units they were recorded in and scaled afterwards: a gain of a sensor
     acts on what it reads.
-
-    Parameters
-    ----------
-    augmentation : Augmentation
-        What to change, and how much; jitter and offset are shares of each channel's sd over all
-        windows.
-    sequences : Sequences
-        The training windows, cropped and not yet scaled.
-    scale : callable
-        Gives the scaled windows of `Sequences`.
-    seed : SeedSequence
-        Equal seeds and epochs, equal windows.
     """
 
     def __init__(

@@ -301,11 +301,6 @@ class Checkpoint:
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Take in what the run is known by, and compare it with what is in the file.
 
-        Parameters
-        ----------
-        identity : mapping
-            See `make_identity`.
-
         Raises
         ------
         CheckpointError

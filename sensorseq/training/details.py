@@ -89,26 +89,7 @@ def run_layers(
     masks: Masks | None = None,
     weights: Sequence[Weights] | None = None,
 ) -> list[LayerPass]:
-    """Run the layers as `forward` does.
-
-    Parameters
-    ----------
-    module : LSTMLinear
-        What they belong to.
-    x : Tensor of shape (N, T, C)
-        Windows.
-    lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each.
-    masks : Masks, optional
-        Nothing is dropped when not given.
-    weights : sequence, optional
-        As `layer_weights` returns them; the module's when not given.
-
-    Returns
-    -------
-    list of LayerPass
-        The lowest first.
-    """
+    """Run the layers as `forward` does."""
     passes = []
     for layer, of_layer in enumerate(weights or layer_weights(module)):
         mask = None if masks is None else masks.recurrent[layer]
@@ -221,13 +202,7 @@ class AutogradDetails:
 
     @torch.no_grad()
     def finish(self) -> Tensor:
-        """Return the numbers after the optimizer has changed the weights.
-
-        Returns
-        -------
-        Tensor of shape (6,), float64
-            As `NAMES` says, on the device of the module.
-        """
+        """Return the numbers after the optimizer has changed the weights."""
         after = torch.cat([p.reshape(-1) for p in self._parameters]).double()
         before = torch.cat([p.reshape(-1) for p in self._before]).double()
         ratio = (after - before).norm() / before.norm()
@@ -239,17 +214,7 @@ class AutogradDetails:
 
 
 class _SlotPasses:
-    """The step's own way through the layers, once more, each slot of windows by itself.
-
-    Parameters
-    ----------
-    module : LSTMLinear
-        In training mode.
-    batch, masks
-        Of the step.
-    slots : sequence of slice
-        Its windows.
-    """
+    """The step's own way through the layers, once more, each slot of windows by itself."""
 
     def __init__(
         self, module: LSTMLinear, batch: TrainingData, masks: Masks, slots: Sequence[slice]
@@ -264,13 +229,7 @@ class _SlotPasses:
             self._pooled.append(pool_top(module, layers[-1], lengths))
 
     def gradients(self, grad_outputs: Tensor) -> Iterator[Tensor]:
-        """Yield what the windows of each slot add to the gradient of the parameters.
-
-        Parameters
-        ----------
-        grad_outputs : Tensor of shape (N, K)
-            Gradient of the outputs.
-        """
+        """Yield what the windows of each slot add to the gradient of the parameters."""
         # Batch norm mixes the windows: what counts is what comes back through those of the slot.
         pooled = torch.cat([part.detach() for part in self._pooled]).requires_grad_()
         features, norm, head = pooled, self._module.norm, self._module.linear
@@ -458,13 +417,7 @@ class StepDetails:
         self._gradient, self._batch = gradient, batch
 
     def after(self, parameters: Mapping[str, Tensor] | None = None) -> None:
-        """Measure the batch of the last `before` again, at the weights right after its step.
-
-        Parameters
-        ----------
-        parameters : mapping of str to Tensor, optional
-            As in `before`.
-        """
+        """Measure the batch of the last `before` again, at the weights right after its step."""
         assert self._batch is not None, "after() follows before()"
         batch, self._batch = self._batch, None
         with self._undisturbed(batch, self._steps[-1]), torch.no_grad():
@@ -577,10 +530,6 @@ def _split(values: Tensor, lengths: Tensor | None) -> Tensor:
 
     A step that lies in two of them counts for each in proportion, so that sequences of any length
     fill all.
-
-    Returns
-    -------
-    Tensor of shape (N, 16), float64
     """
     n_windows, n_timesteps = values.shape
     valid = valid_steps(values, lengths)[:, None]

@@ -310,17 +310,7 @@ class _Noted:
 
 
 class TrainingRun:
-    """The state of one training run.
-
-    Parameters
-    ----------
-    job : TrainingJob
-        What to train.
-    order_seed, crop_seed : SeedSequence
-        Of the order of the windows, and of the places of random crops.
-    ranks : Ranks, optional
-        The processes that train together.
-    """
+    """The state of one training run."""
 
     def __init__(
         self,
@@ -721,17 +711,7 @@ def _is_finite(row: Mapping[str, Any]) -> bool:
 def steps_of_epoch(
     module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
 ) -> int:
-    """Return the optimizer steps of one epoch.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    train : TrainingData or StreamedData
-        The training windows.
-    config : TrainingConfig
-        How to train.
-    """
+    """Return the optimizer steps of one epoch."""
     n_drawn = _windows_drawn(train, config)
     minimum = _minimum_batch(module, n_drawn, config.batch_size)
     return count_batches(n_drawn, config.batch_size, config.last_batch, minimum)

@@ -105,18 +105,9 @@ def _evaluation_batches(
 def judge(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
 ) -> Tensor:
-    """Return the sums of loss and merits of each model's first windows, (M, 2) in float64.
+    """Return the sums of loss and merits of each model's first `n_windows`, (M, 2) in float64.
 
-    Parameters
-    ----------
-    outputs : Tensor of shape (M, n, K)
-        Of M models.
-    target : Tensor of shape (M, n) or (M, n, K)
-        Of each.
-    n_windows : sequence of M int
-        How many count.
-    objective : Objective
-        How they are judged.
+    `outputs` are (M, n, K) of M models, `target` (M, n) or (M, n, K).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = objective.losses(flat, target)
@@ -142,15 +133,6 @@ def predict_outputs(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Ten
 
     A network that is one native call on the CPU gets that call alone: what its `forward` does
     around it takes longer than the kernel does for one window.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        ``module(X, lengths)`` gives outputs.
-    X : Tensor of shape (N, T, C)
-        Scaled windows.
-    lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each; None for T.
     """
     if module.training:
         module.eval()
@@ -232,24 +214,10 @@ def forward_models(
     x: Tensor,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Return the logits of M networks, each with the bits `LSTMLinear` gives in evaluation mode.
+    """Return the logits (M, N, K) of M networks, with the bits of `LSTMLinear` in evaluation mode.
 
-    Parameters
-    ----------
-    network : Network
-        Their sizes.
-    weights : mapping
-        See `name_weights`.
-    running : Tensor of shape (M, 2, P), or None
-        Running mean and variance of ``head_norm="batch"``.
-    x : Tensor of shape (M or 1, N, T, C)
-        Windows.
-    lengths : Tensor of shape (N,), int64, optional
-        Valid steps of each window.
-
-    Returns
-    -------
-    Tensor of shape (M, N, K)
+    `weights` are those of `name_weights`, `running` (M, 2, P) the statistics of
+    ``head_norm="batch"``; windows `x` are (M or 1, N, T, C).
     """
     suffixes = ("", "_reverse")[: network.n_directions]
 

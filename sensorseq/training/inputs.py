@@ -124,19 +124,7 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
 def check_channels(
     sequences: Sequences, n_channels: int, n_timesteps: int | None, name: str = "X"
 ) -> None:
-    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw.
-
-    Parameters
-    ----------
-    sequences : Sequences
-        What is to be predicted.
-    n_channels : int
-        Channels `fit` saw.
-    n_timesteps : int or None
-        Timesteps `fit` saw as its 2-D input; None when it saw 3-D input.
-    name : str
-        Name of the argument, for messages.
-    """
+    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw."""
     n, t, c = sequences.X.shape
     if c != n_channels and sequences.is_flat:
         single = (
@@ -432,19 +420,7 @@ def crop_starts(
 def crop_windows(
     X: NDArray[Any], lengths: NDArray[np.int64], max_timesteps: int | None, crop: str
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Keep at most `max_timesteps` valid steps of each window.
-
-    Parameters
-    ----------
-    X : ndarray of shape (N, T, C)
-        Windows.
-    lengths : ndarray of shape (N,), int64
-        Valid steps of each.
-    max_timesteps : int or None
-        None keeps all.
-    crop : {"head", "tail", "centre", "random"}
-        Which steps; ``"random"`` takes the centre here.
-    """
+    """Keep at most `max_timesteps` valid steps of each window."""
     if max_timesteps is None or X.shape[1] <= max_timesteps:
         return X, lengths
     starts = crop_starts(lengths, max_timesteps, crop)

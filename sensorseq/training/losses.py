@@ -101,13 +101,6 @@ class Objective:
     The score is the accuracy, or for a regression the coefficient of determination (`r2`) as
     scikit-learn has it: the mean over the outputs of ``1 - mean squared error / variance``, with
     the variance of this part's targets. An output that does not vary counts as 0.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        `task`, `loss` and `label_smoothing` are read.
-    target : Tensor
-        Of every window of the part.
     """
 
     def __init__(self, config: TrainingConfig, target: Tensor) -> None:

@@ -121,17 +121,7 @@ _FIXED = ("hidden_size", "num_layers", "bidirectional", "pooling", "head_norm")
 def make_network(
     parameters: Mapping[str, Any], n_channels: int, n_classes: int, seed: np.random.SeedSequence
 ) -> LSTMLinear:
-    """Return a network with first weights, drawn from `seed` alone.
-
-    Parameters
-    ----------
-    parameters : mapping
-        The estimator's arguments.
-    n_channels, n_classes : int
-        C and K.
-    seed : SeedSequence
-        Equal seeds, equal weights.
-    """
+    """Return a network for the estimator's arguments; first weights come from `seed` alone."""
     with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
         module = LSTMLinear(
             n_channels,

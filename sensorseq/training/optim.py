@@ -141,15 +141,6 @@ class OwnRates:
     """The learning rate of each parameter group in each step.
 
     Takes the place of `Schedule` in a run, which has one rate for all.
-
-    Parameters
-    ----------
-    table : ndarray of shape (E, G), float64
-        Of each epoch and group; later epochs have the rates of the last.
-    steps_per_epoch : int
-        Of the run.
-    first_step : int
-        Steps before the first epoch of the table.
     """
 
     def __init__(

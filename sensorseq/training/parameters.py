@@ -46,16 +46,6 @@ def resolve_device(
 ) -> torch.device:
     """Return the device for the argument `device`.
 
-    Parameters
-    ----------
-    device : object
-        ``"auto"`` or the name of a device. ``"auto"`` is a GPU if there is one whose kernels
-        support the network, otherwise the CPU.
-    hidden_size : int, default=64
-        Of the network.
-    dtype : torch.dtype, default=torch.float32
-        Of the network.
-
     Raises
     ------
     ArgumentError
@@ -85,13 +75,6 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     """Return the training configuration that the estimator's arguments describe.
 
     `n_outputs` of it is a placeholder until the labels are known.
-
-    Parameters
-    ----------
-    parameters : mapping
-        The arguments of the estimator.
-    task : {"classification", "regression"}, default="classification"
-        What it predicts.
 
     Raises
     ------

@@ -271,13 +271,7 @@ def _error_correlation(
 def recording_prediction(
     probability: NDArray[np.float64],
 ) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the vote, the class of highest mean probability, and the mean of one recording.
-
-    Parameters
-    ----------
-    probability : ndarray of shape (n, K)
-        Of its windows.
-    """
+    """Return the vote, the class of highest mean probability, and the mean of one recording."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())

@@ -67,11 +67,6 @@ def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[No
 class CounterDropout:
     """Dropout with the native engine's masks, so that both engines take one trajectory.
 
-    Parameters
-    ----------
-    seed : int
-        Of the masks.
-
     Attributes
     ----------
     step : int

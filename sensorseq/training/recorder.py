@@ -114,15 +114,7 @@ class Recorder:
 
     @_timed
     def begin(self, run: "TrainingRun", *, is_alone: bool) -> None:
-        """Choose what to follow of a run that is about to begin.
-
-        Parameters
-        ----------
-        run : TrainingRun
-            The run.
-        is_alone : bool
-            Whether no other run is trained with it.
-        """
+        """Choose what to follow of a run that is about to begin."""
         config, train = run.config, run.train
         self._is_alone = is_alone
         self._objective = run.objective
@@ -232,23 +224,7 @@ class Recorder:
         model: int = 0,
         first_step: int = 0,
     ) -> None:
-        """Take in the steps of native calls.
-
-        Parameters
-        ----------
-        data : TrainingData
-            Windows the rows are of.
-        batches : sequence of ndarray
-            Rows of each step.
-        rates : sequence of float
-            Learning rate of each step.
-        statistics : sequence of StepStatistics
-            Of each call; one may have further steps that other models took.
-        model : int, default=0
-            Whose.
-        first_step : int, default=0
-            Steps that were taken before.
-        """
+        """Take in the steps of native calls."""
         values = np.concatenate([part.values[model].numpy() for part in statistics])
         values = values[: len(batches)]
         taken = np.arange(first_step, first_step + len(batches))

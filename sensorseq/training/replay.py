@@ -25,15 +25,6 @@ class FallingRates:
     """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %.
 
     Takes the place of `Schedule` in a run.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        Of the run, in the state it had at the snapshot.
-    first_step : int
-        Steps the run had taken.
-    n_steps : int
-        Steps of the decay.
     """
 
     def __init__(self, schedule: Schedule, first_step: int, n_steps: int) -> None:

@@ -339,17 +339,7 @@ def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
 
 
 class _Group:
-    """Runs that are the models of one trainer.
-
-    Parameters
-    ----------
-    members : list of _Member
-        Of one kind.
-    return_errors : bool
-        Whether an error in a run ends that run alone.
-    end : callable
-        Called with the place of a run that ended, and its result or error.
-    """
+    """Runs that are the models of one trainer."""
 
     def __init__(
         self, members: list[_Member], return_errors: bool, end: Callable[[int, Any], None]
@@ -581,17 +571,7 @@ class _Group:
 
 
 class _Evaluation:
-    """Evaluation of some models of a trainer in one forward pass.
-
-    Parameters
-    ----------
-    trainer : EpochTrainer
-        Holds the weights.
-    parts : dict of int to TrainingData
-        Windows of each of the models, by its place: the same, or such that they can be stacked.
-    objective : Objective
-        How all of them are judged.
-    """
+    """Evaluation of some models of a trainer in one forward pass."""
 
     def __init__(
         self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], objective: Objective

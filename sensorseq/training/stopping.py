@@ -15,13 +15,6 @@ class WeightAverage:
     ``average = d * average + (1 - d) * weights`` after each step, with
     ``d = min(decay, (1 + step) / (10 + step))``, so that the random start is soon forgotten.
     Buffers (running statistics of a norm) are averages already and stay the module's own.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Its parameters are averaged.
-    decay : float
-        In [0, 1).
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -74,13 +67,7 @@ class Weights(Protocol):
 
 
 class ModuleWeights:
-    """The weights of a module.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The module.
-    """
+    """The weights of a module."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -108,13 +95,6 @@ class BestEpoch:
     epochs since a value that was better by more than `tol` than the last one that reset the count,
     so a slow but steady gain is still a gain. Without the monitored column (a `val_...`
     without validation windows) and with ``restore_best=False``, the latest epoch counts as best.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        `monitor`, `tol`, `patience` and `restore_best` are read.
-    has_validation : bool
-        Whether there are validation columns to monitor.
     """
 
     def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:

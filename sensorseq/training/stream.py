@@ -67,19 +67,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredPart:
-    """One part of the windows of a file, and what is done to them after they are read.
-
-    Parameters
-    ----------
-    sequences : Sequences
-        With `StoredSamples` for X.
-    max_timesteps, crop, training
-        As `crop_sequences` takes them.
-    scaler : Scaler, KeyedScaler or None
-        As `scale_sequences` takes it.
-    dtype : str
-        Of the network.
-    """
+    """One part of the windows of a file, and what is done to them after they are read."""
 
     sequences: Sequences
     max_timesteps: int | None = None
@@ -414,17 +402,6 @@ class StreamedData:
 
     Targets, lengths and weights are held. Two halves of a buffer hold windows: the one that is
     used and the one that is read.
-
-    Parameters
-    ----------
-    part : StoredPart
-        The windows.
-    target : ndarray of shape (N,), or (N, K)
-        As `TrainingData` takes it.
-    weight : ndarray of shape (N,), optional
-        As `TrainingData` takes it.
-    n_bytes : int, optional
-        Of the buffer; `buffer_bytes` says how many when not given.
     """
 
     def __init__(
