@@ -332,7 +332,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return self
 
     def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
-        """Check the windows as the network sees them, unless they stay in their file."""
+        """Check a classifier's windows as it sees them, unless they stay in their file."""
+        if self._task != CLASSIFICATION or not isinstance(prepared.train, TrainingData):
+            return ()
         names = {
             "channels": None if self.preparation_ is None else self.preparation_["channels"],
             "classes": [str(label) for label in self.classes_],
@@ -352,7 +354,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             )
             if isinstance(data, TrainingData)
         ]
-        return tuple(check_windows(*parts)) if isinstance(prepared.train, TrainingData) else ()
+        return tuple(check_windows(*parts))
 
     def _repair(
         self, failed: DivergedError | None, X: Any, y: Any, **given: Any
@@ -532,9 +534,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
         self._other_histories = [other.history for other in results[1:]]
-        self._report_facts = dict(prepared.facts)
-        if self._task == CLASSIFICATION:
-            self._report_facts["data_facts"] += self._check_windows(prepared)
+        findings = (*prepared.facts["data_facts"], *self._check_windows(prepared))
+        self._report_facts = {**prepared.facts, "data_facts": findings}
         record, groups = result.record, prepared.validation_groups
         if record is not None and groups is not None:
             record.val_groups = np.unique(groups, return_inverse=True)[1][record.val_rows]

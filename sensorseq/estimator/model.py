@@ -129,6 +129,20 @@ def restore_fit(
             estimator.fluctuation_ = FluctuationReport.from_dict(take("fluctuation", dict))
         except ArgumentError as error:
             raise ModelFileError(f"{path}: {error}") from error
+    _restore_networks(estimator, arrays, take, n_models=1 + len(others))
+    estimator._other_histories = [History(rows) for rows in others]
+    estimator.refitted_ = take("refitted", bool)
+    estimator.features_ = FeatureChoice(reason="loaded from a file without features")
+    if head is not None:
+        estimator._head = FeatureHead.restore(head, arrays)
+        estimator._head.check(estimator.module_.input_size, estimator._n_outputs)
+        estimator.features_ = estimator._head.choice
+    return estimator
+
+
+def _restore_networks(
+    estimator: Any, arrays: Mapping[str, NDArray[Any]], take: Any, *, n_models: int
+) -> None:
     n_channels = take("n_channels", int)
     flat = estimator._flat_timesteps
     if (n_channels, estimator.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
@@ -136,7 +150,6 @@ def restore_fit(
             f"n_features_in={estimator.n_features_in_} with n_channels={n_channels} and"
             f" flat_timesteps={flat}"
         )
-    estimator._other_histories = [History(rows) for rows in others]
     estimator.module_, *estimator._other_modules = (
         read_network(
             arrays,
@@ -146,15 +159,8 @@ def restore_fit(
             dtype=check_choice("dtype", take("dtype", str), DTYPES),
             member=member,
         )
-        for member in range(1 + len(others))
+        for member in range(n_models)
     )
-    estimator.refitted_ = take("refitted", bool)
-    estimator.features_ = FeatureChoice(reason="loaded from a file without features")
-    if head is not None:
-        estimator._head = FeatureHead.restore(head, arrays)
-        estimator._head.check(n_channels, estimator._n_outputs)
-        estimator.features_ = estimator._head.choice
-    return estimator
 
 
 def _texts(name: str, values: list[Any]) -> list[str]:
@@ -208,32 +214,32 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
 
 def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
     """Undo `pack_state`; a state that was never packed stays as it is."""
-    state: dict[str, Any] = {}
-    for key, value in packed.items():
-        name = key.removeprefix(_PLAIN)
-        if name == key:
-            state[name] = value
-        elif name == "history_":
-            state[name] = History(value)
-        elif name == "_other_modules":
-            state[name] = [_make_network(network) for network in value]
-        elif name == "_other_histories":
-            state[name] = [History(rows) for rows in value]
-        elif name == "fluctuation_":
-            state[name] = FluctuationReport.from_dict(value)
-        elif name == "engine_":
-            state[name] = EngineChoice(*value)
-        elif name == "abstention_":
-            state[name] = Abstention(*value)
-        elif name == "features_":
-            state[name] = FeatureChoice.from_dict(value)
-        elif name == "_head":
-            state[name] = FeatureHead.restore(value["description"], value["arrays"])
-        elif name == "scaler_":
-            state[name] = read_scaler({f"scaler.{field}": part for field, part in value.items()})
-        else:
-            state[name] = _make_network(value)
-    return state
+    return {
+        key.removeprefix(_PLAIN): _unpack(key.removeprefix(_PLAIN), value)
+        if key.startswith(_PLAIN)
+        else value
+        for key, value in packed.items()
+    }
+
+
+def _unpack(name: str, value: Any) -> Any:
+    if name == "_other_modules":
+        return [_make_network(network) for network in value]
+    if name == "_other_histories":
+        return [History(rows) for rows in value]
+    if name == "_head":
+        return FeatureHead.restore(value["description"], value["arrays"])
+    if name == "scaler_":
+        return read_scaler({f"scaler.{field}": part for field, part in value.items()})
+    of_tuple: dict[str, Any] = {"engine_": EngineChoice, "abstention_": Abstention}
+    if name in of_tuple:
+        return of_tuple[name](*value)
+    of_value: dict[str, Any] = {
+        "history_": History,
+        "fluctuation_": FluctuationReport.from_dict,
+        "features_": FeatureChoice.from_dict,
+    }
+    return of_value.get(name, _make_network)(value)
 
 
 def _describe_network(module: LSTMLinear) -> dict[str, Any]:

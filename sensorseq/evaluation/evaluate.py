@@ -303,21 +303,7 @@ def evaluate_test(
     check_known_labels(labels, model.classes_)
     seen = seen_recordings(model.preparation_, test)
     if seen and not include_seen:
-        some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
-        configured = windows.provenance.get("configuration") or {}
-        by_time = (configured.get("split") or {}).get("by") == "time"
-        way = (
-            "These windows are split by time, so every recording is in each part. Use"
-            " --include-seen to score later stretches of known recordings; to test on new"
-            " recordings, prepare with --split-by group."
-            if by_time
-            else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
-            " to score them anyway."
-        )
-        raise InputError(
-            f"the model was trained on {len(seen)} of the {_n_recordings(test)} test recordings"
-            f" ({some}); its score on them does not show how it does on new ones. {way}"
-        )
+        _refuse_seen(seen, test)
     say("predicting test windows")
     score = _Scorer(test, model.classes_, seed)
     evaluated = score(model.predict_proba(test))
@@ -356,6 +342,24 @@ def evaluate_test(
     )
     return Comparison(
         evaluated, compared, protocol, tuple(notes), seen=tuple(seen), dominant=dominant
+    )
+
+
+def _refuse_seen(seen: Sequence[str], test: WindowSet) -> None:
+    some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
+    configured = test.provenance.get("configuration") or {}
+    by_time = (configured.get("split") or {}).get("by") == "time"
+    way = (
+        "These windows are split by time, so every recording is in each part. Use"
+        " --include-seen to score later stretches of known recordings; to test on new"
+        " recordings, prepare with --split-by group."
+        if by_time
+        else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
+        " to score them anyway."
+    )
+    raise InputError(
+        f"the model was trained on {len(seen)} of the {_n_recordings(test)} test recordings"
+        f" ({some}); its score on them does not show how it does on new ones. {way}"
     )
 
 
@@ -408,16 +412,7 @@ def evaluate_folds(
     tested = windows.take(may_test.rows)
     labels, groups = _labels(tested), np.asarray(tested.groups)
     classes = np.unique(labels)
-    for label in classes.tolist():
-        n_groups = len(np.unique(groups[labels == label]))
-        if n_groups < n_folds:
-            raise SplitError(
-                f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
-                f" {n_groups} or record more."
-                if n_groups > 1
-                else f"class {label!r} has one group, which cannot be used for both training and"
-                " testing; record more."
-            )
+    _check_enough_groups(labels, groups, n_folds)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(np.zeros(len(labels)), labels, groups))
     probability = {name: np.zeros((len(labels), len(classes))) for name in ("model", *baselines)}
@@ -456,6 +451,19 @@ def evaluate_folds(
         fold_accuracy=tuple(accuracy),
         dominant=dominant,
     )
+
+
+def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: int) -> None:
+    for label in np.unique(labels).tolist():
+        n_groups = len(np.unique(groups[labels == label]))
+        if n_groups < n_folds:
+            raise SplitError(
+                f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
+                f" {n_groups} or record more."
+                if n_groups > 1
+                else f"class {label!r} has one group, which cannot be used for both training and"
+                " testing; record more."
+            )
 
 
 class _Scorer:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import InputError, nearest_known
 
@@ -27,6 +27,22 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
                 f"{', '.join(str(name) for name in known)}.{hint} Remove those windows, or train a"
                 " model on them."
             )
+
+
+def read_predictions(
+    y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
+    """Return labels, scores of shape (N, K) and class names that fit each other."""
+    labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
+    if not len(labels):
+        raise InputError(f"there are no windows to {purpose}.")
+    if scores.shape != (len(labels), len(names)):
+        raise InputError(
+            f"probability has shape {scores.shape}; {len(labels)} windows of {len(names)} classes"
+            f" need {(len(labels), len(names))}."
+        )
+    check_known_labels(labels, names)
+    return labels, scores, names
 
 
 def index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:

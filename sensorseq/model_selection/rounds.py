@@ -51,13 +51,13 @@ def side_by_side() -> Iterator[None]:
     >>> len(scores)
     3
     """
-    rounds = Rounds()
+    backend = SideBySideBackend()
     # threads enter and leave their own blocks of filters in turns; this puts things right after
-    with warnings.catch_warnings(), parallel_config(backend=rounds, n_jobs=_MANY):
+    with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
         try:
             yield
         finally:
-            rounds.cancel(None)
+            backend.cancel(None)
 
 
 class _Cancelled(BaseException):
@@ -69,7 +69,7 @@ class _Task:
 
     def __init__(
         self,
-        rounds: "Rounds",
+        backend: "SideBySideBackend",
         function: Callable[[], Any],
         parent: "_Task | None",
         callback: Callable[..., Any] | None,
@@ -81,7 +81,7 @@ class _Task:
         self.jobs: Sequence[TrainingJob] | None = None  # to be trained
         self.trained: list[Any] = []
         self.awaited: _Task | None = None  # another task
-        self._rounds = rounds
+        self._backend = backend
         self._function = function
         self._callback = callback
         self._context = contextvars.copy_context()
@@ -93,7 +93,7 @@ class _Task:
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result when there is one, or raise the error that ended the call."""
-        self._rounds.finish(self)
+        self._backend.finish(self)
         if self._callback is not None:
             self._callback(self)  # joblib counts
         result, error = self._result, self._error
@@ -130,7 +130,7 @@ class _Task:
         finally:
             del self._function, self._context
             self.is_done = True
-            self._rounds.take_over()
+            self._backend.take_over()
 
     def _call(self) -> None:
         self._check_cancelled()
@@ -158,7 +158,7 @@ class _Task:
     def pause(self) -> None:
         """Let others run, until `resume`."""
         started = time.perf_counter()
-        self._rounds.take_over()
+        self._backend.take_over()
         self._may_run.acquire()
         self._paused_s += time.perf_counter() - started
         self._check_cancelled()
@@ -168,7 +168,7 @@ class _Task:
             raise _Cancelled
 
 
-class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
+class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
     """A joblib backend: runs every task until it has networks to train, then trains all of them.
 
     One thread runs at a time, so that tasks may share what is not safe between threads. Training
@@ -200,7 +200,7 @@ class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
 
     apply_async = submit  # its name before joblib 1.5
 
-    def get_nested_backend(self) -> tuple["Rounds", int]:
+    def get_nested_backend(self) -> tuple["SideBySideBackend", int]:
         """Let the tasks of a task be further tasks."""
         return self, _MANY
 

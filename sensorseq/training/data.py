@@ -261,20 +261,11 @@ class FitData:
             None if groups is None else groups[rows],
             rows,
         )
-        given = None
-        if X_val is None:
-            of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-            for name, value in of_val.items():
-                if value is not None:
-                    raise InputError(f"{name} is given without X_val; give both or neither.")
-        else:
-            given = _read_validation(
-                estimator, X_val, y_val, groups_val, lengths_val, windows.groups
-            )
+        of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         data = cls(
             windows,
             None if split is None else split[rows],
-            given,
+            _read_validation(estimator, X_val, of_val, windows.groups),
             source,
             X_val if isinstance(X_val, WindowSet) else None,
             scaler,
@@ -407,15 +398,21 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 
 
 def _read_validation(
-    estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, train_groups: NDArray[Any] | None
-) -> FitPart:
-    """Read and check validation windows that are given apart."""
+    estimator: Any, X: Any, own: dict[str, Any], train_groups: NDArray[Any] | None
+) -> FitPart | None:
+    """Read and check validation windows that are given apart, if there are any."""
+    if X is None:
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"{name} is given without X_val; give both or neither.")
+        return None
+    y, groups = own["y_val"], own["groups_val"]
     if isinstance(X, WindowSet):
         y = X.y if y is None else y
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    sequences = estimator._read_sequences(X, lengths, "X_val", reset=False)
+    sequences = estimator._read_sequences(X, own["lengths_val"], "X_val", reset=False)
     target = estimator._read_validation_targets(y, len(sequences))
     groups = check_groups(groups, len(sequences), "groups_val", "X_val")
     if train_groups is not None and groups is not None:

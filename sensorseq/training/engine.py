@@ -89,13 +89,6 @@ class TrainingResult:
     record: TrainingRecord | None = None
     error: Exception | None = None
 
-    def __post_init__(self) -> None:
-        if self.error is not None and self.best_epoch:
-            self.error.add_note(
-                f"training ended after epoch {len(self.history)}; the weights of epoch"
-                f" {self.best_epoch} are kept"
-            )
-
 
 def train_network(
     module: nn.Module,
@@ -373,7 +366,12 @@ class TrainingRun:
     def result(
         self, ended_by: str, choice: EngineChoice, error: Exception | None
     ) -> TrainingResult:
-        """Return what has come of the run."""
+        """Return what has come of the run, the error of a callback with a note of it."""
+        if error is not None and self.best.epoch:
+            error.add_note(
+                f"training ended after epoch {len(self.history)}; the weights of epoch"
+                f" {self.best.epoch} are kept"
+            )
         record = None
         if self.recorder is not None:
             record = self.recorder.finish(self.module, len(self.history))

@@ -296,21 +296,6 @@ class NativeEpochs:
         self._crops = RandomCrops(self._config, data)  # of these lengths
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
-    def train_epoch(
-        self,
-        batches: Sequence[NDArray[np.int64]],
-        learning_rates: Sequence[float],
-        crop_rng: np.random.Generator | None = None,
-        **options: Any,
-    ) -> tuple[dict[str, float], StepStatistics]:
-        """Take one step for each batch and put the weights into the module.
-
-        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
-        weights is a change to the training.
-        """
-        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
-        return row_of([steps], learning_rates), steps
-
     def take_steps(
         self,
         batches: Sequence[NDArray[np.int64]],
@@ -319,9 +304,12 @@ class NativeEpochs:
         crop_starts: NDArray[np.int64] | None = None,
         **options: Any,
     ) -> StepStatistics:
-        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several.
+        """Take one step for each batch and put the weights into the module.
 
-        `crop_starts` is what `draw_crops` gave for these batches, where that was called.
+        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
+        weights is a change to the training. `batches` are the rows of each step; `crop_rng` draws
+        the places of ``crop="random"``, unless `crop_starts` is what `draw_crops` gave for them.
+        `options` are `detail_every`, `margins` and `on_call` of `EpochTrainer.run`.
         """
         self._weights.read_module()
         rows, offsets = pack_batches([batches])

@@ -330,25 +330,13 @@ class StreamedSampler(BatchSampler):
         self,
         class_index: NDArray[np.integer[Any]],
         batch_size: int | None,
-        sampler: str,
-        last_batch: str,
-        rng: np.random.Generator,
-        minimum_size: int = 1,
-        *,
-        windows_per_epoch: int | None = None,
+        *arguments: Any,
         places: NDArray[np.int64],
         block_windows: int,
         buffer_windows: int,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            class_index,
-            batch_size,
-            sampler,
-            last_batch,
-            rng,
-            minimum_size,
-            windows_per_epoch=windows_per_epoch,
-        )
+        super().__init__(class_index, batch_size, *arguments, **options)
         largest = int(np.diff(self._edges).max())
         if largest > buffer_windows:
             raise ArgumentError(

@@ -106,7 +106,7 @@ def assert_same_details(network, data, **options):
     wanted = []
     for _ in range(3):
         ours.train_epoch()
-        steps = theirs.native.train_epoch(*theirs.draw_epoch(), theirs.crop_rng, detail_every=1)[1]
+        steps = theirs.native.take_steps(*theirs.draw_epoch(), theirs.crop_rng, detail_every=1)
         wanted.append(steps.values[0][:, columns])
     wanted = torch.cat(wanted)
     found = torch.stack(ours.numbers)
