@@ -33,7 +33,7 @@ from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_n
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.evaluation.alternatives import Alternative
+    from sensorseq.evaluation.baselines import Alternative
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
@@ -952,7 +952,7 @@ def _describe_better(found: "Alternative") -> list[str]:
 
 
 def _try_boosting(model: "SensorLSTMClassifier", path: Path) -> "Alternative | None":
-    from sensorseq.evaluation.alternatives import try_boosting
+    from sensorseq.evaluation.baselines import try_boosting
     from sensorseq.storage.prepared import read_windows
 
     return try_boosting(model, read_windows(path)) if model.features_.n_folds > 1 else None

@@ -13,7 +13,7 @@ import torch
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.benchmark import alternate, summarize
-from sensorseq.training.parts import scale_sequences
+from sensorseq.training.inputs import scale_sequences
 
 SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
 

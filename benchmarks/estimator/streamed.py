@@ -21,7 +21,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.benchmark import alternate, summarize
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.storage.prepared import write_windows
-from sensorseq.training.stored import BUFFER_VARIABLE
+from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 
 N_CLASSES = 6

@@ -16,7 +16,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.metrics import mean_noise
-from sensorseq.training.crop import crop_windows
+from sensorseq.training.inputs import crop_windows
 
 DEFAULTS = {
     name: value

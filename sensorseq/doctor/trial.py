@@ -13,7 +13,8 @@ from torch import nn
 from sensorseq.history import History
 from sensorseq.preprocessing.scale import PHYSICAL
 from sensorseq.training.config import SCORES
-from sensorseq.training.inference import predict_outputs
+from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.side_by_side import train_jobs
 
 # Arguments that would reach outside the check, or make it depend on more than its windows.
 _APART = {
@@ -133,7 +134,7 @@ def run_trial(
         )
         if prepare is not None:
             prepare(prepared.module)
-        result = prepared.run()[0]
+        result = train_jobs(prepared.jobs)[0]
         data = prepared.validation
         outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values

@@ -13,7 +13,7 @@ from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
 from sensorseq.training.preparation import read_training_file
-from sensorseq.training.stored import StoredPart
+from sensorseq.training.stream import StoredPart
 from sensorseq.windows import WindowSet
 
 _PIECE = 1024  # windows that are read from a file at once

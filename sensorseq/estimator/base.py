@@ -4,9 +4,9 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -34,12 +34,11 @@ from sensorseq.errors import (
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied
-from sensorseq.estimator.model import describe_fit, restore_fit
-from sensorseq.estimator.passes import PassesMixin, train_part
+from sensorseq.estimator.labels import draw_entropy
+from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
+from sensorseq.estimator.passes import PassesMixin
 from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.report import make_report, warn_of_the_end
-from sensorseq.estimator.seeds import draw_entropy
-from sensorseq.estimator.state import pack_state, unpack_state
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,
@@ -58,66 +57,53 @@ from sensorseq.training import (
     TrainingData,
     TrainingResult,
 )
-from sensorseq.training.augment import EpochAugmentation, StoredAugmentation, check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION, count_epochs
-from sensorseq.training.devices import check_device, resolve_device
+from sensorseq.training.data import FitData, FitPart, WindowFormat, open_windows
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
-from sensorseq.training.engine import result_kept_by, steps_of_epoch
-from sensorseq.training.inference import predict_outputs
-from sensorseq.training.input_dropout import InputDropout
+from sensorseq.training.engine import TrainingJob, steps_of_epoch
+from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.inputs import (
     Sequences,
     check_axis_order,
     check_channels,
-    check_groups,
     is_table,
     read_sequences,
+    scale_sequences,
 )
 from sensorseq.training.network import continue_network, make_network, network_arrays
-from sensorseq.training.parameters import check_parameters
-from sensorseq.training.parts import (
-    Part,
-    Windows,
-    check_validation,
-    crop_sequences,
-    scale_sequences,
-    split_windows,
-)
+from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.preparation import (
     Preparation,
-    check_parts,
     check_same_preparation,
     describe_preparation,
-    fit_told_scaler,
-    read_prepared,
-    read_training_file,
-    refuse_scaled,
     tell_apart,
     warn_of_another_scale,
-    without_test,
 )
-from sensorseq.training.recorder import Recorder, new_recorder
-from sensorseq.training.side_by_side import TrainingJob, train_jobs
+from sensorseq.training.recorder import new_recorder
+from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from sensorseq.training.stored import Change, StoredPart, is_stored
-from sensorseq.training.stream import StreamedData, hold_or_stream
-from sensorseq.training.weights import check_sample_weight
+from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
-
-_JOB_OPTIONS = ("callbacks", "engine", "refresh")  # which runs side by side also take
 
 
 class _Seeds(NamedTuple):
     """Independent streams, so that one more draw in one of them changes no other."""
 
     split: np.random.SeedSequence
-    weights: np.random.SeedSequence
-    training: np.random.SeedSequence
-    others: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
+    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
     entropy: int
+
+
+class _FitArguments(NamedTuple):
+    """The arguments of a fit, checked."""
+
+    config: TrainingConfig
+    device: torch.device
+    seeds: _Seeds
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -126,20 +112,10 @@ class PreparedFit:
 
     Parameters
     ----------
-    module : LSTMLinear
-        With its first weights, on its device.
-    train, validation : TrainingData or StreamedData
-        Scaled windows; validation is None when there are none.
-    config : TrainingConfig
-        How to train.
-    seed : SeedSequence
-        Of the run.
+    jobs : list of TrainingJob
+        The training of the network, or of every member of an ensemble; the report is on the first.
     facts : dict
         What the fluctuation report needs to know of the parts.
-    options : dict
-        Further arguments of `sensorseq.training.train_network`.
-    others : tuple of (LSTMLinear, SeedSequence, dict)
-        Module, seed and options of each further member of an ensemble.
     train_groups, validation_groups : ndarray or None
         Groups of the windows of each part.
     train_rows, validation_rows : ndarray or None
@@ -150,44 +126,39 @@ class PreparedFit:
         What follows on all windows, or why nothing does; None keeps what an earlier fit learned.
     """
 
-    module: LSTMLinear
-    train: TrainingData | StreamedData
-    validation: TrainingData | StreamedData | None
-    config: TrainingConfig
-    seed: np.random.SeedSequence
+    jobs: list[TrainingJob]
     facts: dict[str, Any]
-    options: dict[str, Any] = field(default_factory=dict)
-    others: tuple[tuple[LSTMLinear, np.random.SeedSequence, dict[str, Any]], ...] = ()
-    validation_groups: NDArray[Any] | None = None
-    train_groups: NDArray[Any] | None = None
-    train_rows: NDArray[np.int64] | None = None
-    validation_rows: NDArray[np.int64] | None = None
-    entropy: int = 0
+    train_groups: NDArray[Any] | None
+    train_rows: NDArray[np.int64] | None
+    validation_groups: NDArray[Any] | None
+    validation_rows: NDArray[np.int64] | None
+    entropy: int
     whole: WholeData | FeatureChoice | None = None
 
-    def jobs(self) -> list[TrainingJob]:
-        """Return what is to be trained: one network, or every member of an ensemble.
+    @property
+    def module(self) -> LSTMLinear:
+        """The first network."""
+        return cast(LSTMLinear, self.jobs[0].module)
 
-        The first is recorded, for the report is on it.
-        """
-        first = self._make_job(self.module, self.seed, self.options, new_recorder())
-        return [first, *(self._make_job(*member) for member in self.others)]
+    @property
+    def train(self) -> TrainingData | StreamedData:
+        """The training windows, scaled."""
+        return self.jobs[0].train
 
-    def _make_job(
-        self,
-        module: LSTMLinear,
-        seed: np.random.SeedSequence,
-        options: Mapping[str, Any],
-        recorder: Recorder | None = None,
-    ) -> TrainingJob:
-        own = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
-        rest = {name: value for name, value in options.items() if name not in _JOB_OPTIONS}
-        parts = self.train, self.validation, self.config
-        return TrainingJob(module, *parts, seed, **own, recorder=recorder, options=rest)
+    @property
+    def validation(self) -> TrainingData | StreamedData | None:
+        """The validation windows, scaled; None when there are none."""
+        return self.jobs[0].validation
 
-    def run(self) -> list[TrainingResult]:
-        """Train; return the result of each member."""
-        return train_jobs(self.jobs())
+    @property
+    def config(self) -> TrainingConfig:
+        """How to train."""
+        return self.jobs[0].config
+
+    @property
+    def seed(self) -> np.random.SeedSequence:
+        """Seed of the first run."""
+        return self.jobs[0].seed
 
 
 class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -329,34 +300,41 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        prepared = self._prepare_fit(X, y, **given)
-        if self._task == CLASSIFICATION:
-            prepared.facts["data_facts"] += self._check_windows(prepared)
-        tasks = FitTasks(self, X, y, sample_weight, lengths)
-        if tasks.are_watched:  # a callback costs a look at the weights in each epoch
-            prepared.options["callbacks"] = (*prepared.options["callbacks"], tasks)
-        try:
-            results = prepared.run()
-        except Exception as error:
-            kept = result_kept_by(error)
-            if kept is not None and kept.best_epoch and not prepared.others:
-                self._finish_fit(prepared, [kept])  # a callback failed, not the training
-            raise
+        arguments = self._check_arguments()
+        data = FitData.read(self, X, y, **given)
+        train, validation = data.split(
+            self.validation_fraction, arguments.seeds.split, arguments.config
+        )
+        prepared = self._prepare(data, train, validation, arguments)
+        del data, train, validation  # unscaled windows need not be held while training
+        tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
+        if tasks is not None:  # a callback costs a look at the weights in each epoch
+            first = prepared.jobs[0]
+            prepared.jobs[0] = replace(first, callbacks=(*first.callbacks, tasks))
+        results = train_jobs(prepared.jobs)
+        error = results[0].error
+        if error is not None:  # a callback failed, not the training
+            if results[0].best_epoch:
+                self._keep(prepared, results)
+            raise error
         failed: DivergedError | None = None
         try:
-            self._finish_fit(prepared, results)
-        except DivergedError as error:
-            failed = error
+            self._keep(prepared, results)
+        except DivergedError as diverged:
+            failed = diverged
         self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
         if self.auto_repair and results[0].ended_by != "interrupted":
             failed = self._repair(failed, X, y, **given)
         if failed is not None:
             raise failed
-        tasks.close()
+        if tasks is not None:
+            tasks.close()
         return self
 
     def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
-        """Check the windows as the network sees them, unless they stay in their file."""
+        """Check a classifier's windows as it sees them, unless they stay in their file."""
+        if self._task != CLASSIFICATION or not isinstance(prepared.train, TrainingData):
+            return ()
         names = {
             "channels": None if self.preparation_ is None else self.preparation_["channels"],
             "classes": [str(label) for label in self.classes_],
@@ -376,7 +354,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             )
             if isinstance(data, TrainingData)
         ]
-        return tuple(check_windows(*parts)) if isinstance(prepared.train, TrainingData) else ()
+        return tuple(check_windows(*parts))
 
     def _repair(
         self, failed: DivergedError | None, X: Any, y: Any, **given: Any
@@ -405,20 +383,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self.fluctuation_ = repair.report
         return failed
 
-    def _prepare_fit(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        groups_val: ArrayLike | None = None,
-        lengths_val: ArrayLike | None = None,
-    ) -> PreparedFit:
-        """Check, split, scale; learn everything but the weights."""
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
+        """Do what `fit` does before it trains."""
+        arguments = self._check_arguments()
+        data = FitData.read(self, X, y, **given)
+        seed = arguments.seeds.split
+        parts = data.split(self.validation_fraction, seed, arguments.config)
+        return self._prepare(data, *parts, arguments)
+
+    def _check_arguments(self) -> _FitArguments:
+        """Check all arguments, and forget what an earlier fit kept for going on."""
         config = check_parameters(self.get_params(deep=False), self._task)
         check_whole_data(self.features, self.refit, self.warm_start)
         device = self._training_device()
@@ -426,63 +400,40 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         self.__dict__.pop("repair_", None)
-        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
-        X_val = self._open(X_val, "X_val")
-        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
-        given = self._read_validation_windows(X_val, y_val, groups_val, lengths_val, windows.groups)
-        sets = [part for part in (X, X_val) if isinstance(part, WindowSet)]
-        if self._continues:
-            self._join_preparation(*sets)
-        else:
-            self.preparation_ = describe_preparation(*sets) if isinstance(X, WindowSet) else None
-        if isinstance(X_val, WindowSet):
-            check_same_preparation(self.preparation_, X_val, "X_val")
-        train, validation = split_windows(
-            windows, given, self.validation_fraction, seeds.split, self._task
-        )
-        check_validation(windows, validation, self.validation_fraction, config)
+        return _FitArguments(config, device, seeds, checkpoint)
+
+    def _prepare(
+        self,
+        data: FitData,
+        train: FitPart,
+        validation: FitPart | None,
+        arguments: _FitArguments,
+    ) -> PreparedFit:
+        """Scale; learn everything but the weights."""
         self._check_parts(train, validation)
-        is_drawn = windows.split is None and given is None and not is_stored(train.sequences)
         leaks: list[Finding | None] = []
-        if is_drawn and validation is not None:
+        if data.is_drawn and validation is not None:
             leaks.append(check_overlap(train.sequences, validation.sequences))
-            if windows.groups is None:
-                leaks.append(check_continuity(windows.sequences))
-        facts = [finding for finding in leaks if finding is not None]
-        for finding in facts:
+            if data.windows.groups is None:
+                leaks.append(check_continuity(data.windows.sequences))
+        findings = tuple(finding for finding in leaks if finding is not None)
+        for finding in findings:
             warn_caller(str(finding), LeakWarning)
         # Learned on the training part alone: statistics of the rest would leak into its score.
-        self._learn_scaling(
-            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
-        )
-        prepared = self._assemble(train, validation, config, seeds, device, checkpoint)
-        prepared.facts["data_facts"] = (*facts, *prepared.facts.get("data_facts", ()))
+        self._learn_scaling(train, data)
+        prepared = self._assemble(train, validation, arguments, findings)
         if self._continues:
             return prepared
-        whole = plan_whole_data(
-            self, windows, train, validation, prepared, is_given=given is not None
-        )
-        return replace(prepared, whole=whole)
+        return replace(prepared, whole=plan_whole_data(self, data, train, validation, prepared))
 
-    def _prepare_pass(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
-    ) -> PreparedFit:
+    def _prepare_pass(self, X: Any, y: Any, **given: Any) -> PreparedFit:
         """Do what `_prepare_fit` does for a lot of windows that all train."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        device = self._training_device()
-        seeds = self._make_seeds()
-        X, stored_scaler = self._open_training(X, y=y, sample_weight=sample_weight, groups=groups)
-        continues = self._continues
-        windows = self._read_training_windows(X, y, sample_weight, groups, lengths)
-        if continues:
-            self._join_preparation(*([X] if isinstance(X, WindowSet) else []))
-        else:
-            self.preparation_ = describe_preparation(X) if isinstance(X, WindowSet) else None
-        train = train_part(windows)
-        self._learn_scaling(
-            train, stored=stored_scaler, given=X if isinstance(X, WindowSet) else None
-        )
-        return self._assemble(train, None, config, seeds, device)
+        device, seeds = self._training_device(), self._make_seeds()
+        data = FitData.read(self, X, y, **given)
+        train = data.stored_part("train")
+        self._learn_scaling(train, data)
+        return self._assemble(train, None, _FitArguments(config, device, seeds))
 
     def _training_device(self) -> torch.device:
         # the native engine serves every network on the CPU: "auto" goes where it is
@@ -492,51 +443,50 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _assemble(
         self,
-        train: Part,
-        validation: Part | None,
-        config: TrainingConfig,
-        seeds: _Seeds,
-        device: torch.device,
-        checkpoint: Checkpoint | None = None,
+        train: FitPart,
+        validation: FitPart | None,
+        arguments: _FitArguments,
+        findings: tuple[Finding, ...] = (),
     ) -> PreparedFit:
-        """Make the network and the scaled windows, of parts that are checked."""
-        dtype: torch.dtype = getattr(torch, self.dtype)
+        """Make the networks and the scaled windows, of parts that are checked."""
+        config, device, seeds, _ = arguments
         n_channels = train.sequences.X.shape[2]
-        module = self._make_module(n_channels, seeds.weights).to(device)
-        options: dict[str, Any] = {"callbacks": self._make_callbacks(), "engine": self.engine}
-        plain = {**options, "callbacks": check_callbacks(self.callbacks)}  # one shows progress
-
-        def kept_in(checkpoint: Checkpoint | None, member: int = 0) -> dict[str, Any]:
-            if checkpoint is None:
-                return {}
-            if member:  # whose turn may never come: what lies there is of another fit
-                checkpoint.discard()
-            return {"checkpoint": checkpoint}
-
-        data = self._training_data(train, dtype, training=True)
+        modules = [
+            self._make_module(n_channels, weights, member).to(device)
+            for member, (weights, _) in enumerate(seeds.members)
+        ]
+        windows = self._training_data(train, training=True)
+        of_validation = None
+        if validation is not None:
+            of_validation = self._training_data(validation, training=False)
+        config = self._resolved(config, modules[0], windows)
+        findings = (*findings, *self._check_shares(train, validation))
+        jobs = [
+            TrainingJob(
+                module,
+                windows,
+                of_validation,
+                config,
+                training,
+                callbacks=check_callbacks(self.callbacks) if member else self._make_callbacks(),
+                engine=self.engine,
+                refresh=self._renewal(train, windows, training),
+                checkpoint=self._open_checkpoint(member) if member else arguments.checkpoint,
+                recorder=None if member else new_recorder(),
+            )
+            for member, (module, (_, training)) in enumerate(
+                zip(modules, seeds.members, strict=True)
+            )
+        ]
+        for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
+            if job.checkpoint is not None:
+                job.checkpoint.discard()
         return PreparedFit(
-            module,
-            data,
-            None if validation is None else self._training_data(validation, dtype, training=False),
-            self._resolved(config, module, data),
-            seeds.training,
-            self._facts_of(train, validation),
-            {**options, **self._renewal(train, data, seeds.training), **kept_in(checkpoint)},
-            tuple(
-                (
-                    self._make_module(n_channels, weights, member).to(device),
-                    training,
-                    {
-                        **plain,
-                        **self._renewal(train, data, training),
-                        **kept_in(self._open_checkpoint(member), member),
-                    },
-                )
-                for member, (weights, training) in enumerate(seeds.others, start=1)
-            ),
-            None if validation is None else validation.groups,
+            jobs,
+            {**self._facts_of(train, validation), "data_facts": findings},
             train.groups,
             train.rows,
+            None if validation is None else validation.groups,
             None if validation is None else validation.rows,
             seeds.entropy,
         )
@@ -544,14 +494,15 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
         """Make a new network for the windows of another fit of the same kind."""
         config = check_parameters(self.get_params(deep=False), self._task)
-        seeds = self._make_seeds()
-        module = self._make_module(prepared.module.input_size, seeds.weights)
-        return replace(
-            prepared,
+        ((weights, training),) = self._make_seeds().members
+        module = self._make_module(prepared.module.input_size, weights)
+        first = replace(
+            prepared.jobs[0],
             module=module.to(prepared.module.linear.weight.device),
             config=self._resolved(config, module, prepared.train),
-            seed=seeds.training,
+            seed=training,
         )
+        return replace(prepared, jobs=[first])
 
     def _resolved(
         self, config: TrainingConfig, module: LSTMLinear, train: TrainingData | StreamedData
@@ -561,47 +512,20 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return replace(config, n_outputs=self._n_outputs, max_epochs=n_epochs)
 
     def _renewal(
-        self, train: Part, data: TrainingData | StreamedData, seed: np.random.SeedSequence
-    ) -> dict[str, Any]:
-        """Return the option that gives new windows in each epoch, if they change."""
-        augmentation = check_augment(self.augment)
-        if augmentation is None and not self.input_dropout:
-            return {}
-        if augmentation is not None:
-            known = None if self.preparation_ is None else self.preparation_["channels"]
-            augmentation = augmentation.with_indices(train.sequences.X.shape[2], known)
-        renew: Callable[[int], Any]
-        if isinstance(data, StreamedData):
-            stored = self._stored(train.sequences, training=True)
-            renew = _unchanged
-            if augmentation is not None:
-                renew = StoredAugmentation(augmentation, stored, seed)
-        elif augmentation is None:
-            scaled = data.X.numpy()
+        self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
+    ) -> Callable[[int], Any] | None:
+        """Return what gives the training windows of each epoch; None if they do not change."""
+        return self._format.renewal(
+            part,
+            data,
+            self.scaler_,
+            seed,
+            augment=self.augment,
+            input_dropout=self.input_dropout,
+            channels=None if self.preparation_ is None else self.preparation_["channels"],
+        )
 
-            def renew(_epoch: int) -> NDArray[Any]:
-                return scaled.copy()
-
-        else:
-
-            def scale(changed: Sequences) -> NDArray[Any]:
-                return scale_sequences(changed, self.scaler_, self.dtype)
-
-            sequences = self._held(train.sequences)
-            renew = EpochAugmentation(augmentation, sequences, scale, seed)
-        if self.input_dropout:
-            renew = InputDropout(self.input_dropout, seed, renew)
-        return {"refresh": renew}
-
-    def _held(self, sequences: Sequences) -> Sequences:
-        """Return training windows cropped, and read from their file if they are still there."""
-        if not is_stored(sequences):
-            return self._crop(sequences, training=True)
-        stored = self._stored(sequences, training=True)
-        with stored.opened() as reader:
-            return reader.cropped(np.arange(len(stored)))
-
-    def _finish_fit(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
+    def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
         result = results[0]
         self.history_ = result.history
@@ -610,7 +534,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self.n_iter_ = len(result.history)
         self.engine_ = result.engine
         self._other_histories = [other.history for other in results[1:]]
-        self._report_facts = prepared.facts
+        findings = (*prepared.facts["data_facts"], *self._check_windows(prepared))
+        self._report_facts = {**prepared.facts, "data_facts": findings}
         record, groups = result.record, prepared.validation_groups
         if record is not None and groups is not None:
             record.val_groups = np.unique(groups, return_inverse=True)[1][record.val_rows]
@@ -624,8 +549,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 f" {self.scale!r}) and the loss. See history_ and fluctuation_."
             )
         self.module_ = prepared.module
-        begun = prepared.others[: len(results) - 1]  # an interrupt left the rest out
-        self._other_modules = [module for module, _, _ in begun]
+        begun = prepared.jobs[1 : len(results)]  # an interrupt left the rest out
+        self._other_modules = [job.module for job in begun]
         if isinstance(prepared.whole, FeatureChoice):
             self.features_ = prepared.whole
         if prepared.whole is not None:
@@ -656,18 +581,22 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         """Check y_val and return its targets."""
 
     @abstractmethod
-    def _engine_targets(self, part: Part) -> NDArray[Any]:
+    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
         """Return the targets as the engine trains on them."""
 
     @abstractmethod
-    def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
+    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
         """Return the factor on the loss of each training window."""
 
     @abstractmethod
-    def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
+    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
         """Return what the fluctuation report needs to know of the parts."""
 
-    def _check_parts(self, train: Part, validation: Part | None) -> None:
+    def _check_shares(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
+        """Check the shares of classes."""
+        return ()
+
+    def _check_parts(self, train: FitPart, validation: FitPart | None) -> None:
         """Raise when the parts lack what an argument of the child needs."""
 
     def _learn_probabilities(self, prepared: PreparedFit) -> None:
@@ -822,20 +751,17 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
         if self._replayed is not None:  # a fit is run again
             entropy, other = self._replayed
-            split, weights, training = np.random.SeedSequence(entropy).spawn(3)
+            split, *streams = np.random.SeedSequence(entropy).spawn(3)
             if other:
-                weights, training = np.random.SeedSequence([entropy, other]).spawn(2)
-            return _Seeds(split, weights, training, [], entropy)
+                streams = np.random.SeedSequence([entropy, other]).spawn(2)
+            return _Seeds(split, [(streams[0], streams[1])], entropy)
         entropy = agree_on(draw_entropy(self.random_state))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with
         root = np.random.SeedSequence(entropy)
-        split, weights, training = root.spawn(3)
         # member after member: the first of many has the seeds of one alone
-        others = [root.spawn(2) for _ in range(1, self.n_models)]
-        return _Seeds(
-            split, weights, training, [(first, second) for first, second in others], entropy
-        )
+        split, *streams = root.spawn(1 + 2 * self.n_models)
+        return _Seeds(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
 
     # Data in.
 
@@ -843,99 +769,25 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _continues(self) -> bool:
         return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
-    def _open_training(self, X: Any, **given: Any) -> tuple[Any, Scaler | KeyedScaler | None]:
-        """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
-        stored: Scaler | KeyedScaler | None = None
-        if isinstance(X, str | os.PathLike):
-            for name, value in given.items():
-                if value is not None:
-                    raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
-            X, stored = read_training_file(X)
-        if isinstance(X, WindowSet):
-            refuse_scaled(X, self.scale)
-            X = without_test(X)
-        return X, stored
-
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
-        if isinstance(X, str | os.PathLike):
-            X = read_prepared(X)
-        if isinstance(X, WindowSet):
-            refuse_scaled(X, self.scale, name)
-        return X
+        return open_windows(X, self.scale, name)
 
-    def _read_training_windows(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any
-    ) -> Windows:
-        """Check what `fit` was given; learn the targets and the shape of the input."""
-        continues = self._continues
-        if not continues:
-            # What an earlier fit learned is void, also when this one ends in an error.
-            self.__dict__.pop("module_", None)
-            self.__dict__.pop("_head", None)
-        if y is None:
-            y = X.y if isinstance(X, WindowSet) else None
-        if y is None:
-            raise InputError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        sequences = self._read_sequences(X, lengths, "X", reset=not continues)
-        n_windows = len(sequences)
-        self._were_lengths = bool((sequences.lengths < sequences.X.shape[1]).any())
-        split = X.split if isinstance(X, WindowSet) else None
-        if split is not None and groups is not None:
-            raise InputError(
-                "X already has a split, which groups cannot change; leave groups=None, or split X"
-                " by these groups."
-            )
-        if isinstance(X, WindowSet) and groups is None:
-            groups = X.recording_id if X.groups is None else X.groups
-        groups = check_groups(groups, n_windows, "groups")
-        if split is not None:
-            check_parts(X, groups)
-        weight = check_sample_weight(sample_weight, n_windows)
-        taking_part = np.ones(n_windows, bool) if weight is None else weight > 0
-        if split is not None:
-            taking_part &= split != "test"
-        target = self._learn_targets(y, n_windows, taking_part, continues=continues)
-        rows = np.flatnonzero(taking_part)
-        return Windows(
-            sequences.take(rows) if len(rows) < n_windows else sequences,
-            target,
-            None if weight is None else weight[rows],
-            None if groups is None else groups[rows],
-            None if split is None else split[rows],
-            rows,
-        )
+    def _forget(self) -> None:
+        """Drop what an earlier fit learned: it is void, also when this one ends in an error."""
+        self.__dict__.pop("module_", None)
+        self.__dict__.pop("_head", None)
 
-    def _read_validation_windows(
-        self, X_val: Any, y_val: Any, groups_val: Any, lengths_val: Any, groups: Any
-    ) -> Part | None:
-        if X_val is None:
-            for name, value in {
-                "y_val": y_val,
-                "groups_val": groups_val,
-                "lengths_val": lengths_val,
-            }.items():
-                if value is not None:
-                    raise InputError(f"{name} is given without X_val; give both or neither.")
-            return None
-        if isinstance(X_val, WindowSet):
-            y_val = X_val.y if y_val is None else y_val
-            groups_val = X_val.groups if groups_val is None else groups_val
-        if y_val is None:
-            raise InputError("X_val is given without y_val.")
-        sequences = self._read_sequences(X_val, lengths_val, "X_val", reset=False)
-        target = self._read_validation_targets(y_val, len(sequences))
-        groups_val = check_groups(groups_val, len(sequences), "groups_val", "X_val")
-        if groups is not None and groups_val is not None:
-            shared = np.intersect1d(groups, groups_val)
-            if len(shared):
-                raise InputError(
-                    f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
-                    " such groups); validation needs groups that are not in training."
-                )
-        return Part(sequences, target, groups=groups_val)
+    def _learn_origin(self, data: FitData) -> None:
+        """Learn how the windows were prepared, and whether they had lengths."""
+        self._were_lengths = data.had_lengths
+        sets = [part for part in (data.source, data.source_val) if part is not None]
+        if self._continues:
+            self._join_preparation(*sets)
+        else:
+            self.preparation_ = None if data.source is None else describe_preparation(*sets)
+        if data.source_val is not None:
+            check_same_preparation(self.preparation_, data.source_val, "X_val")
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -965,50 +817,27 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             check_channels(sequences, n_channels, self._flat_timesteps, name)
         return sequences
 
-    def _learn_scaling(
-        self, train: Part, *, stored: Scaler | KeyedScaler | None, given: WindowSet | None
-    ) -> None:
+    def _learn_scaling(self, train: FitPart, data: FitData) -> None:
         # A warm start goes on with the scaling its weights were learned under.
         if self._continues:
             return
         # What a prepared file stores was fitted on its training windows before balancing.
         as_learned = self.max_timesteps is None or self.scale == PHYSICAL
-        if stored is not None and stored.kind == self.scale and as_learned:
-            self.scaler_ = stored
+        if data.scaler is not None and data.scaler.kind == self.scale and as_learned:
+            self.scaler_ = data.scaler
             return
-        warn_of_another_scale(given, self.scale)
-        part: Sequences | StoredPart
-        if is_stored(train.sequences):
-            part = self._stored(train.sequences, training=True)
-        else:
-            part = self._crop(train.sequences, training=True)
-        self.scaler_ = fit_told_scaler(given, part, self.scale)
+        warn_of_another_scale(data.source, self.scale)
+        self.scaler_ = self._format.fit_scaler(train.sequences, data.source, self.scale)
 
-    def _crop(self, sequences: Sequences, *, training: bool) -> Sequences:
-        return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
+    @property
+    def _format(self) -> WindowFormat:
+        return WindowFormat(self.max_timesteps, self.crop, self.dtype)
 
-    def _stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
-        """Return windows that stay in their file, and how they are cropped."""
-        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
-
-    def _training_data(
-        self, part: Part, dtype: torch.dtype, *, training: bool
-    ) -> TrainingData | StreamedData:
+    def _training_data(self, part: FitPart, *, training: bool) -> TrainingData | StreamedData:
         """Crop, scale and, for the training part, weigh."""
-        if is_stored(part.sequences):
-            return hold_or_stream(
-                self._stored(part.sequences, training=training).with_scaler(self.scaler_),
-                self._engine_targets(part),
-                self._weights_of(part) if training else None,
-            )
-        sequences = self._crop(part.sequences, training=training)
-        return TrainingData.from_arrays(
-            scale_sequences(sequences, self.scaler_, self.dtype),
-            sequences.lengths,
-            self._engine_targets(part),
-            self._weights_of(part) if training else None,
-            dtype,
-        )
+        weight = self._weights_of(part) if training else None
+        target = self._engine_targets(part)
+        return self._format.tensors(part, self.scaler_, target, weight, training=training)
 
     # The network and its outputs.
 
@@ -1068,13 +897,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             X = tell_apart(X, self.scaler_, self.preparation_)
         sequences = self._read_sequences(X, lengths, "X", reset=False)
         if is_stored(sequences):
-            part = self._stored(sequences, training=False).with_scaler(self.scaler_)
+            part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
             data: Any = StreamedData(part, np.zeros(len(part), np.int64))
             return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
         if padded is not None:
             warn_caller(str(padded))
-        sequences = self._crop(sequences, training=False)
+        sequences = self._format.cropped(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
         valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
         return self._join(scaled, valid)
@@ -1099,10 +928,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one output for those of all members, (members, n, outputs)."""
         return np.asarray(outputs.mean(axis=0))
-
-
-def _unchanged(_epoch: int) -> Change:
-    return Change()
 
 
 def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:

@@ -14,23 +14,23 @@ from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
-from sensorseq.estimator.imported import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
+from sensorseq.estimator.model import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
-from sensorseq.training.calibration import (
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.data import FitPart
+from sensorseq.training.inputs import raw_window_weights, window_weights
+from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,
     fit_temperature,
     probability_spread,
     softmax,
 )
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.parts import Part
-from sensorseq.training.weights import raw_window_weights, window_weights
 from sensorseq.windows import WindowSet
 
 
@@ -672,25 +672,24 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
         return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
 
-    def _engine_targets(self, part: Part) -> NDArray[Any]:
+    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
         return part.target
 
-    def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
+    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
         of_windows = raw_window_weights if self._in_pass else window_weights
         return of_windows(part.target, self.classes_, self.class_weight, part.weight)
 
-    def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
+    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)
         return {
-            "data_facts": self._check_shares(train, validation),
             "n_classes": len(self.classes_),
             "n_val": None if counts is None else int(counts.sum()),
             "n_train": len(train.target),
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
 
-    def _check_shares(self, train: Part, validation: Part | None) -> tuple[Finding, ...]:
-        """Check the shares of classes; warn of one with too few windows for both parts."""
+    def _check_shares(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
+        """Also warn of a class with too few windows for both parts."""
         parts = [part for part in (train, validation) if part is not None]
         groups = [part.groups for part in parts if part.groups is not None]
         target = np.concatenate([part.target for part in parts])
@@ -701,7 +700,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
                 warn_caller(str(finding))
         return found
 
-    def _check_parts(self, train: Part, validation: Part | None) -> None:
+    def _check_parts(self, train: FitPart, validation: FitPart | None) -> None:
         if self.calibrate and validation is None:
             raise ArgumentError(
                 "calibrate=True needs validation windows, but there are none. Set"

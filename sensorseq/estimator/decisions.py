@@ -9,11 +9,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
-from sensorseq.training.abstention import Abstention, choose_threshold, lowest_error_rate
-from sensorseq.training.arguments import check_real
+from sensorseq.training.config import check_real
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.preparation import Preparation, seen_recordings
-from sensorseq.training.recordings import iter_recordings, recording_prediction
+from sensorseq.training.probabilities import (
+    Abstention,
+    choose_threshold,
+    iter_recordings,
+    lowest_error_rate,
+    recording_prediction,
+)
 from sensorseq.windows import WindowSet
 
 
@@ -89,7 +94,7 @@ class DecisionMixin:
 
         This is the lowest threshold for which the windows show that at most `error_rate` of the
         answers are wrong, treating whole groups as the samples; see
-        `sensorseq.training.abstention.choose_threshold`. With probability `confidence` the bound
+        `sensorseq.training.probabilities.choose_threshold`. With probability `confidence` the bound
         holds on new recordings of the same kind. It does not cover other recordings, such as a new
         surface or robot.
 

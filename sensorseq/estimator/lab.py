@@ -12,15 +12,23 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
+from sensorseq.fluctuation.race.arm import (
+    OUT_OF_TIME,
+    Arm,
+    ArmResult,
+    Deadline,
+    Lab,
+    LabPart,
+    failed_arm,
+)
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
+from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import nats_per_unit
-from sensorseq.training.objective import Objective
+from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
-from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
@@ -266,6 +274,8 @@ class FitLab(Lab):
     ) -> list[ArmResult]:
         """Run arms, side by side where the engine can; one that fails says so in its result."""
         if any("features" in arm.change for arm in arms):
+            if is_over is not None and is_over():
+                return [failed_arm(arm, TimeoutError(OUT_OF_TIME)) for arm in arms]
             return [self._fit_with_features(arm) for arm in arms]
         callbacks = () if is_over is None else (Deadline(is_over),)
         with warnings.catch_warnings():
@@ -277,8 +287,8 @@ class FitLab(Lab):
         ):
             raise KeyboardInterrupt
         return [
-            failed_arm(arm, result)
-            if isinstance(result, Exception)
+            failed_arm(arm, result if isinstance(result, Exception) else result.error)
+            if isinstance(result, Exception) or result.error is not None
             else self.read(arm, job.module, job.validation, result, self._nats_per_unit(arm.change))
             for arm, job, result in zip(arms, made, results, strict=True)
         ]
@@ -349,7 +359,7 @@ class FitLab(Lab):
             arm_config(config, arm.n_epochs),
             seed,
             engine=self.arguments["engine"],
-            refresh=prepared.options.get("refresh"),
+            refresh=prepared.jobs[0].refresh,
             recorder=recorder_of_arm(self.fixed_windows(train, config)),
             start=start,
         )

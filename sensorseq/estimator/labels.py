@@ -1,10 +1,10 @@
-"""Labels as given: one for each window, or one-hot columns."""
+"""Labels and seeds as scikit-learn takes them."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sensorseq.errors import ArgumentError, InputError
@@ -123,3 +123,25 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
             " average. To predict numbers use SensorLSTMRegressor; otherwise give more windows, or"
             " fewer classes."
         )
+
+
+def draw_entropy(random_state: Any) -> int:
+    """Return the number that all generators of a fit are made from.
+
+    Parameters
+    ----------
+    random_state : None, int or numpy.random.RandomState
+        As scikit-learn takes it.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else.
+    """
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError as error:
+        raise ArgumentError(
+            f"random_state={random_state!r} must be an integer of 0 or more and below 2**32, a"
+            " numpy.random.RandomState, or None."
+        ) from error

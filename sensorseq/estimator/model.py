@@ -1,5 +1,6 @@
-"""A fitted estimator as the description of a model file, and back."""
+"""A fitted estimator from and to a file or a pickle, and around a network from elsewhere."""
 
+import copy
 import importlib
 import os
 import platform
@@ -14,13 +15,23 @@ from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
-from sensorseq.training.network import check_array_names, read_network, read_scaler
-from sensorseq.training.parameters import ARCHITECTURE, check_parameters, check_plain
+from sensorseq.training.network import (
+    ARCHITECTURE,
+    check_array_names,
+    network_arrays,
+    read_network,
+    read_scaler,
+)
+from sensorseq.training.parameters import check_parameters, check_plain
 from sensorseq.training.preparation import check_preparation
+from sensorseq.training.probabilities import Abstention
 
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
@@ -118,6 +129,20 @@ def restore_fit(
             estimator.fluctuation_ = FluctuationReport.from_dict(take("fluctuation", dict))
         except ArgumentError as error:
             raise ModelFileError(f"{path}: {error}") from error
+    _restore_networks(estimator, arrays, take, n_models=1 + len(others))
+    estimator._other_histories = [History(rows) for rows in others]
+    estimator.refitted_ = take("refitted", bool)
+    estimator.features_ = FeatureChoice(reason="loaded from a file without features")
+    if head is not None:
+        estimator._head = FeatureHead.restore(head, arrays)
+        estimator._head.check(estimator.module_.input_size, estimator._n_outputs)
+        estimator.features_ = estimator._head.choice
+    return estimator
+
+
+def _restore_networks(
+    estimator: Any, arrays: Mapping[str, NDArray[Any]], take: Any, *, n_models: int
+) -> None:
     n_channels = take("n_channels", int)
     flat = estimator._flat_timesteps
     if (n_channels, estimator.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
@@ -125,7 +150,6 @@ def restore_fit(
             f"n_features_in={estimator.n_features_in_} with n_channels={n_channels} and"
             f" flat_timesteps={flat}"
         )
-    estimator._other_histories = [History(rows) for rows in others]
     estimator.module_, *estimator._other_modules = (
         read_network(
             arrays,
@@ -135,18 +159,183 @@ def restore_fit(
             dtype=check_choice("dtype", take("dtype", str), DTYPES),
             member=member,
         )
-        for member in range(1 + len(others))
+        for member in range(n_models)
     )
-    estimator.refitted_ = take("refitted", bool)
-    estimator.features_ = FeatureChoice(reason="loaded from a file without features")
-    if head is not None:
-        estimator._head = FeatureHead.restore(head, arrays)
-        estimator._head.check(n_channels, estimator._n_outputs)
-        estimator.features_ = estimator._head.choice
-    return estimator
 
 
 def _texts(name: str, values: list[Any]) -> list[str]:
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is {values!r}, expected text")
     return values
+
+
+_PLAIN = "plain_"  # what is packed bears this before its name
+
+
+def pack_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a fitted estimator with what this package defines as plain values.
+
+    Parameters
+    ----------
+    state : dict
+        Attributes by name; left as it is. Those not known here are passed on, modules on the CPU.
+
+    Returns
+    -------
+    dict
+        Dictionaries, lists and arrays in place of the network, the scaler, the history, the engine
+        and the report.
+    """
+    packed: dict[str, Any] = {}
+    for name, value in state.items():
+        if type(value) is LSTMLinear:
+            packed[_PLAIN + name] = _describe_network(value)
+        elif isinstance(value, torch.nn.Module):
+            packed[name] = copy.deepcopy(value).cpu()
+        elif isinstance(value, Scaler | KeyedScaler):
+            packed[_PLAIN + name] = dict(value.to_dict())
+        elif isinstance(value, History):
+            packed[_PLAIN + name] = value.to_rows()
+        elif name == "_other_modules":
+            packed[_PLAIN + name] = [_describe_network(module) for module in value]
+        elif name == "_other_histories":
+            packed[_PLAIN + name] = [history.to_rows() for history in value]
+        elif isinstance(value, EngineChoice | Abstention):
+            packed[_PLAIN + name] = list(value)
+        elif isinstance(value, FluctuationReport | FeatureChoice):
+            packed[_PLAIN + name] = value.to_dict()
+        elif isinstance(value, FeatureHead) and value.is_plain:
+            described = value.description()
+            packed[_PLAIN + name] = {"description": described, "arrays": value.arrays()}
+        else:
+            packed[name] = value
+    return packed
+
+
+def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
+    """Undo `pack_state`; a state that was never packed stays as it is."""
+    return {
+        key.removeprefix(_PLAIN): _unpack(key.removeprefix(_PLAIN), value)
+        if key.startswith(_PLAIN)
+        else value
+        for key, value in packed.items()
+    }
+
+
+def _unpack(name: str, value: Any) -> Any:
+    if name == "_other_modules":
+        return [_make_network(network) for network in value]
+    if name == "_other_histories":
+        return [History(rows) for rows in value]
+    if name == "_head":
+        return FeatureHead.restore(value["description"], value["arrays"])
+    if name == "scaler_":
+        return read_scaler({f"scaler.{field}": part for field, part in value.items()})
+    of_tuple: dict[str, Any] = {"engine_": EngineChoice, "abstention_": Abstention}
+    if name in of_tuple:
+        return of_tuple[name](*value)
+    of_value: dict[str, Any] = {
+        "history_": History,
+        "fluctuation_": FluctuationReport.from_dict,
+        "features_": FeatureChoice.from_dict,
+    }
+    return of_value.get(name, _make_network)(value)
+
+
+def _describe_network(module: LSTMLinear) -> dict[str, Any]:
+    return {
+        "architecture": {
+            name: getattr(module, name) for name in (*ARCHITECTURE, "inference_precision")
+        },
+        "n_channels": module.input_size,
+        "n_outputs": module.num_classes,
+        "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
+        # copies: an array of a tensor would be changed by a warm start in place
+        "arrays": {name: array.copy() for name, array in network_arrays([module], None).items()},
+    }
+
+
+def _make_network(description: dict[str, Any]) -> LSTMLinear:
+    return read_network(
+        description["arrays"],
+        description["architecture"],
+        n_channels=description["n_channels"],
+        n_classes=description["n_outputs"],
+        dtype=description["dtype"],
+    )
+
+
+_OF_THE_NETWORK = (*ARCHITECTURE, "dtype")
+
+
+def import_network(
+    cls: Any, module: LSTMLinear, arguments: Mapping[str, Any], classes: Any, source: str
+) -> Any:
+    """Return an estimator of class `cls` that predicts with `module`.
+
+    Parameters
+    ----------
+    cls : type
+        The estimator.
+    module : LSTMLinear
+        Taken over, not copied.
+    arguments : mapping
+        Further arguments of the constructor.
+    classes : array-like or None
+        Of a classifier the label of each output.
+    source : str
+        Where it was trained, for `engine_`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is determined by the network, or is scaling, which needs data.
+    """
+    for name in (*_OF_THE_NETWORK, "scale"):
+        if arguments.get(name) is not None:
+            why = (
+                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            )
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+    if module.linear.weight.dtype not in (torch.float32, torch.float64):
+        module = module.float()
+    own = {name: getattr(module, name) for name in ARCHITECTURE}
+    own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
+    estimator = cls(**{**arguments, **own, "scale": None})
+    estimator._import_targets(module, classes)
+    estimator.n_features_in_ = module.input_size
+    estimator._flat_timesteps = None
+    estimator.scaler_ = None
+    estimator.preparation_ = None
+    estimator.history_ = History()
+    estimator.n_iter_ = estimator.best_epoch_ = 0
+    estimator.best_score_ = float("nan")
+    estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+    estimator._report_facts = {"n_val": None, "n_train": None}
+    estimator.module_ = module.eval()
+    estimator._make_report()
+    return estimator
+
+
+def two_logits(module: LSTMLinear) -> LSTMLinear:
+    """Return a network whose two outputs stand for the one: 0, and the logit of the second class.
+
+    Their softmax is the sigmoid of that logit.
+    """
+    if module.num_classes != 1:
+        return module
+    weight, bias = module.linear.weight.detach(), module.linear.bias.detach()
+    wider = torch.nn.Linear(weight.shape[1], 2, device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        wider.weight.copy_(torch.cat([torch.zeros_like(weight), weight]))
+        wider.bias.copy_(torch.cat([torch.zeros_like(bias), bias]))
+    module.linear, module.num_classes = wider, 2
+    return module
+
+
+def reorder_outputs(module: LSTMLinear, order: NDArray[np.int64]) -> None:
+    """Let output i be what output order[i] was."""
+    rows = torch.from_numpy(order)
+    with torch.no_grad():
+        module.linear.weight.copy_(module.linear.weight[rows].clone())
+        module.linear.bias.copy_(module.linear.bias[rows].clone())

@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.errors import ArgumentError, DivergedError, warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.estimator.seeds import draw_entropy
+from sensorseq.estimator.labels import draw_entropy
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.callbacks import notify
 from sensorseq.training.distributed import agree_on, current_ranks
 from sensorseq.training.network import continue_network
-from sensorseq.training.parts import Part, Windows
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.preparation import (
     Preparation,
@@ -99,7 +97,7 @@ class PassesMixin:
         self._make_report()
         ranks = current_ranks()
         if ranks is None or ranks.is_first:
-            notify(prepared.options["callbacks"], "on_epoch_end", self.module_, self.history_)
+            notify(prepared.jobs[0].callbacks, "on_epoch_end", self.module_, self.history_)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -113,7 +111,9 @@ class PassesMixin:
         self: Any, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool
     ) -> tuple[Any, list[LSTMLinear], list[PassResult]]:
         """Train every network that is kept: one, or after a fit those of its folds."""
-        prepared = self._prepare_pass(X, y, sample_weight, groups, lengths)
+        prepared = self._prepare_pass(
+            X, y, sample_weight=sample_weight, groups=groups, lengths=lengths
+        )
         modules = [prepared.module]
         if not begins:
             device = next(prepared.module.parameters()).device
@@ -132,7 +132,7 @@ class PassesMixin:
                 prepared.config,
                 state,
                 engine=self.engine,
-                refresh=prepared.options.get("refresh"),
+                refresh=prepared.jobs[0].refresh,
             )
             for module, state in zip(modules, states, strict=True)
         ]
@@ -149,10 +149,3 @@ class PassesMixin:
                 check_same_preparation(known, windows)
             here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
         self.preparation_ = here
-
-
-def train_part(windows: Windows) -> Part:
-    """Return the windows a pass learns from: all, or those a stored split trains on."""
-    if windows.split is None:
-        return windows.part(np.arange(len(windows.target)))
-    return windows.part(np.flatnonzero(windows.split == "train"))

@@ -11,13 +11,12 @@ from sklearn.metrics import r2_score
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.imported import import_network
+from sensorseq.estimator.model import import_network
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import REGRESSION
-from sensorseq.training.inputs import check_values
-from sensorseq.training.parts import Part
-from sensorseq.training.weights import mean_one
+from sensorseq.training.data import FitData, FitPart
+from sensorseq.training.inputs import check_values, mean_one
 from sensorseq.windows import WindowSet
 
 
@@ -470,8 +469,8 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
             )
         return columns
 
-    def _learn_scaling(self, train: Part, **given: Any) -> None:
-        super()._learn_scaling(train, **given)
+    def _learn_scaling(self, train: FitPart, data: FitData) -> None:
+        super()._learn_scaling(train, data)
         if self._continues:
             return
         self.target_mean_, self.target_sd_ = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
@@ -480,13 +479,13 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
             self.target_mean_ = train.target.mean(axis=0)
             self.target_sd_ = np.where(sd > 0, sd, 1.0)
 
-    def _engine_targets(self, part: Part) -> NDArray[Any]:
+    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
         return np.asarray((part.target - self.target_mean_) / self.target_sd_)
 
-    def _weights_of(self, part: Part) -> NDArray[np.float64] | None:
+    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
         return part.weight if part.weight is None or self._in_pass else mean_one(part.weight)
 
-    def _facts_of(self, train: Part, validation: Part | None) -> dict[str, Any]:
+    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
         return {
             "n_val": None if validation is None else len(validation.target),
             "n_train": len(train.target),

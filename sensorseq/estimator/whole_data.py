@@ -8,6 +8,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,15 +27,15 @@ from sensorseq.estimator.feature_head import (
 )
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
-from sensorseq.training import TrainingData, TrainingResult
+from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
+from sensorseq.training.batches import centre_windows
+from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import is_second_interrupt, steps_of_epoch
+from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
-from sensorseq.training.parts import Part, Windows
-from sensorseq.training.recorder import centre_windows
 from sensorseq.training.replay import arm_config
-from sensorseq.training.side_by_side import TrainingJob, train_jobs
-from sensorseq.training.stored import is_stored
+from sensorseq.training.side_by_side import train_jobs
+from sensorseq.training.stream import is_stored
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit
@@ -63,19 +64,21 @@ def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class WholeData:
     """All windows of a fit that may be trained on, and what is to be done with them.
 
     Parameters
     ----------
-    part : Part or None
+    part : FitPart or None
         Training and validation windows, in this order; None when validation windows were given
         apart, which are never trained on.
     data : TrainingData
         They, scaled as the training part.
-    seen : HeadData
-        They, as prediction sees them; with validation windows given apart at the end.
+    given : TrainingData or None
+        Validation windows given apart, scaled.
+    config : TrainingConfig
+        Of the fit on the training part.
     n_train : int
         Windows of the training part.
     folds : list of (fit rows, test rows)
@@ -84,21 +87,47 @@ class WholeData:
         As the estimator's argument.
     refits : bool
         Whether what is kept learns from all windows.
-    keeps_folds : bool
-        Whether it does so by the networks of the folds, not by one trained on all windows.
     entropy : int
         What the seeds are made from.
+    keeps_folds : bool
+        Whether it does so by the networks of the folds, not by one trained on all windows.
     """
 
-    part: Part | None
+    part: FitPart | None
     data: TrainingData
-    seen: HeadData
+    given: TrainingData | None
+    config: TrainingConfig
     n_train: int
     folds: list[Fold]
     features: Any
     refits: bool
-    keeps_folds: bool
     entropy: int
+    keeps_folds: bool = False
+
+    @cached_property
+    def seen(self) -> HeadData:
+        """All windows as prediction sees them; those given apart at the end."""
+        parts = [centre_windows(self.data, self.config)]
+        if self.given is not None:
+            parts.append(self.given)
+        n_steps = max(part.X.shape[1] for part in parts)
+        X = [_padded(part.X.cpu().numpy(), n_steps) for part in parts]
+        lengths = None
+        if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
+            lengths = np.concatenate(
+                [
+                    np.full(len(part.X), part.X.shape[1])
+                    if part.lengths is None
+                    else part.lengths.cpu().numpy()
+                    for part in parts
+                ]
+            )
+        target = np.concatenate([part.target.cpu().numpy() for part in parts])
+        weight = np.ones(len(target))
+        if self.data.weight is not None:
+            weight[: len(self.data.weight)] = self.data.weight.cpu().numpy()
+        learn = np.arange(self.n_train)
+        return HeadData(np.concatenate(X), lengths, target, weight, self.config.n_outputs, learn)
 
     @property
     def has_held_out(self) -> bool:
@@ -112,12 +141,10 @@ class WholeData:
 
 def plan_whole_data(
     estimator: Any,
-    windows: Windows,
-    train: Part,
-    validation: Part | None,
+    fit_data: FitData,
+    train: FitPart,
+    validation: FitPart | None,
     prepared: "PreparedFit",
-    *,
-    is_given: bool,
 ) -> WholeData | FeatureChoice:
     """Decide what follows the fit on the training part; a choice says why nothing does.
 
@@ -138,6 +165,7 @@ def plan_whole_data(
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
     assert isinstance(prepared.train, TrainingData)
+    is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
     # a warm start would validate on what a refit has trained on
@@ -145,70 +173,35 @@ def plan_whole_data(
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
-    part = None
-    if not is_given:
-        own: list[Any] = [one.rows for one in (train, validation) if one is not None]
-        part = windows.part(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
-    dtype = getattr(torch, estimator.dtype)
-    data = prepared.train
-    if part is not None and validation is not None:
-        data = estimator._training_data(part, dtype, training=True)
-    seen = _as_seen(data, prepared, is_given=is_given)
-    try_functions(features, seen)
-    entropy = prepared.entropy
-    folds: list[Fold] = []
-    if features is not None:
-        several = refits or validation is None
-        groups = (train if part is None else part).groups
-        folds = _make_folds(seen, groups, len(train.target), entropy, several=several)
-        if not folds:
-            why = "there are too few windows or groups to leave some out"
-            if features != "auto":
-                raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
-            if not refits:
-                return FeatureChoice(reason=why)
-            features = None
-    # together they have seen all windows, and their mean errs less than one network
-    is_covered = len(folds) == N_FOLDS and estimator.n_models == 1
-    return WholeData(
-        part,
-        data,
-        seen,
-        len(train.target),
-        folds,
-        features,
-        refits,
-        refits and refit == "auto" and is_covered and features is not None,
-        entropy,
-    )
-
-
-def _as_seen(data: TrainingData, prepared: "PreparedFit", *, is_given: bool) -> HeadData:
-    """Return the windows as prediction sees them."""
-    parts = [centre_windows(data, prepared.config)]
+    part, data, given = None, prepared.train, None
     if is_given:
         assert isinstance(prepared.validation, TrainingData)
-        parts.append(prepared.validation)
-    n_steps = max(part.X.shape[1] for part in parts)
-    X = [_padded(part.X.cpu().numpy(), n_steps) for part in parts]
-    lengths = None
-    if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
-        lengths = np.concatenate(
-            [
-                np.full(len(part.X), part.X.shape[1])
-                if part.lengths is None
-                else part.lengths.cpu().numpy()
-                for part in parts
-            ]
-        )
-    target = np.concatenate([part.target.cpu().numpy() for part in parts])
-    weight = np.ones(len(target))
-    if data.weight is not None:
-        weight[: len(data.weight)] = data.weight.cpu().numpy()
-    n_train = len(prepared.train)
-    n_classes = prepared.config.n_outputs
-    learn = np.arange(n_train)
-    return HeadData(np.concatenate(X), lengths, target, weight, n_classes, learn)
+        given = prepared.validation
+    else:
+        windows = fit_data.windows
+        own: list[Any] = [one.rows for one in (train, validation) if one is not None]
+        part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
+        if validation is not None:
+            data = estimator._training_data(part, training=True)
+    n_train, entropy = len(train.target), prepared.entropy
+    plan = WholeData(part, data, given, prepared.config, n_train, [], features, refits, entropy)
+    if features is None:
+        return plan
+    try_functions(features, plan.seen)
+    several = refits or validation is None
+    groups = (train if part is None else part).groups
+    plan.folds = _make_folds(plan.seen, groups, n_train, entropy, several=several)
+    if not plan.folds:
+        why = "there are too few windows or groups to leave some out"
+        if features != "auto":
+            raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
+        if not refits:
+            return FeatureChoice(reason=why)
+        plan.features = None
+    # together they have seen all windows, and their mean errs less than one network
+    is_covered = len(plan.folds) == N_FOLDS and estimator.n_models == 1
+    plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
+    return plan
 
 
 def _padded(X: NDArray[Any], n_steps: int) -> NDArray[Any]:
@@ -236,19 +229,7 @@ def _make_folds(
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
-    """Return folds of whole groups with about the share of each class, as many as there can be.
-
-    Parameters
-    ----------
-    target : ndarray of shape (n,), int
-        Classes.
-    groups : ndarray of shape (n,) or None
-        Units to keep whole.
-    n_folds : int
-        Folds at most.
-    seed : int
-        Equal seeds give equal folds.
-    """
+    """Return folds of whole groups with about the share of each class, as many as there can be."""
     n_groups = n_folds if groups is None else len(np.unique(groups))
     n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
     if n_folds < 2:
@@ -340,6 +321,9 @@ def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
         if is_second_interrupt():
             raise
         return []
+    for result in done:
+        if result.error is not None:
+            raise result.error
     if {result.ended_by for result in done} & {"interrupted", "diverged"}:
         return []
     return [result.history for result in done]
@@ -370,7 +354,7 @@ def _refit_jobs(
 
 def _make_job(
     estimator: Any,
-    part: Part | None,
+    part: FitPart | None,
     data: TrainingData,
     prepared: "PreparedFit",
     seed: np.random.SeedSequence,
@@ -390,7 +374,7 @@ def _make_job(
         warmup = min(warmup, epochs // 2)
     config = arm_config(config, epochs, warmup_epochs=warmup, monitor="loss")
     assert part is not None
-    refresh = estimator._renewal(part, data, training).get("refresh")
+    refresh = estimator._renewal(part, data, training)
     return TrainingJob(
         module, data, None, config, training, engine=estimator.engine, refresh=refresh
     )

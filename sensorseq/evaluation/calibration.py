@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.evaluation.labels import check_known_labels
-from sensorseq.evaluation.resampling import (
+from sensorseq.evaluation.scoring import (
     N_RESAMPLES,
     Interval,
     percentile_interval,
+    read_predictions,
     resampling_weights,
 )
 
@@ -106,15 +106,7 @@ def calibration_error(
     ----------
     .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*, NeurIPS 2019, section 4.
     """
-    labels, rows, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
-    if not len(labels):
-        raise InputError("there are no windows to measure the calibration on.")
-    if rows.shape != (len(labels), len(names)):
-        raise InputError(
-            f"probability has shape {rows.shape}; {len(labels)} windows of {len(names)} classes"
-            f" need {(len(labels), len(names))}."
-        )
-    check_known_labels(labels, names)
+    labels, rows, names = read_predictions(y, probability, classes, "measure the calibration on")
     if not are_probabilities(rows):
         raise InputError("rows of probability must sum to 1; give the output of predict_proba.")
     if n_bins < 1:

@@ -8,19 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import are_probabilities, calibration_error
-from sensorseq.evaluation.labels import check_known_labels, index_of
-from sensorseq.evaluation.resampling import (
+from sensorseq.evaluation.scoring import (
     N_RESAMPLES,
     Interval,
+    index_of,
     percentile_interval,
     plain_interval,
+    read_predictions,
     resampling_weights,
     sign_flips,
 )
 from sensorseq.evaluation.text import format_evaluation
-from sensorseq.training.recordings import recording_prediction
+from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # of confusion matrices of permutations, to save memory
@@ -175,15 +176,7 @@ def score_predictions(
     .. [1] A. C. Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section
        3.8: resampling whole clusters.
     """
-    labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
-    if not len(labels):
-        raise InputError("there are no windows to score.")
-    if scores.shape != (len(labels), len(names)):
-        raise InputError(
-            f"probability has shape {scores.shape}; {len(labels)} windows of {len(names)} classes"
-            f" need {(len(labels), len(names))}."
-        )
-    check_known_labels(labels, names)
+    labels, scores, names = read_predictions(y, probability, classes, "score")
     ids = np.arange(len(labels)) if recording_id is None else np.asarray(recording_id)
     group = ids if groups is None else np.asarray(groups)
     true_index = index_of(labels, names)

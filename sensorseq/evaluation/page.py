@@ -37,19 +37,7 @@ _NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class PagePart:
-    """The windows a page shows, and how they were predicted.
-
-    Parameters
-    ----------
-    name : {"validation", "test"}
-        Which part.
-    windows : WindowSet
-        Its windows.
-    probability : ndarray of shape (n, K)
-        Predicted.
-    evaluation : Evaluation
-        The scores of `probability`.
-    """
+    """The windows a page shows, and how they were predicted."""
 
     name: str
     windows: WindowSet
@@ -130,19 +118,7 @@ def compare_on_validation(
     windows: WindowSet,
     baselines: Sequence[str] = ("majority", "ridge"),
 ) -> Comparison:
-    """Compare a fit with baselines on the validation part; the test part is not read.
-
-    Parameters
-    ----------
-    model : SensorLSTMClassifier
-        Fitted on `windows`.
-    part : PagePart
-        Its validation part.
-    windows : WindowSet
-        All windows; the baselines are fitted on the train part.
-    baselines : sequence of str
-        Names from `sensorseq.evaluation.baselines.BASELINES`.
-    """
+    """Compare a fit with baselines on the validation part; the test part is not read."""
     train, held_out = windows.part("train"), part.windows
     scored = {
         name: score_predictions(

@@ -25,7 +25,7 @@ from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_file, find_recordings, read_source
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
-from sensorseq.training.recordings import recording_prediction
+from sensorseq.training.probabilities import recording_prediction
 from sensorseq.windows import WindowSet
 
 _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen

@@ -1,7 +1,7 @@
 """Scores and predictions as text of at most 80 columns."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +68,7 @@ def format_evaluation(evaluation: "Evaluation") -> str:
 
 
 def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
-    """Return one recording's prediction as text: the whole, then windows or spans of one label.
-
-    Parameters
-    ----------
-    prediction : RecordingPrediction
-        What was predicted.
-    every_window : bool
-        One line for each window instead of each span.
-    """
+    """Return one recording's prediction as text: the whole, then windows or spans of one label."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
@@ -265,26 +257,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if fitted:
         each = ", ".join(f"{name} {count}" for name, count in fitted.items())
         lines += [wrapped(f"Training uses {sum(fitted.values())} balanced windows: {each}.")]
-    for pair in summary["copies"]:
-        (one, other), (part, other_part) = pair["recordings"], pair["parts"]
-        lines += [
-            "",
-            wrapped(
-                f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are exact copies of"
-                f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
-                " put both in one group in a manifest."
-            ),
-        ]
-    lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
-    if lowest < _SLOWER * min(highest, resampled):
-        lines += [
-            "",
-            wrapped(
-                f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
-                f" below {resampled:g} Hz adds no high frequencies, and the network may classify"
-                f" by that: use --sample-rate-hz {lowest:.4g}, or leave them out."
-            ),
-        ]
+    for warning in _warnings(summary):
+        lines += ["", wrapped(warning)]
     if summary["dropped"]:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
@@ -309,6 +283,25 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if summary["n_reused"]:
         lines.append(f"{summary['n_reused']} recordings were reused from an earlier run")
     return "\n".join(lines)
+
+
+def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what makes the scores of a prepared file doubtful."""
+    for pair in summary["copies"]:
+        (one, other), (part, other_part) = pair["recordings"], pair["parts"]
+        yield (
+            f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are exact copies of"
+            f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
+            " put both in one group in a manifest."
+        )
+    lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
+    resampled = summary["resampled_to_hz"]
+    if lowest < _SLOWER * min(highest, resampled):
+        yield (
+            f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
+            f" below {resampled:g} Hz adds no high frequencies, and the network may classify"
+            f" by that: use --sample-rate-hz {lowest:.4g}, or leave them out."
+        )
 
 
 def format_counts(counts: dict[str, dict[str, int]]) -> str:

@@ -43,17 +43,7 @@ class WindowRows(WindowSet):
 
 @dataclass(frozen=True)
 class Given:
-    """Windows, targets and folds in the form scikit-learn accepts.
-
-    Parameters
-    ----------
-    X, y
-        Of all windows.
-    folds : list of (ndarray, ndarray)
-        Rows of the training and the test part of each.
-    params : dict
-        Further arguments for each fit.
-    """
+    """Windows, targets and folds in the form scikit-learn accepts."""
 
     X: Any
     y: Any

@@ -17,13 +17,8 @@ from typing import Any
 from joblib import parallel_config  # type: ignore[import-untyped]
 from joblib.parallel import ParallelBackendBase  # type: ignore[import-untyped]
 
-from sensorseq.training.engine import TrainingResult
-from sensorseq.training.side_by_side import (
-    TrainingJob,
-    meeting_at,
-    share_equal,
-    train_side_by_side,
-)
+from sensorseq.training.engine import TrainingJob, TrainingResult
+from sensorseq.training.side_by_side import share_equal, train_side_by_side
 
 WAITING_BYTES = 1024**3  # of training windows that wait to be trained on
 WAITING_FITS = 256  # threads
@@ -56,13 +51,13 @@ def side_by_side() -> Iterator[None]:
     >>> len(scores)
     3
     """
-    rounds = Rounds()
+    backend = SideBySideBackend()
     # threads enter and leave their own blocks of filters in turns; this puts things right after
-    with warnings.catch_warnings(), parallel_config(backend=rounds, n_jobs=_MANY):
+    with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
         try:
             yield
         finally:
-            rounds.cancel(None)
+            backend.cancel(None)
 
 
 class _Cancelled(BaseException):
@@ -70,23 +65,11 @@ class _Cancelled(BaseException):
 
 
 class _Task:
-    """One call that joblib handed over: what it calls a future.
-
-    Parameters
-    ----------
-    rounds : Rounds
-        Whose task it is.
-    function : callable
-        The call.
-    parent : _Task or None
-        The task that waits for it, None for the caller's own thread.
-    callback : callable or None
-        Told when the result is fetched.
-    """
+    """One call that joblib handed over: what it calls a future."""
 
     def __init__(
         self,
-        rounds: "Rounds",
+        backend: "SideBySideBackend",
         function: Callable[[], Any],
         parent: "_Task | None",
         callback: Callable[..., Any] | None,
@@ -98,7 +81,7 @@ class _Task:
         self.jobs: Sequence[TrainingJob] | None = None  # to be trained
         self.trained: list[Any] = []
         self.awaited: _Task | None = None  # another task
-        self._rounds = rounds
+        self._backend = backend
         self._function = function
         self._callback = callback
         self._context = contextvars.copy_context()
@@ -110,7 +93,7 @@ class _Task:
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result when there is one, or raise the error that ended the call."""
-        self._rounds.finish(self)
+        self._backend.finish(self)
         if self._callback is not None:
             self._callback(self)  # joblib counts
         result, error = self._result, self._error
@@ -147,12 +130,11 @@ class _Task:
         finally:
             del self._function, self._context
             self.is_done = True
-            self._rounds.take_over()
+            self._backend.take_over()
 
     def _call(self) -> None:
         self._check_cancelled()
-        with meeting_at(self._train):
-            self._result = self._function()
+        self._result = self._function()
         # scikit-learn times the whole of a fit, the waiting for others with it
         records = self._result if isinstance(self._result, list) else ()
         for record in records:
@@ -160,20 +142,23 @@ class _Task:
                 own_s = record["fit_time"] - self._paused_s + self._trained_s
                 record["fit_time"] = max(0.0, own_s)
 
-    def _train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    def train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+        """Wait until these networks are trained with those of other tasks."""
         self.jobs = jobs
         self.pause()
         results, self.trained = self.trained, []
         for result in results:
             if isinstance(result, Exception):
                 raise result
+            if result.error is not None and len(jobs) > 1:
+                raise result.error
             self._trained_s += sum(row["duration_s"] for row in result.history)
         return results
 
     def pause(self) -> None:
         """Let others run, until `resume`."""
         started = time.perf_counter()
-        self._rounds.take_over()
+        self._backend.take_over()
         self._may_run.acquire()
         self._paused_s += time.perf_counter() - started
         self._check_cancelled()
@@ -183,7 +168,7 @@ class _Task:
             raise _Cancelled
 
 
-class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
+class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
     """A joblib backend: runs every task until it has networks to train, then trains all of them.
 
     One thread runs at a time, so that tasks may share what is not safe between threads. Training
@@ -215,7 +200,7 @@ class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
 
     apply_async = submit  # its name before joblib 1.5
 
-    def get_nested_backend(self) -> tuple["Rounds", int]:
+    def get_nested_backend(self) -> tuple["SideBySideBackend", int]:
         """Let the tasks of a task be further tasks."""
         return self, _MANY
 
@@ -224,6 +209,10 @@ class Rounds(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
         self.cancel(self._current)
 
     # What tasks call.
+
+    def train_jobs(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult] | None:
+        """Train the networks of a fit with those of others; None for one of the caller's own."""
+        return None if self._current is None else self._current.train(jobs)
 
     def take_over(self) -> None:
         """Give the turn back to the caller's thread."""

@@ -1,4 +1,4 @@
-"""Random changes of the training windows in each epoch, like another run of a robot."""
+"""Random changes of the training windows in each epoch: augmentation and dropped inputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,16 +15,11 @@ from sensorseq.preprocessing.augment import (
     make_augmentation,
 )
 from sensorseq.training.inputs import Sequences
-from sensorseq.training.stored import Change, StoredPart
+from sensorseq.training.stream import Change, StoredPart
 
 
 def check_augment(augment: Any) -> Augmentation | None:
     """Return the augmentation that an estimator's `augment` asks for, None for none.
-
-    Parameters
-    ----------
-    augment : None, "standard", mapping or Augmentation
-        A mapping has fields of `Augmentation`.
 
     Raises
     ------
@@ -48,18 +43,6 @@ class EpochAugmentation:
 
     They are changed in the units they were recorded in and scaled afterwards: a gain of a sensor
     acts on what it reads.
-
-    Parameters
-    ----------
-    augmentation : Augmentation
-        What to change, and how much; jitter and offset are shares of each channel's sd over all
-        windows.
-    sequences : Sequences
-        The training windows, cropped and not yet scaled.
-    scale : callable
-        Gives the scaled windows of `Sequences`.
-    seed : SeedSequence
-        Equal seeds and epochs, equal windows.
     """
 
     def __init__(
@@ -124,3 +107,66 @@ class StoredAugmentation:
 def _own_seed(seed: np.random.SeedSequence) -> int:
     # apart from the streams the engine spawns of the same seed
     return int(np.random.SeedSequence([*seed.generate_state(4), 1]).generate_state(1)[0])
+
+
+def drop_inputs(
+    X: NDArray[Any], rows: NDArray[np.int64], probability: float, seed: int, epoch: int
+) -> None:
+    """Set values of scaled windows to zero at random and divide the others by what is left of one.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, t, c)
+        Changed in place.
+    rows : ndarray of shape (n,), int64
+        Which window of the training part each is; the mask depends on it, `seed` and `epoch` alone.
+    probability : float
+        Of a zero, in [0, 1).
+    seed, epoch : int
+        Equal ones, equal masks.
+    """
+    factor = X.dtype.type(1.0 / (1.0 - probability))
+    for window, row in zip(X, rows, strict=True):
+        counter = np.array([0, epoch, 0, 0], np.uint64)
+        key = np.array([seed, row], np.uint64)
+        drawn = np.random.Generator(np.random.Philox(counter=counter, key=key))
+        window *= np.where(drawn.random(window.shape, np.float32) < probability, 0, factor)
+
+
+class InputDropout:
+    """The training windows of each epoch with inputs dropped, a function of its number alone.
+
+    The mask of a window is redrawn in each epoch, so at each step that it is part of, unless
+    ``sampler="balanced"`` draws it more than once in an epoch.
+
+    Parameters
+    ----------
+    probability : float
+        Of a zero, in (0, 1).
+    seed : SeedSequence
+        Equal seeds, equal masks.
+    windows : callable
+        Gives the scaled windows (N, T, C) of an epoch, or the `Change` of windows that are read
+        from a file; what it gives is changed.
+    """
+
+    def __init__(
+        self, probability: float, seed: np.random.SeedSequence, windows: Callable[[int], Any]
+    ) -> None:
+        self._probability = probability
+        # apart from the streams that the engine and an augmentation draw of the same seed
+        drawn = np.random.SeedSequence([*seed.generate_state(4), 2]).generate_state(1)
+        self._seed = int(drawn[0])
+        self._windows = windows
+
+    def __call__(self, epoch: int) -> Any:
+        """Return the windows of an epoch, counted from 1, or the change that makes them."""
+        given = self._windows(epoch)
+
+        def drop(X: NDArray[Any], rows: NDArray[np.int64]) -> None:
+            drop_inputs(X, rows, self._probability, self._seed, epoch)
+
+        if isinstance(given, Change):
+            return given._replace(scaled=drop)
+        drop(given, np.arange(len(given)))
+        return given

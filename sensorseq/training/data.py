@@ -1,182 +1,425 @@
-"""TrainingData: one part of the windows as tensors, ready for the network."""
+"""FitData: what `fit` is given, read, checked, split, scaled and made tensors."""
 
-import hashlib
-from collections.abc import Generator, Iterable, Mapping
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sensorseq.training.batches import BatchSampler, Rows
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.augment import (
+    EpochAugmentation,
+    InputDropout,
+    StoredAugmentation,
+    check_augment,
+)
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.config import CLASSIFICATION, TrainingConfig
+from sensorseq.training.inputs import (
+    Sequences,
+    check_groups,
+    check_sample_weight,
+    crop_sequences,
+    scale_sequences,
+)
+from sensorseq.training.preparation import (
+    check_parts,
+    fit_told_scaler,
+    read_prepared,
+    read_training_file,
+    refuse_scaled,
+    without_test,
+)
+from sensorseq.training.stream import (
+    Change,
+    StoredPart,
+    StreamedData,
+    hold_or_stream,
+    is_stored,
+)
+from sensorseq.windows import WindowSet
 
-# Below this a part lives on the GPU as a whole; above, each batch is copied there.
-RESIDENT_BYTES = 2 * 1024**3
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
+
+class FitPart(NamedTuple):
+    """The training or the validation windows of a fit, or both."""
+
+    sequences: Sequences
+    target: NDArray[Any]  # class index, or the values of a regression
+    weight: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
+    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
+
+    def take(self, rows: NDArray[np.int64]) -> "FitPart":
+        """Return some of the windows."""
+        return FitPart(
+            self.sequences.take(rows),
+            self.target[rows],
+            None if self.weight is None else self.weight[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.rows is None else self.rows[rows],
+        )
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """Scaled windows of one part, training or validation.
+class WindowFormat(NamedTuple):
+    """How windows are cropped, and in which precision a network takes them.
 
     Parameters
     ----------
-    X : Tensor of shape (N, T, C)
-        Float, finite everywhere; padding holds zeros.
-    lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window, 1 to T; None when every window has T.
-    target : Tensor of shape (N,), int64, or (N, K), float
-        Class, 0 to K - 1, or the K values of a regression.
-    weight : Tensor of shape (N,), or None
-        Factor of each window in the loss; None means 1.
+    max_timesteps, crop, dtype
+        The estimator's arguments.
     """
 
-    X: Tensor
-    lengths: Tensor | None
-    target: Tensor
-    weight: Tensor | None = None
+    max_timesteps: int | None
+    crop: str
+    dtype: str
 
-    def __len__(self) -> int:
-        return len(self.X)
+    def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
+        """Return windows cropped; those in a file are read."""
+        if not is_stored(sequences):
+            return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
+        stored = self.stored(sequences, training=training)
+        with stored.opened() as reader:
+            return reader.cropped(np.arange(len(stored)))
 
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of windows that are on the device at a time."""
-        return self.X.nbytes
+    def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
+        """Return windows that stay in their file, and how they are cropped."""
+        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
 
-    def nothing(self) -> "TrainingData":
-        """Return the data of no window: shapes and types, before the first pass is there."""
-        return self.take(torch.arange(0), self.X.device)
+    def fit_scaler(
+        self, sequences: Sequences, source: WindowSet | None, kind: str | None
+    ) -> Scaler | KeyedScaler | None:
+        """Learn the scaling of training windows, which came as `source`."""
+        if is_stored(sequences):
+            return fit_told_scaler(source, self.stored(sequences, training=True), kind)
+        return fit_told_scaler(source, self.cropped(sequences, training=True), kind)
 
-    def refresh(self, windows: NDArray[Any]) -> None:
-        """Write other windows over these.
+    def tensors(
+        self,
+        part: FitPart,
+        scaler: Scaler | KeyedScaler | None,
+        target: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        *,
+        training: bool,
+    ) -> TrainingData | StreamedData:
+        """Crop and scale a part; `target` and `weight` are what the engine gets."""
+        if is_stored(part.sequences):
+            stored = self.stored(part.sequences, training=training)
+            return hold_or_stream(stored.with_scaler(scaler), target, weight)
+        sequences = self.cropped(part.sequences, training=training)
+        scaled = scale_sequences(sequences, scaler, self.dtype)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return TrainingData.from_arrays(scaled, sequences.lengths, target, weight, dtype)
+
+    def renewal(
+        self,
+        part: FitPart,
+        data: TrainingData | StreamedData,
+        scaler: Scaler | KeyedScaler | None,
+        seed: np.random.SeedSequence,
+        *,
+        augment: Any = None,
+        input_dropout: float = 0.0,
+        channels: list[str] | None = None,
+    ) -> Callable[[int], Any] | None:
+        """Return what gives the training windows of each epoch; None if they do not change.
 
         Parameters
         ----------
-        windows : ndarray of shape (N, T, C)
-            Scaled windows, of the same shape.
+        part, data
+            The training windows, unscaled and scaled.
+        scaler : Scaler, KeyedScaler or None
+            What scaled them.
+        seed : SeedSequence
+            Of the run.
+        augment, input_dropout
+            The estimator's arguments.
+        channels : list of str, optional
+            Names, where they are known.
         """
-        self.X.copy_(torch.from_numpy(windows))
+        augmentation = check_augment(augment)
+        if augmentation is None and not input_dropout:
+            return None
+        if augmentation is not None:
+            augmentation = augmentation.with_indices(part.sequences.X.shape[2], channels)
+        renew: Callable[[int], Any]
+        if isinstance(data, StreamedData):
+            renew = _unchanged
+            if augmentation is not None:
+                stored = self.stored(part.sequences, training=True)
+                renew = StoredAugmentation(augmentation, stored, seed)
+        elif augmentation is None:
+            scaled = data.X.numpy()
 
-    def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return what draws the batches; arguments are those of `BatchSampler`.
+            def renew(_epoch: int) -> NDArray[Any]:
+                return scaled.copy()
 
-        Parameters
-        ----------
-        *arguments, **options : object
-            Arguments of `BatchSampler`.
-        """
-        return BatchSampler(*arguments, **options)
+        else:
 
-    def passes(
-        self, batches: BatchSampler
-    ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield windows that are held together and the rows of their batches, for one epoch.
+            def scale(changed: Sequences) -> NDArray[Any]:
+                return scale_sequences(changed, scaler, self.dtype)
 
-        Parameters
-        ----------
-        batches : BatchSampler
-            Draws the batches of the epoch.
-        """
-        yield self, list(batches)
+            held = self.cropped(part.sequences, training=True)
+            renew = EpochAugmentation(augmentation, held, scale, seed)
+        return InputDropout(input_dropout, seed, renew) if input_dropout else renew
 
-    def blocks(self) -> Generator["TrainingData", None, None]:
-        """Yield all windows in order, those together that are held together."""
-        yield self
+
+def _unchanged(_epoch: int) -> Change:
+    return Change()
+
+
+@dataclass(frozen=True)
+class FitData:
+    """The windows of a fit, read and checked.
+
+    Parameters
+    ----------
+    windows : FitPart
+        All windows that take part, but for those given apart.
+    stored_split : ndarray or None
+        The part of each of them, where it is stored with them.
+    given : FitPart or None
+        Validation windows given apart.
+    source, source_val : WindowSet or None
+        What X and X_val came as; None for an array.
+    scaler : Scaler, KeyedScaler or None
+        The scaling stored with the windows.
+    had_lengths : bool
+        Whether windows of X were shorter than others.
+    """
+
+    windows: FitPart
+    stored_split: NDArray[Any] | None = None
+    given: FitPart | None = None
+    source: WindowSet | None = None
+    source_val: WindowSet | None = None
+    scaler: Scaler | KeyedScaler | None = None
+    had_lengths: bool = False
 
     @classmethod
-    def from_arrays(
+    def read(
         cls,
-        X: NDArray[Any],
-        lengths: NDArray[np.int64],
-        target: NDArray[Any],
-        weight: NDArray[np.floating[Any]] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> "TrainingData":
-        """Copy arrays into tensors of `dtype`; integer targets are classes.
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+    ) -> "FitData":
+        """Read and check what `fit` was given.
 
         Parameters
         ----------
-        X : ndarray of shape (N, T, C)
-            Scaled windows.
-        lengths : ndarray of shape (N,), int64
-            Valid steps of each window.
-        target : ndarray of shape (N,) or (N, K)
-            Classes, or the values of a regression.
-        weight : ndarray of shape (N,), optional
-            Factor on the loss of each window.
-        dtype : torch.dtype, default=torch.float32
-            Precision of the tensors.
-        """
-        return cls(
-            torch.tensor(X, dtype=dtype),
-            None if (lengths == X.shape[1]).all() else torch.tensor(lengths, dtype=torch.int64),
-            torch.tensor(target, dtype=torch.int64 if target.dtype.kind in "iu" else dtype),
-            None if weight is None else torch.tensor(weight, dtype=dtype),
-        )
+        estimator : SensorLSTM
+            Learns the shape of the input and the targets, and says what it goes on from.
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As `fit` takes them.
 
-    def to(self, device: torch.device) -> "TrainingData":
-        """Move to `device`, unless the windows are too many to live there.
+        Raises
+        ------
+        InputError, SplitError
+            As in `fit`.
+        """
+        own = {"y": y, "sample_weight": sample_weight, "groups": groups}
+        X, scaler = _open_training(X, estimator.scale, own)
+        X_val = open_windows(X_val, estimator.scale, "X_val")
+        continues = estimator._continues
+        if not continues:
+            estimator._forget()
+        source = X if isinstance(X, WindowSet) else None
+        if y is None and source is not None:
+            y = source.y
+        if y is None:
+            raise InputError(
+                f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+            )
+        sequences = estimator._read_sequences(X, lengths, "X", reset=not continues)
+        n_windows = len(sequences)
+        split = None if source is None else source.split
+        groups = _read_groups(source, groups, n_windows)
+        weight = check_sample_weight(sample_weight, n_windows)
+        takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
+        if split is not None:
+            takes_part &= split != "test"
+        target = estimator._learn_targets(y, n_windows, takes_part, continues=continues)
+        rows = np.flatnonzero(takes_part)
+        windows = FitPart(
+            sequences.take(rows) if len(rows) < n_windows else sequences,
+            target,
+            None if weight is None else weight[rows],
+            None if groups is None else groups[rows],
+            rows,
+        )
+        of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
+        data = cls(
+            windows,
+            None if split is None else split[rows],
+            _read_validation(estimator, X_val, of_val, windows.groups),
+            source,
+            X_val if isinstance(X_val, WindowSet) else None,
+            scaler,
+            not sequences.are_full,
+        )
+        estimator._learn_origin(data)
+        return data
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether `split` draws the validation windows, of windows that are in memory."""
+        is_set = self.stored_split is not None or self.given is not None
+        return not is_set and not is_stored(self.windows.sequences)
+
+    def stored_part(self, name: str) -> FitPart:
+        """Return the windows of a part of the stored split; without one all."""
+        if self.stored_split is None:
+            return self.windows
+        return self.windows.take(np.flatnonzero(self.stored_split == name))
+
+    def split(
+        self, fraction: float, seed: np.random.SeedSequence, config: TrainingConfig
+    ) -> tuple[FitPart, FitPart | None]:
+        """Part training from validation windows: as given, as stored, or by whole groups.
 
         Parameters
         ----------
-        device : torch.device
-            Where to.
+        fraction : float
+            Share to hold out when none are given and there is no stored split; 0 is none.
+        seed : SeedSequence
+            Decides which groups are held out.
+        config : TrainingConfig
+            Classes of a classifier are stratified; early stopping may need validation windows.
+
+        Raises
+        ------
+        InputError
+            If the stored split has no train part, or a validation part is both stored and given.
+        SplitError
+            If no group can be held out.
+        ArgumentError
+            If early stopping has no validation windows though some were asked for.
         """
-        if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
-            return self
-        return TrainingData(
-            *(
-                None if part is None else part.to(device)
-                for part in (self.X, self.lengths, self.target, self.weight)
-            )  # type: ignore[arg-type]  # X and target are never None
+        windows, stored = self.windows, self.stored_split
+        if self.given is not None:
+            if stored is not None and (stored == "validation").any():
+                raise InputError(
+                    "X already has a validation part, so X_val cannot be given as well; omit X_val,"
+                    ' or give X.part("train") as X.'
+                )
+            return windows, self.given
+        if stored is not None:
+            train, validation = self.stored_part("train"), self.stored_part("validation")
+            if not len(train.target):
+                raise InputError(
+                    "X has a split without a train part, so there is nothing to train on."
+                )
+        elif fraction == 0.0:
+            return windows, None
+        else:
+            classifies = config.task == CLASSIFICATION
+            of_train, of_validation = holdout_by_group(
+                windows.target if classifies else np.zeros(len(windows.target)),
+                windows.groups,
+                fraction,
+                int(seed.generate_state(1)[0]),
+            )
+            train, validation = windows.take(of_train), windows.take(of_validation)
+        if len(validation.target):
+            return train, validation
+        if config.early_stopping and config.monitor.startswith("val_"):
+            self._refuse_early_stopping(fraction, config)
+        return train, None
+
+    def _refuse_early_stopping(self, fraction: float, config: TrainingConfig) -> None:
+        n_windows = len(self.windows.target)
+        ways = "give X_val, or set early_stopping=False."
+        if self.stored_split is not None:
+            raise ArgumentError(
+                f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
+                f" only {n_windows} training windows (validation_fraction is not used with a"
+                f" split). Split X into train and validation, {ways}"
+            )
+        raise ArgumentError(
+            f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
+            f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
+            f" a second one. Record more, {ways}"
         )
 
-    def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
-        """Return the windows at `rows`, on `device`.
 
-        Parameters
-        ----------
-        rows : Tensor of int64
-            Which windows.
-        device : torch.device
-            Where to.
-        """
-        rows = rows.to(self.X.device)
-        return TrainingData(
-            *(
-                None if part is None else part[rows].to(device)
-                for part in (self.X, self.lengths, self.target, self.weight)
-            )  # type: ignore[arg-type]  # X and target are never None
-        )
-
-    def digests(self) -> dict[str, str]:
-        """Return by what these windows are known again, part by part."""
-        return {"windows": digest_tensors({"windows": self.X}), **self.digests_beside()}
-
-    def digests_beside(self) -> dict[str, str]:
-        """Return `digests` of everything except the windows."""
-        parts = {"lengths": self.lengths, "targets": self.target, "weights": self.weight}
-        return {
-            name: digest_tensors({name: part}) for name, part in parts.items() if part is not None
-        }
+def _open_training(
+    X: Any, scale: str | None, own: dict[str, Any]
+) -> tuple[Any, Scaler | KeyedScaler | None]:
+    """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
+    scaler: Scaler | KeyedScaler | None = None
+    if isinstance(X, str | os.PathLike):
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
+        X, scaler = read_training_file(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale)
+        X = without_test(X)
+    return X, scaler
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of named tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        update_digest(digest, name, tensor.dtype, tuple(tensor.shape), [tensor])
-    return digest.hexdigest()
+def open_windows(X: Any, scale: str | None, name: str) -> Any:
+    """Read a prepared file; refuse a WindowSet that is scaled."""
+    if isinstance(X, str | os.PathLike):
+        X = read_prepared(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale, name)
+    return X
 
 
-def update_digest(
-    digest: Any, name: str, dtype: torch.dtype, shape: tuple[int, ...], blocks: Iterable[Tensor]
-) -> None:
-    """Feed a named tensor to a digest, whole or as blocks of its rows: the sum is the same."""
-    digest.update(f"{name} {dtype} {shape}".encode())
-    for block in blocks:
-        flat = block.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
+def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArray[Any] | None:
+    """Return the group of each training window: given, or those of a WindowSet."""
+    if source is not None:
+        if source.split is not None and groups is not None:
+            raise InputError(
+                "X already has a split, which groups cannot change; leave groups=None, or split X"
+                " by these groups."
+            )
+        if groups is None:
+            groups = source.recording_id if source.groups is None else source.groups
+    checked = check_groups(groups, n_windows, "groups")
+    if source is not None and source.split is not None:
+        check_parts(source, checked)
+    return checked
+
+
+def _read_validation(
+    estimator: Any, X: Any, own: dict[str, Any], train_groups: NDArray[Any] | None
+) -> FitPart | None:
+    """Read and check validation windows that are given apart, if there are any."""
+    if X is None:
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"{name} is given without X_val; give both or neither.")
+        return None
+    y, groups = own["y_val"], own["groups_val"]
+    if isinstance(X, WindowSet):
+        y = X.y if y is None else y
+        groups = X.groups if groups is None else groups
+    if y is None:
+        raise InputError("X_val is given without y_val.")
+    sequences = estimator._read_sequences(X, own["lengths_val"], "X_val", reset=False)
+    target = estimator._read_validation_targets(y, len(sequences))
+    groups = check_groups(groups, len(sequences), "groups_val", "X_val")
+    if train_groups is not None and groups is not None:
+        shared = np.intersect1d(train_groups, groups)
+        if len(shared):
+            raise InputError(
+                f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
+                " such groups); validation needs groups that are not in training."
+            )
+    return FitPart(sequences, target, groups=groups)

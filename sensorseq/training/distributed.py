@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import TrainingData
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
 
@@ -26,13 +26,6 @@ class Ranks:
     A batch is that of one process: row i of it is rank i modulo `world`'s. Every process draws the
     same batches, crops and dropout masks, and takes its rows of them; gradients are summed before
     they are clipped, so that all processes hold the same weights, bit for bit.
-
-    Parameters
-    ----------
-    rank : int
-        This process, from 0.
-    world : int
-        How many there are.
     """
 
     def __init__(self, rank: int, world: int) -> None:
@@ -147,13 +140,6 @@ class Ranks:
 
 class SharedDropout(CounterDropout):
     """The masks of a whole batch, and this process' rows of them.
-
-    Parameters
-    ----------
-    seed : int
-        Of the masks.
-    ranks : Ranks
-        The processes.
 
     Attributes
     ----------

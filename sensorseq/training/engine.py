@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,9 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.average import WeightAverage
-from sensorseq.training.batches import count_batches
+from sensorseq.training.batches import TrainingData, count_batches, generator_state
 from sensorseq.training.callbacks import Watchers
-from sensorseq.training.checkpoint import Checkpoint
+from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
     AUTOGRAD,
     EngineChoice,
@@ -28,30 +27,34 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.identity import make_identity
+from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.losses import Objective
 from sensorseq.training.native import NativeEpochs, gap_of, row_of
-from sensorseq.training.objective import Objective
-from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
-from sensorseq.training.own_optimizer import OwnOptimizer, OwnRates
+from sensorseq.training.optim import (
+    OwnOptimizer,
+    OwnRates,
+    Schedule,
+    clip_gradients,
+    l1_penalty,
+    make_optimizer,
+)
 from sensorseq.training.randomness import (
     CounterDropout,
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
+    rng_state,
+    set_rng_state,
 )
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import FallingRates, Start
-from sensorseq.training.state import generator_state, rng_state, set_rng_state
-from sensorseq.training.stopping import BestEpoch, ModuleWeights, Weights
+from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage, Weights
 from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
-_RESULT = "_sensorseq_training_result"  # attribute of an error
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class TrainingResult:
         The engine that was used, and why.
     record : TrainingRecord or None
         The record of the run, if a recorder was given.
+    error : Exception or None
+        What a callback raised, with a note of the weights that are kept.
     """
 
     history: History = field(default_factory=History)
@@ -82,22 +87,7 @@ class TrainingResult:
     ended_by: str = "max_epochs"
     engine: EngineChoice = AUTOGRAD
     record: TrainingRecord | None = None
-
-
-def keep_result(error: Exception, result: TrainingResult) -> Exception:
-    """Return the error that a callback raised, with what the training had come to."""
-    if result.best_epoch:
-        error.add_note(
-            f"training ended after epoch {len(result.history)}; the weights of epoch"
-            f" {result.best_epoch} are kept"
-        )
-    setattr(error, _RESULT, result)
-    return error
-
-
-def result_kept_by(error: BaseException) -> TrainingResult | None:
-    """Return the result of the training that ended because a callback raised this error."""
-    return getattr(error, _RESULT, None)
+    error: Exception | None = None
 
 
 def train_network(
@@ -171,63 +161,106 @@ def train_network(
         interrupt.
     Exception
         Any error raised by a callback, with a note that names the callback. The training is not
-        lost: the module holds the weights of the best epoch, and `result_kept_by` gives the result.
+        lost: the module holds the weights of the best epoch, and `TrainingJob.run` returns the
+        result with the error in it.
     """
-    choice = engine_for(module, train, validation, config, engine)
-    ranks = current_ranks()
-    if ranks is not None:
-        ranks.begin(module, train, validation, config)
-        callbacks = callbacks if ranks.is_first else ()
-    device = next(module.parameters()).device
-    if checkpoint is not None:
-        checkpoint.begin(make_identity(module, train, validation, config, seed, choice.name))
-    order_seed, crop_seed, dropout_seed = seed.spawn(3)
-    with (
-        isolated_torch_rng(integer_seed(dropout_seed), device),
-        deterministic_algorithms(config.deterministic, device),
-    ):
-        if refresh is not None and isinstance(train, TrainingData):  # will be written over
-            train = replace(train, X=train.X.clone())
-        if start is not None:
-            start.load_module(module)
-        run = Run(
-            module, train, validation, config, order_seed, crop_seed, refresh, ranks, recorder, own
-        )
-        if choice.name == "native":
-            run.take_steps_natively(integer_seed(dropout_seed))
-        elif device.type == "cpu":
-            run.draw_masks_as_natively(integer_seed(dropout_seed))
-        if start is not None:
-            start.load_run(run)
-            start.load_optimizer(run)
-        module.eval()
-        if recorder is not None:
-            recorder.begin(run, is_alone=True)
-        if checkpoint is not None:
-            checkpoint.restore(run)
-            if ranks is not None and not ranks.is_first:
-                checkpoint = None  # all go on from it, the first writes it
-        watchers = Watchers(callbacks)
-        try:
-            watchers.notify("on_fit_begin", module, run.config)
-            ended_by = run.run(watchers, checkpoint)
-            run.restore_best()
-        finally:
-            if checkpoint is not None:
-                checkpoint.close()
-            run.draw_masks_as_before()
-            module.eval()
-            watchers.notify("on_fit_end", module, run.history)
-            watchers.explain(sys.exception())
-        record = None if recorder is None else recorder.finish(module, len(run.history))
-    if ranks is not None:
-        ranks.wait()  # until the first has written what the others may read
-    result = TrainingResult(run.history, run.best.epoch, run.best.score, ended_by, choice, record)
-    if watchers.error is not None:
-        raise keep_result(watchers.error, result)
-    if ended_by == "callback_failed":
-        raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
+    job = TrainingJob(
+        module,
+        train,
+        validation,
+        config,
+        seed,
+        callbacks=callbacks,
+        engine=engine,
+        refresh=refresh,
+        checkpoint=checkpoint,
+        recorder=recorder,
+        start=start,
+        own=own,
+    )
+    result = job.run()
+    if result.error is not None:
+        raise result.error
     return result
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training run that is yet to be carried out: the arguments of `train_network`.
+
+    Runs side by side on the same windows take them once when `train` and `validation` hold the same
+    tensors, and nothing refreshes them. A job with `checkpoint` or `own` is trained alone.
+    """
+
+    module: nn.Module
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
+    config: TrainingConfig
+    seed: np.random.SeedSequence
+    _: KW_ONLY
+    callbacks: Sequence[Any] = ()
+    engine: str = "auto"
+    refresh: Callable[[int], Any] | None = None
+    checkpoint: Checkpoint | None = None
+    recorder: Recorder | None = None
+    start: Start | None = None
+    own: OwnOptimizer | None = None
+
+    def with_own_windows(self) -> "TrainingJob":
+        """Return the job with training windows of its own, when it will write over them."""
+        if self.refresh is None or not isinstance(self.train, TrainingData):
+            return self
+        return replace(self, train=replace(self.train, X=self.train.X.clone()))
+
+    def run(self) -> TrainingResult:
+        """Train alone; an error that a callback raised is in the result."""
+        module, config, checkpoint = self.module, self.config, self.checkpoint
+        choice = engine_for(module, self.train, self.validation, config, self.engine)
+        ranks = current_ranks()
+        if ranks is not None:
+            ranks.begin(module, self.train, self.validation, config)
+        device = next(module.parameters()).device
+        if checkpoint is not None:
+            checkpoint.begin(
+                make_identity(module, self.train, self.validation, config, self.seed, choice.name)
+            )
+        order_seed, crop_seed, dropout_seed = self.seed.spawn(3)
+        with (
+            isolated_torch_rng(integer_seed(dropout_seed), device),
+            deterministic_algorithms(config.deterministic, device),
+        ):
+            if self.start is not None:
+                self.start.load_module(module)
+            run = TrainingRun(self.with_own_windows(), order_seed, crop_seed, ranks)
+            run.choose_steps(choice, integer_seed(dropout_seed))
+            if self.start is not None:
+                self.start.load_run(run)
+                self.start.load_optimizer(run)
+            module.eval()
+            if self.recorder is not None:
+                self.recorder.begin(run, is_alone=True)
+            if checkpoint is not None:
+                checkpoint.restore(run)
+                if ranks is not None and not ranks.is_first:
+                    checkpoint = None  # all go on from it, the first writes it
+            watchers = Watchers(self.callbacks if ranks is None or ranks.is_first else ())
+            try:
+                watchers.notify("on_fit_begin", module, run.config)
+                ended_by = run.run(watchers, checkpoint)
+                run.restore_best()
+            finally:
+                if checkpoint is not None:
+                    checkpoint.close()
+                run.draw_masks_as_before()
+                module.eval()
+                watchers.notify("on_fit_end", module, run.history)
+                watchers.explain(sys.exception())
+            result = run.result(ended_by, choice, watchers.error)
+        if ranks is not None:
+            ranks.wait()  # until the first has written what the others may read
+        if ended_by == "callback_failed" and result.error is None:
+            raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
+        return result
 
 
 def engine_for(
@@ -269,60 +302,81 @@ class _Noted:
     outputs: list[Tensor] = field(default_factory=list)
 
 
-class Run:
+class TrainingRun:
     """The state of one training run."""
 
     def __init__(
         self,
-        module: nn.Module,
-        train: TrainingData | StreamedData,
-        validation: TrainingData | StreamedData | None,
-        config: TrainingConfig,
+        job: TrainingJob,
         order_seed: np.random.SeedSequence,
         crop_seed: np.random.SeedSequence,
-        refresh: Callable[[int], Any] | None = None,
         ranks: Ranks | None = None,
-        recorder: Recorder | None = None,
-        own: OwnOptimizer | None = None,
     ) -> None:
-        self.device = next(module.parameters()).device
-        self.module = module
+        config, train, own = job.config, job.train, job.own
+        self.module = job.module
+        self.device = next(self.module.parameters()).device
         self.train = train.to(self.device)
-        self.validation = None if validation is None else validation.to(self.device)
+        self.validation = None if job.validation is None else job.validation.to(self.device)
         self.objective = Objective(config, self.train.target)
         self.validation_objective = (
             None if self.validation is None else Objective(config, self.validation.target)
         )
-        self.parameters = list(module.parameters())
+        self.parameters = list(self.module.parameters())
         if own is None:
             self.optimizer = make_optimizer(self.parameters, config)
         else:
             self.optimizer = own.make_optimizer(self.parameters)
+        n_drawn = _windows_drawn(train, config)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
             config.last_batch,
             np.random.default_rng(order_seed),
-            minimum_size=_minimum_batch(module, _windows_drawn(train, config), config.batch_size),
+            minimum_size=_minimum_batch(self.module, n_drawn, config.batch_size),
             windows_per_epoch=config.windows_per_epoch,
         )
+        n_batches = self.batches.n_batches
         # From here on, max_epochs is the number of epochs that the run has.
-        self.config = replace(config, max_epochs=count_epochs(config, self.batches.n_batches))
+        self.config = replace(config, max_epochs=count_epochs(config, n_batches))
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule: Schedule | FallingRates | OwnRates = Schedule(config, self.batches.n_batches)
-        if own is not None:
-            self.schedule = OwnRates(own.table, self.batches.n_batches)
-        self.average = None if config.ema_decay is None else WeightAverage(module, config.ema_decay)
-        self.best = BestEpoch(config, has_validation=validation is not None)
+        self.schedule: Schedule | FallingRates | OwnRates = (
+            Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
+        )
+        self.average = (
+            None if config.ema_decay is None else WeightAverage(self.module, config.ema_decay)
+        )
+        self.best = BestEpoch(config, has_validation=self.validation is not None)
         self.history = History()
-        self.refresh = refresh
+        self.refresh = job.refresh
         self.ranks = ranks
-        self.recorder = recorder
+        self.recorder = job.recorder
         self.n_steps = 0
         self.first_epoch = 0  # done before the history begins
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
+
+    def choose_steps(self, choice: EngineChoice, dropout_seed: int) -> None:
+        """Let the chosen engine take the steps; on a CPU both drop the same."""
+        if choice.name == "native":
+            self.take_steps_natively(dropout_seed)
+        elif self.device.type == "cpu":
+            self.draw_masks_as_natively(dropout_seed)
+
+    def result(
+        self, ended_by: str, choice: EngineChoice, error: Exception | None
+    ) -> TrainingResult:
+        """Return what has come of the run, the error of a callback with a note of it."""
+        if error is not None and self.best.epoch:
+            error.add_note(
+                f"training ended after epoch {len(self.history)}; the weights of epoch"
+                f" {self.best.epoch} are kept"
+            )
+        record = None
+        if self.recorder is not None:
+            record = self.recorder.finish(self.module, len(self.history))
+        best = self.best
+        return TrainingResult(self.history, best.epoch, best.score, ended_by, choice, record, error)
 
     def take_steps_natively(self, dropout_seed: int) -> None:
         """Let the native engine take the steps, a whole epoch at a time."""
@@ -655,17 +709,7 @@ def _is_finite(row: Mapping[str, Any]) -> bool:
 def steps_of_epoch(
     module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
 ) -> int:
-    """Return the optimizer steps of one epoch.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    train : TrainingData or StreamedData
-        The training windows.
-    config : TrainingConfig
-        How to train.
-    """
+    """Return the optimizer steps of one epoch."""
     n_drawn = _windows_drawn(train, config)
     minimum = _minimum_batch(module, n_drawn, config.batch_size)
     return count_batches(n_drawn, config.batch_size, config.last_batch, minimum)

@@ -1,15 +1,21 @@
-"""Check X, lengths, y and groups, and convert them to arrays of one shape."""
+"""Check X, lengths, y, groups and weights, and convert them to arrays of one shape."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
+from sensorseq.preprocessing.balance import KINDS, weights_of_counts
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.stored_windows import StoredSamples
-from sensorseq.windows import WindowSet
+from sensorseq.training.config import check_real
+from sensorseq.windows import PARTS, WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
 FEW_TIMESTEPS = 16
@@ -118,19 +124,7 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
 def check_channels(
     sequences: Sequences, n_channels: int, n_timesteps: int | None, name: str = "X"
 ) -> None:
-    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw.
-
-    Parameters
-    ----------
-    sequences : Sequences
-        What is to be predicted.
-    n_channels : int
-        Channels `fit` saw.
-    n_timesteps : int or None
-        Timesteps `fit` saw as its 2-D input; None when it saw 3-D input.
-    name : str
-        Name of the argument, for messages.
-    """
+    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw."""
     n, t, c = sequences.X.shape
     if c != n_channels and sequences.is_flat:
         single = (
@@ -398,5 +392,228 @@ def finite_and_padded(
             f"{name} holds {what} in window {row}, step {step}, channel {channel}"
             f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
             " fill the gaps before cutting windows."
+        )
+    return X
+
+
+def crop_starts(
+    lengths: NDArray[np.int64],
+    max_timesteps: int,
+    crop: str,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.int64]:
+    """Return the first step to keep of each window, shape (N,).
+
+    Windows of at most `max_timesteps` valid steps start at 0. ``"random"`` needs `rng`; without
+    it (prediction, validation) the centre is taken, so that results repeat.
+    """
+    spare = np.maximum(lengths - max_timesteps, 0)
+    if crop == "head":
+        return np.zeros_like(spare)
+    if crop == "tail":
+        return spare
+    if crop == "random" and rng is not None:
+        return rng.integers(0, spare, endpoint=True, dtype=np.int64)
+    return spare // 2
+
+
+def crop_windows(
+    X: NDArray[Any], lengths: NDArray[np.int64], max_timesteps: int | None, crop: str
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Keep at most `max_timesteps` valid steps of each window."""
+    if max_timesteps is None or X.shape[1] <= max_timesteps:
+        return X, lengths
+    starts = crop_starts(lengths, max_timesteps, crop)
+    steps = starts[:, None] + np.arange(max_timesteps)
+    return np.take_along_axis(X, steps[:, :, None], axis=1), np.minimum(lengths, max_timesteps)
+
+
+def crop_tensor(
+    X: Tensor,
+    lengths: Tensor | None,
+    max_timesteps: int,
+    rng: np.random.Generator | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Crop each window at a random place, at its centre without `rng`, on the device of `X`."""
+    n_windows, n_timesteps = X.shape[:2]
+    if n_timesteps <= max_timesteps:
+        return X, lengths
+    valid = np.full(n_windows, n_timesteps) if lengths is None else lengths.cpu().numpy()
+    starts = crop_starts(valid, max_timesteps, "random", rng)
+    return crop_tensor_at(X, lengths, max_timesteps, starts)
+
+
+def crop_tensor_at(
+    X: Tensor, lengths: Tensor | None, max_timesteps: int, starts: NDArray[np.int64]
+) -> tuple[Tensor, Tensor | None]:
+    """Crop each window of at least `max_timesteps` steps from its first step to keep."""
+    steps = torch.from_numpy(starts).to(X.device)[:, None]
+    steps = steps + torch.arange(max_timesteps, device=X.device)
+    cropped = torch.take_along_dim(X, steps[:, :, None], dim=1)
+    return cropped, None if lengths is None else lengths.clamp(max=max_timesteps)
+
+
+ClassWeight = str | Mapping[Any, float] | None
+
+
+def check_class_weight(class_weight: Any) -> None:
+    """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
+    if isinstance(class_weight, str):
+        check_choice("class_weight", class_weight, KINDS)
+    elif not (class_weight is None or isinstance(class_weight, Mapping)):
+        raise ArgumentError(
+            f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
+            " dictionary of labels and factors."
+        )
+
+
+def check_sample_weight(sample_weight: Any, n_windows: int) -> NDArray[np.float64] | None:
+    """Return the weight of each window as float64: finite, 0 or more, not all 0."""
+    array = check_per_window(sample_weight, n_windows, "sample_weight")
+    if array is None:
+        return None
+    try:
+        weight: NDArray[np.float64] = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sample_weight has type {array.dtype} and is not numeric; give recordings as groups=."
+        ) from error
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InputError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
+    if not weight.any():
+        raise InputError("sample_weight is zero for every window, so there is nothing to train on.")
+    return weight
+
+
+def window_weights(
+    class_index: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: ClassWeight,
+    sample_weight: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Return the factor on the loss of each window, scaled to mean one; None for no weights.
+
+    ``"balanced"`` and ``"effective_number"`` are those of `preprocessing.balance.class_weights`,
+    over the classes that are present.
+
+    Raises
+    ------
+    ArgumentError
+        If `class_weight` names a class that is not in `classes`, or a factor is negative.
+    InputError
+        If nothing but zero weights remains.
+    """
+    weight = raw_window_weights(class_index, classes, class_weight, sample_weight)
+    if weight is None:
+        return None
+    if not weight.any():
+        raise InputError("class_weight and sample_weight give every window a weight of zero.")
+    return mean_one(weight)
+
+
+def raw_window_weights(
+    class_index: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: ClassWeight,
+    sample_weight: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Return what `window_weights` does before it is scaled to mean one."""
+    if class_weight is None and sample_weight is None:
+        return None
+    weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
+    if class_weight is not None:
+        weight *= _class_weights(class_index, classes, class_weight)[class_index]
+    return weight
+
+
+def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights scaled to mean one: their unit does not matter."""
+    return np.asarray(weight / weight.mean())
+
+
+def _class_weights(
+    class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
+) -> NDArray[np.float64]:
+    if isinstance(class_weight, str):
+        return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
+    weights = np.ones(len(classes))
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            by_text = {str(name).lower(): name for name in known}
+            nearest = nearest_known(label, by_text)
+            hint = "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
+            raise ArgumentError(
+                f"class_weight has a factor for {label!r}, which is not a class.{hint}"
+                f" The classes of y are {known}."
+            )
+        weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
+    return weights
+
+
+def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
+    """Raise when a stored split puts windows of one group into more than one part.
+
+    Raises
+    ------
+    SplitError
+        Naming the first such group and its parts.
+    """
+    if groups is None:
+        return
+    parts_of: dict[Any, set[str]] = {}
+    for group, part in zip(groups.tolist(), split.tolist(), strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    torn = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
+    if torn:
+        group, parts = next(iter(torn.items()))
+        listed = " and ".join(part for part in PARTS if part in parts)
+        raise SplitError(
+            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
+            " would be inflated. Split by group, see"
+            " sensorseq.preprocessing.split.split_by_group."
+        )
+
+
+def crop_sequences(
+    sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
+) -> Sequences:
+    """Crop as `crop` says, unless the engine draws a new place in each epoch."""
+    if max_timesteps is None or (training and crop == "random"):
+        return sequences
+    X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)
+    return replace(sequences, X=X, lengths=lengths)
+
+
+def scale_sequences(
+    sequences: Sequences, scaler: Scaler | KeyedScaler | None, dtype: str
+) -> NDArray[Any]:
+    """Return scaled windows in the network's precision.
+
+    Raises
+    ------
+    InputError
+        If a value leaves the range of `dtype`, or the scaler goes by recording or group, and the
+        windows do not tell theirs.
+    """
+    X = sequences.X
+    lengths = None if sequences.are_full else sequences.lengths
+    if scaler is not None:
+        X = transform_by(
+            scaler,
+            X,
+            lengths,
+            recording_id=sequences.recording_id,
+            groups=sequences.groups,
+        )
+    with np.errstate(over="ignore"):  # reported below
+        X = X.astype(dtype, copy=False)
+    if not np.isfinite(X).all():
+        finite = np.isfinite(X).all(axis=(0, 1))
+        raise InputError(
+            f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}:"
+            " it is too far from the training windows."
         )
     return X

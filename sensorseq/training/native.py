@@ -22,9 +22,9 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
+from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
-from sensorseq.training.crop import crop_starts, crop_tensor_at
-from sensorseq.training.data import RESIDENT_BYTES, TrainingData
+from sensorseq.training.inputs import crop_starts, crop_tensor_at
 from sensorseq.training.optim import make_optimizer
 from sensorseq.training.stream import StreamedData
 
@@ -62,17 +62,6 @@ def native_engine_gap(
     """Return why the native engine cannot run this training, or None if it can.
 
     On a GPU it supports less: see `sensorseq.ops.choice.training_gap`.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Training settings.
-    num_layers : int
-        Of the network.
-    device_type : str
-        ``torch.device.type`` of where to train.
-    dtype : str
-        Of the parameters, ``"float32"`` and the like.
     """
     if device_type not in ("cpu", "cuda"):
         return f"it runs on CPU and CUDA, not on {device_type}"
@@ -134,15 +123,6 @@ class ModelWeights:
     """The weights of one model of a trainer, and the module that holds them outside of it.
 
     With a moving average these are the averages.
-
-    Parameters
-    ----------
-    module : LSTMLinear
-        Gives the first weights.
-    trainer : EpochTrainer
-        Made with the parameters of `module` for this model.
-    model : int
-        Its place in the trainer.
     """
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
@@ -215,13 +195,6 @@ class ModelWeights:
 class RandomCrops:
     """Where ``crop="random"`` begins in each window of each step.
 
-    Parameters
-    ----------
-    config : TrainingConfig
-        `crop` and `max_timesteps` are read.
-    train : TrainingData
-        The windows.
-
     Attributes
     ----------
     n_timesteps : int
@@ -251,20 +224,7 @@ class RandomCrops:
 def summarize_epochs(
     steps: StepStatistics, learning_rates: Sequence[Sequence[float]]
 ) -> list[dict[str, float]]:
-    """Return the columns of each model's history that its steps of one epoch give.
-
-    Parameters
-    ----------
-    steps : StepStatistics
-        Of M models.
-    learning_rates : sequence of M sequences of float
-        Of the steps of each model, which may be fewer than there are.
-
-    Returns
-    -------
-    list of M dict
-        `loss`, `accuracy`, `learning_rate`, `grad_norm`.
-    """
+    """Return the columns of each model's history that its steps of one epoch give."""
     n_windows = steps.n_windows.tolist()
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
@@ -336,39 +296,6 @@ class NativeEpochs:
         self._crops = RandomCrops(self._config, data)  # of these lengths
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
-    def train_epoch(
-        self,
-        batches: Sequence[NDArray[np.int64]],
-        learning_rates: Sequence[float],
-        crop_rng: np.random.Generator | None = None,
-        **options: Any,
-    ) -> tuple[dict[str, float], StepStatistics]:
-        """Take one step for each batch and put the weights into the module.
-
-        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
-        weights is a change to the training.
-
-        Parameters
-        ----------
-        batches : sequence of ndarray of int64
-            Rows of each step.
-        learning_rates : sequence of float
-            Of each step.
-        crop_rng : numpy.random.Generator, optional
-            Draws the places of ``crop="random"``.
-        **options
-            `detail_every`, `margins` and `on_call` of `EpochTrainer.run`.
-
-        Returns
-        -------
-        row : dict
-            Columns of the history: `loss`, `accuracy`, `learning_rate`, `grad_norm`.
-        statistics : StepStatistics
-            Of each step.
-        """
-        steps = self.take_steps(batches, learning_rates, crop_rng, **options)
-        return row_of([steps], learning_rates), steps
-
     def take_steps(
         self,
         batches: Sequence[NDArray[np.int64]],
@@ -377,9 +304,12 @@ class NativeEpochs:
         crop_starts: NDArray[np.int64] | None = None,
         **options: Any,
     ) -> StepStatistics:
-        """Do what `train_epoch` does with a part of an epoch; `row_of` makes the row of several.
+        """Take one step for each batch and put the weights into the module.
 
-        `crop_starts` is what `draw_crops` gave for these batches, where that was called.
+        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
+        weights is a change to the training. `batches` are the rows of each step; `crop_rng` draws
+        the places of ``crop="random"``, unless `crop_starts` is what `draw_crops` gave for them.
+        `options` are `detail_every`, `margins` and `on_call` of `EpochTrainer.run`.
         """
         self._weights.read_module()
         rows, offsets = pack_batches([batches])

@@ -1,45 +1,80 @@
 """The estimator's arguments: which are served, and the check of all of them before any work."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
 
-from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
+from sensorseq.ops.choice import choose_here
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
-from sensorseq.training.arguments import check_checkpoint, check_flag, check_integer, check_real
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
-from sensorseq.training.config import CLASSIFICATION, DTYPES, ENGINES, TrainingConfig
-from sensorseq.training.devices import check_device
-from sensorseq.training.initialise import check_scheme
-from sensorseq.training.weights import check_class_weight
-
-ARCHITECTURE = (
-    "hidden_size",
-    "num_layers",
-    "bidirectional",
-    "pooling",
-    "dropout",
-    "recurrent_dropout",
-    "head_norm",
+from sensorseq.training.config import (
+    CLASSIFICATION,
+    DTYPES,
+    ENGINES,
+    TrainingConfig,
+    check_checkpoint,
+    check_flag,
+    check_integer,
+    check_real,
 )
+from sensorseq.training.inputs import check_class_weight
+from sensorseq.training.network import check_scheme
+
+_NAME = re.compile(r"cpu|cuda(:\d+)?")
+
+
+def check_device(device: Any) -> str:
+    """Return the name if it is a valid device name, available or not."""
+    name = str(device) if isinstance(device, torch.device) else device
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    if isinstance(name, str) and name.lower().startswith("gpu"):
+        raise ArgumentError(f"device={name!r} is not known. Did you mean 'cuda', or 'auto'?")
+    return check_choice("device", name, ("auto", "cpu", "cuda", "cuda:0", "cuda:1"))
+
+
+def resolve_device(
+    device: Any, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
+) -> torch.device:
+    """Return the device for the argument `device`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not the name of a device.
+    EnvironmentProblemError
+        If this GPU is not available.
+    """
+    name = check_device(device)
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        gpu = torch.device("cuda")
+        choice = choose_here(gpu, dtype, hidden_size=hidden_size)
+        return gpu if choice.served_by == "native" else torch.device("cpu")
+    resolved = torch.device(name)
+    n_devices = torch.cuda.device_count()
+    if resolved.type == "cuda" and n_devices <= (resolved.index or 0):
+        raise EnvironmentProblemError(
+            f"device={name!r} is not available: torch {torch.__version__} sees {n_devices} CUDA"
+            " devices. Use device='auto' or 'cpu' (load(path, device='cpu') for a saved model),"
+            " or install a CUDA build of torch."
+        )
+    return resolved
 
 
 def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) -> TrainingConfig:
     """Return the training configuration that the estimator's arguments describe.
 
     `n_outputs` of it is a placeholder until the labels are known.
-
-    Parameters
-    ----------
-    parameters : mapping
-        The arguments of the estimator.
-    task : {"classification", "regression"}, default="classification"
-        What it predicts.
 
     Raises
     ------

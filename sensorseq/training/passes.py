@@ -10,16 +10,16 @@ import numpy as np
 from torch import nn
 
 from sensorseq.errors import ArgumentError
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import TrainingData
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import Run, engine_for
+from sensorseq.training.engine import TrainingJob, TrainingRun, engine_for
 from sensorseq.training.randomness import (
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.state import pack_state, unpack_state
 from sensorseq.training.stream import StreamedData
 
 _CARRIED = ("n_steps", "native", "optimizer", "average")
@@ -100,15 +100,10 @@ def train_pass(
         isolated_torch_rng(integer_seed(order_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        if refresh is not None and isinstance(train, TrainingData):  # will be written over
-            train = replace(train, X=train.X.clone())
-        make = refresh
-        again = None if make is None else lambda _: make(n_passes + 1)
-        run = Run(module, train, None, config, order_seed, crop_seed, again, ranks)
-        if choice.name == "native":
-            run.take_steps_natively(dropout_seed)
-        elif device.type == "cpu":
-            run.draw_masks_as_natively(dropout_seed)
+        again = None if refresh is None else lambda _: refresh(n_passes + 1)
+        job = TrainingJob(module, train, None, config, order_seed, refresh=again)
+        run = TrainingRun(job.with_own_windows(), order_seed, crop_seed, ranks)
+        run.choose_steps(choice, dropout_seed)
         try:
             _go_on(run, state)
             started = time.perf_counter()
@@ -140,7 +135,7 @@ def _check_goes_on(state: Mapping[str, Any], config: TrainingConfig, choice: Eng
             )
 
 
-def _describe(run: Run, config: TrainingConfig) -> dict[str, Any]:
+def _describe(run: TrainingRun, config: TrainingConfig) -> dict[str, Any]:
     """Return the run's state without what each pass redraws."""
     whole = run.state_dict()
     carried = {name: whole[name] for name in _CARRIED if name in whole}
@@ -150,7 +145,7 @@ def _describe(run: Run, config: TrainingConfig) -> dict[str, Any]:
     return {"arrays": {name: array.copy() for name, array in arrays.items()}, "plain": plain}
 
 
-def _go_on(run: Run, state: Mapping[str, Any]) -> None:
+def _go_on(run: TrainingRun, state: Mapping[str, Any]) -> None:
     if "plain" not in state:
         return
     fresh, carried = run.state_dict(), unpack_state(state["arrays"], state["plain"])

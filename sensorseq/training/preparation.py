@@ -25,9 +25,8 @@ from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.storage.stored_windows import StoredWindows, stored_windows
-from sensorseq.training.inputs import Sequences
-from sensorseq.training.parts import check_stored_split
-from sensorseq.training.stored import StoredPart, buffer_bytes
+from sensorseq.training.inputs import Sequences, check_stored_split
+from sensorseq.training.stream import StoredPart, buffer_bytes
 from sensorseq.windows import PARTS, WindowSet
 
 

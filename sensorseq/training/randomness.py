@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -67,11 +67,6 @@ def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[No
 class CounterDropout:
     """Dropout with the native engine's masks, so that both engines take one trajectory.
 
-    Parameters
-    ----------
-    seed : int
-        Of the masks.
-
     Attributes
     ----------
     step : int
@@ -105,3 +100,18 @@ def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's own generators that a run on `device` draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Undo `rng_state`."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
-from sensorseq.training.autograd_details import AutogradDetails
+from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.crop import crop_tensor
-from sensorseq.training.data import TrainingData
+from sensorseq.training.details import AutogradDetails, StepDetails
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.step_details import StepDetails
 from sensorseq.training.stopping import Weights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
 if TYPE_CHECKING:
-    from sensorseq.training.engine import Run
+    from sensorseq.training.engine import TrainingRun
 
 # Steps from one detail to the next, at least: where the windows are many an epoch has many steps,
 # and what is noted must stay a small share of its time; where they are few, of the absolute time.
@@ -115,16 +113,8 @@ class Recorder:
         self._keeps_snapshots = keeps_snapshots
 
     @_timed
-    def begin(self, run: "Run", *, is_alone: bool) -> None:
-        """Choose what to follow of a run that is about to begin.
-
-        Parameters
-        ----------
-        run : Run
-            The run.
-        is_alone : bool
-            Whether no other run is trained with it.
-        """
+    def begin(self, run: "TrainingRun", *, is_alone: bool) -> None:
+        """Choose what to follow of a run that is about to begin."""
         config, train = run.config, run.train
         self._is_alone = is_alone
         self._objective = run.objective
@@ -234,23 +224,7 @@ class Recorder:
         model: int = 0,
         first_step: int = 0,
     ) -> None:
-        """Take in the steps of native calls.
-
-        Parameters
-        ----------
-        data : TrainingData
-            Windows the rows are of.
-        batches : sequence of ndarray
-            Rows of each step.
-        rates : sequence of float
-            Learning rate of each step.
-        statistics : sequence of StepStatistics
-            Of each call; one may have further steps that other models took.
-        model : int, default=0
-            Whose.
-        first_step : int, default=0
-            Steps that were taken before.
-        """
+        """Take in the steps of native calls."""
         values = np.concatenate([part.values[model].numpy() for part in statistics])
         values = values[: len(batches)]
         taken = np.arange(first_step, first_step + len(batches))
@@ -366,7 +340,7 @@ class Recorder:
             getattr(done, name).extend(parts)
         self._now = self._new_epoch()
 
-    def keep_snapshot(self, run: "Run") -> None:
+    def keep_snapshot(self, run: "TrainingRun") -> None:
         """Keep the state of a run alone before its first step, and after every so many epochs."""
         n_epochs = len(run.history)
         if not self._is_alone or not self._keeps_snapshots or n_epochs % self._snapshot_every:
@@ -374,7 +348,7 @@ class Recorder:
         self._keep_snapshot(run, n_epochs)
 
     @_timed
-    def _keep_snapshot(self, run: "Run", n_epochs: int) -> None:
+    def _keep_snapshot(self, run: "TrainingRun", n_epochs: int) -> None:
         snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
         (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
@@ -575,14 +549,6 @@ def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray
 
 def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any]:
     return np.stack(rows) if rows else np.zeros((n_epochs, 0), dtype)
-
-
-def centre_windows(data: TrainingData, config: Any) -> TrainingData:
-    """Crop as validation windows are where the steps are taken on random crops."""
-    if config.crop != "random" or config.max_timesteps is None:
-        return data
-    X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)
-    return TrainingData(X, lengths, data.target)
 
 
 def _copied(state: Any) -> Any:

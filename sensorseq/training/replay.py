@@ -11,13 +11,12 @@ from torch import nn
 
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import Schedule
-from sensorseq.training.own_optimizer import OwnOptimizer, OwnRates, load_exactly
+from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, load_exactly
 from sensorseq.training.recorder import Recorder
 from sensorseq.training_record import Snapshot
 
 if TYPE_CHECKING:
-    from sensorseq.training.engine import Run
+    from sensorseq.training.engine import TrainingRun
 
 DECAY_END = 0.01  # of the rate, at the end of its decay
 
@@ -26,15 +25,6 @@ class FallingRates:
     """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %.
 
     Takes the place of `Schedule` in a run.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        Of the run, in the state it had at the snapshot.
-    first_step : int
-        Steps the run had taken.
-    n_steps : int
-        Steps of the decay.
     """
 
     def __init__(self, schedule: Schedule, first_step: int, n_steps: int) -> None:
@@ -87,7 +77,7 @@ class Start:
         """Put the weights into a module, before a trainer takes them over."""
         module.load_state_dict(self.snapshot.state["module"])
 
-    def load_run(self, run: "Run") -> None:
+    def load_run(self, run: "TrainingRun") -> None:
         """Put everything else but the optimizer into a run that is about to begin."""
         state, n_steps = self.snapshot.state, self.snapshot.step
         run.n_steps = n_steps
@@ -102,7 +92,7 @@ class Start:
         run.best.load_reference(state["best"])
         run.first_epoch = self.snapshot.epoch
 
-    def load_optimizer(self, run: "Run") -> None:
+    def load_optimizer(self, run: "TrainingRun") -> None:
         """Put the optimizer's state into a run alone."""
         if run.native is not None:
             self.load_model(run.native.trainer, 0)

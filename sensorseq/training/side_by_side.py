@@ -2,39 +2,36 @@
 
 Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
 native call, and so is their validation on the same windows. What an epoch means to a run (its
-order, rates, best weights, early stopping) is the run's own business, see `engine.Run`.
+order, rates, best weights, early stopping) is the run's own business, see `engine.TrainingRun`.
 """
 
 import math
 import sys
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from joblib.parallel import get_active_backend  # type: ignore[import-untyped]
+from torch import Tensor
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
+from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.callbacks import Watchers
-from sensorseq.training.config import EngineChoice, TrainingConfig
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.config import EngineChoice
 from sensorseq.training.engine import (
-    Run,
+    TrainingJob,
     TrainingResult,
+    TrainingRun,
     engine_for,
     is_second_interrupt,
-    keep_result,
-    train_network,
 )
-from sensorseq.training.evaluation import evaluate_models, judge
-from sensorseq.training.models_forward import forward_models, name_weights
+from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
+from sensorseq.training.losses import Objective
 from sensorseq.training.native import (
     ModelWeights,
     RandomCrops,
@@ -42,59 +39,13 @@ from sensorseq.training.native import (
     network_of,
     summarize_epochs,
 )
-from sensorseq.training.objective import Objective
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start
 from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
 STACKED_BYTES = 4 * 1024**2  # of validation windows that each model of a call gets by itself
 STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """What one call of `train_network` gets.
-
-    Parameters
-    ----------
-    module, train, validation, config, seed, callbacks, engine, refresh
-        As there. Runs on the same windows take them once when `train` and `validation` hold the
-        same tensors, and nothing refreshes them.
-    recorder, start : Recorder, Start, optional
-        As there.
-    options : dict
-        Further arguments of it. A job that has any is trained alone.
-    """
-
-    module: nn.Module
-    train: TrainingData | StreamedData
-    validation: TrainingData | StreamedData | None
-    config: TrainingConfig
-    seed: np.random.SeedSequence
-    callbacks: Sequence[Any] = ()
-    engine: str = "auto"
-    refresh: Callable[[int], NDArray[Any]] | None = None
-    recorder: Recorder | None = None
-    start: Start | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def run(self) -> TrainingResult:
-        """Train alone."""
-        return train_network(
-            self.module,
-            self.train,
-            self.validation,
-            self.config,
-            seed=self.seed,
-            callbacks=self.callbacks,
-            engine=self.engine,
-            refresh=self.refresh,
-            recorder=self.recorder,
-            start=self.start,
-            **self.options,
-        )
 
 
 @dataclass
@@ -104,7 +55,7 @@ class _Member:
     place: int  # among the jobs
     job: TrainingJob
     module: LSTMLinear
-    run: Run
+    run: TrainingRun
     choice: EngineChoice
     dropout_seed: int
     crops: RandomCrops
@@ -189,7 +140,8 @@ def train_side_by_side(
     jobs : sequence of TrainingJob
         In any mixture.
     return_errors : bool, default=False
-        Give an error that ends one job in the place of its result, and go on with the others.
+        Give an error that ends one job in the place of its result, and go on with the others. What
+        a callback raised is in the result, as `TrainingJob.run` has it.
     on_end : callable, optional
         Called with the place of each job that has ended.
     are_one : bool, default=False
@@ -249,43 +201,34 @@ def train_side_by_side(
             break
         result = attempt(place, jobs[place].run)
         if result is not None:
+            if result.error is not None and not return_errors:
+                raise result.error
             end(place, result)
     return results
 
 
-_meeting = threading.local()  # of this thread: what trains the jobs of several fits at once
-
-
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    """Train the jobs of one fit: here, or with those of other fits in a `meeting_at`.
+    """Train the jobs of one fit: here, or with those of other fits.
 
-    Jobs that had not begun when an interrupt ended the others get no result.
+    A joblib backend that has a method `train_jobs`, like that of
+    `sensorseq.model_selection.side_by_side`, trains the networks of all fits that it runs. Jobs
+    that had not begun when an interrupt ended the others get no result.
 
     Raises
     ------
     ArgumentError, CheckpointError
         As in `train_network`.
+    Exception
+        What a callback raised, unless there is one job: then it is in the result.
     """
-    meet = getattr(_meeting, "meet", None)
-    if meet is not None:
-        results: list[TrainingResult] = meet(jobs)
-        return results
+    backend, _ = get_active_backend()
+    if hasattr(backend, "train_jobs"):
+        results: list[TrainingResult] | None = backend.train_jobs(jobs)
+        if results is not None:
+            return results
     if len(jobs) == 1:
         return [jobs[0].run()]
     return [result for result in train_side_by_side(jobs, are_one=True) if result is not None]
-
-
-@contextmanager
-def meeting_at(
-    meet: Callable[[Sequence[TrainingJob]], list[TrainingResult]] | None,
-) -> Iterator[None]:
-    """Let `meet` train the jobs of the fits of this thread in a block."""
-    before = getattr(_meeting, "meet", None)
-    _meeting.meet = meet
-    try:
-        yield
-    finally:
-        _meeting.meet = before
 
 
 def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
@@ -344,24 +287,17 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
-    if module.inference_precision != "float32" or job.options:
+    if module.inference_precision != "float32":
+        return None
+    if job.checkpoint is not None or job.own is not None:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)
     if job.start is not None:
         job.start.load_module(module)
     train = move(job.train)
     validation = None if job.validation is None else move(job.validation)
-    run = Run(
-        module,
-        train,
-        validation,
-        job.config,
-        order_seed,
-        crop_seed,
-        job.refresh,
-        None,
-        job.recorder,
-    )
+    moved_job = replace(job, train=train, validation=validation)
+    run = TrainingRun(moved_job, order_seed, crop_seed)
     if job.start is not None:
         job.start.load_run(run)
     if job.recorder is not None:
@@ -403,17 +339,7 @@ def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
 
 
 class _Group:
-    """Runs that are the models of one trainer.
-
-    Parameters
-    ----------
-    members : list of _Member
-        Of one kind.
-    return_errors : bool
-        Whether an error in a run ends that run alone.
-    end : callable
-        Called with the place of a run that ended, and its result or error.
-    """
+    """Runs that are the models of one trainer."""
 
     def __init__(
         self, members: list[_Member], return_errors: bool, end: Callable[[int, Any], None]
@@ -638,33 +564,14 @@ class _Group:
         run.restore_best()
         member.module.eval()
         member.notify("on_fit_end", run.history)
-        best = run.best
-        record = None
-        if run.recorder is not None:
-            record = run.recorder.finish(member.module, len(run.history))
-        result = TrainingResult(
-            run.history, best.epoch, best.score, ended_by, member.choice, record
-        )
-        error = member.watchers.error
-        if error is not None:
-            keep_result(error, result)
-            if not self._return_errors:
-                raise error
-        self._end(member.place, result if error is None else error)
+        result = run.result(ended_by, member.choice, member.watchers.error)
+        if result.error is not None and not self._return_errors:
+            raise result.error
+        self._end(member.place, result)
 
 
 class _Evaluation:
-    """Evaluation of some models of a trainer in one forward pass.
-
-    Parameters
-    ----------
-    trainer : EpochTrainer
-        Holds the weights.
-    parts : dict of int to TrainingData
-        Windows of each of the models, by its place: the same, or such that they can be stacked.
-    objective : Objective
-        How all of them are judged.
-    """
+    """Evaluation of some models of a trainer in one forward pass."""
 
     def __init__(
         self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], objective: Objective

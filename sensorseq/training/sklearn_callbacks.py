@@ -77,11 +77,11 @@ class FitTasks(Callback):
         self._root: Any = None
         self._epoch: Any = None
 
-    @property
-    def are_watched(self) -> bool:
-        """Whether there is a callback, or a meta-estimator that may have one."""
+    @classmethod
+    def of_watched(cls, estimator: Any, *given: Any) -> "FitTasks | None":
+        """Return the tasks if there is a callback, or a meta-estimator that may have one."""
         watched = ("_skl_callbacks", "_parent_callback_ctx")
-        return any(hasattr(self._estimator, name) for name in watched)
+        return cls(estimator, *given) if any(hasattr(estimator, w) for w in watched) else None
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Open the root task."""

@@ -20,7 +20,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import base
 from sensorseq.nn import LSTMLinear
 from sensorseq.storage.prepared import write_windows
-from sensorseq.training.stored import BUFFER_VARIABLE
+from sensorseq.training.stream import BUFFER_VARIABLE
 
 NAMES = [
     "channels_vary",

@@ -29,11 +29,10 @@ from sensorseq.errors import (
     InputError,
     ModelFileError,
 )
-from sensorseq.estimator import base
 from sensorseq.preprocessing.balance import class_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
-from sensorseq.training.parts import split_windows
+from sensorseq.training.data import FitData
 
 
 def small(**arguments):
@@ -299,12 +298,14 @@ def test_groups_are_never_on_both_sides(monkeypatch):
         own = part.sequences.X.reshape(len(part.sequences), -1)
         return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
-    def spy(windows, *arguments):
-        parts = split_windows(windows, *arguments)
-        seen.append([set(groups[rows_of(part, windows)]) for part in parts])
+    split = FitData.split
+
+    def spy(data, *arguments):
+        parts = split(data, *arguments)
+        seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
         return parts
 
-    monkeypatch.setattr(base, "split_windows", spy)
+    monkeypatch.setattr(FitData, "split", spy)
     for seed in range(5):
         small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
     assert len(seen) == 5

@@ -12,7 +12,7 @@ from sensorseq.errors import InputError, ModelFileError
 from sensorseq.evaluation import calibration_error
 from sensorseq.storage import model_file
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.training.calibration import fit_temperature, softmax
+from sensorseq.training.probabilities import fit_temperature, softmax
 
 
 def small(**arguments):

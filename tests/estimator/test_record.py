@@ -14,7 +14,7 @@ from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training.recorder import without_recording
-from sensorseq.training.stored import BUFFER_VARIABLE
+from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 
 RNG = np.random.default_rng(0)

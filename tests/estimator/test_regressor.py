@@ -11,8 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.training import TrainingConfig
-from sensorseq.training.losses import make_loss
-from sensorseq.training.objective import Objective
+from sensorseq.training.losses import Objective, make_loss
 
 
 def small(**arguments):

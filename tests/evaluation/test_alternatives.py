@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.evaluation.alternatives import Alternative, try_boosting
+from sensorseq.evaluation.baselines import Alternative, try_boosting
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.windows import WindowSet
 

@@ -14,7 +14,7 @@ from sensorseq.evaluation.metrics import (
     score_predictions,
     scores_of,
 )
-from sensorseq.evaluation.resampling import resampling_weights
+from sensorseq.evaluation.scoring import resampling_weights
 
 
 def one_hot(predicted, classes):

@@ -20,10 +20,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
 from sensorseq.errors import ArgumentError, DivergedError, InputError, LeakWarning
-from sensorseq.estimator import base
 from sensorseq.model_selection import SequenceSearchCV, cross_validate, rounds, side_by_side
 from sensorseq.preprocessing.splitters import GroupBalancedKFold
 from sensorseq.storage.prepared import write_windows
+from sensorseq.training.data import FitData
 
 X, Y = tones(48, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 GROUPS = np.arange(len(X)) // 3
@@ -155,18 +155,18 @@ def test_lengths_reach_fits_and_scores():
 
 def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     seen = []
-    original = base.split_windows
+    original = FitData.split
 
-    def watch(windows, *rest):
-        train, validation = original(windows, *rest)
+    def watch(data, *rest):
+        train, validation = original(data, *rest)
         groups = [np.unique(_groups_of(part.sequences.X)) for part in (train, validation)]
-        seen.append((np.unique(windows.groups), *groups))
+        seen.append((np.unique(data.windows.groups), *groups))
         return train, validation
 
     def _groups_of(windows):
         return [int(np.flatnonzero((window == X).all(axis=(1, 2)))[0]) // 3 for window in windows]
 
-    monkeypatch.setattr(base, "split_windows", watch)
+    monkeypatch.setattr(FitData, "split", watch)
     search = SequenceSearchCV(small(), GRIDS["rates"], refit=False).fit(X, Y, groups=GROUPS)
     assert search.n_splits_ == 5
     assert len(seen) == 10

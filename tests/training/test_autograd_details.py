@@ -10,9 +10,8 @@ from torch import nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, slot_bounds
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.autograd_details import NAMES, AutogradDetails
-from sensorseq.training.engine import Run
-from sensorseq.training.layers import draw_masks, pool_top, run_layers
+from sensorseq.training.details import NAMES, AutogradDetails, draw_masks, pool_top, run_layers
+from sensorseq.training.engine import TrainingJob, TrainingRun
 from sensorseq.training.optim import l1_penalty
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 43, 9, 2, 3
@@ -39,7 +38,7 @@ OPTIONS = {
 }
 
 
-class DetailedRun(Run):
+class DetailedRun(TrainingRun):
     """A run by autograd that measures every step."""
 
     def take_details(self):
@@ -91,22 +90,23 @@ def make_config(**options):
 
 
 def make_run(kind, network, data, **options):
-    seeds = np.random.SeedSequence(7).spawn(2)
-    run = kind(make_module(**network), data, None, make_config(monitor="loss", **options), *seeds)
-    return run
+    order_seed, crop_seed = np.random.SeedSequence(7).spawn(2)
+    config = make_config(monitor="loss", **options)
+    job = TrainingJob(make_module(**network), data, None, config, order_seed)
+    return kind(job, order_seed, crop_seed)
 
 
 def assert_same_details(network, data, **options):
     ours = make_run(DetailedRun, network, data, **options)
     ours.draw_masks_as_natively(11)
     ours.take_details()
-    theirs = make_run(Run, network, data, **options)
+    theirs = make_run(TrainingRun, network, data, **options)
     theirs.take_steps_natively(11)
     columns = [STATISTIC_COLUMNS.index(name) for name in NAMES]
     wanted = []
     for _ in range(3):
         ours.train_epoch()
-        steps = theirs.native.train_epoch(*theirs.draw_epoch(), theirs.crop_rng, detail_every=1)[1]
+        steps = theirs.native.take_steps(*theirs.draw_epoch(), theirs.crop_rng, detail_every=1)
         wanted.append(steps.values[0][:, columns])
     wanted = torch.cat(wanted)
     found = torch.stack(ours.numbers)
@@ -167,7 +167,7 @@ def test_other_modules_have_the_noise_of_their_own_gradients():
 def test_a_measured_step_has_the_bits_of_a_plain_one(network):
     # without the native engine's masks, so that torch's generator draws them
     results = []
-    for kind in (Run, DetailedRun):
+    for kind in (TrainingRun, DetailedRun):
         torch.manual_seed(0)
         run = make_run(kind, network, make_data(), l1=0.01, last_batch="drop")
         if kind is DetailedRun:

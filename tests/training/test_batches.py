@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.training.batches import BatchSampler
-from sensorseq.training.crop import crop_starts, crop_tensor, crop_windows
+from sensorseq.training.inputs import crop_starts, crop_tensor, crop_windows
 
 
 def draw(class_index, batch_size, sampler="shuffle", last_batch="keep", seed=0, **arguments):

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
-from sensorseq.training.calibration import fit_temperature, probability_spread, softmax
+from sensorseq.training.probabilities import fit_temperature, probability_spread, softmax
 
 
 def draw(n, temperature, k=4, seed=0, scale=2.0):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sensorseq.ops.choice import CAPABILITY, choose
-from sensorseq.training import devices
+from sensorseq.training import parameters
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_auto_is_a_gpu_only_where_a_kernel_serves_it(
     def choose_here(device, dtype, **of_call):
         return choose(device.type, dtype, capability=capability, is_built=True, **of_call)
 
-    monkeypatch.setattr(devices, "choose_here", choose_here)
+    monkeypatch.setattr(parameters, "choose_here", choose_here)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    found = devices.resolve_device("auto", hidden_size=hidden_size, dtype=dtype)
+    found = parameters.resolve_device("auto", hidden_size=hidden_size, dtype=dtype)
     assert found.type == chosen

@@ -11,7 +11,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
 from sensorseq.training.engine import evaluate
-from sensorseq.training.objective import Objective
+from sensorseq.training.losses import Objective
 
 RNG = np.random.default_rng(0)
 CLASS_INDEX = torch.arange(24) % 3

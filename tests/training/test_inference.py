@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.inference import EVALUATION_BATCH, predict_outputs
+from sensorseq.training.evaluation import EVALUATION_BATCH, predict_outputs
 
 
 def make_module(**arguments):

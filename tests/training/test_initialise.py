@@ -3,7 +3,7 @@ import torch
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.initialise import initialise_weights
+from sensorseq.training.network import initialise_weights
 
 
 def initialised(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1.0, seed=0):

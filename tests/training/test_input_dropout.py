@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMRegressor
-from sensorseq.training.input_dropout import InputDropout, drop_inputs
-from sensorseq.training.stored import Change
+from sensorseq.training.augment import InputDropout, drop_inputs
+from sensorseq.training.stream import Change
 
 
 def small(**arguments):

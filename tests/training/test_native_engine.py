@@ -193,10 +193,10 @@ def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_d
     # not with an average: the module then holds the average, which is no starting point
     module = make_module()
     native = NativeEpochs(module, make_data(), make_config(ema_decay=ema_decay), seed=0)
-    native.train_epoch([np.arange(5)], [0.01])
+    native.take_steps([np.arange(5)], [0.01])
     with torch.no_grad():
         module.linear.bias.fill_(100.0)
-    native.train_epoch([np.arange(5)], [0.01])
+    native.take_steps([np.arange(5)], [0.01])
     kept = native.trainer.parameters[0, -1] > 50
     assert kept == (ema_decay is None)
 

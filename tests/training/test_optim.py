@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from sensorseq.errors import ArgumentError
-from sensorseq.training.average import WeightAverage
 from sensorseq.training.config import TrainingConfig, count_epochs
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.stopping import WeightAverage
 
 
 def rates(n_steps, steps_per_epoch, **arguments):

@@ -10,8 +10,9 @@ from fits import without_time
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training.engine import TrainingJob
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
 
 ALONE = ("snapshots", "details", "detail_steps", "tensor_grad_norms", "time_profile", "hidden_norm")

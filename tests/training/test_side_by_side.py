@@ -13,8 +13,8 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.callbacks import HOOKS
-from sensorseq.training.engine import result_kept_by
-from sensorseq.training.side_by_side import TrainingJob, train_side_by_side
+from sensorseq.training.engine import TrainingJob
+from sensorseq.training.side_by_side import train_side_by_side
 
 N_TIMESTEPS, N_CHANNELS, N_CLASSES = 9, 2, 3
 
@@ -52,7 +52,7 @@ def make_job(
     config = TrainingConfig(N_CLASSES, **chosen)
     data = make_data() if data is None else data
     return TrainingJob(
-        module, data, validation, config, np.random.SeedSequence(seed + 100), callbacks
+        module, data, validation, config, np.random.SeedSequence(seed + 100), callbacks=callbacks
     )
 
 
@@ -389,7 +389,7 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
     other = copy_of(jobs[1])
     results = train_side_by_side(jobs, return_errors=True, on_end=ended.append)
     assert sorted(ended) == [0, 1, 2]
-    assert str(results[0]) == "of its own"
+    assert str(results[0].error) == "of its own"
     assert isinstance(results[2], ArgumentError)
     assert_same(jobs[1], results[1], other, train_alone(other))
     with pytest.raises(ValueError, match="of its own"):
@@ -417,13 +417,14 @@ def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     failing, alone = Failing(), Failing()
     jobs = [make_job(0, data, None, callbacks=(failing,)), make_job(1, data, None)]
     other = replace(copy_of(jobs[0]), callbacks=(alone,))
+    raising = replace(copy_of(jobs[0]), callbacks=(Failing(),))
     results = train_side_by_side(jobs, return_errors=True)
-    with pytest.raises(ValueError, match="of its own") as raised:
-        train_alone(other)
-    assert str(results[0]) == "of its own"
+    wanted = other.run()
+    with pytest.raises(ValueError, match="of its own"):
+        train_alone(raising)
+    assert str(results[0].error) == "of its own"
     assert failing.n_ended == alone.n_ended == 1
-    kept, wanted = result_kept_by(results[0]), result_kept_by(raised.value)
-    assert_same(jobs[0], kept, other, wanted)
+    assert_same(jobs[0], results[0], other, wanted)
     assert len(results[1].history) == jobs[1].config.max_epochs
 
 

@@ -14,9 +14,9 @@ from torch import nn
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTM, LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.objective import Objective
+from sensorseq.training.details import StepDetails, _split
+from sensorseq.training.losses import Objective
 from sensorseq.training.randomness import CounterDropout
-from sensorseq.training.step_details import StepDetails, _split
 from sensorseq.training_record import DETAIL_NAMES, TrainingRecord
 
 N, T, C, H, K = 7, 37, 2, 5, 3

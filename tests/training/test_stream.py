@@ -21,11 +21,9 @@ from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.storage import _hdf5
 from sensorseq.storage.prepared import PreparedFile, write_windows
 from sensorseq.storage.stored_windows import stored_windows
-from sensorseq.training.data import TrainingData
-from sensorseq.training.engine import Run
-from sensorseq.training.read_ahead import read_ahead
-from sensorseq.training.stored import BUFFER_VARIABLE
-from sensorseq.training.stream import StreamedData, StreamedSampler
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.engine import TrainingRun
+from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
@@ -386,7 +384,7 @@ def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
     if engine == "native":
         monkeypatch.setattr("sensorseq.training.native.NativeEpochs.take_steps", interrupt)
     else:
-        monkeypatch.setattr(Run, "_train_step", interrupt)
+        monkeypatch.setattr(TrainingRun, "_train_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make(engine=engine).fit(path)
     assert seen == [(1, 1)]

@@ -25,9 +25,8 @@ from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
-from sensorseq.training.arguments import check_integer, check_real
-from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import TrainingData
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.config import TrainingConfig, check_integer, check_real
 from sensorseq.training.inputs import check_groups, from_one_hot, read_sequences
 from sensorseq.training.randomness import integer_seed
 

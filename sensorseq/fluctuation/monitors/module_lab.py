@@ -22,7 +22,7 @@ from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPar
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
-from sensorseq.training.own_optimizer import OwnOptimizer
+from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm

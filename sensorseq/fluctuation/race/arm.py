@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
+from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import TrainingData
 from sensorseq.training.engine import TrainingResult
-from sensorseq.training.inference import predict_outputs
-from sensorseq.training.recorder import centre_windows
+from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]

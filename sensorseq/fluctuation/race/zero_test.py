@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sensorseq.fluctuation.causes.cause import NotTested, Trial
 from sensorseq.fluctuation.race.arm import Findings, Floats, Lab, LabWindows
 from sensorseq.fluctuation.statistics.run import plural
-from sensorseq.training.data import EVALUATION_BATCH, TrainingData
+from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 
 CAUSE = "evaluation_not_deterministic"
