@@ -228,27 +228,51 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(f"{key[0]:16} {key[1]:12} {key[2]:5.0%}  {len(own):5}  {text}")
 
 
-def page_table(rows: list[dict[str, Any]]) -> str:
-    """Return the table of docs/label_errors.md: means over seeds, in percent."""
+def page_tables(rows: list[dict[str, Any]]) -> str:
+    """Return the tables of docs/label_errors.md: means over seeds, and over sets, in percent."""
+    of_sets = [
+        (f"{name} | {kind}", [row for row in rows if is_of(row, kind, 0.1) and row["set"] == name])
+        for name in SETS
+        for kind in KINDS
+    ]
+    every = [
+        name
+        for name in SETS
+        if all(
+            any(is_of(r, "random", share) and r["set"] == name for r in rows) for share in SHARES
+        )
+    ]
+    of_shares = [
+        (f"{share:.0%} | {kind}", [r for r in rows if is_of(r, kind, share) and r["set"] in every])
+        for share in sorted(SHARES)
+        for kind in KINDS
+    ]
+    return "\n\n".join(
+        (table_of("set", of_sets), f"Means over {', '.join(every)}:", table_of("wrong", of_shares))
+    )
+
+
+def is_of(row: dict[str, Any], kind: str, share: float) -> bool:
+    """Tell whether errors of a kind and a share were planted in a row."""
+    return (row["kind"], row["share"]) == (kind, share)
+
+
+def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
+    """Return a table of Markdown."""
     lines = [
-        "| set | errors | seeds | ours | ours, without the recordings' labels"
+        f"| {first} | errors | rows | ours | ours, without the recordings' labels"
         " | cleanlab, our probabilities | cleanlab, boosting | cleanlab, ridge |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in SETS:
-        for kind in KINDS:
-            own = [
-                r["precision"]
-                for r in rows
-                if (r["set"], r["kind"], r["share"]) == (name, kind, 0.1)
-            ]
-            if not own:
-                continue
-            cells = [f"{100 * mean_of(own, n):.1f}" for n in ("ours", "ours, no groups' labels")]
-            for source in ("ours", "boosting", "ridge"):
-                of_scores = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
-                cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
-            lines.append(f"| {name} | {kind} | {len(own)} | {' | '.join(cells)} |")
+    for name, of_part in parts:
+        own = [row["precision"] for row in of_part]
+        if not own:
+            continue
+        cells = [f"{100 * mean_of(own, n):.1f}" for n in ("ours", "ours, no groups' labels")]
+        for source in ("ours", "boosting", "ridge"):
+            of_scores = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
+            cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
+        lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -303,7 +327,7 @@ def main() -> None:
         print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
     print_table(rows)
     if args.write:
-        print(page_table(rows))
+        print(page_tables(rows))
     write_results("labels", rows, partial=not args.write, every=SETS)
 
 
