@@ -1,4 +1,4 @@
-"""Speed compared with torch, alternating in one process, and with the processor's peak.
+"""Speed compared with torch, alternating in one process, with the processor's peak and with sgemm.
 
 Both sides use the same weights, inputs, dtype and threads, and their results are compared before
 they are timed.
@@ -33,6 +33,7 @@ KINDS = (
     "training, train_epoch",
 )
 _PEAK_TURNS = 20_000  # about a millisecond
+_SGEMM_SIZE = 512
 _TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
 
 Side = Callable[[int], Any]
@@ -295,25 +296,37 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
 
 
 def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
-    """Time a case, and in the same rounds the multiply-add peak of torch's threads.
+    """Time a case, and in the same rounds two limits on torch's threads.
+
+    The peak is that of multiply-adds in registers; sgemm is torch's product of two float32 matrices
+    of 512 x 512, the most that can be hoped for from a product that reads memory.
 
     Returns
     -------
     dict
-        `summarize`'s entries; `theirs_gflops`, `ours_gflops` and `peak_gflops`; `theirs_of_peak`
-        and `ours_of_peak`, as fractions.
+        `summarize`'s entries; `theirs_gflops`, `ours_gflops`, `peak_gflops` and `sgemm_gflops`;
+        `theirs_of_peak`, `ours_of_peak`, `theirs_of_sgemm` and `ours_of_sgemm`, as fractions.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
-    of_peak = multiply_add(_PEAK_TURNS, threads)
-    theirs, ours, peak = alternate(
-        case.theirs, case.ours, lambda n: multiply_add(n * _PEAK_TURNS, threads), rounds=rounds
+    factor = torch.ones(_SGEMM_SIZE, _SGEMM_SIZE)
+    product = torch.empty_like(factor)
+    theirs, ours, peak, sgemm = alternate(
+        case.theirs,
+        case.ours,
+        lambda n: multiply_add(n * _PEAK_TURNS, threads),
+        _repeated(lambda: torch.mm(factor, factor, out=product), grad=False),
+        rounds=rounds,
     )
     row = summarize(theirs, ours)
-    row["peak_gflops"] = 1e-9 * of_peak / float(np.median(peak))
+    limits = {"peak": (multiply_add(_PEAK_TURNS, threads), peak)}
+    limits["sgemm"] = (2.0 * _SGEMM_SIZE**3, sgemm)
+    for limit, (flops, times) in limits.items():
+        row[f"{limit}_gflops"] = 1e-9 * flops / float(np.median(times))
     for name in ("theirs", "ours"):
         row[f"{name}_gflops"] = 1e-6 * case.flops / row[f"{name}_ms"]
-        row[f"{name}_of_peak"] = row[f"{name}_gflops"] / row["peak_gflops"]
+        for limit in limits:
+            row[f"{name}_of_{limit}"] = row[f"{name}_gflops"] / row[f"{limit}_gflops"]
     return row
 
 
@@ -378,10 +391,11 @@ def format_row(row: dict[str, Any]) -> str:
     return (
         f"{row['what']:28}  {Shape(*row['shape'])!s:13}  {row['theirs_ms']:8.3f}"
         f"  {row['ours_ms']:8.3f}  {row['ratio']:5.2f}x {spread:14} {row['ours_of_peak']:5.0%}"
+        f" {row['ours_of_sgemm']:5.0%}"
     )
 
 
-HEADER = f"{'':28}  {'NxTxCxH':13}  torch ms   ours ms  ratio  [spread]        peak"
+HEADER = f"{'':28}  {'NxTxCxH':13}  torch ms   ours ms  ratio  [spread]        peak sgemm"
 
 
 def format_short(result: dict[str, Any]) -> str:
@@ -398,7 +412,8 @@ def format_short(result: dict[str, Any]) -> str:
             *(format_row(row) for row in rows),
             "",
             "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
-            "brackets show the 10th and 90th percentiles. peak: sensorseq's share of the peak.",
+            "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's share of the",
+            "multiply-add peak and of what torch's product of two matrices reaches.",
             "train_epoch is the engine fit uses; its time includes the optimizer's step.",
         )
     )

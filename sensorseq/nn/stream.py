@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.ops.choice import CPU_DTYPES
+from sensorseq.ops.lstm_linear import refuse_forward_mode
 from sensorseq.ops.stream import lstm_linear_stream, lstm_pack, lstm_stream
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ class Stream:
         ------
         InputError
             If the shape, dtype or device of `x` is wrong. The state is then unchanged.
+        ArgumentError
+            If `x` carries a forward-mode derivative.
         """
+        refuse_forward_mode([x])
         sequence = x
         try:
             for layer in self._lower:

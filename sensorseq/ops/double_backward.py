@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorseq.ops import reference
+from sensorseq.ops import _extension, reference
+from sensorseq.ops.eager import differentiable
+
+_extension.load()
 
 
 def _setup_lstm_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -121,10 +124,7 @@ def _second(
     return [None if leaf is None else next(seconds) for leaf in leaves]
 
 
-def register() -> None:
-    """Give the backward ops their gradients."""
-    for op, gradients, setup in (
-        ("sensorseq::lstm_backward", _lstm_second, _setup_lstm_backward),
-        ("sensorseq::lstm_linear_backward", _lstm_linear_second, _setup_lstm_linear_backward),
-    ):
-        torch.library.register_autograd(op, gradients, setup_context=setup)
+lstm_backward = differentiable("lstm_backward", _lstm_second, _setup_lstm_backward)
+lstm_linear_backward = differentiable(
+    "lstm_linear_backward", _lstm_linear_second, _setup_lstm_linear_backward
+)

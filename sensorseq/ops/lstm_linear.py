@@ -20,6 +20,7 @@ from sensorseq.ops.choice import (
     choose_here,
     computing_dtype,
 )
+from sensorseq.ops.eager import differentiable
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
@@ -129,12 +130,12 @@ def lstm(
         return reference.lstm(*arguments)
     if choice.served_by == "framework":
         return _in_framework(framework.lstm, arguments)
-    _refuse_forward_mode(arguments)
+    refuse_forward_mode(arguments)
     save_state, dtype = _needs_state(arguments), None
     if choice.is_in_cuda:
         dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
         arguments = _for_cuda(arguments, is_projected=choice.is_projected)
-    hidden, h_n, c_n, _ = torch.ops.sensorseq.lstm(*arguments, save_state, low_precision)
+    hidden, h_n, c_n, _ = _lstm(*arguments, save_state, low_precision)
     return _in_dtype(dtype, hidden, h_n, c_n)
 
 
@@ -191,14 +192,12 @@ def lstm_linear(
         return reference.lstm_linear(*arguments, pooling)  # type: ignore[call-arg]  # a list's length
     if choice.served_by == "framework":
         return _in_framework(framework.lstm_linear, arguments, pooling)
-    _refuse_forward_mode(arguments)
+    refuse_forward_mode(arguments)
     save_state, dtype = _needs_state(arguments), None
     if choice.is_in_cuda:
         dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
         arguments = _for_cuda(arguments, is_projected=choice.is_projected)
-    logits, h_n, c_n, _, _ = torch.ops.sensorseq.lstm_linear(
-        *arguments, pooling, save_state, low_precision
-    )
+    logits, h_n, c_n, _, _ = _lstm_linear(*arguments, pooling, save_state, low_precision)
     return _in_dtype(dtype, logits, h_n, c_n)
 
 
@@ -228,7 +227,7 @@ def _needs_state(arguments: list[Any]) -> bool:
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
 
 
-def _refuse_forward_mode(arguments: list[Any]) -> None:
+def refuse_forward_mode(arguments: list[Any]) -> None:
     """Raise where a derivative comes along forwards: the kernels would drop it in silence."""
     if forward_ad._current_level < 0:
         return
@@ -481,7 +480,7 @@ def _lstm_gradients(
     grads = [None if g is None else g.contiguous() for g in (grad_hidden, grad_h_n, grad_c_n)]
     if all(g is None for g in grads):
         return (None,) * (len(arguments) + 2)
-    grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = torch.ops.sensorseq.lstm_backward(
+    grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = double_backward.lstm_backward(
         *grads, *arguments, saved, needs_grad_x, ctx.low_precision
     )
     return (
@@ -530,7 +529,7 @@ def _lstm_linear_gradients(
         grad_bias_out,
         grad_h_0,
         grad_c_0,
-    ) = torch.ops.sensorseq.lstm_linear_backward(
+    ) = double_backward.lstm_linear_backward(
         grad_logits.contiguous(),
         None if grad_h_n is None else grad_h_n.contiguous(),
         None if grad_c_n is None else grad_c_n.contiguous(),
@@ -566,11 +565,8 @@ def _lstm_linear_gradients(
     )
 
 
-torch.library.register_autograd("sensorseq::lstm", _lstm_gradients, setup_context=_setup_lstm)
-torch.library.register_autograd(
-    "sensorseq::lstm_linear", _lstm_linear_gradients, setup_context=_setup_lstm_linear
-)
+_lstm = differentiable("lstm", _lstm_gradients, _setup_lstm)
+_lstm_linear = differentiable("lstm_linear", _lstm_linear_gradients, _setup_lstm_linear)
 for _op in ("sensorseq::lstm", "sensorseq::lstm_linear"):
     for _device_type in ("cpu", "cuda"):
         torch.library.register_autocast(_op, _device_type, torch.float32)
-double_backward.register()

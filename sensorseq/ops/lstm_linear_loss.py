@@ -11,16 +11,17 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import double_backward, reference
+from sensorseq.ops.eager import differentiable
 from sensorseq.ops.lstm_linear import (
     POOLINGS,
     _fake_gradients,
     _needs_state,
     _prepare,
-    _refuse_forward_mode,
     _sum_over_models,
     choose_call,
     lstm_linear,
     pooled_size,
+    refuse_forward_mode,
 )
 
 LOSSES = ("cross_entropy", "focal", "mse")
@@ -121,12 +122,10 @@ def lstm_linear_loss(
         )
         mean_loss = reference.mean_loss(logits, class_index, weight, loss, label_smoothing)
         return mean_loss, logits.detach()
-    _refuse_forward_mode(arguments)
+    refuse_forward_mode(arguments)
     needs_grad = _needs_state(arguments)
     needs_grad_x = needs_grad and arguments[0].requires_grad
-    mean_loss, logits, *_ = torch.ops.sensorseq.lstm_linear_loss(
-        *arguments, *options, needs_grad, needs_grad_x
-    )
+    mean_loss, logits, *_ = _lstm_linear_loss(*arguments, *options, needs_grad, needs_grad_x)
     return mean_loss, logits
 
 
@@ -202,5 +201,5 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     )
 
 
-torch.library.register_autograd("sensorseq::lstm_linear_loss", _gradients, setup_context=_setup)
+_lstm_linear_loss = differentiable("lstm_linear_loss", _gradients, _setup)
 torch.library.register_autocast("sensorseq::lstm_linear_loss", "cpu", torch.float32)

@@ -296,7 +296,10 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
         return ops.lstm_linear_loss(x, y, *weights, *head, pooling="meanmax")[0]
 
     module = LSTMLinear(3, 4, 2)
-    functions = [(layer, x), (of_weight, weights[1]), (mean_loss, x), (module, x[0])]
+    stream = module.stream(len(x[0]))
+    functions = [
+        *((layer, x), (of_weight, weights[1]), (mean_loss, x), (module, x[0]), (stream, x[0]))
+    ]
     for function, at in functions:
         tangent = torch.ones_like(at)
         with pytest.raises(ArgumentError, match=r"jvp.*reference"):

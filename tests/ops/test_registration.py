@@ -153,6 +153,54 @@ def test_gradients_that_nobody_asked_for_are_none():
     assert a["x"].grad is None
 
 
+def first_and_second(outputs, inputs):
+    """Outputs, gradients, and the gradients of their squared norm."""
+    first = torch.autograd.grad(sum(t.sum() for t in outputs), inputs, create_graph=True)
+    second = torch.autograd.grad(sum((g * g).sum() for g in first), inputs, allow_unused=True)
+    return [*outputs, *first, *(g for g in second if g is not None)]
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_linear", "lstm_linear_loss"])
+def test_the_short_way_of_eager_mode_has_the_bits_of_the_registered_op(name):
+    a = arguments(requires_grad=True)
+    inputs = [a["x"], *a["weights"], *a["states"]]
+    x, lengths, weights, states = a["x"], a["lengths"], a["weights"], a["states"]
+    named = {"lengths": lengths, "h_0": states[0], "c_0": states[1]}
+    head, y = a["head"]("meanmax"), torch.tensor([[0, 1, 1]])
+    raw = getattr(torch.ops.sensorseq, name)
+    if name == "lstm":
+        short = ops.lstm(x, *weights, **named)
+        registered = raw(x, lengths, *weights, *states, None, True)[:3]
+    elif name == "lstm_linear":
+        inputs += head
+        short = ops.lstm_linear(x, *weights, *head, pooling="meanmax", **named)
+        registered = raw(x, lengths, *weights, *head, *states, None, "meanmax", True)[:3]
+    else:
+        inputs += head
+        short = ops.lstm_linear_loss(x, y, *weights, *head, pooling="meanmax", **named)[:1]
+        options = ["meanmax", "cross_entropy", 0.0, True, True]
+        registered = raw(x, lengths, y, None, *weights, *head, *states, None, *options)[:1]
+    assert type(short[0].grad_fn) is not type(registered[0].grad_fn)
+    for ours, theirs in zip(
+        first_and_second(short, inputs), first_and_second(registered, inputs), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_mode_a_transform_or_a_subclass_sees_the_registered_op():
+    class Named(torch.Tensor):
+        pass
+
+    module, x = LSTMLinear(2, 4, 3), torch.randn(3, 5, 2)
+    with SavedStates() as saved:
+        module(x)
+    assert saved.of_lstm_linear == [True]
+    eager, other = (module(t).grad_fn.next_functions[0][0] for t in (x, x.as_subclass(Named)))
+    assert type(other) is not type(eager)
+    batched = torch.func.vmap(module)(x[None])[0]
+    torch.testing.assert_close(batched, module(x), rtol=0, atol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's own compiler
 def test_a_compiled_module_without_graph_breaks_gives_the_same_bits():
