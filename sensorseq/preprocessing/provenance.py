@@ -1,4 +1,4 @@
-"""What windows record of how they were made, with types; JSON is read here and nowhere else."""
+"""What windows record of how they were made, read from JSON into types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
