@@ -13,6 +13,7 @@ from sensorseq.preprocessing._checks import check_per_window
 from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.split import near_in_time, rows_of
 from sensorseq.windows import PARTS, WindowSet
@@ -244,6 +245,7 @@ class _Check:
         rate = windows.sample_rate_hz
         self.window_s = None if rate is None else windows.n_timesteps / rate
         self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
+        self.origins = Provenance.of_each(windows.provenance)
         chosen = PreparationOptions.recorded(windows.provenance).split_by
         # The windows were split by recording on request, and no other split is given here.
         self.is_by_recording = chosen == "recording" and all(
@@ -266,9 +268,9 @@ class _Check:
         self.checked.append("balancing before the split")
         made = [
             f"{name} before the split"
-            for name in ("balanced", "augmented")
-            for origin in _origins(self.windows)
-            if isinstance(origin.get(name), Mapping) and origin[name].get("before_split")
+            for name in BEFORE_SPLIT
+            for origin in self.origins
+            if name in origin.made_before_split
         ]
         if made:
             what = f"the windows were {' and '.join(dict.fromkeys(made))} (see their provenance)"
@@ -462,13 +464,11 @@ class _Check:
         if self.recording is None:
             return
         present = set(np.unique(self.recording).tolist())
-        ids_of: dict[str, dict[Any, str]] = {}
-        for origin in _origins(self.windows):
-            for entry in origin.get("recordings") or ():
-                for source in entry.get("sources") or ():
-                    if entry["recording_id"] in present and "sha256" in source:
-                        path = str(source.get("path", ""))
-                        ids_of.setdefault(source["sha256"], {})[entry["recording_id"]] = path
+        ids_of: dict[str, dict[str, str]] = {}
+        for origin in self.origins:
+            for recording_id, files in origin.files.items():
+                for file in files if recording_id in present else ():
+                    ids_of.setdefault(file.sha256, {})[recording_id] = file.path
         if not ids_of:
             self.not_checked.append("one file under two names: no digests in the provenance.")
             return
@@ -493,7 +493,7 @@ class _Check:
 
     def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
-        scaled = windows.provenance.get("scaled")
+        scaled = Provenance.of(windows.provenance).scaled
         if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
             # Windows that were used to fit it now have center 0 and scale 1.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
@@ -777,12 +777,6 @@ def _digests(windows: WindowSet) -> NDArray[np.int64]:
     moves = (windows.X[:, :1] != windows.X).any(axis=2)
     inside = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
     return np.where((moves & inside).any(axis=1), numbers, -1)
-
-
-def _origins(windows: WindowSet) -> list[Mapping[str, Any]]:
-    """Return the provenances of the joined sets, or the only one."""
-    joined = windows.provenance.get("joined")
-    return list(joined) if isinstance(joined, list) else [windows.provenance]
 
 
 def _parts_among(part: NDArray[np.str_]) -> list[str]:

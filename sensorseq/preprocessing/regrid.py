@@ -1,7 +1,7 @@
 """Repair time stamps, and resample uneven signals to an even grid, in pieces between gaps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import partial
 
@@ -178,13 +178,7 @@ class RegriddedPiece:
     @property
     def facts(self) -> dict[str, object]:
         """Everything except the samples and their start, as plain values."""
-        return {
-            "n_holes_filled": self.n_holes_filled,
-            "n_samples_filled": self.n_samples_filled,
-            "longest_hole_s": self.longest_hole_s,
-            "is_even_clock": self.is_even_clock,
-            "sample_rate_hz": self.sample_rate_hz,
-        }
+        return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
 
 def regrid(

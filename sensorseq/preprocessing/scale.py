@@ -352,25 +352,11 @@ def fit_scaler(
     -----
     Statistics are float64; standard, min_max and max_abs need a single pass, see `ChannelMoments`.
     """
-    if kind is not None:
-        check_choice("kind", kind, (*KINDS, PHYSICAL))
     windows = as_windows(X)
     steps = check_lengths(windows, lengths)
     if kind == PHYSICAL:
         return rated_scaler(rated, windows.shape[2], channels)
-    if rated is not None:
-        raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
-    moments = ChannelMoments()
-    moments.add(windows, steps)
-    statistics = moments.statistics()
-    if kind not in RANKED:
-        return scaler_of(statistics, kind)
-    valid = valid_steps(windows.shape[1], steps)
-    return ranked_scaler_of(
-        statistics,
-        kind,
-        lambda channel: windows[:, :, channel][valid].ravel().astype(np.float64),
-    )
+    return fit_scaler_to_blocks(lambda: [(windows, steps)], kind, rated=rated)
 
 
 def rated_scaler(

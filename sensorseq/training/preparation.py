@@ -21,6 +21,7 @@ from sensorseq.preprocessing.augment import (
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.storage.prepared import PreparedFile
@@ -164,7 +165,7 @@ def without_test(windows: WindowSet) -> WindowSet:
 
 def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
     """Raise when windows that are marked as scaled would be scaled once more."""
-    kind = windows.provenance.get("scaled")
+    kind = Provenance.of(windows.provenance).scaled
     if kind is not None and scale is not None:
         raise InputError(
             f"{name} is already scaled ({kind!r} in its provenance) and would be scaled twice;"
@@ -285,14 +286,15 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
         rows = slice(None) if whole else np.asarray(windows.split) != "test"
         for recording_id in np.unique(windows.recording_id[rows]).tolist():
             seen[str(recording_id)] = known.get(str(recording_id), [])
+    made = Provenance.of(first.provenance)
     return {
         "channels": list(first.channels),
         "sample_rate_hz": first.sample_rate_hz,
         "n_timesteps": first.n_timesteps,
-        "configuration": first.provenance.get("configuration"),
-        "scaled": first.provenance.get("scaled"),
-        "input_channels": first.provenance.get("input_channels"),
-        "resampled_to_hz": first.provenance.get("resampled_to_hz"),
+        "configuration": made.configuration,
+        "scaled": made.scaled,
+        "input_channels": made.input_channels,
+        "resampled_to_hz": made.resampled_to_hz,
         "recordings": seen,
     }
 
@@ -327,11 +329,8 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
 
 def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
     """Return the digests of the files each recording was read from, where provenance has them."""
-    return {
-        str(entry["recording_id"]): [str(source["sha256"]) for source in entry["sources"]]
-        for entry in windows.provenance.get("recordings") or []
-        if entry.get("sources")
-    }
+    files = Provenance.of(windows.provenance).files
+    return {recording_id: [file.sha256 for file in own] for recording_id, own in files.items()}
 
 
 def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list[str]:

@@ -1,0 +1,82 @@
+"""What windows record of how they were made, read from JSON into types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sensorseq.preprocessing.options import PreparationOptions
+
+BEFORE_SPLIT = ("balanced", "augmented")  # what must not happen before a split
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that a recording was read from: its path below the folder, and its digest."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The provenance of a WindowSet or a prepared file of any version.
+
+    Parameters
+    ----------
+    configuration : dict or None
+        The sections of the configuration file they were prepared with; see `options`.
+    scaled : str or None
+        The kind of scaler they were transformed with.
+    input_channels : list of str or None
+        Channels of the recordings before steps.
+    resampled_to_hz : float or None
+        Rate before steps.
+    files : mapping of str to tuple of SourceFile
+        Of each recording whose files are known, by its id.
+    made_before_split : tuple of str
+        Those of `BEFORE_SPLIT` that were done to windows that had no split.
+    """
+
+    configuration: dict[str, Any] | None
+    scaled: str | None
+    input_channels: list[str] | None
+    resampled_to_hz: float | None
+    files: Mapping[str, tuple[SourceFile, ...]]
+    made_before_split: tuple[str, ...]
+
+    @property
+    def options(self) -> PreparationOptions:
+        """The options they were prepared with; defaults for those that are not known."""
+        return PreparationOptions.recorded({"configuration": self.configuration})
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> "Provenance":
+        """Read the provenance of a WindowSet or a prepared file."""
+        files = {
+            str(entry["recording_id"]): tuple(
+                SourceFile(str(source.get("path", "")), str(source["sha256"]))
+                for source in entry["sources"]
+                if "sha256" in source
+            )
+            for entry in recorded.get("recordings") or ()
+            if entry.get("sources")
+        }
+        made = [
+            name
+            for name in BEFORE_SPLIT
+            if isinstance(recorded.get(name), Mapping) and recorded[name].get("before_split")
+        ]
+        return cls(
+            recorded.get("configuration"),
+            recorded.get("scaled"),
+            recorded.get("input_channels"),
+            recorded.get("resampled_to_hz"),
+            files,
+            tuple(made),
+        )
+
+    @classmethod
+    def of_each(cls, recorded: Mapping[str, Any]) -> list["Provenance"]:
+        """Read those of all sets that were joined, or the only one."""
+        joined = recorded.get("joined")
+        return [cls.of(one) for one in (joined if isinstance(joined, list) else [recorded])]

@@ -1,0 +1,55 @@
+"""What windows record of how they were made is read in one place."""
+
+import numpy as np
+
+from sensorseq.preprocessing import ChannelScaler, PreparePipeline
+from sensorseq.preprocessing.provenance import Provenance, SourceFile
+from sensorseq.recording import Recording
+from sensorseq.windows import WindowSet
+
+FILE = {
+    "configuration": {"window": {"window_s": 2.0}, "scale": {"kind": "none"}},
+    "input_channels": ["a", "b"],
+    "resampled_to_hz": 50.0,
+    "recordings": [
+        {"recording_id": "x", "sources": [{"path": "A/x.csv", "sha256": "12", "size_bytes": 3}]},
+        {"recording_id": "y"},
+    ],
+}
+
+
+def test_the_provenance_of_a_file_has_types():
+    made = Provenance.of(FILE)
+    assert (made.options.window_s, made.options.scale) == (2.0, None)
+    assert made.files == {"x": (SourceFile("A/x.csv", "12"),)}
+    assert (made.input_channels, made.resampled_to_hz) == (["a", "b"], 50.0)
+    assert (made.scaled, made.made_before_split) == (None, ())
+
+
+def test_windows_that_were_not_prepared_have_none():
+    assert Provenance.of({}) == Provenance(None, None, None, None, {}, ())
+
+
+def test_of_joined_sets_each_is_read():
+    joined = {"joined": [FILE, {"balanced": {"before_split": True}}, {"scaled": "robust"}]}
+    first, second, third = Provenance.of_each(joined)
+    assert first == Provenance.of(FILE)
+    assert second.made_before_split == ("balanced",)
+    assert third.scaled == "robust"
+    assert Provenance.of_each(FILE) == [first]
+
+
+def test_what_the_pipeline_and_the_scaler_record_is_read():
+    recordings = [
+        Recording.evenly_sampled(values, 10.0, ["a"], f"r{i}", label="AB"[i % 2])
+        for i, values in enumerate(np.random.default_rng(0).normal(size=(6, 100, 1)))
+    ]
+    pipeline = PreparePipeline(window_s=2.0, scale="robust")
+    windows = pipeline.prepare(recordings)
+    scaled = ChannelScaler("robust").fit(windows).transform(windows)
+    assert isinstance(scaled, WindowSet)
+    made = Provenance.of(scaled.provenance)
+    assert made.scaled == "robust"
+    assert made.options.scale == "robust"
+    assert made.resampled_to_hz == windows.sample_rate_hz
+    assert made.configuration == pipeline.configuration
