@@ -59,7 +59,7 @@ _REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one laye
 
 
 @dataclass(frozen=True)
-class Trial:
+class ShortTraining:
     """What a short training recorded.
 
     Parameters
@@ -104,7 +104,7 @@ def run_trial(
     seed: int,
     stop: StopAt | None = None,
     prepare: Callable[[nn.Module], None] | None = None,
-) -> Trial:
+) -> ShortTraining:
     """Train a twin of the estimator; the estimator itself is not touched.
 
     Parameters
@@ -139,7 +139,7 @@ def run_trial(
         outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
-    return Trial(result.history, outputs, SCORES[prepared.config.task])
+    return ShortTraining(result.history, outputs, SCORES[prepared.config.task])
 
 
 def learn(

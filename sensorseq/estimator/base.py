@@ -308,10 +308,10 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         prepared = self._prepare(data, train, validation, arguments)
         del data, train, validation  # unscaled windows need not be held while training
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
+        jobs = prepared.jobs
         if tasks is not None:  # a callback costs a look at the weights in each epoch
-            first = prepared.jobs[0]
-            prepared.jobs[0] = replace(first, callbacks=(*first.callbacks, tasks))
-        results = train_jobs(prepared.jobs)
+            jobs = [replace(jobs[0], callbacks=(*jobs[0].callbacks, tasks)), *jobs[1:]]
+        results = train_jobs(jobs)
         error = results[0].error
         if error is not None:  # a callback failed, not the training
             if results[0].best_epoch:

@@ -85,13 +85,6 @@ def read_known_labels(
 def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
     """Return the classes of a `partial_fit`, sorted.
 
-    Parameters
-    ----------
-    classes : array-like or None
-        As given.
-    known : ndarray or None
-        Those of the calls before.
-
     Raises
     ------
     ArgumentError
@@ -127,11 +120,6 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
 
 def draw_entropy(random_state: Any) -> int:
     """Return the number that all generators of a fit are made from.
-
-    Parameters
-    ----------
-    random_state : None, int or numpy.random.RandomState
-        As scikit-learn takes it.
 
     Raises
     ------

@@ -175,16 +175,7 @@ _PLAIN = "plain_"  # what is packed bears this before its name
 def pack_state(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of a fitted estimator with what this package defines as plain values.
 
-    Parameters
-    ----------
-    state : dict
-        Attributes by name; left as it is. Those not known here are passed on, modules on the CPU.
-
-    Returns
-    -------
-    dict
-        Dictionaries, lists and arrays in place of the network, the scaler, the history, the engine
-        and the report.
+    Other attributes are passed on, modules on the CPU.
     """
     packed: dict[str, Any] = {}
     for name, value in state.items():
@@ -272,19 +263,6 @@ def import_network(
     cls: Any, module: LSTMLinear, arguments: Mapping[str, Any], classes: Any, source: str
 ) -> Any:
     """Return an estimator of class `cls` that predicts with `module`.
-
-    Parameters
-    ----------
-    cls : type
-        The estimator.
-    module : LSTMLinear
-        Taken over, not copied.
-    arguments : mapping
-        Further arguments of the constructor.
-    classes : array-like or None
-        Of a classifier the label of each output.
-    source : str
-        Where it was trained, for `engine_`.
 
     Raises
     ------

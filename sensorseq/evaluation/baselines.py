@@ -92,15 +92,7 @@ _NOTABLE = 0.01  # of accuracy: less is not worth another model
 
 
 class Alternative(NamedTuple):
-    """Accuracies on windows left out, in folds of whole groups.
-
-    Parameters
-    ----------
-    model, boosting : float
-        Of the fitted classifier and of gradient boosting on summary features.
-    n_windows : int
-        Windows left out.
-    """
+    """Accuracies on `n_windows` left out, in folds of whole groups."""
 
     model: float
     boosting: float
@@ -117,21 +109,9 @@ class Alternative(NamedTuple):
 def try_boosting(
     model: SensorLSTMClassifier, windows: WindowSet, seed: int = 0
 ) -> Alternative | None:
-    """Compare a fitted classifier with boosting on the windows that it was fitted on.
+    """Compare a fitted classifier with boosting on the windows of its fit, without their test part.
 
-    Parameters
-    ----------
-    model : SensorLSTMClassifier
-        Fitted; its accuracy is that on windows left out during its fit.
-    windows : WindowSet
-        Those of its fit. Their test part is not used.
-    seed : int, default=0
-        Decides the folds.
-
-    Returns
-    -------
-    Alternative or None
-        None if the fit left no windows out in folds, or there are too few groups.
+    None if the fit left no windows out in folds, or there are too few groups.
     """
     together = [tried for tried in model.features_.candidates if tried.name == "together"]
     if not together or model.features_.n_folds < 2 or windows.y is None:

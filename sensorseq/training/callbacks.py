@@ -98,13 +98,7 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
 
 
 class Watchers:
-    """The callbacks of one run: calls their hooks, and keeps the first error one of them raised.
-
-    Parameters
-    ----------
-    callbacks : iterable
-        Objects with some of the hooks.
-    """
+    """The callbacks of one run: calls their hooks, and keeps the first error one of them raised."""
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self._callbacks = tuple(callbacks)
@@ -152,20 +146,7 @@ def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
 
 
 def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
-    """Return the epoch whose weights a training that ended with this history keeps.
-
-    Parameters
-    ----------
-    history : iterable of mapping
-        Rows as in `History`.
-    config : TrainingConfig
-        `monitor` and `restore_best` are read.
-
-    Returns
-    -------
-    int
-        Counted from 1; 0 when there is none.
-    """
+    """Return the epoch whose weights a training with this history keeps; 0 when there is none."""
     # A row with a number that is not finite is that of an epoch in which training diverged.
     rows = [row for row in history if all(math.isfinite(value) for value in row.values())]
     if not rows:

@@ -339,13 +339,6 @@ def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
 
     ``max_epochs="auto"`` takes enough epochs for `AUTO_STEPS` steps, but no fewer and no more than
     `AUTO_EPOCHS`. `max_steps` ends the run with the epoch in which that many steps are reached.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Its `max_epochs` and `max_steps` are read.
-    steps_per_epoch : int
-        Batches of an epoch.
     """
     if isinstance(config.max_epochs, str):
         fewest, most = AUTO_EPOCHS
@@ -358,15 +351,7 @@ def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
 
 
 def count_warmup_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the steps over which the learning rate rises; at least one for a share.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Its `warmup_epochs` is read.
-    steps_per_epoch : int
-        Batches of an epoch.
-    """
+    """Return the steps over which the learning rate rises; at least one for a share."""
     n_steps = count_epochs(config, steps_per_epoch) * steps_per_epoch
     if 0 < config.warmup_epochs < 1:
         return max(1, round(config.warmup_epochs * n_steps))

@@ -54,13 +54,6 @@ class FitTasks(Callback):
     them (of windows with a split the training part; of windows with `lengths` a list of arrays)
     and, at its end, an estimator fitted as if training had stopped there. One that answers True
     ends the training. Without scikit-learn's callbacks, or with none set, nothing happens.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its `fit` is wrapped by `with_callbacks`, its class inherits from `CallbackSupportMixin`.
-    X, y, sample_weight, lengths
-        As given to `fit`.
     """
 
     def __init__(
