@@ -307,7 +307,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     train = clean()
     train.X[:, :, 1] *= 500.0
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
-    findings = check_windows(Part(**vars(train)))
+    findings = list(check_windows(Part(**vars(train))))
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")

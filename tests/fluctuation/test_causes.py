@@ -209,7 +209,10 @@ def test_a_family_is_as_likely_as_each_of_its_causes_and_no_likelier_than_all(
     proofs = [
         Proof(trial.cause, "", {}, "It did.") for trial in trials if trial.outcome == "confirmed"
     ]
-    check_families(regrade(ranked, trials, proofs))
+    graded = regrade(ranked, trials, proofs)
+    check_families(graded)
+    left = [cause for cause in graded if cause.grade != "rejected"]
+    assert all(cause.confidence <= cause.family_confidence for cause in left)
 
 
 def check_families(causes):

@@ -335,11 +335,9 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     """
     if verdict != "normal":
         return None
-    return next((cause for cause in causes if _costs_accuracy(cause)), None)
-
-
-def _costs_accuracy(cause: Cause) -> bool:
-    if cause.name in DESCRIPTIVE or cause.grade == "rejected":
-        return False
-    likely = max(float(cause.family_confidence), float(cause.confidence)) >= IDENTIFIED
-    return likely or cause.grade in ("proved", "repaired")
+    for cause in causes:
+        likely = max(float(cause.family_confidence), float(cause.confidence)) >= IDENTIFIED
+        likely = likely and cause.grade != "rejected"
+        if cause.name not in DESCRIPTIVE and (likely or cause.grade in ("proved", "repaired")):
+            return cause
+    return None

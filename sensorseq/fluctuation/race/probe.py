@@ -20,7 +20,7 @@ from sensorseq.fluctuation.causes.cause import (
     Suspect,
     Trial,
 )
-from sensorseq.fluctuation.causes.rank import join, with_unknown
+from sensorseq.fluctuation.causes.rank import in_order, join, with_unknown
 from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.race.arm import Findings, Lab, Proof, Purse
 from sensorseq.fluctuation.race.options import SEVERAL
@@ -57,7 +57,7 @@ def probe_fit(
             " sensorseq.fluctuation.probe_module."
         )
     origin = report.origin
-    say: Callable[[str], Any] = _say if verbose else _say_nothing
+    say: Callable[[str], Any] = _say if verbose else lambda _: None
     say(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
@@ -80,10 +80,6 @@ def probe_fit(
 
 def _say(line: str) -> None:
     print(f"sensorseq: {line}", file=sys.stderr, flush=True)
-
-
-def _say_nothing(_: str) -> None:
-    pass
 
 
 LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
@@ -325,28 +321,26 @@ def regrade(
     for name in (*proved, *excluded):
         known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
     places = {proof.cause: place for place, proof in enumerate(proofs)}
-    graded = []
+    kept, rejected = [], []
     for name, cause in known.items():
         own = [trial for trial in trials if trial.cause == name]
         if name in proved:
-            graded.append(_proved(cause, proved[name]))
+            kept.append(_proved(cause, proved[name]))
         elif own and all(trial.outcome == "rejected" for trial in own):
-            graded.append(_rejected(cause, own))
+            rejected.append(_rejected(cause, own))
         else:
-            graded.append(cause)
+            kept.append(cause)
 
-    def key(cause: Cause) -> tuple[float, int]:
-        open_place = 2 if calm and cause.name in DESCRIPTIVE else 1
-        place = {"proved": 0, "rejected": 3}.get(cause.grade, open_place)
-        return place, places.get(cause.name, 0) if place == 0 else 0
+    def place(cause: Cause) -> tuple[int, int]:
+        if cause.grade == "proved":
+            return 0, places[cause.name]
+        return 2 if calm and cause.name in DESCRIPTIVE else 1, 0
 
-    graded.sort(key=key)
-    is_known = calm or any(cause.grade == "proved" for cause in graded)
-    was_unknown = any(cause.name == UNKNOWN for cause in causes)
-    if is_known or not was_unknown:
-        return tuple(graded)
-    rejected = tuple(cause for cause in graded if cause.grade == "rejected")
-    return (*with_unknown([cause for cause in graded if cause.grade != "rejected"]), *rejected)
+    kept = sorted(in_order(kept), key=place)
+    is_known = calm or bool(proved)
+    if any(cause.name == UNKNOWN for cause in causes) and not is_known:
+        kept = list(with_unknown(kept))
+    return (*kept, *rejected)
 
 
 def _proved(cause: Cause, proof: Proof) -> Cause:

@@ -189,8 +189,12 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     after = medians[int(medians.argmin()) :]
     sd = 1.25 * noise / math.sqrt(n_last)  # of a median of normal noise
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
-    # a loss that wanders comes back; one of a model that overfits stays up
-    lasting = after[len(after) // 2 :].min() - after[0] if len(after) > 2 else 0.0
+    if len(after) < 3:
+        return False
+    # a loss that wanders comes back; one of a model that overfits stays up, or keeps rising
+    lasting = after[len(after) // 2 :].min() - after[0]
+    if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
+        lasting = max(lasting, after[-1] - after[0])
     return bool(lasting > OVERFITTING_RISE_NATS + luck)
 
 
