@@ -23,7 +23,8 @@ DEFAULTS = {
     for name, value in SensorLSTMClassifier().get_params(deep=False).items()
     if name not in ("random_state", "callbacks")
 }
-# What surrounds the settings is the same for all: one network, its last weights, on the CPU.
+# What surrounds the settings, unless a repair adds features or keeps the best epoch: one network,
+# its last weights, on the CPU.
 FIXED = {
     "features": None,
     "refit": None,
@@ -53,17 +54,25 @@ class Fit:
         On fresh windows after each epoch, NaN where it was not measured.
     fit_s : float
         Seconds.
+    score : float, optional
+        Accuracy of the classifier on fresh windows, where the network's last epochs do not say it.
     """
 
     classifier: SensorLSTMClassifier
     accuracy: NDArray[np.float64]
     fit_s: float
+    score: float | None = None
 
     @property
     def level(self) -> float:
-        """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged."""
+        """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged.
+
+        With features or the weights of the best epoch: that of the classifier itself.
+        """
         if not hasattr(self.classifier, "module_") or not len(self.accuracy):
             return 0.0
+        if self.score is not None:
+            return self.score
         return float(np.median(self.accuracy[-max(len(self.accuracy) // 3, 1) :]))
 
     @property
@@ -132,7 +141,11 @@ def fit(
         warnings.simplefilter("ignore")  # what is to go wrong does
         clf.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
     clf.set_params(callbacks=None)
-    return Fit(clf, np.array(watch.accuracy), time.perf_counter() - started)
+    fit_s, score = time.perf_counter() - started, None
+    if hasattr(clf, "module_") and (clf.features is not None or clf.restore_best):
+        predicted = clf.predict(parts.fresh.X, parts.fresh.lengths)
+        score = float(np.mean(predicted == parts.fresh.y))
+    return Fit(clf, np.array(watch.accuracy), fit_s, score)
 
 
 def fit_keywords(parts: Parts) -> dict[str, Any]:
@@ -171,7 +184,7 @@ class Gain:
 
 def as_arguments(settings: Mapping[str, Any], n_classes: int) -> Settings:
     """Return settings, whose values are JSON's, as the classifier takes them."""
-    made: Settings = {**settings, **FIXED}
+    made: Settings = {**FIXED, **settings}
     if made.get("optimizer", "adamw") != "sgd":
         made.pop("momentum", None)
     for name, kinds in {

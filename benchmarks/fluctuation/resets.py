@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluctuation.faults import DATA_CHANGES_OF, estimated_s
-from fluctuation.fits import DEFAULTS, Settings
+from fluctuation.fits import DEFAULTS, FIXED, Settings
 
 from sensorseq.fluctuation.causes.table import ARGUMENTS_OF
 
@@ -105,7 +105,7 @@ def list_resets(
 
 def all_defaults(settings: Mapping[str, Any]) -> Settings:
     """Return the defaults, for as many epochs."""
-    return {**DEFAULTS, "max_epochs": settings["max_epochs"], "restore_best": False}
+    return {**DEFAULTS, **FIXED, "max_epochs": settings["max_epochs"]}
 
 
 def is_calm(movement: float | None) -> bool:

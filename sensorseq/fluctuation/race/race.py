@@ -18,6 +18,7 @@ from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
+LEAST_FEATURE_STEPS = 15  # of one beside features, which need no training of their own
 LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
 FEATURES_SHARE = 0.3  # of the budget
 PRESET_SHARE = 0.75  # of the rest; single changes, which name the cause, get what is left
@@ -298,9 +299,9 @@ def run_race(
 ) -> RaceResult:
     """Train with other settings, from first weights and with the schedule compressed.
 
-    The defaults are trained first, with three quarters of the budget, then the defaults with
-    features where the run has none, then single changes, for at least 60 steps each and at most as
-    many epochs as the run. Keeping the best epoch needs no
+    The defaults plus features, where the run has none, are fitted first, with 30 % of the budget;
+    then the defaults, with three quarters of the rest, and single changes, for at least 60 steps
+    each. No training has more epochs than the run. Keeping the best epoch needs no
     training. Settings are adopted when their validation loss is lower than the run's, or their
     accuracy higher, by two standard errors over groups (the defaults: by one) and the other is no
     worse, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
@@ -341,7 +342,8 @@ def run_race(
     singles = [one for one in networks if one not in first]
     stages = ((with_features, FEATURES_SHARE), (first, PRESET_SHARE), (singles, 1.0))
     for chosen, share in stages:
-        pairs = _share_out(lab, chosen, share * purse.left)
+        least = LEAST_FEATURE_STEPS if chosen is with_features else LEAST_STEPS
+        pairs = _share_out(lab, chosen, share * purse.left, least)
         if not pairs:
             continue
         arms = [arm for _, arm in pairs]
@@ -367,15 +369,17 @@ def run_race(
     return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss, proofs)
 
 
-def _share_out(lab: Lab, options: Sequence[Option], budget: float) -> list[tuple[Option, Arm]]:
+def _share_out(
+    lab: Lab, options: Sequence[Option], budget: float, least_steps: int
+) -> list[tuple[Option, Arm]]:
     """Return trainings of about as many steps each: of all options that a budget allows."""
-    shortest = [_arm(lab, one, LEAST_STEPS) for one in options]
+    shortest = [_arm(lab, one, least_steps) for one in options]
     kept: list[tuple[Option, Arm]] = []
     for pair in zip(options, shortest, strict=True):
         if _cost(lab, [*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
-    for n_steps in LEAST_STEPS * 1.25 ** np.arange(1, 60):
+    for n_steps in least_steps * 1.25 ** np.arange(1, 60):
         longer = [(one, _arm(lab, one, n_steps)) for one, _ in kept]
         if _cost(lab, longer) > budget:
             break
