@@ -154,8 +154,12 @@ METHODS = {
     "defaults": "defaults",
     "blend": "blend",
     "minirocket": "MiniRocket + ridge",
+    "multirocket": "MultiRocket",
+    "hydra": "Hydra",
     "boosting": "boosting",
-    "lstm_defaults_steps": "LSTM alone in torch",
+    "lstm_fcn": "LSTM-FCN",
+    "lstm": "LSTM, Keras's settings",
+    "lstm_defaults_steps": "LSTM, our steps",
 }
 
 
@@ -169,10 +173,20 @@ def accuracy_table(results: dict) -> str:
         cells = [f" {_accuracy(row)} |" for row in own]
         n_fits = max(row["n_fits"] for row in own if row is not None)
         lines.append(f"| {task} | {n_fits} |{''.join(cells)}")
+    ranks = {
+        row["method"]: row
+        for row in results["rows"]
+        if row["what"] == "rank" and row["role"] == "all"
+    }
+    if ranks:
+        n_sets = len(next(iter(ranks.values()))["sets"])
+        cells = [f" {ranks[m]['mean_rank']:.1f} |" if m in ranks else " - |" for m in METHODS]
+        lines.append(f"| mean rank | {n_sets} sets |{''.join(cells)}")
     note = (
         "Accuracy in %, in brackets the seconds of a fit with one thread on a shared machine."
-        " Where a method has fewer fits than the first column says, their number follows the"
-        f" accuracy. {_environment(results)}"
+        " Where not all folds of a set were run, the number of fits follows the accuracy. Methods"
+        " are ranked on the sets on which all of them were run completely."
+        f" {_environment(results)}"
     )
     return "\n".join((*lines, "", note))
 
