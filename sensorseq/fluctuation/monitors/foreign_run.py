@@ -267,6 +267,22 @@ class ForeignRun:
         return replace(report, causes=in_foreign_words(report.causes, self.origin))
 
 
+class Monitor:
+    """What the monitors of torch and of Keras have in common: what they recorded."""
+
+    _run: ForeignRun
+
+    @property
+    def history(self) -> History:
+        """One row for each epoch."""
+        return self._run.history
+
+    @property
+    def record(self) -> TrainingRecord:
+        """Everything up to the end of the last epoch, as arrays."""
+        return self._run.record
+
+
 def _spread_evenly(n_windows: int) -> Ints:
     """Return which of so many windows are followed: all, or `MAX_WATCHED` evenly spread ones."""
     count = min(n_windows, MAX_WATCHED)

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, class_codes, judge_logits
+from sensorseq.fluctuation.monitors.foreign_run import (
+    ForeignRun,
+    Monitor,
+    class_codes,
+    judge_logits,
+)
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
-from sensorseq.history import History
-from sensorseq.training_record import TrainingRecord
 
 _ACCURACIES = (
     "accuracy",
@@ -25,7 +28,7 @@ _EVALUATION_BATCH = 256
 _LEAST_PROBABILITY = 1e-7  # as Keras clips them
 
 
-class KerasMonitor:
+class KerasMonitor(Monitor):
     """A callback that watches `fit`, and says whether its curve fluctuates more than it should.
 
     It is a ``keras.callbacks.Callback``, and works with every backend of Keras 3: it reads only
@@ -195,16 +198,6 @@ class KerasMonitor:
         self._run.end_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
 
     # --- what the user calls --------------------------------------------------------------------
-
-    @property
-    def history(self) -> History:
-        """One row for each epoch."""
-        return self._run.history
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch, as arrays."""
-        return self._run.record
 
     def report(
         self,

@@ -16,11 +16,14 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sensorseq.errors import ArgumentError, warn_caller
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, TrainMargins, judge_logits
+from sensorseq.fluctuation.monitors.foreign_run import (
+    ForeignRun,
+    Monitor,
+    TrainMargins,
+    judge_logits,
+)
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
-from sensorseq.history import History
-from sensorseq.training_record import TrainingRecord
 
 _EVALUATION_BATCH = 1024
 
@@ -71,7 +74,7 @@ class _Hook:
         return _Hook, (None,)
 
 
-class TorchMonitor:
+class TorchMonitor(Monitor):
     """Watch a training loop, and say whether its curve fluctuates more than it should.
 
     Two lines are enough: one that makes the monitor, with the loss module, and one at the end of
@@ -189,16 +192,6 @@ class TorchMonitor:
             )
 
     # --- what the user calls --------------------------------------------------------------------
-
-    @property
-    def history(self) -> History:
-        """One row for each epoch."""
-        return self._run.history
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch, as arrays."""
-        return self._run.record
 
     def watch(self, X: Any, y: ArrayLike) -> None:
         """Take these training windows as the fixed subset, in place of the first ones met.
