@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import EnvironmentProblemError, writing
+from sensorseq.fluctuation.logs.read import read_history
 from sensorseq.fluctuation.statistics.columns import Column, check_count, check_epoch, read_columns
 from sensorseq.fluctuation.statistics.metrics import sampling_band
 from sensorseq.fluctuation.statistics.run import plural
@@ -70,7 +71,7 @@ def draw_history(
         raise EnvironmentProblemError(
             'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
         ) from error
-    columns, n_epochs = read_columns(history)
+    columns, n_epochs = read_columns(read_history(history).rows)
     n_val, best_epoch = check_count("n_val", n_val), check_epoch(best_epoch, n_epochs)
     figure = Figure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
