@@ -107,7 +107,6 @@ class ForeignRun:
         self._started_s = time.perf_counter()
         self._epoch_steps = [0]
         self._steps: dict[str, list[Floats]] = {name: [] for name in STEP_NAMES}
-        self._class_counts: list[NDArray[np.int32]] | None = []
         self._fixed: list[tuple[float, float]] = []
         self._val_rows: Ints = np.zeros(0, np.int64)
         self._val_target: Ints | None = None
@@ -159,7 +158,6 @@ class ForeignRun:
         steps: Mapping[str, Floats],
         row: Mapping[str, Any],
         *,
-        class_counts: NDArray[np.int32] | None = None,
         fixed: tuple[float, float] = (np.nan, np.nan),
         train: TrainMargins | None = None,
     ) -> dict[str, Any]:
@@ -171,8 +169,6 @@ class ForeignRun:
             Some of `STEP_NAMES`.
         row : mapping
             Columns of the history but for `epoch` and `duration_s`.
-        class_counts : ndarray of shape (S, K), optional
-            Windows of each class in each step.
         fixed : tuple of float
             Loss and accuracy of the fixed subset.
         train : TrainMargins, optional
@@ -182,14 +178,6 @@ class ForeignRun:
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)
         for name in STEP_NAMES:
             self._steps[name].append(steps.get(name, np.full(n_steps, np.nan)))
-        counted = self._class_counts
-        if class_counts is None:
-            self._class_counts = None if n_steps else counted
-        elif counted and class_counts.shape[1] != counted[0].shape[1]:
-            self._class_counts = None  # the classes were counted in two ways
-        elif counted is not None:
-            counted.append(class_counts)
-            self.n_classes = class_counts.shape[1]
         self._fixed.append(fixed)
         self._train_margin.append({} if train is None else self._follow(train))
         now_s = time.perf_counter()
@@ -215,8 +203,6 @@ class ForeignRun:
             steps={name: np.concatenate([[], *parts]) for name, parts in self._steps.items()},
             fixed_rows=self.fixed_rows,
         )
-        if self._class_counts:
-            record.class_counts = np.concatenate(self._class_counts)
         if len(self.fixed_rows):
             record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
         # Epochs without predictions cannot be told apart in the record: all or none.

@@ -34,9 +34,7 @@ class _Batch:
 
     n_windows: int | None = None
     loss: Tensor | float | None = None
-    spread: tuple[Tensor | None, Tensor | None] = (None, None)  # of its windows' losses: mean, var
     n_correct: Tensor | None = None
-    class_counts: Tensor | None = None  # (K,)
     margin: Tensor | None = None  # (n,)
     target: Tensor | None = None
     rows: Any = None
@@ -241,8 +239,8 @@ class TorchMonitor(Monitor):
             cross-entropy of `logits`.
         logits : Tensor of shape (N, K), or (N,) or (N, 1), optional
             Outputs before softmax, or log-probabilities. A single column is the logit of
-            class 1 against class 0. With `y` they give the accuracy, the spread of the losses
-            within the batch, which tells sampling noise from movement, and the classes in it.
+            class 1 against class 0. With `y` they give the accuracy, and the loss where it is not
+            given.
         y : Tensor of shape (N,), optional
             Classes as codes; of shape (N, K) as probabilities.
         grad_norm : Tensor or float, optional
@@ -529,17 +527,14 @@ class TorchMonitor(Monitor):
             own = columns.where(is_own, -math.inf).amax(dim=1)
             batch.margin = own - columns.where(~is_own, -math.inf).amax(dim=1)
             batch.n_correct = (columns.argmax(dim=1) == target).sum()
-            batch.class_counts = is_own.sum(dim=0)
-            losses = cross_entropy(columns, target, reduction="none")
-            batch.spread = losses.mean(), losses.var(correction=0)
             batch.target, batch.n_windows = target, len(target)
+            self._run.n_classes = columns.shape[1]
             if batch.loss is None:
-                batch.loss = batch.spread[0]
+                batch.loss = cross_entropy(columns, target)
             self._keep_for_fixed(logits, target)
         if isinstance(loss, Tensor):
             loss = loss.detach()
             if loss.ndim == 1:
-                batch.spread = loss.mean(), loss.var(correction=0)
                 batch.n_windows = batch.n_windows or len(loss)
             loss = loss.mean()
         batch.loss = batch.loss if loss is None else loss
@@ -627,17 +622,19 @@ class TorchMonitor(Monitor):
         fixed = self._evaluate_fixed()
         if self._n_in_fixed:
             self._run.fixed_rows = np.arange(self._n_in_fixed)
-        figures, row, more = _read(steps)
-        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, **more)
+        batches = [batch for step in steps for batch in step.batches]
+        figures, row = _read(steps, batches)
+        margins = _margins(batches)
+        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, train=margins)
 
 
-def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], dict[str, Any]]:
-    """Fetch an epoch from the device: its steps, its row, and more for `ForeignRun.end_epoch`."""
-    batches = [batch for step in steps for batch in step.batches]
+def _read(
+    steps: Sequence[_Step], batches: Sequence[_Batch]
+) -> tuple[dict[str, Floats], dict[str, float]]:
+    """Fetch an epoch from the device: its steps, and its row."""
     of_step = np.repeat(np.arange(len(steps)), [len(step.batches) for step in steps])
     count = _numbers([batch.n_windows for batch in batches])
     loss = _numbers([batch.loss for batch in batches])
-    mean, variance = (_numbers([batch.spread[i] for batch in batches]) for i in (0, 1))
     n_correct = _numbers([batch.n_correct for batch in batches])
     # Batches of unknown size weigh the same.
     weight = np.ones_like(count) if np.isnan(count).any() else count
@@ -647,12 +644,10 @@ def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], 
 
     with np.errstate(invalid="ignore", divide="ignore"):  # steps of which nothing is known
         share = total(weight)
-        middle = total(weight * mean) / share
         figures = {
             "n_windows": np.where(share > 0, total(count), np.nan),
             "learning_rate": _numbers([step.learning_rate for step in steps]),
             "loss": total(weight * loss) / share,
-            "loss_variance": total(weight * (variance + (mean - middle[of_step]) ** 2)) / share,
             "accuracy": total(n_correct) / total(count),
             "grad_norm": _numbers([step.grad_norm for step in steps]),
             "update_ratio": _numbers([step.update_ratio for step in steps]),
@@ -666,19 +661,7 @@ def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], 
         row["learning_rate"] = float(figures["learning_rate"][-1])
         norms = figures["grad_norm"]
         row["grad_norm"] = float(np.nanmean(norms)) if not np.isnan(norms).all() else math.nan
-    counts = _class_counts(batches, of_step, len(steps))
-    return figures, row, {"class_counts": counts, "train": _margins(batches)}
-
-
-def _class_counts(
-    batches: Sequence[_Batch], of_step: NDArray[np.intp], n_steps: int
-) -> NDArray[np.int32] | None:
-    counts = [batch.class_counts for batch in batches if batch.class_counts is not None]
-    if not counts or len(counts) < len(batches) or len({len(part) for part in counts}) > 1:
-        return None
-    table = np.zeros((n_steps, len(counts[0])), np.int32)
-    np.add.at(table, of_step, torch.stack(counts).cpu().numpy().astype(np.int32))
-    return table
+    return figures, row
 
 
 def _margins(batches: Sequence[_Batch]) -> TrainMargins | None:

@@ -167,7 +167,7 @@ def _overshoot(part: Mapping[str, Any]) -> Figure | None:
     unit = part.get("unit", "nats")
     shown = [change, np.zeros(1)]
     panel = _panel("Do the steps go too far?", steps, shown, "step", unit, "change of the loss")
-    panel.horizontal(0.0, "axis")
+    panel.line(np.array(panel.x_limits), np.zeros(2), "axis")
     for is_there, style, radius in ((change <= 0, "measured", 2.0), (change > 0, "above", 3.0)):
         panel.dots(steps[known & is_there], change[known & is_there], style, radius)
     words = (
