@@ -13,14 +13,16 @@ from torch.optim import Optimizer
 from sensorseq.data_checks import Part, check_windows
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation.causes.rank import causes_of
-from sensorseq.fluctuation.monitors.foreign_module import (
+from sensorseq.fluctuation.monitors.module_lab import (
+    ModuleFit,
+    ModuleLab,
+    ModuleOrigin,
     check_new,
     check_optimizer,
     check_outputs,
     make_module,
     rates_of,
 )
-from sensorseq.fluctuation.monitors.module_lab import ModuleFit, ModuleLab, ModuleOrigin
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
