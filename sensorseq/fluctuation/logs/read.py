@@ -78,7 +78,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
         between commas (Keras' and Lightning's CSVLogger), JSON (`History.to_json`, skorch, the
         ``trainer_state.json`` of transformers), event files of TensorBoard.
     columns : mapping of str to str or None, optional
-        Which column is which, our name to theirs, where `names.role_of` cannot know; None for a
+        Which column is which, our name to theirs, where `files.role_of` cannot know; None for a
         column that is not to be used.
 
     Raises

@@ -1,8 +1,8 @@
-"""A history of any accepted shape to columns of numbers, with every value checked."""
+"""Columns of numbers of a history, each value checked; and numbers to JSON and back."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,12 @@ def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], 
         values = np.array([math.nan if value is None else value for value in read], np.float64)
         recorded = np.array([value is not None for value in read])
         if name.endswith("accuracy"):
-            _check_accuracy(name, values)
+            outside = np.flatnonzero((values < 0) | (values > 1))
+            if outside.size:
+                raise ArgumentError(
+                    f"history: {name} of epoch {outside[0] + 1} is {values[outside[0]]:g}; expected"
+                    " a fraction, 0 to 1. Divide percentages by 100."
+                )
             recorded = np.isfinite(values)
         columns[name] = Column(values, recorded)
     if not any(columns[name].recorded.any() for name in NEEDED):
@@ -77,15 +82,6 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
         for name, values in columns.items()
         if all(value is None or isinstance(value, int | float | np.number) for value in values)
     }
-
-
-def _check_accuracy(name: str, values: Floats) -> None:
-    outside = np.flatnonzero((values < 0) | (values > 1))
-    if outside.size:
-        raise ArgumentError(
-            f"history: {name} of epoch {outside[0] + 1} is {values[outside[0]]:g}; expected a"
-            " fraction, 0 to 1. Divide percentages by 100."
-        )
 
 
 def check_count(name: str, value: int | None, least: int = 1) -> int | None:
@@ -115,3 +111,39 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
             " counted from 1."
         )
     return checked
+
+
+def plain(value: Any) -> Any:
+    """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
+
+    NaN and infinity become None, tuples and arrays lists, keys text. What has no such form, such as
+    a function given for an argument, becomes its name.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | Set):
+        return [plain(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def number(value: Any) -> float:
+    """Return a number that `plain` described; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def number_or_none(value: Any) -> float | None:
+    """Return the same where None is one of the values."""
+    return None if value is None else float(value)
+
+
+def numbers(values: Any) -> list[float]:
+    """Return a list of numbers that `plain` described."""
+    return [number(value) for value in values]

@@ -4,10 +4,14 @@ import numpy as np
 
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.columns import NEEDED, Column
-from sensorseq.fluctuation.statistics.evidence import collect_evidence
 from sensorseq.fluctuation.statistics.per_window import Flips
 from sensorseq.fluctuation.statistics.run import Run, part
-from sensorseq.fluctuation.statistics.sides import Movement, Roughness, SteadyNoise
+from sensorseq.fluctuation.statistics.sides import (
+    Movement,
+    Roughness,
+    SteadyNoise,
+    collect_evidence,
+)
 from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, say
 from sensorseq.fluctuation.statistics.thresholds import (
     COLLAPSE_EPOCHS,
