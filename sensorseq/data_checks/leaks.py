@@ -10,8 +10,8 @@ from sensorseq.data_checks.part import Finding, Ints, Part, listed
 from sensorseq.preprocessing.copies import shared_stretches, window_keys
 
 if TYPE_CHECKING:
-    from sensorseq.training.inputs import Sequences  # torch
-    from sensorseq.training.parts import Part as TrainingPart
+    from sensorseq.training.data import FitPart  # torch
+    from sensorseq.training.inputs import Sequences
 
 LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
 MANY = 0.05  # of the windows
@@ -112,7 +112,7 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     )
 
 
-def check_overlap(train: "TrainingPart", validation: "TrainingPart") -> Finding | None:
+def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
     """Return it when validation windows overlap training windows."""
     rows, holders, looked = _find_shared(train.sequences, validation.sequences)
     found = len(rows)

@@ -189,12 +189,13 @@ def _others(optimizer: Optimizer) -> list[dict[str, str]]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class ModuleFit:
-    """A module, what trains it, and on what.
+class ModuleLab(Lab):
+    """A training of a custom module, and its re-runs: see `sensorseq.fluctuation.race.arm.Lab`.
 
     Parameters
     ----------
+    module : ModuleCall
+        A new one, which is trained in place.
     make_model : callable
         Returns a new module.
     make_optimizer : callable
@@ -203,102 +204,50 @@ class ModuleFit:
         Learning rate of each epoch and parameter group.
     config : TrainingConfig
         The rest of the training.
-    train : LabPart
-        Windows as the module gets them.
-    validation : LabPart or None
-        The same of the validation part.
+    parts : tuple of LabPart
+        Training and validation windows as the module gets them; the second may be None.
     classes : sequence of str
         Names of the classes.
     entropy : int
         What everything random is drawn from.
+
+    Attributes
+    ----------
+    result : TrainingResult
+        Of the training.
     """
 
-    make_model: Callable[[], Any]
-    make_optimizer: Callable[[Sequence[Tensor]], Optimizer]
-    table: NDArray[np.float64]
-    config: TrainingConfig
-    train: LabPart
-    validation: LabPart | None
-    classes: Sequence[str]
-    entropy: int
-
-    @property
-    def seeds(self) -> list[np.random.SeedSequence]:
-        """Those of the split, of the first weights and of the training."""
-        return np.random.SeedSequence(self.entropy).spawn(3)
-
-    def own(
-        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
-    ) -> OwnOptimizer:
-        """Return what takes the steps, with rates by epoch."""
-
-        def make(parameters: Sequence[Tensor]) -> Optimizer:
-            return check_optimizer(self.make_optimizer(list(parameters)), parameters)
-
-        return OwnOptimizer(make, table, options or {})
-
-    def train_module(
+    def __init__(
         self,
         module: ModuleCall,
+        make_model: Callable[[], Any],
+        make_optimizer: Callable[[Sequence[Tensor]], Optimizer],
+        table: NDArray[np.float64],
         config: TrainingConfig,
-        seed: np.random.SeedSequence,
-        recorder: Recorder,
-        own: OwnOptimizer,
-        start: Start | None = None,
-        callbacks: Sequence[Any] = (),
-    ) -> TrainingResult:
-        """Train a module in place."""
-        with isolated_generators(integer_seed(seed), device_of(module)):
-            return train_network(
-                module,
-                self.train.data,
-                None if self.validation is None else self.validation.data,
-                config,
-                seed=seed,
-                callbacks=callbacks,
-                recorder=recorder,
-                own=own,
-                start=start,
-            )
-
-    def train_recorded(self, module: ModuleCall) -> TrainingResult:
-        """Train a module in place, and note what the run does."""
-        own = self.own(self.table)
-        result = self.train_module(module, self.config, self.seeds[2], Recorder(), own)
-        record = result.record
-        if record is not None:
-            norms = record.tensor_grad_norms
-            record.tensor_grad_norms = {
-                name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
-            }
-            if self.validation is not None and self.validation.groups is not None:
-                codes = np.unique(self.validation.groups, return_inverse=True)[1]
-                record.val_groups = np.asarray(codes[record.val_rows], np.int64)
-        return result
-
-
-class ModuleLab(Lab):
-    """Re-runs of one `ModuleFit`: see `sensorseq.fluctuation.race.arm.Lab`.
-
-    Parameters
-    ----------
-    fit : ModuleFit
-        What was trained.
-    module : ModuleCall
-        With its last weights.
-    record : TrainingRecord
-        Of the run.
-    """
-
-    def __init__(self, fit: ModuleFit, module: ModuleCall, record: TrainingRecord) -> None:
-        parts = fit.train, fit.validation
-        super().__init__(record, module, record.n_epochs, parts, fit.classes)
-        self.fit = fit
-        optimizer = fit.own(fit.table).make_optimizer(list(module.parameters()))
-        config, group = fit.config, optimizer.param_groups[0]
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+        entropy: int,
+    ) -> None:
+        self._make_model, self._make_optimizer = make_model, make_optimizer
+        self._table, self._config, self.entropy = table, config, entropy
+        self._train, self._validation = parts
+        own = self._own(table)
+        self.result = self._train_module(module, config, self.seeds[2], Recorder(), own)
+        record = self.result.record
+        assert record is not None  # an interrupt rises from here
+        norms = record.tensor_grad_norms
+        record.tensor_grad_norms = {
+            name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
+        }
+        if self._validation is not None and self._validation.groups is not None:
+            codes = np.unique(self._validation.groups, return_inverse=True)[1]
+            record.val_groups = np.asarray(codes[record.val_rows], np.int64)
+        super().__init__(record, module, record.n_epochs, parts, classes)
+        optimizer = own.make_optimizer(list(module.parameters()))
+        group = optimizer.param_groups[0]
         self.arguments: Mapping[str, Any] = {
             **{name: getattr(config, name) for name in _OF_TRAINING},
-            "learning_rate": float(fit.table[0, 0]),
+            "learning_rate": float(table[0, 0]),
             "label_smoothing": config.label_smoothing,
             "loss": config.loss,
             "max_epochs": config.max_epochs,
@@ -316,14 +265,53 @@ class ModuleLab(Lab):
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
 
+    @property
+    def seeds(self) -> list[np.random.SeedSequence]:
+        """Those of the split, of the first weights and of the training."""
+        return np.random.SeedSequence(self.entropy).spawn(3)
+
+    def _own(
+        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
+    ) -> OwnOptimizer:
+        """Return what takes the steps, with rates by epoch."""
+
+        def make(parameters: Sequence[Tensor]) -> Optimizer:
+            return check_optimizer(self._make_optimizer(list(parameters)), parameters)
+
+        return OwnOptimizer(make, table, options or {})
+
+    def _train_module(
+        self,
+        module: ModuleCall,
+        config: TrainingConfig,
+        seed: np.random.SeedSequence,
+        recorder: Recorder,
+        own: OwnOptimizer,
+        start: Start | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> TrainingResult:
+        """Train a module in place."""
+        with isolated_generators(integer_seed(seed), device_of(module)):
+            return train_network(
+                module,
+                self._train.data,
+                None if self._validation is None else self._validation.data,
+                config,
+                seed=seed,
+                callbacks=callbacks,
+                recorder=recorder,
+                own=own,
+                start=start,
+            )
+
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
-        n_all = len(self.fit.train.data)
+        n_all = len(self._train.data)
 
         def of_step(batch_size: int | None) -> float:
             return 1.0 + STEP_WINDOWS / min(batch_size or n_all, n_all)
 
-        own = self.fit.config.batch_size
+        own = self._config.batch_size
         work = of_step(arm.change.get("batch_size", own)) / of_step(own)
         return arm.n_epochs * work
 
@@ -338,31 +326,30 @@ class ModuleLab(Lab):
         unknown = sorted(set(arm.change) - self.changeable)
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
-        fit = self.fit
-        own = fit.own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
-        seed, start = fit.seeds[2], None
+        own = self._own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
+        seed, start = self.seeds[2], None
         if arm.start is not None:
-            seed = np.random.SeedSequence([fit.entropy, arm.start, 1])
+            seed = np.random.SeedSequence([self.entropy, arm.start, 1])
             snapshot = self.record.snapshots[arm.start]
-            start = Start(snapshot, fit.config, self.steps_per_epoch, arm.n_epochs, own)
+            start = Start(snapshot, self._config, self.steps_per_epoch, arm.n_epochs, own)
         config = arm_config(
-            fit.config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
+            self._config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
         )
         try:
-            module = make_module(fit.make_model, integer_seed(fit.seeds[1]))
-            fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
+            module = make_module(self._make_model, integer_seed(self.seeds[1]))
+            fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
             recorder = recorder_of_arm(fixed)
-            result = fit.train_module(module, config, seed, recorder, own, start, callbacks)
+            result = self._train_module(module, config, seed, recorder, own, start, callbacks)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
-        seen = None if fit.validation is None else fit.validation.data
+        seen = None if self._validation is None else self._validation.data
         return self.read(arm, module, seen, result)
 
     def _table_of(self, arm: Arm) -> NDArray[np.float64]:
         """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
-        table, epochs = self.fit.table, np.arange(arm.n_epochs)
+        table, epochs = self._table, np.arange(arm.n_epochs)
         if arm.start is None:
             table = table[epochs * len(table) // max(arm.n_epochs, 1)]
         else:
