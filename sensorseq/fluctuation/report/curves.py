@@ -1,6 +1,6 @@
 """The training curve of a page: every epoch as it was, with the luck of few windows as a band."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.run import plural
-from sensorseq.html.svg import MARGIN_TOP, Panel
+from sensorseq.html.svg import Panel
 
 _LARGEST = 1e30  # that an axis can span
 _MOST_CROSSES = 60
@@ -22,6 +22,7 @@ def draw_curves(
     best_epoch: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     loss_unit: str = "nats",
+    make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
     """Draw loss and accuracy by epoch; None without a number.
 
@@ -38,6 +39,8 @@ def draw_curves(
         That of a `FluctuationReport`: its bands and spikes are drawn in.
     loss_unit : str, default="nats"
         What the loss is measured in; empty where there is no unit.
+    make_panel : callable, default=Panel
+        What draws a panel.
     """
     columns = {
         name: floats(history.get(name, ()))
@@ -45,7 +48,7 @@ def draw_curves(
     }
     if not any(np.isfinite(values).any() for values in columns.values()):
         return None
-    drawn = Curves(columns, history, best_epoch, evidence or {})
+    drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
     drawn.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
     drawn.draw_accuracy(n_val)
     return drawn
@@ -56,8 +59,8 @@ class Curves:
 
     Attributes
     ----------
-    pictures : list of Markup
-        The panels, as far as they were recorded.
+    panels : list of Panel
+        As far as they were recorded.
     legend : dict of str to str
         Style of a line or area, and what it is.
     missing : list of str
@@ -72,13 +75,19 @@ class Curves:
         history: Mapping[str, Sequence[Any]],
         best_epoch: int | None,
         evidence: Mapping[str, Any],
+        make_panel: Callable[..., Any],
     ) -> None:
         self.columns, self.history = columns, history
-        self.best_epoch, self.evidence = best_epoch, evidence
-        self.pictures: list[Markup] = []
+        self.best_epoch, self.evidence, self.make_panel = best_epoch, evidence, make_panel
+        self.panels: list[Any] = []
         self.legend: dict[str, str] = {}
         self.missing: list[str] = []
         self.words = ""
+
+    @property
+    def pictures(self) -> list[Markup]:
+        """The panels as svg elements."""
+        return [Markup(panel.render()) for panel in self.panels]
 
     def draw_loss(self, label: str) -> None:
         """Draw the panel of the loss, without what lies far above the rest."""
@@ -104,7 +113,6 @@ class Curves:
             panel.mark(epoch, height, "spike", f"spike in epoch {epoch}: {height:.3g}")
             self.legend["spike"] = "spike of the training loss"
         note_above(panel, values)
-        self.pictures.append(Markup(panel.render()))
 
     def draw_accuracy(self, n_val: int | None) -> None:
         """Draw the panel of the accuracy, with the bands of luck."""
@@ -145,11 +153,11 @@ class Curves:
             self.legend[style] = words
         self._trend(panel, "val_accuracy", part, factor=100)
         self._raw(panel, "accuracy", "val_accuracy", factor=100)
-        self.pictures.append(Markup(panel.render()))
 
     def _panel(self, title: str, limits: tuple[float, float], label: str) -> Panel:
         x_limits = (0.5, max(map(len, self.columns.values())) + 0.5)
-        panel = Panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        panel: Panel = self.make_panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        self.panels.append(panel)
         val_loss = self.columns["val_loss"]
         if np.isfinite(val_loss).any():
             lowest = int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
@@ -176,9 +184,10 @@ class Curves:
             if np.isfinite(values).any():
                 self.legend[style] = words
             broken = epochs[~np.isfinite(values[recorded])] if "loss" in name else epochs[:0]
-            n_drawn = min(len(broken), _MOST_CROSSES)
-            for at in np.linspace(0, len(broken) - 1, n_drawn, dtype=int):
-                panel.cross(broken[at], MARGIN_TOP + 5, "missing", f"{name}: no number")
+            if len(broken):
+                n_drawn = min(len(broken), _MOST_CROSSES)
+                drawn = np.linspace(0, len(broken) - 1, n_drawn, dtype=int)
+                panel.crosses(broken[drawn], "missing", f"{name}: no number")
                 self.legend["missing"] = "not a number"
 
     def _trend(self, panel: Panel, name: str, part: Any, factor: float = 1.0) -> None:
