@@ -23,7 +23,7 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.fluctuation import FluctuationReport, KerasMonitor, TorchMonitor
 from sensorseq.fluctuation.monitors import keras_monitor
 from sensorseq.fluctuation.monitors import monitor as monitor_module
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun
+from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, Monitor
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.batches import BatchSampler
@@ -729,7 +729,9 @@ def test_a_report_is_made_of_records_with_gaps(case):
         if case == "no figures":
             steps = {"learning_rate": loss}
         run.end_epoch(steps, {"loss": 0.5 + np.exp(-epoch / 3)})
-    report = run.report(n_classes=None, best_epoch=None)
+    monitor = Monitor()
+    monitor._run = run
+    report = monitor.report()
     assert report.verdict == "normal"
     assert report.n_train == (32 if case == "a last epoch without steps" else None)
     json.dumps(report.to_dict(), allow_nan=False)

@@ -14,7 +14,6 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     class_codes,
     judge_logits,
 )
-from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
 
 _ACCURACIES = (
@@ -113,7 +112,7 @@ class KerasMonitor(Monitor):
             raise ArgumentError("groups_val are given without validation_data.")
         self._groups_val = groups_val
         train = _windows("train_data", train_data)
-        self._n_train = None if train is None else len(train[1])
+        self._n_train = self._run.n_train = None if train is None else len(train[1])
         self._fixed: tuple[Any, NDArray[np.int64]] | None = None
         n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
         if train is not None and n_fixed:
@@ -196,35 +195,6 @@ class KerasMonitor(Monitor):
         else:
             row |= _figures(logs, "val_")
         self._run.end_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
-
-    # --- what the user calls --------------------------------------------------------------------
-
-    def report(
-        self,
-        *,
-        n_val: int | None = None,
-        n_classes: int | None = None,
-        best_epoch: int | None = None,
-    ) -> FluctuationReport:
-        """Judge the epochs that have ended.
-
-        Parameters
-        ----------
-        n_val : int, optional
-            Windows behind `val_accuracy`, where `fit` alone had the validation data.
-        n_classes : int, optional
-            Number of classes, if there are no predictions; for the accuracy of guessing.
-        best_epoch : int, optional
-            Epoch, counted from 1, whose weights you keep.
-
-        Raises
-        ------
-        ArgumentError
-            If no epoch has ended.
-        """
-        if n_val is not None:
-            self._run.n_val = check_count("n_val", n_val)
-        return self._run.report(n_classes=n_classes, best_epoch=best_epoch, n_train=self._n_train)
 
     # --- what they are made of ------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     TrainMargins,
     judge_logits,
 )
-from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
 
 _EVALUATION_BATCH = 1024
@@ -374,25 +373,6 @@ class TorchMonitor(Monitor):
         return self.log_epoch(
             torch.cat(logits), torch.cat([y.cpu() for y in target]), val_groups=groups
         )
-
-    def report(
-        self, *, n_classes: int | None = None, best_epoch: int | None = None
-    ) -> FluctuationReport:
-        """Judge the epochs that have ended.
-
-        Parameters
-        ----------
-        n_classes : int, optional
-            Number of classes, if no logits were logged; for the accuracy of guessing.
-        best_epoch : int, optional
-            Epoch, counted from 1, whose weights you keep.
-
-        Raises
-        ------
-        ArgumentError
-            If no epoch has ended, or no figures were logged to judge it by.
-        """
-        return self._run.report(n_classes=n_classes, best_epoch=best_epoch)
 
     def close(self) -> None:
         """Remove the hooks. What was recorded stays."""
