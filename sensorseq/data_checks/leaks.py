@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Finding, Ints, Part
+from sensorseq.data_checks.part import Finding, Ints, Part, listed
 from sensorseq.preprocessing.copies import shared_stretches, window_keys
 
 if TYPE_CHECKING:
-    from sensorseq.training.inputs import Sequences  # torch
-
+    from sensorseq.training.data import FitPart  # torch
+    from sensorseq.training.inputs import Sequences
 
 LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
 MANY = 0.05  # of the windows
@@ -39,14 +39,40 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     theirs = _known_keys(validation)
     twice = np.flatnonzero((theirs != 0) & np.isin(theirs, keys))
     if len(twice):
+        order = np.argsort(keys, kind="stable")
+        same = order[np.searchsorted(keys[order], theirs[twice])]
+        how = "Split by recording: give groups="
+        if validation.rows is None:  # windows of the user's own choice
+            how = "Take validation windows from other recordings"
         yield Finding(
             "windows_in_both_parts",
             {"n_windows": len(twice), "severe": len(twice) > MANY * len(validation)},
             f"{len(twice)} of {len(validation)} validation windows (rows"
             f" {validation.name_rows(twice)}) are identical to training windows, so the validation"
             " score is higher than on new recordings.",
-            "Split by recording: give groups=, and remove copies.",
+            _regroup(train.groups, validation.groups, same, twice) or f"{how}, and remove copies.",
         )
+
+
+def _regroup(
+    groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
+) -> str:
+    """Return what to do about training and validation windows that are one recording's.
+
+    Nothing where either part has no groups.
+    """
+    if groups is None or theirs is None:
+        return ""
+    pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
+    torn = [repr(one) for one, other in pairs if one == other]
+    shared = [f"{one!r} and {other!r}" for one, other in pairs if one != other]
+    advice = [f"These groups are in both parts: {listed(torn)}. Keep each in one."] if torn else []
+    if shared:
+        advice.append(
+            f"These groups share windows: {listed(shared)}. If they are one recording, give them"
+            " one group; if windows were copied, remove the copies."
+        )
+    return " ".join(advice)
 
 
 def _known_keys(part: Part) -> NDArray[np.uint64]:
@@ -86,19 +112,20 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     )
 
 
-def check_overlap(train: "Sequences", validation: "Sequences") -> Finding | None:
+def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
     """Return it when validation windows overlap training windows."""
-    found, looked = count_shared(train, validation)
+    rows, holders, looked = _find_shared(train.sequences, validation.sequences)
+    found = len(rows)
     if not found:
         return None
-    n = len(validation)
+    n = len(validation.sequences)
     more = "" if looked == n else f" that were checked ({n} in total)"
     return Finding(
         "windows_overlap",
         {"n_windows": found, "n_checked": looked, "severe": found > MANY * looked},
         f"{found} of the {looked} windows held out for validation{more} overlap training windows,"
         " so the validation score is inflated, and early stopping and fluctuation_ are misled.",
-        _CURE,
+        _regroup(train.groups, validation.groups, holders, rows) or _CURE,
     )
 
 
@@ -107,33 +134,40 @@ def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
 
     The first is 0 if a few may do so by chance.
     """
-    step = -(-len(held_out) // _ROWS)
-    rows = held_out.take(np.arange(0, len(held_out), step))
-    nothing = 0, len(rows)
+    rows, _, looked = _find_shared(train, held_out)
+    return len(rows), looked
+
+
+def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints, int]:
+    """Return the held-out rows, a training row that each shares samples with, how many it read."""
+    places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
+    rows = held_out.take(places)
+    nothing = places[:0], places[:0], len(rows)
     if train.X.shape[1] * SHARE < 4:
         return nothing
-    candidates = train.take(_holders(train, rows))
+    holders = _holders(train, rows)
+    candidates = train.take(holders)
     X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
     lengths = np.concatenate([candidates.lengths, rows.lengths])
-    found = _count_shared(X, lengths, len(candidates))
-    tolerated = TOLERATED * len(rows)
+    shared, others = _share_a_stretch(X, lengths, len(candidates))
+    found, tolerated = len(shared), TOLERATED * len(rows)
     if found < 2 or found <= tolerated:
         return nothing
     # A signal of few levels holds the same stretches by chance, then as often with time reversed.
     back = X.copy()
     for window, length in zip(back[len(candidates) :], lengths[len(candidates) :], strict=True):
         window[:length] = window[:length][::-1].copy()
-    if found <= tolerated + 3 * _count_shared(back, lengths, len(candidates)):
+    if found <= tolerated + 3 * len(_share_a_stretch(back, lengths, len(candidates))[0]):
         return nothing
     if found < _SURE and not _is_continuous(X[len(candidates) :]):
         return nothing
-    return found, len(rows)
+    return places[shared - len(candidates)], holders[others], len(rows)
 
 
-def _count_shared(X: NDArray[Any], lengths: Ints, n_candidates: int) -> int:
-    """Count the windows behind the candidates that share a stretch with one of them."""
+def _share_a_stretch(X: NDArray[Any], lengths: Ints, n_candidates: int) -> tuple[Ints, Ints]:
+    """Return the windows behind the candidates that share a stretch with one, and that one."""
     rows, among = np.arange(n_candidates, len(X)), np.arange(n_candidates)
-    return len(shared_stretches(X, lengths, rows, among, share=SHARE)[0])
+    return shared_stretches(X, lengths, rows, among, share=SHARE)
 
 
 def _is_continuous(X: NDArray[Any]) -> bool:

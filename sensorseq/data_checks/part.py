@@ -149,20 +149,21 @@ class Part:
 
     def name_rows(self, places: Ints) -> str:
         """Return the first few of some windows by their rows, for a sentence."""
-        return _listed(places if self.rows is None else self.rows[places])
+        return listed(places if self.rows is None else self.rows[places])
 
     def name_channels(self, numbers: Sequence[int] | Ints) -> str:
         """Return what channels are called."""
         known = self._channels or ()
-        return _listed(
+        return listed(
             [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
         )
 
     def name_classes(self, codes: Sequence[int] | Ints) -> str:
         """Return what classes are called."""
         known = () if self._classes is None else self._classes
-        return _listed([repr(known[k]) if k < len(known) else str(k) for k in codes])
+        return listed([repr(known[k]) if k < len(known) else str(k) for k in codes])
 
 
-def _listed(names: Sequence[Any] | NDArray[Any]) -> str:
+def listed(names: Sequence[Any] | NDArray[Any]) -> str:
+    """Return the first few of some names, for a sentence."""
     return ", ".join(map(str, names[:MOST_LISTED])) + (", ..." if len(names) > MOST_LISTED else "")

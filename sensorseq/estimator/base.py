@@ -413,7 +413,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._check_parts(train, validation)
         leaks: list[Finding | None] = []
         if data.is_drawn and validation is not None:
-            leaks.append(check_overlap(train.sequences, validation.sequences))
+            leaks.append(check_overlap(train, validation))
             if data.windows.groups is None:
                 leaks.append(check_continuity(data.windows.sequences))
         findings = tuple(finding for finding in leaks if finding is not None)

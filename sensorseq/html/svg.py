@@ -78,18 +78,6 @@ class Panel:
             points = [*self._points(x[run], low[run]), *self._points(x[run], high[run])[::-1]]
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
-    def horizontal(self, y: float, style: str, words: str = "", *, above: bool = True) -> None:
-        """Draw a line from left to right, with a label at its start above or below it."""
-        height = self._y(np.array([y]))[0]
-        at = _short(height)
-        left, right = MARGIN_LEFT, self.width - MARGIN_RIGHT
-        self._parts.append(f'<line class="{style}" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
-        if words:
-            self._parts.append(
-                f'<text class="tick note" x="{left + 6}"'
-                f' y="{_short(height + (-6 if above else 15))}">{escape(words)}</text>'
-            )
-
     def mark(self, x: float, y: float, style: str, words: str) -> None:
         """Draw a triangle pointing down at a point, with a tooltip."""
         at = self._x(np.array([x]))[0]
@@ -106,13 +94,13 @@ class Panel:
         top, bottom = MARGIN_TOP, self.height - MARGIN_BOTTOM
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
-    def cross(self, x: float, at_pixel: float, style: str, words: str) -> None:
-        """Draw a cross for a missing value, with a tooltip."""
-        at = _short(self._x(np.array([x]))[0] - 3)
-        self._parts.append(
-            f'<path class="{style}" d="M{at} {at_pixel - 3:g}l6 6m0-6l-6 6">'
-            f"<title>{escape(words)}</title></path>"
-        )
+    def crosses(self, x: Floats, style: str, words: str) -> None:
+        """Draw crosses for missing values at the top, with a tooltip."""
+        for at in self._x(x):
+            self._parts.append(
+                f'<path class="{style}" d="M{_short(at - 3)} {MARGIN_TOP + 2:g}l6 6m0-6l-6 6">'
+                f"<title>{escape(words)}</title></path>"
+            )
 
     def note(self, text: str) -> None:
         """Write a note in the upper right corner."""

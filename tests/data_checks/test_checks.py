@@ -136,6 +136,32 @@ def test_training_windows_in_validation_are_counted(with_lengths):
     assert "9 of 100 validation windows (rows 240, 241," in text
 
 
+@pytest.mark.parametrize(
+    ("groups", "rows", "advice"),
+    [
+        (None, "own", "Split by recording: give groups=, and remove copies."),
+        (None, None, "Take validation windows from other recordings, and remove copies."),
+        ("other", "own", "These groups share windows: 2 and 240, 2 and 241, 2 and 242. If"),
+        ("same", "own", "These groups are in both parts: 2. Keep each in one."),
+    ],
+)
+def test_what_to_do_about_shared_windows_depends_on_the_groups_that_were_given(
+    groups, rows, advice
+):
+    train, validation = clean(), clean(100, seed=1, first=240)
+    validation.X[:9] = train.X[20:29]
+    if groups is None:
+        train.groups = validation.groups = None
+    if groups == "same":
+        validation.groups[:9] = 2
+    if rows is None:
+        validation.rows = None
+    (finding,) = found(train, validation)
+    assert finding.kind == "windows_in_both_parts"
+    assert finding.advice.startswith(advice)
+    assert ("groups=" in finding.advice) == (groups is None and rows == "own")
+
+
 def test_keys_are_the_same_for_identical_windows_only():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 12, 2)).astype(np.float32)

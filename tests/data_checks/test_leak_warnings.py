@@ -74,6 +74,18 @@ def test_with_groups_nothing_is_said(overlap):
     classifier().fit(X, y, groups=groups)
 
 
+def test_groups_that_share_samples_are_named():
+    X, groups, y = cut(recordings(), T // 2)
+    torn = 10 * groups + np.arange(len(X)) % 2  # each recording under two names
+    with pytest.warns(LeakWarning, match=r"These groups share windows: \d+ and \d+") as caught:
+        classifier().fit(X, y, groups=torn)
+    said = str(caught[0].message)
+    assert "groups=" not in said
+    pairs = [pair.split(" and ") for pair in said.split("windows: ")[1].split(". ")[0].split(", ")]
+    assert pairs
+    assert all(int(one) // 10 == int(other) // 10 for one, other in pairs if other)
+
+
 def test_the_windower_s_set_brings_its_recordings_as_groups():
     drives = [
         Recording.evenly_sampled(drive, 50.0, ("left", "right"), f"drive {i}", label=str(i % 2))

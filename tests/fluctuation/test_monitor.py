@@ -23,7 +23,7 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.fluctuation import FluctuationReport, KerasMonitor, TorchMonitor
 from sensorseq.fluctuation.monitors import keras_monitor
 from sensorseq.fluctuation.monitors import monitor as monitor_module
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun
+from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, Monitor
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.batches import BatchSampler
@@ -259,7 +259,6 @@ def test_a_step_of_a_linear_model_has_the_figures_worked_out_by_hand():
     assert set(steps) == set(STEP_NAMES)
     assert record.epoch_steps.tolist() == [0, 3]
     np.testing.assert_allclose(steps["loss"], [e[0].mean() for e in expected])
-    np.testing.assert_allclose(steps["loss_variance"], [e[0].var() for e in expected])
     np.testing.assert_allclose(steps["accuracy"], [e[2].mean() for e in expected])
     np.testing.assert_allclose(steps["grad_norm"], [e[3] for e in expected])
     np.testing.assert_allclose(
@@ -268,9 +267,6 @@ def test_a_step_of_a_linear_model_has_the_figures_worked_out_by_hand():
     np.testing.assert_array_equal(steps["n_windows"], 20)
     np.testing.assert_array_equal(steps["learning_rate"], rate)
     assert np.isnan(steps["gradient_noise"]).all()  # not measured here
-    np.testing.assert_array_equal(
-        record.class_counts, [np.bincount(y[i : i + 20]) for i in (0, 20, 40)]
-    )
     np.testing.assert_array_equal(record.train_rows, np.arange(60))
     np.testing.assert_array_equal(record.train_target, Y)
     margins = np.concatenate([e[1] for e in expected])
@@ -330,7 +326,7 @@ def test_it_does_not_matter_whether_a_step_is_told_of_before_or_after_it():
         return monitor.record.steps
 
     truth = run("never", criterion=nn.CrossEntropyLoss())
-    assert np.isfinite(truth["loss_variance"]).all()
+    assert np.isfinite(truth["accuracy"]).all()
     for found in (
         run("after"),
         run("before"),
@@ -370,7 +366,6 @@ def test_losses_of_any_reduction_are_noted_as_means(reduction):
     monitor.log_epoch()
     steps = monitor.record.steps
     assert steps["loss"] == pytest.approx([losses.mean().item()], rel=1e-6)
-    assert steps["loss_variance"] == pytest.approx([losses.var(correction=0).item()], rel=1e-5)
 
 
 def test_a_single_output_is_the_logit_of_class_one():
@@ -385,9 +380,7 @@ def test_a_single_output_is_the_logit_of_class_one():
     after = model(X_VAL).detach()
     row = monitor.log_epoch(after, (Y_VAL > 0).int())
     losses = binary_cross_entropy_with_logits(z, y, reduction="none")
-    assert monitor.record.steps["loss_variance"] == pytest.approx(
-        [losses.var(correction=0).item()], rel=1e-5
-    )
+    assert monitor.record.steps["loss"] == pytest.approx([losses.mean().item()], rel=1e-6)
     assert row["accuracy"] == pytest.approx(((z > 0) == (y > 0.5)).float().mean().item())
     expected = binary_cross_entropy_with_logits(after[:, 0], (Y_VAL > 0).float())
     assert row["val_loss"] == pytest.approx(expected.item(), rel=1e-6)
@@ -427,7 +420,6 @@ def test_of_a_regression_the_loss_alone_is_noted():
     assert row["loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert "accuracy" not in row
     assert row["val_loss"] == 0.25
-    assert monitor.record.class_counts is None
     assert monitor.report().n_val == 7
 
 
@@ -481,7 +473,7 @@ def test_of_a_closure_the_first_evaluation_counts(told_by, as_keyword):
     assert steps["loss"] == pytest.approx([of_step[0][0] for of_step in calls])
     assert steps["grad_norm"] == pytest.approx([of_step[0][1] for of_step in calls])
     assert steps["n_windows"].tolist() == [60, 60, 60]
-    assert np.isnan(steps["loss_variance"]).all() == (told_by == "closure")
+    assert np.isnan(steps["accuracy"]).all() == (told_by == "closure")
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -733,11 +725,13 @@ def test_a_report_is_made_of_records_with_gaps(case):
         n_steps = 0 if case == "a last epoch without steps" and epoch == 24 else 4
         sizes = np.full(n_steps, np.nan if case == "sizes unknown" else 8.0)
         loss = RNG.uniform(1, 1.1, n_steps) + np.exp(-epoch / 3)
-        steps = {"n_windows": sizes, "loss": loss, "loss_variance": loss**2}
+        steps = {"n_windows": sizes, "loss": loss}
         if case == "no figures":
             steps = {"learning_rate": loss}
         run.end_epoch(steps, {"loss": 0.5 + np.exp(-epoch / 3)})
-    report = run.report(n_classes=None, best_epoch=None)
+    monitor = Monitor()
+    monitor._run = run
+    report = monitor.report()
     assert report.verdict == "normal"
     assert report.n_train == (32 if case == "a last epoch without steps" else None)
     json.dumps(report.to_dict(), allow_nan=False)

@@ -86,7 +86,7 @@ def test_the_epoch_whose_weights_were_kept_is_marked_in_both_panels():
 )
 def test_any_history_can_be_drawn(history, tmp_path):
     path = tmp_path / "curve.png"
-    figure = draw_history(history, n_val=20, best_epoch=1, path=path, title="a run")
+    figure = draw_history(history, n_val=20, best_epoch=1, path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
     for axes in figure.axes:
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
@@ -94,7 +94,7 @@ def test_any_history_can_be_drawn(history, tmp_path):
 
 def test_epochs_without_a_number_are_marked_not_dropped():
     (loss, _) = draw_history({"loss": [1.0, math.nan, 0.5, math.inf]}).axes
-    np.testing.assert_array_equal(line(loss, "training: not a number").get_xdata(), [2, 4])
+    np.testing.assert_array_equal(line(loss, "not a number").get_xdata(), [2, 4])
 
 
 def test_one_explosion_does_not_flatten_the_rest_and_is_said():
@@ -104,7 +104,7 @@ def test_one_explosion_does_not_flatten_the_rest_and_is_said():
 
 
 def test_all_text_lies_inside_the_picture_and_no_labels_overlap():
-    figure = draw_history(CURVE, n_val=20, best_epoch=3, title="surfaces, 6 classes")
+    figure = draw_history(CURVE, n_val=20, best_epoch=3)
     figure.canvas.draw()
     width, height = figure.canvas.get_width_height()
     legend = figure.legends[0].get_window_extent()

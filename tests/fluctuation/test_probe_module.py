@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import (
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
 from sensorseq.fluctuation.causes.cause import Cause, Probes
-from sensorseq.fluctuation.monitors.foreign_module import make_module
+from sensorseq.fluctuation.monitors.module_lab import make_module
 from sensorseq.fluctuation.race.arm import Arm, Purse
 from sensorseq.fluctuation.race.race import run_race
 from sensorseq.fluctuation.report.report import FluctuationReport
@@ -117,10 +117,10 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
     lab = report.origin.lab
     train = lab.train
     X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
-    model = make_module(make_model, integer_seed(lab.fit.seeds[1])).module
+    model = make_module(make_model, integer_seed(lab.seeds[1])).module
     optimizer = make_optimizer(model.parameters())
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
-    order_seed = lab.fit.seeds[2].spawn(3)[0]
+    order_seed = lab.seeds[2].spawn(3)[0]
     batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(order_seed))
     losses, rates = [], []
     model.train()
@@ -177,7 +177,7 @@ def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     scheduler = CosineAnnealingLR(optimizer, T_max=3)
-    seed = np.random.SeedSequence([lab.fit.entropy, start, 1]).spawn(3)[0]
+    seed = np.random.SeedSequence([lab.entropy, start, 1]).spawn(3)[0]
     batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(seed))
     rows, losses = lab.record.fixed_rows, []
     for _ in range(3):

@@ -145,10 +145,64 @@ def test_a_loss_that_is_no_number_is_divergence_from_that_epoch_on():
 
 def test_a_loss_that_is_a_number_again_is_not_said_to_have_none_from_then_on():
     curve = healthy_curve(0, 100)
-    curve["loss"][25] = np.nan
+    curve["loss"][37] = np.nan
     report = verdict_of(curve, 100)
     assert report.verdict == "diverged"
-    assert report.explanation[0] == "The training loss is not a number (NaN) in epoch 26."
+    assert report.explanation[0] == "The training loss is not a number (NaN) in epoch 38."
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("make", [healthy_curve, oscillating_curve])
+def test_a_run_that_went_on_after_a_loss_that_was_not_finite_is_judged_without_that_epoch(
+    make, value, name
+):
+    curve = make(0, 300)
+    broken = {**curve, name: curve[name].copy()}
+    broken[name][6] = value
+    report = verdict_of(broken, 300)
+    gaps = {column: list(values) for column, values in curve.items()}
+    gaps["loss"][6] = gaps["val_loss"][6] = None
+    without = verdict_of(gaps, 300)
+    assert report.verdict == without.verdict == verdict_of(curve, 300).verdict
+    assert report.statistics == without.statistics
+    side = "training" if name == "loss" else "validation"
+    said = f"The {side} loss was not finite in epoch 7; the run recovered."
+    assert [part for part in report.explanation if part not in without.explanation] == [said]
+    assert said in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize("epochs", [slice(20, 25), [37], [39]])
+def test_a_loss_that_is_often_not_finite_or_at_the_end_has_not_recovered(epochs):
+    curve = healthy_curve(0, 300)
+    curve["loss"][epochs] = np.nan
+    report = verdict_of(curve, 300)
+    assert report.verdict == "diverged"
+    assert "recovered" not in kinds(report)
+
+
+@pytest.mark.parametrize("n_classes", [None, N_CLASSES])
+def test_an_accuracy_over_one_class_is_not_judged(n_classes):
+    curve = healthy_curve(0, 300)
+    curve["val_accuracy"][:] = 1.0  # a model that answers nothing but this class
+    report = verdict_of(curve, 300, majority_fraction=1.0, n_classes=n_classes)
+    assert report.verdict == "normal"
+    assert report.generalization is None
+    said = " ".join(report.explanation)
+    assert "Validation accuracy cannot be judged: all validation windows are of one class." in said
+    assert "Hold out recordings of every class." in said
+    assert "guessing gives" not in said
+    assert "give majority_fraction" not in said
+    assert "one_class" not in kinds(verdict_of(curve, 300))
+
+
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_what_is_learned_is_judged_on_the_training_windows_if_validation_has_one_class(is_learned):
+    curve = healthy_curve(0, 300)
+    if not is_learned:
+        curve["accuracy"] = np.random.default_rng(0).binomial(300, 1 / N_CLASSES, 40) / 300
+    verdict = verdict_of(curve, 300, majority_fraction=1.0).verdict
+    assert verdict == ("normal" if is_learned else "not_learning")
 
 
 def test_a_validation_loss_that_is_no_number_points_at_the_validation_windows():

@@ -341,6 +341,15 @@ def test_evidence_is_what_a_page_draws_and_survives_json():
     assert evidence["flips"]["rate"] == sorted(evidence["flips"]["rate"])
 
 
+def test_validation_windows_of_one_class_are_found_in_the_record():
+    history, record = run_of(0)
+    assert "one_class" not in kinds(judged(history, record))
+    record.val_target[:] = 0
+    report = judged(history, record)
+    assert "one_class" in kinds(report)
+    assert report.verdict == judged(history, None, n_val=120).verdict
+
+
 def test_long_series_are_drawn_with_few_points_that_keep_the_largest():
     history, record = run_of(0, n_epochs=60, n_val=900)
     norm = record.steps["grad_norm"]

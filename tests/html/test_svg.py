@@ -92,16 +92,6 @@ def test_no_label_is_cut_off_at_the_edge(n_epochs):
         assert float(x) + (width / 2 if anchor == "middle" else 0) <= 400
 
 
-def test_words_at_a_line_stand_above_or_below_it():
-    for above in (True, False):
-        panel = Panel("p", (0.0, 1.0), (0.0, 1.0), height=200)
-        panel.horizontal(0.5, "limit", "so & so", above=above)
-        picture = panel.render()
-        line = float(re.search('class="limit"[^>]* y1="([^"]+)"', picture)[1])
-        words = float(re.search(' y="([^"]+)">so &amp; so<', picture)[1])
-        assert (words < line) == above
-
-
 def test_a_sparkline_breaks_where_there_is_no_number():
     picture = sparkline([np.array([0, 1, np.nan, 1, 0, np.inf, 0.5])], (0.0, 1.0), "window")
     assert picture.count('<polyline class="c0"') == 3

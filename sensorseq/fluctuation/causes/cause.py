@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
-from sensorseq.fluctuation.statistics.plain import number, number_or_none, numbers, plain
+from sensorseq.fluctuation.statistics.columns import number, number_or_none, numbers, plain
 
 CAUSE_NAMES = tuple(FAMILY_OF)
 # Ranked from the run alone; the run alone would rank its family first as well; the race adopted

@@ -248,7 +248,7 @@ def _of_training_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
         late = _finite(np.nanmean(margin[-max(run.n_epochs // 3, 1) :], axis=0))
         # A margin bounds the probability of the own class, so it bounds the cross-entropy.
         rivals = np.exp(-np.clip(margin, -50, 50))
-        n_classes = 2 if record.class_counts is None else record.class_counts.shape[1]
+        n_classes = round(math.exp(run.log_classes))
         low = np.nanmean(np.log1p(rivals), axis=1)
         high = np.nanmean(np.log1p((n_classes - 1) * rivals), axis=1)
     loss = _column(run, "loss")

@@ -113,8 +113,8 @@ def advice_for(cause: str, finding: str, origin: str | None) -> str:
     ----------
     cause, finding : str
         Name and side.
-    origin : {"keras", "torch", "other", None}
-        Where the run comes from; of "other" both are named. None, for our own fits: nothing.
+    origin : {"keras", "torch", None}
+        Where the run comes from. None, for our own fits: nothing.
 
     Examples
     --------
@@ -126,20 +126,18 @@ def advice_for(cause: str, finding: str, origin: str | None) -> str:
         return ""
     if words[TORCH] == words[KERAS]:
         return f"{words[TORCH][:1].upper()}{words[TORCH][1:]}."
-    return " ".join(
-        f"In {NAMES[name]}: {words[name]}." for name in (KERAS, TORCH) if origin in (name, "other")
-    )
+    return f"In {NAMES[origin]}: {words[origin]}."
 
 
 def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
     """Return causes that recommend in the words of Keras or torch, not in arguments of ours.
 
-    Of an unknown origin those with a recommendation keep it. None changes nothing.
+    None changes nothing.
     """
     found = []
     for cause in causes:
         words = advice_for(cause.name, cause.finding, origin)
-        if words and (origin != "other" or not cause.recommendation):
+        if words:
             cause = replace(cause, recommendation={}, alternatives=(), advice=words)
         found.append(cause)
     return tuple(found)

@@ -13,14 +13,15 @@ from torch.optim import Optimizer
 from sensorseq.data_checks import Part, check_windows
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation.causes.rank import causes_of
-from sensorseq.fluctuation.monitors.foreign_module import (
+from sensorseq.fluctuation.monitors.module_lab import (
+    ModuleLab,
+    ModuleOrigin,
     check_new,
     check_optimizer,
     check_outputs,
     make_module,
     rates_of,
 )
-from sensorseq.fluctuation.monitors.module_lab import ModuleFit, ModuleLab, ModuleOrigin
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
@@ -170,42 +171,32 @@ def probe_module(
         return LabPart(data, None if of_windows is None else of_windows[rows], rows)
 
     smoothing = _read_loss(loss)
-    fit = ModuleFit(
-        make_model,
-        make_optimizer,
-        table,
-        TrainingConfig(
-            n_outputs=n_outputs,
-            label_smoothing=smoothing,
-            learning_rate=max(float(table[0, 0]), np.finfo(float).tiny),
-            lr_schedule="constant",
-            batch_size=batch_size,
-            sampler=sampler,
-            last_batch=last_batch,
-            max_epochs=max_epochs,
-            max_grad_norm=max_grad_norm,
-            early_stopping=False,
-            restore_best=False,
-        ),
-        part(train_rows),
-        part(validation_rows) if len(validation_rows) else None,
-        classes,
-        entropy,
+    config = TrainingConfig(
+        n_outputs=n_outputs,
+        label_smoothing=smoothing,
+        learning_rate=max(float(table[0, 0]), np.finfo(float).tiny),
+        lr_schedule="constant",
+        batch_size=batch_size,
+        sampler=sampler,
+        last_batch=last_batch,
+        max_epochs=max_epochs,
+        max_grad_norm=max_grad_norm,
+        early_stopping=False,
+        restore_best=False,
     )
+    parts = part(train_rows), part(validation_rows) if len(validation_rows) else None
     started = time.perf_counter()
-    result = fit.train_recorded(module)
+    lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
     fit_s = time.perf_counter() - started
-    assert result.record is not None  # an interrupt rises from here
-    lab = ModuleLab(fit, module, result.record)
     counts = np.bincount(target[validation_rows], minlength=n_outputs)
     report = FluctuationReport.from_history(
-        result.history,
+        lab.result.history,
         len(validation_rows) or None,
         n_train=len(train_rows),
         n_classes=n_outputs,
         majority_fraction=counts.max() / counts.sum() if len(validation_rows) else None,
-        best_epoch=result.best_epoch or None,
-        record=result.record,
+        best_epoch=lab.result.best_epoch or None,
+        record=lab.record,
         arguments=lab.arguments,
         data_facts=causes_of(check_windows(*_as_parts(lab)), lab.arguments),
     )

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.foreign_words import in_foreign_words
 from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.columns import Floats
+from sensorseq.fluctuation.statistics.columns import Floats, check_count
 from sensorseq.history import History
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, TrainingRecord
 
@@ -95,7 +95,8 @@ class ForeignRun:
     """The history and the record of a training loop, epoch by epoch.
 
     What was not given is absent from the history and NaN or empty in the record. `origin` is
-    ``"torch"`` or ``"keras"``; `n_val` the independent windows behind the validation figures.
+    ``"torch"`` or ``"keras"``; `n_val` the independent windows behind the validation figures,
+    `n_train` those of the training, which the steps tell where it is None.
     """
 
     def __init__(self, origin: str) -> None:
@@ -103,11 +104,11 @@ class ForeignRun:
         self.history = History()
         self.n_classes: int | None = None
         self.n_val: int | None = None
+        self.n_train: int | None = None
         self.fixed_rows: Ints = np.zeros(0, np.int64)
         self._started_s = time.perf_counter()
         self._epoch_steps = [0]
         self._steps: dict[str, list[Floats]] = {name: [] for name in STEP_NAMES}
-        self._class_counts: list[NDArray[np.int32]] | None = []
         self._fixed: list[tuple[float, float]] = []
         self._val_rows: Ints = np.zeros(0, np.int64)
         self._val_target: Ints | None = None
@@ -159,7 +160,6 @@ class ForeignRun:
         steps: Mapping[str, Floats],
         row: Mapping[str, Any],
         *,
-        class_counts: NDArray[np.int32] | None = None,
         fixed: tuple[float, float] = (np.nan, np.nan),
         train: TrainMargins | None = None,
     ) -> dict[str, Any]:
@@ -171,8 +171,6 @@ class ForeignRun:
             Some of `STEP_NAMES`.
         row : mapping
             Columns of the history but for `epoch` and `duration_s`.
-        class_counts : ndarray of shape (S, K), optional
-            Windows of each class in each step.
         fixed : tuple of float
             Loss and accuracy of the fixed subset.
         train : TrainMargins, optional
@@ -182,14 +180,6 @@ class ForeignRun:
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)
         for name in STEP_NAMES:
             self._steps[name].append(steps.get(name, np.full(n_steps, np.nan)))
-        counted = self._class_counts
-        if class_counts is None:
-            self._class_counts = None if n_steps else counted
-        elif counted and class_counts.shape[1] != counted[0].shape[1]:
-            self._class_counts = None  # the classes were counted in two ways
-        elif counted is not None:
-            counted.append(class_counts)
-            self.n_classes = class_counts.shape[1]
         self._fixed.append(fixed)
         self._train_margin.append({} if train is None else self._follow(train))
         now_s = time.perf_counter()
@@ -208,6 +198,12 @@ class ForeignRun:
         return {row: value for row, value in met if row in self._train_target}
 
     @property
+    def majority(self) -> float | None:
+        """The share of the most frequent class among the validation windows."""
+        target = self._val_target
+        return None if target is None else float(np.bincount(target).max() / len(target))
+
+    @property
     def record(self) -> TrainingRecord:
         """Everything up to the end of the last epoch."""
         record = TrainingRecord(
@@ -215,8 +211,6 @@ class ForeignRun:
             steps={name: np.concatenate([[], *parts]) for name, parts in self._steps.items()},
             fixed_rows=self.fixed_rows,
         )
-        if self._class_counts:
-            record.class_counts = np.concatenate(self._class_counts)
         if len(self.fixed_rows):
             record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
         # Epochs without predictions cannot be told apart in the record: all or none.
@@ -235,36 +229,65 @@ class ForeignRun:
             record.train_margin = _to_half(np.array(margins))
         return record
 
+
+class Monitor:
+    """What the monitors of torch and of Keras share: what they recorded, and its report."""
+
+    _run: ForeignRun
+
+    @property
+    def history(self) -> History:
+        """One row for each epoch."""
+        return self._run.history
+
+    @property
+    def record(self) -> TrainingRecord:
+        """Everything up to the end of the last epoch, as arrays."""
+        return self._run.record
+
     def report(
-        self, *, n_classes: int | None, best_epoch: int | None, n_train: int | None = None
+        self,
+        *,
+        n_val: int | None = None,
+        n_classes: int | None = None,
+        best_epoch: int | None = None,
     ) -> FluctuationReport:
-        """Judge what was recorded so far.
+        """Judge the epochs that have ended.
+
+        Parameters
+        ----------
+        n_val : int, optional
+            Windows behind `val_accuracy`, where the monitor was given no predictions for them.
+        n_classes : int, optional
+            Number of classes, if no logits were given; for the accuracy of guessing.
+        best_epoch : int, optional
+            Epoch, counted from 1, whose weights you keep.
 
         Raises
         ------
         ArgumentError
-            If no epoch has ended.
+            If no epoch has ended, or no figures were logged to judge it by.
         """
-        if not len(self.history):
+        run = self._run
+        if not len(run.history):
             raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
-        record = self.record
+        if n_val is not None:
+            run.n_val = check_count("n_val", n_val)
+        record, n_train = run.record, run.n_train
         if n_train is None and record.n_epochs:
             of_epochs = np.split(record.steps["n_windows"], record.epoch_steps[1:-1])
             most = max(float(of_epoch.sum()) for of_epoch in of_epochs)
             n_train = int(most) if most > 0 else None  # NaN where a batch's size is not known
-        majority = None
-        if self._val_target is not None:
-            majority = float(np.bincount(self._val_target).max() / len(self._val_target))
         report = FluctuationReport.from_history(
-            self.history,
-            self.n_val,
+            run.history,
+            run.n_val,
             n_train=n_train,
-            n_classes=self.n_classes if n_classes is None else n_classes,
-            majority_fraction=majority,
+            n_classes=run.n_classes if n_classes is None else n_classes,
+            majority_fraction=run.majority,
             best_epoch=best_epoch,
             record=record,
         )
-        return replace(report, causes=in_foreign_words(report.causes, self.origin))
+        return replace(report, causes=in_foreign_words(report.causes, run.origin))
 
 
 def _spread_evenly(n_windows: int) -> Ints:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, class_codes, judge_logits
-from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.monitors.foreign_run import (
+    ForeignRun,
+    Monitor,
+    class_codes,
+    judge_logits,
+)
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
-from sensorseq.history import History
-from sensorseq.training_record import TrainingRecord
 
 _ACCURACIES = (
     "accuracy",
@@ -25,7 +27,7 @@ _EVALUATION_BATCH = 256
 _LEAST_PROBABILITY = 1e-7  # as Keras clips them
 
 
-class KerasMonitor:
+class KerasMonitor(Monitor):
     """A callback that watches `fit`, and says whether its curve fluctuates more than it should.
 
     It is a ``keras.callbacks.Callback``, and works with every backend of Keras 3: it reads only
@@ -110,7 +112,7 @@ class KerasMonitor:
             raise ArgumentError("groups_val are given without validation_data.")
         self._groups_val = groups_val
         train = _windows("train_data", train_data)
-        self._n_train = None if train is None else len(train[1])
+        self._n_train = self._run.n_train = None if train is None else len(train[1])
         self._fixed: tuple[Any, NDArray[np.int64]] | None = None
         n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
         if train is not None and n_fixed:
@@ -193,45 +195,6 @@ class KerasMonitor:
         else:
             row |= _figures(logs, "val_")
         self._run.end_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
-
-    # --- what the user calls --------------------------------------------------------------------
-
-    @property
-    def history(self) -> History:
-        """One row for each epoch."""
-        return self._run.history
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch, as arrays."""
-        return self._run.record
-
-    def report(
-        self,
-        *,
-        n_val: int | None = None,
-        n_classes: int | None = None,
-        best_epoch: int | None = None,
-    ) -> FluctuationReport:
-        """Judge the epochs that have ended.
-
-        Parameters
-        ----------
-        n_val : int, optional
-            Windows behind `val_accuracy`, where `fit` alone had the validation data.
-        n_classes : int, optional
-            Number of classes, if there are no predictions; for the accuracy of guessing.
-        best_epoch : int, optional
-            Epoch, counted from 1, whose weights you keep.
-
-        Raises
-        ------
-        ArgumentError
-            If no epoch has ended.
-        """
-        if n_val is not None:
-            self._run.n_val = check_count("n_val", n_val)
-        return self._run.report(n_classes=n_classes, best_epoch=best_epoch, n_train=self._n_train)
 
     # --- what they are made of ------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
-"""ModuleLab: re-runs of a custom module, trained by a custom optimizer."""
+"""A custom module and its optimizer, checked and in one form; and ModuleLab, its re-runs."""
 
+import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,17 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.foreign_words import TORCH, in_foreign_words, say_change
-from sensorseq.fluctuation.monitors.foreign_module import (
-    ModuleCall,
-    check_optimizer,
-    make_module,
-)
 from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training.config import TrainingConfig
@@ -36,12 +33,169 @@ _NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params":
 STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 
 
-@dataclass(frozen=True, eq=False)
-class ModuleFit:
-    """A module, what trains it, and on what.
+class ModuleCall(nn.Module):
+    """A custom module under the call ``module(X, lengths)``.
 
     Parameters
     ----------
+    module : torch.nn.Module
+        Called as ``module(X)``, or ``module(X, lengths)`` where its `forward` has a second
+        argument that must be given or is called `lengths`.
+    """
+
+    PREFIX = "module."  # of the names of its parameters
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(module.forward).parameters.values()
+        second = [part for part in parameters if part.kind in positional][1:2]
+        self.takes_lengths = any(p.default is p.empty or p.name == "lengths" for p in second)
+
+    def forward(self, X: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (n, K) of windows (n, t, c)."""
+        if self.takes_lengths and lengths is None:
+            lengths = torch.full((len(X),), X.shape[1], dtype=torch.int64, device=X.device)
+        outputs: Tensor = self.module(X, lengths) if self.takes_lengths else self.module(X)
+        return outputs
+
+
+def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
+    """Return a new module; its first weights are drawn from `seed`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or has nothing to train.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    with isolated_generators(seed, torch.device(kind)):
+        module = make_model()
+    if not isinstance(module, nn.Module):
+        raise ArgumentError(
+            f"make_model returned {type(module).__name__}; it takes no argument and returns a new"
+            " torch.nn.Module."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ArgumentError("make_model returned a module without a parameter to train.")
+    return ModuleCall(module)
+
+
+def check_new(first: ModuleCall, second: ModuleCall) -> None:
+    """Raise an ArgumentError when two modules are one, or share a parameter."""
+    own = {id(parameter) for parameter in first.parameters()}
+    if first.module is second.module or any(id(part) in own for part in second.parameters()):
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; every re-run"
+            " needs its own: build the module inside make_model, such as lambda: MyModel()."
+        )
+
+
+def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
+    """Return K of the logits (n, K) that a module gives for a few windows.
+
+    Raises
+    ------
+    ArgumentError
+        If they have another shape or are not floating-point.
+    """
+    with isolated_generators(seed, X.device), torch.no_grad():
+        outputs = module.eval()(X, lengths)
+    what = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        if outputs.ndim == 2 and len(outputs) == len(X) and outputs.shape[1] > 1:
+            if not outputs.is_floating_point():
+                raise ArgumentError(
+                    f"the module returned {outputs.dtype}; logits are floating-point."
+                )
+            return int(outputs.shape[1])
+        what = f"shape {tuple(outputs.shape)}"
+    raise ArgumentError(
+        f"the module returned {what} for windows of shape {tuple(X.shape)}; it must return logits,"
+        f" a tensor of shape ({len(X)}, n_classes)."
+    )
+
+
+def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
+    """Return what `make_optimizer` returned when a run can step with it.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no optimizer, is one of other parameters than it was given, or needs a closure.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            f"make_optimizer returned {type(optimizer).__name__}; it gets the parameters of the"
+            " module and returns a torch.optim.Optimizer of them."
+        )
+    own = {id(parameter) for parameter in parameters}
+    if not all(id(part) in own for group in optimizer.param_groups for part in group["params"]):
+        raise ArgumentError(
+            "make_optimizer returned an optimizer of other parameters than it was given; make it"
+            " of its argument, such as lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
+        )
+    step = inspect.signature(optimizer.step).parameters.get("closure")
+    if step is not None and step.default is inspect.Parameter.empty:
+        raise ArgumentError(
+            f"{type(optimizer).__name__} needs a closure for its step, which no re-run gives."
+        )
+    return optimizer
+
+
+def rates_of(
+    optimizer: Optimizer, make_scheduler: Callable[[Optimizer], Any] | None, n_epochs: int
+) -> NDArray[np.float64]:
+    """Return the learning rate of each epoch and parameter group, of shape (E, G).
+
+    The scheduler is stepped after each epoch without any training, so the rates are known
+    beforehand. The optimizer must be a new one, and is of no use afterwards.
+
+    Raises
+    ------
+    ArgumentError
+        If the rates depend on what happens, or the scheduler changes something else.
+    """
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+    before = _others(optimizer)
+    rates = [[float(group["lr"]) for group in optimizer.param_groups]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
+        for _ in range(n_epochs - 1):
+            try:
+                if scheduler is not None:
+                    scheduler.step()
+            except TypeError as error:
+                raise ArgumentError(
+                    f"{type(scheduler).__name__} cannot be stepped without a result ({error});"
+                    " re-runs need rates that are known beforehand: take a scheduler that is"
+                    " stepped with step() after each epoch."
+                ) from error
+            rates.append([float(group["lr"]) for group in optimizer.param_groups])
+    if before != _others(optimizer):
+        raise ArgumentError(
+            f"{type(scheduler).__name__} changes more than the learning rate, which a re-run does"
+            " not repeat; switch that off (cycle_momentum=False)."
+        )
+    return np.array(rates)
+
+
+def _others(optimizer: Optimizer) -> list[dict[str, str]]:
+    left_out = ("params", "lr", "initial_lr")
+    return [
+        {name: repr(value) for name, value in group.items() if name not in left_out}
+        for group in optimizer.param_groups
+    ]
+
+
+class ModuleLab(Lab):
+    """A training of a custom module, and its re-runs: see `sensorseq.fluctuation.race.arm.Lab`.
+
+    Parameters
+    ----------
+    module : ModuleCall
+        A new one, which is trained in place.
     make_model : callable
         Returns a new module.
     make_optimizer : callable
@@ -50,102 +204,50 @@ class ModuleFit:
         Learning rate of each epoch and parameter group.
     config : TrainingConfig
         The rest of the training.
-    train : LabPart
-        Windows as the module gets them.
-    validation : LabPart or None
-        The same of the validation part.
+    parts : tuple of LabPart
+        Training and validation windows as the module gets them; the second may be None.
     classes : sequence of str
         Names of the classes.
     entropy : int
         What everything random is drawn from.
+
+    Attributes
+    ----------
+    result : TrainingResult
+        Of the training.
     """
 
-    make_model: Callable[[], Any]
-    make_optimizer: Callable[[Sequence[Tensor]], Optimizer]
-    table: NDArray[np.float64]
-    config: TrainingConfig
-    train: LabPart
-    validation: LabPart | None
-    classes: Sequence[str]
-    entropy: int
-
-    @property
-    def seeds(self) -> list[np.random.SeedSequence]:
-        """Those of the split, of the first weights and of the training."""
-        return np.random.SeedSequence(self.entropy).spawn(3)
-
-    def own(
-        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
-    ) -> OwnOptimizer:
-        """Return what takes the steps, with rates by epoch."""
-
-        def make(parameters: Sequence[Tensor]) -> Optimizer:
-            return check_optimizer(self.make_optimizer(list(parameters)), parameters)
-
-        return OwnOptimizer(make, table, options or {})
-
-    def train_module(
+    def __init__(
         self,
         module: ModuleCall,
+        make_model: Callable[[], Any],
+        make_optimizer: Callable[[Sequence[Tensor]], Optimizer],
+        table: NDArray[np.float64],
         config: TrainingConfig,
-        seed: np.random.SeedSequence,
-        recorder: Recorder,
-        own: OwnOptimizer,
-        start: Start | None = None,
-        callbacks: Sequence[Any] = (),
-    ) -> TrainingResult:
-        """Train a module in place."""
-        with isolated_generators(integer_seed(seed), device_of(module)):
-            return train_network(
-                module,
-                self.train.data,
-                None if self.validation is None else self.validation.data,
-                config,
-                seed=seed,
-                callbacks=callbacks,
-                recorder=recorder,
-                own=own,
-                start=start,
-            )
-
-    def train_recorded(self, module: ModuleCall) -> TrainingResult:
-        """Train a module in place, and note what the run does."""
-        own = self.own(self.table)
-        result = self.train_module(module, self.config, self.seeds[2], Recorder(), own)
-        record = result.record
-        if record is not None:
-            norms = record.tensor_grad_norms
-            record.tensor_grad_norms = {
-                name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
-            }
-            if self.validation is not None and self.validation.groups is not None:
-                codes = np.unique(self.validation.groups, return_inverse=True)[1]
-                record.val_groups = np.asarray(codes[record.val_rows], np.int64)
-        return result
-
-
-class ModuleLab(Lab):
-    """Re-runs of one `ModuleFit`: see `sensorseq.fluctuation.race.arm.Lab`.
-
-    Parameters
-    ----------
-    fit : ModuleFit
-        What was trained.
-    module : ModuleCall
-        With its last weights.
-    record : TrainingRecord
-        Of the run.
-    """
-
-    def __init__(self, fit: ModuleFit, module: ModuleCall, record: TrainingRecord) -> None:
-        parts = fit.train, fit.validation
-        super().__init__(record, module, record.n_epochs, parts, fit.classes)
-        self.fit = fit
-        optimizer = fit.own(fit.table).make_optimizer(list(module.parameters()))
-        config, group = fit.config, optimizer.param_groups[0]
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+        entropy: int,
+    ) -> None:
+        self._make_model, self._make_optimizer = make_model, make_optimizer
+        self._table, self._config, self.entropy = table, config, entropy
+        self._train, self._validation = parts
+        own = self._own(table)
+        self.result = self._train_module(module, config, self.seeds[2], Recorder(), own)
+        record = self.result.record
+        assert record is not None  # an interrupt rises from here
+        norms = record.tensor_grad_norms
+        record.tensor_grad_norms = {
+            name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
+        }
+        if self._validation is not None and self._validation.groups is not None:
+            codes = np.unique(self._validation.groups, return_inverse=True)[1]
+            record.val_groups = np.asarray(codes[record.val_rows], np.int64)
+        super().__init__(record, module, record.n_epochs, parts, classes)
+        optimizer = own.make_optimizer(list(module.parameters()))
+        group = optimizer.param_groups[0]
         self.arguments: Mapping[str, Any] = {
             **{name: getattr(config, name) for name in _OF_TRAINING},
-            "learning_rate": float(fit.table[0, 0]),
+            "learning_rate": float(table[0, 0]),
             "label_smoothing": config.label_smoothing,
             "loss": config.loss,
             "max_epochs": config.max_epochs,
@@ -163,14 +265,53 @@ class ModuleLab(Lab):
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
 
+    @property
+    def seeds(self) -> list[np.random.SeedSequence]:
+        """Those of the split, of the first weights and of the training."""
+        return np.random.SeedSequence(self.entropy).spawn(3)
+
+    def _own(
+        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
+    ) -> OwnOptimizer:
+        """Return what takes the steps, with rates by epoch."""
+
+        def make(parameters: Sequence[Tensor]) -> Optimizer:
+            return check_optimizer(self._make_optimizer(list(parameters)), parameters)
+
+        return OwnOptimizer(make, table, options or {})
+
+    def _train_module(
+        self,
+        module: ModuleCall,
+        config: TrainingConfig,
+        seed: np.random.SeedSequence,
+        recorder: Recorder,
+        own: OwnOptimizer,
+        start: Start | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> TrainingResult:
+        """Train a module in place."""
+        with isolated_generators(integer_seed(seed), device_of(module)):
+            return train_network(
+                module,
+                self._train.data,
+                None if self._validation is None else self._validation.data,
+                config,
+                seed=seed,
+                callbacks=callbacks,
+                recorder=recorder,
+                own=own,
+                start=start,
+            )
+
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
-        n_all = len(self.fit.train.data)
+        n_all = len(self._train.data)
 
         def of_step(batch_size: int | None) -> float:
             return 1.0 + STEP_WINDOWS / min(batch_size or n_all, n_all)
 
-        own = self.fit.config.batch_size
+        own = self._config.batch_size
         work = of_step(arm.change.get("batch_size", own)) / of_step(own)
         return arm.n_epochs * work
 
@@ -185,31 +326,30 @@ class ModuleLab(Lab):
         unknown = sorted(set(arm.change) - self.changeable)
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
-        fit = self.fit
-        own = fit.own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
-        seed, start = fit.seeds[2], None
+        own = self._own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
+        seed, start = self.seeds[2], None
         if arm.start is not None:
-            seed = np.random.SeedSequence([fit.entropy, arm.start, 1])
+            seed = np.random.SeedSequence([self.entropy, arm.start, 1])
             snapshot = self.record.snapshots[arm.start]
-            start = Start(snapshot, fit.config, self.steps_per_epoch, arm.n_epochs, own)
+            start = Start(snapshot, self._config, self.steps_per_epoch, arm.n_epochs, own)
         config = arm_config(
-            fit.config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
+            self._config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
         )
         try:
-            module = make_module(fit.make_model, integer_seed(fit.seeds[1]))
-            fixed = self.fixed_windows(fit.train.data, config).to(device_of(module))
+            module = make_module(self._make_model, integer_seed(self.seeds[1]))
+            fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
             recorder = recorder_of_arm(fixed)
-            result = fit.train_module(module, config, seed, recorder, own, start, callbacks)
+            result = self._train_module(module, config, seed, recorder, own, start, callbacks)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
-        seen = None if fit.validation is None else fit.validation.data
+        seen = None if self._validation is None else self._validation.data
         return self.read(arm, module, seen, result)
 
     def _table_of(self, arm: Arm) -> NDArray[np.float64]:
         """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
-        table, epochs = self.fit.table, np.arange(arm.n_epochs)
+        table, epochs = self._table, np.arange(arm.n_epochs)
         if arm.start is None:
             table = table[epochs * len(table) // max(arm.n_epochs, 1)]
         else:

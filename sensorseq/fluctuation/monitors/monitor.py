@@ -16,11 +16,13 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sensorseq.errors import ArgumentError, warn_caller
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, TrainMargins, judge_logits
-from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.monitors.foreign_run import (
+    ForeignRun,
+    Monitor,
+    TrainMargins,
+    judge_logits,
+)
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
-from sensorseq.history import History
-from sensorseq.training_record import TrainingRecord
 
 _EVALUATION_BATCH = 1024
 
@@ -31,9 +33,7 @@ class _Batch:
 
     n_windows: int | None = None
     loss: Tensor | float | None = None
-    spread: tuple[Tensor | None, Tensor | None] = (None, None)  # of its windows' losses: mean, var
     n_correct: Tensor | None = None
-    class_counts: Tensor | None = None  # (K,)
     margin: Tensor | None = None  # (n,)
     target: Tensor | None = None
     rows: Any = None
@@ -71,7 +71,7 @@ class _Hook:
         return _Hook, (None,)
 
 
-class TorchMonitor:
+class TorchMonitor(Monitor):
     """Watch a training loop, and say whether its curve fluctuates more than it should.
 
     Two lines are enough: one that makes the monitor, with the loss module, and one at the end of
@@ -190,16 +190,6 @@ class TorchMonitor:
 
     # --- what the user calls --------------------------------------------------------------------
 
-    @property
-    def history(self) -> History:
-        """One row for each epoch."""
-        return self._run.history
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch, as arrays."""
-        return self._run.record
-
     def watch(self, X: Any, y: ArrayLike) -> None:
         """Take these training windows as the fixed subset, in place of the first ones met.
 
@@ -248,8 +238,8 @@ class TorchMonitor:
             cross-entropy of `logits`.
         logits : Tensor of shape (N, K), or (N,) or (N, 1), optional
             Outputs before softmax, or log-probabilities. A single column is the logit of
-            class 1 against class 0. With `y` they give the accuracy, the spread of the losses
-            within the batch, which tells sampling noise from movement, and the classes in it.
+            class 1 against class 0. With `y` they give the accuracy, and the loss where it is not
+            given.
         y : Tensor of shape (N,), optional
             Classes as codes; of shape (N, K) as probabilities.
         grad_norm : Tensor or float, optional
@@ -384,25 +374,6 @@ class TorchMonitor:
             torch.cat(logits), torch.cat([y.cpu() for y in target]), val_groups=groups
         )
 
-    def report(
-        self, *, n_classes: int | None = None, best_epoch: int | None = None
-    ) -> FluctuationReport:
-        """Judge the epochs that have ended.
-
-        Parameters
-        ----------
-        n_classes : int, optional
-            Number of classes, if no logits were logged; for the accuracy of guessing.
-        best_epoch : int, optional
-            Epoch, counted from 1, whose weights you keep.
-
-        Raises
-        ------
-        ArgumentError
-            If no epoch has ended, or no figures were logged to judge it by.
-        """
-        return self._run.report(n_classes=n_classes, best_epoch=best_epoch)
-
     def close(self) -> None:
         """Remove the hooks. What was recorded stays."""
         for handle in self._handles:
@@ -536,17 +507,14 @@ class TorchMonitor:
             own = columns.where(is_own, -math.inf).amax(dim=1)
             batch.margin = own - columns.where(~is_own, -math.inf).amax(dim=1)
             batch.n_correct = (columns.argmax(dim=1) == target).sum()
-            batch.class_counts = is_own.sum(dim=0)
-            losses = cross_entropy(columns, target, reduction="none")
-            batch.spread = losses.mean(), losses.var(correction=0)
             batch.target, batch.n_windows = target, len(target)
+            self._run.n_classes = columns.shape[1]
             if batch.loss is None:
-                batch.loss = batch.spread[0]
+                batch.loss = cross_entropy(columns, target)
             self._keep_for_fixed(logits, target)
         if isinstance(loss, Tensor):
             loss = loss.detach()
             if loss.ndim == 1:
-                batch.spread = loss.mean(), loss.var(correction=0)
                 batch.n_windows = batch.n_windows or len(loss)
             loss = loss.mean()
         batch.loss = batch.loss if loss is None else loss
@@ -634,17 +602,19 @@ class TorchMonitor:
         fixed = self._evaluate_fixed()
         if self._n_in_fixed:
             self._run.fixed_rows = np.arange(self._n_in_fixed)
-        figures, row, more = _read(steps)
-        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, **more)
+        batches = [batch for step in steps for batch in step.batches]
+        figures, row = _read(steps, batches)
+        margins = _margins(batches)
+        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, train=margins)
 
 
-def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], dict[str, Any]]:
-    """Fetch an epoch from the device: its steps, its row, and more for `ForeignRun.end_epoch`."""
-    batches = [batch for step in steps for batch in step.batches]
+def _read(
+    steps: Sequence[_Step], batches: Sequence[_Batch]
+) -> tuple[dict[str, Floats], dict[str, float]]:
+    """Fetch an epoch from the device: its steps, and its row."""
     of_step = np.repeat(np.arange(len(steps)), [len(step.batches) for step in steps])
     count = _numbers([batch.n_windows for batch in batches])
     loss = _numbers([batch.loss for batch in batches])
-    mean, variance = (_numbers([batch.spread[i] for batch in batches]) for i in (0, 1))
     n_correct = _numbers([batch.n_correct for batch in batches])
     # Batches of unknown size weigh the same.
     weight = np.ones_like(count) if np.isnan(count).any() else count
@@ -654,12 +624,10 @@ def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], 
 
     with np.errstate(invalid="ignore", divide="ignore"):  # steps of which nothing is known
         share = total(weight)
-        middle = total(weight * mean) / share
         figures = {
             "n_windows": np.where(share > 0, total(count), np.nan),
             "learning_rate": _numbers([step.learning_rate for step in steps]),
             "loss": total(weight * loss) / share,
-            "loss_variance": total(weight * (variance + (mean - middle[of_step]) ** 2)) / share,
             "accuracy": total(n_correct) / total(count),
             "grad_norm": _numbers([step.grad_norm for step in steps]),
             "update_ratio": _numbers([step.update_ratio for step in steps]),
@@ -673,19 +641,7 @@ def _read(steps: Sequence[_Step]) -> tuple[dict[str, Floats], dict[str, float], 
         row["learning_rate"] = float(figures["learning_rate"][-1])
         norms = figures["grad_norm"]
         row["grad_norm"] = float(np.nanmean(norms)) if not np.isnan(norms).all() else math.nan
-    counts = _class_counts(batches, of_step, len(steps))
-    return figures, row, {"class_counts": counts, "train": _margins(batches)}
-
-
-def _class_counts(
-    batches: Sequence[_Batch], of_step: NDArray[np.intp], n_steps: int
-) -> NDArray[np.int32] | None:
-    counts = [batch.class_counts for batch in batches if batch.class_counts is not None]
-    if not counts or len(counts) < len(batches) or len({len(part) for part in counts}) > 1:
-        return None
-    table = np.zeros((n_steps, len(counts[0])), np.int32)
-    np.add.at(table, of_step, torch.stack(counts).cpu().numpy().astype(np.int32))
-    return table
+    return figures, row
 
 
 def _margins(batches: Sequence[_Batch]) -> TrainMargins | None:

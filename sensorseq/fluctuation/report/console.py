@@ -104,6 +104,7 @@ def _findings(report: "FluctuationReport") -> list[_Block]:
     """Return what the accuracy, the loss and the generalization did; then the figures."""
     said = [part.statement for part in answer(report)]
     first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
+    first += of_topic(report.statements, "recovery")
     blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
     rest = [part for part in report.statements if part not in first and part not in said]
     return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]

@@ -1,7 +1,6 @@
 """The training curve of a page: every epoch as it was, with the luck of few windows as a band."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,37 +9,10 @@ from markupsafe import Markup
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.run import plural
-from sensorseq.html.svg import MARGIN_TOP, Panel
+from sensorseq.html.svg import Panel
 
 _LARGEST = 1e30  # that an axis can span
 _MOST_CROSSES = 60
-
-
-@dataclass
-class Curves:
-    """What the template `curve` draws.
-
-    Parameters
-    ----------
-    pictures : list of Markup
-        The panels of the loss and of the accuracy, as far as they were recorded.
-    legend : dict of str to str
-        Style of a line or area, and what it is.
-    missing : list of str
-        What was not recorded.
-    words : str
-        How wide the band is.
-    """
-
-    pictures: list[Markup] = field(default_factory=list)
-    legend: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    words: str = ""
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """The legend in its order."""
-        return list(self.legend.items())
 
 
 def draw_curves(
@@ -50,7 +22,8 @@ def draw_curves(
     best_epoch: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     loss_unit: str = "nats",
-) -> Curves | None:
+    make_panel: Callable[..., Any] = Panel,
+) -> "Curves | None":
     """Draw loss and accuracy by epoch; None without a number.
 
     Parameters
@@ -66,6 +39,8 @@ def draw_curves(
         That of a `FluctuationReport`: its bands and spikes are drawn in.
     loss_unit : str, default="nats"
         What the loss is measured in; empty where there is no unit.
+    make_panel : callable, default=Panel
+        What draws a panel.
     """
     columns = {
         name: floats(history.get(name, ()))
@@ -73,14 +48,26 @@ def draw_curves(
     }
     if not any(np.isfinite(values).any() for values in columns.values()):
         return None
-    figure = _Figure(columns, history, best_epoch, evidence or {})
-    figure.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
-    figure.draw_accuracy(n_val)
-    return figure.drawn
+    drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
+    drawn.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
+    drawn.draw_accuracy(n_val)
+    return drawn
 
 
-class _Figure:
-    """The two panels, which share epochs, marks and one legend."""
+class Curves:
+    """The panels of the loss and of the accuracy, which share epochs, marks and one legend.
+
+    Attributes
+    ----------
+    panels : list of Panel
+        As far as they were recorded.
+    legend : dict of str to str
+        Style of a line or area, and what it is.
+    missing : list of str
+        What was not recorded.
+    words : str
+        How wide the band is.
+    """
 
     def __init__(
         self,
@@ -88,16 +75,26 @@ class _Figure:
         history: Mapping[str, Sequence[Any]],
         best_epoch: int | None,
         evidence: Mapping[str, Any],
+        make_panel: Callable[..., Any],
     ) -> None:
         self.columns, self.history = columns, history
-        self.best_epoch, self.evidence = best_epoch, evidence
-        self.drawn = Curves()
+        self.best_epoch, self.evidence, self.make_panel = best_epoch, evidence, make_panel
+        self.panels: list[Any] = []
+        self.legend: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.words = ""
+
+    @property
+    def pictures(self) -> list[Markup]:
+        """The panels as svg elements."""
+        return [Markup(panel.render()) for panel in self.panels]
 
     def draw_loss(self, label: str) -> None:
+        """Draw the panel of the loss, without what lies far above the rest."""
         values = np.concatenate([self.columns["loss"], self.columns["val_loss"]])
         values = values[np.isfinite(values)]
         if not values.size:
-            self.drawn.missing.append("No loss was recorded.")
+            self.missing.append("No loss was recorded.")
             return
         # One explosion must not flatten the rest of the curve.
         top = min(float(values.max()), 3 * float(np.quantile(np.abs(values), 0.9)))
@@ -107,22 +104,22 @@ class _Figure:
         part = self.evidence.get("loss")
         if part and part.get("band") is not None:
             panel.band(floats(part["epoch"]), *band_of(part, "band"), "trainband")
-            self.drawn.legend["trainband"] = "95 % of a healthy run's training loss"
+            self.legend["trainband"] = "95 % of a healthy run's training loss"
         self._trend(panel, "loss", part)
         self._trend(panel, "val_loss", None)
         self._raw(panel, "loss", "val_loss")
         for epoch in self.evidence.get("spikes", {}).get("epoch", ()):
             height = self.columns["loss"][epoch - 1]
             panel.mark(epoch, height, "spike", f"spike in epoch {epoch}: {height:.3g}")
-            self.drawn.legend["spike"] = "spike of the training loss"
+            self.legend["spike"] = "spike of the training loss"
         note_above(panel, values)
-        self.drawn.pictures.append(Markup(panel.render()))
 
     def draw_accuracy(self, n_val: int | None) -> None:
+        """Draw the panel of the accuracy, with the bands of luck."""
         columns = {name: 100 * self.columns[name] for name in ("accuracy", "val_accuracy")}
         shown = list(columns.values())
         if not np.isfinite(np.concatenate(shown)).any():
-            self.drawn.missing.append("No accuracy was recorded.")
+            self.missing.append("No accuracy was recorded.")
             return
         part = self.evidence.get("val_accuracy") or {}
         val_accuracy = self.columns["val_accuracy"]
@@ -134,7 +131,7 @@ class _Figure:
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
             words = f"95 % of the luck of {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(known + 1.0), low, high))
-            self.drawn.words = (
+            self.words = (
                 f"The luck band shows how far the accuracy of {plural(n_val, 'window')} scatters"
                 f" by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
                 " A curve inside its band is as calm as it can be. Windows that overlap, or come"
@@ -153,23 +150,23 @@ class _Figure:
                 epochs = epochs[0] + np.array([-0.25, 0.25])
                 low, high = low.repeat(2), high.repeat(2)
             panel.band(epochs, 100 * low, 100 * high, style)
-            self.drawn.legend[style] = words
+            self.legend[style] = words
         self._trend(panel, "val_accuracy", part, factor=100)
         self._raw(panel, "accuracy", "val_accuracy", factor=100)
-        self.drawn.pictures.append(Markup(panel.render()))
 
     def _panel(self, title: str, limits: tuple[float, float], label: str) -> Panel:
         x_limits = (0.5, max(map(len, self.columns.values())) + 0.5)
-        panel = Panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        panel: Panel = self.make_panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        self.panels.append(panel)
         val_loss = self.columns["val_loss"]
         if np.isfinite(val_loss).any():
             lowest = int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
             if lowest != self.best_epoch:
                 panel.vertical(lowest, "best")
-                self.drawn.legend["best"] = f"lowest validation loss: epoch {lowest}"
+                self.legend["best"] = f"lowest validation loss: epoch {lowest}"
         if self.best_epoch is not None:
             panel.vertical(self.best_epoch, "kept")
-            self.drawn.legend["kept"] = f"weights kept: epoch {self.best_epoch}"
+            self.legend["kept"] = f"weights kept: epoch {self.best_epoch}"
         return panel
 
     def _raw(self, panel: Panel, train: str, validation: str, factor: float = 1.0) -> None:
@@ -185,12 +182,13 @@ class _Figure:
             epochs = np.flatnonzero(recorded) + 1.0
             panel.line(epochs, values[recorded], style)
             if np.isfinite(values).any():
-                self.drawn.legend[style] = words
+                self.legend[style] = words
             broken = epochs[~np.isfinite(values[recorded])] if "loss" in name else epochs[:0]
-            n_drawn = min(len(broken), _MOST_CROSSES)
-            for at in np.linspace(0, len(broken) - 1, n_drawn, dtype=int):
-                panel.cross(broken[at], MARGIN_TOP + 5, "missing", f"{name}: no number")
-                self.drawn.legend["missing"] = "not a number"
+            if len(broken):
+                n_drawn = min(len(broken), _MOST_CROSSES)
+                drawn = np.linspace(0, len(broken) - 1, n_drawn, dtype=int)
+                panel.crosses(broken[drawn], "missing", f"{name}: no number")
+                self.legend["missing"] = "not a number"
 
     def _trend(self, panel: Panel, name: str, part: Any, factor: float = 1.0) -> None:
         if part is not None and part.get("trend") is not None:
@@ -198,9 +196,8 @@ class _Figure:
             return
         known = np.flatnonzero(np.isfinite(self.columns[name]))
         if known.size >= 3:
-            panel.line(
-                known + 1.0, factor * metrics.local_trend(self.columns[name][known]), "trend"
-            )
+            trend = metrics.local_trend(self.columns[name][known])
+            panel.line(known + 1.0, factor * trend, "trend")
 
 
 def note_above(panel: Panel, values: Floats) -> None:

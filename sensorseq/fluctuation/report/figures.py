@@ -11,8 +11,8 @@ from sensorseq.fluctuation.causes.cause import Suspect, Trial
 from sensorseq.fluctuation.report.curves import band_of, drawable, floats, note_above
 from sensorseq.fluctuation.report.words import likely
 from sensorseq.fluctuation.statistics.columns import Floats
-from sensorseq.fluctuation.statistics.evidence import MAX_POINTS
 from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.fluctuation.statistics.sides import MAX_POINTS
 from sensorseq.html.svg import Panel, extremes, sparkline
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _overshoot(part: Mapping[str, Any]) -> Figure | None:
     unit = part.get("unit", "nats")
     shown = [change, np.zeros(1)]
     panel = _panel("Do the steps go too far?", steps, shown, "step", unit, "change of the loss")
-    panel.horizontal(0.0, "axis")
+    panel.line(np.array(panel.x_limits), np.zeros(2), "axis")
     for is_there, style, radius in ((change <= 0, "measured", 2.0), (change > 0, "above", 3.0)):
         panel.dots(steps[known & is_there], change[known & is_there], style, radius)
     words = (

@@ -19,7 +19,6 @@ from sensorseq.fluctuation.report.figures import (
     draw_suspects,
     place_figures,
 )
-from sensorseq.fluctuation.report.table import make_table
 from sensorseq.fluctuation.report.words import (
     GRADES,
     Command,
@@ -33,6 +32,7 @@ from sensorseq.fluctuation.report.words import (
     remaining,
     sizes,
 )
+from sensorseq.fluctuation.statistics.run import Statistic
 from sensorseq.html.render import render
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
-_WORDS = {
+_VERDICTS = {
     "normal": "The curve is as calm as can be expected of it.",
     "fluctuating": "The curve moves more than a healthy run does.",
     "diverged": "Training diverged.",
@@ -53,6 +53,40 @@ _DOUBTS = {  # of a normal curve
     " windows.",
 }
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
+# The table of statistics
+_SERIES = {  # how names of statistics begin
+    "train_loss": "training loss",
+    "fixed_loss": "loss of fixed training windows",
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "train_accuracy": "training accuracy",
+}
+_MEASURES = {  # ... and go on
+    "noise": "noise per epoch",
+    "noise_over_sampling": "noise over that of sampling",
+    "independent_noise": "noise if windows changed sides one by one",
+    "spikes": "epochs that leap up",
+    "rise_after_lowest": "rise after its lowest",
+    "step": "one window more or less",
+    "final_drawdown": "last epoch below the best",
+}
+_WORDS = {
+    "diverged_at_epoch": "epoch of the breakdown",
+    "val_balanced_accuracy": "validation accuracy, mean of the classes",
+    "common_leaps": "epochs in which both losses leap up",
+    "initial_descent": "initial descent, left out",
+    "epochs_judged": "epochs judged",
+    "noise_late_over_early": "late noise over early noise",
+    "noise_trend": "trend of the noise",
+    "excess_plateau_loss": "loss that averaging the weights would save",
+    "best_epoch_accuracy": "accuracy of the kept epoch, without luck",
+    "val_flips_of_restless_windows": "flips of the most restless windows",
+    "val_common_mode": "windows that jump together",
+    "val_common_mode_of_groups": "groups that jump together",
+    "val_effective_windows": "windows that move independently",
+}
+_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
+_WIDTH, _HEIGHT = 96, 14
 
 
 def make_page(report: "FluctuationReport", command: Command | None = None) -> str:
@@ -148,8 +182,8 @@ def describe_evidence(report: "FluctuationReport") -> dict[str, Any]:
     return {
         "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
         "figures": place_figures(report)[1],
-        "statistics": Markup(make_table(compared)),
-        "more_statistics": Markup(make_table(others)),
+        "statistics": _table(compared),
+        "more_statistics": _table(others),
         "limits": limits(report),
     }
 
@@ -168,7 +202,7 @@ def _verdict_words(report: "FluctuationReport") -> str:
     doubt = _DOUBTS.get(report.generalization or "")
     if doubt is None and hidden_cause(report.verdict, report.causes) is not None:
         doubt = "The curve is calm, but a setting may cost accuracy."
-    return doubt if doubt and report.verdict == "normal" else _WORDS.get(report.verdict, "")
+    return doubt if doubt and report.verdict == "normal" else _VERDICTS.get(report.verdict, "")
 
 
 def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> dict[str, Any]:
@@ -264,6 +298,111 @@ def _foreign_code(report: "FluctuationReport") -> str:
         f'report = FluctuationReport.from_history(\n    "history.csv"{given},\n)\n'
         'report.to_html("report.html")'
     )
+
+
+def _words_of(name: str) -> str:
+    """Return what a statistic is called in words."""
+    for beginning, words in _SERIES.items():
+        measure = _MEASURES.get(name.removeprefix(f"{beginning}_"))
+        if name.startswith(beginning) and measure is not None:
+            return f"{words}: {measure}"
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def _in_units(name: str, value: float, unit: str) -> str:
+    """Return the value of a statistic with its unit, in as many digits as mean something."""
+    if not math.isfinite(value):
+        return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
+    if unit == "fraction" and any(word in name for word in _POINTS):
+        return f"{_digits(100 * value)} points"
+    if unit in ("relative", "fraction"):
+        return f"{_digits(100 * value)} %"
+    if unit in ("ratio", ""):
+        return _digits(value)
+    if unit == "z":
+        return f"z = {value:.1f}"
+    return f"{_digits(value)} {unit.replace('^2', '²')}"
+
+
+def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
+    """Return the heads and the rows of a table; None where nothing was measured."""
+    heads = ["what", "measured", "compared with", "at a glance"]
+    # Most reports have no interval and no probability; two empty columns would be in the way.
+    with_interval = any(part.low is not None for part in statistics.values())
+    with_p = any(part.p is not None for part in statistics.values())
+    heads += ["90 % interval"] * with_interval + ["p"] * with_p
+    rows = [
+        {
+            "what": _words_of(name),
+            "measured": _in_units(name, part.value, part.unit),
+            "floor": _floor(name, part),
+            "cells": [
+                Markup(_range(part)),
+                *[_interval(name, part)] * with_interval,
+                *[_p(part)] * with_p,
+            ],
+        }
+        for name, part in statistics.items()
+    ]
+    return {"heads": heads, "rows": rows} if rows else None
+
+
+def _floor(name: str, statistic: Statistic) -> str:
+    if statistic.floor is None:
+        return ""
+    floor = _in_units(name, statistic.floor, statistic.unit)
+    return f"{floor}: {statistic.floor_is}" if statistic.floor_is else floor
+
+
+def _interval(name: str, statistic: Statistic) -> str:
+    if statistic.low is None or statistic.high is None:
+        return ""
+    low, high = (_in_units(name, end, statistic.unit) for end in (statistic.low, statistic.high))
+    number, _, unit = low.partition(" ")
+    return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
+
+
+def _p(statistic: Statistic) -> str:
+    if statistic.p is None:
+        return ""
+    return f"{statistic.p:.3f}" if statistic.p >= 0.001 else "< 0.001"
+
+
+def _range(statistic: Statistic) -> str:
+    """Return a small picture: the value as a dot, its interval as a bar, its floor as a line."""
+    numbers = [
+        number
+        for number in (statistic.value, statistic.low, statistic.high, statistic.floor)
+        if number is not None and math.isfinite(number)
+    ]
+    if (statistic.floor is None and statistic.low is None) or not math.isfinite(statistic.value):
+        return ""
+    low, high = min(0.0, *numbers), max(0.0, *numbers)
+    span = (high - low) or 1.0
+
+    def x(number: float) -> str:
+        return f"{5 + (number - low) / span * (_WIDTH - 10):.1f}"
+
+    middle = _HEIGHT / 2
+    parts = [f'<line x1="5" x2="{_WIDTH - 5}" y1="{middle:g}" y2="{middle:g}"/>']
+    if statistic.low is not None and statistic.high is not None:
+        ends = f'x1="{x(statistic.low)}" x2="{x(statistic.high)}"'
+        parts.append(f'<line class="span" {ends} y1="{middle:g}" y2="{middle:g}"/>')
+    if statistic.floor is not None and math.isfinite(statistic.floor):
+        at = x(statistic.floor)
+        parts.append(f'<line class="floor" x1="{at}" x2="{at}" y1="1" y2="{_HEIGHT - 1}"/>')
+    parts.append(f'<circle cx="{x(statistic.value)}" cy="{middle:g}" r="3.5"/>')
+    return (
+        f'<svg class="range" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _digits(value: float) -> str:
+    """Return three significant digits, whole numbers in full."""
+    if value == round(value) and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
 
 
 def _csv(history: Any) -> str:

@@ -17,10 +17,11 @@ from sensorseq.fluctuation.statistics.columns import (
     check_count,
     check_epoch,
     check_fraction,
+    number,
+    plain,
     read_columns,
     read_numbers,
 )
-from sensorseq.fluctuation.statistics.plain import number, plain
 from sensorseq.fluctuation.statistics.run import Run, Statistic, plural
 from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, say
 from sensorseq.fluctuation.verdict.judge import judge
@@ -60,7 +61,7 @@ class FluctuationReport:
         entry.
     evidence : dict of str to list
         Series behind the statistics, by name, for whoever wants to draw them: see
-        `sensorseq.fluctuation.statistics.evidence.collect_evidence`.
+        `sensorseq.fluctuation.statistics.sides.collect_evidence`.
     record : TrainingRecord or None
         What the run noted beside its history. It stays in this process: neither `to_dict` nor a
         pickle has it, of this report or of its estimator.
@@ -123,7 +124,7 @@ class FluctuationReport:
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or usual other names (`sources.names.role_of` has the rules),
+            (fractions), under these or usual other names (`logs.files.role_of` has the rules),
             or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
             Of others only `learning_rate` is looked at: epochs right after it was raised are not

@@ -86,7 +86,7 @@ def _toml(value: Any) -> str:
     return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
 
 
-def seconds(value: float) -> str:
+def _seconds(value: float) -> str:
     """Return a time in the unit that it is read in."""
     if not math.isfinite(value):
         return "an unknown time"
@@ -95,78 +95,18 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
-def times(value: float) -> str:
-    """Return a multiple of the fit's own time."""
-    return f"{value:.2f}" if math.isfinite(value) else "?"
-
-
 def cost_words(probes: Probes) -> str:
     """Return what the probes took of the fit's time, and what they were allowed."""
-    took = f"{seconds(probes.probes_s)}, {times(probes.cost)} times the fit"
-    return f"{took} ({times(probes.budget)} allowed), for {plural(len(probes.trials), 'trial')}"
+    cost, budget = (
+        f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
+    )
+    took = f"{_seconds(probes.probes_s)}, {cost} times the fit"
+    return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
 
 
 def not_rejected(report: "FluctuationReport") -> list[Cause]:
     """Return the causes that were not excluded, in their order."""
     return [cause for cause in report.causes if cause.grade != "rejected"]
-
-
-@dataclass(frozen=True)
-class Fix:
-    """What to change.
-
-    Parameters
-    ----------
-    arguments : dict
-        For `set_params`; empty where no argument does it.
-    previous : dict
-        The values that they replace, as far as they are known.
-    is_proved : bool
-        Whether it was tried and does better than the run.
-    status : str
-        How sure it is, in words.
-    note : str
-        What else there is to say of it.
-    """
-
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    previous: Mapping[str, Any] = field(default_factory=dict)
-    is_proved: bool = False
-    status: str = ""
-    note: str = ""
-
-
-def find_fix(report: "FluctuationReport") -> Fix | None:
-    """Return the proved repair, else what the first cause recommends; None where there is none."""
-    probes = report.probes
-    if probes is not None and probes.repair:
-        return Fix(probes.repair, probes.previous, True, _proof(report), probes.note)
-    note = probes.note if probes is not None else ""
-    hidden = hidden_cause(report.verdict, report.causes)
-    first = hidden or next(iter(not_rejected(report)), None)
-    is_calm = report.verdict == "normal" and hidden is None
-    if is_calm or first is None or not (first.recommendation or first.advice):
-        return Fix(status="no change is shown to help", note=note) if note else None
-    is_proved = first.grade in ("proved", "repaired")
-    if first.recommendation and not is_proved:
-        return Fix(first.recommendation, {}, False, "not proved", note or first.advice)
-    if first.recommendation:  # proved, and still nothing was adopted
-        return Fix(first.recommendation, {}, False, _proof(report), note or first.advice)
-    if is_proved:
-        # the advice of a cause may repeat what the note says to take
-        repeats = report.of_module and note.startswith("Take ")
-        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
-        return Fix(is_proved=True, status=_proof(report), note=words)
-    if first.name == "unknown":
-        return Fix(status="the cause is unclear", note=note or first.advice)
-    is_foreign = report.of_module or report.origin is None
-    status = "not proved" if is_foreign else "no argument of the classifier repairs it"
-    return Fix(status=status, note=first.advice)
-
-
-def can_probe(report: "FluctuationReport") -> bool:
-    """Whether `report.probe` can try what was not tried: the fit is at hand."""
-    return report.origin is not None and report.probes is None
 
 
 def _proof(report: "FluctuationReport") -> str:
@@ -220,9 +160,8 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         Returns the command line that repeats the fit with changed arguments, where a command made
         it; steps then have a command, too.
     """
-    fix, steps = find_fix(report), []
-    if fix is not None:
-        steps.append(_fix_step(report, fix, command))
+    repair = _repair(report, command)
+    steps = [] if repair is None else [repair]
     if report.generalization is not None:
         keep = "" if _keeps_best(report) else "Keep the weights of the best epoch. "
         steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
@@ -231,7 +170,7 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     if report.probes is not None and report.probes.suspects:
         n = plural(len(report.probes.suspects), "window")
         steps.append(Step("labels", f"Check the labels of {n}: report.probes.suspects lists them."))
-    if can_probe(report):
+    if report.origin is not None and report.probes is None:  # the fit is at hand
         words = "Train with other settings, side by side, to find what repairs it:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
         again = "" if command is None else command({"auto_repair": True})
@@ -250,42 +189,80 @@ def _keeps_best(report: "FluctuationReport") -> bool:
     val_loss = np.array(report.history.get("val_loss", ()), np.float64)
     if report.best_epoch is None or not np.isfinite(val_loss).any():
         return False
-    return (
-        report.best_epoch
-        == int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
-    )
+    return report.best_epoch == int(np.where(np.isfinite(val_loss), val_loss, np.inf).argmin()) + 1
 
 
-def _fix_step(report: "FluctuationReport", fix: Fix, command: Command | None) -> Step:
-    mark, _, words = fix.status.partition(": ")
-    if not fix.arguments:
-        is_grade = mark in (*GRADES, "not proved")
-        said = words if is_grade else fix.status
-        text = " ".join(part for part in (said and f"{said}.", fix.note) if part)
-        return Step("change", text[:1].upper() + text[1:], mark if is_grade else "")
+def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
+    """Return the proved repair, else what the first cause recommends; None where there is none."""
+    probes = report.probes
+    note = "" if probes is None else probes.note
+    if probes is not None and probes.repair:
+        return _change(report, command, probes.repair, _proof(report), note)
+    hidden = hidden_cause(report.verdict, report.causes)
+    first = hidden or next(iter(not_rejected(report)), None)
+    is_calm = report.verdict == "normal" and hidden is None
+    if is_calm or first is None or not (first.recommendation or first.advice):
+        return _advise("no change is shown to help", note) if note else None
+    is_proved = first.grade in ("proved", "repaired")
+    if first.recommendation:  # proved, and still nothing was adopted, or not proved
+        status = _proof(report) if is_proved else "not proved"
+        return _change(report, command, first.recommendation, status, note or first.advice)
+    if is_proved:
+        # the advice of a cause may repeat what the note says to take
+        repeats = report.of_module and note.startswith("Take ")
+        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
+        return _advise(_proof(report), words)
+    if first.name == "unknown":
+        return _advise("the cause is unclear", note or first.advice)
+    is_foreign = report.of_module or report.origin is None
+    status = "not proved" if is_foreign else "no argument of the classifier repairs it"
+    return _advise(status, first.advice)
+
+
+def _advise(status: str, note: str) -> Step:
+    """Return a step that changes no argument, with how sure it is."""
+    mark, _, words = status.partition(": ")
+    if mark in (*GRADES, "not proved"):
+        return Step("change", _joined(words, note), mark)
+    return Step("change", _joined(status, note))
+
+
+def _joined(words: str, note: str) -> str:
+    text = " ".join(part for part in (words and f"{words}.", note) if part)
+    return text[:1].upper() + text[1:]
+
+
+def _change(
+    report: "FluctuationReport",
+    command: Command | None,
+    arguments: Mapping[str, Any],
+    status: str,
+    note: str,
+) -> Step:
+    """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
+    mark, _, words = status.partition(": ")
+    adopted = report.probes is not None and bool(report.probes.repair)
     if report.probes is not None and report.probes.is_applied:
-        done = f"Done: this model was fitted with {keywords(fix.arguments)}. {fix.note}"
+        done = f"Done: this model was fitted with {keywords(arguments)}. {note}"
         return Step("repair", done, mark)
-    text = " ".join(part for part in (words and f"{words}.", fix.note) if part)
-    code = call(fix.arguments)
+    code = call(arguments)
     if len(code) > _LINE:
-        code = f"clf.set_params(\n    {keywords(fix.arguments, _NEXT)},\n)"
-    if fix.is_proved:
+        code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
+    if adopted:
         code += "\n# or, from the report that tried it:\nbetter = report.apply()"
+    previous = report.probes.previous if report.probes is not None and adopted else {}
     return Step(
         "repair",
-        text[:1].upper() + text[1:] or "The likeliest cause asks for this:",
+        _joined(words, note) or "The likeliest cause asks for this:",
         mark,
-        {name: literal(value) for name, value in fix.arguments.items()},
-        {name: literal(value) for name, value in fix.previous.items()},
+        {name: literal(value) for name, value in arguments.items()},
+        {name: literal(value) for name, value in previous.items()},
         code,
-        "" if command is None else command(fix.arguments),
+        "" if command is None else command(arguments),
         tuple(
             call(change)
             for cause in not_rejected(report)
-            if not fix.is_proved
-            and cause.recommendation
-            and set(cause.recommendation) <= set(fix.arguments)
+            if not adopted and cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
             if change
         ),

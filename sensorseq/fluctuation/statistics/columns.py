@@ -1,15 +1,14 @@
-"""A history of any accepted shape to columns of numbers, with every value checked."""
+"""Columns of numbers of a history, each value checked; and numbers to JSON and back."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.history import History
 
 Floats = NDArray[np.float64]
 
@@ -33,30 +32,34 @@ class Column:
     recorded: NDArray[np.bool_]
 
 
-def read_columns(history: Any) -> tuple[dict[str, Column], int]:
+def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], int]:
     """Return the columns named in `COLUMNS` of a history, and its number of epochs.
 
     Parameters
     ----------
-    history : History, mapping of lists, or iterable of mappings
-        None is "not recorded". NaN in a loss is a loss that is not a number; in an accuracy, which
-        cannot diverge, it is "not recorded" too.
+    rows : sequence of mapping
+        One for each epoch, with numbers in these columns. None is "not recorded". NaN in a loss is
+        a loss that is not a number; in an accuracy, which cannot diverge, it is "not recorded" too.
 
     Raises
     ------
     ArgumentError
         If there are no epochs, none of the columns to judge by, or a value that does not fit.
     """
-    rows = read_rows(history)
     if not rows:
         raise ArgumentError("history has no epochs; fit for at least one.")
     columns: dict[str, Column] = {}
     for name in COLUMNS:
-        read = [_read_number(row.get(name), name, epoch) for epoch, row in enumerate(rows, 1)]
+        read = [row.get(name) for row in rows]
         values = np.array([math.nan if value is None else value for value in read], np.float64)
         recorded = np.array([value is not None for value in read])
         if name.endswith("accuracy"):
-            _check_accuracy(name, values)
+            outside = np.flatnonzero((values < 0) | (values > 1))
+            if outside.size:
+                raise ArgumentError(
+                    f"history: {name} of epoch {outside[0] + 1} is {values[outside[0]]:g}; expected"
+                    " a fraction, 0 to 1. Divide percentages by 100."
+                )
             recorded = np.isfinite(values)
         columns[name] = Column(values, recorded)
     if not any(columns[name].recorded.any() for name in NEEDED):
@@ -79,57 +82,6 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
         for name, values in columns.items()
         if all(value is None or isinstance(value, int | float | np.number) for value in values)
     }
-
-
-def read_rows(history: Any) -> list[Mapping[str, Any]]:
-    """Return the rows of a history of any accepted shape, whose values are not checked yet."""
-    if isinstance(history, History):
-        return list(history.to_rows())
-    if isinstance(history, Mapping):
-        lists = {str(name): list(values) for name, values in history.items() if name in COLUMNS}
-        lengths = {name: len(values) for name, values in lists.items()}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise ArgumentError(
-                f"columns of history differ in length: {told}. Fill epochs without a value with"
-                " None."
-            )
-        if not lists and history:
-            return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
-        n_epochs = max(lengths.values(), default=0)
-        for name, values in history.items():  # not judged, but part of the report
-            if isinstance(values, list | tuple | np.ndarray) and len(values) == n_epochs:
-                lists.setdefault(str(name), list(values))
-        return [
-            dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)
-        ]
-    rows = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else None
-    if rows is None or not all(isinstance(row, Mapping) for row in rows):
-        raise ArgumentError(
-            f"history is a {type(history).__name__}; expected a History, a mapping of lists (for"
-            " Keras: its History object's .history) or a list of rows."
-        )
-    return rows
-
-
-def _read_number(value: Any, name: str, epoch: int) -> float | None:
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"history: {name} of epoch {epoch} is {value!r}; expected a number."
-        ) from error
-
-
-def _check_accuracy(name: str, values: Floats) -> None:
-    outside = np.flatnonzero((values < 0) | (values > 1))
-    if outside.size:
-        raise ArgumentError(
-            f"history: {name} of epoch {outside[0] + 1} is {values[outside[0]]:g}; expected a"
-            " fraction, 0 to 1. Divide percentages by 100."
-        )
 
 
 def check_count(name: str, value: int | None, least: int = 1) -> int | None:
@@ -159,3 +111,39 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
             " counted from 1."
         )
     return checked
+
+
+def plain(value: Any) -> Any:
+    """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
+
+    NaN and infinity become None, tuples and arrays lists, keys text. What has no such form, such as
+    a function given for an argument, becomes its name.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | Set):
+        return [plain(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def number(value: Any) -> float:
+    """Return a number that `plain` described; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def number_or_none(value: Any) -> float | None:
+    """Return the same where None is one of the values."""
+    return None if value is None else float(value)
+
+
+def numbers(values: Any) -> list[float]:
+    """Return a list of numbers that `plain` described."""
+    return [number(value) for value in values]

@@ -77,7 +77,9 @@ class Run:
         self.rate_is_constant = _is_constant(learning_rate)
         self.statistics: dict[str, Statistic] = {}
         self.evidence: dict[str, Any] = {}  # series to draw, by name, in lists
-        self.chance = majority_fraction
+        labels = () if self.followed is None else np.unique(self.followed.val_target)
+        self.validates_one_class = majority_fraction == 1 or len(labels) == 1
+        self.chance = None if self.validates_one_class else majority_fraction
         if self.chance is None and n_classes is not None:
             self.chance = 1 / n_classes
         self.log_classes = self._guess_loss(n_classes)

@@ -75,7 +75,12 @@ _TEXTS = {
         " ({chance:points} %).",
         "not_beyond_guessing_sized": "Validation accuracy, {level:points} %, cannot be told from"
         " guessing with {n_val} windows ({chance:points} %).",
+        "one_class": "Validation accuracy cannot be judged: all validation windows are of one"
+        " class. Hold out recordings of every class.",
         "no_overfitting": "The validation loss did not rise: it ends within luck of its lowest.",
+    },
+    "recovery": {
+        "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
     },
     # Why a run failed, or cannot be judged
     "failure": {

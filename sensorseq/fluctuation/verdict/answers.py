@@ -46,8 +46,6 @@ def not_learning(run: Run) -> list[Statement]:
     """Return statements when nothing is learned, or nothing that carries over to validation."""
     if run.chance is None:
         return _no_descent(run)
-    if run.chance >= 1:  # one class alone: nothing can beat guessing
-        return []
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
     validates = (validation is not None and validation > val_limit) or _balanced_beats_guess(run)
@@ -132,7 +130,12 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _level(run: Run, name: str) -> float | None:
-    """Return the accuracy of the last third of the epochs judged, or None."""
+    """Return the accuracy of the last third of the epochs judged, or None.
+
+    None as well of one class alone, which a model that predicts nothing else gets right.
+    """
+    if name == "val_accuracy" and run.validates_one_class:
+        return None
     series = run.settled(name)
     return float(np.median(series[-max(len(series) // 3, 1) :])) if len(series) else None
 
@@ -151,6 +154,8 @@ def generalization(run: Run, roughness: Roughness) -> list[Statement]:
     epoch on, long before early stopping ends it. The lowest of many noisy values is low by luck
     too; that share does not count.
     """
+    if run.validates_one_class:
+        return [say("one_class")]
     worse = _rises_from_lowest(run)
     if worse:
         return worse
@@ -309,7 +314,8 @@ def cannot_tell(run: Run) -> list[Statement]:
         said.append(say("few_validations", n=few[0], least=MIN_EPOCHS))
     if not len(run.whole("loss")):
         said.append(say("movement_unknown"))
-    if (len(run.whole("accuracy")) or len(accuracies)) and run.chance is None:
+    has_accuracy = len(run.whole("accuracy")) or len(accuracies)
+    if has_accuracy and run.chance is None and not run.validates_one_class:
         said.append(say("no_chance"))
     if run.record is None and len(accuracies):
         said.append(say("no_record"))

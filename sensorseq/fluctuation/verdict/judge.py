@@ -3,17 +3,23 @@
 import numpy as np
 
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.columns import NEEDED
-from sensorseq.fluctuation.statistics.evidence import collect_evidence
+from sensorseq.fluctuation.statistics.columns import NEEDED, Column
 from sensorseq.fluctuation.statistics.per_window import Flips
 from sensorseq.fluctuation.statistics.run import Run, part
-from sensorseq.fluctuation.statistics.sides import Movement, Roughness, SteadyNoise
+from sensorseq.fluctuation.statistics.sides import (
+    Movement,
+    Roughness,
+    SteadyNoise,
+    collect_evidence,
+)
 from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, say
 from sensorseq.fluctuation.statistics.thresholds import (
     COLLAPSE_EPOCHS,
     COLLAPSE_MARGIN,
     MIN_EPOCHS,
     ONE_SIDE_EDGES,
+    RECOVERED_SHARE,
+    RECOVERY_EPOCHS,
     STRONG_EDGES,
 )
 from sensorseq.fluctuation.verdict.answers import (
@@ -29,12 +35,14 @@ from sensorseq.fluctuation.verdict.answers import (
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules in order of gravity; the first that holds decides."""
+    recovered = _set_recovered_apart(run)
     diverged = _divergence(run)
     if diverged:
-        return "diverged", None, [*diverged, *kept(run), *cannot_tell(run)]
+        return "diverged", None, [*diverged, *recovered, *kept(run), *cannot_tell(run)]
     too_short = _cut_initial_descent(run)
     if too_short:
-        return "too_short_to_tell", None, [*too_short, *kept(run), *cannot_tell(run)]
+        rest = [*recovered, *kept(run), *cannot_tell(run)]
+        return "too_short_to_tell", None, [*too_short, *rest]
     flips = Flips(run)
     movement, roughness = Movement(run), Roughness(run, flips)
     adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
@@ -47,13 +55,14 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         lines = [*roughness.accuracy_line(verdict), *loss_line]
         if generalization_of(learns_nothing) is None:  # so a calm curve means nothing
             lines, details = [], movement.statements()
-        rest = [*details, *kept(run), *cannot_tell(run)]
+        rest = [*recovered, *details, *kept(run), *cannot_tell(run)]
         return "not_learning", None, [*lines, *learns_nothing, *rest]
     generalizes = generalization(run, roughness)
     statements = [
         *roughness.accuracy_line(verdict),
         *loss_line,
         *generalizes,
+        *recovered,
         *details,
         *([] if generalization_of(generalizes) else more_epochs(run, movement, verdict)),
         *roughness.drawdown_statement(),
@@ -61,6 +70,25 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         *cannot_tell(run),
     ]
     return verdict, severity, statements
+
+
+def _set_recovered_apart(run: Run) -> list[Statement]:
+    """Drop epochs whose loss was not finite where the run went on normally after them."""
+    said = []
+    for name, side in (("loss", "training"), ("val_loss", "validation")):
+        column = run.columns[name]
+        broken = np.flatnonzero(column.recorded & ~np.isfinite(column.values))
+        few = max(RECOVERED_SHARE * column.recorded.sum(), 1)
+        n_after = int(column.recorded[broken[-1] + 1 :].sum()) if len(broken) else 0
+        if n_after < RECOVERY_EPOCHS or len(broken) > few:
+            continue
+        said.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
+        for of_losses in ("loss", "val_loss"):  # both, which are compared epoch by epoch
+            losses = run.columns[of_losses]
+            values, recorded = losses.values.copy(), losses.recorded.copy()
+            values[broken], recorded[broken] = np.nan, False
+            run.columns[of_losses] = Column(values, recorded)
+    return said
 
 
 def _divergence(run: Run) -> list[Statement]:
@@ -90,6 +118,8 @@ def _collapse(run: Run) -> list[Statement]:
     """Return a statement when accuracy was clearly above guessing and then fell back to it."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
+        if name == "val_accuracy" and run.validates_one_class:
+            continue
         if run.chance is None or len(series) < 2 * COLLAPSE_EPOCHS:
             continue
         limit = guessing_limit(run.chance, n_windows)
