@@ -83,26 +83,13 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, int64_t H, cons
   }
 }
 
-template <typename Real>
+template <typename Real, int kRows = SENSORSEQ_REGISTER_ROWS>
 inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vectors, int64_t H,
                               const Real* grad_gates, Real* out, int64_t out_stride) {
-  switch (n_rows) {
-    case 1:
-      return PanelsForRows<Real, 1>(packed, n_vectors, H, grad_gates, out, out_stride);
-    case 2:
-      return PanelsForRows<Real, 2>(packed, n_vectors, H, grad_gates, out, out_stride);
-#if SENSORSEQ_REGISTER_ROWS > 2
-    case 3:
-      return PanelsForRows<Real, 3>(packed, n_vectors, H, grad_gates, out, out_stride);
-#endif
-#if SENSORSEQ_REGISTER_ROWS > 3
-    case 4:
-      return PanelsForRows<Real, 4>(packed, n_vectors, H, grad_gates, out, out_stride);
-    case 5:
-      return PanelsForRows<Real, 5>(packed, n_vectors, H, grad_gates, out, out_stride);
-    case 6:
-      return PanelsForRows<Real, 6>(packed, n_vectors, H, grad_gates, out, out_stride);
-#endif
+  if (n_rows == kRows) {
+    PanelsForRows<Real, kRows>(packed, n_vectors, H, grad_gates, out, out_stride);
+  } else if constexpr (kRows > 1) {
+    PanelsForSomeRows<Real, kRows - 1>(n_rows, packed, n_vectors, H, grad_gates, out, out_stride);
   }
 }
 
@@ -135,26 +122,14 @@ inline void WeightProduct(const Real* inputs, int64_t input_stride, const Real* 
   }
 }
 
-template <typename Real>
+template <typename Real, int kColumns = SENSORSEQ_REGISTER_ROWS>
 inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t input_stride,
                                  const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
-  switch (n_columns) {
-    case 1:
-      return WeightProduct<Real, 1>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-    case 2:
-      return WeightProduct<Real, 2>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-#if SENSORSEQ_REGISTER_ROWS > 2
-    case 3:
-      return WeightProduct<Real, 3>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-#endif
-#if SENSORSEQ_REGISTER_ROWS > 3
-    case 4:
-      return WeightProduct<Real, 4>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-    case 5:
-      return WeightProduct<Real, 5>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-    case 6:
-      return WeightProduct<Real, 6>(inputs, input_stride, grad_gates, n_entries, grad_weights);
-#endif
+  if (n_columns == kColumns) {
+    WeightProduct<Real, kColumns>(inputs, input_stride, grad_gates, n_entries, grad_weights);
+  } else if constexpr (kColumns > 1) {
+    WeightProductForSome<Real, kColumns - 1>(n_columns, inputs, input_stride, grad_gates, n_entries,
+                                             grad_weights);
   }
 }
 

@@ -138,27 +138,11 @@ inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64
   }
 }
 
-template <typename Real>
+template <typename Real, int kRows = SENSORSEQ_REGISTER_ROWS>
 inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                             int64_t n_rows) {
-  switch (n_rows) {
-    case 1:
-      return ForwardRows<Real, 1>(packed, step, first);
-    case 2:
-      return ForwardRows<Real, 2>(packed, step, first);
-#if SENSORSEQ_REGISTER_ROWS > 2
-    case 3:
-      return ForwardRows<Real, 3>(packed, step, first);
-#endif
-#if SENSORSEQ_REGISTER_ROWS > 3
-    case 4:
-      return ForwardRows<Real, 4>(packed, step, first);
-    case 5:
-      return ForwardRows<Real, 5>(packed, step, first);
-    case 6:
-      return ForwardRows<Real, 6>(packed, step, first);
-#endif
-  }
+  if (n_rows == kRows) return ForwardRows<Real, kRows>(packed, step, first);
+  if constexpr (kRows > 1) ForwardSomeRows<Real, kRows - 1>(packed, step, first, n_rows);
 }
 
 // Takes the rows of a tile through time in one direction and pools. `saved` is the tile's and the
