@@ -18,7 +18,7 @@ from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
-LEAST_FEATURE_STEPS = 15  # of one beside features, which need no training of their own
+LEAST_FEATURE_STEPS = 1  # of the network beside features, which need no steps themselves
 LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
 FEATURES_SHARE = 0.3  # of the budget
 PRESET_SHARE = 0.75  # of the rest; single changes, which name the cause, get what is left
