@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from full_disk import files_limited_to
 
@@ -767,13 +768,8 @@ def test_several_sensors_come_on_one_clock(tmp_path):
     assert [source["path"] for source in sources] == ["ice/pro_0.csv", "ice/imu_0.csv.gz"]
 
 
-BOREALTC = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared" / "data" / "borealtc"))
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not BOREALTC.is_dir(), reason=f"no recordings at {BOREALTC}; set SENSORSEQ_BOREALTC to borealtc"
-)
+@needs_borealtc
 class TestBorealTC:
     """Window counts are those of its 5-s partitions, counted beforehand by another program."""
 

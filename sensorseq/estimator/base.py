@@ -186,7 +186,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
-    _replayed: tuple[int, int] | None = None  # entropy of a fit to run again, and another seed
+    _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
     # arguments that are read here
@@ -363,7 +363,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
         def refit(estimator: Any) -> Any:
             estimator.set_params(auto_repair=False)
-            estimator._replayed = (self.fluctuation_.origin.entropy, 0)
+            estimator._replayed = self.fluctuation_.origin.entropy
             return estimator.fit(X, y, **given)
 
         said = {name: value for name, value in given.items() if value is not None}
@@ -750,11 +750,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
         if self._replayed is not None:  # a fit is run again
-            entropy, other = self._replayed
-            split, *streams = np.random.SeedSequence(entropy).spawn(3)
-            if other:
-                streams = np.random.SeedSequence([entropy, other]).spawn(2)
-            return _Seeds(split, [(streams[0], streams[1])], entropy)
+            split, weights, training = np.random.SeedSequence(self._replayed).spawn(3)
+            return _Seeds(split, [(weights, training)], self._replayed)
         entropy = agree_on(draw_entropy(self.random_state))
         if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy  # of the run to go on with

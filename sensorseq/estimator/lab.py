@@ -151,7 +151,7 @@ class FitOrigin:
         own = self.estimator.get_params(deep=False)
         plain = {name: value for name, value in _PLAIN.items() if name in own}
         estimator = copied(self.estimator).set_params(**plain)
-        estimator._replayed = (self.entropy, 0)
+        estimator._replayed = self.entropy
         return estimator
 
 
@@ -286,12 +286,15 @@ class FitLab(Lab):
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
         ):
             raise KeyboardInterrupt
-        return [
-            failed_arm(arm, result if isinstance(result, Exception) else result.error)
-            if isinstance(result, Exception) or result.error is not None
-            else self.read(arm, job.module, job.validation, result, self._nats_per_unit(arm.change))
-            for arm, job, result in zip(arms, made, results, strict=True)
-        ]
+        found = []
+        for arm, job, result in zip(arms, made, results, strict=True):
+            error = result if isinstance(result, Exception) else result.error
+            if error is not None:
+                found.append(failed_arm(arm, error))
+                continue
+            unit = self._nats_per_unit(arm.change)
+            found.append(self.read(arm, job.module, job.validation, result, unit))
+        return found
 
     def _fit_with_features(self, arm: Arm) -> ArmResult:
         """Fit the estimator itself, on the training windows alone: folds of them weigh features."""
@@ -299,7 +302,7 @@ class FitLab(Lab):
         estimator = copied(self.origin.estimator).set_params(
             **change, max_epochs=arm.n_epochs, max_steps=None
         )
-        estimator._replayed = (self.origin.entropy, 0)
+        estimator._replayed = self.origin.entropy
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
@@ -376,7 +379,7 @@ class FitLab(Lab):
             is_share = 0 < warmup < 1
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
-        estimator._replayed = (self.origin.entropy, 0)
+        estimator._replayed = self.origin.entropy
         if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
             return estimator._prepare_fit(X, y, **keywords)

@@ -14,22 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 
 from sensorseq.storage.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
 WALK = (ROOT / "docs" / "borealtc.md").read_text("utf-8")
 TERRAINS = ["ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (FOLDER / "ICE" / "pro_01.csv").is_file(),
-        reason=f"BorealTC is not in {FOLDER}; set SENSORSEQ_BOREALTC to its folder",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_borealtc]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +34,7 @@ def folder(tmp_path_factory):
 def sensorseq(folder, line, *more):
     """Run a command of the page in a process of its own; return what it wrote to stdout."""
     assert f"    sensorseq {line}\n" in WALK
-    words = [word.replace("PATH/borealtc", str(FOLDER)) for word in line.split()]
+    words = [word.replace("PATH/borealtc", str(BOREALTC)) for word in line.split()]
     words = [word.strip("'") for word in words]
     done = subprocess.run(
         [sys.executable, "-m", "sensorseq.cli", *words, *more],

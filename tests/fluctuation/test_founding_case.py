@@ -4,17 +4,16 @@ Six terrains of BorealTC, windows of 100 samples, unscaled, one-hot labels, 20 w
 LSTM of 223 units, RMSprop at a constant 1e-3, 300 epochs.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from borealtc import BOREALTC, needs_borealtc
 
 from sensorseq import SensorLSTMClassifier
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
 sys.path.insert(0, str(ROOT / "examples"))
 
 from fluctuating_lstm import ASKED  # noqa: E402
@@ -22,20 +21,14 @@ from fluctuating_lstm import ASKED  # noqa: E402
 TERRAINS = ["ASPHALT", "FLOORING", "ICE", "MIXED", "SANDY_LOAM", "SNOW"]
 N_WINDOWS, N_VALIDATION, N_FRESH, N_STEPS = 98, 20, 600, 100
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (FOLDER / "ICE" / "pro_01.csv").is_file(),
-        reason=f"BorealTC is not in {FOLDER}; set SENSORSEQ_BOREALTC to its folder",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_borealtc]
 
 
 def draw_windows():
     """Return windows (n, 100, 1) of the left motor's current, and one-hot labels."""
     X, y = [], []
     for label, terrain in enumerate(TERRAINS):
-        for path in sorted((FOLDER / terrain).glob("pro_*.csv")):
+        for path in sorted((BOREALTC / terrain).glob("pro_*.csv")):
             current = np.loadtxt(path, delimiter=",", skiprows=1, usecols=1, dtype=np.float32)
             n = len(current) // N_STEPS
             X.append(current[: n * N_STEPS].reshape(n, N_STEPS, 1))

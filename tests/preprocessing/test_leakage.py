@@ -1,10 +1,9 @@
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from borealtc import BOREALTC, needs_borealtc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,9 +19,6 @@ from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
 from sensorseq.preprocessing.window_transformers import ChannelScaler
 from sensorseq.windows import PARTS, WindowSet
-
-ROOT = Path(__file__).resolve().parents[2]
-BOREALTC = Path(os.environ.get("SENSORSEQ_BOREALTC", ROOT.parent / "shared/data/borealtc"))
 
 
 def windows(n_recordings=12, n_each=10, hop=0.5, seed=0, **more):
@@ -403,10 +399,7 @@ def test_the_shipped_recordings_raise_no_alarm():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (BOREALTC / "SNOW" / "pro_12.csv").is_file(),
-    reason=f"BorealTC is not in {BOREALTC}; set SENSORSEQ_BOREALTC to its folder",
-)
+@needs_borealtc
 @pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
 def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
     files, window_s, tmp_path

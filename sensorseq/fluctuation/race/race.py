@@ -340,9 +340,12 @@ def run_race(
     networks = [one for one in options if one not in with_features]
     first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
     singles = [one for one in networks if one not in first]
-    stages = ((with_features, FEATURES_SHARE), (first, PRESET_SHARE), (singles, 1.0))
-    for chosen, share in stages:
-        least = LEAST_FEATURE_STEPS if chosen is with_features else LEAST_STEPS
+    stages = (
+        (with_features, FEATURES_SHARE, LEAST_FEATURE_STEPS),
+        (first, PRESET_SHARE, LEAST_STEPS),
+        (singles, 1.0, LEAST_STEPS),
+    )
+    for chosen, share, least in stages:
         pairs = _share_out(lab, chosen, share * purse.left, least)
         if not pairs:
             continue
