@@ -61,14 +61,22 @@ OPS = CppExtension(
 
 def signal():
     """Return the preprocessing loops; only they ask for pybind11, the operators build without."""
+    import numpy
     import pybind11
 
+    headers = Path(numpy.get_include())
+    normal_numbers = [  # numpy's random numbers for C
+        Path(numpy.__file__).parent / "random" / "lib" / "libnpyrandom.a",
+        headers.parent / "lib" / "libnpymath.a",
+    ]
+    system_headers = [f"-isystem{path}" for path in (pybind11.get_include(), headers)]
     return Extension(
         "sensorseq._signal",
         find("*.cpp", of_signal=True),
         depends=[*find("*.h", of_signal=True), *find("*.h", of_signal=False)],  # it shares some
         include_dirs=[str(ROOT / "csrc")],
-        extra_compile_args={"cxx": [*COMPILE, "-pthread", f"-isystem{pybind11.get_include()}"]},
+        extra_compile_args={"cxx": [*COMPILE, "-pthread", *system_headers]},
+        extra_objects=[str(path) for path in normal_numbers],
         extra_link_args=["-pthread"],
         language="c++",
     )

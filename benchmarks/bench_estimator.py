@@ -11,6 +11,7 @@ import numpy as np
 import sklearn
 from common.results_file import write_results
 from common.waiting import refuse_sleeping_threads
+from estimator import augmented as estimator_augmented
 from estimator import checkpoint as estimator_checkpoint
 from estimator import predict as estimator_predict
 from estimator import search as estimator_search
@@ -23,6 +24,7 @@ SECTIONS = {
     "streamed": estimator_streamed,
     "checkpoint": estimator_checkpoint,
     "predict": estimator_predict,
+    "augmented": estimator_augmented,
 }
 HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
 

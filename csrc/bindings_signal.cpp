@@ -16,6 +16,7 @@ const signal::SignalKernels& ServingKernels() {
 
 PYBIND11_MODULE(_signal, m) {
   m.doc() = "The preprocessing loops; see the stubs beside it.";
+  sensorseq::BindAugment(m);
   sensorseq::BindConvolutions(m);
   sensorseq::BindMoving(m);
   sensorseq::BindResample(m);

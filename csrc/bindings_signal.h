@@ -24,6 +24,7 @@ using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::fo
 // The loops for this processor. Raises where SENSORSEQ_CPU_ISA names what is not known or not here.
 const signal::SignalKernels& ServingKernels();
 
+void BindAugment(pybind11::module_& m);       // signal/augment.h
 void BindConvolutions(pybind11::module_& m);  // signal/random_convolutions.h
 void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);

@@ -208,3 +208,32 @@ def check_convolutions(
     n_channels: int,
 ) -> None:
     """Raise ValueError if `share_above_biases` cannot use these."""
+
+def augment(
+    x: NDArray[np.floating[Any]],
+    lengths: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    copies: NDArray[np.int64],
+    seed: int,
+    strength: dict[str, float],
+    spline: NDArray[np.float64],
+    mirror_order: NDArray[np.int64] | None,
+    mirror_sign: NDArray[np.float64] | None,
+    channel_sd: NDArray[np.float64] | None,
+    before: NDArray[np.float64] | None,
+    after: NDArray[np.float64] | None,
+    n_threads: int,
+) -> int:
+    """Change windows (N, T, C) in place; returns the first position not finite, or -1.
+
+    See csrc/signal/augment.h.
+    """
+
+def drop_inputs(
+    x: NDArray[np.floating[Any]],
+    rows: NDArray[np.int64],
+    probability: float,
+    seed: int,
+    epoch: int,
+) -> None:
+    """Set values of windows (N, T, C) to zero at random, in place."""

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <system_error>
-#include <thread>
+
+#include "signal/threads.h"
 
 namespace sensorseq::signal {
 namespace {
@@ -150,7 +150,8 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
   std::vector<Workspace> workspaces;
   for (int64_t i = 0; i < n_workers; ++i) workspaces.emplace_back(plan, windows);
   std::atomic<int64_t> next{0}, first_bad{-1};
-  const auto work = [&](Workspace* workspace) {
+  RunInThreads(n_workers, [&](int64_t worker) {
+    Workspace* workspace = &workspaces[worker];
     for (int64_t n = next++; n < windows.n_windows; n = next++) {
       float* to = out + n * n_features;
       const int64_t n_steps = windows.length(n);
@@ -168,16 +169,7 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
       while ((known < 0 || position < known) && !first_bad.compare_exchange_weak(known, position)) {
       }
     }
-  };
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<size_t>(n_workers));
-  try {
-    for (int64_t i = 1; i < n_workers; ++i) threads.emplace_back(work, &workspaces[i]);
-  } catch (const std::system_error&) {
-    // no more threads to be had: those there are do all windows
-  }
-  work(&workspaces[0]);
-  for (std::thread& thread : threads) thread.join();
+  });
   return first_bad;
 }
 

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from sensorseq import _signal
 from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.windows import WindowSet
 
 _STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
-# Each has random numbers of its own, by its place here: new kinds are added at the end.
-_KINDS = (*_STRENGTHS, "mirror")
 
 Channel = str | int
 
@@ -221,6 +220,7 @@ def augment_windows(
     copies: ArrayLike | None = None,
     channel_sd: ArrayLike | None = None,
     neighbours: tuple[ArrayLike, ArrayLike] | None = None,
+    n_threads: int = 1,
 ) -> NDArray[np.floating]:
     """Return every window randomly changed; only for copies of training windows.
 
@@ -248,6 +248,8 @@ def augment_windows(
     neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where there are none. Do not use samples from another part of a split.
+    n_threads : int, default=1
+        Threads that share the windows; the result does not depend on them.
 
     Returns
     -------
@@ -275,21 +277,33 @@ def augment_windows(
             f"channel_sd={channel_sd!r} must have one number of 0 or more for each of {n_channels}"
             " channels."
         )
-    around = None if neighbours is None else _check_neighbours(neighbours, windows.shape)
+    around = (None, None) if neighbours is None else _check_neighbours(neighbours, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
     dtype = windows.dtype if windows.dtype.kind == "f" else np.dtype(np.float64)
     changed = windows.astype(dtype)  # a copy
     if augmentation.is_identity:
         return changed.reshape(np.shape(X))
-    for row in range(n_windows):
-        steps = changed[row, : valid[row]]
-        if not np.isfinite(steps).all():
-            _raise_not_finite(row, steps)
-        if len(steps):
-            before_after = None if around is None else (around[0][row], around[1][row])
-            streams = _Streams(seed, int(index[row]), int(copy[row]))
-            steps[:] = _augment(steps.astype(np.float64), augmentation, streams, sd, before_after)
-    return changed.reshape(np.shape(X))
+    native = changed if dtype in (np.float32, np.float64) else changed.astype(np.float64)
+    order, sign = _mirror_image(augmentation, n_channels)
+    bad = _signal.augment(
+        native,
+        valid,
+        index,
+        copy,
+        seed,
+        {name: getattr(augmentation, name) for name in _STRENGTHS},
+        _spline(augmentation.n_knots),
+        order,
+        sign,
+        sd,
+        around[0],
+        around[1],
+        n_threads,
+    )
+    if bad >= 0:
+        row = bad // (n_timesteps * n_channels)
+        _raise_not_finite(row, changed[row, : valid[row]])
+    return native.astype(dtype, copy=False).reshape(np.shape(X))
 
 
 def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -341,56 +355,12 @@ def _raise_not_finite(row: int, steps: NDArray[Any]) -> None:
     )
 
 
-class _Streams:
-    """Independent random numbers for each kind of change to one copy of one window."""
-
-    def __init__(self, seed: int, index: int, copy: int) -> None:
-        self._seed, self._index, self._copy = seed, index, copy
-
-    def of(self, kind: str) -> np.random.Generator:
-        # Philox is a function of key and counter: far cheaper here than seeding by hash. The first
-        # word counts the numbers drawn.
-        counter = np.array([0, _KINDS.index(kind), self._copy, 0], np.uint64)
-        key = np.array([self._seed, self._index], np.uint64)
-        return np.random.Generator(np.random.Philox(counter=counter, key=key))
-
-
-def _augment(
-    x: NDArray[np.float64],
-    how: Augmentation,
-    streams: _Streams,
-    sd: NDArray[np.float64] | None,
-    around: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-) -> NDArray[np.float64]:
-    """Change the valid steps of one window (t, c)."""
-    n_timesteps, n_channels = x.shape
-    noise_sd = x.std(axis=0) if sd is None else sd  # of the window before it is changed
-    most = int(how.window_shift * n_timesteps)
-    if most:
-        x = _shifted(x, int(streams.of("window_shift").integers(-most, most + 1)), around)
-    if how.time_warp and n_timesteps > 2:
-        speed = streams.of("time_warp").normal(0, how.time_warp, how.n_knots + 2)
-        x = _at_times(x, _warped_times(speed, n_timesteps))
-    if (how.mirror or how.swap) and streams.of("mirror").random() < 0.5:
-        order, sign = _mirror_image(how, n_channels)
-        x = x[:, order] * sign
-        noise_sd = noise_sd[order] if sd is None else noise_sd  # a sensor keeps its own
-    if how.magnitude_warp:
-        gains = streams.of("magnitude_warp").normal(
-            1, how.magnitude_warp, (how.n_knots + 2, n_channels)
-        )
-        x = x * (_spline(n_timesteps, how.n_knots) @ gains)
-    if how.scaling:
-        x = x * streams.of("scaling").normal(1, how.scaling, n_channels)
-    if how.offset:
-        x = x + how.offset * noise_sd * streams.of("offset").normal(size=n_channels)
-    if how.jitter:
-        x = x + how.jitter * noise_sd * streams.of("jitter").normal(size=x.shape)
-    return x
-
-
-def _mirror_image(how: Augmentation, n_channels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return which channel comes to each place, and the sign it gets there."""
+def _mirror_image(
+    how: Augmentation, n_channels: int
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    """Return which channel a mirror image has in each place, and its sign; None for no image."""
+    if not (how.mirror or how.swap):
+        return None, None
     order, sign = np.arange(n_channels), np.ones(n_channels)
     mirror: Any = how.mirror
     pairs: Any = how.swap
@@ -398,6 +368,14 @@ def _mirror_image(how: Augmentation, n_channels: int) -> tuple[NDArray[Any], NDA
         order[[one, other]] = other, one
     sign[list(mirror)] = -1.0
     return order, sign
+
+
+@functools.lru_cache(maxsize=8)
+def _spline(n_knots: int) -> NDArray[np.float64]:
+    """Coefficients (4, K - 1, K) of the cubic splines that are 1 at one of K knots, 0 elsewhere."""
+    n_knots += 2
+    coefficients: NDArray[np.float64] = CubicSpline(np.linspace(0, 1, n_knots), np.eye(n_knots)).c
+    return np.ascontiguousarray(coefficients)
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
@@ -414,52 +392,6 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
     if twice is not None:
         raise ArgumentError(f"{name}={channels!r} has the channel {twice!r} more than once.")
     return tuple(checked)
-
-
-def _shifted(
-    x: NDArray[np.float64],
-    shift: int,
-    around: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-) -> NDArray[np.float64]:
-    """Start `shift` samples later; where nothing is known, hold the first or last sample."""
-    wanted = np.arange(len(x)) + shift
-    held = x[np.clip(wanted, 0, len(x) - 1)]
-    if around is None:
-        return held
-    before, after = around
-    known = np.concatenate([before, x, after])
-    at = wanted + len(before)
-    inside = (at >= 0) & (at < len(known))
-    there = known[np.clip(at, 0, len(known) - 1)]
-    use = inside & np.isfinite(there).all(axis=1)
-    return np.where(use[:, np.newaxis], there, held)
-
-
-def _warped_times(log_speed: NDArray[np.float64], n_timesteps: int) -> NDArray[np.float64]:
-    """Return rising times from 0 to n_timesteps - 1, to sample at, of speeds exp(log_speed)."""
-    speed = np.exp(_spline(n_timesteps, len(log_speed) - 2) @ log_speed)
-    times = np.zeros(n_timesteps)
-    np.cumsum((speed[1:] + speed[:-1]) / 2, out=times[1:])
-    times *= (n_timesteps - 1) / times[-1]
-    times[-1] = n_timesteps - 1
-    return times
-
-
-def _at_times(x: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    left = np.minimum(times.astype(np.int64), len(x) - 2)
-    share = (times - left)[:, np.newaxis]
-    between: NDArray[np.float64] = x[left] * (1 - share) + x[left + 1] * share
-    return between
-
-
-@functools.lru_cache(maxsize=64)
-def _spline(n_timesteps: int, n_knots: int) -> NDArray[np.float64]:
-    """Matrix (n_timesteps, n_knots + 2) from values at even knots to the cubic spline's curve."""
-    knots = np.linspace(0, 1, n_knots + 2)
-    matrix: NDArray[np.float64] = CubicSpline(knots, np.eye(n_knots + 2))(
-        np.linspace(0, 1, n_timesteps)
-    )
-    return matrix
 
 
 def _check_counts(

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from sensorseq import _signal
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.augment import (
     Augmentation,
@@ -68,6 +70,7 @@ class EpochAugmentation:
             sequences.lengths,
             copies=np.full(len(sequences), epoch),
             channel_sd=self._channel_sd,
+            n_threads=torch.get_num_threads(),
         )
         return self._scale(replace(sequences, X=changed))
 
@@ -98,6 +101,7 @@ class StoredAugmentation:
                 rows,
                 copies=np.full(len(rows), epoch),
                 channel_sd=self._channel_sd,
+                n_threads=torch.get_num_threads(),
             )
             return replace(sequences, X=X)
 
@@ -125,12 +129,7 @@ def drop_inputs(
     seed, epoch : int
         Equal ones, equal masks.
     """
-    factor = X.dtype.type(1.0 / (1.0 - probability))
-    for window, row in zip(X, rows, strict=True):
-        counter = np.array([0, epoch, 0, 0], np.uint64)
-        key = np.array([seed, row], np.uint64)
-        drawn = np.random.Generator(np.random.Philox(counter=counter, key=key))
-        window *= np.where(drawn.random(window.shape, np.float32) < probability, 0, factor)
+    _signal.drop_inputs(X, rows, probability, seed, epoch)
 
 
 class InputDropout:

@@ -19,8 +19,13 @@ PROGRAMS = (
     "test_train_epoch",
     "test_signal_resample",
 )
-SIGNAL_PROGRAMS = ("test_signal_moving", "test_signal_window", "test_signal_convolutions")
-THREADED = (*PROGRAMS[1:], "test_signal_convolutions")  # the others have one thread
+SIGNAL_PROGRAMS = (
+    "test_signal_moving",
+    "test_signal_window",
+    "test_signal_convolutions",
+    "test_signal_augment",
+)
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the others have one thread
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
@@ -119,6 +124,11 @@ def test_windows_are_gathered_within_their_arrays(checked):
 @pytest.mark.native
 def test_random_convolutions_are_their_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_convolutions")
+
+
+@pytest.mark.native
+def test_changed_windows_keep_their_bits_and_touch_nothing_else(checked):
+    run(checked / "test_signal_augment")
 
 
 def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):

@@ -1,8 +1,10 @@
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sklearn
+from augment_reference import augmented, stream
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -55,6 +57,8 @@ def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
     np.testing.assert_array_equal(shuffled, whole[order])
     alone = augment_windows(X[-1:], how, seed, lengths[-1:], [n - 1])
     np.testing.assert_array_equal(alone, whole[-1:])
+    threaded = augment_windows(X, how, seed, lengths, n_threads=3)
+    np.testing.assert_array_equal(threaded, whole)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -452,3 +456,40 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
     for chosen in (rows, ours.sample_indices_):  # the class that sets the count comes whole, once
         np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
+
+
+@given(
+    strengths=st.fixed_dictionaries({}, optional={k: st.floats(0, 0.6) for k in KINDS}),
+    n_knots=st.integers(1, 7),
+    n_timesteps=st.integers(1, 40),
+    own_sd=st.booleans(),
+    mirrored=st.booleans(),
+    m=st.none() | st.integers(0, 12),
+    seed=st.integers(0, 2**62),
+)
+def test_windows_change_as_numpy_and_scipy_change_them(
+    strengths, n_knots, n_timesteps, own_sd, mirrored, m, seed
+):
+    how = Augmentation(**strengths, n_knots=n_knots, **(MIRROR if mirrored else {}))
+    random = np.random.default_rng(seed)
+    X = random.normal(2, [1, 5, 0.1], (4, n_timesteps, 3))
+    lengths = random.integers(0, n_timesteps + 1, 4)
+    indices, copies = random.integers(0, 2**40, 4), random.integers(0, 1000, 4)
+    sd = None if own_sd else random.uniform(0, 3, 3)
+    around = None if m is None else random.normal(size=(2, 4, m, 3))
+    if m:
+        around[random.random(around.shape) < 0.05] = np.nan
+    found = augment_windows(
+        X, how, seed, lengths, indices, copies=copies, channel_sd=sd, neighbours=around
+    )
+    drawn = int(np.random.default_rng(seed).integers(2**63))
+    for row, n in enumerate(lengths):
+        if n:
+            expected = augmented(
+                X[row, :n],
+                how,
+                functools.partial(stream, drawn, indices[row], copies[row]),
+                sd,
+                None if around is None else around[:, row],
+            )
+            np.testing.assert_allclose(found[row, :n], expected, rtol=1e-9, atol=1e-9)

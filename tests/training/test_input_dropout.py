@@ -60,6 +60,19 @@ def test_the_mask_of_a_window_depends_on_its_place_and_the_epoch_alone(seed, epo
     assert set(np.unique(whole)) <= {np.float32(0), np.float32(1 / 0.6)}
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_mask_is_that_of_numpys_philox(dtype):
+    X = np.random.default_rng(0).normal(size=(3, 7, 5)).astype(dtype)
+    expected, rows = X.copy(), np.array([4, 0, 2**40])
+    for window, row in zip(expected, rows, strict=True):
+        counter, key = np.array([0, 9, 0, 0], np.uint64), np.array([123, row], np.uint64)
+        drawn = np.random.Generator(np.random.Philox(counter=counter, key=key))
+        is_zero = drawn.random(window.shape, np.float32) < 0.37
+        window *= np.where(is_zero, 0, dtype(1 / (1 - 0.37)))
+    drop_inputs(X, rows, 0.37, 123, 9)
+    np.testing.assert_array_equal(X, expected)
+
+
 def test_the_asked_share_is_dropped_and_the_mean_stays():
     ones = np.ones((200, 50, 4), np.float32)
     drop_inputs(ones, np.arange(200), 0.3, 1, 1)

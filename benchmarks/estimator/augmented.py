@@ -1,0 +1,65 @@
+"""A fit that changes its windows in each epoch against one that does not, for bench_estimator.py.
+
+``augment="standard"`` and, in a second row, dropped inputs; the same epochs on both sides, H = 64,
+batches of 32, no early stopping, native engine. `ratio` is the plain fit over the one with changes:
+0.9 means that changes take a tenth of the time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.benchmark import alternate, summarize
+
+SHAPES = ((98, 100, 1), (270, 29, 12), (360, 100, 6))
+HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 40
+CHANGES: dict[str, dict[str, Any]] = {
+    "augmentation, standard": {"augment": "standard"},
+    "input dropout 0.1": {"input_dropout": 0.1},
+}
+
+
+def rows(rounds: int) -> list[dict[str, Any]]:
+    """Return a row for each shape and change."""
+    found = []
+    for shape in SHAPES:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal(shape).astype(np.float32)
+        y = np.arange(shape[0]) % 4
+        for name, change in CHANGES.items():
+
+            def fits(n: int, X: Any = X, y: Any = y, **change: Any) -> None:
+                for _ in range(n):
+                    SensorLSTMClassifier(
+                        hidden_size=HIDDEN_SIZE,
+                        batch_size=BATCH_SIZE,
+                        max_epochs=EPOCHS,
+                        early_stopping=False,
+                        features=None,
+                        refit=None,
+                        engine="native",
+                        device="cpu",
+                        random_state=0,
+                        **change,
+                    ).fit(X, y)
+
+            times = alternate(
+                fits,
+                lambda n, fits=fits, change=change: fits(n, **change),
+                rounds=rounds,
+                at_least_s=0.0,
+                warm_up_runs=1,
+                budget_s=30.0,
+            )
+            found.append(
+                {
+                    "what": f"fit with {name}",
+                    "against": "without",
+                    "shape": [*shape, HIDDEN_SIZE],
+                    "batch": BATCH_SIZE,
+                    "epochs": EPOCHS,
+                    **summarize(*times),
+                }
+            )
+    return found

@@ -1,0 +1,66 @@
+// Random changes of copies of windows, and of their inputs.
+#pragma once
+
+#include <cstdint>
+
+#include "signal/philox.h"
+
+namespace sensorseq::signal {
+
+// Writes n numbers of the standard normal distribution.
+using FillNormal = void (*)(Philox& random, int64_t n, double* out);
+
+// Kinds with random numbers of their own: the second word of the counter.
+enum class Change : uint64_t {
+  kWindowShift = 0,
+  kTimeWarp,
+  kMagnitudeWarp,
+  kScaling,
+  kJitter,
+  kOffset,
+  kMirror,
+};
+
+// The fields of sensorseq.preprocessing.augment.Augmentation, with channels as numbers.
+struct Augmentation {
+  double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;
+  // Cubic spline through K values at even knots: coefficient of power 3 - p on piece i, for a value
+  // of 1 at knot k and 0 at the others, at spline[(p * (K - 1) + i) * K + k], with x from the
+  // piece's first knot; the knots go from 0 to 1.
+  int64_t n_spline_knots;  // K
+  const double* spline;    // (4, K - 1, K)
+  // What a mirror image has in each place: this channel times this sign. Null: no mirror images.
+  const int64_t* mirror_order;  // (C)
+  const double* mirror_sign;    // (C)
+};
+
+struct AugmentWindows {
+  int64_t n_windows, n_timesteps, n_channels;  // N, T, C
+  const int64_t* lengths;                      // (N), each in [0, T]: valid steps
+  // A window's numbers are a function of these three and the kind of change.
+  const int64_t* indices;  // (N)
+  const int64_t* copies;   // (N)
+  int64_t seed;
+  // (C) that jitter and offset are relative to; null: the window's own
+  const double* channel_sd;
+  // (N, B, C) samples right before and after each window, or null; where any channel is not finite
+  // the first or last sample of the window is held
+  const double* before;
+  const double* after;
+  int64_t n_before, n_after;
+  FillNormal fill_normal;
+};
+
+// Changes the valid steps of x (N, T, C) in place, on n_threads threads, this one among them.
+// Computes in double. Returns the position in x of the first valid value that is not finite, or -1;
+// x is of no further use if there is one.
+template <typename Real>
+int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t n_threads, Real* x);
+
+// Sets values of x (N, T, C) to zero with the given probability and multiplies the others by
+// `factor`. A window's mask is a function of seed, row and epoch.
+template <typename Real>
+void DropInputs(const int64_t* rows, int64_t n_windows, int64_t window_size, float probability,
+                Real factor, int64_t seed, int64_t epoch, Real* x);
+
+}  // namespace sensorseq::signal

@@ -1,0 +1,63 @@
+"""What csrc/signal/augment.cpp computes, one window at a time by numpy and scipy."""
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset", "mirror")
+
+
+def stream(seed, index, copy, kind):
+    counter = np.array([0, KINDS.index(kind), copy, 0], np.uint64)
+    return np.random.Generator(
+        np.random.Philox(counter=counter, key=np.array([seed, index], np.uint64))
+    )
+
+
+def augmented(x, how, draw, sd=None, around=None):
+    """Return one window (t, c) changed; `draw(kind)` gives the random numbers of a kind."""
+    n_timesteps, n_channels = x.shape
+    noise_sd = x.std(axis=0) if sd is None else sd
+    most = int(how.window_shift * n_timesteps)
+    if most:
+        x = shifted(x, int(draw("window_shift").integers(-most, most + 1)), around)
+    if how.time_warp and n_timesteps > 2:
+        log_speed = draw("time_warp").normal(0, how.time_warp, how.n_knots + 2)
+        x = warped(x, np.exp(spline(n_timesteps, log_speed)))
+    if (how.mirror or how.swap) and draw("mirror").random() < 0.5:
+        order, sign = np.arange(n_channels), np.ones(n_channels)
+        for one, other in how.swap:
+            order[[one, other]] = other, one
+        sign[list(how.mirror)] = -1
+        x = x[:, order] * sign
+        noise_sd = noise_sd[order] if sd is None else noise_sd
+    if how.magnitude_warp:
+        gains = draw("magnitude_warp").normal(1, how.magnitude_warp, (how.n_knots + 2, n_channels))
+        x = x * spline(n_timesteps, gains)
+    if how.scaling:
+        x = x * draw("scaling").normal(1, how.scaling, n_channels)
+    if how.offset:
+        x = x + how.offset * noise_sd * draw("offset").normal(size=n_channels)
+    if how.jitter:
+        x = x + how.jitter * noise_sd * draw("jitter").normal(size=x.shape)
+    return x
+
+
+def shifted(x, shift, around):
+    before, after = around if around is not None else (x[:0], x[:0])
+    known = np.concatenate([before, x, after])
+    at = np.arange(len(x)) + shift + len(before)
+    there = known[np.clip(at, 0, len(known) - 1)]
+    is_known = (at >= 0) & (at < len(known)) & np.isfinite(there).all(axis=1)
+    held = x[np.clip(np.arange(len(x)) + shift, 0, len(x) - 1)]
+    return np.where(is_known[:, np.newaxis], there, held)
+
+
+def warped(x, speed):
+    passed = np.concatenate([[0], np.cumsum((speed[1:] + speed[:-1]) / 2)])
+    steps = np.arange(len(x))
+    times = passed * (len(x) - 1) / passed[-1]
+    return np.stack([np.interp(times, steps, channel) for channel in x.T], axis=1)
+
+
+def spline(n_timesteps, values):
+    return CubicSpline(np.linspace(0, 1, len(values)), values)(np.linspace(0, 1, n_timesteps))
