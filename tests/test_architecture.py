@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors _signal < atomic < recording windows history
            training_record html ops
-           < simulate storage preprocessing nn < readers features < datasets training deploy
+           < simulate storage preprocessing nn < readers features < datasets training
            < data_checks < fluctuation doctor < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli < __main__"""
@@ -35,14 +35,12 @@ HOME = {  # library: where it may be imported, as path prefixes
         "doctor/",
         "estimator/",
         "model_selection/",
-        "deploy/",
         "adapters/",
         "benchmark.py",
         "benchmark_cuda.py",
     ),
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),
-    "onnx": ("deploy/onnx.py",),
     "jinja2": ("html/",),
     "soxr": ("preprocessing/polyphase.py",),
     "dask": ("prepare.py",),

@@ -1,0 +1,280 @@
+"""What CONTRIBUTING's recipes add works, and takes no more files than they say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# file of the package: (line that is there, what is written after it), or the text of a new file
+ADDED = {
+    "option": {
+        "preprocessing/options.py": (
+            '    train_phase: str = _option("window", "grid")\n',
+            '    taper_s: float | None = _option("window", metavar="S", help="Fade both ends.")\n',
+        )
+    },
+    "step": {
+        "preprocessing/steps/products.py": (
+            "",
+            '''
+
+@dataclass(frozen=True)
+class Sum(_Combined):
+    """The sum of two channels."""
+
+    kind: ClassVar[str] = "sum"
+
+    left: str
+    right: str
+    name: str | None = None
+    keep: bool = True
+
+    def _inputs(self) -> list[tuple[str, str]]:
+        return [("left", self.left), ("right", self.right)]
+
+    def _default_name(self) -> str:
+        return f"{self.left}_plus_{self.right}"
+
+    def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
+        return common_unit(inputs, "a sum"), lambda samples: samples.sum(axis=1)
+''',
+        ),
+        "preprocessing/steps/chain.py": [
+            (
+                "from sensorseq.preprocessing.steps.products import Magnitude, Power, Product,"
+                " SignedBy, Subtract\n",
+                "from sensorseq.preprocessing.steps.products import Sum\n",
+            ),
+            ("        Subtract,\n", "        Sum,\n"),
+        ],
+    },
+    "argument": {
+        "estimator/classifier.py": (
+            "        forget_bias: float = 1.0,\n",
+            "        head_gain: float = 1.0,\n",
+        ),
+        "training/config.py": [
+            ("    weight_decay: float = 0.0\n", "    head_gain: float = 1.0\n"),
+            (
+                '        check_real("weight_decay", self.weight_decay, 0.0)\n',
+                '        check_real("head_gain", self.head_gain, 0.0)\n',
+            ),
+        ],
+    },
+    "cause": {
+        "fluctuation/causes/table.py": (
+            "TABLE = (\n",
+            """    Entry(
+        "window_overlap",
+        "data",
+        "",
+        "windows overlap too much",
+        "n_steps loss_gap",
+        ({"max_timesteps": 50}, {"batch_size": Usual()}),
+        "Cut windows with a longer hop.",
+    ),
+""",
+        )
+    },
+    "reader": {
+        "readers/tsv.py": '''"""Read recordings from tables separated by tabs."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from sensorseq.recording import Channel, Recording
+
+
+def read_tsv(path, *, recording_id=None, group="", label=None, **_):
+    with open(path, newline="") as file:
+        names, *rows = csv.reader(file, delimiter="\\t")
+    table = np.array(rows, dtype=float)
+    return Recording(
+        table[:, 1:],
+        table[:, 0],
+        tuple(Channel(name) for name in names[1:]),
+        recording_id or Path(path).stem,
+        group=group,
+        label=label,
+    )
+
+
+def read_tsv_timestamps(path, **_):
+    return read_tsv(path).timestamps_s
+''',
+        "readers/find.py": (
+            'SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5")\n',
+            'SUFFIXES += (".tsv",)\n',
+        ),
+        "readers/source.py": [
+            (
+                "from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps\n",
+                "from sensorseq.readers.tsv import read_tsv, read_tsv_timestamps\n",
+            ),
+            (
+                '    ".parquet": (read_parquet, read_parquet_timestamps),\n',
+                '    ".tsv": (read_tsv, read_tsv_timestamps),\n',
+            ),
+        ],
+    },
+}
+PROGRAMS = {
+    "option": """
+import inspect, tomllib
+from sensorseq.cli import run
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing import PreparePipeline
+from sensorseq.preprocessing.configuration import make_configuration
+
+pipeline = PreparePipeline(window_s=1, taper_s=0.25)
+assert pipeline.options.taper_s == 0.25
+for function in (prepare, PreparePipeline):
+    assert inspect.signature(function).parameters["taper_s"].default is None
+assert pipeline.configuration["window"]["taper_s"] == 0.25
+again = PreparePipeline.from_configuration(make_configuration(tomllib.loads(pipeline.to_toml())))
+assert again.configuration == pipeline.configuration
+assert run(["prepare", "--help"]) == 0
+""",
+    "step": """
+import numpy as np
+from sensorseq import PreparePipeline
+from sensorseq.preprocessing.steps import make_step
+from sensorseq.recording import Channel, Recording
+
+step = make_step({"kind": "sum", "left": "a", "right": "b"})
+assert make_step(step.to_dict()) == step
+values = np.arange(6.0).reshape(3, 2)
+recording = Recording(values, np.arange(3) / 10, (Channel("a", "A"), Channel("b", "A")), "r")
+added = step.apply(recording)
+assert added.channels[-1] == Channel("a_plus_b", "A")
+assert (added.values[:, 2] == values.sum(axis=1)).all()
+pipeline = PreparePipeline(window_s=1, steps=[{"kind": "sum", "left": "a", "right": "b"}])
+assert 'kind = "sum"' in pipeline.to_toml()
+""",
+    "argument": """
+import numpy as np, tempfile
+from sklearn.base import clone
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError
+from sensorseq.training.parameters import check_parameters
+
+classifier = clone(SensorLSTMClassifier(head_gain=2.0, max_epochs=1, features=None, hidden_size=4))
+assert check_parameters(classifier.get_params()).head_gain == 2.0
+try:
+    check_parameters(classifier.set_params(head_gain=-1.0).get_params())
+except ArgumentError as error:
+    assert "head_gain" in str(error)
+else:
+    raise AssertionError("no check")
+classifier.set_params(head_gain=3.0).fit(np.random.default_rng(0).normal(size=(20, 5)), [0, 1] * 10)
+with tempfile.TemporaryDirectory() as folder:
+    classifier.save(folder + "/m.safetensors")
+    assert SensorLSTMClassifier.load(folder + "/m.safetensors").head_gain == 3.0
+""",
+    "cause": """
+from sensorseq.fluctuation.causes.foreign_words import advice_for
+from sensorseq.fluctuation.causes.rank import describe
+from sensorseq.fluctuation.causes.table import FAMILY_OF, TABLE
+
+assert FAMILY_OF["window_overlap"] == "data"
+(entry,) = [entry for entry in TABLE if entry.cause == "window_overlap"]
+cause = describe(entry, {"n_steps": 400.0}, {"max_timesteps": None, "batch_size": 4})
+assert cause.evidence == "The run has 400 steps in all."
+assert cause.recommendation == {"max_timesteps": 50}
+assert cause.alternatives == ({"batch_size": 32},)
+assert cause.advice.startswith("Cut windows")
+assert advice_for("window_overlap", "", "keras") == ""
+""",
+    "reader": """
+from pathlib import Path
+from sensorseq import read_recordings
+
+folder = Path("recordings/grass")
+folder.mkdir(parents=True)
+(folder / "one.tsv").write_text("time\\tcurrent\\n0\\t1.5\\n0.1\\t2.5\\n")
+(recording,) = read_recordings("recordings")
+assert recording.label == "grass"
+assert recording.values.tolist() == [[1.5], [2.5]]
+""",
+}
+
+
+def add(folder, files):
+    for name, added in files.items():
+        file = folder / name
+        if isinstance(added, str):
+            assert not file.exists()
+            file.write_text(added, "utf-8")
+            continue
+        text = file.read_text("utf-8")
+        for before, after in added if isinstance(added, list) else [added]:
+            assert before in text, (name, before)
+            text = text.replace(before, before + after, 1) if before else text + after
+        file.write_text(text, "utf-8")
+
+
+def files_said(recipe):
+    """Number of files that the heading of a recipe in CONTRIBUTING names."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    found = re.search(rf"^### [^\n]*\b{recipe}\b[^\n]* \((\d) files?\)$", text, re.M)
+    assert found, recipe
+    return int(found[1])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ADDED)
+def test_what_a_recipe_adds_works_and_takes_the_files_it_says(recipe, tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "sensorseq", tmp_path / "sensorseq", ignore=ignored)
+    add(tmp_path / "sensorseq", ADDED[recipe])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAMS[recipe]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    if recipe == "option":
+        assert re.search(r"--taper-s S +Fade both ends\.", done.stdout)
+    assert len(ADDED[recipe]) == files_said(recipe)
+
+
+@pytest.mark.native
+def test_a_new_instruction_set_is_a_row_of_both_tables(tmp_path):
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    folder = tmp_path / "csrc" / "isa"
+    baseline = (folder / "baseline-inl.h").read_text("utf-8")
+    (folder / "plain-inl.h").write_text(re.sub(r"\bbaseline\b", "plain", baseline), "utf-8")
+    line = '#include "isa/neon-inl.h"\n'
+    add(folder, {"each-inl.h": (line, '#include "isa/plain-inl.h"\n')})
+    main = tmp_path / "main.cpp"
+    main.write_text(
+        """
+#include <cstdio>
+#include "cpu/dispatch.h"
+#include "signal/signal_kernels.h"
+int main() {
+  const auto kernels = sensorseq::AllKernels();
+  const auto loops = sensorseq::signal::AllSignalKernels();
+  for (int64_t i = 0; i < kernels.n_rows; ++i) std::printf("%s ", kernels.rows[i]->name);
+  for (int64_t i = 0; i < loops.n_rows; ++i) std::printf("%s ", loops.rows[i]->name);
+}
+""",
+        "utf-8",
+    )
+    core = [path for path in (tmp_path / "csrc").rglob("*.cpp") if "bindings" not in path.name]
+    compiler = os.environ.get("CXX", "g++")
+    command = [compiler, "-std=c++17", "-O0", "-ffp-contract=off", "-Icsrc", "-pthread", "main.cpp"]
+    subprocess.run([*command, *map(str, core), "-o", "main"], cwd=tmp_path, check=True)
+    names = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    rows = ["avx512", "avx2", "neon", "plain", "baseline"]
+    assert names.stdout.split() == [*rows, *rows]
+    assert files_said("instruction set") == 2
